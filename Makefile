@@ -1,0 +1,27 @@
+# make demo    a venv with rushlight, then the main job: a CNN on real digits
+# make test    a venv with the development dependencies, then lint, types and the full test run
+# make bench   rushlight against torch, side by side
+PYTHON ?= python3
+
+.PHONY: demo test bench lint
+
+demo: .venv/demo
+	.venv/bin/rushlight run examples/digits.py --output demo-output
+
+test: .venv/dev
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/python tests/run.py
+
+bench: .venv/dev
+	.venv/bin/python -m bench --update-readme
+
+.venv/demo: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check '.[examples]'
+	touch $@
+
+.venv/dev: pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@

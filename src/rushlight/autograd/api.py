@@ -1,0 +1,141 @@
+"""`backward` and `grad`: what users call to differentiate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .engine import run
+from .grad_mode import LOCAL
+from .graph import AccumulateGrad
+
+__all__ = ["backward", "grad"]
+
+
+def _tensors(value: Any) -> tuple[Any, ...]:
+    return (value,) if hasattr(value, "_kind") else tuple(value)
+
+
+def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any:
+    """The gradient to start from: what was given, checked, or 1 for a one-element tensor. An array, or a tensor if `graph`."""
+    if gradient is None:
+        if tensor._a.size != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        if not tensor._kind.is_floating:
+            raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {tensor._kind.dtype}")
+        kind = tensor._kind
+        ones = kind.xp.ones(tensor._a.shape, kind.np)
+        if not graph:
+            return ones
+        from ..tensor import wrap
+        return wrap(ones, kind)
+    if not hasattr(gradient, "_kind"):
+        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
+    if gradient._a.shape != tensor._a.shape:
+        raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {tensor.shape}.")
+    if gradient._kind.is_complex and not tensor._kind.is_complex:
+        raise RuntimeError(f"For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+                           f"grad_output[0] has a dtype of {gradient.dtype} and output[0] has a dtype of {tensor.dtype}.")
+    if gradient._kind is not tensor._kind:
+        gradient = gradient.to(device=tensor._kind.device, dtype=tensor._kind.dtype)
+    return gradient if graph else gradient._a
+
+
+def _edge(tensor: Any) -> Any:
+    if tensor._node is None:
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+    return tensor._node
+
+
+def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+             grad_variables: Any = None, inputs: Any = None) -> None:
+    """Add the gradients of `tensors` to the ``.grad`` of the leaves (or of `inputs`). See `Tensor.backward`."""
+    if LOCAL.grad is False and create_graph:
+        create_graph = True
+    tensors = _tensors(tensors)
+    if grad_variables is not None:
+        grad_tensors = grad_variables
+    gradients = (None,) * len(tensors) if grad_tensors is None else _tensors(grad_tensors)
+    if len(gradients) != len(tensors):
+        raise RuntimeError(f"got {len(tensors)} tensors and {len(gradients)} gradients")
+    edges = None
+    if inputs is not None:
+        inputs = _tensors(inputs)
+        if not inputs:
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+        for i, t in enumerate(inputs):
+            if t._node is None:
+                raise RuntimeError(f"One of the differentiated Tensors (input {i}) does not require grad")
+        edges = [t._node for t in inputs]
+    roots = [(_edge(t), _root(t, g, create_graph)) for t, g in zip(tensors, gradients, strict=True)]
+    retain = create_graph if retain_graph is None else retain_graph
+    found = run(roots, create_graph, retain, edges, accumulate=True)
+    if edges is not None:
+        _keep_non_leaf(inputs, found, create_graph)
+
+
+def _keep_non_leaf(inputs: Any, found: list[Any], graph: bool) -> None:
+    """backward(inputs=...) fills ``.grad`` of non-leaf tensors too."""
+    from .graph import wrap_array
+    for t, g in zip(inputs, found, strict=True):
+        if g is not None and t._node.__class__ is not AccumulateGrad:
+            g = g.clone() if graph else wrap_array(g.copy())
+            t._grad = g if t._grad is None else t._grad + g
+
+
+def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+         only_inputs: bool = True, allow_unused: bool | None = None, is_grads_batched: bool = False,
+         materialize_grads: bool = False) -> tuple[Any, ...]:
+    """The gradients of `outputs` with respect to `inputs`, without touching any ``.grad``.
+
+    grad_outputs      gradients to start from, one per output (None for a one-element output)
+    allow_unused      inputs that don't matter get None (an error otherwise)
+    is_grads_batched  every grad_output has an extra first dimension; so have the results (one pass per slice)
+    materialize_grads inputs that don't matter get zeros
+    """
+    outputs, inputs = _tensors(outputs), _tensors(inputs)
+    if allow_unused is False and materialize_grads:
+        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+    allow_unused = materialize_grads if allow_unused is None else allow_unused
+    given = (None,) * len(outputs) if grad_outputs is None else _tensors(grad_outputs)
+    if len(given) != len(outputs):
+        raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
+    retain = create_graph if retain_graph is None else retain_graph
+    for t in inputs:
+        if t._node is None:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    if is_grads_batched:
+        return _batched(outputs, inputs, given, retain, create_graph, allow_unused, materialize_grads)
+    edges = [t._node for t in inputs]
+    roots = [(_edge(t), _root(t, g, create_graph)) for t, g in zip(outputs, given, strict=True)]
+    found = run(roots, create_graph, retain, edges, accumulate=False)
+    return tuple(_result(t, g, create_graph, allow_unused, materialize_grads) for t, g in zip(inputs, found, strict=True))
+
+
+def _result(t: Any, g: Any, graph: bool, allow_unused: bool, materialize: bool) -> Any:
+    from ..tensor import wrap
+    if g is None:
+        if materialize:
+            zeros = wrap(t._kind.xp.zeros(t._a.shape, t._kind.np), t._kind)
+            return zeros.requires_grad_() if graph else zeros
+        if not allow_unused:
+            raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is "
+                               "the desired behavior.")
+        return None
+    if graph:
+        return g
+    from .graph import wrap_array
+    return wrap_array(g)
+
+
+def _batched(outputs: Any, inputs: Any, given: Any, retain: bool, graph: bool, allow_unused: bool, materialize: bool) -> tuple[Any, ...]:
+    """One backward pass per slice of the batch, stacked."""
+    from ..ops.joining import stack
+    sizes = {g.shape[0] for g in given if g is not None}
+    if len(sizes) != 1:
+        raise RuntimeError("is_grads_batched=True needs grad_outputs with one common first dimension")
+    size = sizes.pop()
+    rows = []
+    for i in range(size):
+        part = tuple(None if g is None else g[i] for g in given)
+        rows.append(grad(outputs, inputs, part, retain or i + 1 < size, graph, True, allow_unused, False, materialize))
+    return tuple(None if column[0] is None else stack(column) for column in zip(*rows, strict=True))

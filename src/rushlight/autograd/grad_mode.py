@@ -1,0 +1,221 @@
+"""Whether operations are recorded: no_grad, enable_grad, set_grad_enabled, inference_mode. Thread-local, as in PyTorch.
+
+The hot paths do not read thread-local state. They test one attribute, ``STATE.unusual``: the number of contexts alive in any
+thread that change how ops record (grad off, inference mode, saved-tensor hooks, anomaly detection). While it is zero, and it
+nearly always is during training, recording is on everywhere.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+__all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "set_multithreading_enabled"]
+
+
+class _State:
+    __slots__ = ("unusual",)
+
+
+STATE = _State()
+STATE.unusual = 0
+
+
+class _Local(threading.local):
+    """Per-thread switches."""
+
+    grad = True
+    inference = False
+    pack_hooks: tuple[Any, ...] = ()     # stack of (pack, unpack) pairs
+    pack_disabled: str | None = None
+    anomaly = False
+    anomaly_check_nan = True
+
+
+LOCAL = _Local()
+_lock = threading.Lock()
+
+
+def adjust(by: int) -> None:
+    """Change the number of unusual contexts alive."""
+    with _lock:
+        STATE.unusual += by
+
+
+def recording() -> bool:
+    """Whether this thread records operations. Call it only where ``STATE.unusual`` is not zero; else the answer is True."""
+    return LOCAL.grad
+
+
+def is_grad_enabled() -> bool:
+    """True where operations on tensors that require gradients are recorded."""
+    return LOCAL.grad
+
+
+def is_inference_mode_enabled() -> bool:
+    """True inside ``inference_mode()``."""
+    return LOCAL.inference
+
+
+def _set_grad(on: bool) -> None:
+    if LOCAL.grad != on:
+        adjust(-1 if on else 1)
+        LOCAL.grad = on
+
+
+class _Context:
+    """A context manager that is also a decorator, for functions and generator functions."""
+
+    __slots__ = ("_previous",)
+
+    def __enter__(self) -> Any:
+        raise NotImplementedError
+
+    def __exit__(self, *exception: object) -> None:
+        _set_grad(self._previous)
+
+    def clone(self) -> _Context:
+        return self.__class__()
+
+    def __call__(self, function: Any) -> Any:
+        import inspect
+        if inspect.isclass(function):
+            import warnings
+            warnings.warn("Decorating classes is deprecated and will be disabled in future versions. You should only decorate functions "
+                          "or methods. To preserve the current behavior of class decoration, you can directly decorate the `__init__` "
+                          "method and nothing else.", FutureWarning, stacklevel=2)
+            function.__init__ = self(function.__init__)
+            return function
+        if inspect.isgeneratorfunction(function):
+            return _wrap_generator(self.clone, function)
+
+        @wraps(function)
+        def decorated(*args: Any, **kwargs: Any) -> Any:
+            with self.clone():
+                return function(*args, **kwargs)
+        return decorated
+
+
+def _wrap_generator(context: Callable[[], Any], function: Any) -> Any:
+    """Run each step of a generator inside the context, and its consumer outside of it."""
+    @wraps(function)
+    def decorated(*args: Any, **kwargs: Any) -> Any:
+        generator = function(*args, **kwargs)
+        try:
+            with context():
+                value = generator.send(None)
+            while True:
+                try:
+                    request = yield value
+                except GeneratorExit:
+                    with context():
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    with context():
+                        value = generator.throw(error)
+                else:
+                    with context():
+                        value = generator.send(request)
+        except StopIteration as stop:
+            return stop.value
+    return decorated
+
+
+class no_grad(_Context):
+    """Context or decorator: operations inside are not recorded; their results have requires_grad False."""
+
+    __slots__ = ()
+
+    def __new__(cls, function: Any = None) -> Any:
+        self = object.__new__(cls)
+        return self if function is None else self(function)
+
+    def __enter__(self) -> None:
+        self._previous = LOCAL.grad
+        if self._previous:
+            adjust(1)
+            LOCAL.grad = False
+
+
+class enable_grad(_Context):
+    """Context or decorator: operations inside are recorded, also within ``no_grad``."""
+
+    __slots__ = ()
+
+    def __new__(cls, function: Any = None) -> Any:
+        self = object.__new__(cls)
+        return self if function is None else self(function)
+
+    def __enter__(self) -> None:
+        self._previous = LOCAL.grad
+        _set_grad(True)
+
+
+class set_grad_enabled(_Context):
+    """Switch recording on or off: a plain call does it at once, as a context it is undone at the end, as a decorator it is per call."""
+
+    __slots__ = ("mode",)
+
+    def __init__(self, mode: bool) -> None:
+        self._previous = LOCAL.grad
+        self.mode = mode
+        _set_grad(bool(mode))
+
+    def __enter__(self) -> None:
+        _set_grad(bool(self.mode))
+
+    def __call__(self, function: Any) -> Any:
+        _set_grad(self._previous)
+        return super().__call__(function)
+
+    def clone(self) -> set_grad_enabled:
+        return self.__class__(self.mode)
+
+    def __repr__(self) -> str:
+        return f"set_grad_enabled(mode={self.mode})"
+
+
+class inference_mode(_Context):
+    """Context or decorator for inference. In rushlight it records nothing, like ``no_grad``, and that is all there is to it:
+    version counters cost nothing here, so tensors made inside are ordinary ones without PyTorch's later restrictions."""
+
+    __slots__ = ("mode", "_inference")
+
+    def __new__(cls, mode: Any = True) -> Any:
+        self = object.__new__(cls)
+        if isinstance(mode, bool):
+            self.mode = mode
+            return self
+        self.mode = True
+        return self(mode)
+
+    def __enter__(self) -> None:
+        self._previous, self._inference = LOCAL.grad, LOCAL.inference
+        LOCAL.inference = self.mode
+        if self.mode:
+            _set_grad(False)
+        elif self._inference:
+            _set_grad(True)
+
+    def __exit__(self, *exception: object) -> None:
+        LOCAL.inference = self._inference
+        _set_grad(self._previous)
+
+    def clone(self) -> inference_mode:
+        return self.__class__(self.mode)
+
+
+class set_multithreading_enabled:
+    """Accepted for PyTorch's sake: rushlight's backward always runs in the calling thread, which is what False asks for."""
+
+    def __init__(self, mode: bool) -> None:
+        self.mode = mode
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exception: object) -> None:
+        return None

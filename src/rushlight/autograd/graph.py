@@ -1,0 +1,259 @@
+"""The recorded graph: nodes, leaves, versions.
+
+A tensor that requires grad has a `_node`: its `AccumulateGrad` if it is a leaf, else the `Node` that made it, or a `Port` of a node
+with several outputs. Edges (`Node.next`) are such values of the inputs. Node classes are made once per op; the instances are small.
+
+Every node can run at two levels, on tensors (`tensors`, differentiable again: create_graph=True) and on plain arrays (`arrays`, the
+usual backward, without a Tensor object per intermediate gradient).
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from sys import getrefcount
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..kind import Kind, cpu_kind, kind_of
+
+__all__ = ["Node", "Port", "AccumulateGrad", "Version", "Hooks", "node_class", "new_seq"]
+
+new_seq = count().__next__
+ndarray = np.ndarray
+
+
+class Version:
+    """A version counter that several tensors share (views and their base, detached aliases, a saved result).
+
+    A tensor that shares its memory with nobody keeps a plain int instead; both support ``+`` and ``+=``. `views` are weak
+    references to the views of the base that in-place changes with history have to update.
+    """
+
+    __slots__ = ("n", "views")
+
+    def __init__(self, n: int = 0) -> None:
+        self.n = n
+        self.views: list[ref[Any]] | None = None
+
+    def __add__(self, other: Any) -> int:
+        return self.n + (other.n if other.__class__ is Version else other)
+
+    def __radd__(self, other: int) -> int:
+        return self.n + other
+
+    def __iadd__(self, other: int) -> Version:
+        self.n += other
+        return self
+
+
+class Hooks:
+    """What a user attached to a node."""
+
+    __slots__ = ("tensor_pre", "node_pre", "post", "retain", "post_accumulate", "metadata", "trace")
+
+    def __init__(self) -> None:
+        self.tensor_pre: dict[int, tuple[int, Any]] = {}     # handle id -> (output index, hook(grad))
+        self.node_pre: dict[int, Any] = {}                    # hook(grad_outputs)
+        self.post: dict[int, Any] = {}                        # hook(grad_inputs, grad_outputs)
+        self.retain: dict[int, ref[Any]] = {}                 # output index -> tensor whose .grad is kept
+        self.post_accumulate: dict[int, Any] = {}             # hook(tensor), leaves only
+        self.metadata: dict[str, Any] = {}
+        self.trace: str | None = None                         # where the forward ran (anomaly detection)
+
+
+class Node:
+    """One recorded operation.
+
+    next     edges to the inputs' nodes (None where an input needs no gradient)
+    saved    what the gradient needs: None once freed
+    version  sum of the versions of the saved tensors when they were saved
+    seq      creation order; backward runs from high to low
+    fix      None, or per input (shape, Kind) that its gradient is brought to
+    hooks    None or Hooks
+    """
+
+    __slots__ = ("next", "saved", "version", "seq", "fix", "hooks", "__weakref__")
+
+    outputs = 1
+    label = "Node"
+
+    def name(self) -> str:
+        """The name that PyTorch prints, e.g. AddBackward0."""
+        return self.label
+
+    def __repr__(self) -> str:
+        return f"<{self.label} object at {id(self):#x}>"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """((node, output index), ...) of the inputs."""
+        return tuple((edge.node, edge.index) if edge.__class__ is Port else (edge, 0) for edge in self.next)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """A dict for the user's notes."""
+        return self.own_hooks().metadata
+
+    def own_hooks(self) -> Hooks:
+        if self.hooks is None:
+            self.hooks = Hooks()
+        return self.hooks
+
+    def register_hook(self, fn: Any) -> Any:
+        """Call ``fn(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces grad_inputs. Returns a removable handle."""
+        from .hooks import RemovableHandle
+        return RemovableHandle.into(self.own_hooks().post, fn)
+
+    def register_prehook(self, fn: Any) -> Any:
+        """Call ``fn(grad_outputs)`` before this node runs; a returned tuple replaces them. Returns a removable handle."""
+        from .hooks import RemovableHandle
+        return RemovableHandle.into(self.own_hooks().node_pre, fn)
+
+    def _register_hook_dict(self, tensor: Any) -> None:
+        raise NotImplementedError("Node._register_hook_dict: use Tensor.register_hook")
+
+    def arrays(self, g: Any) -> Any:
+        """Gradients of the inputs as arrays, from the output's gradient (a list of them where the node has several outputs)."""
+        if self.outputs == 1:
+            g = wrap_array(g)
+        else:
+            g = [None if each is None else wrap_array(each) for each in g]
+        grads = self.tensors(g, detach=True)
+        return [None if each is None else each._a for each in grads]
+
+    def tensors(self, g: Any, detach: bool = False) -> Any:
+        """Gradients of the inputs as tensors; `detach` keeps the saved tensors' own history out of it."""
+        raise NotImplementedError
+
+    def free(self) -> None:
+        """Let go of what was saved."""
+        if self.saved.__class__ is not tuple or self.saved:
+            self.saved = None
+
+    def _freed(self) -> RuntimeError:
+        return RuntimeError(
+            "Trying to backward through the graph a second time (or directly access saved tensors after they have already been freed). "
+            "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify retain_graph=True if "
+            "you need to backward through the graph a second time or if you need to access saved tensors after calling backward.")
+
+    def _modified(self, array: Any, output: bool, now: int, then: int) -> RuntimeError:
+        what = f", which is output 0 of {self.label}," if output else ""
+        shape = ", ".join(map(str, array.shape))
+        return RuntimeError(
+            f"one of the variables needed for gradient computation has been modified by an inplace operation: "
+            f"[{_type_name(array)} [{shape}]]{what} is at version {now}; expected version {then} instead. Hint: enable anomaly detection "
+            "to find the operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True).")
+
+
+def _type_name(array: Any) -> str:
+    names = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "i2": "Short", "i1": "Char", "u1": "Byte", "b1": "Bool",
+             "c8": "ComplexFloat", "c16": "ComplexDouble"}
+    return "torch." + names.get(array.dtype.str[1:], "BFloat16") + "Tensor"
+
+
+class Port:
+    """Output `index` of a node with several outputs."""
+
+    __slots__ = ("node", "index")
+
+    def __init__(self, node: Node, index: int) -> None:
+        self.node = node
+        self.index = index
+
+
+class AccumulateGrad(Node):
+    """The node of a leaf: adds what arrives to the leaf's ``.grad``. It refers to its tensor weakly."""
+
+    __slots__ = ("tensor",)
+    label = "AccumulateGrad"
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = ref(tensor)
+        self.next, self.saved, self.version, self.fix, self.hooks = (), (), 0, None, None
+        self.seq = -1
+
+    @property
+    def variable(self) -> Any:
+        """The leaf tensor."""
+        return self.tensor()
+
+    def accumulate_array(self, g: Any) -> None:
+        """Add an array (taken over if nobody else holds it) to the leaf's gradient, in place."""
+        tensor = self.tensor()
+        if tensor is None:
+            return
+        old = tensor._grad
+        if old is not None:
+            array = old._a
+            if array.flags.writeable:
+                np.add(array, g, out=array, casting="unsafe")
+                old._ver += 1
+                return
+            g = array + g
+        # More references than a fresh array has here, or a view: the memory may be somebody else's.
+        elif g.__class__ is not ndarray:
+            g = np.array(g) if isinstance(g, np.generic) else g.copy()
+        elif getrefcount(g) > _FRESH or g.base is not None:
+            g = g.copy()
+        tensor._grad = wrap(g, tensor._kind)
+
+    def accumulate_tensor(self, g: Any) -> None:
+        """The differentiable form: the new gradient has a history."""
+        tensor = self.tensor()
+        if tensor is not None:
+            old = tensor._grad
+            tensor._grad = g.clone() if old is None else old + g
+
+
+class _Probe:
+    """Counts the references of a fresh array in the very situation in which `accumulate_array` looks at its argument."""
+
+    def accumulate_array(self, g: Any) -> int:
+        return getrefcount(g)
+
+
+_FRESH = _Probe().accumulate_array({0: np.empty(0)}.pop(0))
+
+
+def wrap_array(array: Any) -> Any:
+    """A tensor without history around a gradient array; its kind follows from the array."""
+    if array.__class__ is not ndarray:
+        if isinstance(array, np.generic):
+            array = np.asarray(array)
+        else:
+            return wrap(array, kind_of_array(array))
+    kind = _KINDS.get(array.dtype)
+    if kind is None:
+        kind = _KINDS[array.dtype] = cpu_kind(array)
+    return wrap(array, kind)
+
+
+_KINDS: dict[Any, Kind] = {}
+
+
+def kind_of_array(array: Any) -> Kind:
+    """The kind of an array of any device's module."""
+    if isinstance(array, ndarray):
+        return cpu_kind(array)
+    from ..devices import device
+    from ..dtypes import from_numpy_dtype
+    return kind_of(from_numpy_dtype(array.dtype), device("cuda", array.device.id))
+
+
+def wrap(array: Any, kind: Kind) -> Any:
+    """Replaced by tensor.py, which knows the Tensor class (this module comes before it)."""
+    raise NotImplementedError("tensor.py is not imported yet")
+
+
+_classes: dict[tuple[str, type], type] = {}
+
+
+def node_class(label: str, base: type, **attributes: Any) -> type:
+    """The class of nodes called `label`, made once."""
+    key = (label, base)
+    found = _classes.get(key)
+    if found is None:
+        found = _classes[key] = type(label, (base,), {"__slots__": (), "label": label, **attributes})
+    return found

@@ -1,0 +1,110 @@
+"""`device`: where a tensor lives. ``cpu`` is NumPy, ``cuda`` is CuPy; others are named so that the error can name them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["device", "as_device", "CPU"]
+
+_TYPES = ("cpu", "cuda", "meta", "mps", "xpu", "ipu", "xla", "hpu", "mtia", "privateuseone", "vulkan", "lazy", "fpga", "maia", "hip", "ve",
+          "mkldnn", "opengl", "opencl", "ideep")
+_interned: dict[tuple[str, int | None], device] = {}
+
+
+class device:
+    """``device("cuda:1")``, ``device("cuda", 1)``, ``device(0)`` or ``device("cpu")``. Equal devices are one object.
+
+    Used as a context (``with torch.device("cuda"):``) it becomes the default of the creation functions inside.
+    """
+
+    __slots__ = ("type", "index", "_contexts", "__weakref__")
+
+    type: str
+    index: int | None
+
+    def __new__(cls, type: str | int | device = "cpu", index: int | None = None) -> device:
+        if isinstance(type, device):
+            return type
+        if isinstance(type, int) and not isinstance(type, bool):
+            if type < 0:
+                raise RuntimeError(f"Device index must be non-negative, got {type}")
+            return _intern("cuda", type)
+        if not isinstance(type, str):
+            raise TypeError(f"device(): argument 'type' (position 1) must be str, not {type.__class__.__name__}")
+        name, colon, number = type.partition(":")
+        if name not in _TYPES:
+            raise RuntimeError(f"Expected one of {', '.join(_TYPES)} device type at start of device string: {name or type}")
+        if colon:
+            if index is not None:
+                raise RuntimeError(f"type (string) must not include an index because index was passed explicitly: {type}")
+            if not number.isdecimal() or (len(number) > 1 and number[0] == "0"):
+                raise RuntimeError(f"Invalid device string: '{type}'")
+            index = int(number)
+        if index is not None and index < 0:
+            raise RuntimeError(f"Device index must be -1 or non-negative, got {index}")
+        return _intern(name, index)
+
+    def __repr__(self) -> str:
+        return f"device(type='{self.type}')" if self.index is None else f"device(type='{self.type}', index={self.index})"
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return device, ((self.type,) if self.index is None else (self.type, self.index))
+
+    def __copy__(self) -> device:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> device:
+        return self
+
+    def __enter__(self) -> device:
+        _defaults.append(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _defaults.pop()
+
+
+def _intern(type: str, index: int | None) -> device:
+    found = _interned.get((type, index))
+    if found is None:
+        found = object.__new__(device)
+        found.type, found.index = type, index
+        found = _interned.setdefault((type, index), found)
+    return found
+
+
+CPU = _intern("cpu", None)
+_defaults: list[device] = [CPU]
+
+
+def default_device() -> device:
+    """Where tensors are created when no device is named."""
+    return _defaults[-1]
+
+
+def set_default_device(device_: str | int | device | None) -> None:
+    """Create tensors on this device from now on; None means cpu again."""
+    _defaults[0] = CPU if device_ is None else resolve(device(device_))
+
+
+def as_device(value: Any) -> device:
+    """The concrete device that a `device=` argument means: None is the default, "cuda" is "cuda:<current>"."""
+    if value is None:
+        value = _defaults[-1]
+        return value if value.type == "cpu" else resolve(value)
+    if value.__class__ is not device:
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            raise TypeError(f"device must be a torch.device, str or int, not {type(value).__name__}")
+        value = device(value)
+    return value if value is CPU else resolve(value)
+
+
+def resolve(value: device) -> device:
+    """Fill in the current index, and refuse devices that are not here before anything is made on them."""
+    if value.type == "cpu":
+        return value if value.index is None else CPU
+    from .kind import array_module
+    return array_module(value)[1]

@@ -1,0 +1,107 @@
+"""`Kind`: one interned object per (dtype, device). ``a._kind is b._kind`` is the whole fast-path test of a binary op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import dtypes as _dtype
+from .devices import CPU, device
+from .dtypes import dtype
+
+__all__ = ["Kind", "kind_of", "cpu_kind", "array_module", "register_device"]
+
+
+class Kind:
+    """A dtype on a device, with what the hot paths want to know about the pair ready as attributes.
+
+    `fast` is true for float32 and float64: closed under arithmetic, computed in their own precision, and a Python number may be rounded
+    to them before the arithmetic without changing the result. float16 and bfloat16 (`reduced`) compute in float32.
+    """
+
+    __slots__ = ("dtype", "device", "np", "xp", "is_floating", "is_complex", "reduced", "fast", "differentiable", "scalars",
+                 "_bool", "_int64", "_float")
+
+    dtype: dtype
+    device: device
+
+    def __repr__(self) -> str:
+        return f"Kind({self.dtype}, {self.device})"
+
+    @property
+    def bool_(self) -> Kind:
+        """bool on the same device."""
+        try:
+            return self._bool
+        except AttributeError:
+            self._bool = kind_of(_dtype.bool_, self.device)
+            return self._bool
+
+    @property
+    def int64(self) -> Kind:
+        """int64 on the same device."""
+        try:
+            return self._int64
+        except AttributeError:
+            self._int64 = kind_of(_dtype.int64, self.device)
+            return self._int64
+
+    @property
+    def float_(self) -> Kind:
+        """This kind where it is floating or complex, else the default float dtype on the same device."""
+        if self.differentiable:
+            return self
+        return kind_of(_dtype.get_default_dtype(), self.device)
+
+    def with_dtype(self, dtype: dtype) -> Kind:
+        """The kind of another dtype on this device."""
+        return kind_of(dtype, self.device)
+
+
+_kinds: dict[tuple[dtype, device], Kind] = {}
+
+
+def kind_of(dtype: dtype, device: device = CPU) -> Kind:
+    """The one Kind of this dtype on this (concrete) device."""
+    found = _kinds.get((dtype, device))
+    if found is None:
+        found = _kinds.setdefault((dtype, device), _make(dtype, device))
+    return found
+
+
+def _make(dtype: dtype, device: device) -> Kind:
+    self = Kind()
+    self.dtype, self.device, self.np = dtype, device, dtype.np
+    self.xp = np if device is CPU else array_module(device)[0]
+    self.is_floating, self.is_complex = dtype.is_floating_point, dtype.is_complex
+    self.reduced = dtype in (_dtype.float16, _dtype.bfloat16)
+    self.fast = dtype in (_dtype.float32, _dtype.float64)
+    self.differentiable = self.is_floating or self.is_complex
+    self.scalars = {}
+    return self
+
+
+def cpu_kind(array: np.ndarray[Any, Any]) -> Kind:
+    """The kind of a NumPy array on the CPU; TypeError for types PyTorch does not have."""
+    return kind_of(_dtype.from_numpy_dtype(array.dtype))
+
+
+# Device types other than the CPU: type -> function of the device that gives (array module, concrete device) or raises.
+_modules: dict[str, Callable[[device], tuple[Any, device]]] = {}
+
+
+def register_device(type: str, find: Callable[[device], tuple[Any, device]]) -> None:
+    """Make a device type known: `find(device)` returns its array module and the device with its index filled in, or raises."""
+    _modules[type] = find
+
+
+def array_module(device: device) -> tuple[Any, device]:
+    """(array module, concrete device) for a device, or an error that says what to install."""
+    if device.type == "cpu":
+        return np, CPU
+    find = _modules.get(device.type)
+    if find is None:
+        raise NotImplementedError(f"rushlight has no '{device.type}' device: use 'cpu', or 'cuda' with pip install 'rushlight[cuda]'")
+    return find(device)

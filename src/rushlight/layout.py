@@ -1,0 +1,36 @@
+"""Memory layouts and formats: names that PyTorch's functions take and print."""
+
+from __future__ import annotations
+
+__all__ = ["layout", "memory_format", "strided", "sparse_coo", "sparse_csr", "contiguous_format", "channels_last", "channels_last_3d",
+           "preserve_format"]
+
+
+class _Named:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return "torch." + self.name
+
+    def __reduce__(self) -> str:
+        return self.name
+
+
+class layout(_Named):
+    """``torch.strided``, the layout of all dense tensors."""
+
+
+class memory_format(_Named):
+    """How a dense tensor's dimensions lie in memory."""
+
+
+strided = layout("strided")
+sparse_coo = layout("sparse_coo")
+sparse_csr = layout("sparse_csr")
+contiguous_format = memory_format("contiguous_format")
+channels_last = memory_format("channels_last")
+channels_last_3d = memory_format("channels_last_3d")
+preserve_format = memory_format("preserve_format")

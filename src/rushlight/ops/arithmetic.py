@@ -1,0 +1,325 @@
+"""Arithmetic: + - * / // % ** and their functions, operators and in-place forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import bool_
+from ..kind import kind_of
+from ..tensor import Tensor, wrap
+from .define import binary, export, method, unary
+from .promotion import broadcast_error, not_a_tensor, number_dtype, promote
+from .write import inplace_from
+
+__all__: list[str] = []
+
+
+def _no_bool_minus(a: Any, b: Any) -> str | None:
+    if a is bool_ and b is bool_:
+        return ("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
+    if a is bool_ or b is bool_:
+        return ("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+                "`logical_not()` operator instead.")
+    return None
+
+
+_add = binary("add", np.add, (lambda g: g, lambda g: g), array_grad=True, function=False, inplace=False)
+_sub = binary("sub", np.subtract, (lambda g: g, lambda g: -g), array_grad=True, function=False, inplace=False, refuse=_no_bool_minus)
+mul = binary("mul", np.multiply, (lambda g, b: g * b, lambda g, a: g * a), array_grad=True, alias=("multiply",))
+true_divide = binary("true_divide", np.true_divide, (lambda g, b: g / b, lambda g, a, b: -g * ((a / b) / b)), array_grad=True, result="float",
+                     label="DivBackward0", inplace=False, methods=False)
+
+
+def _scaled(name: str, other: Any, alpha: Any) -> Any:
+    """alpha * other, with PyTorch's checks of alpha's type."""
+    d = other._kind.dtype if isinstance(other, Tensor) else number_dtype(other)
+    if isinstance(alpha, bool) and d is not bool_:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    if isinstance(alpha, float) and not d.is_floating_point and not d.is_complex:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if isinstance(alpha, complex) and not d.is_complex:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    return other * alpha
+
+
+def _with_alpha(name: str, fast: Any, doc: str) -> Any:
+    """add and sub: the binary op, with the factor `alpha` for the second operand and out=."""
+    def fn(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+        if alpha.__class__ is not int or alpha != 1:
+            other = _scaled(name, other, alpha)
+        return fast(input, other) if out is None else fast(input, other, out=out)
+
+    def fn_(self: Any, other: Any, *, alpha: Any = 1) -> Any:
+        if alpha.__class__ is not int or alpha != 1:
+            other = _scaled(name, other, alpha)
+        return inplace_fast(self, other)
+
+    from .define import _binary_inplace
+    inplace_fast = _binary_inplace(name, fast, np.add if name == "add" else np.subtract)
+    fn.__name__ = fn.__qualname__ = name
+    fn_.__name__ = fn_.__qualname__ = name + "_"
+    fn.__doc__ = doc
+    fn_.__doc__ = f"In-place form of `{name}`."
+    for each in (name, {"sub": "subtract"}.get(name)):
+        if each:
+            export(fn, each)
+            method(fn, each)
+            method(fn_, each + "_")
+    return fn, fn_, inplace_fast
+
+
+add, add_, _iadd = _with_alpha("add", _add, "add(input, other, *, alpha=1, out=None) -> Tensor\n\ninput + alpha * other, with broadcasting.")
+sub, sub_, _isub = _with_alpha("sub", _sub, "sub(input, other, *, alpha=1, out=None) -> Tensor\n\ninput - alpha * other, with broadcasting.")
+
+
+def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """other - alpha * input."""
+    if alpha != 1:
+        input = _scaled("rsub", input, alpha)
+    return _sub(other, input) if isinstance(other, Tensor) else _rsub(input, other)
+
+
+export(rsub)
+
+
+def _int_floor(a: Any, b: Any) -> Any:
+    if not np.all(b):
+        raise RuntimeError("ZeroDivisionError")
+    return np.floor_divide(a, b)
+
+
+def _int_trunc(a: Any, b: Any) -> Any:
+    if not np.all(b):
+        raise RuntimeError("ZeroDivisionError")
+    q = np.floor_divide(a, b)
+    return q + ((a % b != 0) & ((a < 0) != (b < 0))).astype(q.dtype)
+
+
+def _float_floor(a: Any, b: Any) -> Any:
+    """floor(a / b) as PyTorch rounds it: from the exact remainder, with a / 0 as true division gives it."""
+    return np.where(b == 0, a / b, np.floor_divide(a, b))
+
+
+def _no_bool_divide(a: Any, b: Any) -> str | None:
+    return None
+
+
+floor_divide = binary("floor_divide", _float_floor, None, alias=(), complex=False, int_forward=_int_floor, domain=(0.5, 4.0))
+_trunc_divide = binary("_trunc_divide", lambda a, b: np.trunc(a / b), (lambda g: g * 0, lambda g: g * 0), complex=False,
+                       int_forward=_int_trunc, function=False, methods=False, label="DivBackward1")
+_floor_divide = binary("_floor_divide", _float_floor, (lambda g: g * 0, lambda g: g * 0), complex=False, int_forward=_int_floor,
+                       function=False, methods=False, label="DivBackward1")
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:
+    """input / other. rounding_mode: None (true division), "trunc" (towards zero) or "floor"."""
+    if rounding_mode is None:
+        return true_divide(input, other) if out is None else true_divide(input, other, out=out)
+    if rounding_mode == "floor":
+        return _floor_divide(input, other, out=out)
+    if rounding_mode == "trunc":
+        return _trunc_divide(input, other, out=out)
+    raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+
+
+def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """In-place form of `div`."""
+    if rounding_mode is None:
+        return _itruediv(self, other)
+    return inplace_from(self, div, (self, other), {"rounding_mode": rounding_mode})
+
+
+def _make_itruediv() -> Any:
+    from .define import _binary_inplace
+    return _binary_inplace("div", true_divide, np.true_divide)
+
+
+_itruediv = _make_itruediv()
+for _name in ("div", "divide"):
+    export(div, _name)
+    method(div, _name)
+    method(div_, _name + "_")
+for _name in ("true_divide",):
+    method(true_divide, _name)
+    method(_itruediv, _name + "_")
+
+
+def _int_remainder(a: Any, b: Any) -> Any:
+    if not np.all(b):
+        raise RuntimeError("ZeroDivisionError")
+    return np.remainder(a, b)
+
+
+def _int_fmod(a: Any, b: Any) -> Any:
+    if not np.all(b):
+        raise RuntimeError("ZeroDivisionError")
+    return np.fmod(a, b)
+
+
+remainder = binary("remainder", np.remainder, (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), complex=False,
+                   int_forward=_int_remainder, domain=(0.5, 4.0))
+fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), complex=False, int_forward=_int_fmod, domain=(0.5, 4.0))
+
+
+# --- powers ---------------------------------------------------------------------------------------------------------------------------
+
+def _pow_first(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    from .selection import where
+    return where(b == 0, 0.0, g * (b * _pow(a, b - 1)))
+
+
+def _pow_second(g: Tensor, a: Tensor, b: Tensor, y: Tensor) -> Tensor:
+    from .selection import where
+    zero = (a == 0) & (b.real >= 0 if b.is_complex() else b >= 0)
+    return g * where(zero, 0.0, y * a.log())
+
+
+_pow = binary("_pow", np.power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False)
+
+_EASY = {0.5: np.sqrt, 2: np.square, 1: np.positive, -1: np.reciprocal, 3: lambda a: a * a * a,
+         -0.5: lambda a: 1 / np.sqrt(a), -2: lambda a: 1 / (a * a)}
+
+
+def _pow_number(input: Tensor, exponent: Any) -> Tensor:
+    """Tensor ** number."""
+    from .record import record
+    kind = input._kind
+    if not kind.differentiable:
+        if isinstance(exponent, int) and not isinstance(exponent, bool):
+            if exponent < 0:
+                raise RuntimeError("Integers to negative integer powers are not allowed.")
+            if kind.dtype is not bool_:
+                return wrap(np.asarray(np.power(input._a, kind.np.type(exponent))), kind)
+        a, _, kind = promote("pow", input, exponent)
+        input = wrap(a._a.astype(kind.np), kind)
+    elif isinstance(exponent, complex):
+        return _pow(input, exponent)
+    easy = _EASY.get(exponent)
+    a = input._a.astype(np.float32) if kind.reduced else input._a
+    r = easy(a) if easy is not None and (exponent != -1 or kind.differentiable) else np.power(a, a.dtype.type(exponent))
+    out = wrap(np.asarray(r, kind.np) if r.__class__ is not np.ndarray or kind.reduced else r, kind)
+    if input._node is None:
+        return out
+    if exponent == 0:
+        return record(out, "PowBackward0", (input,), lambda g: g * 0)
+    if exponent == 2:
+        return record(out, "PowBackward0", (input,), lambda g, x: g * (x * 2), (input,), array_grad=_square_grad)
+    return record(out, "PowBackward0", (input,), lambda g, x: g * (_pow_number(x, exponent - 1) * exponent), (input,))
+
+
+def _square_grad(g: Any, x: Any) -> Any:
+    return g * (x + x)
+
+
+def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
+    """input ** exponent: tensor and tensor, tensor and number, or number and tensor."""
+    if out is not None:
+        from .write import write_out
+        return write_out(out, pow(input, exponent), "pow")
+    if isinstance(exponent, Tensor):
+        if isinstance(input, Tensor) or isinstance(input, (bool, int, float, complex)):
+            _check_int_power(input, exponent)
+            return _pow(input, exponent)
+        raise not_a_tensor("pow", "input", 1, input)
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("pow", "input", 1, input)
+    if not isinstance(exponent, (bool, int, float, complex, np.number)):
+        raise not_a_tensor("pow", "exponent", 2, exponent)
+    return _pow_number(input, exponent)
+
+
+def _check_int_power(input: Any, exponent: Tensor) -> None:
+    a_int = not input._kind.differentiable if isinstance(input, Tensor) else isinstance(input, int)
+    if a_int and not exponent._kind.differentiable and exponent._kind.dtype.is_signed and bool((exponent._a < 0).any()):
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+
+
+def pow_(self: Tensor, exponent: Any) -> Tensor:
+    """In-place form of `pow`."""
+    return inplace_from(self, pow, (self, exponent), {})
+
+
+def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
+    """input ** exponent, computed in float64 (complex128)."""
+    from .. import dtypes as d
+    def double(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(d.complex128 if value.is_complex() else d.float64)
+        return wrap(np.asarray(value, np.complex128 if isinstance(value, complex) else np.float64),
+                    kind_of(d.complex128 if isinstance(value, complex) else d.float64))
+    r = pow(double(input), double(exponent) if isinstance(exponent, Tensor) or not isinstance(input, Tensor) else exponent)
+    if out is not None:
+        from .write import write_out
+        return write_out(out, r, "float_power")
+    return r
+
+
+for _fn in (pow, float_power):
+    export(_fn)
+    method(_fn)
+method(pow_)
+
+
+# --- operators ------------------------------------------------------------------------------------------------------------------------
+
+def _reflected(fast: Any, name: str) -> Any:
+    """number <op> tensor."""
+    from .define import STATE, UnaryNode  # noqa: F401
+
+    def reflected(self: Any, other: Any) -> Any:
+        cls = other.__class__
+        if cls is float or cls is int:
+            kind = self._kind
+            if kind.fast:
+                number = kind.scalars.get(other)
+                if number is None:
+                    from .promotion import number_tensor
+                    number = number_tensor(kind, other)
+                return fast(number, self)
+        return fast(other, self)
+    reflected.__name__ = reflected.__qualname__ = name
+    return reflected
+
+
+_rsub = _reflected(_sub, "__rsub__")
+
+
+def _or_not_implemented(fast: Any) -> Any:
+    """The operator form: something that is no tensor and no number gets its own chance."""
+    def operator(self: Any, other: Any) -> Any:
+        try:
+            return fast(self, other)
+        except TypeError:
+            if isinstance(other, (Tensor, int, float, complex)):
+                raise
+            return NotImplemented
+    return operator
+
+
+Tensor.__add__ = Tensor.__radd__ = _add
+Tensor.__sub__ = _sub
+Tensor.__rsub__ = _rsub
+Tensor.__mul__ = Tensor.__rmul__ = mul
+Tensor.__truediv__ = Tensor.__div__ = true_divide
+Tensor.__rtruediv__ = Tensor.__rdiv__ = _reflected(true_divide, "__rtruediv__")
+Tensor.__floordiv__ = floor_divide
+Tensor.__rfloordiv__ = _reflected(floor_divide, "__rfloordiv__")
+Tensor.__mod__ = remainder
+Tensor.__rmod__ = _reflected(remainder, "__rmod__")
+Tensor.__pow__ = pow
+Tensor.__rpow__ = lambda self, other: pow(other, self)
+Tensor.__iadd__ = _iadd
+Tensor.__isub__ = _isub
+Tensor.__imul__ = Tensor.mul_
+Tensor.__itruediv__ = Tensor.__idiv__ = div_
+Tensor.__ifloordiv__ = Tensor.floor_divide_
+Tensor.__imod__ = Tensor.remainder_
+Tensor.__ipow__ = pow_
+
+_NEGATIVE_BOOL = ("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+                  "`logical_not()` operator instead.")
+neg = unary("neg", np.negative, lambda g: -g, array_grad=True, ints="same", alias=("negative",), refuse_bool=_NEGATIVE_BOOL)
+Tensor.__neg__ = neg
+Tensor.__pos__ = lambda self: self.positive()

@@ -1,0 +1,270 @@
+"""Changing dtype, device and memory: to, type, float(), contiguous, clone, copy_."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..devices import CPU, as_device, device
+from ..dtypes import dtype
+from ..kind import Kind, kind_of
+from ..tensor import Tensor, wrap
+from .define import export, method, op
+from .record import record
+from .write import check_inplace, rebase
+
+__all__: list[str] = []
+
+
+def move(array: Any, source: Any, target: Any) -> Any:
+    """An array on another device."""
+    if source is target:
+        return array
+    from ..kind import array_module
+    if target is CPU:
+        return array.get() if hasattr(array, "get") else array_module(source)[0].asnumpy(array)
+    return array_module(target)[0].asarray(array)
+
+
+def convert(input: Tensor, kind: Kind, copy: bool = False) -> Tensor:
+    """The tensor in another kind; itself where nothing changes."""
+    have = input._kind
+    if have is kind and not copy:
+        return input
+    a = input._a
+    if have.device is not kind.device:
+        a = move(a, have.device, kind.device)
+    if have.dtype is not kind.dtype:
+        if have.is_complex and not kind.is_complex:
+            if kind.dtype is not dtypes.bool_:
+                import warnings
+                warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
+                a = a.real
+        a = _cast(a, have, kind)
+    elif a is input._a:
+        a = a.copy("K") if isinstance(a, np.ndarray) else a.copy()
+    r = wrap(a, kind)
+    if not kind.differentiable:
+        return r
+    return record(r, "ToCopyBackward0", (input,), lambda g: convert(g, have), array_grad=None)
+
+
+def _cast(a: Any, have: Kind, kind: Kind) -> Any:
+    if have.is_floating and not kind.differentiable and kind.dtype is not dtypes.bool_:
+        if have.reduced:
+            a = a.astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            if kind.np.itemsize < 8:  # as the CPU converts: through int64 (int32 for what fits), then cut off
+                return a.astype(np.int64).astype(kind.np)
+            return a.astype(kind.np)
+    return a.astype(kind.np)
+
+
+_FORMAT_KEYS = ("memory_format", "non_blocking")
+
+
+def _target(input: Tensor, args: tuple[Any, ...], dtype_: Any, device_: Any, other: Any) -> tuple[Kind, bool]:
+    """What .to(...) asks for: the kind, and its positional `copy`."""
+    have = input._kind
+    copy = False
+    flags: list[Any] = []
+    for i, arg in enumerate(args):
+        if isinstance(arg, dtype):
+            dtype_ = arg
+        elif isinstance(arg, Tensor):
+            other = arg
+        elif isinstance(arg, bool):
+            flags.append(arg)
+        elif isinstance(arg, (str, device)) or (isinstance(arg, int) and i == 0):
+            device_ = arg
+        elif arg is not None:
+            raise TypeError(f"to() received an invalid combination of arguments - got ({', '.join(type(a).__name__ for a in args)}), but expected "
+                            "one of: (device, dtype, non_blocking, copy), (dtype, non_blocking, copy) or (other, non_blocking, copy)")
+    if len(flags) > 1:
+        copy = flags[1]
+    if other is not None:
+        return other._kind, copy
+    if dtype_ is not None and not isinstance(dtype_, dtype):
+        raise TypeError(f"to(): argument 'dtype' must be torch.dtype, not {type(dtype_).__name__}")
+    target_device = have.device if device_ is None else as_device(device_)
+    return kind_of(have.dtype if dtype_ is None else dtype_, target_device), copy
+
+
+def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: Any = None, non_blocking: bool = False, copy: bool = False,
+       memory_format: Any = None) -> Tensor:
+    """The tensor with another dtype and/or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``.
+
+    Returns self where nothing changes, unless `copy`. `non_blocking` has no effect on the CPU.
+    """
+    kind, positional_copy = _target(self, args, dtype, device, other)
+    r = convert(self, kind, copy or positional_copy)
+    if memory_format is not None and memory_format.name != "preserve_format":
+        return r.contiguous(memory_format=memory_format)
+    return r
+
+
+method(to)
+
+
+def _caster(d: dtype) -> Any:
+    def cast(self: Tensor, memory_format: Any = None) -> Tensor:
+        return convert(self, kind_of(d, self._kind.device))
+    cast.__doc__ = f"The tensor as {d}."
+    return cast
+
+
+for _name, _dtype in {"float": dtypes.float32, "double": dtypes.float64, "half": dtypes.float16, "bfloat16": None, "int": dtypes.int32,
+                      "long": dtypes.int64, "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8, "bool": dtypes.bool_,
+                      "cfloat": dtypes.complex64, "cdouble": dtypes.complex128}.items():
+    method(_caster(_dtype or dtypes.bfloat16), _name)
+
+
+@method
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor on the CPU."""
+    return convert(self, kind_of(self._kind.dtype, CPU))
+
+
+@method
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    """The tensor on a CUDA device (the current one unless said otherwise)."""
+    return convert(self, kind_of(self._kind.dtype, as_device("cuda" if device is None else device)))
+
+
+@method
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """The tensor with the dtype and device of another."""
+    return convert(self, other._kind)
+
+
+@method
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """Page-locked memory exists with CUDA only."""
+    raise RuntimeError("Cannot access accelerator device when none is available: pin_memory() needs CUDA (pip install 'rushlight[cuda]')")
+
+
+_TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
+               "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+               "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
+
+
+@method
+def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """Without argument the type's name, e.g. 'torch.FloatTensor'; else the tensor as that type (a dtype, a name or a type)."""
+    if dtype is None:
+        cuda_part = "cuda." if self._kind.device.type == "cuda" else ""
+        return f"torch.{cuda_part}{_TYPE_NAMES[self._kind.dtype.name]}Tensor"
+    if isinstance(dtype, str):
+        names = {f"torch.{value}Tensor": key for key, value in _TYPE_NAMES.items()}
+        if dtype not in names:
+            raise ValueError(f"invalid type: '{dtype}'")
+        dtype = dtypes.DTYPES[names[dtype]]
+    return convert(self, self._kind.with_dtype(getattr(dtype, "dtype", dtype)))
+
+
+@op(method=True)
+def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+    """A copy with its own memory; gradients flow through."""
+    a = input._a
+    if memory_format is not None and memory_format.name != "preserve_format":
+        return record(wrap(_in_format(a, memory_format), input._kind), "CloneBackward0", (input,), lambda g: g, array_grad=lambda g: g)
+    # Dense memory keeps its strides; broadcast (expanded) memory becomes contiguous.
+    r = wrap(a.copy("C" if 0 in a.strides else "K"), input._kind)
+    return record(r, "CloneBackward0", (input,), lambda g: g, array_grad=lambda g: g)
+
+
+def _in_format(a: Any, memory_format: Any) -> Any:
+    """A fresh copy of the array in a memory format."""
+    axes = {"channels_last": (0, 2, 3, 1), "channels_last_3d": (0, 2, 3, 4, 1)}.get(memory_format.name)
+    if axes is None:
+        return a.copy("C")
+    if a.ndim != len(axes):
+        raise RuntimeError(f"required rank {len(axes)} tensor to use {memory_format.name} format")
+    inverse = np.argsort(axes)
+    return np.ascontiguousarray(a.transpose(axes)).copy().transpose(tuple(inverse))
+
+
+@method
+def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+    """The tensor itself if its elements lie in order in memory, else a copy that does."""
+    if memory_format is None or memory_format.name in ("contiguous_format", "preserve_format"):
+        if self._a.flags.c_contiguous:
+            return self
+        return record(wrap(self._a.copy("C"), self._kind), "CloneBackward0", (self,), lambda g: g, array_grad=lambda g: g)
+    if self.is_contiguous(memory_format):
+        return self
+    return self.clone(memory_format=memory_format)
+
+
+@method
+def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+    """Write the values of `src` (broadcast, converted to self's dtype and device) into self."""
+    if not isinstance(src, Tensor):
+        if not isinstance(src, (int, float, complex, bool)):
+            raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {builtin_type(src).__name__}")
+        src = wrap(np.asarray(src, self._kind.np), self._kind)
+    check_inplace(self, src._node is not None)
+    a, b = self._a, src._a
+    if src._kind.device is not self._kind.device:
+        b = move(b, src._kind.device, self._kind.device)
+    if not a.flags.writeable:
+        from .write import _overlap
+        raise _overlap()
+    try:
+        np.broadcast_shapes(b.shape, a.shape)
+        if len(b.shape) > len(a.shape) and b.size != a.size:
+            raise ValueError
+        if src._kind.is_complex and not self._kind.is_complex:
+            b = b.real
+        if src._kind.dtype is not self._kind.dtype:
+            b = _cast(b, src._kind, self._kind)
+        a[...] = b
+    except ValueError:
+        where = next((i for i in range(1, min(a.ndim, b.ndim) + 1) if b.shape[-i] not in (1, a.shape[-i])), 1)
+        if b.ndim > a.ndim:
+            raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(b.shape)}") from None
+        raise RuntimeError(f"The size of tensor a ({a.shape[-where]}) must match the size of tensor b ({b.shape[-where]}) at non-singleton "
+                           f"dimension {a.ndim - where}") from None
+    self._ver += 1
+    from ..autograd.grad_mode import LOCAL
+    if (self._node is not None or src._node is not None) and LOCAL.grad:
+        kind = src._kind
+        r = wrap(self._a, self._kind)
+        if src._node is not None and self._kind.differentiable:
+            record(r, "CopyBackwards", (src,), lambda g: convert(g, kind))
+        elif self._node is not None:
+            before = wrap(self._a, self._kind)
+            before._node = self._node
+            record(r, "CopyBackwards", (before,), lambda g: g * 0)
+        rebase(self, r)
+    return self
+
+
+builtin_type = __builtins__["type"] if isinstance(__builtins__, dict) else __builtins__.type
+
+
+@method
+def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
+    """Make self show other memory: that of a tensor (or nothing)."""
+    if source is None:
+        self._a = np.empty(0, self._kind.np)
+        return self
+    if isinstance(source, Tensor):
+        if source._kind is not self._kind:
+            raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}")
+        if size is not None:
+            source = source.as_strided(size, stride, storage_offset)
+        self._a = source._a
+        return self
+    from ..storage import array_from_storage
+    self._a = array_from_storage(source, self._kind, storage_offset, size, stride)
+    return self
+
+
+export(lambda t: t.is_floating_point(), "is_floating_point")
+export(lambda t: t.is_complex(), "is_complex")
+export(lambda t: t.is_signed(), "is_signed")
+export(lambda t: t.numel(), "numel")
+export(lambda obj: isinstance(obj, Tensor), "is_tensor")

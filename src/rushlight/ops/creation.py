@@ -1,0 +1,660 @@
+"""Making tensors: from data, filled, ranges, grids, and like others."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..devices import CPU, as_device
+from ..dtypes import dtype as dtype_type
+from ..dtypes import from_numpy_dtype, get_default_dtype, promote_types
+from ..kind import Kind, cpu_kind, kind_of
+from ..size import Size
+from ..tensor import Tensor, wrap
+from .define import export, method, op
+from .write import write_out
+
+__all__ = ["tensor", "as_tensor", "creation_kind", "finish", "size_of"]
+
+
+def creation_kind(dtype: Any, device: Any, default: Any = None) -> Kind:
+    """The kind that `dtype=` and `device=` ask for."""
+    if dtype is None:
+        dtype = default or get_default_dtype()
+    elif dtype.__class__ is not dtype_type:
+        dtype = _dtype_argument(dtype)
+    return kind_of(dtype, as_device(device))
+
+
+def _dtype_argument(value: Any) -> Any:
+    plain = {float: dtypes.float64, int: dtypes.int64, bool: dtypes.bool_, complex: dtypes.complex128}
+    if value in plain:
+        return plain[value]
+    raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(value).__name__}")
+
+
+def check_layout(layout: Any) -> None:
+    """Only dense tensors exist."""
+    if layout is not None and layout.name != "strided":
+        raise NotImplementedError(f"layout={layout!r}: rushlight has dense tensors only; use torch.strided")
+
+
+def finish(r: Tensor, requires_grad: bool, pin_memory: bool = False, layout: Any = None) -> Tensor:
+    """The options that all creation functions share."""
+    if layout is not None:
+        check_layout(layout)
+    if pin_memory:
+        return r.pin_memory()
+    return r.requires_grad_() if requires_grad else r
+
+
+def size_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
+    """A shape given as separate ints or as one sequence."""
+    if len(size) == 1 and not hasattr(size[0], "__index__") and isinstance(size[0], (tuple, list, Size)):
+        size = tuple(size[0])
+    elif len(size) == 1 and isinstance(size[0], Tensor) and size[0]._a.ndim == 1:
+        size = tuple(size[0].tolist())
+    try:
+        shape = tuple([s if s.__class__ is int else s.__index__() for s in size])
+    except (AttributeError, TypeError):
+        bad = next(s for s in size if not hasattr(s, "__index__"))
+        raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type {type(bad).__name__} at pos "
+                        f"{size.index(bad)}") from None
+    for s in shape:
+        if s < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(shape)}")
+    return shape
+
+
+# --- from data ------------------------------------------------------------------------------------------------------------------------
+
+def _scan(data: Any, state: list[Any], shape: list[int], depth: int) -> None:
+    """Walk nested sequences: check that they are rectangular, and find the dtype of their leaves."""
+    if isinstance(data, Tensor):
+        if data._a.ndim and not (depth == 0):
+            for each in data.unbind(0) if data._a.ndim else ():
+                pass
+        _leaf(data._kind.dtype, state)
+        inner: tuple[int, ...] = data._a.shape
+        _shape_at(inner, shape, depth)
+        return
+    if isinstance(data, np.ndarray):
+        _leaf(from_numpy_dtype(data.dtype), state)
+        _shape_at(data.shape, shape, depth)
+        return
+    if isinstance(data, (list, tuple)) or (hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (str, bytes, dict))):
+        n = len(data)
+        if depth == len(shape):
+            if state[1]:
+                raise TypeError(f"not a sequence: found a sequence of length {n} at dim {depth} beside numbers")
+            shape.append(n)
+        elif shape[depth] != n:
+            raise ValueError(f"expected sequence of length {shape[depth]} at dim {depth} (got {n})")
+        for each in data:
+            _scan(each, state, shape, depth + 1)
+        return
+    if depth < len(shape):
+        raise TypeError(f"expected sequence of length {shape[depth]} at dim {depth}, got a {type(data).__name__}")
+    state[1] = True
+    if isinstance(data, (bool, np.bool_)):
+        _leaf(dtypes.bool_, state)
+    elif isinstance(data, np.generic) and not isinstance(data, (float, complex)):
+        _leaf(from_numpy_dtype(data.dtype), state)
+    elif isinstance(data, (int, np.integer)):
+        _leaf(dtypes.int64, state)
+    elif isinstance(data, float):
+        _leaf(get_default_dtype() if type(data) is float else dtypes.float64, state)
+    elif isinstance(data, complex):
+        _leaf(get_default_dtype().to_complex(), state)
+    elif data is None:
+        raise RuntimeError("Could not infer dtype of NoneType")
+    elif isinstance(data, str):
+        raise TypeError("new(): invalid data type 'str'")
+    else:
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+
+
+def _shape_at(inner: tuple[int, ...], shape: list[int], depth: int) -> None:
+    for i, n in enumerate(inner):
+        at = depth + i
+        if at == len(shape):
+            shape.append(n)
+        elif shape[at] != n:
+            raise ValueError(f"expected sequence of length {shape[at]} at dim {at} (got {n})")
+
+
+def _leaf(d: Any, state: list[Any]) -> None:
+    state[0] = d if state[0] is None else promote_types(state[0], d)
+
+
+def _plain(data: Any) -> Any:
+    """Nested data with tensors turned into arrays, which NumPy reads."""
+    if isinstance(data, Tensor):
+        a = data._a
+        return a if isinstance(a, np.ndarray) else a.get()
+    if isinstance(data, (list, tuple)):
+        return [_plain(each) for each in data]
+    return data
+
+
+_QUICK = {float: None, int: dtypes.int64, bool: dtypes.bool_}
+
+
+def _array_from(data: Any, dtype: Any) -> tuple[Any, Any]:
+    """(array, dtype) of Python data; always new memory."""
+    cls = type(data)
+    if cls in _QUICK:
+        d = dtype or _QUICK[cls] or get_default_dtype()
+        return _checked_array(data, d), d
+    if isinstance(data, Tensor):
+        d = dtype or data._kind.dtype
+        a = data._a if isinstance(data._a, np.ndarray) else data._a.get()
+        if d is not data._kind.dtype:
+            from .convert import convert
+            return convert(wrap(a, kind_of(data._kind.dtype)), kind_of(d))._a, d
+        return a.copy(), d
+    if isinstance(data, np.ndarray):
+        have = from_numpy_dtype(data.dtype)
+        d = dtype or have
+        if d is not have:
+            from .convert import convert
+            return convert(wrap(data.astype(have.np), kind_of(have)), kind_of(d))._a, d
+        return np.array(data, d.np, order="C"), d
+    if hasattr(data, "__array__") and not isinstance(data, (list, tuple, np.generic)):
+        return _array_from(np.asarray(data), dtype)
+    if cls is list or cls is tuple:
+        quick = _flat_numbers(data, dtype)
+        if quick is not None:
+            return quick
+    state: list[Any] = [None, False]
+    shape: list[int] = []
+    _scan(data, state, shape, 0)
+    d = dtype or state[0] or get_default_dtype()
+    if 0 in shape:
+        return np.empty(tuple(shape), d.np), d
+    return _checked_array(_plain(data), d).reshape(shape), d
+
+
+def _flat_numbers(data: Any, dtype: Any) -> Any:
+    """The common case, a flat list of floats or of ints, without walking it in Python twice."""
+    kinds = set(map(type, data))
+    if kinds == {float}:
+        d = dtype or get_default_dtype()
+    elif kinds == {int}:
+        d = dtype or dtypes.int64
+    else:
+        return None
+    return _checked_array(data, d), d
+
+
+def _checked_array(data: Any, d: Any) -> Any:
+    """np.array(data) in dtype d, with PyTorch's errors for values that don't fit."""
+    try:
+        if d.category == dtypes.INT:
+            a = np.asarray(data)
+            if a.dtype.kind == "O":
+                raise OverflowError
+            if a.dtype.kind == "f":
+                return a.astype(np.int64).astype(d.np)
+            if a.dtype.kind == "c":
+                raise RuntimeError("value cannot be converted to type int64_t without overflow")
+            return a.astype(d.np)
+        if d is dtypes.bool_:
+            return np.asarray(np.asarray(data) != 0)
+        if not d.is_complex:
+            a = np.asarray(data)
+            if a.dtype.kind == "c":
+                raise RuntimeError("value cannot be converted to type float without overflow")
+            return a.astype(d.np)
+        return np.array(data, d.np)
+    except OverflowError:
+        raise RuntimeError("Overflow when unpacking long long") from None
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+    """A new tensor from numbers, nested sequences, NumPy arrays or tensors; always a copy.
+
+    The dtype follows from the data (floats become the default dtype) unless given. ValueError for ragged data, RuntimeError or
+    TypeError for things that are no numbers.
+    """
+    if isinstance(data, Tensor):
+        import warnings
+        warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
+        if device is None:
+            device = data._kind.device
+    if dtype is not None and dtype.__class__ is not dtype_type:
+        dtype = _dtype_argument(dtype)
+    a, d = _array_from(data, dtype)
+    target = as_device(device)
+    if target is not CPU:
+        from .convert import move
+        a = move(a, CPU, target)
+    r = wrap(a, kind_of(d, target))
+    return finish(r, requires_grad, pin_memory) if requires_grad or pin_memory else r
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor of the data that shares memory (and history) where possible."""
+    if isinstance(data, Tensor):
+        return data.to(dtype=dtype, device=data._kind.device if device is None else device)
+    if isinstance(data, np.ndarray):
+        r = from_numpy(data)
+        return r.to(dtype=dtype, device=as_device(device))
+    return tensor(data, dtype=dtype, device=device)
+
+
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of any array-like; `copy` True always copies, False never does (ValueError where it would have to)."""
+    if copy:
+        r = tensor(obj.detach() if isinstance(obj, Tensor) else obj, dtype=dtype, device=device) if not isinstance(obj, Tensor) else \
+            obj.detach().clone().to(dtype=dtype, device=obj.device if device is None else device)
+    else:
+        r = as_tensor(obj, dtype, device)
+        if copy is False and not (isinstance(obj, (Tensor, np.ndarray)) and r.data_ptr() == (obj if isinstance(obj, Tensor) else
+                                                                                             from_numpy(obj)).data_ptr()):
+            raise ValueError("can't alias tensor: the data has to be copied")
+    return r.requires_grad_() if requires_grad else r
+
+
+def from_numpy(ndarray: Any) -> Tensor:
+    """A tensor that shares the memory of a NumPy array."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    kind = cpu_kind(ndarray)
+    if any(step < 0 for step in ndarray.strides):
+        raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
+                         "supported. (You can probably work around this by making a copy of your array  with array.copy().)")
+    if not ndarray.dtype.isnative:
+        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently "
+                         "not supported.")
+    if not ndarray.flags.writeable:
+        import warnings
+        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. Writing to this tensor raises "
+                      "an error in rushlight; copy the array first if you want to write.", UserWarning, stacklevel=2)
+    return wrap(ndarray.view(np.ndarray), kind)
+
+
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A 1-D tensor that shares the memory of an object with the buffer protocol."""
+    length = memoryview(buffer).nbytes
+    if length == 0 or count == 0:
+        raise ValueError(f"both buffer length ({length}) and count ({count}) must not be 0")
+    size = dtype.itemsize
+    if not 0 <= offset < length:
+        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({length} bytes) minus 1")
+    if count < 0 and (length - offset) % size:
+        raise ValueError(f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({size})")
+    if count > 0 and offset + count * size > length:
+        raise ValueError(f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than actual "
+                         f"buffer length ({length} bytes)")
+    return finish(wrap(np.frombuffer(buffer, dtype.np, count, offset), kind_of(dtype)), requires_grad)
+
+
+for _fn in (tensor, as_tensor, asarray, from_numpy, frombuffer):
+    export(_fn)
+export(lambda data, *, dtype=None, device=None, requires_grad=False, pin_memory=False: tensor(
+    data, dtype=dtype, device=device, requires_grad=requires_grad, pin_memory=pin_memory), "scalar_tensor")
+
+
+# --- filled ---------------------------------------------------------------------------------------------------------------------------
+
+def _filler(name: str, maker: Any, doc: str) -> Any:
+    def fn(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+           requires_grad: bool = False, memory_format: Any = None, names: Any = None) -> Tensor:
+        kind = creation_kind(dtype, device, out._kind.dtype if out is not None else None)
+        r = wrap(maker(kind.xp, size_of(size, name), kind.np), kind)
+        if memory_format is not None:
+            r = r.contiguous(memory_format=memory_format)
+        if out is not None:
+            return write_out(out, r, name)
+        if requires_grad or pin_memory or layout is not None:
+            return finish(r, requires_grad, pin_memory, layout)
+        return r
+
+    def with_keyword(*size: Any, **kwargs: Any) -> Tensor:
+        if "size" in kwargs:
+            size = (kwargs.pop("size"),)
+        return fn(*size, **kwargs)
+
+    def like(input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+             requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+        if not isinstance(input, Tensor):
+            from .promotion import not_a_tensor
+            raise not_a_tensor(name + "_like", "input", 1, input)
+        kind = like_kind(input, dtype, device)
+        r = wrap(like_layout(maker(kind.xp, input._a.shape, kind.np), input._a), kind)
+        return finish(r, requires_grad, pin_memory, layout)
+
+    def new(self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+            pin_memory: bool = False, **kwargs: Any) -> Tensor:
+        if "size" in kwargs:
+            size = (kwargs.pop("size"),)
+        if kwargs:
+            raise TypeError(f"new_{name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
+        kind = like_kind(self, dtype, device)
+        return finish(wrap(maker(kind.xp, size_of(size, name), kind.np), kind), requires_grad, pin_memory, layout)
+
+    for each, label in ((with_keyword, name), (like, name + "_like"), (new, "new_" + name)):
+        each.__name__ = each.__qualname__ = label
+        each.__doc__ = doc
+    export(with_keyword)
+    export(like)
+    method(new)
+    return with_keyword
+
+
+
+def like_kind(input: Tensor, dtype: Any, device: Any) -> Kind:
+    """The kind of `input`, with what dtype= and device= override."""
+    have = input._kind
+    if dtype is None and device is None:
+        return have
+    if dtype is not None and dtype.__class__ is not dtype_type:
+        dtype = _dtype_argument(dtype)
+    return kind_of(have.dtype if dtype is None else dtype, have.device if device is None else as_device(device))
+
+
+def like_layout(fresh: Any, a: Any) -> Any:
+    """A fresh array of a's shape, in a's order of dimensions where a is dense but permuted (channels_last, transposed)."""
+    if a.flags.c_contiguous or 0 in a.strides or a.ndim < 2:
+        return fresh
+    order = sorted(range(a.ndim), key=lambda i: (-a.strides[i], i))
+    return fresh.reshape([a.shape[i] for i in order]).transpose(np.argsort(order))
+
+
+zeros = _filler("zeros", lambda xp, shape, np_dtype: xp.zeros(shape, np_dtype), "A tensor of zeros.")
+ones = _filler("ones", lambda xp, shape, np_dtype: xp.ones(shape, np_dtype), "A tensor of ones.")
+empty = _filler("empty", lambda xp, shape, np_dtype: xp.empty(shape, np_dtype), "A tensor whose values are whatever the memory holds.")
+
+
+def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+         requires_grad: bool = False, pin_memory: bool = False, names: Any = None) -> Tensor:
+    """A tensor of one value; without dtype, that of the value (bool, int64, default float, complex)."""
+    from .promotion import number_dtype
+    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    if not isinstance(value, (int, float, complex, bool, np.number, np.bool_)):
+        raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {type(fill_value).__name__}")
+    kind = creation_kind(dtype, device, number_dtype(value) if out is None else out._kind.dtype)
+    r = wrap(kind.xp.full(size_of((size,) if not isinstance(size, int) else (size,), "full"), _fits(value, kind), kind.np), kind)
+    if out is not None:
+        return write_out(out, r, "full")
+    return finish(r, requires_grad, pin_memory, layout)
+
+
+def _fits(value: Any, kind: Kind) -> Any:
+    """A Python number that the kind can hold, or PyTorch's error."""
+    if isinstance(value, complex) and not kind.is_complex:
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type {kind.dtype.alias or kind.dtype.name} without overflow")
+        value = value.real
+    if kind.dtype.category == dtypes.INT:
+        if isinstance(value, float) and (math.isnan(value) or math.isinf(value)):
+            raise RuntimeError(f"value cannot be converted to type {kind.dtype.name}_t without overflow")
+        limits = np.iinfo(kind.np)
+        if not limits.min - (limits.max + 1 if limits.min == 0 else 0) <= int(value) <= limits.max:
+            raise RuntimeError(f"value cannot be converted to type {kind.dtype.name}_t without overflow")
+        return np.asarray(int(value)).astype(kind.np)
+    if kind.is_floating and not isinstance(value, bool) and kind.np.itemsize < 8 and math.isfinite(value):
+        limit = float(dtypes.finfo(kind.dtype).max)
+        if abs(value) > limit:
+            raise RuntimeError(f"value cannot be converted to type {'at::Half' if kind.np.itemsize == 2 else 'float'} without overflow")
+    return value
+
+
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+              requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+    """A tensor of one value with the shape, dtype and device of another."""
+    kind = like_kind(input, dtype, device)
+    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    r = wrap(like_layout(kind.xp.full(input._a.shape, _fits(value, kind), kind.np), input._a), kind)
+    return finish(r, requires_grad, pin_memory, layout)
+
+
+def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+             layout: Any = None, pin_memory: bool = False) -> Tensor:
+    """A tensor of one value, with self's dtype and device."""
+    kind = like_kind(self, dtype, device)
+    value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    r = wrap(kind.xp.full(size_of((size,), "new_full"), _fits(value, kind), kind.np), kind)
+    return finish(r, requires_grad, pin_memory, layout)
+
+
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+               pin_memory: bool = False) -> Tensor:
+    """A copy of the data with self's dtype and device."""
+    kind = like_kind(self, dtype, device)
+    if isinstance(data, Tensor):
+        data = data.detach()
+        return finish(data.to(kind.dtype).to(kind.device, copy=True), requires_grad, pin_memory, layout)
+    return tensor(data, dtype=kind.dtype, device=kind.device, requires_grad=requires_grad)
+
+
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+                  pin_memory: bool = False) -> Tensor:
+    """An uninitialised tensor with the given strides (in elements)."""
+    kind = creation_kind(dtype, device)
+    if len(size) != len(stride):
+        raise RuntimeError(f"mismatch in length of strides and shape: {len(stride)} and {len(size)}")
+    if any(s < 0 for s in stride):
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+    total = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+    buffer = kind.xp.empty(total, kind.np)
+    a = np.lib.stride_tricks.as_strided(buffer, tuple(size), tuple(s * kind.np.itemsize for s in stride), writeable=True)
+    return finish(wrap(a, kind), requires_grad, pin_memory, layout)
+
+
+export(full)
+export(full_like)
+export(empty_strided)
+method(new_full)
+method(new_tensor)
+
+
+# --- ranges and grids -----------------------------------------------------------------------------------------------------------------
+
+def _number(value: Any, name: str, parameter: str) -> Any:
+    if isinstance(value, Tensor):
+        return value.item()
+    if isinstance(value, (int, float, np.number)):
+        return value
+    raise TypeError(f"{name}(): argument '{parameter}' must be Number, not {type(value).__name__}")
+
+
+def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
+           device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+    """``arange(end)``, ``arange(start, end)``, ``arange(start, end, step)``: evenly spaced values in [start, end).
+
+    int64 where all arguments are ints, else the default dtype.
+    """
+    names = ("end",) if len(args) == 1 else ("start", "end", "step")
+    given = {"start": start, "end": end, "step": step}
+    if len(args) == 1 and end is not None:
+        names = ("start",)
+    for parameter, value in zip(names, args, strict=False):
+        given[parameter] = value
+    if given["end"] is None:
+        raise TypeError("arange() missing 1 required positional arguments: \"end\"")
+    first = 0 if given["start"] is None else _number(given["start"], "arange", "start")
+    last, by = _number(given["end"], "arange", "end"), 1 if given["step"] is None else _number(given["step"], "arange", "step")
+    ints = all(isinstance(v, (int, np.integer)) for v in (first, last, by))
+    kind = creation_kind(dtype, device, (dtypes.int64 if ints else None) if out is None else out._kind.dtype)
+    if by == 0:
+        raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(first) and math.isfinite(last)):
+        raise RuntimeError(f"unsupported range: {first} -> {last}")
+    if (last - first) * by < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if ints or not kind.differentiable:
+        a = kind.xp.arange(int(first), int(last), int(by) if int(by) else by)
+        if not ints:
+            n = math.ceil((last - first) / by)
+            a = (int(first) + kind.xp.arange(n) * int(by))
+        a = a.astype(kind.np)
+    else:
+        n = math.ceil((last - first) / by)
+        a = _affine(kind, first, by, n)
+    r = wrap(a, kind)
+    if out is not None:
+        return write_out(out, r, "arange")
+    return finish(r, requires_grad, pin_memory, layout)
+
+
+def _affine(kind: Kind, first: Any, by: Any, n: int) -> Any:
+    """first + i * by for i < n, computed in float64 and rounded once (float32: as PyTorch's vector loop does)."""
+    return (first + kind.xp.arange(n) * float(by)).astype(kind.np)
+
+
+def range_(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+           requires_grad: bool = False) -> Tensor:
+    """Like `arange`, but `end` is included (deprecated in PyTorch)."""
+    import warnings
+    warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's range "
+                  "builtin. Instead, use torch.arange, which produces values in [start, end).", UserWarning, stacklevel=2)
+    if end is None:
+        start, end = 0, start
+    kind = creation_kind(dtype, device)
+    n = math.floor((end - start) / step) + 1
+    if n < 1 or step == 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign" if step else "step must be nonzero")
+    r = wrap(_affine(kind, start, step, n), kind)
+    return write_out(out, r, "range") if out is not None else finish(r, requires_grad, False, layout)
+
+
+def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+             requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+    """`steps` evenly spaced values from start to end, both included; computed from both ends, so that it is symmetric."""
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    kind = creation_kind(dtype, device, get_default_dtype().to_complex() if isinstance(start, complex) or isinstance(end, complex) else None)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    r = wrap(_linspace(kind, start, end, steps), kind)
+    return write_out(out, r, "linspace") if out is not None else finish(r, requires_grad, pin_memory, layout)
+
+
+def _linspace(kind: Kind, start: Any, end: Any, steps: int) -> Any:
+    if steps == 1:
+        return kind.xp.full(1, start, kind.np)
+    if not kind.differentiable:
+        step = (np.float32(end) - np.float32(start)) / np.float32(max(steps - 1, 1))
+        i = kind.xp.arange(steps)
+        a = np.where(i < steps // 2, start + step * i.astype(np.float32), end - step * (steps - 1 - i).astype(np.float32))
+        return np.trunc(a).astype(kind.np)
+    work = np.float32 if kind.reduced else kind.np
+    lo, hi = kind.xp.asarray(start, work), kind.xp.asarray(end, work)
+    step = (hi - lo) / work.type(max(steps - 1, 1)) if not isinstance(work, type) else (hi - lo) / work(max(steps - 1, 1))
+    i = kind.xp.arange(steps)
+    forward = _fma(step, i, lo)
+    backward = _fma(-step, steps - 1 - i, hi)
+    return np.where(i < steps // 2, forward, backward).astype(kind.np)
+
+
+def _fma(step: Any, i: Any, base: Any) -> Any:
+    """base + step * i with one rounding, as fused multiply-add instructions give it (float32 through float64)."""
+    if step.dtype == np.float32:
+        return (base.astype(np.float64) + step.astype(np.float64) * i).astype(np.float32)
+    return base + step * i.astype(step.dtype)
+
+
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None,
+             device: Any = None, requires_grad: bool = False) -> Tensor:
+    """base ** linspace(start, end, steps)."""
+    kind = creation_kind(dtype, device)
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    work = kind if kind.fast else kind_of(dtypes.float64, kind.device)
+    a = np.power(np.asarray(base, work.np), _linspace(work, start, end, steps))
+    r = wrap(a.astype(kind.np), kind)
+    return write_out(out, r, "logspace") if out is not None else finish(r, requires_grad, False, layout)
+
+
+def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+        requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+    """The n x m matrix with ones on its diagonal."""
+    m = n if m is None else m
+    for label, value in (("n", n), ("m", m)):
+        if value < 0:
+            raise RuntimeError(f"{label} must be greater or equal to 0, got {value}")
+    kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
+    r = wrap(kind.xp.eye(n, m, dtype=kind.np), kind)
+    return write_out(out, r, "eye") if out is not None else finish(r, requires_grad, pin_memory, layout)
+
+
+for _fn in (arange, linspace, logspace, eye):
+    export(_fn)
+export(range_, "range")
+
+
+@op
+def complex(real: Tensor, imag: Tensor) -> Tensor:
+    """The complex tensor with these real and imaginary parts."""
+    if real._kind is not imag._kind:
+        raise RuntimeError(f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument")
+    kind = real._kind
+    if not kind.is_floating:
+        raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
+                           f"{kind.dtype.alias.capitalize()} and {kind.dtype.alias.capitalize()}")
+    ckind = kind.with_dtype(kind.dtype.to_complex())
+    shape = np.broadcast_shapes(real._a.shape, imag._a.shape)
+    a = kind.xp.empty(shape, ckind.np)
+    a.real, a.imag = real._a, imag._a
+    from .record import record
+    return record(wrap(a, ckind), "ComplexBackward0", (real, imag), lambda g: (g.real, g.imag))
+
+
+@op
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """The complex tensor with these absolute values and angles (radians)."""
+    return complex(abs * angle.cos(), abs * angle.sin())
+
+
+# --- the old constructor --------------------------------------------------------------------------------------------------------------
+
+def legacy_tensor(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kind: Kind | None = None) -> Any:
+    """``Tensor(2, 3)``, ``Tensor([1, 2])``, ``Tensor(tensor)``, ``FloatTensor(...)`` and their like."""
+    device = kwargs.pop("device", None)
+    if kwargs:
+        raise TypeError(f"{cls.__name__}() got an unexpected keyword argument '{next(iter(kwargs))}'")
+    if kind is None:
+        kind = kind_of(get_default_dtype(), as_device(device))
+    if not args:
+        r = wrap(np.empty(0, kind.np), kind)
+    elif len(args) == 1 and isinstance(args[0], Tensor):
+        source = args[0]
+        if source._kind.dtype is not kind.dtype:
+            raise TypeError(f"expected {kind.dtype} (got {source._kind.dtype}): use .to() to convert")
+        r = wrap(source._a, source._kind)
+    elif len(args) == 1 and not isinstance(args[0], (int, np.integer, Size)):
+        if isinstance(args[0], (float, str)):
+            raise TypeError(f"new(): data must be a sequence (got {type(args[0]).__name__})")
+        r = tensor(args[0], dtype=kind.dtype)
+    else:
+        r = wrap(np.empty(size_of(args, "Tensor"), kind.np), kind)
+    return r if cls is Tensor else Tensor._make_subclass(cls, r)
+
+
+class _LegacyType(type):
+    """``torch.FloatTensor``: constructs float tensors, and isinstance asks about dtype and device."""
+
+    dtype: Any
+    is_cuda: bool
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        return legacy_tensor(Tensor, args, kwargs, kind_of(cls.dtype, as_device("cuda" if cls.is_cuda else "cpu")))
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, Tensor) and value._kind.dtype is cls.dtype and (value._kind.device.type == "cuda") == cls.is_cuda
+
+
+def legacy_types(module: str, is_cuda: bool) -> dict[str, Any]:
+    """FloatTensor, LongTensor, ... of a module."""
+    from .convert import _TYPE_NAMES
+    return {f"{title}Tensor": _LegacyType(f"{title}Tensor", (), {"dtype": dtypes.DTYPES[name], "is_cuda": is_cuda, "__module__": module})
+            for name, title in _TYPE_NAMES.items() if not title.startswith(("UInt", "Complex"))}
+
+
+for _title, _type in legacy_types("torch", False).items():
+    export(_type, _title)

@@ -1,0 +1,491 @@
+"""The machinery that turns one short definition into an op with all its variants.
+
+    exp = unary("exp", np.exp, lambda g, y: g * y)                                    # y: the result is saved, x: the input
+    mul = binary("mul", np.multiply, (lambda g, b: g * b, lambda g, a: g * a))
+
+    @op(method=True, inplace=True, out=True)
+    def addcmul(input, tensor1, tensor2, *, value=1): ...                             # anything else; see `record` and `view`
+
+`unary` and `binary` make closures that are specialised for the op: on the fast path (plain tensors, one real dtype) there is one
+NumPy call, one Tensor and one small node, and nothing else. Everything rarer goes to `unary_slow`/`binary_slow`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd.grad_mode import STATE, recording
+from ..autograd.graph import new_seq
+from ..kind import Kind
+from ..tensor import Tensor, as_array, wrap
+from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
+from .record import BinaryNode, UnaryNode, finish_special, node_class, record
+from .write import inplace_from, write_in_place, write_out
+
+__all__ = ["FUNCTIONS", "DEFINITIONS", "op", "unary", "binary", "comparison", "export", "method", "record", "wrap"]
+
+FUNCTIONS: dict[str, Any] = {}              # what `rushlight` shows as torch.<name>
+DEFINITIONS: dict[str, dict[str, Any]] = {}  # per op: what the tests need to know (samples, variants)
+
+new = object.__new__
+ndarray = np.ndarray
+
+
+def export(function: Any, name: str | None = None) -> Any:
+    """Make a function visible as torch.<name>."""
+    FUNCTIONS[name or function.__name__] = function
+    return function
+
+
+def method(function: Any, name: str | None = None) -> Any:
+    """Make a function a Tensor method."""
+    setattr(Tensor, name or function.__name__, function)
+    return function
+
+
+def arguments(function: Any) -> tuple[str, ...]:
+    """The positional parameter names of a function."""
+    code = function.__code__
+    return tuple(code.co_varnames[:code.co_argcount])
+
+
+def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, ints: str = "float", complex: bool = True, label: str = "",
+          inplace: bool = True, methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
+          refuse_bool: str = "") -> Any:
+    """Define an elementwise op of one tensor.
+
+    forward     arrays -> array, for float32 and float64 (other types are converted around it)
+    grad        lambda g, x: ... or lambda g, y: ... (input or result saved), or lambda g: ...; None: not differentiable
+    array_grad  the same on plain arrays, for speed; True where `grad` itself works on arrays (operators only)
+    ints        what integers become: "float" (exp), "same" (abs), "bool" (isnan; for all dtypes)
+    complex     whether complex tensors are allowed
+    domain      where the tests sample
+    """
+    node_type = _unary_node(name, grad, grad if array_grad is True else array_grad, label)
+    saves_input = grad is not None and "x" in arguments(grad)
+    saves_result = grad is not None and "y" in arguments(grad)
+    differentiable = grad is not None
+    to_bool = ints == "bool"
+    from ..autograd.graph import Version
+
+    def slow(input: Any) -> Any:
+        return unary_slow(name, forward, ints, complex, node_type, input, refuse_bool)
+
+    def fn(input: Any, *, out: Any = None) -> Any:
+        try:
+            kind = input._kind
+        except AttributeError:
+            raise not_a_tensor(name, "input", 1, input) from None
+        if out is not None:
+            return write_out(out, fn(input), name)
+        if not kind.fast:
+            return slow(input)
+        a = forward(input._a)
+        if a.__class__ is not ndarray:
+            a = as_array(a)
+        r = new(Tensor)
+        r._a = a
+        r._kind = kind.bool_ if to_bool else kind
+        r._view = r._grad = None
+        r._ver = 0
+        edge = input._node
+        if edge is None or not differentiable:
+            r._node = None
+        elif STATE.unusual:
+            r._node = None
+            finish_special(r, node_type, (input,))
+        else:
+            node = r._node = new(node_type)
+            node.next = (edge,)
+            node.seq = new_seq()
+            node.fix = node.hooks = None
+            if saves_input:
+                node.saved = input
+                node.version = input._ver + 0
+            elif saves_result:
+                node.saved = a
+                node.version = r._ver = Version()
+            else:
+                node.saved = ()
+                node.version = 0
+        return r
+
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = doc or f"{name}(input, *, out=None) -> Tensor\n\nElementwise {name} of a tensor of any shape."
+    if forward_inplace := isinstance(forward, np.ufunc) and not to_bool:
+        def direct(a: Any) -> None:
+            forward(a, out=a)
+    _finish_unary(name, fn, inplace and not to_bool, methods, alias, direct if forward_inplace else None)
+    DEFINITIONS[name] = {"form": "unary", "fn": fn, "ints": ints, "complex": complex, "domain": domain, "inplace": inplace and not to_bool,
+                         "differentiable": differentiable, "refuse_bool": refuse_bool}
+    return fn
+
+
+def _unary_node(name: str, grad: Any, array_grad: Any, label: str) -> Any:
+    if grad is None:
+        return None
+    label = label or "".join(part.capitalize() for part in name.split("_")) + "Backward0"
+    names = arguments(grad)
+    saves = "x" if "x" in names else "y" if "y" in names else ""
+    if "x" in names and "y" in names:
+        raise TypeError(f"{name}: save x or y, not both")
+    return node_class(label, UnaryNode, grad=staticmethod(grad), agrad=None if array_grad is None else staticmethod(array_grad), saves=saves)
+
+
+def _finish_unary(name: str, fn: Any, inplace: bool, methods: bool, alias: tuple[str, ...], direct: Any) -> None:
+    """Register the function, the method, and their in-place forms."""
+    for each in (name, *alias):
+        export(fn, each)
+        if methods:
+            method(fn, each)
+    if not inplace:
+        return
+
+    def fn_(self: Any) -> Any:
+        if direct is not None and self._node is None and self._kind.fast and self._view is None:
+            return write_in_place(self, direct)
+        return inplace_from(self, fn, (self,), {})
+
+    fn_.__name__ = fn_.__qualname__ = name + "_"
+    fn_.__doc__ = f"In-place form of `{name}`."
+    for each in (name, *alias):
+        method(fn_, each + "_")
+        export(_checked_inplace(fn_, each), each + "_")
+
+
+def _checked_inplace(fn_: Any, name: str) -> Any:
+    def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(input, Tensor):
+            raise not_a_tensor(name + "_", "input", 1, input)
+        return fn_(input, *args, **kwargs)
+    function.__name__ = function.__qualname__ = name + "_"
+    function.__doc__ = fn_.__doc__
+    return function
+
+
+def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: Any, input: Tensor, refuse_bool: str = "") -> Tensor:
+    """Integers, bool, complex and reduced precision: convert, compute, convert back."""
+    kind, a = input._kind, input._a
+    if kind.is_complex:
+        if not complex_:
+            raise NotImplementedError(f'"{name}" not implemented for \'{kind.dtype.to_real().alias.capitalize()}\' complex tensors: '
+                                      "take .real, .imag or .abs() first")
+        result_kind = kind.bool_ if ints == "bool" else kind
+        r = forward(a)
+    elif kind.is_floating:
+        result_kind = kind.bool_ if ints == "bool" else kind
+        r = forward(a.astype(np.float32) if not kind.fast else a)
+    elif ints == "float":
+        result_kind = kind.float_
+        r = forward(a.astype(np.float32 if result_kind.reduced else result_kind.np))
+    else:
+        if refuse_bool and kind is kind.bool_:
+            raise (NotImplementedError if refuse_bool.startswith('"') else RuntimeError)(refuse_bool)
+        result_kind = kind.bool_ if ints == "bool" else kind
+        r = forward(a)
+    r = wrap(as_array(r, result_kind.np), result_kind)
+    if ints == "same" and kind.is_complex and r._a.dtype != kind.np:
+        r._kind = kind.with_dtype(kind.dtype.to_real())
+    if node_type is not None and input._node is not None and result_kind.differentiable:
+        grad = node_type.grad
+        saved = (input,) if node_type.saves == "x" else (r,) if node_type.saves == "y" else ()
+        return record(r, node_type.label, (input,), grad, saved)
+    return r
+
+
+def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, result: str = "same", label: str = "", inplace: bool = True,
+           methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "", int_forward: Any = None,
+           domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, number_first: bool = False) -> Any:
+    """Define an elementwise op of two tensors (or a tensor and a number), with broadcasting and type promotion.
+
+    ufunc       (array, array) -> array for equal dtypes
+    grad        pair of functions: gradient of the first and of the second operand; parameters a and b name the saved operands, y the result
+    array_grad  True where both work on plain arrays (operators only), or a pair that does
+    result      "same": the promoted dtype; "float": integers become floats first; "bool": comparisons; "int": integers and bool only
+    refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
+    """
+    grads = grad or (None, None)
+    agrads = grads if array_grad is True else array_grad or (None, None)
+    differentiable = grad is not None
+    uses = [arguments(each) if each is not None else () for each in grads]
+    saves_y = any("y" in names for names in uses)
+    a_uses_a, a_uses_b = "a" in uses[0], "b" in uses[0]
+    b_uses_a, b_uses_b = "a" in uses[1], "b" in uses[1]
+    saves_nothing = not (a_uses_a or a_uses_b or b_uses_a or b_uses_b)
+    title = "".join(part.capitalize() for part in name.split("_"))
+    node_type: Any = None if not differentiable else node_class(
+        label or f"{title}Backward0", BinaryNode, da=staticmethod(_spread(grads[0], "aby")), db=staticmethod(_spread(grads[1], "aby")),
+        ada=None if agrads[0] is None else staticmethod(_spread(agrads[0], "ab")),
+        adb=None if agrads[1] is None else staticmethod(_spread(agrads[1], "ab")), uses=(uses[0], uses[1]))
+    spec = (name, ufunc, result, complex, refuse, node_type, uses, int_forward)
+    to_bool = result == "bool"
+    quick = not saves_y and result != "int"
+
+    def fn(input: Any, other: Any, *, out: Any = None) -> Any:
+        if out is not None:
+            return write_out(out, fn(input, other), name)
+        if other.__class__ is not Tensor and not isinstance(other, Tensor):
+            cls = other.__class__
+            if not (cls is float or cls is int) or not isinstance(input, Tensor):
+                return binary_slow(spec, input, other)
+            kind = input._kind
+            if not kind.fast:
+                return binary_slow(spec, input, other)
+            b = kind.scalars.get(other)
+            if b is None:
+                b = number_tensor(kind, other)
+        else:
+            b = other
+            try:
+                kind = input._kind
+            except AttributeError:
+                return binary_slow(spec, input, other)
+        if kind is not b._kind or not kind.fast or not quick:
+            return binary_slow(spec, input, other)
+        try:
+            r_a = ufunc(input._a, b._a)
+        except ValueError:
+            raise broadcast_error(input._a.shape, b._a.shape) from None
+        if r_a.__class__ is not ndarray:
+            r_a = as_array(r_a)
+        r = new(Tensor)
+        r._a = r_a
+        r._kind = kind.bool_ if to_bool else kind
+        r._view = r._grad = None
+        r._ver = 0
+        na = input._node
+        nb = b._node
+        if (na is None and nb is None) or not differentiable:
+            r._node = None
+        elif STATE.unusual:
+            r._node = None
+            finish_special(r, node_type, (input, b))
+        else:
+            node = r._node = new(node_type)
+            node.next = (na, nb)
+            node.seq = new_seq()
+            node.hooks = None
+            if saves_nothing:
+                node.saved = ()
+                node.version = 0
+            else:
+                version = 0
+                a = None
+                if (a_uses_a and na is not None) or (b_uses_a and nb is not None):
+                    a = input
+                    version = input._ver + 0
+                if (a_uses_b and na is not None) or (b_uses_b and nb is not None):
+                    version += b._ver
+                    node.saved = (a, b)
+                else:
+                    node.saved = (a, None)
+                node.version = version
+            shape = input._a.shape
+            other_shape = b._a.shape
+            if shape == other_shape:
+                node.fix = None
+            else:
+                node.fix = (None if na is None else (shape, kind), None if nb is None else (other_shape, kind))
+        return r
+
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = doc or f"{name}(input, other, *, out=None) -> Tensor\n\nElementwise {name} with broadcasting and type promotion."
+    for each in (name, *alias):
+        if function:
+            export(fn, each)
+        if methods:
+            method(fn, each)
+    if inplace and methods:
+        fn_ = _binary_inplace(name, fn, ufunc if isinstance(ufunc, np.ufunc) and not to_bool else None)
+        for each in (name, *alias):
+            method(fn_, each + "_")
+            if function:
+                export(_checked_inplace(fn_, each), each + "_")
+    DEFINITIONS[name] = {"form": "binary", "fn": fn, "result": result, "complex": complex, "domain": domain, "inplace": inplace and methods,
+                         "differentiable": differentiable, "function": function, "method": methods}
+    return fn
+
+
+def _spread(grad: Any, names: str) -> Any:
+    """Adapt a gradient to the full signature (g, *names): it gets those that it names."""
+    if grad is None:
+        return None
+    used = arguments(grad)[1:]
+    if used == tuple(names):
+        return grad
+    return eval(f"lambda g, {', '.join(names)}: grad(g{''.join(', ' + each for each in used)})", {"grad": grad})
+
+
+def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
+    def fn_(self: Any, other: Any) -> Any:
+        if ufunc is not None and self._kind.fast:
+            kind = self._kind
+            cls = other.__class__
+            if cls is float or cls is int:
+                number = kind.scalars.get(other)
+                other = number_tensor(kind, other) if number is None else number
+            if isinstance(other, Tensor) and other._kind is kind and self._ver.__class__ is int and (
+                    (self._node is None and other._node is None) or (STATE.unusual and not recording())):
+                a = self._a
+                try:
+                    ufunc(a, other._a, out=a)
+                except ValueError:
+                    return inplace_from(self, fn, (self, other), {})
+                self._ver += 1
+                return self
+        return inplace_from(self, fn, (self, other), {})
+
+    fn_.__name__ = fn_.__qualname__ = name + "_"
+    fn_.__doc__ = f"In-place form of `{name}`."
+    return fn_
+
+
+def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
+    """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
+    name, ufunc, result, complex_, refuse, node_type, uses, int_forward = spec
+    a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
+    if kind.is_complex and not complex_:
+        raise NotImplementedError(f'"{name}" not implemented for \'Complex{kind.dtype.to_real().alias.capitalize()}\'')
+    if result == "int" and kind.differentiable:
+        raise NotImplementedError(f'"{name}_cpu" not implemented for \'{kind.dtype.alias.capitalize()}\'')
+    compute = int_forward if int_forward is not None and not kind.differentiable else ufunc
+    x, y = a._a, b._a
+    try:
+        if kind.reduced:
+            array = compute(x.astype(np.float32), y.astype(np.float32))
+        else:
+            array = compute(x if x.dtype == kind.np else x.astype(kind.np), y if y.dtype == kind.np else y.astype(kind.np))
+    except ValueError:
+        raise broadcast_error(x.shape, y.shape) from None
+    out_kind = kind.bool_ if result == "bool" else kind
+    r = wrap(as_array(array, out_kind.np), out_kind)
+    if node_type is None or (a._node is None and b._node is None) or not out_kind.differentiable:
+        return r
+    return _record_binary(r, a, b, kind, node_type, uses)
+
+
+def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: Any, uses: Any) -> Tensor:
+    """Record a binary op whose operands may still have their own dtypes: the gradient sees them converted."""
+    need_a, need_b = a._node is not None, b._node is not None
+    names = {name for need, used in ((need_a, uses[0]), (need_b, uses[1])) if need for name in used[1:]}
+    values = {"a": a, "b": b, "y": r}
+    order = [name for name in "aby" if name in names]
+
+    def grad(g: Tensor, *saved: Tensor) -> tuple[Any, Any]:
+        have = {name: t if t._kind is kind or name == "y" else t.to(kind.dtype) for name, t in zip(order, saved, strict=True)}
+        args = have.get("a"), have.get("b"), have.get("y")
+        return (node_type.da(g, *args) if need_a else None), (node_type.db(g, *args) if need_b else None)
+
+    return record(r, node_type.label, (a, b), grad, tuple(values[name] for name in order))
+
+
+def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: bool = False, doc: str = "") -> Any:
+    """Define an elementwise comparison: a bool tensor, no gradient; in place it writes 0 and 1."""
+    return binary(name, ufunc, None, result="bool", alias=alias, complex=complex, doc=doc)
+
+
+def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool = False, out: bool = False,
+       torch: bool = True, alias: tuple[str, ...] = (), samples: Any = None, method_first: int = 0) -> Any:
+    """Register a function as an op.
+
+    method   True: also ``Tensor.<name>``; a string: under that name
+    inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history
+    out      ``torch.<name>(..., out=tensor)``
+    torch    False: not in the torch namespace
+    samples  function yielding (args, kwargs) for the differential tests
+    """
+    if function is None:
+        return lambda f: op(f, name=name, method=method, inplace=inplace, out=out, torch=torch, alias=alias, samples=samples)
+    label = name or function.__name__.rstrip("_")
+    for each in (label, *alias):
+        if torch:
+            export(_public(function, each, out), each)
+        if method:
+            setattr(Tensor, method if isinstance(method, str) and each == label else each, _method(function, each))
+        if inplace:
+            fn_ = _inplace_variant(function, each)
+            setattr(Tensor, each + "_", fn_)
+            if torch:
+                export(_checked_inplace(fn_, each), each + "_")
+    DEFINITIONS[label] = {"form": "op", "fn": function, "samples": samples, "method": method, "inplace": inplace, "out": out,
+                          "torch": torch}
+    return function
+
+
+# NumPy's names of arguments, which PyTorch accepts as well.
+_ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "axes": "dims", "a": "input"}
+
+
+def _renamed(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    code = function.__code__
+    known = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+    return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
+
+
+def _public(function: Any, name: str, out: bool) -> Any:
+    """The torch.<name> form: out=, NumPy's argument names, and PyTorch's error for an argument that is not a tensor."""
+    def call(*args: Any, **kwargs: Any) -> Any:
+        target = None
+        if kwargs:
+            if out and "out" in kwargs:
+                target = kwargs.pop("out")
+            kwargs = _renamed(function, kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except (AttributeError, TypeError) as error:
+            raise diagnose(function, name, args, kwargs, error) from None if isinstance(error, AttributeError) else error
+        return result if target is None else write_out(target, result, name)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = function.__doc__
+    call.__wrapped__ = function
+    return call
+
+
+def _method(function: Any, name: str) -> Any:
+    """The method form: the function itself; where it takes `dim`, NumPy's names are understood too."""
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+    if "dim" not in names or "axis" in names:
+        return function
+
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            kwargs = _renamed(function, kwargs)
+        return function(self, *args, **kwargs)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = function.__doc__
+    call.__wrapped__ = function
+    return call
+
+
+def _inplace_variant(function: Any, name: str) -> Any:
+    def fn_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return inplace_from(self, function, (self, *args), kwargs)
+    fn_.__name__ = fn_.__qualname__ = name + "_"
+    fn_.__doc__ = f"In-place form of `{name}`."
+    return fn_
+
+
+def diagnose(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception:
+    """PyTorch's TypeError for an argument that should have been a tensor; the error itself where that is not the reason."""
+    annotations = function.__annotations__
+    code = function.__code__
+    names = code.co_varnames[:code.co_argcount]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    for position, parameter in enumerate(names, 1):
+        if annotations.get(parameter) == "Tensor" and parameter in given and not isinstance(given[parameter], Tensor):
+            return not_a_tensor(name, parameter, position, given[parameter])
+    return error
+
+
+def check_tensor(name: str, **values: Any) -> None:
+    """Raise PyTorch's TypeError unless all values are tensors."""
+    for position, (parameter, value) in enumerate(values.items(), 1):
+        if not isinstance(value, Tensor):
+            raise not_a_tensor(name, parameter, position, value)
+
+

@@ -1,0 +1,365 @@
+"""Elementwise functions of one tensor, and comparisons, bitwise and logical ops of two."""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import bool_
+from ..tensor import Tensor, wrap
+from .define import binary, comparison, export, method, op, unary
+from .record import record
+from .write import inplace_from
+
+__all__: list[str] = []
+
+# --- exponentials and logarithms ------------------------------------------------------------------------------------------------------
+exp = unary("exp", np.exp, lambda g, y: g * y, array_grad=True)
+exp2 = unary("exp2", np.exp2, lambda g, y: g * (y * 0.6931471805599453), array_grad=True)
+expm1 = unary("expm1", np.expm1, lambda g, y: g * (y + 1), array_grad=True)
+log = unary("log", np.log, lambda g, x: g / x, array_grad=True, domain=(0.1, 4.0))
+log2 = unary("log2", np.log2, lambda g, x: g / (x * 0.6931471805599453), array_grad=True, domain=(0.1, 4.0))
+log10 = unary("log10", np.log10, lambda g, x: g / (x * 2.302585092994046), array_grad=True, domain=(0.1, 4.0))
+log1p = unary("log1p", np.log1p, lambda g, x: g / (x + 1), array_grad=True, domain=(-0.9, 4.0))
+
+# --- roots and powers -----------------------------------------------------------------------------------------------------------------
+sqrt_ = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), array_grad=True, domain=(0.1, 4.0))
+rsqrt = unary("rsqrt", lambda a: 1 / np.sqrt(a), lambda g, y: g * (y * y * y) * -0.5, array_grad=True, domain=(0.1, 4.0))
+reciprocal = unary("reciprocal", np.reciprocal, lambda g, y: -g * (y * y), array_grad=True, domain=(0.2, 4.0))
+square = unary("square", np.square, lambda g, x: g * (x + x), array_grad=True, ints="same", label="PowBackward0")
+
+# --- trigonometry ---------------------------------------------------------------------------------------------------------------------
+sin = unary("sin", np.sin, lambda g, x: g * x.cos(), array_grad=lambda g, x: g * np.cos(x))
+cos = unary("cos", np.cos, lambda g, x: g * -x.sin(), array_grad=lambda g, x: g * -np.sin(x))
+tan = unary("tan", np.tan, lambda g, y: g * (y * y + 1), array_grad=True, domain=(-1.4, 1.4))
+asin = unary("asin", np.arcsin, lambda g, x: g * (1 - x * x).rsqrt(), alias=("arcsin",), domain=(-0.95, 0.95))
+acos = unary("acos", np.arccos, lambda g, x: -g * (1 - x * x).rsqrt(), alias=("arccos",), domain=(-0.95, 0.95))
+atan = unary("atan", np.arctan, lambda g, x: g / (x * x + 1), array_grad=True, alias=("arctan",))
+sinh = unary("sinh", np.sinh, lambda g, x: g * x.cosh(), array_grad=lambda g, x: g * np.cosh(x))
+cosh = unary("cosh", np.cosh, lambda g, x: g * x.sinh(), array_grad=lambda g, x: g * np.sinh(x))
+tanh = unary("tanh", np.tanh, lambda g, y: g * (1 - y * y), array_grad=True)
+asinh = unary("asinh", np.arcsinh, lambda g, x: g * (x * x + 1).rsqrt(), alias=("arcsinh",))
+acosh = unary("acosh", np.arccosh, lambda g, x: g * (x * x - 1).rsqrt(), alias=("arccosh",), domain=(1.1, 4.0))
+atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), array_grad=True, alias=("arctanh",), domain=(-0.9, 0.9))
+
+
+def _sinc(a: Any) -> Any:
+    t = pi * a
+    with np.errstate(all="ignore"):
+        return np.where(a == 0, a.dtype.type(1), np.sin(t) / t).astype(a.dtype)
+
+
+def _sinc_grad(g: Tensor, x: Tensor) -> Tensor:
+    from .selection import where
+    t = x * pi
+    return g * where(x == 0, 0.0, (t * t.cos() - t.sin()) / (t * x))
+
+
+sinc = unary("sinc", _sinc, _sinc_grad)
+deg2rad = unary("deg2rad", lambda a: a * a.dtype.type(pi / 180), lambda g: g * (pi / 180), array_grad=True, complex=False)
+rad2deg = unary("rad2deg", lambda a: a * a.dtype.type(180 / pi), lambda g: g * (180 / pi), array_grad=True, complex=False)
+
+
+# --- sigmoid and its family -----------------------------------------------------------------------------------------------------------
+
+def _sigmoid(a: Any) -> Any:
+    one = a.dtype.type(1)
+    return one / (one + np.exp(-a))
+
+
+sigmoid = unary("sigmoid", _sigmoid, lambda g, y: g * (y * (1 - y)), array_grad=True)
+
+
+def _sgn(a: Any) -> Any:
+    if a.dtype.kind != "c":
+        return np.sign(a)
+    size = np.abs(a)
+    return np.where(size == 0, 0, a / np.where(size == 0, 1, size)).astype(a.dtype)
+
+
+def _no_complex_sign(a: Any) -> Any:
+    return np.sign(a)
+
+
+def _zero_grad(g: Any) -> Any:
+    return g * 0
+
+
+# --- rounding, sign -------------------------------------------------------------------------------------------------------------------
+def _rounding(name: str, ufunc: Any, **more: Any) -> Any:
+    return unary(name, lambda a: ufunc(a) if a.dtype.kind in "fV" else a.copy(), _zero_grad, array_grad=True, ints="same", complex=False,
+                 refuse_bool=f"\"{name}_vml_cpu\" not implemented for 'Bool'", **more)
+
+
+floor = _rounding("floor", np.floor)
+ceil = _rounding("ceil", np.ceil)
+trunc = _rounding("trunc", np.trunc, alias=("fix",))
+
+
+def _abs_grad(g: Tensor, x: Tensor) -> Tensor:
+    return g * x.sgn()
+
+
+abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * np.sign(x), ints="same", alias=("absolute",),
+            refuse_bool="\"abs_cpu\" not implemented for 'Bool'")
+Tensor.__abs__ = abs
+sign = unary("sign", lambda a: np.sign(a) if a.dtype.kind != "b" else a.copy(), _zero_grad, array_grad=True, ints="same", complex=False)
+
+
+def _sgn_grad(g: Tensor, x: Tensor) -> Tensor:
+    if not x.is_complex():
+        return g * 0
+    size = x.abs()
+    s = x.sgn()
+    r = (g - s * (g * s.conj()).real) / size
+    return r.masked_fill(size == 0, 0)
+
+
+sgn = unary("sgn", lambda a: _sgn(a) if a.dtype.kind != "b" else a.copy(), None, ints="same")
+_sgn_forward = sgn
+
+
+@op(method=True, inplace=True, out=True)
+def sgn(input: Tensor) -> Tensor:  # noqa: F811
+    """The sign of real numbers; z / |z| of complex ones (0 for 0)."""
+    r = _sgn_forward(input.detach() if input._node is not None else input)
+    return record(r, "SgnBackward0", (input,), _sgn_grad, (input,), holomorphic=False)
+
+
+def _half_even(a: Any, decimals: int) -> Any:
+    if decimals == 0:
+        return np.rint(a)
+    scale = a.dtype.type(10.0 ** builtin_abs(decimals))
+    return np.rint(a * scale) / scale if decimals > 0 else np.rint(a / scale) * scale
+
+
+builtin_abs = __builtins__["abs"] if isinstance(__builtins__, dict) else __builtins__.abs
+
+
+@op(method=True, inplace=True, out=True)
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Round half to even, to `decimals` digits after the point."""
+    kind = input._kind
+    if kind.dtype is bool_ or kind.is_complex:
+        raise NotImplementedError(f"\"round_vml_cpu\" not implemented for '{'Bool' if not kind.is_complex else 'ComplexFloat'}'")
+    if not kind.is_floating:
+        if decimals:
+            raise NotImplementedError(f"\"round_cpu\" not implemented for '{kind.dtype.alias.capitalize()}'")
+        return wrap(input._a.copy(), kind)
+    a = input._a.astype(np.float32) if kind.reduced else input._a
+    r = wrap(np.asarray(_half_even(a, decimals), kind.np), kind)
+    return record(r, "RoundBackward0", (input,), _zero_grad, array_grad=_zero_grad)
+
+
+frac = unary("frac", lambda a: a - np.trunc(a), lambda g: g, array_grad=True, complex=False)
+
+
+@op(method=True)
+def positive(input: Tensor) -> Tensor:
+    """The tensor itself; an error for bool."""
+    if input._kind.dtype is bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+# --- questions ------------------------------------------------------------------------------------------------------------------------
+isnan = unary("isnan", lambda a: np.isnan(a), None, ints="bool", inplace=False)
+isinf = unary("isinf", lambda a: np.isinf(a), None, ints="bool", inplace=False)
+isfinite = unary("isfinite", lambda a: np.isfinite(a), None, ints="bool", inplace=False)
+isposinf = unary("isposinf", lambda a: a == np.inf, None, ints="bool", inplace=False, complex=False)
+isneginf = unary("isneginf", lambda a: a == -np.inf, None, ints="bool", inplace=False, complex=False)
+signbit = unary("signbit", lambda a: np.signbit(a) if a.dtype.kind != "b" else np.zeros_like(a), None, ints="bool", inplace=False, complex=False)
+logical_not = unary("logical_not", np.logical_not, None, ints="bool", inplace=False)
+
+
+@op(method=True)
+def isreal(input: Tensor) -> Tensor:
+    """Where the imaginary part is zero."""
+    return wrap(np.asarray(np.isreal(input._a)), input._kind.bool_)
+
+
+def logical_not_(self: Tensor) -> Tensor:
+    """In-place form of `logical_not`."""
+    return inplace_from(self, lambda t: logical_not(t).to(t.dtype), (self,), {})
+
+
+method(logical_not_)
+
+# --- comparisons ----------------------------------------------------------------------------------------------------------------------
+eq = comparison("eq", np.equal, complex=True)
+ne = comparison("ne", np.not_equal, alias=("not_equal",), complex=True)
+lt = comparison("lt", np.less, alias=("less",))
+le = comparison("le", np.less_equal, alias=("less_equal",))
+gt = comparison("gt", np.greater, alias=("greater",))
+ge = comparison("ge", np.greater_equal, alias=("greater_equal",))
+
+
+def _equality(fast: Any, otherwise: bool) -> Any:
+    """== and != answer for any object: something that is no tensor and no number is not equal."""
+    def operator(self: Any, other: Any) -> Any:
+        try:
+            return fast(self, other)
+        except TypeError:
+            return NotImplemented
+    return operator
+
+
+Tensor.__eq__ = _equality(eq, False)
+Tensor.__ne__ = _equality(ne, True)
+Tensor.__lt__, Tensor.__le__, Tensor.__gt__, Tensor.__ge__ = lt, le, gt, ge
+
+# --- bits and logic -------------------------------------------------------------------------------------------------------------------
+bitwise_and = binary("bitwise_and", np.bitwise_and, None, result="int")
+bitwise_or = binary("bitwise_or", np.bitwise_or, None, result="int")
+bitwise_xor = binary("bitwise_xor", np.bitwise_xor, None, result="int")
+
+
+def _shift(ufunc: Any, left: bool) -> Any:
+    def shift(a: Any, b: Any) -> Any:
+        bits = a.dtype.itemsize * 8
+        outside = (b < 0) | (b >= bits)
+        r = ufunc(a, np.where(outside, 0, b).astype(b.dtype))
+        return np.where(outside, 0 if left else np.where(a < 0, -1, 0), r).astype(a.dtype)
+    return shift
+
+
+bitwise_left_shift = binary("bitwise_left_shift", _shift(np.left_shift, True), None, result="int")
+bitwise_right_shift = binary("bitwise_right_shift", _shift(np.right_shift, False), None, result="int")
+logical_and = binary("logical_and", np.logical_and, None, result="bool")
+logical_or = binary("logical_or", np.logical_or, None, result="bool")
+logical_xor = binary("logical_xor", np.logical_xor, None, result="bool")
+
+
+@op(method=True, inplace=True, out=True)
+def bitwise_not(input: Tensor) -> Tensor:
+    """All bits inverted; logical not for bool."""
+    kind = input._kind
+    if kind.differentiable:
+        raise NotImplementedError(f"\"bitwise_not_cpu\" not implemented for '{kind.dtype.alias.capitalize()}'")
+    return wrap(np.asarray(np.invert(input._a)), kind)
+
+
+Tensor.__and__ = Tensor.__rand__ = bitwise_and
+Tensor.__or__ = Tensor.__ror__ = bitwise_or
+Tensor.__xor__ = Tensor.__rxor__ = bitwise_xor
+Tensor.__lshift__, Tensor.__rshift__ = bitwise_left_shift, bitwise_right_shift
+Tensor.__rlshift__ = lambda self, other: bitwise_left_shift(other, self)
+Tensor.__rrshift__ = lambda self, other: bitwise_right_shift(other, self)
+Tensor.__invert__ = bitwise_not
+Tensor.__iand__, Tensor.__ior__, Tensor.__ixor__ = Tensor.bitwise_and_, Tensor.bitwise_or_, Tensor.bitwise_xor_
+Tensor.__ilshift__, Tensor.__irshift__ = Tensor.bitwise_left_shift_, Tensor.bitwise_right_shift_
+
+
+# --- two tensors ----------------------------------------------------------------------------------------------------------------------
+
+def _share(g: Tensor, mine: Tensor, other: Tensor, wins: Tensor) -> Tensor:
+    """The gradient where `mine` wins; half of it where both are equal."""
+    return (g / 2).masked_fill(mine != other, 0) + g.masked_fill(~wins, 0)
+
+
+def _share_array(g: Any, mine: Any, other: Any, wins: Any) -> Any:
+    return g * np.where(mine == other, g.dtype.type(0.5), wins.astype(g.dtype))
+
+
+maximum = binary("maximum", np.maximum,
+                 (lambda g, a, b: _share(g, a, b, a > b), lambda g, a, b: _share(g, b, a, b > a)),
+                 array_grad=(lambda g, a, b: _share_array(g, a, b, a > b), lambda g, a, b: _share_array(g, b, a, b > a)),
+                 complex=False, inplace=False)
+minimum = binary("minimum", np.minimum,
+                 (lambda g, a, b: _share(g, a, b, a < b), lambda g, a, b: _share(g, b, a, b < a)),
+                 array_grad=(lambda g, a, b: _share_array(g, a, b, a < b), lambda g, a, b: _share_array(g, b, a, b < a)),
+                 complex=False, inplace=False)
+fmax = binary("fmax", np.fmax, (lambda g, a, b: g.masked_fill(~((a >= b) | b.isnan()), 0),
+                                lambda g, a, b: g.masked_fill((a >= b) | b.isnan(), 0)), complex=False, inplace=False)
+fmin = binary("fmin", np.fmin, (lambda g, a, b: g.masked_fill(~((a <= b) | b.isnan()), 0),
+                                lambda g, a, b: g.masked_fill((a <= b) | b.isnan(), 0)), complex=False, inplace=False)
+atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b / (a * a + b * b)), lambda g, a, b: g * (-a / (a * a + b * b))),
+               array_grad=True, result="float", complex=False, alias=("arctan2",))
+hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False)
+copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False)
+nextafter = binary("nextafter", np.nextafter, None, complex=False)
+heaviside = binary("heaviside", np.heaviside, None, complex=False)
+
+
+def _logaddexp_share(g: Tensor, mine: Tensor, other: Tensor) -> Tensor:
+    return g / (1 + (other - mine).exp())
+
+
+logaddexp = binary("logaddexp", np.logaddexp,
+                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), complex=False, inplace=False)
+logaddexp2 = binary("logaddexp2", np.logaddexp2,
+                    (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False)
+gcd = binary("gcd", np.gcd, None, result="int")
+lcm = binary("lcm", np.lcm, None, result="int")
+
+
+def _xlogy(a: Any, b: Any) -> Any:
+    with np.errstate(all="ignore"):
+        r = a * np.log(b)
+    return np.where(np.isnan(b), b, np.where(a == 0, a.dtype.type(0), r)).astype(a.dtype)
+
+
+def _xlogy_first(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return g * b.log().masked_fill((a == 0) & (b <= 0), 0)
+
+
+xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), result="float", complex=False, domain=(0.1, 3.0))
+
+
+@op(method=True, inplace=True, out=True)
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 * tensor2, with broadcasting."""
+    product = tensor1 * tensor2
+    return input + (product if value == 1 else product * value)
+
+
+@op(method=True, inplace=True, out=True)
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """input + value * tensor1 / tensor2, with broadcasting."""
+    if not (tensor1._kind.differentiable or tensor2._kind.differentiable):
+        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division "
+                           "of tensor1 and tensor2. Use input + value * torch.trunc(tensor1 / tensor2) or torch.div(rounding_mode='trunc')")
+    quotient = tensor1 / tensor2
+    return input + (quotient if value == 1 else quotient * value)
+
+
+@op(method=True, inplace=True, out=True)
+def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """input + weight * (end - input), from the nearer end, so that weight 1 gives `end` exactly."""
+    if end._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `end` but got dtype {end._kind.dtype.alias}")
+    if not isinstance(weight, Tensor):
+        if builtin_abs(weight) < 0.5:
+            return input + (end - input) * weight
+        return end - (end - input) * (1 - weight)
+    from .selection import where
+    difference = end - input
+    return where(weight.abs() < 0.5, input + weight * difference, end - difference * (1 - weight))
+
+
+@op(method=True, out=True)
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
+    """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if eps is given."""
+    x = input if eps is None else input.clamp(eps, 1 - eps)
+    return (x / (1 - x)).log()
+
+
+@op(method=True, inplace=True, out=True)
+def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """nan, inf and -inf replaced (by 0 and the largest and smallest finite numbers unless said otherwise)."""
+    kind = input._kind
+    if not kind.differentiable:
+        return wrap(input._a.copy(), kind)
+    a = input._a
+    limits = np.finfo(a.dtype if a.dtype.kind in "fc" else np.float32)
+    r = np.nan_to_num(a, nan=0.0 if nan is None else nan, posinf=limits.max if posinf is None else posinf,
+                      neginf=limits.min if neginf is None else neginf)
+    bad = ~np.isfinite(a)
+    return record(wrap(np.asarray(r, a.dtype), kind), "NanToNumBackward0", (input,),
+                  lambda g: g.masked_fill(wrap(np.asarray(bad), kind.bool_), 0))
+
+
+__all__ += ["sqrt", "pi"]
+_ = (sqrt, export)

@@ -1,0 +1,403 @@
+"""Recording: the node classes, `record` for ops that are not unary or binary, and `view` for ops that share memory."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..autograd.grad_mode import LOCAL, STATE
+from ..autograd.graph import Node, Port, Version, new_seq, node_class
+from ..tensor import Tensor, wrap
+
+__all__ = ["UnaryNode", "BinaryNode", "RecordNode", "SavedOutput", "record", "view", "multi_view", "finish_special", "node_class"]
+
+new = object.__new__
+ndarray = np.ndarray
+
+
+def detached(t: Any) -> Any:
+    """The tensor without its history."""
+    return t if t is None or t._node is None else wrap(t._a, t._kind)
+
+
+class UnaryNode(Node):
+    """Elementwise op of one tensor. `saved` is the input tensor (saves == "x"), the result's array ("y", with the result's shared
+    Version as `version`) or () ("")."""
+
+    __slots__ = ()
+    grad: Any
+    agrad: Any
+    saves = ""
+
+    def arrays(self, g: Any) -> Any:
+        agrad = self.agrad
+        if agrad is None:
+            return Node.arrays(self, g)
+        saves = self.saves
+        if not saves:
+            return (agrad(g),)
+        saved = self.saved
+        if saved is None:
+            raise self._freed()
+        if saves == "x":
+            if saved._ver + 0 != self.version:
+                raise self._modified(saved._a, False, saved._ver + 0, self.version)
+            return (agrad(g, saved._a),)
+        if self.version.n:
+            raise self._modified(saved, True, self.version.n, 0)
+        return (agrad(g, saved),)
+
+    def tensors(self, g: Any, detach: bool = False) -> Any:
+        if not self.saves:
+            return (self.grad(g),)
+        saved = self.saved
+        if saved is None:
+            raise self._freed()
+        if self.saves == "x":
+            if saved._ver + 0 != self.version:
+                raise self._modified(saved._a, False, saved._ver + 0, self.version)
+            return (self.grad(g, detached(saved) if detach else saved),)
+        if self.version.n:
+            raise self._modified(saved, True, self.version.n, 0)
+        y = wrap(saved, g._kind)
+        if not detach:
+            y._node, y._ver = self, self.version
+        return (self.grad(g, y),)
+
+
+class BinaryNode(Node):
+    """Elementwise op of two tensors. `saved` is () or (a or None, b or None)."""
+
+    __slots__ = ()
+    da: Any
+    db: Any
+    ada: Any
+    adb: Any
+    uses: Any
+
+    def arrays(self, g: Any) -> Any:
+        na, nb = self.next
+        saved = self.saved
+        if not saved:
+            if saved is None:
+                raise self._freed()
+            return (None if na is None else self.ada(g, None, None) if self.ada is not None else self._slow(0, g, None, None),
+                    None if nb is None else self.adb(g, None, None) if self.adb is not None else self._slow(1, g, None, None))
+        a, b = saved
+        version = 0
+        if a is not None:
+            version = a._ver + 0
+            a = a._a
+        if b is not None:
+            version += b._ver
+            b = b._a
+        if version != self.version:
+            raise self._modified_one()
+        return (None if na is None else self.ada(g, a, b) if self.ada is not None else self._slow(0, g, *saved),
+                None if nb is None else self.adb(g, a, b) if self.adb is not None else self._slow(1, g, *saved))
+
+    def _slow(self, which: int, g: Any, a: Any, b: Any) -> Any:
+        """One gradient array through the tensor-level formula."""
+        from ..autograd.graph import wrap_array
+        formula = self.db if which else self.da
+        return formula(wrap_array(g), detached(a), detached(b), None)._a
+
+    def tensors(self, g: Any, detach: bool = False) -> Any:
+        na, nb = self.next
+        saved = self.saved
+        if saved is None:
+            raise self._freed()
+        a, b = saved if saved else (None, None)
+        if (0 if a is None else a._ver + 0) + (0 if b is None else b._ver) != self.version:
+            raise self._modified_one()
+        if detach:
+            a, b = detached(a), detached(b)
+        return (None if na is None else self.da(g, a, b, None), None if nb is None else self.db(g, a, b, None))
+
+    def _modified_one(self) -> RuntimeError:
+        t = max((t for t in self.saved if t is not None), key=lambda t: t._ver + 0)
+        others = sum(s._ver + 0 for s in self.saved if s is not None and s is not t)
+        return self._modified(t._a, False, t._ver + 0, self.version - others)
+
+
+class SavedOutput:
+    """A result that its own node saved: the array and the shared version, but not the Tensor, which would make a cycle."""
+
+    __slots__ = ("array", "kind", "_ver", "index")
+
+    def __init__(self, t: Tensor, index: int) -> None:
+        self.array, self.kind, self.index = t._a, t._kind, index
+        self._ver = share_version(t)
+
+    def tensor(self, node: Any, detach: bool) -> Tensor:
+        t = wrap(self.array, self.kind)
+        t._ver = self._ver
+        if not detach:
+            t._node = node if node.outputs == 1 else Port(node, self.index)
+        return t
+
+    @property
+    def _a(self) -> Any:
+        return self.array
+
+
+class Packed:
+    """A saved tensor in the form that the user's pack hook gave it."""
+
+    __slots__ = ("value", "unpack", "_ver", "index", "kind")
+
+    def __init__(self, value: Any, unpack: Any) -> None:
+        self.value, self.unpack, self._ver = value, unpack, 0
+
+    def tensor(self, node: Any, detach: bool) -> Tensor:
+        t = self.unpack(self.value)
+        if not isinstance(t, Tensor):
+            raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(t).__name__}")
+        return detached(t) if detach else t
+
+
+class RecordNode(Node):
+    """The general node: `grad(g, *saved)` as described at `record`."""
+
+    __slots__ = ("grad", "agrad", "conj", "kind")
+
+    def values(self, detach: bool) -> list[Any]:
+        """The saved tensors, checked to be unmodified."""
+        if self.saved is None:
+            raise self._freed()
+        values, version = [], 0
+        for s in self.saved:
+            version += s._ver
+            values.append(detached(s) if s.__class__ is Tensor and detach else s if isinstance(s, Tensor) else s.tensor(self, detach))
+        if version != self.version:
+            s = max(self.saved, key=lambda s: s._ver + 0)
+            others = sum(t._ver + 0 for t in self.saved if t is not s)
+            raise self._modified(s._a, s.__class__ is SavedOutput, s._ver + 0, self.version - others)
+        if detach:
+            values = [detached(v) for v in values]
+        if self.conj:
+            values = [v.conj() if v._kind.is_complex else v for v in values]
+        return values
+
+    def tensors(self, g: Any, detach: bool = False) -> Any:
+        grad = self.grad
+        saved = self.values(detach) if self.saved != () else ()
+        if grad.__class__ is tuple:
+            return [None if edge is None else f(g, *saved) for edge, f in zip(self.next, grad, strict=True)]
+        grads = grad(g, *saved)
+        return grads if grads.__class__ is tuple or grads.__class__ is list else (grads,)
+
+    def arrays(self, g: Any) -> Any:
+        agrad = self.agrad
+        if agrad is None:
+            return Node.arrays(self, g)
+        grads = agrad(g, *[v._a for v in self.values(True)]) if self.saved != () else agrad(g)
+        return grads if grads.__class__ is tuple else (grads,)
+
+
+class MultiNode(RecordNode):
+    """A `RecordNode` with several outputs; its gradients get a list with None where nothing arrived."""
+
+    __slots__ = ("outputs",)
+
+
+def share_version(t: Tensor) -> Version:
+    """Make the tensor's version a shared one, and return it."""
+    version = t._ver
+    if version.__class__ is not Version:
+        version = t._ver = Version(version)
+    return version
+
+
+def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple[Any, ...] = (), array_grad: Any = None,
+           holomorphic: bool = True) -> Any:
+    """Attach a node to `out` (a tensor, or a tuple of them) if recording is on and an input requires grad; returns `out`.
+
+    inputs      tensors or None, in the order of the gradients
+    grad        ``grad(g, *saved)``: a tuple with a gradient (or None) per input, or one tensor where there is one input; or a tuple of
+                such functions, one per input, each called only where it is needed. With several outputs `g` is a list.
+    saved       tensors: inputs, results, or others
+    array_grad  optional: the same as one function on plain arrays
+    holomorphic for complex tensors, the saved values arrive conjugated, so that formulas for real functions hold
+    """
+    for t in inputs:
+        if t is not None and t._node is not None:
+            break
+    else:
+        return out
+    if STATE.unusual and not LOCAL.grad:
+        return out
+    multi = out.__class__ is tuple
+    node = new(node_class(name, MultiNode if multi else RecordNode))
+    node.next = tuple([None if t is None else t._node for t in inputs])
+    node.seq = new_seq()
+    node.hooks = None
+    node.fix = tuple([None if t is None or t._node is None else (t._a.shape, t._kind) for t in inputs])
+    node.grad = grad
+    node.agrad = array_grad
+    node.conj = False
+    if saved:
+        outs = out if multi else (out,)
+        entries, version = [], 0
+        for t in saved:
+            entry: Any = t
+            for index, each in enumerate(outs):
+                if each is t:
+                    entry = SavedOutput(t, index)
+            version += entry._ver
+            entries.append(entry)
+            if holomorphic and t._kind.is_complex:
+                node.conj = True
+        node.saved = tuple(entries)
+        node.version = version
+    else:
+        node.saved = ()
+        node.version = 0
+    if multi:
+        node.outputs = len(out)
+        for index, each in enumerate(out):
+            if each._kind.differentiable:
+                each._node = Port(node, index)
+    else:
+        out._node = node
+    if STATE.unusual:
+        _special(node)
+    return out
+
+
+def finish_special(r: Tensor, node_type: Any, inputs: tuple[Any, ...]) -> None:
+    """Record a fast-path op while something unusual is going on: grad may be off, or hooks want to see what is saved."""
+    if not LOCAL.grad:
+        return
+    node = new(node_type)
+    node.next = tuple([t._node for t in inputs])
+    node.seq = new_seq()
+    node.hooks = None
+    node.fix = None
+    version = 0
+    if len(inputs) == 1:
+        if node_type.saves == "x":
+            node.saved, version = inputs[0], inputs[0]._ver + 0
+        elif node_type.saves == "y":
+            node.saved, version = r._a, share_version(r)
+        else:
+            node.saved = ()
+    else:
+        used = {name for edge, names in zip(node.next, node_type.uses, strict=True) if edge is not None for name in names}
+        kept = tuple(t if name in used else None for name, t in zip("ab", inputs, strict=True))
+        node.saved = kept if any(t is not None for t in kept) else ()
+        version = sum(t._ver + 0 for t in kept if t is not None)
+        if inputs[0]._a.shape != inputs[1]._a.shape:
+            node.fix = tuple(None if t._node is None else (t._a.shape, t._kind) for t in inputs)
+    node.version = version
+    r._node = node
+    if LOCAL.pack_hooks or LOCAL.pack_disabled is not None:
+        _general(r, node, inputs)
+    _special(r._node)
+
+
+def _general(r: Tensor, node: Any, inputs: tuple[Any, ...]) -> None:
+    """Replace a unary or binary node that saves something by a RecordNode, whose saved values hooks can pack."""
+    if len(inputs) == 1:
+        if node.saves:
+            record(r, node.label, inputs, node.grad, inputs if node.saves == "x" else (r,))
+    elif node.saved:
+        a, b = node.saved
+        kept = tuple(t for t in node.saved if t is not None)
+        da, db = type(node).da, type(node).db
+
+        def grad(g: Any, *saved: Any) -> Any:
+            left = list(saved)
+            x = left.pop(0) if a is not None else None
+            y = left.pop(0) if b is not None else None
+            return (da(g, x, y, None) if node.next[0] is not None else None), (db(g, x, y, None) if node.next[1] is not None else None)
+        record(r, node.label, inputs, grad, kept)
+
+
+def _special(node: Any) -> None:
+    """Saved-tensor hooks and anomaly detection, for a node just made."""
+    if LOCAL.pack_disabled is not None and node.saved:
+        raise RuntimeError(LOCAL.pack_disabled)
+    if LOCAL.pack_hooks and node.saved and isinstance(node, RecordNode):
+        pack, unpack = LOCAL.pack_hooks[-1]
+        hooks, LOCAL.pack_hooks = LOCAL.pack_hooks, ()
+        try:
+            packed = []
+            for s in node.saved:
+                if s.__class__ is Packed:
+                    return
+                value = s if isinstance(s, Tensor) else s.tensor(node, True)
+                entry = Packed(pack(value), unpack)
+                packed.append(entry)
+            node.saved, node.version = tuple(packed), 0
+        finally:
+            LOCAL.pack_hooks = hooks
+    if LOCAL.anomaly:
+        from ..autograd.anomaly import trace
+        node.own_hooks().trace = trace()
+
+
+def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tuple[Any, ...] = (), array_grad: Any = None) -> Tensor:
+    """A result that shares the input's memory (`array` is a view of ``input._a``), its version, and its in-place history.
+
+    grad        ``grad(g)``: gradient of the input; `array_grad` the same on arrays
+    replay      ``replay(base, *args)`` makes the same view of another base (needed after in-place changes)
+    """
+    if array.__class__ is not ndarray:
+        array = np.asarray(array) if isinstance(array, np.generic) else array
+    r = new(Tensor)
+    r._a = array
+    r._kind = input._kind
+    r._grad = None
+    version = input._ver
+    if version.__class__ is not Version:
+        version = input._ver = Version(version)
+    r._ver = version
+    edge = input._node
+    if STATE.unusual and not LOCAL.grad:
+        r._node = None
+        r._view = (input, None, "no_grad")
+        return r
+    r._view = (input, replay, args)
+    if edge is None:
+        r._node = None
+    else:
+        node = r._node = new(node_class(name, RecordNode))
+        node.next = (edge,)
+        node.saved = ()
+        node.version = 0
+        node.seq = new_seq()
+        node.fix = node.hooks = None
+        node.grad = grad
+        node.agrad = array_grad
+        node.conj = False
+        if edge.__class__ is _AccumulateGrad:
+            return r
+        if STATE.unusual:
+            _special(node)
+    # A base that may still get a history through in-place changes has to know its views.
+    views = version.views
+    if views is None:
+        version.views = [ref(r)]
+    else:
+        views.append(ref(r))
+        if len(views) & (len(views) - 1) == 0 and len(views) >= 16:
+            version.views = [each for each in views if each() is not None]
+    return r
+
+
+from ..autograd.graph import AccumulateGrad as _AccumulateGrad  # noqa: E402
+
+
+def multi_view(input: Tensor, arrays: list[Any], name: str, grad: Any) -> tuple[Tensor, ...]:
+    """Several views made by one op (split, unbind): they share memory and version, but can't be changed in place with history."""
+    version = share_version(input)
+    outs = []
+    for array in arrays:
+        r = wrap(array, input._kind)
+        r._ver = version
+        r._view = (input, None, name)
+        outs.append(r)
+    return record(tuple(outs), name, (input,), grad)

@@ -1,0 +1,259 @@
+"""Writing into tensors that exist: in-place ops, their effect on history, and out= arguments.
+
+An in-place op on a tensor with history computes its functional form and copies the result in. The tensor then has the functional
+result's history. Where the tensor is a view, its base gets a `CopySlices` node (old base outside of the view, new values inside) and
+all living views of the base get new histories from it, as PyTorch documents.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd.grad_mode import LOCAL, STATE
+from ..autograd.graph import AccumulateGrad, Version, new_seq, node_class
+from ..dtypes import can_cast
+from ..tensor import Tensor, wrap
+from .record import RecordNode, SavedOutput, UnaryNode, share_version
+
+__all__ = ["write_in_place", "inplace_from", "write_out", "check_inplace", "assign"]
+
+new = object.__new__
+
+
+def write_in_place(self: Tensor, direct: Any) -> Tensor:
+    """Run `direct(array)`, which changes the array in place. Only for tensors without history."""
+    if not self._a.flags.writeable:
+        raise _overlap()
+    direct(self._a)
+    self._ver += 1
+    return self
+
+
+def _overlap() -> RuntimeError:
+    return RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+                        "Please clone() the tensor before performing the operation.")
+
+
+def root_of(t: Tensor) -> Tensor:
+    """The base of a view; the tensor itself where it is none."""
+    while t._view is not None:
+        t = t._view[0]
+    return t
+
+
+def check_inplace(self: Tensor, history: bool) -> None:
+    """Raise PyTorch's error where an in-place change is not allowed. `history`: the new values depend on something that requires grad."""
+    if STATE.unusual and not LOCAL.grad:
+        return
+    node = self._node
+    if self._view is None:
+        if node is not None and node.__class__ is AccumulateGrad:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        return
+    if node is None and not history and root_of(self)._node is None:
+        return
+    t = self
+    while t._view is not None:
+        parent, replay, why = t._view
+        if replay is None:
+            if why == "no_grad":
+                raise RuntimeError("A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
+                                   "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
+                                   "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or "
+                                   "both outside (if you want the inplace to be tracked).")
+            raise RuntimeError(f"Output 0 of {why} is a view and is being modified inplace. This view is the output of a function that returns "
+                               "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
+                               "inplace operation by an out-of-place one.")
+        t = parent
+    if t._node is not None and t._node.__class__ is AccumulateGrad:
+        raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def inplace_from(self: Tensor, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The in-place form of a functional op: ``function(*args, **kwargs)`` (args[0] is self) is computed and written into self."""
+    if not isinstance(self, Tensor):
+        raise TypeError(f"{function.__name__}_(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}")
+    if STATE.unusual and not LOCAL.grad:
+        return assign(self, function(*args, **kwargs))
+    history = self._node is not None
+    if not history:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor) and value._node is not None:
+                history = True
+            elif value.__class__ in (list, tuple) and any(isinstance(each, Tensor) and each._node is not None for each in value):
+                history = True
+    if not history and self._view is None:
+        return assign(self, function(*args, **kwargs))
+    check_inplace(self, history)
+    before = self
+    if history:
+        # What the gradient saves of self has to be the values before the change.
+        before = wrap(self._a.copy(), self._kind)
+        before._node = self._node
+    return assign(self, function(*[before if value is self else value for value in args], **kwargs))
+
+
+def assign(self: Tensor, r: Tensor) -> Tensor:
+    """Write the values of `r` into self, cast to its dtype, and take over its history."""
+    a, kind = self._a, self._kind
+    if r._kind is not kind:
+        if not can_cast(r._kind.dtype, kind.dtype):
+            raise RuntimeError(f"result type {_title(r._kind.dtype)} can't be cast to the desired output type {_title(kind.dtype)}")
+        r = r.to(device=kind.device, dtype=kind.dtype)
+    if r._a.shape != a.shape:
+        raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r._a.shape)}")
+    if not a.flags.writeable:
+        raise _overlap()
+    if r._a is not a:
+        a[...] = r._a
+    self._ver += 1
+    if STATE.unusual and not LOCAL.grad:
+        return self
+    rebase(self, r)
+    return self
+
+
+def _title(d: Any) -> str:
+    return {"uint8": "Byte", "int8": "Char", "bool": "Bool", "bfloat16": "BFloat16", "cfloat": "ComplexFloat", "cdouble": "ComplexDouble"}.get(
+        d.alias or d.name, (d.alias or d.name).capitalize())
+
+
+def rebase(self: Tensor, r: Tensor) -> None:
+    """Give self, which now holds r's values, r's history."""
+    node = r._node
+    if self._view is None:
+        if node is None and self._node is None:
+            return
+        _point_saved_output_at(self, r)
+        self._node = node
+        _regenerate(self)
+        return
+    root = root_of(self)
+    if node is None and root._node is None:
+        return
+    chain = []
+    t = self
+    while t._view is not None:
+        chain.append(t._view[1:])
+        t = t._view[0]
+    chain.reverse()
+    root._node = _copy_slices(root, node, chain, r._a.shape)
+    _regenerate(root)
+    if self._node is None or self not in [each() for each in root._ver.views or ()]:
+        self._node = _replay(root, chain)._node
+
+
+def _replay(base: Tensor, chain: list[Any]) -> Tensor:
+    for replay, args in chain:
+        base = replay(base, *args)
+    return base
+
+
+def _copy_slices(root: Tensor, values: Any, chain: list[Any], shape: tuple[int, ...]) -> Any:
+    """A node for the base of a view that was overwritten: inputs are the base's old history and the history of the new values."""
+    node: Any = new(node_class("CopySlices", RecordNode))
+    node.next = (root._node, values)
+    node.saved, node.version, node.seq, node.hooks, node.fix = (), 0, new_seq(), None, None
+    node.agrad, node.conj = None, False
+    kind = root._kind
+    strides = root._a.shape
+
+    def grad(g: Tensor) -> tuple[Any, Any]:
+        kept = None
+        if root_edge is not None:
+            kept = g.clone()
+            _replay(kept, chain).zero_()
+        return kept, (None if values is None else _replay(g, chain).clone())
+
+    root_edge = root._node
+    node.grad = grad
+    node.fix = (None if root_edge is None else (strides, kind), None if values is None else (shape, kind))
+    return node
+
+
+def _regenerate(root: Tensor) -> None:
+    """New histories for the living views of a base whose own history changed."""
+    version = root._ver
+    if version.__class__ is not Version or version.views is None:
+        return
+    alive = []
+    for each in version.views:
+        v = each()
+        if v is None:
+            continue
+        alive.append(each)
+        chain = []
+        t = v
+        while t is not root and t._view is not None and t._view[1] is not None:
+            chain.append(t._view[1:])
+            t = t._view[0]
+        if t is root and v is not root:
+            chain.reverse()
+            version.views = None
+            v._node = _replay(root, chain)._node
+    version.views = alive
+
+
+def _point_saved_output_at(self: Tensor, r: Tensor) -> None:
+    """If r's node saved its own result, let it hold self's memory and version: a later change of self is then noticed."""
+    node = r._node
+    if isinstance(node, UnaryNode) and node.saves == "y" and node.saved is r._a:
+        node.saved, node.version = self._a, _fresh_share(self)
+    elif isinstance(node, RecordNode):
+        for entry in node.saved or ():
+            if entry.__class__ is SavedOutput and entry.array is r._a:
+                node.version += share_version(self).n - entry._ver.n
+                entry.array, entry._ver = self._a, share_version(self)
+
+
+def _fresh_share(self: Tensor) -> Version:
+    """A version that counts from zero, shared by self and all that shares with it from now on."""
+    if self._ver.__class__ is Version:
+        return _Offset(self._ver)
+    self._ver = Version(self._ver)
+    return _Offset(self._ver)
+
+
+class _Offset:
+    """A Version seen from now on: `n` is the number of changes since."""
+
+    __slots__ = ("version", "start")
+
+    def __init__(self, version: Version) -> None:
+        self.version, self.start = version, version.n
+
+    @property
+    def n(self) -> int:
+        return self.version.n - self.start
+
+
+def write_out(out: Any, r: Any, name: str) -> Any:
+    """Put a result (or a tuple of results) into the tensors given as out=, and return them."""
+    if isinstance(r, tuple):
+        if not isinstance(out, (tuple, list)) or len(out) != len(r):
+            raise TypeError(f"{name}(): argument 'out' must be tuple of {len(r)} Tensors, not {type(out).__name__}")
+        written = [write_out(o, each, name) for o, each in zip(out, r, strict=True)]
+        return type(r)(written) if type(r) is tuple else type(r)(*written) if hasattr(r, "_fields") else type(r)(written)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if LOCAL.grad and (r._node is not None or out._node is not None):
+        raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments "
+                           "requires grad.")
+    kind = out._kind
+    if r._kind.device is not kind.device:
+        raise RuntimeError(f"Expected out tensor to have device {r._kind.device}, but got {kind.device} instead")
+    if not can_cast(r._kind.dtype, kind.dtype):
+        raise RuntimeError(f"result type {_title(r._kind.dtype)} can't be cast to the desired output type {_title(kind.dtype)}")
+    if out._a.shape != r._a.shape:
+        if out._a.size:
+            import warnings
+            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out._a.shape)}, which does not match the "
+                          f"required output shape {list(r._a.shape)}. This behavior is deprecated, and in a future PyTorch release outputs "
+                          "will not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, "
+                          "inplace, to zero elements with t.resize_(0).", UserWarning, stacklevel=4)
+        out._a = np.empty_like(r._a, kind.np)
+    out._a[...] = r._a
+    out._ver += 1
+    return out

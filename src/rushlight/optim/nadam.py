@@ -1,0 +1,69 @@
+"""NAdam: Adam with Nesterov momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .checks import check_betas, check_lr, check_not_negative
+from .optimizer import ParamsT
+from .pointwise import PointwiseOptimizer, effective_grad
+
+__all__ = ["NAdam"]
+
+_LAYOUT: Any = (("step", "mu_product"), ("exp_avg", "exp_avg_sq"))
+
+
+class NAdam(PointwiseOptimizer):
+    """NAdam (Dozat, 2016): Adam that looks one momentum step ahead; the momentum follows mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2).
+
+    weight_decay is an L2 penalty, or with decoupled_weight_decay a direct shrinking as in AdamW; foreach makes no difference here;
+    differentiable records the step for autograd.
+    """
+
+    _absent = {**PointwiseOptimizer._absent, "decoupled_weight_decay": False}
+
+    def __init__(self, params: ParamsT, lr: float | Tensor = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, momentum_decay: float = 4e-3, decoupled_weight_decay: bool = False, *,
+                 foreach: bool | None = None, maximize: bool = False, capturable: bool = False, differentiable: bool = False) -> None:
+        check_lr(lr)
+        check_not_negative("epsilon value", eps)
+        check_betas(betas)
+        check_not_negative("weight_decay value", weight_decay)
+        check_not_negative("momentum_decay value", momentum_decay)
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum_decay": momentum_decay,
+                                  "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize, "foreach": foreach,
+                                  "capturable": capturable, "differentiable": differentiable})
+
+    def _layout(self, group: dict[str, Any]) -> Any:
+        return _LAYOUT
+
+    def _initial(self, group: dict[str, Any], name: str) -> float:
+        return 1.0 if name == "mu_product" else 0.0
+
+    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+        step, product = scalars[0] + 1.0, scalars[1]
+        beta1, beta2 = float(group["betas"][0]), float(group["betas"][1])
+        rate = group["momentum_decay"]
+        mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * rate))
+        ahead = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1.0) * rate))
+        product *= mu
+        decay = float(group["weight_decay"])
+        decoupled = group["decoupled_weight_decay"]
+        return [step, product], (lr * ((1.0 - mu) / (1.0 - product)), lr * (ahead / (1.0 - product * ahead)), 1.0 - beta1, beta2, 1.0 - beta2,
+                                 1.0 / (1.0 - beta2 ** step), float(group["eps"]), 0.0 if decoupled else decay,
+                                 lr * decay if decoupled and decay else 0.0, group["maximize"])
+
+    @staticmethod
+    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+        size_g, size_m, gain1, beta2, gain2, correction, eps, decay, shrink, maximize = h
+        g = effective_grad(xp, t, p, g, maximize, decay)
+        m, v = state
+        m = xp.add(m, xp.multiply(xp.subtract(g, m, t[0]), gain1, t[0]), m)
+        v = xp.add(xp.multiply(v, beta2, v), xp.multiply(xp.multiply(g, gain2, t[0]), g, t[0]), v)
+        d = xp.add(xp.sqrt(xp.multiply(v, correction, t[2]), t[2]), eps, t[2])
+        ahead = xp.add(xp.multiply(g, size_g, t[0]), xp.multiply(m, size_m, t[1]), t[0])
+        d = xp.divide(ahead, d, t[0])
+        if shrink.__class__ is not float or shrink:
+            d = xp.add(d, xp.multiply(p, shrink, t[2]), t[0])
+        return d, m, v

@@ -1,0 +1,542 @@
+"""`PointwiseOptimizer`: the machinery of all optimisers whose update works element by element.
+
+A subclass describes its state (`_layout`), its numbers for a step (`_advance`), and its arithmetic (`_rule`), once. The rule is
+written with functions ``xp.multiply(a, b, out)`` and runs in two ways:
+
+* on NumPy arrays, in place and over scratch memory (`Plan`): small parameters that are at the same step are gathered into one
+  block of memory, so that a step of a small model costs a dozen NumPy calls instead of a dozen per parameter; large
+  parameters are worked through in pieces that stay in the cache. State that is made here lies in one block from the start;
+* on tensors (`TensorMath`), where recording is asked for (``differentiable=True``) or the arrays are not NumPy's.
+
+A plan is made once and checked at each step: the same parameters, arrays, gradients present and state, else it is made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd.grad_mode import set_grad_enabled
+from ..kind import kind_of
+from ..tensor import Tensor, wrap
+from .optimizer import Optimizer
+
+__all__ = ["PointwiseOptimizer", "TensorMath", "effective_grad"]
+
+PIECE = 16384          # elements per rule call: six float32 arrays of this size fit a core's cache
+SMALL = 8192           # parameters up to this size are gathered
+
+
+class TensorMath:
+    """The functions that rules use, on tensors: out of place, so that they can be recorded; `out` is not needed."""
+
+    @staticmethod
+    def multiply(a: Any, b: Any, out: Any = None) -> Any:
+        return a * b
+
+    @staticmethod
+    def add(a: Any, b: Any, out: Any = None) -> Any:
+        return a + b
+
+    @staticmethod
+    def subtract(a: Any, b: Any, out: Any = None) -> Any:
+        return a - b
+
+    @staticmethod
+    def divide(a: Any, b: Any, out: Any = None) -> Any:
+        return a / b
+
+    @staticmethod
+    def negative(a: Any, out: Any = None) -> Any:
+        return -a
+
+    @staticmethod
+    def sqrt(a: Any, out: Any = None) -> Any:
+        return a.sqrt()
+
+    @staticmethod
+    def absolute(a: Any, out: Any = None) -> Any:
+        return a.abs()
+
+    @staticmethod
+    def sign(a: Any, out: Any = None) -> Any:
+        return a.sign()
+
+    @staticmethod
+    def maximum(a: Any, b: Any, out: Any = None) -> Any:
+        return a.maximum(b) if isinstance(b, Tensor) else a.clamp(min=b)
+
+    @staticmethod
+    def minimum(a: Any, b: Any, out: Any = None) -> Any:
+        return a.minimum(b) if isinstance(b, Tensor) else a.clamp(max=b)
+
+    @staticmethod
+    def choose(condition: Any, a: Any, b: Any) -> Any:
+        from ..ops.define import FUNCTIONS
+        return FUNCTIONS["where"](condition, a, b)
+
+
+class ArrayMath:
+    """The same on NumPy arrays: the ufuncs themselves."""
+
+    multiply, add, subtract, divide, negative = np.multiply, np.add, np.subtract, np.divide, np.negative
+    sqrt, absolute, sign, maximum, minimum = np.sqrt, np.absolute, np.sign, np.maximum, np.minimum
+    choose = staticmethod(np.where)
+
+
+def effective_grad(xp: Any, t: Any, p: Any, g: Any, maximize: bool, weight_decay: Any) -> Any:
+    """The gradient to descend: negated to maximise, plus the L2 penalty's. It may lie in ``t[1]``; ``t[2]`` is used."""
+    if maximize:
+        g = xp.negative(g, t[1])
+    if weight_decay.__class__ is not float or weight_decay:
+        d = xp.multiply(p, weight_decay, t[2])
+        g = xp.add(d, g, t[1])
+    return g
+
+
+def _number(tensor: Tensor) -> float:
+    return float(tensor._a.item())
+
+
+class PointwiseOptimizer(Optimizer):
+    """Base of the element-by-element optimisers; see the module's text."""
+
+    _scratch = 3                # arrays that the rule may write to: t[0] (where it leaves the change of p), t[1], ...
+
+    def _layout(self, group: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(names of the scalars, names of the parameter-sized state), in PyTorch's order; the same object as long as it is the same."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its state")
+
+    def _initial(self, group: dict[str, Any], name: str) -> float:
+        """What a piece of state starts with."""
+        return 0.0
+
+    def _reads_param(self, group: dict[str, Any]) -> bool:
+        """Whether the rule looks at the parameter itself."""
+        return bool(group.get("weight_decay", 0))
+
+    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> tuple[list[float], Any]:
+        """New values of the scalars, and whatever the rule wants to know as `h`. `fresh`: parameter-sized state was just made."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its numbers")
+
+    @staticmethod
+    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+        """(what to subtract from the parameter, in t[0]; the new state ...)."""
+        raise NotImplementedError("this optimizer does not define its rule")
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of all parameters; returns what the closure, if given, returns."""
+        loss = None if closure is None else self._loss(closure)
+        if len(self.state) != self._state_count:
+            self._plans.clear()
+        for index, group in enumerate(self.param_groups):
+            plan = self._plans.get(index)
+            grads = None if plan is None else plan.ready(self, group)
+            if grads is None:
+                if self._through_tensors(group):
+                    self._step_tensors(group)
+                    continue
+                plan = self._plans[index] = Plan(self, group)
+                grads = plan.ready(self, group)
+            if grads:
+                lr = group["lr"]
+                plan.run(self, group, lr if lr.__class__ is float else float(lr), grads)
+        self._state_count = len(self.state)
+        return loss
+
+    def _through_tensors(self, group: dict[str, Any]) -> bool:
+        """Whether the group takes the tensor way; also refuses what cannot be done."""
+        if group.get("capturable"):
+            raise AssertionError("If capturable=True, params and state_steps must be on a device that can capture graphs (cuda); "
+                                 "leave capturable=False on the cpu")
+        if group.get("differentiable"):
+            for beta in group.get("betas", ()):
+                if isinstance(beta, Tensor) and beta.requires_grad:
+                    raise NotImplementedError("gradients with respect to betas are not computed: give betas as plain numbers")
+            return True
+        params = group["params"]
+        return any(p._kind.xp is not np or not p._kind.differentiable for p in params) or len({id(p) for p in params}) != len(params)
+
+    # -- on tensors
+
+    def _step_tensors(self, group: dict[str, Any]) -> None:
+        scalars, buffers = self._layout(group)
+        with set_grad_enabled(bool(group.get("differentiable"))):
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                fresh = self._make_state(group, p)
+                state = self.state[p] if scalars or buffers else {}
+                new, h = self._advance(group, group["lr"], [_number(state[name]) for name in scalars], fresh)
+                for name, value in zip(scalars, new, strict=True):
+                    state[name].fill_(value)
+                target, g = _as_real(p), _as_real(p.grad)
+                old = [_as_real(state[name]) for name in buffers]
+                change, *values = self._rule(TensorMath, h, (None,) * self._scratch, target, g, *old)
+                for buffer, value in zip(old, values, strict=True):
+                    buffer.copy_(value)
+                target.sub_(change)
+
+    def _make_state(self, group: dict[str, Any], p: Tensor) -> bool:
+        """Make what is missing of one parameter's state; says whether a buffer was made."""
+        scalars, buffers = self._layout(group)
+        if not scalars and not buffers:
+            return False
+        state = self.state[p]
+        for name in scalars:
+            if not isinstance(state.get(name), Tensor):
+                state[name] = _new_scalar(state.get(name, self._initial(group, name)))
+        missing = [name for name in buffers if state.get(name) is None]
+        for name in missing:
+            state[name] = _filled_like(p, self._initial(group, name))
+        return bool(missing)
+
+    def _scratch_arrays(self, n: int, dtype: Any) -> list[Any]:
+        """Arrays of n elements for the rule, shared by all blocks of this optimizer."""
+        pool = self._pool.get(dtype)
+        if pool is None or pool[0].size < n:
+            pool = self._pool[dtype] = [np.empty(max(n, PIECE) if n > SMALL else n, dtype) for _ in range(self._scratch)]
+        return [array[:n] for array in pool]
+
+    def _forget_plans(self) -> None:
+        super()._forget_plans()
+        self._pool: dict[Any, list[Any]] = {}
+
+
+def _as_real(t: Tensor) -> Tensor:
+    if not t.is_complex():
+        return t
+    from ..ops.define import FUNCTIONS
+    return FUNCTIONS["view_as_real"](t)
+
+
+def _scalar_kind() -> Any:
+    from ..dtypes import float32, float64, get_default_dtype
+    return kind_of(float64 if get_default_dtype() is float64 else float32)
+
+
+def _new_scalar(value: float) -> Tensor:
+    kind = _scalar_kind()
+    return wrap(np.full((), value, kind.np), kind)
+
+
+def _filled_like(p: Tensor, value: float) -> Tensor:
+    array = p._kind.xp.empty_like(p._a)
+    array.fill(complex(value, value) if p._kind.is_complex else value)
+    return wrap(array, p._kind)
+
+
+def _flat(array: Any) -> Any:
+    """A contiguous array as one real dimension, sharing memory."""
+    array = array.reshape(-1)
+    return array.view(array.real.dtype) if array.dtype.kind == "c" else array
+
+
+def _in_a_row(arrays: list[Any]) -> Any:
+    """One flat array over arrays that lie behind one another in one block of memory; None where they do not."""
+    first = arrays[0]
+    if len(arrays) == 1:
+        return first.reshape(-1) if first.flags.c_contiguous else None
+    base = first.base
+    if base.__class__ is not np.ndarray or base.ndim != 1 or not base.flags.c_contiguous or base.dtype != first.dtype:
+        return None
+    start = at = first.__array_interface__["data"][0]
+    for array in arrays:
+        if array.base is not base or not array.flags.c_contiguous or array.__array_interface__["data"][0] != at:
+            return None
+        at += array.nbytes
+    lo = (start - base.__array_interface__["data"][0]) // base.itemsize
+    return base[lo:lo + (at - start) // base.itemsize]
+
+
+class Column:
+    """One quantity (parameter, gradient, or a state buffer) of the parameters of a block, seen as one flat real array.
+
+    `flat` is that array: a view where memory allows, else a buffer that `load` fills and `store` writes back.
+    """
+
+    __slots__ = ("arrays", "flat", "buffer", "pairs")
+
+    def __init__(self, arrays: list[Any], work: Any) -> None:
+        self.arrays = arrays
+        row = _in_a_row(arrays) if arrays[0].dtype.kind in "fc" and arrays[0].itemsize >= 4 else None
+        if row is not None:
+            self.flat, self.buffer, self.pairs = _flat(row), None, ()
+            return
+        size = sum(array.size for array in arrays)
+        self.buffer = np.empty(size, arrays[0].dtype if arrays[0].dtype.kind == "c" else work)
+        self.flat = _flat(self.buffer)
+        pairs, at = [], 0
+        for array in arrays:
+            pairs.append((array, self.buffer[at:at + array.size].reshape(array.shape)))
+            at += array.size
+        self.pairs = tuple(pairs)
+
+    def load(self) -> None:
+        if self.buffer is not None:
+            np.concatenate(self.arrays, None, self.buffer, casting="unsafe")
+
+    def store(self) -> None:
+        for array, values in self.pairs:
+            array[...] = values
+
+
+class Block:
+    """Parameters (or a piece of one) that go through the rule as one flat array."""
+
+    __slots__ = ("members", "param", "reads", "changes", "state", "gathered", "grad", "grad_flat", "piece", "scratch", "copies")
+
+    def __init__(self, members: list[int], arrays: list[Any], state: list[list[Any]], piece: slice | None, reads: bool, optimizer: Any) -> None:
+        first = arrays[0]
+        work = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.real.dtype
+        self.members, self.piece, self.reads = members, piece, reads
+        self.param = Column(arrays, work)
+        self.state = [Column(column, work) for column in state]
+        self.copies = tuple(column for column in self.state if column.buffer is not None)
+        self.gathered = len(arrays) > 1 or self.param.buffer is not None
+        n = self.param.flat.size
+        if self.gathered:
+            self.grad = np.empty(sum(array.size for array in arrays), first.dtype if first.dtype.kind == "c" else work)
+            self.grad_flat = _flat(self.grad)
+        else:
+            self.grad = self.grad_flat = None
+        self.scratch = optimizer._scratch_arrays(n, work)
+        change = self.scratch[0] if first.dtype.kind != "c" else self.scratch[0].view(first.dtype)
+        self.changes, at = [], 0
+        if self.param.buffer is not None:
+            for array in arrays:
+                self.changes.append((array, change[at:at + array.size].reshape(array.shape)))
+                at += array.size
+
+    def run(self, rule: Any, h: Any, grads: list[Any]) -> None:
+        if self.gathered:
+            members = self.members
+            if self.piece is None:
+                chosen = grads if len(members) == len(grads) else [grads[i] for i in members]
+            else:
+                chosen = [grads[members[0]].reshape(-1)[self.piece]]
+            np.concatenate(chosen, None, self.grad, casting="unsafe")
+            g = self.grad_flat
+        else:
+            g = grads[self.members[0]].reshape(-1)
+            if self.piece is not None:
+                g = g[self.piece]
+            if g.dtype.kind == "c":
+                g = _flat(np.ascontiguousarray(g))
+        p = self.param
+        if self.reads and p.buffer is not None:
+            p.load()
+        for column in self.copies:
+            column.load()
+        change = rule(ArrayMath, h, self.scratch, p.flat, g, *[column.flat for column in self.state])[0]
+        for column in self.copies:
+            column.store()
+        if p.buffer is None:
+            np.subtract(p.flat, change, p.flat)
+        else:
+            for array, values in self.changes:
+                np.subtract(array, values, array, casting="unsafe")
+
+
+class Cohort:
+    """Parameters at the same step: they share the scalars and the rule's numbers."""
+
+    __slots__ = ("blocks", "scalars", "fresh")
+
+    def __init__(self, scalars: list[Any], fresh: bool) -> None:
+        # Per scalar either one flat array over all members, or a list of 0-dim arrays.
+        self.scalars = [_in_a_row([each.reshape(1) for each in column]) if len(column) == 1 else _scalar_row(column) for column in scalars]
+        self.fresh = fresh
+        self.blocks: list[Block] = []
+
+    def values(self) -> list[float] | None:
+        """The scalars' values; None where the members no longer agree."""
+        values = []
+        for column in self.scalars:
+            if column.__class__ is list:
+                value = column[0].item()
+                if any(each.item() != value for each in column):
+                    return None
+            else:
+                raw = column.tobytes()
+                size = column.itemsize
+                if raw != raw[:size] * column.size:
+                    return None
+                value = column.item(0)
+            values.append(value)
+        return values
+
+    def write(self, values: list[float]) -> None:
+        for column, value in zip(self.scalars, values, strict=True):
+            if column.__class__ is list:
+                for each in column:
+                    each[...] = value
+            else:
+                column.fill(value)
+
+
+def _scalar_row(arrays: list[Any]) -> Any:
+    row = _in_a_row(arrays)
+    return arrays if row is None else row
+
+
+class Plan:
+    """How to step one parameter group: see the module's text."""
+
+    def __init__(self, optimizer: PointwiseOptimizer, group: dict[str, Any]) -> None:
+        self.layout = optimizer._layout(group)
+        self.group = group
+        self.reads = optimizer._reads_param(group)
+        self.params: list[tuple[Tensor, Any]] = []
+        self.active: list[Tensor] = []
+        for p in group["params"]:
+            if p._grad is None:
+                self.params.append((p, None))
+            else:
+                self.params.append((p, p._a))
+                self.active.append(p)
+        self.cohorts: list[Cohort] = []
+        self.pending: list[list[float]] = []
+        for (key, fresh), members in self._grouped(optimizer).items():
+            self._add_cohort(optimizer, members, key, fresh)
+        scalars, buffers = self.layout
+        names = (*scalars, *buffers)
+        # Large parameters are cut into pieces, for which their gradients have to be contiguous.
+        self.large = [i for i, p in enumerate(self.active) if p._a.size > PIECE]
+        states = [optimizer.state[p] for p in self.active] if names else []
+        self.checks = [(state, name, state[name], state[name]._a) for state in states for name in names]
+
+    def _grouped(self, optimizer: PointwiseOptimizer) -> dict[Any, list[int]]:
+        """Indices of active parameters by (values of their scalars and whether a buffer is missing)."""
+        scalars, buffers = self.layout
+        groups: dict[Any, list[int]] = {}
+        if not scalars and not buffers:
+            return {((), False): list(range(len(self.active)))} if self.active else {}
+        for index, p in enumerate(self.active):
+            state = optimizer.state[p]
+            values = []
+            for name in scalars:
+                value = state.get(name)
+                if value is not None and not isinstance(value, Tensor):
+                    value = state[name] = _new_scalar(value)
+                values.append(optimizer._initial(self.group, name) if value is None else _number(value))
+            fresh = any(state.get(name) is None for name in buffers)
+            groups.setdefault((tuple(values), fresh), []).append(index)
+        return groups
+
+    def _add_cohort(self, optimizer: PointwiseOptimizer, members: list[int], values: tuple[float, ...], fresh: bool) -> None:
+        scalars, _ = self.layout
+        for name, value in zip(scalars, values, strict=True):
+            self._make_scalars(optimizer, members, name, value)
+        blocks = self._blocks(members)
+        for chosen in blocks:
+            self._make_buffers(optimizer, chosen)
+        columns = [[optimizer.state[self.active[i]][name]._a for i in members] for name in scalars]
+        cohort = Cohort(columns, fresh)
+        for chosen in blocks:
+            cohort.blocks.extend(self._pieces(optimizer, chosen))
+        self.cohorts.append(cohort)
+
+    def _blocks(self, members: list[int]) -> list[list[int]]:
+        """Small parameters of one dtype together, up to PIECE elements; large ones alone."""
+        blocks: list[list[int]] = []
+        open_blocks: dict[Any, tuple[list[int], int]] = {}
+        for i in members:
+            array = self.active[i]._a
+            size = array.size
+            if size == 0:
+                continue
+            if size > SMALL:
+                blocks.append([i])
+                continue
+            block, filled = open_blocks.get(array.dtype, ([], 0))
+            if not block or filled + size > PIECE:
+                block, filled = [], 0
+                blocks.append(block)
+            block.append(i)
+            open_blocks[array.dtype] = (block, filled + size)
+        return blocks
+
+    def _make_scalars(self, optimizer: PointwiseOptimizer, members: list[int], name: str, value: float) -> None:
+        missing = [state for state in (optimizer.state[self.active[i]] for i in members) if state.get(name) is None]
+        if missing:
+            kind = _scalar_kind()
+            row = np.full(len(missing), value, kind.np)
+            for i, state in enumerate(missing):
+                state[name] = wrap(row[i:i + 1].reshape(()), kind)
+
+    def _make_buffers(self, optimizer: PointwiseOptimizer, members: list[int]) -> None:
+        """State for the parameters of a block, in one piece of memory."""
+        for name in self.layout[1]:
+            value = optimizer._initial(self.group, name)
+            missing = [p for p in (self.active[i] for i in members) if optimizer.state[p].get(name) is None]
+            if len(missing) == 1:
+                optimizer.state[missing[0]][name] = _filled_like(missing[0], value)
+            elif missing:
+                kind = missing[0]._kind
+                row = np.empty(sum(p._a.size for p in missing), kind.np)
+                row.fill(complex(value, value) if kind.is_complex else value)
+                at = 0
+                for p in missing:
+                    size = p._a.size
+                    optimizer.state[p][name] = wrap(row[at:at + size].reshape(p._a.shape), kind)
+                    at += size
+
+    def _pieces(self, optimizer: PointwiseOptimizer, members: list[int]) -> list[Block]:
+        params = [self.active[i] for i in members]
+        arrays = [p._a for p in params]
+        state = [[optimizer.state[p][name]._a for p in params] for name in self.layout[1]]
+        size = arrays[0].size
+        if len(members) == 1 and size > PIECE and all(a.flags.c_contiguous for a in (arrays[0], *(column[0] for column in state))):
+            cuts = [slice(at, min(at + PIECE, size)) for at in range(0, size, PIECE)]
+            flat, flat_state = arrays[0].reshape(-1), [column[0].reshape(-1) for column in state]
+            return [Block(members, [flat[cut]], [[column[cut]] for column in flat_state], cut, self.reads, optimizer) for cut in cuts]
+        return [Block(members, arrays, state, None, self.reads, optimizer)]
+
+    def ready(self, optimizer: PointwiseOptimizer, group: dict[str, Any]) -> list[Any] | None:
+        """The gradients' arrays if the plan still fits, else None. Changes nothing."""
+        params = group["params"]
+        if (group is not self.group or len(params) != len(self.params) or optimizer._layout(group) is not self.layout
+                or optimizer._reads_param(group) is not self.reads or group.get("differentiable") or group.get("capturable")):
+            return None
+        grads = []
+        i = 0
+        for p, a in self.params:
+            if params[i] is not p:
+                return None
+            i += 1
+            g = p._grad
+            if g is None:
+                if a is not None:
+                    return None
+            elif p._a is not a:
+                return None
+            else:
+                grads.append(g._a)
+        for state, name, tensor, array in self.checks:
+            if state.get(name) is not tensor or tensor._a is not array:
+                return None
+        pending = self.pending = []
+        for cohort in self.cohorts:
+            values = cohort.values()
+            if values is None:
+                return None
+            pending.append(values)
+        return grads
+
+    def run(self, optimizer: PointwiseOptimizer, group: dict[str, Any], lr: float, grads: list[Any]) -> None:
+        rule = optimizer._rule
+        for i in self.large:
+            if not grads[i].flags.c_contiguous:
+                grads[i] = np.ascontiguousarray(grads[i])
+        for cohort, values in zip(self.cohorts, self.pending, strict=True):
+            new, h = optimizer._advance(group, lr, values, cohort.fresh)
+            if new:
+                cohort.write(new)
+            cohort.fresh = False
+            for block in cohort.blocks:
+                block.run(rule, h, grads)
+        for p in self.active:
+            p._ver += 1

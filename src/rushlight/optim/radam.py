@@ -1,0 +1,68 @@
+"""RAdam: Adam with a rectified warm-up."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..tensor import Tensor
+from .checks import check_betas, check_lr, check_not_negative
+from .optimizer import ParamsT
+from .pointwise import PointwiseOptimizer, effective_grad
+
+__all__ = ["RAdam"]
+
+_LAYOUT: Any = (("step",), ("exp_avg", "exp_avg_sq"))
+
+
+class RAdam(PointwiseOptimizer):
+    """RAdam (Liu et al., 2020): Adam whose division by sqrt(v) starts only when the variance of v is tractable (rho_t > 5), rectified.
+
+    weight_decay is an L2 penalty, or with decoupled_weight_decay a direct shrinking as in AdamW; foreach makes no difference here;
+    differentiable records the step for autograd.
+    """
+
+    _absent = {**PointwiseOptimizer._absent, "decoupled_weight_decay": False}
+
+    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, decoupled_weight_decay: bool = False, *, foreach: bool | None = None, maximize: bool = False,
+                 capturable: bool = False, differentiable: bool = False) -> None:
+        check_lr(lr)
+        check_not_negative("epsilon value", eps)
+        check_betas(betas)
+        check_not_negative("weight_decay value", weight_decay)
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach,
+                                  "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay,
+                                  "differentiable": differentiable})
+
+    def _layout(self, group: dict[str, Any]) -> Any:
+        return _LAYOUT
+
+    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+        step = scalars[0] + 1.0
+        beta1, beta2 = float(group["betas"][0]), float(group["betas"][1])
+        left1, left2 = 1.0 - beta1 ** step, 1.0 - beta2 ** step
+        longest = 2.0 / (1.0 - beta2) - 1.0
+        length = longest - 2.0 * step * beta2 ** step / left2
+        size = lr / left1
+        rectified = length > 5.0
+        if rectified:
+            size = size * sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) * sqrt(left2)
+        decay = float(group["weight_decay"])
+        decoupled = group["decoupled_weight_decay"]
+        return [step], (size, rectified, 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]), 0.0 if decoupled else decay,
+                        lr * decay if decoupled and decay else 0.0, group["maximize"])
+
+    @staticmethod
+    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+        size, rectified, gain1, beta2, gain2, eps, decay, shrink, maximize = h
+        g = effective_grad(xp, t, p, g, maximize, decay)
+        m, v = state
+        m = xp.add(m, xp.multiply(xp.subtract(g, m, t[0]), gain1, t[0]), m)
+        v = xp.add(xp.multiply(v, beta2, v), xp.multiply(xp.multiply(g, gain2, t[0]), g, t[0]), v)
+        d = xp.multiply(m, size, t[0])
+        if rectified:
+            d = xp.divide(d, xp.add(xp.sqrt(v, t[2]), eps, t[2]), t[0])
+        if shrink.__class__ is not float or shrink:
+            d = xp.add(d, xp.multiply(p, shrink, t[2]), t[0])
+        return d, m, v

@@ -1,0 +1,69 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .checks import check_lr, check_not_negative
+from .optimizer import ParamsT
+from .pointwise import PointwiseOptimizer, effective_grad
+
+__all__ = ["RMSprop"]
+
+# By (momentum, centered).
+_LAYOUTS: dict[Any, Any] = {
+    (False, False): (("step",), ("square_avg",)),
+    (True, False): (("step",), ("square_avg", "momentum_buffer")),
+    (False, True): (("step",), ("square_avg", "grad_avg")),
+    (True, True): (("step",), ("square_avg", "momentum_buffer", "grad_avg")),
+}
+
+
+class RMSprop(PointwiseOptimizer):
+    """RMSprop (Hinton): p -= lr * g / (sqrt(s) + eps), with s the running mean (of weight alpha) of g*g.
+
+    centered   subtract the square of g's running mean from s: a variance (Graves, 2013)
+    momentum   accumulate the normalised gradients: b = momentum * b + g / (sqrt(s) + eps), p -= lr * b
+    weight_decay is an L2 penalty; foreach makes no difference here; differentiable records the step for autograd.
+    """
+
+    _absent = {**PointwiseOptimizer._absent, "momentum": 0, "centered": False}
+
+    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: float = 0,
+                 momentum: float = 0, centered: bool = False, capturable: bool = False, foreach: bool | None = None,
+                 maximize: bool = False, differentiable: bool = False) -> None:
+        check_lr(lr)
+        check_not_negative("epsilon value", eps)
+        check_not_negative("momentum value", momentum)
+        check_not_negative("weight_decay value", weight_decay)
+        check_not_negative("alpha value", alpha)
+        super().__init__(params, {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered, "weight_decay": weight_decay,
+                                  "capturable": capturable, "foreach": foreach, "maximize": maximize, "differentiable": differentiable})
+
+    def _layout(self, group: dict[str, Any]) -> Any:
+        return _LAYOUTS[group["momentum"] > 0, bool(group["centered"])]
+
+    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+        alpha = float(group["alpha"])
+        return [scalars[0] + 1.0], (lr, alpha, 1.0 - alpha, float(group["eps"]), float(group["momentum"]), group["centered"],
+                                    float(group["weight_decay"]), group["maximize"])
+
+    @staticmethod
+    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+        lr, alpha, gain, eps, momentum, centered, decay, maximize = h
+        g = effective_grad(xp, t, p, g, maximize, decay)
+        s = state[0]
+        s = xp.add(xp.multiply(s, alpha, s), xp.multiply(xp.multiply(g, gain, t[0]), g, t[0]), s)
+        new = [s]
+        if centered:
+            mean = state[-1]
+            mean = xp.add(mean, xp.multiply(xp.subtract(g, mean, t[0]), gain, t[0]), mean)
+            s = xp.subtract(s, xp.multiply(mean, mean, t[0]), t[0])
+            new.append(mean)
+        d = xp.divide(g, xp.add(xp.sqrt(s, t[0]), eps, t[0]), t[0])
+        if momentum > 0:
+            b = state[1]
+            d = xp.add(xp.multiply(b, momentum, b), d, b)
+            new.insert(1, d)
+        return (xp.multiply(d, lr, t[0]), *new)

@@ -1,0 +1,55 @@
+"""Resilient backpropagation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .checks import check_lr
+from .optimizer import ParamsT
+from .pointwise import PointwiseOptimizer, effective_grad
+
+__all__ = ["Rprop"]
+
+_LAYOUT: Any = (("step",), ("prev", "step_size"))
+
+
+class Rprop(PointwiseOptimizer):
+    """Rprop (Riedmiller & Braun, 1993): each element has a step size of its own, which grows (etas[1]) while its gradient keeps its
+    sign and shrinks (etas[0]) when it flips, within step_sizes; only the sign of the gradient counts. lr is the first step size.
+
+    foreach makes no difference here; differentiable records the step for autograd.
+    """
+
+    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, etas: tuple[float, float] = (0.5, 1.2),
+                 step_sizes: tuple[float, float] = (1e-6, 50), *, capturable: bool = False, foreach: bool | None = None,
+                 maximize: bool = False, differentiable: bool = False) -> None:
+        check_lr(lr)
+        if not 0.0 < etas[0] < 1.0 < etas[1]:
+            raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
+        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "foreach": foreach, "maximize": maximize,
+                                  "differentiable": differentiable, "capturable": capturable})
+
+    def _layout(self, group: dict[str, Any]) -> Any:
+        return _LAYOUT
+
+    def _initial(self, group: dict[str, Any], name: str) -> float:
+        return float(group["lr"]) if name == "step_size" else 0.0
+
+    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+        (low, high), (least, most) = group["etas"], group["step_sizes"]
+        return [scalars[0] + 1.0], (float(low), float(high), float(least), float(most), group["maximize"])
+
+    @staticmethod
+    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+        low, high, least, most, maximize = h
+        g = effective_grad(xp, t, p, g, maximize, 0.0)
+        previous, sizes = state
+        agreement = xp.multiply(g, previous, t[0])
+        flipped = agreement < 0
+        factor = xp.choose(agreement > 0, high, xp.choose(flipped, low, 1.0))
+        sizes = xp.multiply(sizes, factor, sizes)
+        sizes = xp.minimum(xp.maximum(sizes, least, sizes), most, sizes)
+        # Where the sign flipped, this step is left out, and the next one starts afresh.
+        previous = xp.multiply(g, xp.choose(flipped, 0.0, 1.0), previous)
+        return xp.multiply(xp.sign(previous, t[0]), sizes, t[0]), previous, sizes

@@ -1,0 +1,68 @@
+"""Stochastic gradient descent with momentum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .checks import check_fused, check_lr, check_not_negative
+from .optimizer import ParamsT
+from .pointwise import PointwiseOptimizer, effective_grad
+
+__all__ = ["SGD"]
+
+_PLAIN: Any = ((), ())
+_MOMENTUM: Any = ((), ("momentum_buffer",))
+
+
+class SGD(PointwiseOptimizer):
+    """``p -= lr * g``, where g may contain an L2 penalty and (Nesterov) momentum.
+
+    momentum         b = momentum * b + (1 - dampening) * g; the first step takes g itself
+    nesterov         step along g + momentum * b instead of b
+    weight_decay     adds weight_decay * p to the gradient
+    maximize         climb instead of descend
+    foreach, fused   which of its loops PyTorch takes; all of them are the one blocked step here
+    differentiable   record the step for autograd
+    """
+
+    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0,
+                 weight_decay: float | Tensor = 0, nesterov: bool = False, *, maximize: bool = False, foreach: bool | None = None,
+                 differentiable: bool = False, fused: bool | None = None) -> None:
+        check_lr(lr)
+        check_not_negative("momentum value", momentum)
+        check_not_negative("weight_decay value", weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov,
+                                  "maximize": maximize, "foreach": foreach, "differentiable": differentiable, "fused": fused})
+        check_fused(self, fused, foreach, differentiable)
+
+    _absent = {**PointwiseOptimizer._absent, "nesterov": False}
+
+    def _layout(self, group: dict[str, Any]) -> Any:
+        return _MOMENTUM if group["momentum"] else _PLAIN
+
+    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+        decay = group["weight_decay"]
+        return scalars, (lr, float(group["momentum"]), 1.0 - group["dampening"], float(decay) if lr.__class__ is float else decay,
+                         group["nesterov"], group["maximize"], fresh)
+
+    @staticmethod
+    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+        lr, momentum, gain, decay, nesterov, maximize, fresh = h
+        if maximize or decay.__class__ is not float or decay:
+            g = effective_grad(xp, t, p, g, maximize, decay)
+        if not momentum:
+            return (xp.multiply(g, lr, t[0]),)
+        b = state[0]
+        if fresh:
+            b = xp.add(g, 0.0, b)
+        else:
+            b = xp.multiply(b, momentum, b)
+            b = xp.add(b, g if gain == 1.0 else xp.multiply(g, gain, t[0]), b)
+        if nesterov:
+            g = xp.add(g, xp.multiply(b, momentum, t[0]), t[0])
+        else:
+            g = b
+        return xp.multiply(g, lr, t[0]), b

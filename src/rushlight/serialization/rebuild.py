@@ -1,0 +1,120 @@
+"""The functions that pickled tensors call: a storage and a geometry become a tensor again.
+
+They stand in files under PyTorch's names (`names.rebuilders`); the arguments are the file's, so they are checked.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .. import dtype as _dtype
+from .. import layout as layouts
+from ..devices import device
+from ..kind import kind_of
+from ..storage import TypedStorage, UntypedStorage, array_over
+from ..tensor import Tensor, wrap
+
+__all__ = ["from_type", "layout", "meta_tensor", "parameter", "parameter_with_state", "sparse_tensor", "tensor_v1", "tensor_v2", "tensor_v3"]
+
+Ints = Sequence[int]
+
+
+def tensor_v1(storage: TypedStorage, offset: int, size: Ints, stride: Ints) -> Tensor:
+    """A tensor of this size and stride (in elements) over a storage from `offset` on."""
+    return tensor_v2(storage, offset, size, stride, False, None)
+
+
+def tensor_v2(storage: TypedStorage, offset: int, size: Ints, stride: Ints, requires_grad: bool, backward_hooks: Any,
+              metadata: Mapping[str, bool] | None = None) -> Tensor:
+    """The usual form: the storage knows the dtype."""
+    if not isinstance(storage, TypedStorage):
+        raise TypeError(f"a tensor needs a typed storage, not {type(storage).__name__}")
+    return tensor_v3(storage.untyped(), offset, size, stride, requires_grad, backward_hooks, storage.dtype, metadata)
+
+
+def tensor_v3(storage: UntypedStorage, offset: int, size: Ints, stride: Ints, requires_grad: bool, backward_hooks: Any,
+              dtype: _dtype.dtype, metadata: Mapping[str, bool] | None = None) -> Tensor:
+    """The form for dtypes that have no storage class of their own."""
+    if isinstance(storage, TypedStorage):
+        storage = storage.untyped()
+    if not isinstance(storage, UntypedStorage) or not isinstance(dtype, _dtype.dtype):
+        raise TypeError(f"a tensor needs a storage and a dtype, not {type(storage).__name__} and {type(dtype).__name__}")
+    if storage.device.type == "meta":
+        return meta_tensor(dtype, size, stride, requires_grad)
+    array = array_over(storage, dtype, offset, size, stride)
+    for bit, value in (metadata or {}).items():
+        # PyTorch conjugates and negates lazily and stores the memory as it was before; here it is done at once, on a copy.
+        if bit not in ("conj", "neg"):
+            raise NotImplementedError(f"the file has a tensor with the property {bit!r}, which is not known here")
+        if value:
+            array = array.conj() if bit == "conj" else -array
+    found = wrap(array, kind_of(dtype, storage.device))
+    if requires_grad:
+        found.requires_grad_(True)
+    for hook in (backward_hooks or {}).values():
+        found.register_hook(hook)
+    return found
+
+
+def meta_tensor(dtype: _dtype.dtype, size: Ints, stride: Ints, requires_grad: bool) -> Tensor:
+    """A tensor on the meta device: a size, a stride and a dtype."""
+    from .. import empty_strided
+    return empty_strided(tuple(size), tuple(stride), dtype=dtype, device=device("meta"), requires_grad=bool(requires_grad))
+
+
+def parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Tensor:
+    """An ``nn.Parameter`` around a tensor."""
+    from ..nn import Parameter
+    found = Parameter(data, requires_grad)
+    for hook in (backward_hooks or {}).values():
+        found.register_hook(hook)
+    return found
+
+
+def parameter_with_state(data: Tensor, requires_grad: bool, backward_hooks: Any, state: Any) -> Tensor:
+    """A parameter that had Python attributes of its own."""
+    return _with_state(parameter(data, requires_grad, backward_hooks), state)
+
+
+def from_type(function: Callable[..., Tensor], new_type: type, args: Sequence[Any], state: Any) -> Tensor:
+    """A tensor of a subclass, or one that had Python attributes of its own."""
+    if not (isinstance(new_type, type) and issubclass(new_type, Tensor)):
+        raise TypeError(f"{new_type!r} is no subclass of torch.Tensor")
+    found = function(*args)
+    if type(found) is not new_type:
+        found = found.as_subclass(new_type)
+    if state is not None and new_type.__setstate__ is not Tensor.__setstate__:
+        found.__setstate__(state)
+        return found
+    return _with_state(found, state)
+
+
+def _with_state(found: Tensor, state: Any) -> Tensor:
+    """Give back the instance attributes. They come from a file, so they may not hide what the class defines."""
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    for part in (attributes, slots):
+        for name, value in (part or {}).items():
+            if part is attributes and hasattr(type(found), name):
+                raise ValueError(f"the file sets the attribute {name!r} of a tensor, which {type(found).__name__} defines itself")
+            setattr(found, name, value)
+    return found
+
+
+def layout(name: str) -> layouts.layout:
+    """``torch.strided`` and its like, by name."""
+    found = getattr(layouts, str(name).removeprefix("torch."), None)
+    if not isinstance(found, layouts.layout):
+        raise NotImplementedError(f"the file names the layout {name!r}, which is not known here")
+    return found
+
+
+def sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
+    """A sparse COO tensor from its indices, values and size."""
+    torch = sys.modules[__name__.partition(".")[0]]
+    if layout is not layouts.sparse_coo or not hasattr(torch, "sparse_coo_tensor"):
+        raise NotImplementedError(f"loading tensors of layout {layout} is not supported: save them with .to_dense()")
+    indices, values, size, *coalesced = data
+    found = torch.sparse_coo_tensor(indices, values, tuple(size))
+    return found.coalesce() if coalesced and coalesced[0] else found

@@ -1,0 +1,261 @@
+"""Reading pickles: one reader that trusts the file, and one that takes nothing but data.
+
+The second (``weights_only=True``) knows a short list of globals, calls only those of them that make tensors or containers, and never
+hands out a class that the file could change. Users extend the list with `add_safe_globals`.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from .. import dtype as _dtype
+from ..device import device
+from ..size import Size
+from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage
+from ..tensor import Tensor
+from . import names
+
+__all__ = ["RestrictedUnpickler", "add_safe_globals", "clear_safe_globals", "get_safe_globals", "refused", "safe_globals",
+           "trusting_unpickler", "unsafe_globals"]
+
+PersistentLoad = Callable[[Any], Any]
+_user_globals: list[Any] = []
+_NEVER = ("os", "sys", "posix", "nt", "subprocess", "builtins.eval", "builtins.exec")
+
+
+def add_safe_globals(safe_globals: Sequence[Any]) -> None:
+    """Let ``load(weights_only=True)`` use these classes and functions too; an entry may be (object, "the name in the file")."""
+    for entry in safe_globals:
+        obj = entry[0] if isinstance(entry, tuple) else entry
+        if isinstance(entry, tuple) and (len(entry) != 2 or not isinstance(entry[1], str)):
+            raise ValueError(f"add_safe_globals(): expected (object, name in the file), got {entry!r}")
+        if not callable(obj) and not hasattr(obj, "__qualname__"):
+            raise TypeError(f"add_safe_globals(): expected classes or functions, got {type(obj).__name__}")
+    _user_globals.extend(entry for entry in safe_globals if entry not in _user_globals)
+
+
+def get_safe_globals() -> list[Any]:
+    """What was added by `add_safe_globals`."""
+    return list(_user_globals)
+
+
+def clear_safe_globals() -> None:
+    """Forget what was added by `add_safe_globals`."""
+    _user_globals.clear()
+
+
+@contextmanager
+def safe_globals(safe_globals: Sequence[Any]) -> Iterator[None]:
+    """`add_safe_globals` for a ``with`` block."""
+    before = list(_user_globals)
+    try:
+        add_safe_globals(safe_globals)
+        yield
+    finally:
+        _user_globals[:] = before
+
+
+# --- what counts as data -------------------------------------------------------------------------------------------------------------
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """How protocol 2 spells bytes: a call of ``_codecs.encode``, of which this is the one harmless form."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError(f"refused to call _codecs.encode with encoding {encoding!r}: only latin1 (bytes) is data")
+    return text.encode("latin1")
+
+
+def _bytearray(*args: Any) -> bytearray:
+    if any(isinstance(arg, int) for arg in args):
+        raise pickle.UnpicklingError("refused to make a bytearray of a given length")
+    return bytearray(*args)
+
+
+@cache
+def _callables() -> dict[str, Any]:
+    """What a file may call."""
+    plain = {"collections.OrderedDict": OrderedDict, "collections.Counter": Counter, "builtins.set": set, "builtins.complex": complex,
+             "builtins.bytearray": _bytearray, "_codecs.encode": _latin1, "torch.Size": Size, "torch.device": device}
+    return {**plain, **{".".join(key): function for key, function in names.rebuilders().items()}}
+
+
+@cache
+def _passive() -> dict[str, Any]:
+    """What a file may only name: dtypes, storage classes, tensor classes."""
+    from ..nn.parameter import Parameter
+    return {**{f"torch.{name}": found for name, found in _dtype.DTYPES.items()},
+            **{f"torch.{name}": found for name, found in LEGACY_STORAGES.items()},
+            **{f"torch.cuda.{name}": found for name, found in LEGACY_STORAGES.items()},
+            "torch.storage.UntypedStorage": UntypedStorage, "torch.storage.TypedStorage": TypedStorage,
+            "torch.Tensor": Tensor, "torch.nn.parameter.Parameter": Parameter}
+
+
+def _from_user() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for entry in _user_globals:
+        obj, given = entry if isinstance(entry, tuple) else (entry, None)
+        for name in [given] if given is not None else names.full_names(obj):
+            found[name] = obj
+    return found
+
+
+# --- the careful reader --------------------------------------------------------------------------------------------------------------
+
+_DATA_OPCODES = (
+    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
+    "BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET TUPLE TUPLE1 "
+    "TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS ADDITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE "
+    "NEWOBJ BUILD BINPERSID").split()
+
+
+class RestrictedUnpickler(pickle._Unpickler):
+    """An unpickler for data only: every step that could run foreign code is checked against the lists above."""
+
+    dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _DATA_OPCODES}
+
+    def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8") -> None:
+        super().__init__(file, encoding=encoding)
+        self.persistent_load = persistent_load
+        self._user = _from_user()
+        self._may_call = {id(found) for found in (*_callables().values(), *self._user.values())}
+
+    def load(self) -> Any:
+        try:
+            return super().load()
+        except (pickle.UnpicklingError, RuntimeError, NotImplementedError):
+            raise
+        except KeyError as error:
+            raise pickle.UnpicklingError(f"Unsupported operand {error}: not an instruction that data needs, or no pickle at all") from error
+        except EOFError as error:
+            raise pickle.UnpicklingError("the pickle ends before it is complete") from error
+        except Exception as error:
+            raise pickle.UnpicklingError(f"the pickle is damaged ({type(error).__name__}: {error})") from error
+
+    def find_class(self, module: str, name: str) -> Any:
+        if self.proto < 3:
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        full = f"{module}.{name}"
+        if module.partition(".")[0] in _NEVER or full in _NEVER:
+            raise pickle.UnpicklingError(f"Trying to load unsupported GLOBAL {full} whose module {module} is blocked.")
+        for known in (self._user, _callables(), _passive()):
+            if full in known:
+                return known[full]
+        raise _unsupported(full)
+
+    def load_reduce(self) -> None:
+        function, args = self.stack[-2], self.stack[-1]
+        if id(function) not in self._may_call or not isinstance(args, tuple):
+            raise pickle.UnpicklingError(f"refused to call {_describe(function)}: it was named, but it is not in the list of what may be called")
+        super().load_reduce()
+
+    def load_newobj(self) -> None:
+        cls = self.stack[-2]
+        if cls is not OrderedDict and not (isinstance(cls, type) and any(cls is known for known in self._user.values())):
+            raise _unsupported(_describe(cls), "refused to make an instance of")
+        super().load_newobj()
+
+    def load_build(self) -> None:
+        target, state = self.stack[-2], self.stack[-1]
+        if type(target) in (OrderedDict, Counter):
+            if not isinstance(state, dict):
+                raise pickle.UnpicklingError(f"refused to set the state of an {type(target).__name__} from a {type(state).__name__}")
+        elif not any(type(target) is known for known in self._user.values()):
+            raise pickle.UnpicklingError(f"refused to set the state of {_describe(target)}")
+        super().load_build()
+
+    def _need(self, target: Any, *classes: type) -> None:
+        user = tuple(known for known in self._user.values() if isinstance(known, type))
+        if type(target) not in classes and not isinstance(target, user):
+            raise pickle.UnpicklingError(f"refused to fill {_describe(target)} as if it were a {classes[0].__name__}")
+
+    def load_append(self) -> None:
+        self._need(self.stack[-2], list)
+        super().load_append()
+
+    def load_appends(self) -> None:
+        self._need(self.metastack[-1][-1], list)
+        super().load_appends()
+
+    def load_setitem(self) -> None:
+        self._need(self.stack[-3], dict, OrderedDict, Counter)
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._need(self.metastack[-1][-1], dict, OrderedDict, Counter)
+        super().load_setitems()
+
+    def load_additems(self) -> None:
+        self._need(self.metastack[-1][-1], set)
+        super().load_additems()
+
+    for _name in ("reduce", "newobj", "build", "append", "appends", "setitem", "setitems", "additems"):
+        dispatch[getattr(pickle, _name.upper())[0]] = locals()["load_" + _name]
+
+
+def _describe(obj: Any) -> str:
+    return f"{obj.__module__}.{obj.__qualname__}" if hasattr(obj, "__qualname__") else f"a {type(obj).__name__}"
+
+
+def _unsupported(full: str, what: str = "Unsupported global: GLOBAL") -> pickle.UnpicklingError:
+    short = full.removeprefix("builtins.")
+    return pickle.UnpicklingError(
+        f"{what} {short} was not an allowed global by default. If you trust this class/function, allow it with "
+        f"`torch.serialization.add_safe_globals([{short}])` or inside `with torch.serialization.safe_globals([{short}]):`.")
+
+
+def refused(error: Exception) -> pickle.UnpicklingError:
+    """The error that `load` raises for what the careful reader did not take."""
+    return pickle.UnpicklingError(
+        f"Weights only load failed. {error}\nload() reads nothing but data unless told otherwise (weights_only=True is the default). If you "
+        "trust where the file comes from, weights_only=False loads any object in it, but that can run any code that the file contains.")
+
+
+def unsafe_globals(data: bytes) -> list[str]:
+    """The globals in a pickle that the careful reader would refuse."""
+    from pickletools import genops
+    known = {**_callables(), **_passive(), **_from_user()}
+    found, strings = [], []
+    for opcode, argument, _ in genops(data):
+        if opcode.name == "GLOBAL":
+            module, name = argument.split(" ", 1)
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        elif opcode.name == "STACK_GLOBAL":
+            module, name = strings[-2:]
+        else:
+            if isinstance(argument, str):
+                strings.append(argument)
+            continue
+        full = f"{module}.{name}"
+        if full not in known and full not in found:
+            found.append(full)
+    return found
+
+
+# --- the trusting reader -------------------------------------------------------------------------------------------------------------
+
+def trusting_unpickler(file: Any, persistent_load: PersistentLoad, pickle_module: ModuleType | Any = pickle, **arguments: Any) -> Any:
+    """An unpickler that loads any object, with PyTorch's names meaning ours."""
+
+    class Unpickler(pickle_module.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            if module == "torch" or module.startswith("torch."):
+                return names.our_object(module, name)
+            return super().find_class(module, name)
+
+    reader = Unpickler(file, **arguments)
+    reader.persistent_load = persistent_load
+    return reader
+
+
+def loads_restricted(data: bytes) -> Any:
+    """One small pickle of plain data."""
+    def no_storage(saved_id: Any) -> Any:
+        raise pickle.UnpicklingError("a storage where plain data was expected")
+    return RestrictedUnpickler(io.BytesIO(data), no_storage).load()
