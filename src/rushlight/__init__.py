@@ -4,22 +4,71 @@ from __future__ import annotations
 
 import numpy as _np
 
+# PyTorch computes inf and nan silently; so do we.
 _np.seterr(all="ignore")
 
-from . import dtypes as _dtype  # noqa: E402
+from math import e, inf, nan, pi  # noqa: E402
+
+from . import dtypes as _dtypes  # noqa: E402
+from .devices import default_device as get_default_device  # noqa: E402
 from .devices import device, set_default_device  # noqa: E402
-from .dtypes import can_cast, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype  # noqa: E402
-from .layout import *  # noqa: E402,F403
+from .dtypes import can_cast, dtype, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype  # noqa: E402
+from .layout import *  # noqa: E402
 from .size import Size  # noqa: E402
 from .tensor import Tensor  # noqa: E402
+from .version import __version__  # noqa: E402
 
-dtype = _dtype.dtype
-globals().update(_dtype.DTYPES)
-globals().update({d.alias: d for d in _dtype.DTYPES.values() if d.alias})
+globals().update(_dtypes.DTYPES)
+globals().update({d.alias: d for d in _dtypes.DTYPES.values() if d.alias})
 
-from .ops import arithmetic, convert, creation, elementwise  # noqa: E402,F401
+from . import cuda  # noqa: E402
+from .autograd.grad_mode import (  # noqa: E402
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from .ops import OP_MODULES as _OP_MODULES  # noqa: E402
 from .ops.define import FUNCTIONS as _FUNCTIONS  # noqa: E402
-from .autograd.grad_mode import enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled  # noqa: E402,F401
+from .ops.promotion import result_type  # noqa: E402
 
 globals().update(_FUNCTIONS)
-__version__ = "0.1.0"
+newaxis = None
+
+# Loaded at first use, to keep `import rushlight` quick: name -> module that holds it ("" for the module of that name itself).
+_LAZY = {
+    **dict.fromkeys(("nn", "optim", "utils", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
+                     "fft", "special", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
+    **dict.fromkeys(("save", "load"), "serialization"),
+    **dict.fromkeys(("set_printoptions", "get_printoptions"), "printing"),
+    **dict.fromkeys(("manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "default_generator"), "random"),
+    "Generator": "generator",
+    **dict.fromkeys(("UntypedStorage", "TypedStorage", "FloatStorage", "DoubleStorage", "HalfStorage", "BFloat16Storage", "LongStorage",
+                     "IntStorage", "ShortStorage", "CharStorage", "ByteStorage", "BoolStorage", "ComplexFloatStorage",
+                     "ComplexDoubleStorage", "is_storage"), "storage"),
+    **dict.fromkeys(("set_num_threads", "get_num_threads", "set_num_interop_threads", "get_num_interop_threads"), "threads"),
+    **dict.fromkeys(("use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
+                     "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always",
+                     "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode"), "settings"),
+    "is_anomaly_enabled": "autograd.anomaly",
+    "compile": "compiling",
+}
+
+
+def __getattr__(name):
+    module_name = _LAZY.get(name)
+    if module_name is None:
+        if name in _FUNCTIONS:  # an op module that was imported later
+            return _FUNCTIONS[name]
+        raise AttributeError(f"module 'rushlight' has no attribute {name!r}: torch.{name} is not supported by rushlight {__version__}")
+    from importlib import import_module
+    module = import_module("." + (module_name or name), __name__)
+    value = getattr(module, name) if module_name else module
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})

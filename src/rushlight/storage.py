@@ -74,7 +74,7 @@ def storage_of(array: Any) -> UntypedStorage:
     root = _root(array)
     found = _living.get(id(root))
     if found is None:
-        found = _living[id(root)] = UntypedStorage._over(root)
+        found = _living.setdefault(id(root), UntypedStorage._over(root))
     return found
 
 

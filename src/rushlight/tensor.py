@@ -37,8 +37,6 @@ def as_array(value: Any, numpy_dtype: Any = None) -> Any:
     if isinstance(value, (np.generic, int, float, complex)):
         value = np.asarray(value)
     if numpy_dtype is not None and value.dtype != numpy_dtype:
-        if value.dtype.kind == "c" and np.dtype(numpy_dtype).kind != "c":
-            return value  # abs, real and their like choose their own dtype
         return value.astype(numpy_dtype)
     return value
 
@@ -167,8 +165,8 @@ class Tensor:
 
     def untyped_storage(self) -> Any:
         """The memory that this tensor and its views share."""
-        from .storage import storage_of
-        return storage_of(self._a)
+        from .storage import untyped_storage
+        return untyped_storage(self)
 
     def storage(self) -> Any:
         """The memory as a typed storage (old interface)."""

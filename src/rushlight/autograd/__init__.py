@@ -1,0 +1,35 @@
+"""Automatic differentiation: backward and grad, custom functions, grad modes, hooks, checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_LAZY = {
+    "Function": "function", "FunctionCtx": "function",
+    "backward": "api", "grad": "api",
+    "no_grad": "grad_mode", "enable_grad": "grad_mode", "set_grad_enabled": "grad_mode", "inference_mode": "grad_mode",
+    "set_multithreading_enabled": "grad_mode",
+    "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
+    "gradcheck": "grad_check", "gradgradcheck": "grad_check", "GradcheckError": "grad_check",
+}
+_MODULES = ("function", "functional", "graph", "grad_mode", "anomaly", "anomaly_mode")
+
+
+def __getattr__(name: str) -> Any:
+    # Lazy, so that `import rushlight` does not pay for what few programs use.
+    from importlib import import_module
+    if name in _LAZY:
+        module = import_module("." + _LAZY[name], __name__)
+        value = getattr(module, name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module("." + {"anomaly_mode": "anomaly"}.get(name, name), __name__)
+    if name == "Variable":
+        from .variable import Variable
+        return Variable
+    raise AttributeError(f"module 'rushlight.autograd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*_LAZY, *_MODULES, "Variable", "profiler"})

@@ -257,3 +257,15 @@ def node_class(label: str, base: type, **attributes: Any) -> type:
     if found is None:
         found = _classes[key] = type(label, (base,), {"__slots__": (), "label": label, **attributes})
     return found
+
+
+_PUBLIC = ("saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook", "allow_mutation_on_saved_tensors",
+           "GradientEdge", "get_gradient_edge", "increment_version")
+
+
+def __getattr__(name: str) -> Any:
+    """``torch.autograd.graph.saved_tensors_hooks`` and its like live in `saved_hooks`."""
+    if name in _PUBLIC:
+        from . import saved_hooks
+        return getattr(saved_hooks, name)
+    raise AttributeError(f"module 'rushlight.autograd.graph' has no attribute {name!r}")

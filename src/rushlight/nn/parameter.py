@@ -178,16 +178,11 @@ class UninitializedTensorMixin:
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # PyTorch's form: (class, device, dtype, requires_grad) for a parameter.
-        arguments = (self.requires_grad,) if isinstance(self, Parameter) else ()  # type: ignore[attr-defined]
-        return _rebuild, (type(self), self._kind.device, self._kind.dtype, *arguments)
+        # PyTorch's classes take the same arguments.
+        return type(self), (self.requires_grad, self._kind.device, self._kind.dtype)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
-
-
-def _rebuild(cls: Any, device: Any, dtype: Any, *requires_grad: bool) -> Any:
-    return cls(*requires_grad, device=device, dtype=dtype)
 
 
 def _make_uninitialized(cls: Any, device: Any, dtype: Any, requires_grad: bool) -> Any:

@@ -102,11 +102,7 @@ def _float_floor(a: Any, b: Any) -> Any:
     return np.where(b == 0, a / b, np.floor_divide(a, b))
 
 
-def _no_bool_divide(a: Any, b: Any) -> str | None:
-    return None
-
-
-floor_divide = binary("floor_divide", _float_floor, None, alias=(), complex=False, int_forward=_int_floor, domain=(0.5, 4.0))
+floor_divide = binary("floor_divide", _float_floor, None, only="number", complex=False, int_forward=_int_floor, domain=(0.5, 4.0))
 _trunc_divide = binary("_trunc_divide", lambda a, b: np.trunc(a / b), (lambda g: g * 0, lambda g: g * 0), complex=False,
                        int_forward=_int_trunc, function=False, methods=False, label="DivBackward1")
 _floor_divide = binary("_floor_divide", _float_floor, (lambda g: g * 0, lambda g: g * 0), complex=False, int_forward=_int_floor,
@@ -159,8 +155,9 @@ def _int_fmod(a: Any, b: Any) -> Any:
 
 
 remainder = binary("remainder", np.remainder, (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), complex=False,
-                   int_forward=_int_remainder, domain=(0.5, 4.0))
-fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), complex=False, int_forward=_int_fmod, domain=(0.5, 4.0))
+                   int_forward=_int_remainder, only="number", domain=(0.5, 4.0))
+fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), complex=False, int_forward=_int_fmod, only="number",
+              domain=(0.5, 4.0))
 
 
 # --- powers ---------------------------------------------------------------------------------------------------------------------------
@@ -176,7 +173,7 @@ def _pow_second(g: Tensor, a: Tensor, b: Tensor, y: Tensor) -> Tensor:
     return g * where(zero, 0.0, y * a.log())
 
 
-_pow = binary("_pow", np.power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False)
+_pow = binary("_pow", np.power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False, only="number")
 
 _EASY = {0.5: np.sqrt, 2: np.square, 1: np.positive, -1: np.reciprocal, 3: lambda a: a * a * a,
          -0.5: lambda a: 1 / np.sqrt(a), -2: lambda a: 1 / (a * a)}

@@ -22,7 +22,7 @@ from ..kind import Kind
 from ..tensor import Tensor, as_array, wrap
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
-from .write import inplace_from, write_in_place, write_out
+from .write import inplace_from, title, write_in_place, write_out
 
 __all__ = ["FUNCTIONS", "DEFINITIONS", "op", "unary", "binary", "comparison", "export", "method", "record", "wrap"]
 
@@ -59,9 +59,10 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     forward     arrays -> array, for float32 and float64 (other types are converted around it)
     grad        lambda g, x: ... or lambda g, y: ... (input or result saved), or lambda g: ...; None: not differentiable
     array_grad  the same on plain arrays, for speed; True where `grad` itself works on arrays (operators only)
-    ints        what integers become: "float" (exp), "same" (abs), "bool" (isnan; for all dtypes)
+    ints        what integers become: "float" (exp), "same" (abs), "bool" (isnan; for all dtypes), "refuse" (frac)
     complex     whether complex tensors are allowed
     domain      where the tests sample
+    holomorphic False where the gradient formula itself deals with complex numbers (else what is saved arrives conjugated)
     """
     node_type = _unary_node(name, grad, grad if array_grad is True else array_grad, label)
     saves_input = grad is not None and "x" in arguments(grad)
@@ -71,7 +72,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     from ..autograd.graph import Version
 
     def slow(input: Any) -> Any:
-        return unary_slow(name, forward, ints, complex, node_type, input, refuse_bool)
+        return unary_slow(name, forward, ints, complex, node_type, input, refuse_bool, holomorphic)
 
     def fn(input: Any, *, out: Any = None) -> Any:
         try:
@@ -165,39 +166,40 @@ def _checked_inplace(fn_: Any, name: str) -> Any:
     return function
 
 
-def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: Any, input: Tensor, refuse_bool: str = "") -> Tensor:
+def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: Any, input: Tensor, refuse_bool: str = "",
+               holomorphic: bool = True) -> Tensor:
     """Integers, bool, complex and reduced precision: convert, compute, convert back."""
     kind, a = input._kind, input._a
     if kind.is_complex:
         if not complex_:
             raise NotImplementedError(f'"{name}" not implemented for \'{kind.dtype.to_real().alias.capitalize()}\' complex tensors: '
                                       "take .real, .imag or .abs() first")
-        result_kind = kind.bool_ if ints == "bool" else kind
-        r = forward(a)
+        r = as_array(forward(a))
+        result_kind = kind.bool_ if ints == "bool" else kind if r.dtype.kind == "c" else kind.with_dtype(kind.dtype.to_real())
     elif kind.is_floating:
         result_kind = kind.bool_ if ints == "bool" else kind
         r = forward(a.astype(np.float32) if not kind.fast else a)
+    elif ints == "refuse":
+        raise not_implemented(name, kind)
     elif ints == "float":
         result_kind = kind.float_
         r = forward(a.astype(np.float32 if result_kind.reduced else result_kind.np))
     else:
         if refuse_bool and kind is kind.bool_:
             raise (NotImplementedError if refuse_bool.startswith('"') else RuntimeError)(refuse_bool)
-        result_kind = kind.bool_ if ints == "bool" else kind
-        r = forward(a)
+        r = as_array(forward(a))
+        result_kind = kind.bool_ if ints == "bool" else kind.int64 if kind is kind.bool_ and r.dtype == np.int64 else kind
     r = wrap(as_array(r, result_kind.np), result_kind)
-    if ints == "same" and kind.is_complex and r._a.dtype != kind.np:
-        r._kind = kind.with_dtype(kind.dtype.to_real())
     if node_type is not None and input._node is not None and result_kind.differentiable:
         grad = node_type.grad
         saved = (input,) if node_type.saves == "x" else (r,) if node_type.saves == "y" else ()
-        return record(r, node_type.label, (input,), grad, saved)
+        return record(r, node_type.label, (input,), grad, saved, holomorphic=holomorphic)
     return r
 
 
 def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, result: str = "same", label: str = "", inplace: bool = True,
            methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "", int_forward: Any = None,
-           domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, number_first: bool = False) -> Any:
+           domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, only: str = "") -> Any:
     """Define an elementwise op of two tensors (or a tensor and a number), with broadcasting and type promotion.
 
     ufunc       (array, array) -> array for equal dtypes
@@ -205,6 +207,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     array_grad  True where both work on plain arrays (operators only), or a pair that does
     result      "same": the promoted dtype; "float": integers become floats first; "bool": comparisons; "int": integers and bool only
     refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
+    only        the promoted dtypes that PyTorch implements: "float" (floating-point), "number" (not bool), "int" (integers without bool)
     """
     grads = grad or (None, None)
     agrads = grads if array_grad is True else array_grad or (None, None)
@@ -219,7 +222,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         label or f"{title}Backward0", BinaryNode, da=staticmethod(_spread(grads[0], "aby")), db=staticmethod(_spread(grads[1], "aby")),
         ada=None if agrads[0] is None else staticmethod(_spread(agrads[0], "ab")),
         adb=None if agrads[1] is None else staticmethod(_spread(agrads[1], "ab")), uses=(uses[0], uses[1]))
-    spec = (name, ufunc, result, complex, refuse, node_type, uses, int_forward)
+    spec = (name, ufunc, result, complex, refuse, node_type, uses, int_forward, only)
     to_bool = result == "bool"
     quick = not saves_y and result != "int"
 
@@ -298,7 +301,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         if methods:
             method(fn, each)
     if inplace and methods:
-        fn_ = _binary_inplace(name, fn, ufunc if isinstance(ufunc, np.ufunc) and not to_bool else None)
+        fn_ = _binary_inplace(name, fn, ufunc if isinstance(ufunc, np.ufunc) and result in ("same", "float") else None)
         for each in (name, *alias):
             method(fn_, each + "_")
             if function:
@@ -344,12 +347,12 @@ def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
 
 def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
-    name, ufunc, result, complex_, refuse, node_type, uses, int_forward = spec
+    name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only = spec
     a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
     if kind.is_complex and not complex_:
         raise NotImplementedError(f'"{name}" not implemented for \'Complex{kind.dtype.to_real().alias.capitalize()}\'')
-    if result == "int" and kind.differentiable:
-        raise NotImplementedError(f'"{name}_cpu" not implemented for \'{kind.dtype.alias.capitalize()}\'')
+    if (result == "int" and kind.differentiable) or (only and _outside(only, kind)):
+        raise not_implemented(name, kind)
     compute = int_forward if int_forward is not None and not kind.differentiable else ufunc
     x, y = a._a, b._a
     try:
@@ -364,6 +367,18 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     if node_type is None or (a._node is None and b._node is None) or not out_kind.differentiable:
         return r
     return _record_binary(r, a, b, kind, node_type, uses)
+
+
+def _outside(only: str, kind: Kind) -> bool:
+    """Whether a kind is none of those that `only` names."""
+    if only == "float":
+        return not kind.is_floating
+    return kind is kind.bool_ or (only == "int" and kind.differentiable)
+
+
+def not_implemented(name: str, kind: Kind) -> NotImplementedError:
+    """PyTorch's error for a dtype that an op does not have."""
+    return NotImplementedError(f'"{name}_cpu" not implemented for \'{title(kind.dtype)}\'')
 
 
 def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: Any, uses: Any) -> Tensor:

@@ -28,7 +28,7 @@ log1p = unary("log1p", np.log1p, lambda g, x: g / (x + 1), array_grad=True, doma
 sqrt_ = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), array_grad=True, domain=(0.1, 4.0))
 rsqrt = unary("rsqrt", lambda a: 1 / np.sqrt(a), lambda g, y: g * (y * y * y) * -0.5, array_grad=True, domain=(0.1, 4.0))
 reciprocal = unary("reciprocal", np.reciprocal, lambda g, y: -g * (y * y), array_grad=True, domain=(0.2, 4.0))
-square = unary("square", np.square, lambda g, x: g * (x + x), array_grad=True, ints="same", label="PowBackward0")
+square = unary("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64), lambda g, x: g * (x + x), array_grad=True, ints="same", label="PowBackward0")
 
 # --- trigonometry ---------------------------------------------------------------------------------------------------------------------
 sin = unary("sin", np.sin, lambda g, x: g * x.cos(), array_grad=lambda g, x: g * np.cos(x))
@@ -103,7 +103,7 @@ def _abs_grad(g: Tensor, x: Tensor) -> Tensor:
 
 
 abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * np.sign(x), ints="same", alias=("absolute",),
-            refuse_bool="\"abs_cpu\" not implemented for 'Bool'")
+            refuse_bool="\"abs_cpu\" not implemented for 'Bool'", holomorphic=False)
 Tensor.__abs__ = abs
 sign = unary("sign", lambda a: np.sign(a) if a.dtype.kind != "b" else a.copy(), _zero_grad, array_grad=True, ints="same", complex=False)
 
@@ -153,7 +153,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     return record(r, "RoundBackward0", (input,), _zero_grad, array_grad=_zero_grad)
 
 
-frac = unary("frac", lambda a: a - np.trunc(a), lambda g: g, array_grad=True, complex=False)
+frac = unary("frac", lambda a: a - np.trunc(a), lambda g: g, array_grad=True, complex=False, ints="refuse")
 
 
 @op(method=True)
@@ -225,8 +225,8 @@ def _shift(ufunc: Any, left: bool) -> Any:
     return shift
 
 
-bitwise_left_shift = binary("bitwise_left_shift", _shift(np.left_shift, True), None, result="int")
-bitwise_right_shift = binary("bitwise_right_shift", _shift(np.right_shift, False), None, result="int")
+bitwise_left_shift = binary("bitwise_left_shift", _shift(np.left_shift, True), None, result="int", only="int")
+bitwise_right_shift = binary("bitwise_right_shift", _shift(np.right_shift, False), None, result="int", only="int")
 logical_and = binary("logical_and", np.logical_and, None, result="bool")
 logical_or = binary("logical_or", np.logical_or, None, result="bool")
 logical_xor = binary("logical_xor", np.logical_xor, None, result="bool")
@@ -277,10 +277,11 @@ fmin = binary("fmin", np.fmin, (lambda g, a, b: g.masked_fill(~((a <= b) | b.isn
                                 lambda g, a, b: g.masked_fill((a <= b) | b.isnan(), 0)), complex=False, inplace=False)
 atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b / (a * a + b * b)), lambda g, a, b: g * (-a / (a * a + b * b))),
                array_grad=True, result="float", complex=False, alias=("arctan2",))
-hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False)
+hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False, only="float")
 copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False)
-nextafter = binary("nextafter", np.nextafter, None, complex=False)
-heaviside = binary("heaviside", np.heaviside, None, complex=False)
+nextafter = binary("nextafter", np.nextafter, None, complex=False, only="float")
+heaviside = binary("heaviside", np.heaviside, None, complex=False, refuse=lambda a, b: None if a is b else
+                   "heaviside is not yet implemented for tensors with different dtypes.")
 
 
 def _logaddexp_share(g: Tensor, mine: Tensor, other: Tensor) -> Tensor:
@@ -288,11 +289,11 @@ def _logaddexp_share(g: Tensor, mine: Tensor, other: Tensor) -> Tensor:
 
 
 logaddexp = binary("logaddexp", np.logaddexp,
-                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), complex=False, inplace=False)
+                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), complex=False, inplace=False, only="float")
 logaddexp2 = binary("logaddexp2", np.logaddexp2,
-                    (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False)
-gcd = binary("gcd", np.gcd, None, result="int")
-lcm = binary("lcm", np.lcm, None, result="int")
+                    (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False, only="float")
+gcd = binary("gcd", np.gcd, None, result="int", only="int")
+lcm = binary("lcm", np.lcm, None, result="int", only="int")
 
 
 def _xlogy(a: Any, b: Any) -> Any:

@@ -100,7 +100,7 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
     a, kind = self._a, self._kind
     if r._kind is not kind:
         if not can_cast(r._kind.dtype, kind.dtype):
-            raise RuntimeError(f"result type {_title(r._kind.dtype)} can't be cast to the desired output type {_title(kind.dtype)}")
+            raise RuntimeError(f"result type {title(r._kind.dtype)} can't be cast to the desired output type {title(kind.dtype)}")
         r = r.to(device=kind.device, dtype=kind.dtype)
     if r._a.shape != a.shape:
         raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r._a.shape)}")
@@ -115,7 +115,7 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
     return self
 
 
-def _title(d: Any) -> str:
+def title(d: Any) -> str:
     return {"uint8": "Byte", "int8": "Char", "bool": "Bool", "bfloat16": "BFloat16", "cfloat": "ComplexFloat", "cdouble": "ComplexDouble"}.get(
         d.alias or d.name, (d.alias or d.name).capitalize())
 
@@ -245,7 +245,7 @@ def write_out(out: Any, r: Any, name: str) -> Any:
     if r._kind.device is not kind.device:
         raise RuntimeError(f"Expected out tensor to have device {r._kind.device}, but got {kind.device} instead")
     if not can_cast(r._kind.dtype, kind.dtype):
-        raise RuntimeError(f"result type {_title(r._kind.dtype)} can't be cast to the desired output type {_title(kind.dtype)}")
+        raise RuntimeError(f"result type {title(r._kind.dtype)} can't be cast to the desired output type {title(kind.dtype)}")
     if out._a.shape != r._a.shape:
         if out._a.size:
             import warnings

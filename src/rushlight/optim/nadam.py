@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..dtypes import float64, get_default_dtype
 from ..tensor import Tensor
 from .checks import check_betas, check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -12,6 +15,11 @@ from .pointwise import PointwiseOptimizer, effective_grad
 __all__ = ["NAdam"]
 
 _LAYOUT: Any = (("step", "mu_product"), ("exp_avg", "exp_avg_sq"))
+
+
+def _rounded_product(a: float, b: float) -> float:
+    """a * b in the precision that mu_product is kept in."""
+    return a * b if get_default_dtype() is float64 else float(np.float32(a) * np.float32(b))
 
 
 class NAdam(PointwiseOptimizer):
@@ -47,7 +55,7 @@ class NAdam(PointwiseOptimizer):
         rate = group["momentum_decay"]
         mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * rate))
         ahead = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1.0) * rate))
-        product *= mu
+        product = _rounded_product(product, mu)
         decay = float(group["weight_decay"])
         decoupled = group["decoupled_weight_decay"]
         return [step, product], (lr * ((1.0 - mu) / (1.0 - product)), lr * (ahead / (1.0 - product * ahead)), 1.0 - beta1, beta2, 1.0 - beta2,

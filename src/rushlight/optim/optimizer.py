@@ -31,7 +31,7 @@ required = _Required()
 
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call ``hook(optimizer, args, kwargs)`` before the step of every optimizer; it may return new ``(args, kwargs)``."""
+    """Call ``hook(optimizer, args, kwargs)`` before the step of every optimizer; it may return new ``(args, kwargs)``. The optimizer is args[0]."""
     return RemovableHandle.into(_global_pre_hooks, hook)
 
 
@@ -54,11 +54,11 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
         if type(self).step is not hooked:            # called through super() by a subclass, whose own step runs the hooks
             return step(self, *args, **kwargs)
         if _global_pre_hooks or self._optimizer_step_pre_hooks:
-            args, kwargs = self._before_step(args, kwargs)
+            (self, *args), kwargs = self._before_step((self, *args), kwargs)
         result = step(self, *args, **kwargs)
         if _global_post_hooks or self._optimizer_step_post_hooks:
             for hook in chain(self._optimizer_step_post_hooks.values(), _global_post_hooks.values()):
-                hook(self, args, kwargs)
+                hook(self, (self, *args), kwargs)
         self._opt_called = True
         return result
     hooked.hooked = True                             # type: ignore[attr-defined]
@@ -282,7 +282,7 @@ class Optimizer:
     # -- hooks
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
-        """Call ``hook(optimizer, args, kwargs)`` before each step; it may return new ``(args, kwargs)``."""
+        """Call ``hook(optimizer, args, kwargs)`` before each step; it may return new ``(args, kwargs)``. The optimizer is args[0]."""
         return RemovableHandle.into(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:

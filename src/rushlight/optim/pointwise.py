@@ -82,8 +82,16 @@ class ArrayMath:
     """The same on NumPy arrays: the ufuncs themselves."""
 
     multiply, add, subtract, divide, negative = np.multiply, np.add, np.subtract, np.divide, np.negative
-    sqrt, absolute, sign, maximum, minimum = np.sqrt, np.absolute, np.sign, np.maximum, np.minimum
+    sqrt, absolute, sign = np.sqrt, np.absolute, np.sign
     choose = staticmethod(np.where)
+
+    @staticmethod
+    def maximum(a: Any, b: Any, out: Any) -> Any:
+        return np.maximum(a, b, out=out)
+
+    @staticmethod
+    def minimum(a: Any, b: Any, out: Any) -> Any:
+        return np.minimum(a, b, out=out)
 
 
 def effective_grad(xp: Any, t: Any, p: Any, g: Any, maximize: bool, weight_decay: Any) -> Any:
@@ -171,7 +179,7 @@ class PointwiseOptimizer(Optimizer):
                 state = self.state[p] if scalars or buffers else {}
                 new, h = self._advance(group, group["lr"], [_number(state[name]) for name in scalars], fresh)
                 for name, value in zip(scalars, new, strict=True):
-                    state[name].fill_(value)
+                    state[name]._a.fill(value)
                 target, g = _as_real(p), _as_real(p.grad)
                 old = [_as_real(state[name]) for name in buffers]
                 change, *values = self._rule(TensorMath, h, (None,) * self._scratch, target, g, *old)
@@ -502,11 +510,9 @@ class Plan:
                 or optimizer._reads_param(group) is not self.reads or group.get("differentiable") or group.get("capturable")):
             return None
         grads = []
-        i = 0
-        for p, a in self.params:
-            if params[i] is not p:
+        for q, (p, a) in zip(params, self.params, strict=True):
+            if q is not p:
                 return None
-            i += 1
             g = p._grad
             if g is None:
                 if a is not None:

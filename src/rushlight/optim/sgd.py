@@ -45,8 +45,9 @@ class SGD(PointwiseOptimizer):
 
     def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
         decay = group["weight_decay"]
-        return scalars, (lr, float(group["momentum"]), 1.0 - group["dampening"], float(decay) if lr.__class__ is float else decay,
-                         group["nesterov"], group["maximize"], fresh)
+        if not (group["differentiable"] and isinstance(decay, Tensor)):
+            decay = float(decay)
+        return scalars, (lr, float(group["momentum"]), 1.0 - group["dampening"], decay, group["nesterov"], group["maximize"], fresh)
 
     @staticmethod
     def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:

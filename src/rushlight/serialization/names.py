@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from .. import dtype as _dtype
+from .. import dtypes as _dtype
 from ..storage import LEGACY_STORAGES
 
 __all__ = ["full_names", "our_object", "torch_name"]

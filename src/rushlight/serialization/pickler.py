@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, BinaryIO
 
-from .. import dtype as _dtype
+from .. import dtypes as _dtype
 from ..layout import layout
 from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage, storage_name
 from ..tensor import Tensor
 from . import rebuild
+from .locations import location_tag
 from .names import torch_name
 from .pickling import reduce_tensor
 
 __all__ = ["StoragePickler"]
+
+_ATOMS = frozenset((int, float, bool, type(None)))
+_PLAIN = frozenset((str, tuple, list, dict, OrderedDict, bytes))
 
 
 class StoragePickler(pickle._Pickler):
@@ -34,7 +39,17 @@ class StoragePickler(pickle._Pickler):
         self._dtypes: dict[UntypedStorage, _dtype.dtype] = {}
         self._key_of, self._legacy = key_of, legacy
 
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        # The standard method asks all hooks about each number; here numbers and the like go straight to where it would send them.
+        if type(obj) in _ATOMS:
+            self.framer.commit_frame()
+            self.dispatch[type(obj)](self, obj)
+        else:
+            super().save(obj, save_persistent_id)
+
     def persistent_id(self, obj: Any) -> Any:
+        if type(obj) in _PLAIN:
+            return None
         if isinstance(obj, TypedStorage):
             storage, dtype = obj.untyped(), obj.dtype
             cls, count = LEGACY_STORAGES[storage_name(dtype)], len(obj)
@@ -49,10 +64,16 @@ class StoragePickler(pickle._Pickler):
         if key is None:
             key = self._keys[storage] = self._key_of(storage, len(self.storages))
             self.storages[key] = storage
-        found = ("storage", cls, key, str(storage.device), count)
+        found = ("storage", cls, key, location_tag(storage), count)
         return (*found, None) if self._legacy else found
 
+    def item_size(self, storage: UntypedStorage) -> int:
+        """Bytes per element of a collected storage."""
+        return self._dtypes[storage].itemsize
+
     def reducer_override(self, obj: Any) -> Any:
+        if type(obj) in _PLAIN:
+            return NotImplemented
         if isinstance(obj, Tensor):
             return reduce_tensor(obj) if type(obj).__reduce_ex__ is Tensor.__reduce_ex__ else NotImplemented
         if isinstance(obj, _dtype.dtype):

@@ -74,16 +74,10 @@ def _state(t: Tensor) -> Any:
     if "__getstate__" in vars(type(t)):
         return t.__getstate__()
     attributes = getattr(t, "__dict__", None)
-    slots = {name: getattr(t, name) for base in type(t).__mro__ if issubclass(base, Tensor) and base.__module__.partition(".")[0] != _ROOT
-             for name in _slot_names(base) if hasattr(t, name)}
+    slots = {name: getattr(t, name) for name in rebuild.user_slots(type(t)) if hasattr(t, name)}
     if slots:
         return dict(attributes or {}), slots
     return dict(attributes) if attributes else None
-
-
-def _slot_names(cls: type) -> tuple[str, ...]:
-    slots = vars(cls).get("__slots__", ())
-    return tuple(name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__"))
 
 
 def deepcopy_tensor(t: Tensor, memo: dict[int, Any]) -> Tensor:

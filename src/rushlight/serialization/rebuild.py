@@ -9,16 +9,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .. import dtype as _dtype
-from .. import layout as layouts
+from .. import dtypes as _dtype
 from ..devices import device
 from ..kind import kind_of
+from ..layout import layout as layout_class
+from ..layout import sparse_coo, sparse_csr, strided
 from ..storage import TypedStorage, UntypedStorage, array_over
 from ..tensor import Tensor, wrap
 
-__all__ = ["from_type", "layout", "meta_tensor", "parameter", "parameter_with_state", "sparse_tensor", "tensor_v1", "tensor_v2", "tensor_v3"]
+__all__ = ["from_type", "layout", "meta_tensor", "parameter", "parameter_with_state", "sparse_tensor", "tensor_v1", "tensor_v2", "tensor_v3",
+           "user_slots"]
 
 Ints = Sequence[int]
+_ROOT = __name__.partition(".")[0]
 
 
 def tensor_v1(storage: TypedStorage, offset: int, size: Ints, stride: Ints) -> Tensor:
@@ -66,7 +69,7 @@ def meta_tensor(dtype: _dtype.dtype, size: Ints, stride: Ints, requires_grad: bo
 
 def parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Tensor:
     """An ``nn.Parameter`` around a tensor."""
-    from ..nn import Parameter
+    from ..nn.parameter import Parameter
     found = Parameter(data, requires_grad)
     for hook in (backward_hooks or {}).values():
         found.register_hook(hook)
@@ -94,26 +97,37 @@ def from_type(function: Callable[..., Tensor], new_type: type, args: Sequence[An
 def _with_state(found: Tensor, state: Any) -> Tensor:
     """Give back the instance attributes. They come from a file, so they may not hide what the class defines."""
     attributes, slots = state if isinstance(state, tuple) else (state, None)
-    for part in (attributes, slots):
+    own = user_slots(type(found))
+    for part, fits in ((attributes, lambda name: not hasattr(type(found), name)), (slots, own.__contains__)):
         for name, value in (part or {}).items():
-            if part is attributes and hasattr(type(found), name):
-                raise ValueError(f"the file sets the attribute {name!r} of a tensor, which {type(found).__name__} defines itself")
+            if not fits(name):
+                raise ValueError(f"the file sets the attribute {name!r} of a tensor, which is not the user's to set")
             setattr(found, name, value)
     return found
 
 
-def layout(name: str) -> layouts.layout:
-    """``torch.strided`` and its like, by name."""
-    found = getattr(layouts, str(name).removeprefix("torch."), None)
-    if not isinstance(found, layouts.layout):
-        raise NotImplementedError(f"the file names the layout {name!r}, which is not known here")
+def user_slots(cls: type) -> list[str]:
+    """The names of the slots that classes outside this package have added to Tensor's."""
+    found = []
+    for base in cls.__mro__:
+        if issubclass(base, Tensor) and base.__module__.partition(".")[0] != _ROOT:
+            slots = vars(base).get("__slots__", ())
+            found += [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
     return found
+
+
+def layout(name: str) -> layout_class:
+    """``torch.strided`` and its like, by name."""
+    for known in (strided, sparse_coo, sparse_csr):
+        if repr(known) == name:
+            return known
+    raise NotImplementedError(f"the file names the layout {name!r}, which is not known here")
 
 
 def sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
     """A sparse COO tensor from its indices, values and size."""
-    torch = sys.modules[__name__.partition(".")[0]]
-    if layout is not layouts.sparse_coo or not hasattr(torch, "sparse_coo_tensor"):
+    torch = sys.modules[_ROOT]
+    if layout is not sparse_coo or not hasattr(torch, "sparse_coo_tensor"):
         raise NotImplementedError(f"loading tensors of layout {layout} is not supported: save them with .to_dense()")
     indices, values, size, *coalesced = data
     found = torch.sparse_coo_tensor(indices, values, tuple(size))

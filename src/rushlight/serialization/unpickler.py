@@ -6,7 +6,6 @@ hands out a class that the file could change. Users extend the list with `add_sa
 
 from __future__ import annotations
 
-import io
 import pickle
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import Counter, OrderedDict
@@ -16,15 +15,16 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from .. import dtype as _dtype
-from ..device import device
+from .. import dtypes as _dtype
+from ..devices import device
 from ..size import Size
 from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage
 from ..tensor import Tensor
 from . import names
+from .rebuild import from_type
 
-__all__ = ["RestrictedUnpickler", "add_safe_globals", "clear_safe_globals", "get_safe_globals", "refused", "safe_globals",
-           "trusting_unpickler", "unsafe_globals"]
+__all__ = ["RestrictedUnpickler", "add_safe_globals", "clear_safe_globals", "element_type", "get_safe_globals", "refused", "safe_globals",
+           "storage_description", "trusting_unpickler", "unsafe_globals"]
 
 PersistentLoad = Callable[[Any], Any]
 _user_globals: list[Any] = []
@@ -108,29 +108,37 @@ def _from_user() -> dict[str, Any]:
 
 # --- the careful reader --------------------------------------------------------------------------------------------------------------
 
-_DATA_OPCODES = (
-    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
-    "BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET TUPLE TUPLE1 "
-    "TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS ADDITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE "
-    "NEWOBJ BUILD BINPERSID").split()
+_DATA_OPCODES = """
+    PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET TUPLE TUPLE1
+    TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS ADDITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE
+    NEWOBJ BUILD BINPERSID"""
 
 
 class RestrictedUnpickler(pickle._Unpickler):
     """An unpickler for data only: every step that could run foreign code is checked against the lists above."""
 
-    dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _DATA_OPCODES}
+    dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _DATA_OPCODES.split()}
 
     def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8") -> None:
         super().__init__(file, encoding=encoding)
-        self.persistent_load = persistent_load
+        self._storage = persistent_load
         self._user = _from_user()
         self._may_call = {id(found) for found in (*_callables().values(), *self._user.values())}
+
+    def persistent_load(self, saved_id: Any) -> Any:
+        try:
+            return self._storage(saved_id)
+        except Exception as error:
+            raise _Outside(error) from error
 
     def load(self) -> Any:
         try:
             return super().load()
-        except (pickle.UnpicklingError, RuntimeError, NotImplementedError):
+        except (pickle.UnpicklingError, RuntimeError):
             raise
+        except _Outside as error:
+            raise error.args[0] from None
         except KeyError as error:
             raise pickle.UnpicklingError(f"Unsupported operand {error}: not an instruction that data needs, or no pickle at all") from error
         except EOFError as error:
@@ -152,7 +160,9 @@ class RestrictedUnpickler(pickle._Unpickler):
     def load_reduce(self) -> None:
         function, args = self.stack[-2], self.stack[-1]
         if id(function) not in self._may_call or not isinstance(args, tuple):
-            raise pickle.UnpicklingError(f"refused to call {_describe(function)}: it was named, but it is not in the list of what may be called")
+            raise pickle.UnpicklingError(f"refused to call {_describe(function)}: it may be named, but not called")
+        if function is from_type and (not args or id(args[0]) not in self._may_call):
+            raise pickle.UnpicklingError("refused to make a tensor by a function that may not be called")
         super().load_reduce()
 
     def load_newobj(self) -> None:
@@ -164,8 +174,8 @@ class RestrictedUnpickler(pickle._Unpickler):
     def load_build(self) -> None:
         target, state = self.stack[-2], self.stack[-1]
         if type(target) in (OrderedDict, Counter):
-            if not isinstance(state, dict):
-                raise pickle.UnpicklingError(f"refused to set the state of an {type(target).__name__} from a {type(state).__name__}")
+            if not isinstance(state, dict) or any(not isinstance(name, str) or name.startswith("__") for name in state):
+                raise pickle.UnpicklingError(f"refused to set the state of a {type(target).__name__}: it is no dict of plain attributes")
         elif not any(type(target) is known for known in self._user.values()):
             raise pickle.UnpicklingError(f"refused to set the state of {_describe(target)}")
         super().load_build()
@@ -199,6 +209,10 @@ class RestrictedUnpickler(pickle._Unpickler):
         dispatch[getattr(pickle, _name.upper())[0]] = locals()["load_" + _name]
 
 
+class _Outside(BaseException):
+    """Carries an error of the storages' reader (missing file, wrong device, the user's map_location) past the pickle's own."""
+
+
 def _describe(obj: Any) -> str:
     return f"{obj.__module__}.{obj.__qualname__}" if hasattr(obj, "__qualname__") else f"a {type(obj).__name__}"
 
@@ -221,7 +235,8 @@ def unsafe_globals(data: bytes) -> list[str]:
     """The globals in a pickle that the careful reader would refuse."""
     from pickletools import genops
     known = {**_callables(), **_passive(), **_from_user()}
-    found, strings = [], []
+    found: list[str] = []
+    strings: list[str] = []
     for opcode, argument, _ in genops(data):
         if opcode.name == "GLOBAL":
             module, name = argument.split(" ", 1)
@@ -238,6 +253,22 @@ def unsafe_globals(data: bytes) -> list[str]:
     return found
 
 
+def storage_description(saved_id: Any, fields: int) -> Any:
+    """The fields after "storage" of a persistent id: class, key, location, number of elements (and the old format's view)."""
+    if not isinstance(saved_id, tuple) or len(saved_id) != fields or saved_id[0] != "storage" or saved_id[4].__class__ is not int \
+            or not isinstance(saved_id[2], str) or not isinstance(saved_id[3], str):
+        raise pickle.UnpicklingError(f"expected the description of a storage, got {str(saved_id)[:100]}")
+    return saved_id[1:]
+
+
+def element_type(cls: Any) -> _dtype.dtype:
+    """The dtype of the storage class in a persistent id (bytes, for untyped ones)."""
+    dtype = _dtype.uint8 if cls is UntypedStorage else getattr(cls, "dtype", None)
+    if not isinstance(dtype, _dtype.dtype):
+        raise pickle.UnpicklingError(f"expected a storage class, got {str(cls)[:100]}")
+    return dtype
+
+
 # --- the trusting reader -------------------------------------------------------------------------------------------------------------
 
 def trusting_unpickler(file: Any, persistent_load: PersistentLoad, pickle_module: ModuleType | Any = pickle, **arguments: Any) -> Any:
@@ -249,13 +280,7 @@ def trusting_unpickler(file: Any, persistent_load: PersistentLoad, pickle_module
                 return names.our_object(module, name)
             return super().find_class(module, name)
 
-    reader = Unpickler(file, **arguments)
-    reader.persistent_load = persistent_load
-    return reader
+        def persistent_load(self, saved_id: Any) -> Any:
+            return persistent_load(saved_id)
 
-
-def loads_restricted(data: bytes) -> Any:
-    """One small pickle of plain data."""
-    def no_storage(saved_id: Any) -> Any:
-        raise pickle.UnpicklingError("a storage where plain data was expected")
-    return RestrictedUnpickler(io.BytesIO(data), no_storage).load()
+    return Unpickler(file, **arguments)

@@ -1,7 +1,7 @@
 """What happens when a Module is called: hooks before, after, and around the backward pass.
 
-A module without hooks never comes here (see `Module.__call__`). `_plain` is the switch: True on the class, and False on an instance from its
-first hook on (or on the class while there are global hooks).
+A module without hooks never comes here (see `Module.__call__`): a module's `_plain` is True until its first hook, and `GLOBAL` holds the
+ids of the hooks that all modules share.
 """
 
 from __future__ import annotations
@@ -27,25 +27,16 @@ _global_forward_hooks_with_kwargs: OrderedDict[int, bool] = OrderedDict()
 _global_backward_pre_hooks: OrderedDict[int, Hook] = OrderedDict()
 _global_backward_hooks: OrderedDict[int, Hook] = OrderedDict()
 _global_is_full_backward_hook: bool | None = None
+GLOBAL: dict[int, bool] = {}
 
 _MIXED = ("Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them.")
 _MIXED_GLOBAL = "Cannot use both regular backward hooks and full backward hooks as a global Module hook. Please use only one of them."
 
 
-class _GlobalHandle(RemovableHandle):
-    """A handle that switches the modules without hooks back to the short way when the last global hook is gone."""
-
-    __slots__ = ()
-
-    def remove(self) -> None:
-        super().remove()
-        Calling._plain = not (_global_forward_pre_hooks or _global_forward_hooks or _global_backward_pre_hooks or _global_backward_hooks)
-
-
 def _add_global(hooks: Any, hook: Hook, *flags: Any) -> RemovableHandle:
-    handle = _GlobalHandle(hooks, extra_dict=list(flags))
+    handle = RemovableHandle(hooks, extra_dict=[GLOBAL, *flags])
     hooks[handle.id] = hook
-    Calling._plain = False
+    GLOBAL[handle.id] = True
     return handle
 
 
@@ -91,7 +82,7 @@ def register_module_full_backward_hook(hook: Hook) -> RemovableHandle:
 class Calling:
     """The part of Module that registers hooks and runs them."""
 
-    _plain: bool = True
+    _plain: bool
     _is_full_backward_hook: bool | None
     _forward_hooks: OrderedDict[int, Hook]
     _forward_hooks_with_kwargs: OrderedDict[int, bool]

@@ -243,7 +243,7 @@ class State:
 
 def _load(module: Any, state: Any, metadata: Any, prefix: str, strict: bool, assign: bool, lists: Any) -> None:
     """Load one module, then its children, each with the part of the state_dict that is theirs."""
-    local_metadata = {} if metadata is None else metadata.get(prefix[:-1], {})
+    local_metadata = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
     if assign:
         local_metadata["assign_to_params_buffers"] = assign
     module._load_from_state_dict(state, prefix, local_metadata, strict, *lists)

@@ -1,0 +1,165 @@
+"""Derivatives of functions: vjp, jvp, jacobian, hessian, vhp, hvp (``torch.autograd.functional``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from .api import grad
+from .grad_mode import enable_grad
+
+__all__ = ["vjp", "jvp", "jacobian", "hessian", "vhp", "hvp"]
+
+
+def _tuple(value: Any, what: str, where: str) -> tuple[bool, tuple[Any, ...]]:
+    """(whether it was a tuple, the tensors)."""
+    was_tuple = isinstance(value, (tuple, list))
+    values = tuple(value) if was_tuple else (value,)
+    for i, each in enumerate(values):
+        if not isinstance(each, Tensor):
+            if was_tuple:
+                raise TypeError(f"The {what} given to {where} must be either a Tensor or a tuple of Tensors but the value at index {i} has type "
+                                f"{type(each)}.")
+            raise TypeError(f"The {what} given to {where} must be either a Tensor or a tuple of Tensors but the given {what} has type "
+                            f"{type(each)}.")
+    return was_tuple, values
+
+
+def _fresh(inputs: tuple[Any, ...], create_graph: bool) -> tuple[Any, ...]:
+    """Inputs to differentiate by: parts of the caller's graph if a graph is wanted, else detached."""
+    return tuple(t.view_as(t) if create_graph and t.requires_grad else t.detach().requires_grad_() for t in inputs)
+
+
+def _run(func: Any, inputs: Any, create_graph: bool, where: str) -> tuple[bool, tuple[Any, ...], bool, tuple[Any, ...]]:
+    was_tuple, inputs = _tuple(inputs, "inputs", where)
+    inputs = _fresh(inputs, create_graph)
+    outputs = func(*inputs)
+    out_tuple, outputs = _tuple(outputs, "outputs of the user-provided function", where)
+    return was_tuple, inputs, out_tuple, outputs
+
+
+def _strict_outputs(outputs: tuple[Any, ...], strict: bool, what: str = "Output") -> None:
+    if strict:
+        for i, out in enumerate(outputs):
+            if not out.requires_grad:
+                raise RuntimeError(f"{what} {i} of the user-provided function does not require gradients. The outputs must be computed in a "
+                                   "differentiable manner from the input when running in strict mode.")
+
+
+def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[Any, ...], create_graph: bool, strict: bool) -> tuple[Any, ...]:
+    """autograd.grad where outputs may not require grad, with zeros (or an error if strict) for what is independent."""
+    pairs = [(o, g) for o, g in zip(outputs, given, strict=True) if o.requires_grad]
+    if pairs:
+        found = grad([o for o, _ in pairs], inputs, [g for _, g in pairs], create_graph=create_graph, retain_graph=True, allow_unused=True)
+    else:
+        found = (None,) * len(inputs)
+    if strict and any(each is None for each in found):
+        where = next(i for i, each in enumerate(found) if each is None)
+        raise RuntimeError(f"Output 0 of the user-provided function is independent of input {where}. This is not allowed in strict mode.")
+    return tuple(t.new_zeros(t.shape) if g is None else g for t, g in zip(inputs, found, strict=True))
+
+
+def _finish(values: tuple[Any, ...], was_tuple: bool, create_graph: bool) -> Any:
+    values = values if create_graph else tuple(v.detach() for v in values)
+    return values if was_tuple else values[0]
+
+
+def _vector(v: Any, like: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+    """The given vector, or 1 where there is a single one-element tensor."""
+    if v is None:
+        if len(like) != 1 or like[0].numel() != 1:
+            raise RuntimeError(f"The vector v can only be None if the {what} is a single Tensor with a single element.")
+        return (like[0].new_ones(like[0].shape),)
+    _, vs = _tuple(v, "v", "the function")
+    if len(vs) != len(like):
+        raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(vs)}.")
+    for i, (each, t) in enumerate(zip(vs, like, strict=True)):
+        if each.shape != t.shape:
+            raise RuntimeError(f"Entry {i} in v has invalid size: should be {t.shape} but got {each.shape}.")
+    return vs
+
+
+def vjp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+    """(outputs, v^T J): the product of a vector (of the outputs' shapes) with the Jacobian of `func` at `inputs`."""
+    with enable_grad():
+        was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "vjp")
+        _strict_outputs(outputs, strict)
+        given = _vector(v, outputs, "user-provided function's output")
+        found = _gradients(outputs, inputs, given, create_graph, strict)
+    return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
+
+
+def jvp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+    """(outputs, J v): the product of the Jacobian with a vector (of the inputs' shapes), by differentiating twice."""
+    with enable_grad():
+        _, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "jvp")
+        _strict_outputs(outputs, strict)
+        vs = _vector(v, inputs, "input to the user-provided function")
+        dummies = tuple(out.new_zeros(out.shape).requires_grad_() for out in outputs)
+        back = _gradients(outputs, inputs, dummies, True, strict)
+        found = _gradients(back, dummies, vs, create_graph, strict)
+    return _finish(outputs, out_tuple, create_graph), _finish(found, out_tuple, create_graph)
+
+
+def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
+             strategy: str = "reverse-mode") -> Any:
+    """The Jacobian: for each output and input a tensor of shape (*output.shape, *input.shape); tuples where these are tuples.
+
+    `vectorize` changes nothing but speed in PyTorch, and nothing here; "forward-mode" asks for vectorize=True, as in PyTorch.
+    """
+    if strategy not in ("forward-mode", "reverse-mode"):
+        raise AssertionError(f'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function has more outputs than '
+                             f'inputs, "forward-mode" tends to be more performant. Got: {strategy}')
+    if strategy == "forward-mode" and not vectorize:
+        raise NotImplementedError("torch.autograd.functional.jacobian(strategy='forward-mode') needs vectorize=True")
+    from ..ops.joining import stack
+    with enable_grad():
+        was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "jacobian")
+        _strict_outputs(outputs, strict)
+        rows = []
+        for out in outputs:
+            flat = out.reshape(-1)
+            per_element = [_gradients((flat[j],), inputs, (None,), create_graph, strict) if out.requires_grad
+                           else tuple(t.new_zeros(t.shape) for t in inputs) for j in range(flat.numel())]
+            row = tuple(stack([g[i] for g in per_element]).view(out.shape + t.shape) if per_element else t.new_zeros(out.shape + t.shape)
+                        for i, t in enumerate(inputs))
+            rows.append(row if create_graph else tuple(each.detach() for each in row))
+    shaped = tuple(row if was_tuple else row[0] for row in rows)
+    return shaped if out_tuple else shaped[0]
+
+
+def _scalar(outputs: tuple[Any, ...], out_tuple: bool, where: str) -> Any:
+    if out_tuple or not outputs[0].numel() == 1 or outputs[0].dim() > 1:
+        raise RuntimeError(f"The function given to {where} should return a single Tensor with a single element")
+    return outputs[0]
+
+
+def hessian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
+            outer_jacobian_strategy: str = "reverse-mode") -> Any:
+    """The matrix of second derivatives of a scalar function; nested tuples where the inputs are a tuple."""
+    was_tuple, _ = _tuple(inputs, "inputs", "hessian")
+
+    def first(*args: Any) -> Any:
+        out_tuple, outputs = _tuple(func(*args), "outputs of the user-provided function", "hessian")
+        out = _scalar(outputs, out_tuple, "hessian")
+        _strict_outputs((out,), strict)
+        return _gradients((out.reshape(()),), args, (None,), True, strict)
+
+    result = jacobian(first, inputs, create_graph=create_graph, strict=strict)
+    return result if was_tuple else result[0]
+
+
+def vhp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+    """(output, v^T H) for a scalar function with Hessian H."""
+    with enable_grad():
+        was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "vhp")
+        out = _scalar(outputs, out_tuple, "vhp")
+        vs = _vector(v, inputs, "input to the user-provided function")
+        first = _gradients((out.reshape(()),), inputs, (None,), True, strict)
+        found = _gradients(first, inputs, vs, create_graph, strict)
+    return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
+
+
+def hvp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+    """(output, H v) for a scalar function with Hessian H (symmetric, so the same as `vhp`)."""
+    return vhp(func, inputs, v, create_graph, strict)

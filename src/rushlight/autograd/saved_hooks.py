@@ -1,0 +1,125 @@
+"""Hooks on what the graph saves, and on groups of gradients: the public parts of ``torch.autograd.graph``."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ..hooks import RemovableHandle
+from .grad_mode import LOCAL, adjust
+from .graph import Node, Port
+
+__all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook", "allow_mutation_on_saved_tensors",
+           "GradientEdge", "get_gradient_edge", "increment_version"]
+
+
+class saved_tensors_hooks:
+    """Inside, every tensor saved for backward goes through ``pack_hook`` when it is saved and ``unpack_hook`` when it is needed."""
+
+    def __init__(self, pack_hook: Callable[[Any], Any], unpack_hook: Callable[[Any], Any]) -> None:
+        self.pack_hook, self.unpack_hook = pack_hook, unpack_hook
+
+    def __enter__(self) -> None:
+        if LOCAL.pack_disabled is not None:
+            raise RuntimeError(LOCAL.pack_disabled)
+        adjust(1)
+        LOCAL.pack_hooks = (*LOCAL.pack_hooks, (self.pack_hook, self.unpack_hook))
+
+    def __exit__(self, *exception: object) -> None:
+        LOCAL.pack_hooks = LOCAL.pack_hooks[:-1]
+        adjust(-1)
+
+
+class save_on_cpu(saved_tensors_hooks):
+    """Keep what is saved for backward in CPU memory (`pin_memory` has no effect without CUDA)."""
+
+    def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        super().__init__(lambda t: (t.device, t.cpu()), lambda packed: packed[1].to(packed[0], non_blocking=pin_memory))
+
+
+@contextmanager
+def disable_saved_tensors_hooks(error_message: str) -> Any:
+    """Inside, using saved-tensor hooks is an error with this message."""
+    previous = LOCAL.pack_disabled
+    LOCAL.pack_disabled = error_message
+    adjust(1)
+    try:
+        yield
+    finally:
+        LOCAL.pack_disabled = previous
+        adjust(-1)
+
+
+@contextmanager
+def allow_mutation_on_saved_tensors() -> Any:
+    """Inside, saved tensors may be changed in place: each is saved as a copy."""
+    with saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):
+        yield
+
+
+class GradientEdge(NamedTuple):
+    """A place in the graph: a node and one of its outputs."""
+
+    node: Node
+    output_nr: int
+    ownership_token: Any = None
+
+
+def get_gradient_edge(tensor: Any) -> GradientEdge:
+    """The place in the graph where a tensor's gradient arrives."""
+    node = tensor._node
+    if node is None:
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+    return GradientEdge(node.node, node.index) if node.__class__ is Port else GradientEdge(node, 0)
+
+
+def increment_version(tensor: Any) -> None:
+    """Tell autograd that the memory was changed behind its back."""
+    for t in (tensor,) if hasattr(tensor, "_kind") else tensor:
+        t._ver += 1
+
+
+class _MultiHandle(RemovableHandle):
+    __slots__ = ("handles",)
+
+    def __init__(self, handles: Sequence[RemovableHandle]) -> None:
+        super().__init__({})
+        self.handles = handles
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., None], *, mode: str = "all") -> RemovableHandle:
+    """mode "all": ``fn(grads)`` once the gradients of all tensors (of those in this backward) are there; "any": ``fn(grad)`` at the first.
+
+    Here "all" waits for every tensor that requires grad, so a backward that reaches only some of them does not call it.
+    """
+    if mode not in ("all", "any"):
+        raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    lock = threading.Lock()
+    grads: list[Any] = [None] * len(tensors)
+    seen: set[int] = set()
+
+    def one(index: int) -> Callable[[Any], None]:
+        def hook(grad: Any) -> None:
+            with lock:
+                first = not seen
+                seen.add(index)
+                grads[index] = grad
+                complete = len(seen) == len(tensors)
+                values = list(grads)
+                if complete:
+                    seen.clear()
+                    grads[:] = [None] * len(tensors)
+            if mode == "any" and first:
+                fn(grad)
+            elif mode == "all" and complete:
+                fn(values)
+        return hook
+    return _MultiHandle([t.register_hook(one(i)) for i, t in enumerate(tensors)])
+
+

@@ -1,0 +1,317 @@
+"""Normal numbers on arrays, bit for bit those of PyTorch's CPU kernels.
+
+PyTorch has two ways. Contiguous tensors of 16 elements and more go by blocks of 16: eight uniform numbers give the radii and eight the
+angles of the Box-Muller transform. In float32 it computes with AVX2 instructions: Moshier's polynomials (Cephes ``logf``, ``sinf``,
+``cosf``) with fused multiply-adds. Everything else goes element by element, in float64 pairs, of which the second is kept for later.
+
+A fused multiply-add of float32 numbers is float64 arithmetic that is rounded to float32 once: the product of two float32 is exact in
+float64. (The sum is rounded to 53 bits first; that this changes the result has a chance of about 2**-29 per operation.)
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .libm import cos_sin, fma, fma32, log, log1p
+
+__all__ = ["fill_normal_blocks", "serial_normals"]
+
+_CHUNK = 8192          # pairs per pass: the work arrays stay in the second-level cache
+_LOW24 = np.uint32(0xFFFFFF)
+_ONE24 = np.int32(1 << 24)
+_SCALE24 = np.float32(2.0 ** -24)
+_TWO_PI = np.float32(2 * math.pi)
+_DIRECT = 312          # words from which on numbers are computed for the request alone, not for the whole block
+
+
+def _f64(value: float) -> Any:
+    """A float32 constant as a float64 0-dim array (ufuncs take these faster than Python numbers)."""
+    return np.array(np.float32(value), np.float64)
+
+
+def _magic(ulp_exponent: int) -> float:
+    """Adding and subtracting this rounds a (small) float64 to a multiple of 2**ulp_exponent."""
+    return 1.5 * 2.0 ** (52 + ulp_exponent)
+
+
+# Cephes logf: log(1 + x) = x - x*x/2 + x*x*x * P(x) on [sqrt(1/2) - 1, sqrt(2) - 1].
+_LOG_FIRST, *_LOG = [_f64(c) for c in (
+    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1,
+    3.3333331174e-1)]
+_LN2_LOW, _LN2_HIGH = np.float32(-2.12194440e-4), _f64(0.693359375)
+_HALF = np.array(0.5)
+_SQRT_HALF_BITS = np.int32(np.float32(math.sqrt(0.5)).view(np.int32))
+# Cephes sinf/cosf: pi/4 in three parts, and polynomials on [-pi/4, pi/4]. The sums of the polynomials' first steps stay within one
+# power of two, so that `c + magic`, then `- magic` is the multiply-add's one rounding to float32.
+_FOUR_OVER_PI = np.float32(4 / math.pi)
+_PI4_1, _PI4_2, _PI4_3 = _f64(0.78515625), _f64(2.4187564849853515625e-4), _f64(3.77489497744594108e-8)
+
+
+def _step(c: float, ulp_exponent: int) -> tuple[Any, Any]:
+    magic = _magic(ulp_exponent)
+    return np.array(float(np.float32(c)) + magic), np.array(magic)
+
+
+_COS_FIRST, _COS_1, _COS_2 = _f64(2.443315711809948e-5), _step(-1.388731625493765e-3, -33), _step(4.166664568298827e-2, -28)
+_SIN_FIRST, _SIN_1, _SIN_2 = _f64(-1.9515295891e-4), _step(8.3321608736e-3, -30), _step(-1.6666654611e-1, -26)
+
+
+class _Work:
+    """Work arrays for one chunk of pairs."""
+
+    def __init__(self, n: int) -> None:
+        self.i, self.j, self.k = (np.empty(n, np.int32) for _ in range(3))
+        self.f, self.g, self.h = (np.empty(n, np.float32) for _ in range(3))
+        self.x, self.y, self.z, self.t = (np.empty(n, np.float64) for _ in range(4))
+
+
+def _log(u: Any, w: _Work) -> Any:
+    """log of float32 numbers in (0, 1], as the AVX2 kernel rounds it. Overwrites u's bits; the result is w.g."""
+    bits, e, x, y, z, t, f, g = u.view(np.int32), w.i, w.x, w.y, w.z, w.t, w.f, w.g
+    np.right_shift(bits, 23, out=e)
+    np.subtract(e, 0x7E, out=e)
+    np.bitwise_and(bits, 0x007FFFFF, out=bits)
+    np.bitwise_or(bits, 0x3F000000, out=bits)                     # the mantissa as a number m in [1/2, 1)
+    np.subtract(bits, _SQRT_HALF_BITS, out=w.j)
+    np.right_shift(w.j, 31, out=w.j)                              # -1 where m < sqrt(1/2): there 2m is taken, and the exponent less one
+    np.add(e, w.j, out=e)
+    np.bitwise_and(w.j, 1 << 23, out=w.j)
+    np.add(bits, w.j, out=bits)
+    np.subtract(u, np.float32(1), out=f)                          # x, exact
+    np.copyto(x, f)
+    np.multiply(f, f, out=g)
+    np.copyto(z, g)
+    np.multiply(x, _LOG_FIRST, out=y)
+    for c in _LOG[:-1]:
+        np.add(y, c, out=y)
+        np.copyto(g, y, casting="same_kind")
+        np.multiply(g, x, out=y)
+    np.add(y, _LOG[-1], out=y)
+    np.copyto(g, y, casting="same_kind")
+    np.multiply(g, f, out=g)
+    np.copyto(y, g)
+    np.copyto(g, e, casting="unsafe")                             # the exponent as a float
+    np.copyto(t, g)
+    np.multiply(g, _LN2_LOW, out=g)
+    np.multiply(y, z, out=y)
+    np.add(y, g, out=y)
+    np.copyto(g, y, casting="same_kind")
+    np.multiply(z, _HALF, out=z)
+    np.subtract(g, z, out=z)
+    np.copyto(g, z, casting="same_kind")
+    np.add(f, g, out=g)
+    np.multiply(t, _LN2_HIGH, out=t)
+    np.add(t, g, out=t)
+    np.copyto(g, t, casting="same_kind")
+    return g
+
+
+def _sin_cos(theta: Any, w: _Work) -> tuple[Any, Any]:
+    """(sin, cos) of float32 angles in [0, 2 pi], as the AVX2 kernel rounds them; the results are w.h and w.f (theta is overwritten)."""
+    j, mask, x, y, z, t, f, h = w.i, w.k, w.x, w.y, w.z, w.t, w.f, w.h
+    np.multiply(theta, _FOUR_OVER_PI, out=f)
+    np.copyto(j, f, casting="unsafe")
+    np.add(j, 1, out=j)
+    np.bitwise_and(j, -2, out=j)                                  # the octant, made even
+    np.copyto(x, theta)
+    np.copyto(y, j)
+    np.multiply(y, _PI4_1, out=t)
+    np.subtract(x, t, out=x)                                      # exact
+    for part in (_PI4_2, _PI4_3):
+        np.multiply(y, part, out=t)
+        np.subtract(x, t, out=x)
+        np.copyto(h, x, casting="same_kind")
+        np.copyto(x, h)
+    np.multiply(h, h, out=f)
+    np.copyto(z, f)
+    _polynomial(_COS_FIRST, _COS_1, _COS_2, z, t, f)
+    np.multiply(f, z, out=t)
+    np.multiply(z, _HALF, out=y)
+    np.subtract(t, y, out=t)
+    np.copyto(f, t, casting="same_kind")
+    np.add(f, np.float32(1), out=f)                               # cos(x)
+    _polynomial(_SIN_FIRST, _SIN_1, _SIN_2, z, t, theta)
+    np.multiply(theta, x, out=t)
+    np.add(t, x, out=t)
+    np.copyto(h, t, casting="same_kind")                          # sin(x)
+    _swap_and_sign(h.view(np.int32), f.view(np.int32), j, mask, w.j)
+    return h, f
+
+
+def _polynomial(first: Any, step1: Any, step2: Any, z: Any, t: Any, out: Any) -> None:
+    """((first*z + c1)*z + c2)*z, each step rounded to float32, into a float32 array."""
+    np.multiply(z, first, out=t)
+    for shifted, magic in (step1, step2):
+        np.add(t, shifted, out=t)
+        np.subtract(t, magic, out=t)
+        np.multiply(t, z, out=t)
+    np.copyto(out, t, casting="same_kind")
+
+
+def _swap_and_sign(s: Any, c: Any, j: Any, mask: Any, other: Any) -> None:
+    """Exchange sine and cosine in every other octant, and give them their signs (on the bits of the floats)."""
+    np.left_shift(j, 30, out=mask)
+    np.right_shift(mask, 31, out=mask)                            # -1 where octant & 2
+    np.bitwise_xor(s, c, out=other)
+    np.bitwise_and(other, mask, out=other)
+    np.bitwise_xor(s, other, out=s)
+    np.bitwise_xor(c, other, out=c)
+    np.bitwise_and(j, 4, out=mask)
+    np.left_shift(mask, 29, out=mask)
+    np.bitwise_xor(s, mask, out=s)
+    np.add(j, 2, out=j)
+    np.bitwise_and(j, 4, out=j)
+    np.left_shift(j, 29, out=j)
+    np.bitwise_xor(c, j, out=c)
+
+
+def _transform(words: Any, out: Any) -> None:
+    """Unit normal float32 numbers from 16 words per block; both arrays hold whole blocks."""
+    words, out = words.reshape(-1, 2, 8), out.reshape(-1, 2, 8)
+    blocks = _CHUNK // 8
+    w = _Work(min(len(words), blocks) * 8)
+    for start in range(0, len(words), blocks):
+        part = words[start:start + blocks]
+        n = len(part) * 8
+        if n != len(w.i):
+            w = _Work(n)
+        u = w.k.reshape(-1, 8)
+        np.bitwise_and(part[:, 0], _LOW24, out=u, casting="unsafe")
+        np.subtract(_ONE24, u, out=u)
+        np.copyto(w.h, w.k, casting="unsafe")
+        np.multiply(w.h, _SCALE24, out=w.h)
+        radius = _log(w.h, w)
+        np.multiply(radius, np.float32(-2), out=radius)
+        np.sqrt(radius, out=radius)
+        np.bitwise_and(part[:, 1], _LOW24, out=u, casting="unsafe")
+        theta = np.multiply(w.k, _SCALE24, dtype=np.float32, casting="unsafe")
+        np.multiply(theta, _TWO_PI, out=theta)
+        sin, cos = _sin_cos(theta, w)
+        shaped = radius.reshape(-1, 8)
+        np.multiply(shaped, cos.reshape(-1, 8), out=out[start:start + blocks, 0])
+        np.multiply(shaped, sin.reshape(-1, 8), out=out[start:start + blocks, 1])
+
+
+def _unit_normals(gen: Any, n: int, out: Any) -> None:
+    """n (a multiple of 16) unit normal float32 numbers into `out`.
+
+    One small draw costs as much as a block of them. So the numbers that the generator's current block of words would give are computed
+    together, per alignment to 16, and small draws take theirs from there.
+    """
+    seen = gen.peek(n) if n < _DIRECT else None
+    if seen is None:
+        step = 4 * _CHUNK
+        for start in range(0, n, step):
+            part = out[start:start + step]
+            _transform(gen.words(part.size), part)
+        return
+    block, position = seen
+    shift = position % 16
+    ready = gen.normals.get(shift)
+    if ready is None:
+        words = block[shift:shift + (624 - shift) // 16 * 16]
+        ready = gen.normals[shift] = np.empty(words.size, np.float32)
+        _transform(words, ready)
+    gen.skip(n)
+    out[:] = ready[position - shift:position - shift + n]
+
+
+def _blocks_float32(gen: Any, out: Any, anew: int) -> None:
+    """Unit normal float32 numbers; where the size is no multiple of 16, `anew` words are passed over before the last 16 are drawn."""
+    n = out.size
+    whole = n & -16
+    if whole == n:
+        _unit_normals(gen, n, out)
+    elif n > 4 * _CHUNK:
+        _unit_normals(gen, whole, out[:whole])
+        gen.words(anew)
+        _unit_normals(gen, 16, out[-16:])
+    else:
+        words = gen.words(whole + anew + 16)
+        if anew:
+            words = np.concatenate((words[:whole], words[-16:]))
+        values = np.empty(whole + 16, np.float32)
+        _transform(words, values)
+        out[:whole] = values[:whole]
+        out[-16:] = values[-16:]
+
+
+def _blocks_float64(gen: Any, n: int) -> Any:
+    u = gen.doubles(n).reshape(-1, 2, 8)
+    radius = np.sqrt(-2 * log(1 - u[:, 0]))
+    cos, sin = cos_sin(2 * math.pi * u[:, 1])
+    u[:, 0], u[:, 1] = radius * cos, radius * sin
+    return u.reshape(-1)
+
+
+def fill_normal_blocks(gen: Any, out: Any, mean: float, std: float) -> None:
+    """Fill a contiguous 1-D array of 16 elements or more. Where its length is no multiple of 16, the last 16 are drawn anew at the end.
+
+    float16 and bfloat16 are float32 numbers, rounded.
+    """
+    n = out.size
+    standard = std == 1.0 and mean == 0.0
+    if out.dtype == np.float64:
+        whole = n & -16
+        out[:whole] = _blocks_float64(gen, whole)
+        if whole != n:
+            gen.words(2 * (n - whole))
+            out[-16:] = _blocks_float64(gen, 16)
+        if not standard:
+            out[:] = fma(out, std, mean)
+        return
+    exact = out.dtype == np.float32
+    values = out if exact else np.empty(n, np.float32)
+    # The reduced types draw no numbers for an incomplete block before it is drawn anew.
+    _blocks_float32(gen, values, n % 16 if exact else 0)
+    if not standard:
+        values = fma32(values, np.float32(std), np.float32(mean))
+    if values is not out:
+        out[:] = values
+
+
+def _pair(gen: Any) -> tuple[float, float]:
+    u1, u2 = gen.double(), gen.double()
+    radius = math.sqrt(-2.0 * math.log1p(-u2))
+    angle = 2.0 * math.pi * u1
+    return radius * math.cos(angle), radius * math.sin(angle)
+
+
+def serial_normals(gen: Any, n: int, mean: float = 0.0, std: float = 1.0) -> Any:
+    """n float64 normal numbers, in pairs; a number left over is kept in the generator."""
+    if n < 16:
+        values: Any = _few(gen, n)
+    else:
+        values = np.empty(n)
+        start = 0
+        if gen.next_normal is not None:
+            values[0], gen.next_normal, start = gen.next_normal, None, 1
+        pairs = (n - start + 1) // 2
+        u = gen.doubles(2 * pairs)
+        radius = np.sqrt(-2.0 * log1p(-u[1::2]))
+        cos, sin = cos_sin(2.0 * math.pi * u[0::2])
+        values[start::2] = radius * cos
+        values[start + 1::2] = (radius * sin)[:(n - start) // 2]
+        if (n - start) % 2:
+            gen.next_normal = float(radius[-1] * sin[-1])
+    if std == 1.0 and mean == 0.0:
+        return np.asarray(values)
+    return fma(np.asarray(values, np.float64), std, mean)
+
+
+def _few(gen: Any, n: int) -> list[float]:
+    values = []
+    if n and gen.next_normal is not None:
+        values.append(gen.next_normal)
+        gen.next_normal = None
+    while len(values) < n:
+        first, second = _pair(gen)
+        values.append(first)
+        if len(values) < n:
+            values.append(second)
+        else:
+            gen.next_normal = second
+    return values

@@ -1,0 +1,83 @@
+"""Parts of complex numbers: real, imag, conj and the views between complex and pairs of reals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .define import export, op
+from .record import record, view as make_view
+from .write import title
+
+__all__: list[str] = []
+
+def _complex_part(name: str) -> Any:
+    def part(input: Tensor) -> Tensor:
+        kind = input._kind
+        if not kind.is_complex:
+            if name == "real":
+                return input
+            raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+        r = make_view(input, getattr(input._a, name), f"{name.capitalize()}Backward0",
+                      lambda g: g.to(kind.dtype) * (1 if name == "real" else 1j), part)
+        r._kind = kind.with_dtype(kind.dtype.to_real())
+        return r
+    part.__name__ = part.__qualname__ = name
+    part.__doc__ = f"The {name} part of a complex tensor, as a view."
+    export(part, name)
+
+    def assign(self: Tensor, value: Any) -> None:
+        part(self).copy_(value)
+    setattr(Tensor, name, property(part, assign))
+    return part
+
+
+real, imag = _complex_part("real"), _complex_part("imag")
+
+
+@export
+def view_as_real(input: Tensor) -> Tensor:
+    """A complex tensor as a real one with a last dimension of size 2: real and imaginary parts."""
+    kind = input._kind
+    if not kind.is_complex:
+        raise RuntimeError("view_as_real is only supported for complex tensors")
+    real_kind = kind.with_dtype(kind.dtype.to_real())
+    r = make_view(input, input._a[..., None].view(real_kind.np), "ViewAsRealBackward0", lambda g: view_as_complex(g.contiguous()), view_as_real)
+    r._kind = real_kind
+    return r
+
+
+@export
+def view_as_complex(input: Tensor) -> Tensor:
+    """A real tensor whose last dimension holds real and imaginary parts as a complex tensor."""
+    kind, a = input._kind, input._a
+    if not kind.is_floating:
+        raise RuntimeError(f"view_as_complex is only supported for floating point tensors, but got a tensor of scalar type: {title(input.dtype)}")
+    if a.ndim == 0:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if a.shape[-1] != 2:
+        raise RuntimeError("Tensor must have a last dimension of size 2")
+    if a.strides[-1] != a.itemsize:
+        raise RuntimeError("Tensor must have a last dimension with stride 1")
+    if any(step % (2 * a.itemsize) for n, step in zip(a.shape[:-1], a.strides[:-1], strict=True) if n > 1):
+        raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+    complex_kind = kind.with_dtype(kind.dtype.to_complex())
+    r = make_view(input, a.view(complex_kind.np)[..., 0], "ViewAsComplexBackward0", view_as_real, view_as_complex)
+    r._kind = complex_kind
+    return r
+
+
+@op(method=True)
+def conj(input: Tensor) -> Tensor:
+    """The complex conjugate, computed at once; a real tensor itself."""
+    if not input._kind.is_complex:
+        return input
+    return record(wrap(np.conjugate(input._a), input._kind), "ConjBackward0", (input,), lambda g: g.conj())
+
+
+@op(method=True, inplace=True, out=True)
+def conj_physical(input: Tensor) -> Tensor:
+    """The complex conjugate."""
+    return conj(input) if input._kind.is_complex else input.clone()

@@ -1,0 +1,180 @@
+"""Joining tensors: cat, stack and their named special cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import can_cast, promote_types
+from ..tensor import Tensor, wrap
+from .define import export
+from .dims import wrap_dim
+from .record import record
+from .shape import _reshape
+from .write import write_out
+
+__all__ = ["cat", "stack"]
+
+
+def _checked(tensors: Any, name: str) -> list[Tensor]:
+    """The argument `tensors` as a list; TypeError where it holds anything else."""
+    if tensors.__class__ is not list:
+        if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
+            raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}")
+        tensors = list(tensors)
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Tensor):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+    return tensors
+
+
+def _common_kind(tensors: list[Tensor], name: str) -> Any:
+    """The kind that tensors of several dtypes are joined in."""
+    kind = tensors[0]._kind
+    for t in tensors:
+        if t._kind is not kind:
+            if t._kind.device is not kind.device:
+                raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {kind.device} and "
+                                   f"{t._kind.device}! (when checking argument for argument tensors in method {name})")
+            kind = kind.with_dtype(promote_types(kind.dtype, t._kind.dtype))
+    return kind
+
+
+def _arrays(tensors: list[Tensor], kind: Any) -> list[Any]:
+    return [t._a if t._kind is kind else t._a.astype(kind.np) for t in tensors]
+
+
+def _finish(r: Tensor, out: Any, name: str) -> Tensor:
+    if out is None:
+        return r
+    if isinstance(out, Tensor) and not can_cast(r._kind.dtype, out._kind.dtype):
+        from .write import title
+        raise RuntimeError(f"torch.{name}(): input types can't be cast to the desired output type {title(out._kind.dtype)}")
+    return write_out(out, r, name)
+
+
+def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None) -> Tensor:
+    """Join tensors along a dimension that exists. The other sizes have to agree; vectors of size 0 are skipped (as PyTorch does)."""
+    tensors = _checked(tensors, "cat")
+    if axis is not None:
+        dim = axis
+    if not tensors:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    kind = _common_kind(tensors, "cat")
+    parts = [t for t in tensors if t._a.shape != (0,)]
+    ndim = (parts or tensors)[0]._a.ndim
+    for i, t in enumerate(tensors):
+        if t._a.ndim == 0:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+    dim = wrap_dim(dim, ndim)
+    if not parts:
+        parts = tensors
+    try:
+        array = np.concatenate(_arrays(parts, kind), dim)
+    except ValueError:
+        raise _mismatch(tensors, dim) from None
+    r = wrap(array, kind)
+    for t in parts:
+        if t._node is not None:
+            _record_cat(r, tensors if len(tensors) == len(parts) else parts, dim)
+            break
+    return r if out is None else _finish(r, out, "cat")
+
+
+def _mismatch(tensors: list[Tensor], dim: int) -> RuntimeError:
+    parts = [(i, t._a.shape) for i, t in enumerate(tensors) if t._a.shape != (0,)]
+    first = parts[0][1]
+    for i, shape in parts[1:]:
+        if len(shape) != len(first):
+            return RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
+        for d, (want, have) in enumerate(zip(first, shape, strict=True)):
+            if d != dim and want != have:
+                return RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {want} but got size {have} for tensor "
+                                    f"number {i} in the list.")
+    return RuntimeError(f"cat: the shapes {[list(shape) for _, shape in parts]} don't fit along dimension {dim}")
+
+
+def _record_cat(r: Tensor, parts: list[Tensor], dim: int) -> None:
+    lead = (slice(None),) * dim
+    indices, start = [], 0
+    for t in parts:
+        stop = start + t._a.shape[dim]
+        indices.append((*lead, slice(start, stop), ...))
+        start = stop
+
+    def array_back(g: Any) -> Any:
+        return tuple([g[index] for index in indices])
+    record(r, "CatBackward0", tuple(parts), array_back, (), array_back)
+
+
+def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None) -> Tensor:
+    """Join tensors of one shape along a new dimension."""
+    tensors = _checked(tensors, "stack")
+    if axis is not None:
+        dim = axis
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tensors[0]._a.shape
+    dim = wrap_dim(dim, len(shape) + 1)
+    for i, t in enumerate(tensors):
+        if t._a.shape != shape:
+            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t._a.shape)} at entry {i}")
+    kind = _common_kind(tensors, "stack")
+    arrays = _arrays(tensors, kind)
+    if dim == 0:
+        array = kind.xp.empty((len(arrays), *shape), kind.np)
+        for i, each in enumerate(arrays):
+            array[i] = each
+    else:
+        index = (slice(None),) * dim + (None,)
+        array = np.concatenate([each[index] for each in arrays], dim)
+    r = wrap(array, kind)
+    for t in tensors:
+        if t._node is not None:
+            lead = (slice(None),) * dim
+            n = len(tensors)
+
+            def back(g: Any) -> Any:
+                return tuple([g[(*lead, i, ...)] for i in range(n)])
+            record(r, "StackBackward0", tuple(tensors), back, (), back)
+            break
+    return r if out is None else _finish(r, out, "stack")
+
+
+def _at_least(tensors: Any, ndim: int, name: str) -> list[Tensor]:
+    """Tensors brought to `ndim` dimensions, as hstack and its like do."""
+    tensors = _checked(tensors, name)
+    if not tensors:
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+    from .rearrange import atleast
+    return [atleast(t, ndim) for t in tensors]
+
+
+def hstack(tensors: Any, *, out: Any = None) -> Tensor:
+    """Join side by side: along dimension 1 (0 for vectors)."""
+    parts = _at_least(tensors, 1, "hstack")
+    return _finish(cat(parts, 0 if parts[0]._a.ndim == 1 else 1), out, "hstack")
+
+
+def vstack(tensors: Any, *, out: Any = None) -> Tensor:
+    """Join row-wise: along dimension 0, vectors counting as rows."""
+    return _finish(cat(_at_least(tensors, 2, "vstack"), 0), out, "vstack")
+
+
+def dstack(tensors: Any, *, out: Any = None) -> Tensor:
+    """Join along dimension 2."""
+    return _finish(cat(_at_least(tensors, 3, "dstack"), 2), out, "dstack")
+
+
+def column_stack(tensors: Any, *, out: Any = None) -> Tensor:
+    """Join along dimension 1, vectors counting as columns."""
+    tensors = _checked(tensors, "column_stack")
+    if not tensors:
+        raise RuntimeError("column_stack expects a non-empty TensorList")
+    return _finish(cat([t if t._a.ndim > 1 else _reshape(t, (t._a.size, 1)) for t in tensors], 1), out, "column_stack")
+
+
+for _function, _names in ((cat, ("concat", "concatenate")), (stack, ()), (hstack, ()), (vstack, ("row_stack",)), (dstack, ()), (column_stack, ())):
+    for _name in (_function.__name__, *_names):
+        export(_function, _name)

@@ -1,0 +1,317 @@
+"""Views of parts: slices, diagonals, windows, any strides, and splits into several tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, from_array, wrap
+from .define import op
+from .dims import wrap_dim
+from .record import multi_view, record, view as make_view
+from .shape import sizes
+from .strides import strided
+
+__all__ = ["basic", "embed"]
+
+def embed(g: Tensor, shape: tuple[int, ...], index: Any, name: str = "SliceBackward0") -> Tensor:
+    """Zeros of `shape` with `g` at ``[index]`` (a NumPy basic index): what undoes a slice in the backward pass."""
+    zeros = g._kind.xp.zeros(shape, g._a.dtype)
+    zeros[index] = g._a
+    return record(wrap(zeros, g._kind), name, (g,), lambda gg: basic(gg, index), (), lambda gg: gg[index])
+
+
+def basic(self: Tensor, index: Any, name: str = "SliceBackward0") -> Tensor:
+    """The view ``self[index]`` for an index that NumPy knows as basic (ints, slices, None, Ellipsis), already checked."""
+    a = self._a
+    r = a[index]
+    if self._node is None:
+        return make_view(self, r, name, None, basic, (index, name))
+    shape = a.shape
+
+    def array_back(g: Any) -> Any:
+        zeros = np.zeros_like(a, shape=shape, dtype=g.dtype, order="C") if a.__class__ is not np.ndarray else np.zeros(shape, g.dtype)
+        zeros[index] = g
+        return zeros
+    return make_view(self, r, name, lambda g: embed(g, shape, index), basic, (index, name), array_back)
+
+
+def _at(dim: int, what: Any) -> tuple[Any, ...]:
+    """The index that applies `what` in dimension `dim`. Always with an Ellipsis, so that NumPy gives arrays, never scalars."""
+    return (slice(None),) * dim + (what, ...)
+
+
+@op(method=True)
+def select(input: Tensor, dim: int, index: Any) -> Tensor:
+    """The slice number `index` of dimension `dim`, without that dimension."""
+    shape = input._a.shape
+    if not shape:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    dim = wrap_dim(dim, len(shape))
+    index = index.__index__()
+    if not -shape[dim] <= index < shape[dim]:
+        raise IndexError(f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {dim}")
+    return basic(input, _at(dim, index), "SelectBackward0")
+
+
+@op(method=True)
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+    """`length` slices of dimension `dim`, from `start` on."""
+    shape = input._a.shape
+    if not shape:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    dim = wrap_dim(dim, len(shape))
+    n = shape[dim]
+    if isinstance(start, Tensor) and (start._a.ndim or start._kind.differentiable or start._kind.dtype.name == "bool"):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
+    start = start.__index__()
+    if not -n <= start <= n:
+        raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+    if start < 0:
+        start += n
+    if start + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return basic(input, _at(dim, slice(start, start + length)))
+
+
+@op(method=True)
+def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """A copy of ``narrow(input, dim, start, length)``."""
+    return narrow(input, dim, start, length).clone()
+
+
+@op(method=True)
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The diagonal over two dimensions, as the last dimension; `offset` > 0 is above the main one."""
+    a = input._a
+    n = a.ndim
+    d1, d2 = wrap_dim(dim1, n), wrap_dim(dim2, n)
+    if d1 == d2:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    shape = a.shape
+    r = a.diagonal(offset, d1, d2)
+    if r.__class__ is np.ndarray and a.flags.writeable:
+        r.flags.writeable = True
+    return make_view(input, r, "DiagonalBackward0", lambda g: _undiagonal(g, shape, offset, d1, d2), diagonal, (offset, d1, d2))
+
+
+def _undiagonal(g: Tensor, shape: tuple[int, ...], offset: int, d1: int, d2: int) -> Tensor:
+    """Zeros of `shape` with `g` on a diagonal."""
+    zeros = g._kind.xp.zeros(shape, g._a.dtype)
+    target = zeros.diagonal(offset, d1, d2)
+    if target.__class__ is np.ndarray:
+        target.flags.writeable = True
+    target[...] = g._a
+    return record(wrap(zeros, g._kind), "DiagonalBackwardBackward0", (g,), lambda gg: diagonal(gg, offset, d1, d2))
+
+
+@op(torch=False, method=True)
+def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """All windows of `size` elements along a dimension, `step` apart; the window is a new last dimension."""
+    a = self._a
+    shape = a.shape
+    dim = wrap_dim(dimension, a.ndim)
+    n = shape[dim] if shape else 1
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > n:
+        raise RuntimeError(f"maximum size for tensor at dimension {dim} is {n} but size is {size}")
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    count = (n - size) // step + 1
+    full = a if shape else a.reshape(1)
+    stride = full.strides[dim]
+    if shape:
+        new_shape, strides = (*shape[:dim], count, *shape[dim + 1:], size), (*a.strides[:dim], stride * step, *a.strides[dim + 1:], stride)
+    else:
+        new_shape, strides = (size,), (a.itemsize,)
+    r = strided(full, new_shape, strides) if full.size else full.reshape(-1)[:0].reshape(new_shape)
+    if step < size and count > 1:
+        r.flags.writeable = False
+    return make_view(self, r, "UnfoldBackward0", lambda g: _refold(g, shape, dim, size, step), unfold, (dim, size, step))
+
+
+def _refold(g: Tensor, shape: tuple[int, ...], dim: int, size: int, step: int) -> Tensor:
+    """The adjoint of `unfold`: windows added into place."""
+    zeros = g._kind.xp.zeros(shape, g._a.dtype)
+    if not shape:
+        zeros[...] = g._a.sum()
+    else:
+        count = g._a.shape[dim]
+        for k in range(size):
+            zeros[(slice(None),) * dim + (slice(k, k + (count - 1) * step + 1, step),)] += g._a[..., k]
+    return record(wrap(zeros, g._kind), "UnfoldBackwardBackward0", (g,), lambda gg: unfold(gg, dim, size, step))
+
+
+@op(method=True)
+def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
+    """A view of the tensor's storage with any size, stride and offset (in elements)."""
+    from ..storage import array_over, storage_offset as offset_of, untyped_storage
+    size, stride = sizes((size,), "as_strided"), sizes((stride,), "as_strided", "stride")
+    if len(size) != len(stride):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(step < 0 for step in stride):
+        raise RuntimeError("as_strided: Negative strides are not supported at the moment, got strides: " + str(list(stride)))
+    start = offset_of(input._a) if storage_offset is None else storage_offset
+    array = array_over(untyped_storage(input), input._kind.dtype, start, size, stride)
+    if not input._a.flags.writeable or any(step == 0 and n > 1 for step, n in zip(stride, size, strict=True)):
+        array.flags.writeable = False
+    geometry = (input._a.shape, input.stride(), input.storage_offset() if input._node is not None else 0)
+    return make_view(input, array, "AsStridedBackward0", lambda g: _unstride(g, geometry, size, stride, start), as_strided,
+                     (size, stride, storage_offset))
+
+
+def _unstride(g: Tensor, geometry: Any, size: tuple[int, ...], stride: tuple[int, ...], start: int) -> Tensor:
+    """The adjoint of `as_strided`: what arrives is added at its place in the storage, and read through the input's geometry."""
+    shape, strides, offset = geometry
+    where_in, where_out = _positions(shape, strides, offset).ravel(), _positions(size, stride, start).ravel()
+    length = max(int(where_in.max(initial=0)), int(where_out.max(initial=0))) + 1
+    flat = g.new_zeros(length).index_add(0, from_array(where_out), g.reshape(-1))
+    times = np.bincount(where_in, minlength=length)
+    if times.max(initial=0) > 1:      # elements of the input that share a place in memory share its gradient
+        flat = flat / wrap(np.maximum(times, 1).astype(g._kind.np), g._kind)
+    return flat.index_select(0, from_array(where_in)).reshape(shape)
+
+
+def _positions(shape: tuple[int, ...], strides: tuple[int, ...], start: int) -> Any:
+    where = np.full(shape, start, np.int64)
+    for dim, (n, step) in enumerate(zip(shape, strides, strict=True)):
+        where += (np.arange(n) * step).reshape((n,) + (1,) * (len(shape) - dim - 1))
+    return where
+
+
+# --- splits ---------------------------------------------------------------------------------------------------------------------------
+
+def _pieces(input: Tensor, dim: int, lengths: list[int], name: str) -> tuple[Tensor, ...]:
+    """Neighbouring slices of the given lengths along `dim`, made by one op."""
+    a = input._a
+    lead = (slice(None),) * dim
+    arrays, start = [], 0
+    for n in lengths:
+        arrays.append(a[(*lead, slice(start, start + n), ...)])
+        start += n
+
+    def back(gs: Any) -> Tensor:
+        from .joining import cat
+        some = next(g for g in gs if g is not None)
+        return cat([some.new_zeros(array.shape) if g is None else g for g, array in zip(gs, arrays, strict=True)], dim)
+    return multi_view(input, arrays, name, back)
+
+
+@op(method=True, alias=("unsafe_split",))
+def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of `split_size` slices each along `dim` (the last may be smaller), or of the given sizes."""
+    if isinstance(split_size_or_sections, (tuple, list)):
+        return split_with_sizes(tensor, split_size_or_sections, dim)
+    shape = tensor._a.shape
+    if not shape:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
+    dim = wrap_dim(dim, len(shape))
+    n, step = shape[dim], split_size_or_sections.__index__()
+    if step < 0:
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
+    if step == 0:
+        if n:
+            raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+        return _pieces(tensor, dim, [0], "SplitBackward0")
+    lengths = [step] * (n // step) + ([n % step] if n % step else [])
+    return _pieces(tensor, dim, lengths or [0], "SplitBackward0")
+
+
+@op(method=True, alias=("unsafe_split_with_sizes",))
+def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of the given sizes along `dim`."""
+    shape = input._a.shape
+    if not shape:
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
+    dim = wrap_dim(dim, len(shape))
+    lengths = [n.__index__() for n in split_sizes]
+    if lengths and min(lengths) < 0:
+        raise RuntimeError(f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={lengths}")
+    if sum(lengths) != shape[dim]:
+        raise RuntimeError(f"split_with_sizes expects split_sizes to sum exactly to {shape[dim]} (input tensor's size at dimension {dim}), "
+                           f"but got split_sizes={lengths}")
+    return _pieces(input, dim, lengths, "SplitWithSizesBackward0")
+
+
+@op(method=True, alias=("unsafe_chunk",))
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of equal size along `dim` (the last may be smaller)."""
+    shape = input._a.shape
+    if not shape:
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    dim = wrap_dim(dim, len(shape))
+    step = -(-shape[dim] // chunks)
+    if step == 0:
+        return _pieces(input, dim, [0] * chunks, "SplitWithSizesBackward0")
+    return split(input, step, dim)
+
+
+@op(method=True)
+def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """Slices along `dim`: that many, as equal as possible, or cut at the given places (ints, or a tensor of them)."""
+    shape = input._a.shape
+    if not shape:
+        raise RuntimeError(f"tensor_split expected at least a 1-dimensional tensor, but got a tensor with {len(shape)} dims")
+    dim = wrap_dim(dim, len(shape))
+    n = shape[dim]
+    if isinstance(indices_or_sections, Tensor):
+        if indices_or_sections._kind.dtype.name != "int64":
+            raise RuntimeError("tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
+                               f"{indices_or_sections._kind.dtype.alias.capitalize()}")
+        if indices_or_sections._a.ndim > 1:
+            raise RuntimeError("tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a "
+                               f"tensor with {indices_or_sections._a.ndim} dims")
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, int):
+        parts = indices_or_sections
+        if parts <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {parts}")
+        size, more = divmod(n, parts)
+        cuts = [i * size + min(i, more) for i in range(1, parts)]
+    else:
+        cuts = [cut.__index__() for cut in indices_or_sections]
+    bounds = [0, *cuts, n]
+    return tuple([basic(input, _at(dim, slice(start, stop))) for start, stop in zip(bounds, bounds[1:], strict=False)])
+
+
+def _axis_split(name: str, axis: int, least: int) -> Any:
+    def fn(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
+        shape = input._a.shape
+        if len(shape) < least:
+            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with "
+                               f"{len(shape)} dimensions!")
+        dim = 0 if name == "hsplit" and len(shape) == 1 else axis
+        if isinstance(indices_or_sections, int):
+            if indices_or_sections <= 0 or shape[dim] % indices_or_sections:
+                raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {shape[dim]} is not "
+                                   f"divisible by the split_size {indices_or_sections}!")
+        return tensor_split(input, indices_or_sections, dim)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"`tensor_split` along dimension {axis}; a number of pieces has to divide its size."
+    return op(fn, name=name, method=True)
+
+
+hsplit, vsplit, dsplit = _axis_split("hsplit", 1, 1), _axis_split("vsplit", 0, 2), _axis_split("dsplit", 2, 3)
+
+
+@op(method=True)
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """All slices of a dimension, without that dimension."""
+    a = input._a
+    if a.ndim == 0:
+        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+    dim = wrap_dim(dim, a.ndim)
+    moved = a if dim == 0 else np.moveaxis(a, dim, 0)
+    arrays = [moved[i, ...] for i in range(a.shape[dim])]
+
+    def back(gs: Any) -> Tensor:
+        from .joining import stack
+        some = next(g for g in gs if g is not None)
+        return stack([some.new_zeros(some._a.shape) if g is None else g for g in gs], dim)
+    return multi_view(input, arrays, "UnbindBackward0", back)

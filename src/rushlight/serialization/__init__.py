@@ -1,0 +1,259 @@
+"""``torch.save`` and ``torch.load``: PyTorch's own file formats, read and written.
+
+A file is a zip archive: ``data.pkl`` is the pickled object without the tensors' memory, ``data/<key>`` the memory of one storage.
+Storages that tensors share are written once and shared again after loading.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from enum import Enum
+from io import BytesIO
+from typing import IO, Any, BinaryIO
+
+from ..devices import device
+from ..storage import TypedStorage, UntypedStorage, storage_of
+from .archive import ArchiveReader, ArchiveWriter, whole_file
+from .locations import Restore, default_restore_location, location_tag, register_package, restorer
+from .pickler import StoragePickler
+from .unpickler import (
+    RestrictedUnpickler,
+    add_safe_globals,
+    clear_safe_globals,
+    element_type,
+    get_safe_globals,
+    refused,
+    safe_globals,
+    storage_description,
+    trusting_unpickler,
+    unsafe_globals,
+)
+
+__all__ = ["LoadEndianness", "add_safe_globals", "clear_safe_globals", "default_restore_location", "get_default_load_endianness",
+           "get_default_mmap_options", "get_safe_globals", "get_unsafe_globals_in_checkpoint", "load", "location_tag", "register_package",
+           "safe_globals", "save", "set_default_load_endianness", "set_default_mmap_options"]
+
+FileLike = str | os.PathLike[str] | IO[bytes]
+MapLocation = Callable[[UntypedStorage, str], UntypedStorage | None] | device | str | dict[str, str] | None
+
+DEFAULT_PROTOCOL = 2
+MAP_SHARED, MAP_PRIVATE = 1, 2
+_MMAP_FLAGS = [MAP_PRIVATE]
+
+
+class LoadEndianness(Enum):
+    """The byte order that `load` assumes in files that don't name theirs."""
+
+    NATIVE = 1
+    LITTLE = 2
+    BIG = 3
+
+
+_ENDIANNESS: list[LoadEndianness | None] = [None]
+
+
+def get_default_load_endianness() -> LoadEndianness | None:
+    """What `set_default_load_endianness` has set; None means the machine's."""
+    return _ENDIANNESS[0]
+
+
+def set_default_load_endianness(endianness: LoadEndianness | None) -> None:
+    """The byte order to assume in files without a byteorder record (written before PyTorch 2.1)."""
+    if endianness is not None and not isinstance(endianness, LoadEndianness):
+        raise TypeError(f"set_default_load_endianness(): expected a LoadEndianness, got {type(endianness).__name__}")
+    _ENDIANNESS[0] = endianness
+
+
+def get_default_mmap_options() -> int:
+    """How ``load(mmap=True)`` maps files: ``mmap.MAP_PRIVATE`` (changes stay in memory) or ``mmap.MAP_SHARED`` (they go to the file)."""
+    return _MMAP_FLAGS[0]
+
+
+class set_default_mmap_options:
+    """Choose between ``mmap.MAP_PRIVATE`` and ``mmap.MAP_SHARED`` from now on, or for a ``with`` block.
+
+    Changes made through a shared mapping don't update the file's checksums: such a file loads with ``mmap=True`` only.
+    """
+
+    def __init__(self, flags: int) -> None:
+        if flags not in (MAP_PRIVATE, MAP_SHARED):
+            raise ValueError(f"Invalid argument in function set_default_mmap_options, expected mmap.MAP_PRIVATE or mmap.MAP_SHARED, got {flags}")
+        self._before, _MMAP_FLAGS[0] = _MMAP_FLAGS[0], int(flags)
+
+    def __enter__(self) -> None:
+        """The option is set already."""
+
+    def __exit__(self, *exception: object) -> None:
+        _MMAP_FLAGS[0] = self._before
+
+
+# --- save ----------------------------------------------------------------------------------------------------------------------------
+
+def save(obj: object, f: FileLike, pickle_module: Any = pickle, pickle_protocol: int = DEFAULT_PROTOCOL,
+         _use_new_zipfile_serialization: bool = True, _disable_byteorder_record: bool = False) -> None:
+    """Write an object with its tensors to a path or a file-like object, in the form that PyTorch reads.
+
+    A path gets its new content all at once, when everything is written; if something fails its old content stays.
+    """
+    if pickle_module is not pickle:
+        raise NotImplementedError(f"save(pickle_module={getattr(pickle_module, '__name__', pickle_module)!r}): only the standard pickle module "
+                                  "can write PyTorch's names; make the object picklable instead")
+    if not isinstance(pickle_protocol, int) or not 2 <= pickle_protocol <= pickle.HIGHEST_PROTOCOL:
+        raise ValueError(f"save(): pickle_protocol must be between 2 and {pickle.HIGHEST_PROTOCOL}, got {pickle_protocol!r}")
+    if not isinstance(f, (str, os.PathLike)) and not hasattr(f, "write"):
+        raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
+    if not _use_new_zipfile_serialization:
+        from .legacy import legacy_save
+        with _for_writing(f) as file:
+            legacy_save(obj, file, pickle_protocol)
+        return
+    content = BytesIO()
+    pickler = StoragePickler(content, pickle_protocol, lambda storage, count: str(count))
+    pickler.dump(obj)
+    with _for_writing(f) as file, ArchiveWriter(file, _archive_name(f)) as archive:
+        archive.write("data.pkl", content.getbuffer())
+        archive.write(".format_version", b"1")
+        archive.write(".storage_alignment", b"64")
+        if not _disable_byteorder_record:
+            archive.write("byteorder", sys.byteorder.encode())
+        for key, storage in pickler.storages.items():
+            archive.write(f"data/{key}", storage.cpu()._bytes)
+        archive.write("version", b"3\n")
+
+
+@contextmanager
+def _for_writing(f: FileLike) -> Any:
+    if isinstance(f, (str, os.PathLike)):
+        with whole_file(os.fspath(f)) as file:
+            yield file
+    else:
+        yield f
+        if hasattr(f, "flush"):
+            f.flush()
+
+
+def _archive_name(f: FileLike) -> str:
+    """The folder inside the archive: named like the file, as PyTorch does."""
+    if not isinstance(f, (str, os.PathLike)):
+        return "archive"
+    return os.path.splitext(os.path.basename(os.fspath(f)))[0]
+
+
+# --- load ----------------------------------------------------------------------------------------------------------------------------
+
+def load(f: FileLike, map_location: MapLocation = None, pickle_module: Any = None, *, weights_only: bool | None = None,
+         mmap: bool | None = None, **pickle_load_args: Any) -> Any:
+    """Read what `save` (or PyTorch) wrote, from a path or a file-like object that can seek.
+
+    map_location  where the storages go instead of their own device: a device, its name, a dict of names, or a function of
+                  (storage on the cpu, name of its place) that returns a storage or None
+    weights_only  True (the default): nothing but tensors, containers and plain values; anything else is an UnpicklingError that
+                  names it. False: any object. The file can then run any code, so only for files you trust.
+    mmap          leave the storages in the file (a path) until they are used
+
+    RuntimeError where the file is damaged.
+    """
+    weights_only = _weights_only(weights_only, pickle_module)
+    restore = restorer(map_location)
+    if isinstance(f, (str, os.PathLike)):
+        with open(f, "rb") as file:
+            return _load(file, restore, pickle_module or pickle, weights_only, bool(mmap), pickle_load_args)
+    if mmap:
+        raise ValueError("f must be a file path in order to use the mmap argument")
+    for attribute in ("seek", "tell", "read", "readline"):
+        if not hasattr(f, attribute):
+            raise AttributeError(f"'{type(f).__name__}' object has no attribute '{attribute}'. You can only torch.load from a file that is "
+                                 "seekable. Please pre-load the data into a buffer like io.BytesIO and try to load from it instead.")
+    return _load(f, restore, pickle_module or pickle, weights_only, False, pickle_load_args)
+
+
+def _weights_only(weights_only: bool | None, pickle_module: Any) -> bool:
+    """The argument, or what the environment says, or the default: True unless the caller brings a pickle module."""
+    on, off = (os.environ.get(name, "").lower() in ("1", "y", "yes", "true")
+               for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"))
+    if on and off:
+        raise RuntimeError("Only one of TORCH_FORCE_WEIGHTS_ONLY_LOAD or TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD should be set, but both were set.")
+    if on:
+        weights_only = True
+    elif weights_only is None:
+        weights_only = pickle_module is None and not off
+    if weights_only and pickle_module is not None:
+        raise RuntimeError("Can not safely load weights when explicit pickle_module is specified")
+    return bool(weights_only)
+
+
+def _load(file: Any, restore: Restore, pickle_module: Any, weights_only: bool, mmap: bool, arguments: dict[str, Any]) -> Any:
+    start = file.tell()
+    magic = file.read(4)
+    file.seek(start)
+    if not magic:
+        raise EOFError("Ran out of input: the file is empty")
+
+    def read_pickle(source: Any, persistent_load: Callable[[Any], Any]) -> Any:
+        if not weights_only:
+            return trusting_unpickler(source, persistent_load, pickle_module, **arguments).load()
+        try:
+            return RestrictedUnpickler(source, persistent_load, **arguments).load()
+        except pickle.UnpicklingError as error:
+            raise refused(error) from None
+
+    if magic == b"PK\x03\x04":
+        return _load_archive(file, restore, read_pickle, mmap)
+    if mmap:
+        raise RuntimeError("mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True), please torch.save "
+                           "your checkpoint with this option in order to use mmap.")
+    from .legacy import legacy_load
+    return legacy_load(file, restore, lambda persistent_load: read_pickle(file, persistent_load))
+
+
+def _load_archive(file: BinaryIO, restore: Restore, read_pickle: Callable[[Any, Any], Any], mmap: bool) -> Any:
+    archive = ArchiveReader(file)
+    if archive.has("constants.pkl"):
+        raise NotImplementedError("the file is a TorchScript archive (torch.jit.save): save the module's state_dict() with torch.save instead")
+    memory, swap = _mapped(file) if mmap else None, _is_foreign(archive)
+    storages: dict[str, UntypedStorage] = {}
+
+    def persistent_load(saved_id: Any) -> Any:
+        cls, key, location, count = storage_description(saved_id, 5)
+        dtype = element_type(cls)
+        if key not in storages:
+            content = storage_of(archive.array(f"data/{key}") if memory is None else archive.mapped(f"data/{key}", memory))
+            if content.nbytes() != count * dtype.itemsize:
+                raise RuntimeError(f"the storage {key} has {content.nbytes()} bytes where {count * dtype.itemsize} were expected; corrupt file?")
+            if swap:
+                if cls is UntypedStorage:
+                    raise RuntimeError(f"the storage {key} has another byte order than this machine, and its element type is not known")
+                content.byteswap(dtype)
+            storages[key] = restore(content, location)
+        return storages[key] if cls is UntypedStorage else TypedStorage(wrap_storage=storages[key], dtype=dtype)
+
+    return read_pickle(BytesIO(archive.read("data.pkl")), persistent_load)
+
+
+def _is_foreign(archive: ArchiveReader) -> bool:
+    """Whether the file has the other byte order than this machine."""
+    if archive.has("byteorder"):
+        order = archive.read("byteorder").decode("ascii", "replace")
+        if order not in ("little", "big"):
+            raise RuntimeError(f"Unknown endianness type: {order}")
+        return order != sys.byteorder
+    assumed = _ENDIANNESS[0]
+    return assumed not in (None, LoadEndianness.NATIVE) and assumed.name.lower() != sys.byteorder
+
+
+def _mapped(file: BinaryIO) -> Any:
+    from mmap import ACCESS_COPY, ACCESS_WRITE, mmap
+    if _MMAP_FLAGS[0] == MAP_PRIVATE:
+        return mmap(file.fileno(), 0, access=ACCESS_COPY)
+    with open(file.name, "r+b") as writable:
+        return mmap(writable.fileno(), 0, access=ACCESS_WRITE)
+
+
+def get_unsafe_globals_in_checkpoint(f: FileLike) -> list[str]:
+    """The classes and functions in a file that ``load(weights_only=True)`` would refuse (see `add_safe_globals`)."""
+    with open(f, "rb") if isinstance(f, (str, os.PathLike)) else nullcontext(f) as file:
+        return unsafe_globals(ArchiveReader(file).read("data.pkl"))

@@ -1,0 +1,64 @@
+"""Switches that PyTorch programs set: determinism, matmul precision. rushlight's CPU arithmetic is deterministic and full precision."""
+
+from __future__ import annotations
+
+__all__ = ["use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
+           "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always", "is_warn_always_enabled",
+           "get_deterministic_debug_mode", "set_deterministic_debug_mode"]
+
+_state = {"deterministic": False, "warn_only": False, "matmul": "highest", "warn_always": False}
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Ask for deterministic algorithms. All of rushlight's are, so nothing changes and nothing can be refused."""
+    _state["deterministic"], _state["warn_only"] = bool(mode), bool(warn_only)
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` was told."""
+    return bool(_state["deterministic"])
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """What `use_deterministic_algorithms` was told about warnings."""
+    return bool(_state["warn_only"])
+
+
+def get_deterministic_debug_mode() -> int:
+    """0: default, 1: warn, 2: error."""
+    return 0 if not _state["deterministic"] else 1 if _state["warn_only"] else 2
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """"default" (0), "warn" (1) or "error" (2)."""
+    number = {"default": 0, "warn": 1, "error": 2}.get(debug_mode, debug_mode) if isinstance(debug_mode, str) else debug_mode
+    if number not in (0, 1, 2):
+        raise RuntimeError(f"invalid value of debug_mode, expected 0, 1, or 2, but got {debug_mode}")
+    use_deterministic_algorithms(number > 0, warn_only=number == 1)
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """"highest", "high" or "medium". The CPU always computes float32 products in float32; CUDA follows the setting."""
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(f"float32_matmul_precision must be one of highest, high, medium, but got {precision}")
+    _state["matmul"] = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """The precision that `set_float32_matmul_precision` set."""
+    return str(_state["matmul"])
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """NumPy offers no control over denormal numbers: returns False, which means that it is not supported."""
+    return False
+
+
+def set_warn_always(b: bool, /) -> None:
+    """Whether warnings that appear once should appear always."""
+    _state["warn_always"] = bool(b)
+
+
+def is_warn_always_enabled() -> bool:
+    """What `set_warn_always` was told."""
+    return bool(_state["warn_always"])

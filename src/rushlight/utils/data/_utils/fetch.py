@@ -1,0 +1,72 @@
+"""Fetching: from indices to a batch, in the main process or in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+from ..dataset import IterableDataset, Subset, TensorDataset
+from .collate import default_collate
+
+__all__ = ["make_fetcher"]
+
+Fetcher = Callable[[Any], Any]
+
+
+def make_fetcher(dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Fetcher:
+    """A function from what the index sampler yields to collated data. Over an IterableDataset it ends with StopIteration."""
+    if isinstance(dataset, IterableDataset):
+        return _stream_fetcher(iter(dataset), batched, collate_fn, drop_last)
+    if not batched:
+        return lambda index: collate_fn(dataset[index])
+    if collate_fn is default_collate:
+        return _default_fetcher(dataset)
+    return lambda indices: collate_fn(_samples(dataset, indices))
+
+
+def _samples(dataset: Any, indices: list[Any]) -> list[Any]:
+    many = getattr(dataset, "__getitems__", None)
+    return many(indices) if many else [dataset[index] for index in indices]
+
+
+def _default_fetcher(dataset: Any) -> Fetcher:
+    def fetch(indices: list[Any]) -> Any:
+        taken = _take_rows(dataset, indices)
+        return default_collate(_samples(dataset, indices)) if taken is None else taken
+
+    return fetch
+
+
+def _take_rows(dataset: Any, indices: Any) -> list[Any] | None:
+    """The batch of a TensorDataset (or a Subset of one) by one indexing per tensor instead of one per sample; None where that won't do."""
+    while type(dataset) is Subset:
+        if type(dataset.indices) is not list:
+            return None
+        dataset, indices = dataset.dataset, [dataset.indices[i] for i in indices]
+    if type(dataset) is not TensorDataset or set(map(type, indices)) != {int}:
+        return None
+    if any(tensor.requires_grad for tensor in dataset.tensors):
+        return None  # the batch's history shall show stacked samples
+    return [tensor[indices] for tensor in dataset.tensors]
+
+
+def _stream_fetcher(samples: Iterator[Any], batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Fetcher:
+    ended = False
+
+    def fetch(indices: list[Any]) -> Any:
+        nonlocal ended
+        if ended:
+            raise StopIteration
+        batch = list(islice(samples, len(indices)))
+        ended = len(batch) < len(indices)
+        if not batch or (drop_last and ended):
+            raise StopIteration
+        return collate_fn(batch)
+
+    def fetch_one(index: Any) -> Any:
+        return collate_fn(next(samples))
+
+    chosen = fetch if batched else fetch_one
+    chosen.ends = True  # type: ignore[attr-defined]  # a worker asks: is StopIteration the end of the data, or an error of the dataset's?
+    return chosen
