@@ -11,7 +11,7 @@ demo: .venv/demo
 test: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/python tests/run.py
+	.venv/bin/python -m pytest -n auto
 
 bench: .venv/dev
 	.venv/bin/python -m bench --update-readme

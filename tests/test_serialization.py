@@ -1,5 +1,6 @@
 """torch.save/load: files go both ways between rushlight and PyTorch; what is not data is refused; damage is noticed."""
 
+import contextlib
 import copy
 import io
 import math
@@ -431,6 +432,29 @@ def test_changed_bytes_are_noticed():
         S.load(io.BytesIO(raw))
 
 
+def test_random_damage_never_loads_something_else():
+    import random
+    random.seed(0)
+    obj = {"a": pt.arange(6.).view(2, 3), "l": [1, 2.5, "x", (None, True)], "p": pt.nn.Parameter(pt.ones(2))}
+    raw = bytes_of(pt.save, obj)
+    expected = repr(S.load(io.BytesIO(raw)))
+    for _ in range(400):
+        changed = bytearray(raw)
+        changed[random.randrange(len(changed))] = random.randrange(256)
+        try:
+            found = S.load(io.BytesIO(changed))
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            continue
+        assert repr(found) == expected                    # it hit what nothing depends on: padding, dates
+    with zipfile.ZipFile(io.BytesIO(raw)) as source:
+        data = source.read("archive/data.pkl")
+    for _ in range(400):
+        changed = bytearray(data)
+        changed[random.randrange(len(changed))] = random.randrange(256)
+        with contextlib.suppress(RuntimeError, pickle.UnpicklingError):
+            S.load(archive_of(bytes(changed)))
+
+
 @pytest.mark.parametrize("content", [b"hello world" * 10, b"\x80\x02hello", b"PK", b"PK\x03\x04 no archive", b"\x00" * 100])
 @pytest.mark.parametrize("weights_only", [True, False])
 def test_other_files(content, weights_only):
@@ -631,7 +655,8 @@ def test_typed_storages():
         assert repr(ours) == repr(theirs) and ours.tolist() == theirs.tolist() and ours.type() == theirs.type()
         assert (ours[2], len(ours), ours.element_size(), ours.nbytes()) == (theirs[2], 3, theirs.element_size(), theirs.nbytes())
         assert repr(ours.double()) == repr(theirs.double())
-    made = LEGACY_STORAGES["FloatStorage"]([1, 2])
+    made = torch.FloatStorage([1, 2])
+    assert torch.FloatStorage is LEGACY_STORAGES["FloatStorage"] and repr(torch.FloatStorage) == repr(pt.FloatStorage)
     assert type(made) is TypedStorage and isinstance(made, LEGACY_STORAGES["FloatStorage"]) and not isinstance(made, LEGACY_STORAGES["IntStorage"])
     made[0] = 5
     assert made.tolist() == [5., 2.] and copy.deepcopy(made).tolist() == [5., 2.] and pickle.loads(pickle.dumps(made)).tolist() == [5., 2.]

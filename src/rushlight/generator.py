@@ -36,7 +36,7 @@ class Generator:
     Equal seeds give equal numbers, on every machine, and the numbers that PyTorch's CPU generator gives.
     """
 
-    __slots__ = ("device", "lock", "normals", "next_normal", "_float_normal", "_seed", "_bits", "_block", "_pos", "_fresh", "__weakref__")
+    __slots__ = ("device", "lock", "polar", "next_normal", "_float_normal", "_seed", "_bits", "block", "position", "_fresh", "__weakref__")
 
     device: device_type
 
@@ -49,61 +49,50 @@ class Generator:
     def _reset(self, seed: int) -> None:
         self._seed = seed
         self._bits: Any = None               # NumPy's bit generator, made when the first word is needed
-        self._block: Any = None              # the current 624 words
-        self._pos = _BLOCK                   # how many of them are used
+        self.block: Any = None              # the current 624 words
+        self.position = _BLOCK                   # how many of them are used
         self._fresh = True                   # no word was drawn since seeding
         self.next_normal: float | None = None   # the second normal number of a pair, not handed out yet
         self._float_normal: float | None = None
-        self.normals: dict[int, Any] = {}    # normal numbers made from the current block ahead of time, see kernels/random_normal.py
+        self.polar: Any = None               # what the current block's words mean for normal numbers, see kernels/random_normal.py
 
     # --- words ------------------------------------------------------------------------------------------------------------------------
 
     def words(self, n: int) -> Any:
         """The next n 32-bit words (a uint32 array that the caller must not write to)."""
-        start = self._pos
+        start = self.position
         end = start + n
         if end <= _BLOCK:
-            self._pos = end
-            return self._block[start:end] if n else np.empty(0, np.uint32)
+            self.position = end
+            return self.block[start:end] if n else np.empty(0, np.uint32)
         return self._more_words(n)
 
     def _more_words(self, n: int) -> Any:
         bits = self._bits or self._start()
         out = np.empty(n, np.uint32)
-        rest = _BLOCK - self._pos
+        rest = _BLOCK - self.position
         if rest:
-            out[:rest] = self._block[self._pos:]
+            out[:rest] = self.block[self.position:]
         whole = (n - rest) // _BLOCK * _BLOCK
         if whole:
             out[rest:rest + whole] = bits.random_raw(whole)
         last = n - rest - whole
         self._fresh = False
-        self._pos = _BLOCK
+        self.position = _BLOCK
         if last:
-            self._next_block()
-            self._pos = last
-            out[rest + whole:] = self._block[:last]
+            self.next_block()
+            self.position = last
+            out[rest + whole:] = self.block[:last]
         else:
-            self.normals = {}
+            self.polar = None
         return out
 
-    def _next_block(self) -> None:
-        self._block = self._bits.random_raw(_BLOCK).astype(np.uint32)
-        self._pos = 0
+    def next_block(self) -> None:
+        """Make the next 624 words."""
+        self.block = (self._bits or self._start()).random_raw(_BLOCK).astype(np.uint32)
+        self.position = 0
         self._fresh = False
-        self.normals = {}
-
-    def peek(self, n: int) -> tuple[Any, int] | None:
-        """(block, position) if the next n words are all in the current block, which is renewed if it was used up; else None."""
-        if self._pos == _BLOCK and n <= _BLOCK:
-            if self._bits is None:
-                self._start()
-            self._next_block()
-        return (self._block, self._pos) if self._pos + n <= _BLOCK else None
-
-    def skip(self, n: int) -> None:
-        """Use up n words that `peek` showed."""
-        self._pos += n
+        self.polar = None
 
     def doubles(self, n: int) -> Any:
         """n float64 uniform numbers in [0, 1) of 53 bits, from two words each."""
@@ -179,8 +168,8 @@ class Generator:
         bits = self._bits or self._start()
         state = np.zeros((), _LAYOUT)
         state["seed"], state["seeded"] = self._seed, 1
-        state["left"] = _BLOCK + 1 - self._pos
-        state["next"] = 0 if self._fresh else self._pos
+        state["left"] = _BLOCK + 1 - self.position
+        state["next"] = 0 if self._fresh else self.position
         state["key"] = bits.state["state"]["key"]
         if self.next_normal is not None:
             state["normal"], state["has_normal"] = self.next_normal, 1
@@ -202,8 +191,8 @@ class Generator:
             used_up = left == 1
             bits.state = {"bit_generator": "MT19937", "state": {"key": state["key"].astype(np.uint32), "pos": _BLOCK if used_up else 0}}
             if not used_up:
-                self._next_block()
-                self._pos = position
+                self.next_block()
+                self.position = position
             self._fresh = used_up and position == 0
             if state["has_normal"]:
                 self.next_normal = float(state["normal"])

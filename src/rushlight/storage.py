@@ -554,3 +554,5 @@ for _name, _dtype_name in _NAMES.items():
     _method = {"BFloat16": "bfloat16", "ComplexDouble": "complex_double", "ComplexFloat": "complex_float"}.get(_name[:-7], _name[:-7].lower())
     for _class, _function in zip((TypedStorage, UntypedStorage), _conversion(_dtype.DTYPES[_dtype_name]), strict=True):
         setattr(_class, _method, _function)
+
+globals().update(LEGACY_STORAGES)      # torch.FloatStorage and its like

@@ -235,7 +235,7 @@ _KINDS: dict[Any, Kind] = {}
 
 def kind_of_array(array: Any) -> Kind:
     """The kind of an array of any device's module."""
-    if isinstance(array, ndarray):
+    if array.device == "cpu":
         return cpu_kind(array)
     from ..devices import device
     from ..dtypes import from_numpy_dtype

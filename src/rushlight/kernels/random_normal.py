@@ -19,12 +19,13 @@ from .libm import cos_sin, fma, fma32, log, log1p
 
 __all__ = ["fill_normal_blocks", "serial_normals"]
 
-_CHUNK = 8192          # pairs per pass: the work arrays stay in the second-level cache
+_CHUNK = 16384         # pairs per pass: the work arrays stay in the second-level cache
 _LOW24 = np.uint32(0xFFFFFF)
 _ONE24 = np.int32(1 << 24)
 _SCALE24 = np.float32(2.0 ** -24)
 _TWO_PI = np.float32(2 * math.pi)
 _DIRECT = 312          # words from which on numbers are computed for the request alone, not for the whole block
+_BLOCK = 624
 
 
 def _f64(value: float) -> Any:
@@ -43,11 +44,12 @@ _LOG_FIRST, *_LOG = [_f64(c) for c in (
     3.3333331174e-1)]
 _LN2_LOW, _LN2_HIGH = np.float32(-2.12194440e-4), _f64(0.693359375)
 _HALF = np.array(0.5)
-_SQRT_HALF_BITS = np.int32(np.float32(math.sqrt(0.5)).view(np.int32))
-# Cephes sinf/cosf: pi/4 in three parts, and polynomials on [-pi/4, pi/4]. The sums of the polynomials' first steps stay within one
+_SQRT_HALF_BITS = np.float32(math.sqrt(0.5)).view(np.int32)
+_ONE_MINUS_SQRT_HALF_BITS = np.float32(1).view(np.int32) - _SQRT_HALF_BITS
+# Cephes sinf/cosf: pi/4 in parts (three there, two here), and polynomials on [-pi/4, pi/4]. The sums of the polynomials' first steps stay within one
 # power of two, so that `c + magic`, then `- magic` is the multiply-add's one rounding to float32.
 _FOUR_OVER_PI = np.float32(4 / math.pi)
-_PI4_1, _PI4_2, _PI4_3 = _f64(0.78515625), _f64(2.4187564849853515625e-4), _f64(3.77489497744594108e-8)
+_PI4_HIGH, _PI4_LOW = np.array(0.78515625 + 2.4187564849853515625e-4), _f64(3.77489497744594108e-8)
 
 
 def _step(c: float, ulp_exponent: int) -> tuple[Any, Any]:
@@ -71,15 +73,11 @@ class _Work:
 def _log(u: Any, w: _Work) -> Any:
     """log of float32 numbers in (0, 1], as the AVX2 kernel rounds it. Overwrites u's bits; the result is w.g."""
     bits, e, x, y, z, t, f, g = u.view(np.int32), w.i, w.x, w.y, w.z, w.t, w.f, w.g
+    np.add(bits, _ONE_MINUS_SQRT_HALF_BITS, out=bits)
     np.right_shift(bits, 23, out=e)
-    np.subtract(e, 0x7E, out=e)
+    np.subtract(e, 127, out=e)                                    # u = m * 2**e with m in [sqrt(1/2), sqrt(2))
     np.bitwise_and(bits, 0x007FFFFF, out=bits)
-    np.bitwise_or(bits, 0x3F000000, out=bits)                     # the mantissa as a number m in [1/2, 1)
-    np.subtract(bits, _SQRT_HALF_BITS, out=w.j)
-    np.right_shift(w.j, 31, out=w.j)                              # -1 where m < sqrt(1/2): there 2m is taken, and the exponent less one
-    np.add(e, w.j, out=e)
-    np.bitwise_and(w.j, 1 << 23, out=w.j)
-    np.add(bits, w.j, out=bits)
+    np.add(bits, _SQRT_HALF_BITS, out=bits)                       # m
     np.subtract(u, np.float32(1), out=f)                          # x, exact
     np.copyto(x, f)
     np.multiply(f, f, out=g)
@@ -118,9 +116,8 @@ def _sin_cos(theta: Any, w: _Work) -> tuple[Any, Any]:
     np.bitwise_and(j, -2, out=j)                                  # the octant, made even
     np.copyto(x, theta)
     np.copyto(y, j)
-    np.multiply(y, _PI4_1, out=t)
-    np.subtract(x, t, out=x)                                      # exact
-    for part in (_PI4_2, _PI4_3):
+    # The subtraction of the first part is exact in float32, so that its rounding comes with the second part's.
+    for part in (_PI4_HIGH, _PI4_LOW):
         np.multiply(y, part, out=t)
         np.subtract(x, t, out=x)
         np.copyto(h, x, casting="same_kind")
@@ -168,6 +165,26 @@ def _swap_and_sign(s: Any, c: Any, j: Any, mask: Any, other: Any) -> None:
     np.bitwise_xor(c, j, out=c)
 
 
+def _radius(words: Any, w: _Work) -> Any:
+    """sqrt(-2 log(1 - u)) for the uniform number u of each word."""
+    np.bitwise_and(words, _LOW24, out=w.k.reshape(words.shape), casting="unsafe")
+    np.subtract(_ONE24, w.k, out=w.k)
+    np.copyto(w.h, w.k, casting="unsafe")
+    np.multiply(w.h, _SCALE24, out=w.h)
+    radius = _log(w.h, w)
+    np.multiply(radius, np.float32(-2), out=radius)
+    return np.sqrt(radius, out=radius)
+
+
+def _angle(words: Any, w: _Work) -> tuple[Any, Any]:
+    """(sin, cos) of 2 pi u for the uniform number u of each word."""
+    np.bitwise_and(words, _LOW24, out=w.k.reshape(words.shape), casting="unsafe")
+    theta = w.k.astype(np.float32)
+    np.multiply(theta, _SCALE24, out=theta)
+    np.multiply(theta, _TWO_PI, out=theta)
+    return _sin_cos(theta, w)
+
+
 def _transform(words: Any, out: Any) -> None:
     """Unit normal float32 numbers from 16 words per block; both arrays hold whole blocks."""
     words, out = words.reshape(-1, 2, 8), out.reshape(-1, 2, 8)
@@ -176,59 +193,70 @@ def _transform(words: Any, out: Any) -> None:
     for start in range(0, len(words), blocks):
         part = words[start:start + blocks]
         n = len(part) * 8
-        if n != len(w.i):
+        if n != w.i.size:
             w = _Work(n)
-        u = w.k.reshape(-1, 8)
-        np.bitwise_and(part[:, 0], _LOW24, out=u, casting="unsafe")
-        np.subtract(_ONE24, u, out=u)
-        np.copyto(w.h, w.k, casting="unsafe")
-        np.multiply(w.h, _SCALE24, out=w.h)
-        radius = _log(w.h, w)
-        np.multiply(radius, np.float32(-2), out=radius)
-        np.sqrt(radius, out=radius)
-        np.bitwise_and(part[:, 1], _LOW24, out=u, casting="unsafe")
-        theta = np.multiply(w.k, _SCALE24, dtype=np.float32, casting="unsafe")
-        np.multiply(theta, _TWO_PI, out=theta)
-        sin, cos = _sin_cos(theta, w)
-        shaped = radius.reshape(-1, 8)
-        np.multiply(shaped, cos.reshape(-1, 8), out=out[start:start + blocks, 0])
-        np.multiply(shaped, sin.reshape(-1, 8), out=out[start:start + blocks, 1])
+        radius = _radius(part[:, 0], w).reshape(-1, 8)
+        sin, cos = _angle(part[:, 1], w)
+        np.multiply(radius, cos.reshape(-1, 8), out=out[start:start + blocks, 0])
+        np.multiply(radius, sin.reshape(-1, 8), out=out[start:start + blocks, 1])
 
 
-def _unit_normals(gen: Any, n: int, out: Any) -> None:
-    """n (a multiple of 16) unit normal float32 numbers into `out`.
+def _polar_table(gen: Any) -> Any:
+    """Radius, cosine and sine that each word of the generator's current block would give, as a (3, 624) array."""
+    table = gen.polar = np.empty((3, _BLOCK), np.float32)
+    w = _Work(_BLOCK)
+    table[0] = _radius(gen.block, w)
+    table[2], table[1] = _angle(gen.block, w)
+    return table
 
-    One small draw costs as much as a block of them. So the numbers that the generator's current block of words would give are computed
-    together, per alignment to 16, and small draws take theirs from there.
+
+def _polar(gen: Any, n: int) -> Any:
+    """The (3, n) array of radius, cosine and sine of the next n words.
+
+    One small draw costs as much to compute as a whole block of words: so all of the block is computed, and small draws share it.
     """
-    seen = gen.peek(n) if n < _DIRECT else None
-    if seen is None:
-        step = 4 * _CHUNK
-        for start in range(0, n, step):
-            part = out[start:start + step]
-            _transform(gen.words(part.size), part)
-        return
-    block, position = seen
-    shift = position % 16
-    ready = gen.normals.get(shift)
-    if ready is None:
-        words = block[shift:shift + (624 - shift) // 16 * 16]
-        ready = gen.normals[shift] = np.empty(words.size, np.float32)
-        _transform(words, ready)
-    gen.skip(n)
-    out[:] = ready[position - shift:position - shift + n]
+    start = gen.position
+    end = start + n
+    if end <= _BLOCK:
+        gen.position = end
+        table = gen.polar
+        return (_polar_table(gen) if table is None else table)[:, start:end]
+    if start == _BLOCK:
+        gen.next_block()
+        gen.position = n
+        return _polar_table(gen)[:, :n]
+    rest = (_polar_table(gen) if gen.polar is None else gen.polar)[:, start:]
+    gen.next_block()
+    gen.position = n - rest.shape[1]
+    return np.concatenate((rest, _polar_table(gen)[:, :gen.position]), axis=1)
+
+
+def _few_blocks(polar: Any, out: Any) -> None:
+    """Unit normal numbers from the polar numbers of whole blocks."""
+    blocks = polar.reshape(3, -1, 2, 8)
+    np.multiply(blocks[0, :, :1], blocks[1:, :, 1].swapaxes(0, 1), out=out.reshape(-1, 2, 8))
+
+
+def _many_blocks(gen: Any, out: Any) -> None:
+    step = 4 * _CHUNK
+    for start in range(0, out.size, step):
+        part = out[start:start + step]
+        _transform(gen.words(part.size), part)
 
 
 def _blocks_float32(gen: Any, out: Any, anew: int) -> None:
     """Unit normal float32 numbers; where the size is no multiple of 16, `anew` words are passed over before the last 16 are drawn."""
     n = out.size
     whole = n & -16
-    if whole == n:
-        _unit_normals(gen, n, out)
-    elif n > 4 * _CHUNK:
-        _unit_normals(gen, whole, out[:whole])
-        gen.words(anew)
-        _unit_normals(gen, 16, out[-16:])
+    if n < _DIRECT:
+        _few_blocks(_polar(gen, whole), out[:whole])
+        if whole != n:
+            _few_blocks(_polar(gen, anew + 16)[:, anew:], out[-16:])
+    elif whole == n or n > 4 * _CHUNK:
+        _many_blocks(gen, out[:whole])
+        if whole != n:
+            gen.words(anew)
+            _many_blocks(gen, out[-16:])
     else:
         words = gen.words(whole + anew + 16)
         if anew:

@@ -13,7 +13,7 @@ from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 from .define import export, method, op
 from .record import record
-from .write import check_inplace, rebase
+from .write import check_inplace, rebase, writable
 
 __all__: list[str] = []
 
@@ -210,8 +210,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if src._kind.device is not self._kind.device:
         b = move(b, src._kind.device, self._kind.device)
     if not a.flags.writeable:
-        from .write import _overlap
-        raise _overlap()
+        writable(self)
     try:
         np.broadcast_shapes(b.shape, a.shape)
         if len(b.shape) > len(a.shape) and b.size != a.size:

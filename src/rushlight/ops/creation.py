@@ -589,7 +589,7 @@ export(range_, "range")
 
 
 @op
-def complex(real: Tensor, imag: Tensor) -> Tensor:
+def complex_(real: Tensor, imag: Tensor) -> Tensor:
     """The complex tensor with these real and imaginary parts."""
     if real._kind is not imag._kind:
         raise RuntimeError(f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument")
@@ -608,7 +608,7 @@ def complex(real: Tensor, imag: Tensor) -> Tensor:
 @op
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """The complex tensor with these absolute values and angles (radians)."""
-    return complex(abs * angle.cos(), abs * angle.sin())
+    return complex_(abs * angle.cos(), abs * angle.sin())
 
 
 # --- the old constructor --------------------------------------------------------------------------------------------------------------

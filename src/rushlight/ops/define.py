@@ -53,7 +53,7 @@ def arguments(function: Any) -> tuple[str, ...]:
 
 def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, ints: str = "float", complex: bool = True, label: str = "",
           inplace: bool = True, methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
-          refuse_bool: str = "") -> Any:
+          refuse_bool: str = "", holomorphic: bool = True) -> Any:
     """Define an elementwise op of one tensor.
 
     forward     arrays -> array, for float32 and float64 (other types are converted around it)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from math import pi
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ log10 = unary("log10", np.log10, lambda g, x: g / (x * 2.302585092994046), array
 log1p = unary("log1p", np.log1p, lambda g, x: g / (x + 1), array_grad=True, domain=(-0.9, 4.0))
 
 # --- roots and powers -----------------------------------------------------------------------------------------------------------------
-sqrt_ = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), array_grad=True, domain=(0.1, 4.0))
+sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), array_grad=True, domain=(0.1, 4.0))
 rsqrt = unary("rsqrt", lambda a: 1 / np.sqrt(a), lambda g, y: g * (y * y * y) * -0.5, array_grad=True, domain=(0.1, 4.0))
 reciprocal = unary("reciprocal", np.reciprocal, lambda g, y: -g * (y * y), array_grad=True, domain=(0.2, 4.0))
 square = unary("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64), lambda g, x: g * (x + x), array_grad=True, ints="same", label="PowBackward0")
@@ -79,10 +79,6 @@ def _sgn(a: Any) -> Any:
     return np.where(size == 0, 0, a / np.where(size == 0, 1, size)).astype(a.dtype)
 
 
-def _no_complex_sign(a: Any) -> Any:
-    return np.sign(a)
-
-
 def _zero_grad(g: Any) -> Any:
     return g * 0
 
@@ -105,6 +101,19 @@ def _abs_grad(g: Tensor, x: Tensor) -> Tensor:
 abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * np.sign(x), ints="same", alias=("absolute",),
             refuse_bool="\"abs_cpu\" not implemented for 'Bool'", holomorphic=False)
 Tensor.__abs__ = abs
+_abs_inplace = Tensor.abs_
+
+
+def abs_(self: Tensor) -> Tensor:
+    """In-place form of `abs`; the absolute values of complex numbers are real and don't fit."""
+    if self._kind.is_complex:
+        raise RuntimeError("In-place abs is not supported for complex tensors.")
+    return _abs_inplace(self)
+
+
+for _name in ("abs_", "absolute_"):
+    method(abs_, _name)
+    export(abs_, _name)
 sign = unary("sign", lambda a: np.sign(a) if a.dtype.kind != "b" else a.copy(), _zero_grad, array_grad=True, ints="same", complex=False)
 
 
@@ -362,5 +371,3 @@ def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = N
                   lambda g: g.masked_fill(wrap(np.asarray(bad), kind.bool_), 0))
 
 
-__all__ += ["sqrt", "pi"]
-_ = (sqrt, export)

@@ -25,7 +25,7 @@ new = object.__new__
 def write_in_place(self: Tensor, direct: Any) -> Tensor:
     """Run `direct(array)`, which changes the array in place. Only for tensors without history."""
     if not self._a.flags.writeable:
-        raise _overlap()
+        writable(self)
     direct(self._a)
     self._ver += 1
     return self
@@ -34,6 +34,21 @@ def write_in_place(self: Tensor, direct: Any) -> Tensor:
 def _overlap() -> RuntimeError:
     return RuntimeError("unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
                         "Please clone() the tensor before performing the operation.")
+
+
+def writable(t: Tensor) -> None:
+    """Make the array of a tensor writable, unless it shows some element twice (then PyTorch's error)."""
+    a = t._a
+    reached = 1
+    for step, n in sorted(zip(a.strides, a.shape, strict=True)):
+        if n > 1:
+            if step < reached * a.itemsize:
+                raise _overlap()
+            reached = (step * (n - 1)) // a.itemsize + reached
+    try:
+        a.flags.writeable = True
+    except ValueError:
+        raise RuntimeError("the memory of this tensor is read-only. Please clone() the tensor before performing the operation.") from None
 
 
 def root_of(t: Tensor) -> Tensor:
@@ -105,7 +120,7 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
     if r._a.shape != a.shape:
         raise RuntimeError(f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(r._a.shape)}")
     if not a.flags.writeable:
-        raise _overlap()
+        writable(self)
     if r._a is not a:
         a[...] = r._a
     self._ver += 1

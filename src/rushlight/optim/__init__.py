@@ -1,6 +1,8 @@
 """Optimisers and learning-rate schedulers."""
 
-from . import lr_scheduler, swa_utils
+from typing import Any
+
+from . import lr_scheduler
 from .adadelta import Adadelta
 from .adafactor import Adafactor
 from .adagrad import Adagrad
@@ -20,3 +22,10 @@ from .sparse_adam import SparseAdam
 
 __all__ = ["Adafactor", "Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD", "LBFGS", "lr_scheduler", "Muon", "NAdam", "Optimizer", "RAdam",
            "RMSprop", "Rprop", "SGD", "SparseAdam", "swa_utils"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "swa_utils":          # it needs rushlight.nn, which optimisers do not
+        from importlib import import_module
+        return import_module(".swa_utils", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -69,15 +69,13 @@ class Adam(PointwiseOptimizer):
         beta1, beta2 = group["betas"]
         beta1, beta2 = float(beta1), float(beta2)
         root = sqrt(1.0 - beta2 ** step)
-        decay = float(group["weight_decay"])
-        decoupled = group["decoupled_weight_decay"]
         # m / bias1 / (sqrt(v) / root + eps), multiplied out
         return [step], (lr * (root / (1.0 - beta1 ** step)), 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]) * root,
-                        0.0 if decoupled else decay, lr * decay if decoupled and decay else 0.0, group["maximize"])
+                        0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
     def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
-        size, gain1, beta2, gain2, eps, decay, shrink, maximize = h
+        size, gain1, beta2, gain2, eps, decay, maximize = h
         if maximize or decay:
             g = effective_grad(xp, t, p, g, maximize, decay)
         m, v = state[0], state[1]
@@ -92,6 +90,4 @@ class Adam(PointwiseOptimizer):
             new = (*new, v)
         d = xp.add(xp.sqrt(v, t[0]), eps, t[0])
         d = xp.multiply(xp.divide(m, d, t[0]), size, t[0])
-        if shrink.__class__ is not float or shrink:
-            d = xp.add(d, xp.multiply(p, shrink, t[2]), t[0])
         return (d, *new)

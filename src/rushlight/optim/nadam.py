@@ -56,15 +56,13 @@ class NAdam(PointwiseOptimizer):
         mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * rate))
         ahead = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1.0) * rate))
         product = _rounded_product(product, mu)
-        decay = float(group["weight_decay"])
-        decoupled = group["decoupled_weight_decay"]
         return [step, product], (lr * ((1.0 - mu) / (1.0 - product)), lr * (ahead / (1.0 - product * ahead)), 1.0 - beta1, beta2, 1.0 - beta2,
-                                 1.0 / (1.0 - beta2 ** step), float(group["eps"]), 0.0 if decoupled else decay,
-                                 lr * decay if decoupled and decay else 0.0, group["maximize"])
+                                 1.0 / (1.0 - beta2 ** step), float(group["eps"]), 0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
+                        group["maximize"])
 
     @staticmethod
     def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
-        size_g, size_m, gain1, beta2, gain2, correction, eps, decay, shrink, maximize = h
+        size_g, size_m, gain1, beta2, gain2, correction, eps, decay, maximize = h
         g = effective_grad(xp, t, p, g, maximize, decay)
         m, v = state
         m = xp.add(m, xp.multiply(xp.subtract(g, m, t[0]), gain1, t[0]), m)
@@ -72,6 +70,4 @@ class NAdam(PointwiseOptimizer):
         d = xp.add(xp.sqrt(xp.multiply(v, correction, t[2]), t[2]), eps, t[2])
         ahead = xp.add(xp.multiply(g, size_g, t[0]), xp.multiply(m, size_m, t[1]), t[0])
         d = xp.divide(ahead, d, t[0])
-        if shrink.__class__ is not float or shrink:
-            d = xp.add(d, xp.multiply(p, shrink, t[2]), t[0])
         return d, m, v

@@ -123,7 +123,13 @@ class PointwiseOptimizer(Optimizer):
 
     def _reads_param(self, group: dict[str, Any]) -> bool:
         """Whether the rule looks at the parameter itself."""
-        return bool(group.get("weight_decay", 0))
+        return bool(group.get("weight_decay", 0)) and not group.get("decoupled_weight_decay", False)
+
+    @staticmethod
+    def _keep(group: dict[str, Any], lr: Any) -> Any:
+        """What the parameter is multiplied by before the change: less than one for decoupled weight decay."""
+        decay = group["weight_decay"] if group.get("decoupled_weight_decay", False) else 0.0
+        return 1.0 - lr * float(decay) if decay else 1.0
 
     def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> tuple[list[float], Any]:
         """New values of the scalars, and whatever the rule wants to know as `h`. `fresh`: parameter-sized state was just made."""
@@ -185,6 +191,9 @@ class PointwiseOptimizer(Optimizer):
                 change, *values = self._rule(TensorMath, h, (None,) * self._scratch, target, g, *old)
                 for buffer, value in zip(old, values, strict=True):
                     buffer.copy_(value)
+                keep = self._keep(group, group["lr"])
+                if keep.__class__ is not float or keep != 1.0:
+                    target.mul_(keep)
                 target.sub_(change)
 
     def _make_state(self, group: dict[str, Any], p: Tensor) -> bool:
@@ -259,16 +268,24 @@ def _in_a_row(arrays: list[Any]) -> Any:
     return base[lo:lo + (at - start) // base.itemsize]
 
 
+def _pairs(arrays: list[Any], flat: Any) -> tuple[tuple[Any, Any], ...]:
+    """(array, its part of a flat array in the same shape) for each of the arrays."""
+    pairs, at = [], 0
+    for array in arrays:
+        pairs.append((array, flat[at:at + array.size].reshape(array.shape)))
+        at += array.size
+    return tuple(pairs)
+
+
 class Column:
     """One quantity (parameter, gradient, or a state buffer) of the parameters of a block, seen as one flat real array.
 
     `flat` is that array: a view where memory allows, else a buffer that `load` fills and `store` writes back.
     """
 
-    __slots__ = ("arrays", "flat", "buffer", "pairs")
+    __slots__ = ("flat", "buffer", "pairs")
 
     def __init__(self, arrays: list[Any], work: Any) -> None:
-        self.arrays = arrays
         row = _in_a_row(arrays) if arrays[0].dtype.kind in "fc" and arrays[0].itemsize >= 4 else None
         if row is not None:
             self.flat, self.buffer, self.pairs = _flat(row), None, ()
@@ -276,15 +293,11 @@ class Column:
         size = sum(array.size for array in arrays)
         self.buffer = np.empty(size, arrays[0].dtype if arrays[0].dtype.kind == "c" else work)
         self.flat = _flat(self.buffer)
-        pairs, at = [], 0
-        for array in arrays:
-            pairs.append((array, self.buffer[at:at + array.size].reshape(array.shape)))
-            at += array.size
-        self.pairs = tuple(pairs)
+        self.pairs = _pairs(arrays, self.buffer)
 
     def load(self) -> None:
-        if self.buffer is not None:
-            np.concatenate(self.arrays, None, self.buffer, casting="unsafe")
+        for array, values in self.pairs:
+            values[...] = array
 
     def store(self) -> None:
         for array, values in self.pairs:
@@ -294,58 +307,59 @@ class Column:
 class Block:
     """Parameters (or a piece of one) that go through the rule as one flat array."""
 
-    __slots__ = ("members", "param", "reads", "changes", "state", "gathered", "grad", "grad_flat", "piece", "scratch", "copies")
+    __slots__ = ("member", "param", "reads", "changes", "casts", "state", "grads", "grad_flat", "piece", "scratch", "copies")
 
     def __init__(self, members: list[int], arrays: list[Any], state: list[list[Any]], piece: slice | None, reads: bool, optimizer: Any) -> None:
         first = arrays[0]
         work = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.real.dtype
-        self.members, self.piece, self.reads = members, piece, reads
+        self.member, self.piece, self.reads = members[0], piece, reads
         self.param = Column(arrays, work)
         self.state = [Column(column, work) for column in state]
-        self.copies = tuple(column for column in self.state if column.buffer is not None)
-        self.gathered = len(arrays) > 1 or self.param.buffer is not None
-        n = self.param.flat.size
-        if self.gathered:
-            self.grad = np.empty(sum(array.size for array in arrays), first.dtype if first.dtype.kind == "c" else work)
-            self.grad_flat = _flat(self.grad)
-        else:
-            self.grad = self.grad_flat = None
-        self.scratch = optimizer._scratch_arrays(n, work)
-        change = self.scratch[0] if first.dtype.kind != "c" else self.scratch[0].view(first.dtype)
-        self.changes, at = [], 0
+        self.copies = tuple(column for column in self.state if column.pairs)
+        self.scratch = optimizer._scratch_arrays(self.param.flat.size, work)
+        self.changes: Any = ()
+        self.grads: Any = None
+        self.casts = first.dtype.itemsize < 4
         if self.param.buffer is not None:
-            for array in arrays:
-                self.changes.append((array, change[at:at + array.size].reshape(array.shape)))
-                at += array.size
+            # The gradients are gathered, and the change is taken from each parameter by itself.
+            change = self.scratch[0] if first.dtype.kind != "c" else self.scratch[0].view(first.dtype)
+            self.changes = _pairs(arrays, change)
+            gathered = np.empty_like(self.param.buffer)
+            self.grads = [(i, values) for i, (_, values) in zip(members, _pairs(arrays, gathered), strict=True)]
+            self.grad_flat = _flat(gathered)
 
-    def run(self, rule: Any, h: Any, grads: list[Any]) -> None:
-        if self.gathered:
-            members = self.members
-            if self.piece is None:
-                chosen = grads if len(members) == len(grads) else [grads[i] for i in members]
-            else:
-                chosen = [grads[members[0]].reshape(-1)[self.piece]]
-            np.concatenate(chosen, None, self.grad, casting="unsafe")
-            g = self.grad_flat
-        else:
-            g = grads[self.members[0]].reshape(-1)
-            if self.piece is not None:
-                g = g[self.piece]
-            if g.dtype.kind == "c":
-                g = _flat(np.ascontiguousarray(g))
+    def _grad(self, grads: list[Any]) -> Any:
+        """The gradient as one flat real array."""
+        if self.piece is not None:
+            g = grads[self.member].reshape(-1)[self.piece]
+            if self.grads is None:
+                return _flat(g)
+            self.grads[0][1][...] = g
+            return self.grad_flat
+        if self.grads is None:
+            g = grads[self.member].reshape(-1)
+            return _flat(np.ascontiguousarray(g)) if g.dtype.kind == "c" else g
+        for i, values in self.grads:
+            values[...] = grads[i]
+        return self.grad_flat
+
+    def run(self, rule: Any, h: Any, grads: list[Any], keep: float) -> None:
+        g = self._grad(grads)
         p = self.param
-        if self.reads and p.buffer is not None:
+        if self.reads:
             p.load()
         for column in self.copies:
             column.load()
         change = rule(ArrayMath, h, self.scratch, p.flat, g, *[column.flat for column in self.state])[0]
         for column in self.copies:
             column.store()
-        if p.buffer is None:
-            np.subtract(p.flat, change, p.flat)
-        else:
-            for array, values in self.changes:
+        for array, values in self.changes or ((p.flat, change),):
+            if keep != 1.0:
+                np.multiply(array, keep, array)
+            if self.casts:
                 np.subtract(array, values, array, casting="unsafe")
+            else:
+                np.subtract(array, values, array)
 
 
 class Cohort:
@@ -537,12 +551,13 @@ class Plan:
         for i in self.large:
             if not grads[i].flags.c_contiguous:
                 grads[i] = np.ascontiguousarray(grads[i])
+        keep = optimizer._keep(group, lr)
         for cohort, values in zip(self.cohorts, self.pending, strict=True):
             new, h = optimizer._advance(group, lr, values, cohort.fresh)
             if new:
                 cohort.write(new)
             cohort.fresh = False
             for block in cohort.blocks:
-                block.run(rule, h, grads)
+                block.run(rule, h, grads, keep)
         for p in self.active:
             p._ver += 1

@@ -48,14 +48,12 @@ class RAdam(PointwiseOptimizer):
         rectified = length > 5.0
         if rectified:
             size = size * sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) * sqrt(left2)
-        decay = float(group["weight_decay"])
-        decoupled = group["decoupled_weight_decay"]
-        return [step], (size, rectified, 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]), 0.0 if decoupled else decay,
-                        lr * decay if decoupled and decay else 0.0, group["maximize"])
+        return [step], (size, rectified, 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]), 0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
+                        group["maximize"])
 
     @staticmethod
     def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
-        size, rectified, gain1, beta2, gain2, eps, decay, shrink, maximize = h
+        size, rectified, gain1, beta2, gain2, eps, decay, maximize = h
         g = effective_grad(xp, t, p, g, maximize, decay)
         m, v = state
         m = xp.add(m, xp.multiply(xp.subtract(g, m, t[0]), gain1, t[0]), m)
@@ -63,6 +61,4 @@ class RAdam(PointwiseOptimizer):
         d = xp.multiply(m, size, t[0])
         if rectified:
             d = xp.divide(d, xp.add(xp.sqrt(v, t[2]), eps, t[2]), t[0])
-        if shrink.__class__ is not float or shrink:
-            d = xp.add(d, xp.multiply(p, shrink, t[2]), t[0])
         return d, m, v

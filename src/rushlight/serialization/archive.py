@@ -88,7 +88,8 @@ class ArchiveReader:
         if info.compress_type:
             return self._unpacked(record)
         begin = self.offset(record)
-        if begin + info.file_size > self._file.seek(0, os.SEEK_END):
+        self._file.seek(0, os.SEEK_END)
+        if begin + info.file_size > self._file.tell():
             raise damaged(f"the record {record!r} ends before its {info.file_size} bytes are complete")
         self._file.seek(begin)
         content = np.empty(info.file_size, np.uint8)
@@ -122,7 +123,7 @@ class ArchiveReader:
         begin = self._info(record).header_offset
         self._file.seek(max(begin, 0))
         header = self._file.read(_LOCAL_HEADER)
-        if len(header) != _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
+        if begin < 0 or len(header) != _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
             raise damaged(f"the header of the record {record!r} is not where it should be")
         return begin + _LOCAL_HEADER + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
 

@@ -94,7 +94,7 @@ def deepcopy_tensor(t: Tensor, memo: dict[int, Any]) -> Tensor:
         found = rebuild.meta_tensor(t._kind.dtype, t.shape, t.stride(), False)
     else:
         storage, offset, size, stride = _placed(t)
-        found = wrap(array_over(storage.__deepcopy__(memo), t._kind.dtype, offset, size, stride), t._kind)
+        found = wrap(array_over(deepcopy(storage, memo), t._kind.dtype, offset, size, stride), t._kind)
     if type(t) is not Tensor:
         found = found.as_subclass(type(t))
     memo[id(t)] = found

@@ -1,0 +1,1 @@
+"""Rushlight against PyTorch, side by side on this machine: ``python -m bench --help``."""

@@ -1,0 +1,83 @@
+"""One measurement in a process of its own: ``python -m bench.child FRAMEWORK ROW SECONDS THREADS DEVICE`` prints one line of JSON."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from .workloads import ROWS
+
+MIN_STEPS = 3
+
+
+def main() -> None:
+    """Measure and print."""
+    framework, name, seconds, threads, device = sys.argv[1:]
+    row = next(row for row in ROWS if row.name == name)
+    torch = importlib.import_module(framework)
+    for part in ("nn", "optim", "utils.data"):
+        importlib.import_module(f"{framework}.{part}")
+    torch.set_num_threads(int(threads))
+    work = row.setup(torch, device)
+    wait = torch.cuda.synchronize if device != "cpu" else _nothing
+    result = _time_ops(work, float(seconds), wait) if row.unit == "ops" else _time_steps(work, float(seconds), wait)
+    print(json.dumps({**result, "peak_mb": peak_megabytes(), "version": str(torch.__version__)}))
+
+
+def _nothing() -> None:
+    """The CPU has finished when the call returns."""
+
+
+def _time_steps(step: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> dict[str, Any]:
+    value = float(step().detach().double().sum())
+    step()
+    wait()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < MIN_STEPS or time.perf_counter() < end:
+        start = time.perf_counter()
+        step()
+        wait()
+        times.append(time.perf_counter() - start)
+    return {"seconds": median(times), "value": value}
+
+
+def _time_ops(ops: dict[str, Callable[[], Any]], seconds: float, wait: Callable[[], None]) -> dict[str, Any]:
+    """The time of each operation: the best of several loops, since what disturbs a microsecond only ever adds to it."""
+    each = {name: _best_loop(op, seconds / len(ops), wait) for name, op in ops.items()}
+    return {"each": each, "value": 0.0}
+
+
+def _best_loop(op: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> float:
+    count, rounds = 50, 7
+    took = _loop(op, count, wait)
+    count = max(10, int(count * seconds / rounds / max(took, 1e-9)))
+    return min(_loop(op, count, wait) for _ in range(rounds)) / count
+
+
+def _loop(op: Callable[[], Any], count: int, wait: Callable[[], None]) -> float:
+    again = range(count)
+    start = time.perf_counter()
+    for _ in again:
+        op()
+    wait()
+    return time.perf_counter() - start
+
+
+def peak_megabytes() -> float:
+    """The most memory this process has held, in MiB (its workers' not counted)."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        import resource
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 ** 2 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    main()

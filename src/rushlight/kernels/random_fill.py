@@ -1,0 +1,284 @@
+"""Random numbers on arrays: every function draws from a `Generator` and gives the numbers that PyTorch's CPU kernels give.
+
+`draw(gen, a, sampler, *args)` fills an array of any strides. A sampler is a function (gen, n, numpy dtype, *args) -> 1-D array of n
+numbers, in the order in which they are drawn. PyTorch goes through memory in order: along the smallest stride first.
+
+Two streams depend on the machine in PyTorch itself. On Intel processors ``bernoulli_(p)`` (and with it dropout) uses a generator of
+Intel's MKL, MCG31m1, whose formula Intel publishes; `bernoulli_stream` tells which one is used here. Everywhere else, and for all other
+distributions, the words come from mt19937.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .libm import exp, fma, log, log1p, tan
+from .random_normal import fill_normal_blocks, serial_normals
+
+__all__ = ["draw", "uniform", "normal", "exponential", "cauchy", "log_normal", "geometric", "bernoulli", "bernoulli_each", "integers",
+           "full_range", "permutation", "bernoulli_stream", "fill_normal"]
+
+_CHUNK = 1 << 15
+_LOW24 = np.uint32(0xFFFFFF)
+_SCALE24 = np.float32(2.0 ** -24)
+_DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
+
+
+def memory_order(a: Any) -> Any:
+    """A view of the array whose C order is the order of its memory (dimensions sorted by stride)."""
+    if a.ndim < 2:
+        return a
+    order = sorted(range(a.ndim), key=lambda i: (-abs(a.strides[i]), i))
+    return a.transpose(order)
+
+
+def draw(gen: Any, a: Any, sampler: Any, *args: Any) -> None:
+    """Fill the array `a` with numbers from a sampler."""
+    n = a.size
+    if not n:
+        return
+    with gen.lock:
+        if a.flags.c_contiguous:
+            flat = a.reshape(-1)
+            if n <= _CHUNK or sampler in _WHOLE:
+                flat[:] = sampler(gen, n, a.dtype, *args)
+            else:
+                for start in range(0, n, _CHUNK):
+                    part = flat[start:start + _CHUNK]
+                    part[:] = sampler(gen, part.size, a.dtype, *args)
+        else:
+            view = memory_order(a)
+            view[...] = sampler(gen, n, a.dtype, *args).reshape(view.shape)
+
+
+def through_float32(values: Any, dtype: Any) -> Any:
+    """Round float64 numbers to a dtype; to the reduced types by way of float32, as C++ conversions go."""
+    if dtype.itemsize == 2 and dtype.kind not in "iu":
+        values = values.astype(np.float32)
+    return values.astype(dtype, copy=False)
+
+
+# --- continuous -----------------------------------------------------------------------------------------------------------------------
+
+def uniform(gen: Any, n: int, dtype: Any, low: float, high: float) -> Any:
+    """Uniform numbers in [low, high): 24 random bits, for float64 53. What rounds up to `high` becomes `low`."""
+    if dtype == np.float64:
+        u = gen.doubles(n)
+        if low == 0.0 and high == 1.0:
+            return u
+        values = fma(u, high - low, low)
+        values[values == high] = low
+        return values
+    u = (gen.words(n) & _LOW24).view(np.int32).astype(np.float32)
+    u *= _SCALE24
+    unit = low == 0.0 and high == 1.0
+    if unit and dtype == np.float32:
+        return u
+    first, last = np.float32(low), np.float32(high)
+    if not unit:
+        wide = u.astype(np.float64)
+        wide *= last - first
+        wide += first
+        u = wide.astype(np.float32)
+    u = u.astype(dtype, copy=False)
+    u[u == dtype.type(last)] = dtype.type(first)
+    return u
+
+
+def fill_normal(gen: Any, a: Any, mean: float, std: float) -> None:
+    """Fill an array with normal numbers: contiguous arrays of 16 elements and more by blocks, others one by one."""
+    if a.size >= 16 and a.flags.c_contiguous:
+        with gen.lock:
+            fill_normal_blocks(gen, a.reshape(-1), mean, std)
+    else:
+        draw(gen, a, normal, mean, std)
+
+
+def normal(gen: Any, n: int, dtype: Any, mean: float, std: float) -> Any:
+    """Normal numbers one by one, in float64 pairs."""
+    return through_float32(serial_normals(gen, n, mean, std), dtype)
+
+
+def exponential(gen: Any, n: int, dtype: Any, rate: float) -> Any:
+    """-log(1 - u) / rate."""
+    return through_float32((-1.0 / rate) * log1p(-gen.doubles(n)), dtype)
+
+
+def cauchy(gen: Any, n: int, dtype: Any, median: float, sigma: float) -> Any:
+    """median + sigma * tan(pi (u - 1/2))."""
+    return through_float32(fma(tan(math.pi * (gen.doubles(n) - 0.5)), sigma, median), dtype)
+
+
+def log_normal(gen: Any, n: int, dtype: Any, mean: float, std: float) -> Any:
+    """exp of normal numbers."""
+    return through_float32(exp(serial_normals(gen, n, mean, std)), dtype)
+
+
+# --- discrete -------------------------------------------------------------------------------------------------------------------------
+
+def geometric(gen: Any, n: int, dtype: Any, p: float) -> Any:
+    """How many trials of chance p the first success takes: ceil(log(u) / log(1 - p))."""
+    values = np.ceil(log(gen.doubles(n)) / math.log1p(-p))
+    return values.astype(np.int64).astype(dtype) if dtype.kind in "iu" else through_float32(values, dtype)
+
+
+def integers(gen: Any, n: int, dtype: Any, low: int, span: int) -> Any:
+    """Integers in [low, low + span): a word modulo the span, a 64-bit word from spans of 2**28 on."""
+    if span >= 1 << 28:
+        values = gen.longs(n)
+        if span < 1 << 64:
+            values -= values // np.uint64(span) * np.uint64(span)
+        if low:
+            values += np.uint64(low % 2 ** 64)
+        values = values.view(np.int64)
+        return values if dtype == np.int64 else _from_integers(values, dtype)
+    words = gen.words(n)
+    # Twice as fast as the remainder: NumPy divides by a constant without a division.
+    values = words - words // np.uint32(span) * np.uint32(span)
+    if dtype == np.int64 and not low:
+        return values
+    values = values.astype(np.int64)
+    if low:
+        values += low
+    return _from_integers(values, dtype)
+
+
+def _from_integers(values: Any, dtype: Any) -> Any:
+    if dtype.kind == "f" or dtype.kind == "V" or dtype.name == "bfloat16":
+        return through_float32(values, dtype)
+    return values.astype(dtype)
+
+
+def full_range(gen: Any, n: int, dtype: Any) -> Any:
+    """Integers over what the dtype can count: 0 ... max for integers, 0 ... 2**digits for floats."""
+    if dtype == np.bool_:
+        return (gen.words(n) & np.uint32(1)).astype(np.bool_)
+    if dtype.kind in "iu":
+        if dtype.itemsize == 8:
+            return (gen.longs(n) & np.uint64(2 ** 63 - 1)).astype(dtype)
+        return (gen.words(n) % np.uint32(int(np.iinfo(dtype).max) + 1)).astype(dtype)
+    span = (1 << _DIGITS[dtype.name]) + 1
+    values = gen.longs(n) % np.uint64(span) if dtype == np.float64 else gen.words(n) % np.uint32(span)
+    return through_float32(values, dtype)
+
+
+# --- yes or no ------------------------------------------------------------------------------------------------------------------------
+
+_stream: str | None = None
+_MCG_MODULUS, _MCG_MULTIPLIER = (1 << 31) - 1, 1132489760
+_mcg_powers: Any = None
+
+
+def bernoulli_stream(name: str | None = None) -> str:
+    """Which stream ``bernoulli_(p)`` draws from: "mt19937", or "mcg31" as PyTorch does on Intel processors. With a name: choose it."""
+    global _stream
+    if name is not None:
+        if name not in ("mt19937", "mcg31"):
+            raise ValueError(f"bernoulli_stream() expects 'mt19937' or 'mcg31', got {name!r}")
+        _stream = name
+    if _stream is None:
+        _stream = "mcg31" if _vendor() == "GenuineIntel" else "mt19937"
+    return _stream
+
+
+def _vendor() -> str:
+    """The processor's maker, as CPUID spells it; empty where there is no CPUID."""
+    import os
+    import sys
+    if sys.platform == "win32":
+        return "GenuineIntel" if "GenuineIntel" in os.environ.get("PROCESSOR_IDENTIFIER", "") else ""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("vendor_id"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        return ""
+    return ""
+
+
+def bernoulli(gen: Any, n: int, dtype: Any, p: float) -> Any:
+    """1 with probability p."""
+    if _stream != "mt19937" and bernoulli_stream() == "mcg31":
+        return _mcg_uniform(int(gen.words(1)[0]), n) < p
+    return gen.doubles(n) < p
+
+
+def _mcg_uniform(seed: int, n: int) -> Any:
+    """n uniform numbers of MKL's MCG31m1: x[k + 1] = a x[k] mod (2**31 - 1), from x[0] = seed on (its notes for VSL describe it)."""
+    global _mcg_powers
+    if _mcg_powers is None:
+        powers = [1]
+        while len(powers) < 4096:
+            powers.append(powers[-1] * _MCG_MULTIPLIER % _MCG_MODULUS)
+        _mcg_powers = np.array(powers, np.uint64)
+    x = seed % _MCG_MODULUS or 1
+    result = np.empty(n)
+    leap = pow(_MCG_MULTIPLIER, 4096, _MCG_MODULUS)
+    for start in range(0, n, 4096):
+        part = result[start:start + 4096]
+        part[:] = _mcg_powers[:part.size] * np.uint64(x) % np.uint64(_MCG_MODULUS)
+        x = x * leap % _MCG_MODULUS
+    result /= _MCG_MODULUS
+    return result
+
+
+def bernoulli_each(gen: Any, n: int, dtype: Any, p: Any) -> Any:
+    """1 with the probability of the element of `p` (1-D): 24 random bits each, 53 where p is float64."""
+    if p.dtype == np.float64:
+        return gen.doubles(n) < p
+    return (gen.words(n) & _LOW24).view(np.int32).astype(np.float32) * _SCALE24 < p.astype(np.float32)
+
+
+# --- permutations ---------------------------------------------------------------------------------------------------------------------
+
+def permutation(gen: Any, n: int) -> Any:
+    """A random permutation of 0 ... n - 1 (int64): for each i, place i changes with place i + word % (n - i)."""
+    with gen.lock:
+        if n < 2:
+            return np.arange(n)
+        words = gen.words(n - 1) if n < (2 ** 32 - 1) // 20 else gen.longs(n - 1)
+    targets = words % np.arange(n, 1, -1, dtype=words.dtype)
+    if n <= 64:
+        places = list(range(n))
+        for i, t in enumerate(targets.tolist()):
+            t += i
+            places[i], places[t] = places[t], places[i]
+        return np.array(places)
+    return _follow_swaps(targets.astype(np.int64) + np.arange(n - 1), n)
+
+
+def _follow_swaps(targets: Any, n: int) -> Any:
+    """Where the swaps (0, t[0]), (1, t[1]), ... with t[i] >= i lead, without a loop over them.
+
+    Place t[i] holds, at step i, what the last step j < i with the same target put there: what place j held at step j. Place i itself was
+    last written by the last step j < i with t[j] = i. Following these links (each to a smaller step) to their ends gives the values.
+    """
+    steps = np.arange(n - 1)
+    shift = max(n.bit_length(), 1)
+    ordered = np.sort((targets << shift) | steps) if 2 * shift < 63 else None
+    order = ordered & ((1 << shift) - 1) if ordered is not None else np.argsort(targets, kind="stable")
+    sorted_targets = targets[order]
+    same = sorted_targets[1:] == sorted_targets[:-1]
+    before = np.full(n, -1)                                # the last earlier step with the same target
+    before[order[1:][same]] = order[:-1][same]
+    held = np.arange(n)                                    # the last earlier step that wrote to place i, itself where none did
+    moving = targets != steps
+    held[targets[moving]] = steps[moving]
+    while True:
+        further = held[held]
+        if np.array_equal(further, held):
+            break
+        held = further
+    last = np.append(targets, n - 1)
+    # The final place has no step of its own: it keeps what was last written there.
+    result = np.where(before >= 0, held[before], last)
+    result[n - 1] = held[n - 1]
+    return result
+
+
+# Samplers that must see all of an array at once: their draws are not simply one after the other.
+_WHOLE = {bernoulli, bernoulli_each, normal, log_normal}

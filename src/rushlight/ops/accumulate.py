@@ -1,0 +1,82 @@
+"""Adding values into an array at positions that may repeat: the backward pass of indexing, and the forward of index_add and scatter_add."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["put_add", "add_rows"]
+
+
+def add_rows(target: Any, rows: Any, values: Any) -> Any:
+    """``target[rows[i]] += values[i]`` for a matrix `target` (or vector), vector `rows` and matching `values`; rows may repeat.
+
+    `rows` are in range; negative ones count from the end. Few rows are added by NumPy's ufunc.at; many are sorted and added in runs."""
+    n = rows.size
+    if n == 0:
+        return target
+    if target.ndim == 1 and target.dtype.kind == "f" and target.dtype.itemsize >= 4 and n * 4 >= target.size:
+        target += np.bincount(rows if rows.min() >= 0 else rows % target.size, values, target.size).astype(target.dtype, copy=False)
+        return target
+    if target.ndim == 1 or n < 4:
+        if target.dtype.kind == "V" or target.dtype.itemsize == 2 and target.dtype.kind == "f":
+            wide = target.astype(np.float32)
+            np.add.at(wide, rows, values.astype(np.float32))
+            target[...] = wide.astype(target.dtype)
+            return target
+        np.add.at(target, rows, values)
+        return target
+    if rows.min() < 0:
+        rows = np.where(rows < 0, rows + target.shape[0], rows)
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    if starts.size == n:
+        target[rows] += values
+        return target
+    wide = values.astype(np.float32) if target.dtype.kind == "V" or target.dtype.itemsize == 2 and target.dtype.kind == "f" else values
+    sums = np.add.reduceat(wide[order], starts, axis=0)
+    if target.dtype.kind == "b":
+        target[ordered[starts]] |= sums.astype(bool)
+    else:
+        target[ordered[starts]] += sums.astype(target.dtype, copy=False)
+    return target
+
+
+def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: Any = None) -> Any:
+    """Add `values` at index arrays given by dimension (see `indexing.advanced`); into zeros of `shape`, or into an array."""
+    target = np.zeros(shape, values.dtype) if into is None else into
+    first = next(iter(arrays.values()))
+    if first.dtype.kind == "b":
+        if into is None:
+            target[first] = values
+        else:
+            target[first] += values
+        return target
+    dims = sorted(arrays)
+    index = np.broadcast_arrays(*[arrays[d] for d in dims]) if len(dims) > 1 else [first]
+    picked = index[0].ndim
+    neighbours = dims[-1] - dims[0] == len(dims) - 1
+    if neighbours and dims[0]:
+        values = np.moveaxis(values, range(dims[0], dims[0] + picked), range(picked))
+    order = dims + [d for d in range(len(shape)) if d not in arrays]
+    front = target.transpose(order) if order != list(range(len(shape))) else target
+    if len(dims) == 1:
+        flat = index[0].reshape(-1)
+    else:
+        wrapped = [np.where(each < 0, each + shape[d], each) for each, d in zip(index, dims, strict=True)]
+        flat = np.ravel_multi_index(wrapped, [shape[d] for d in dims]).reshape(-1) if wrapped[0].size else np.zeros(0, np.int64)
+    rest = front.shape[len(dims):]
+    count = 1
+    for d in dims:
+        count *= shape[d]
+    columns = 1
+    for n in rest:
+        columns *= n
+    rows = front.reshape((count,) if columns == 1 else (count, columns))
+    shared = np.may_share_memory(rows, target)
+    add_rows(rows, flat, values.reshape((flat.size,) if columns == 1 else (flat.size, columns)))
+    if not shared:
+        front[...] = rows.reshape(front.shape)
+    return target

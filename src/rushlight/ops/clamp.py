@@ -1,0 +1,156 @@
+"""clamp: values limited to a range, given by numbers or tensors."""
+
+from __future__ import annotations
+
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import BOOL
+from ..kind import kind_of
+from ..tensor import Tensor, wrap
+from .define import _checked_inplace, export, method, op
+from .promotion import broadcast_error, number_tensor, result_dtype
+from .record import record
+from .write import inplace_from, write_in_place
+
+__all__ = ["clamp"]
+
+
+def _limits(input: Tensor, name: str, *bounds: Any) -> None:
+    for label, bound in zip(("min", "max"), bounds, strict=True):
+        if bound is not None and not isinstance(bound, (Tensor, Number, np.generic)):
+            raise TypeError(f"{name}() received an invalid combination of arguments: '{label}' must be Number or Tensor, not {type(bound).__name__}")
+    if bounds == (None, None):
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if input._kind.is_complex:
+        raise NotImplementedError("clamp is not supported for complex types")
+
+
+@op(method=True, out=True, alias=("clip",))
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """Values below `min` become min, above `max` max (None: no limit). Limits are numbers or tensors; floats lift integers to floats."""
+    kind = input._kind
+    low, high = min, max
+    if kind.fast and (low is None or low.__class__ is float or low.__class__ is int) and (
+            high is None or high.__class__ is float or high.__class__ is int) and low is not high:
+        return _by_numbers(input, low, high)
+    _limits(input, "clamp", low, high)
+    tensors = [t for t in (low, high) if isinstance(t, Tensor)]
+    if len(tensors) == 1 and tensors[0]._a.ndim == 0 and (low is not None and high is not None):
+        low, high = (t.item() if isinstance(t, Tensor) else t for t in (low, high))
+        tensors = []
+    if len(tensors) == 1 and low is not None and high is not None:
+        raise TypeError("clamp() received an invalid combination of arguments: 'min' and 'max' must both be numbers or both be tensors")
+    d = result_dtype("clamp", input, *[t for t in (low, high) if t is not None])
+    out_kind = kind_of(d, kind.device)
+    if d.category == BOOL:
+        raise NotImplementedError("\"clamp_scalar_cpu\" not implemented for 'Bool'")
+    if not tensors:
+        return _by_numbers(input.to(d) if kind is not out_kind else input, low, high)
+    return _by_tensors(input, low, high, out_kind)
+
+
+def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
+    a, kind = input._a, input._kind
+    if kind.reduced:
+        a = a.astype(np.float32)
+    lo = None if low is None else _bound(kind, low)
+    hi = None if high is None else _bound(kind, high)
+    array = a if lo is None else np.maximum(a, lo)
+    if hi is not None:
+        array = np.minimum(array, hi)
+    if array.__class__ is not np.ndarray or kind.reduced:
+        array = np.asarray(array, kind.np)
+    r = wrap(array, kind)
+    if input._node is None:
+        return r
+
+    def inside(x: Any) -> Any:
+        return x <= hi if lo is None else x >= lo if hi is None else (x >= lo) & (x <= hi)
+
+    def grad(g: Tensor, x: Tensor) -> Tensor:
+        return g * wrap(np.asarray(inside(x._a)).astype(kind.np), kind)
+    return record(r, "ClampBackward1", (input,), grad, (input,), lambda g, x: g * inside(x))
+
+
+def _bound(kind: Any, value: Any) -> Any:
+    if kind.fast:
+        found = kind.scalars.get(value)
+        return (number_tensor(kind, value) if found is None else found)._a
+    if not kind.differentiable:
+        limits = np.iinfo(kind.np)
+        value = builtin_min(builtin_max(int(value), int(limits.min)), int(limits.max))
+        return kind.np.type(value)
+    return np.float32(value) if kind.reduced else kind.np.type(value)
+
+
+builtin_min = __builtins__["min"] if isinstance(__builtins__, dict) else __builtins__.min
+builtin_max = __builtins__["max"] if isinstance(__builtins__, dict) else __builtins__.max
+
+
+def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
+    bounds = [None if t is None else t if isinstance(t, Tensor) else wrap(np.asarray(t, kind.np), kind) for t in (low, high)]
+    work = np.dtype(np.float32) if kind.reduced else kind.np
+    a, lo, hi = [None if t is None else t._a.astype(work, copy=False) for t in (input, *bounds)]
+    try:
+        array = a if lo is None else np.maximum(a, lo)
+    except ValueError:
+        raise broadcast_error(a.shape, lo.shape) from None
+    try:
+        array = array if hi is None else np.minimum(array, hi)
+    except ValueError:
+        raise broadcast_error(array.shape, hi.shape) from None
+    r = wrap(np.asarray(array, kind.np), kind)
+    low_t, high_t = bounds
+    saved = tuple(t for t in (input, low_t, high_t) if t is not None)
+
+    def grad(g: Tensor, x: Tensor, *rest: Tensor) -> tuple[Any, ...]:
+        lo_t = rest[0] if low_t is not None else None
+        hi_t = rest[-1] if high_t is not None else None
+
+        def where(mask: Any) -> Tensor:
+            return g * wrap(np.asarray(mask).astype(g._a.dtype), g._kind)
+        if hi_t is None:
+            return where(x._a >= lo_t._a), where(x._a < lo_t._a), None
+        if lo_t is None:
+            return where(x._a <= hi_t._a), None, where(x._a > hi_t._a)
+        return (where((x._a >= lo_t._a) & (x._a <= hi_t._a)), where((x._a < lo_t._a) & (lo_t._a < hi_t._a)),
+                where((x._a > hi_t._a) | (hi_t._a < lo_t._a)))
+    return record(r, "ClampBackward0", (input, low_t, high_t), grad, saved)
+
+
+@op(method=True, out=True, inplace=True)
+def clamp_min(input: Tensor, min: Any) -> Tensor:
+    """Values below `min` (a number or tensor) become min."""
+    if min is None:
+        raise TypeError("clamp_min() received an invalid combination of arguments - got (NoneType): 'min' must be Number or Tensor")
+    return clamp(input, min)
+
+
+@op(method=True, out=True, inplace=True)
+def clamp_max(input: Tensor, max: Any) -> Tensor:
+    """Values above `max` (a number or tensor) become max."""
+    if max is None:
+        raise TypeError("clamp_max() received an invalid combination of arguments - got (NoneType): 'max' must be Number or Tensor")
+    return clamp(input, None, max)
+
+
+def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """In-place form of `clamp`."""
+    if self._node is None and self._view is None and self._kind.fast and not isinstance(min, Tensor) and not isinstance(max, Tensor):
+        _limits(self, "clamp_", min, max)
+
+        def direct(a: Any) -> None:
+            if min is not None:
+                np.maximum(a, _bound(self._kind, min), out=a)
+            if max is not None:
+                np.minimum(a, _bound(self._kind, max), out=a)
+        return write_in_place(self, direct)
+    return inplace_from(self, clamp, (self, min, max), {})
+
+
+for _name in ("clamp_", "clip_"):
+    method(clamp_, _name)
+    export(_checked_inplace(clamp_, _name[:-1]), _name)
