@@ -85,7 +85,7 @@ def _cells(result: Result) -> list[str]:
     verdict = {None: "", True: "yes", False: "no"}[result.kept]
     memory = f"{result.memory[0]:.0f} / {result.memory[1]:.0f} MB" if result.memory else ""
     if result.problem and math.isnan(result.ratio):
-        return [result.title, "-", "-", "not measured", f"{result.budget}", "no", memory]
+        return [result.title, "-", "-", "not measured", f"{result.budget or ''}", verdict, memory]
     return [result.title, _amount(result.figures[0], result.unit), _amount(result.figures[1], result.unit), f"{result.ratio:.2f}",
             "" if result.budget is None else f"{result.budget}", verdict, memory]
 

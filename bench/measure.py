@@ -46,7 +46,9 @@ class Result(NamedTuple):
     @property
     def kept(self) -> bool | None:
         """Whether the budget is kept; None without one."""
-        return None if self.budget is None else self.ratio <= self.budget
+        if self.budget is None:
+            return None
+        return self.ratio <= self.budget and not self.problem
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -115,16 +117,16 @@ def memory_of(rows: list[Row], results: dict[str, Result]) -> Result | None:
 # --- import -----------------------------------------------------------------------------------------------------------------------------
 
 
-def measure_import(options: Options) -> Result:
-    """The wall time of a process that imports, less that of one that does not."""
+def measure_import(title: str, budget: float | None, modules: str, options: Options) -> Result:
+    """The wall time of a process that imports, less that of one that does not. In `modules`, {} stands for the framework."""
     ratios, figures = [], []
     for _ in range(options.rounds):
         bare = _wall("pass", options)
-        pair = [_wall(f"import {name}", options) - bare for name in FRAMEWORKS]
+        pair = [_wall("import " + modules.format(name), options) - bare for name in FRAMEWORKS]
         figures.append(pair)
         ratios.append(pair[0] / pair[1])
     middle = (median(pair[0] for pair in figures), median(pair[1] for pair in figures))
-    return Result(workloads.IMPORT_TITLE, "s", workloads.IMPORT_BUDGET, middle, median(ratios))
+    return Result(title, "s", budget, middle, median(ratios))
 
 
 def _wall(code: str, options: Options) -> float:
@@ -197,7 +199,8 @@ def run(rows: list[Row], options: Options, say: Callable[[Result], None], extras
     for row in rows:
         add(row.name, measure_row(row, options))
     if "import" in extras:
-        add("import", measure_import(options))
+        add("import", measure_import(workloads.IMPORT_TITLE, workloads.IMPORT_BUDGET, "{}", options))
+        add("imports", measure_import(workloads.IMPORTS_TITLE, None, "{0}.nn.functional, {0}.optim, {0}.utils.data", options))
     if "size" in extras:
         add("size", measure_size())
     add("memory", memory_of(rows, results))

@@ -536,8 +536,10 @@ def test_hooks_with_grad():
     def run(m, x):
         y = x * 2
         seen = []
-        y.register_hook(lambda g: seen.append(g) or g * 2)
-        return m.autograd.grad((y * y).sum(), [x, y]), seen
+        y.register_hook(lambda g: seen.append(g.clone()) or g * 2)
+        z = (y * y).sum()
+        z.backward(inputs=[x, y], retain_graph=True)
+        return x.grad, y.grad, m.autograd.grad((y * y).sum(), [x]), seen, m.autograd.grad((y * y).sum(), [y])
     assert_same_behaviour(run, leaf(1, 2))
 
 

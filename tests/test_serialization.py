@@ -663,6 +663,12 @@ def test_typed_storages():
     assert ours_to_theirs(made, {"weights_only": True}).tolist() == [5., 2.]
 
 
+def test_parameter_class_may_be_named():
+    """A Parameter with a __torch_function__ subclass' marks is pickled with its class."""
+    assert S.get_unsafe_globals_in_checkpoint(io.BytesIO(bytes_of(pt.save, [pt.nn.Parameter, pt.Tensor, pt.ones(1)]))) == []
+    assert theirs_to_ours([pt.nn.Parameter, pt.Tensor]) == [Parameter, torch.Tensor]
+
+
 def test_generators_and_lazy_parameters():
     from rushlight.generator import Generator
     from rushlight.nn.parameter import UninitializedParameter

@@ -88,6 +88,10 @@ def test_sequences(steps):
             ours.append(a)
             theirs.append(b)
         for x, y in zip(ours, theirs, strict=True):
+            try:
+                y.grad_fn  # noqa: B018
+            except RuntimeError:  # an output of split whose base was changed: torch refuses any use, rushlight its gradient
+                return
             assert_same(x, y)
             assert x.is_leaf == y.is_leaf
             if not any(s[0] == "no_grad" for s in steps):
@@ -106,7 +110,8 @@ def compare_gradients(ours, theirs):
             results.append(error)
     a, b = results
     if isinstance(b, Exception):
-        assert isinstance(a, Exception), f"{b!r} expected"
+        # torch's CopySlices can't deal with expanded views; rushlight's can
+        assert isinstance(a, Exception) or "single memory location" in str(b), f"{b!r} expected"
     elif isinstance(a, Exception):
         raise AssertionError(f"{a!r} instead of gradients") from a
     else:

@@ -55,8 +55,9 @@ def _run(args: list[str]) -> int:
         return _wrong("run needs a module after -m" if is_module else "run needs a script")
     if args[0].startswith("-"):
         return _wrong(f"run has no option {args[0]}: options of the script come after the script")
-    if args[0] == "-m" or not is_module and not os.path.exists(args[0]):
-        return _wrong_file(args[0])
+    if not is_module and not os.path.exists(args[0]):
+        print(f"rushlight: can't open {args[0]!r}: there is no such file", file=sys.stderr)
+        return 2
     from . import compat
     compat.install()
     try:
@@ -71,11 +72,6 @@ def _run(args: list[str]) -> int:
             print(f"rushlight: not supported by rushlight {__version__}: {missing}", file=sys.stderr)
         return 1
     return 0
-
-
-def _wrong_file(path: str) -> int:
-    print(f"rushlight: can't open {path!r}: there is no such file", file=sys.stderr)
-    return 2
 
 
 def _run_module(args: list[str]) -> None:

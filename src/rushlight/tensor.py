@@ -132,15 +132,20 @@ class Tensor:
     def stride(self, dim: int | None = None) -> Any:
         """How many elements to step in memory per dimension (all of them as a tuple, or one)."""
         a = self._a
-        if a.flags.c_contiguous:
+        itemsize = a.itemsize
+        result = tuple([step // itemsize for step in a.strides])
+        if not a.size:       # NumPy gives empty arrays zeros
             strides, step = [], 1
-            for size in reversed(a.shape):
+            for n in reversed(a.shape):
                 strides.append(step)
-                step *= max(size, 1)
+                step *= max(n, 1)
             result = tuple(reversed(strides))
-        else:
-            itemsize = a.itemsize
-            result = tuple([step // itemsize for step in a.strides])
+        elif 0 in result:      # NumPy gives new dimensions of size 1 the stride 0, PyTorch that of a full step
+            shape, full = a.shape, list(result)
+            for i in range(len(full) - 1, -1, -1):
+                if shape[i] == 1 and not full[i]:
+                    full[i] = shape[i + 1] * full[i + 1] if i + 1 < len(full) else 1
+            result = tuple(full)
         if dim is None:
             return result
         from .ops.dims import wrap_dim

@@ -12,7 +12,7 @@ __all__ = ["backward", "grad"]
 
 
 def _tensors(value: Any) -> tuple[Any, ...]:
-    return (value,) if hasattr(value, "_kind") else tuple(value)
+    return tuple(value) if isinstance(value, (tuple, list)) or hasattr(value, "__next__") else (value,)
 
 
 def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any:
@@ -77,7 +77,7 @@ def _keep_non_leaf(inputs: Any, found: list[Any], graph: bool) -> None:
     """backward(inputs=...) fills ``.grad`` of non-leaf tensors too."""
     from .graph import wrap_array
     for t, g in zip(inputs, found, strict=True):
-        if g is not None and t._node.__class__ is not AccumulateGrad:
+        if g is not None and t._node.__class__ is not AccumulateGrad and not t.retains_grad:
             g = g.clone() if graph else wrap_array(g.copy())
             t._grad = g if t._grad is None else t._grad + g
 

@@ -95,7 +95,7 @@ class FunctionNode(Node, FunctionCtx):
         for i, (each, is_tensor) in enumerate(zip(grads, self.is_tensor, strict=True)):
             if is_tensor:
                 if each is not None and not isinstance(each, Tensor):
-                    raise TypeError(f"expected Variable or None (got {type(each).__name__})")
+                    raise RuntimeError(f"expected Variable or None (got {type(each).__name__})")
                 kept.append(each)
             elif each is not None:
                 raise RuntimeError(f"function {self.label} returned a gradient different from None at position {i + 1}, but the corresponding "
@@ -122,8 +122,14 @@ class Function(metaclass=_FunctionMeta):
     generate_vmap_rule = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on "
-                           "the class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.")
+        import warnings
+        warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on "
+                      "the class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
+                      DeprecationWarning, stacklevel=2)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with "
+                           "static forward method.")
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:

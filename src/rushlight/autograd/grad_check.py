@@ -30,7 +30,6 @@ def _steps(t: Tensor, eps: float) -> list[Any]:
 
 def _numerical(func: Any, inputs: tuple[Any, ...], t: Tensor, eps: float) -> list[Any]:
     """Per output and direction, the Jacobian (t.numel(), output.numel()) by central differences."""
-    from .grad_mode import no_grad
     flat_size = t._a.size
     outs = _outputs(func, inputs)
     jacobians = [[np.zeros((flat_size, o._a.size), o._a.dtype) for _ in _steps(t, eps)] for o in outs]
@@ -38,12 +37,11 @@ def _numerical(func: Any, inputs: tuple[Any, ...], t: Tensor, eps: float) -> lis
         at = np.unravel_index(index, t._a.shape)
         value = t._a[at]
         for direction, step in enumerate(_steps(t, eps)):
-            with no_grad():
-                t._a[at] = value + step
-                up = [o._a.copy() for o in _outputs(func, inputs)]
-                t._a[at] = value - step
-                down = [o._a.copy() for o in _outputs(func, inputs)]
-                t._a[at] = value
+            t._a[at] = value + step
+            up = [o._a.copy() for o in _outputs(func, inputs)]
+            t._a[at] = value - step
+            down = [o._a.copy() for o in _outputs(func, inputs)]
+            t._a[at] = value
             for k, (a, b) in enumerate(zip(up, down, strict=True)):
                 jacobians[k][direction][index] = ((a - b) / (2 * eps)).reshape(-1)
     return jacobians

@@ -103,12 +103,12 @@ class Node:
 
     def register_hook(self, fn: Any) -> Any:
         """Call ``fn(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces grad_inputs. Returns a removable handle."""
-        from .hooks import RemovableHandle
+        from ..hooks import RemovableHandle
         return RemovableHandle.into(self.own_hooks().post, fn)
 
     def register_prehook(self, fn: Any) -> Any:
         """Call ``fn(grad_outputs)`` before this node runs; a returned tuple replaces them. Returns a removable handle."""
-        from .hooks import RemovableHandle
+        from ..hooks import RemovableHandle
         return RemovableHandle.into(self.own_hooks().node_pre, fn)
 
     def _register_hook_dict(self, tensor: Any) -> None:

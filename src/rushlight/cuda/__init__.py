@@ -146,21 +146,35 @@ def is_bf16_supported(including_emulation: bool = True) -> bool:
     return _cupy() is not None
 
 
+def _generators(every: bool) -> list[Any]:
+    """The default generators of the current GPU, or of all; none without a GPU."""
+    from ..generator import generator_for
+    if _cupy() is None:
+        return []
+    return [generator_for(device_type("cuda", i)) for i in (range(device_count()) if every else (current_device(),))]
+
+
 def manual_seed(seed: int) -> None:
     """Seed the current GPU's generator; without a GPU there is nothing to seed."""
-    if _cupy() is not None:
-        _cupy().random.seed(seed & 0xFFFFFFFF)
+    for generator in _generators(False):
+        generator.manual_seed(int(seed))
 
 
-manual_seed_all = manual_seed
+def manual_seed_all(seed: int) -> None:
+    """Seed the generators of all GPUs."""
+    for generator in _generators(True):
+        generator.manual_seed(int(seed))
 
 
 def seed() -> None:
-    """Seed the GPU's generator with a random number."""
-    if _cupy() is not None:
-        _cupy().random.seed()
+    """Seed the current GPU's generator with a random number."""
+    for generator in _generators(False):
+        generator.seed()
 
 
-seed_all = seed
+def seed_all() -> None:
+    """Seed the generators of all GPUs with one random number."""
+    import os
+    manual_seed_all(int.from_bytes(os.urandom(8), "little"))
 
 register_device("cuda", _find)

@@ -19,11 +19,12 @@ from .libm import exp, fma, log, log1p, tan
 from .random_normal import fill_normal_blocks, serial_normals
 
 __all__ = ["draw", "uniform", "normal", "exponential", "cauchy", "log_normal", "geometric", "bernoulli", "bernoulli_each", "integers",
-           "full_range", "permutation", "bernoulli_stream", "fill_normal"]
+           "full_range", "permutation", "bernoulli_stream", "fill_normal", "few_normals", "CHUNK"]
 
-_CHUNK = 1 << 15
-_LOW24 = np.uint32(0xFFFFFF)
-_SCALE24 = np.float32(2.0 ** -24)
+CHUNK = 1 << 15
+# 0-dim arrays: ufuncs take them faster than numbers.
+_LOW24 = np.array(0xFFFFFF, np.uint32)
+_SCALE24 = np.array(2.0 ** -24, np.float32)
 _DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
@@ -43,11 +44,11 @@ def draw(gen: Any, a: Any, sampler: Any, *args: Any) -> None:
     with gen.lock:
         if a.flags.c_contiguous:
             flat = a.reshape(-1)
-            if n <= _CHUNK or sampler in _WHOLE:
+            if n <= CHUNK or sampler in _WHOLE:
                 flat[:] = sampler(gen, n, a.dtype, *args)
             else:
-                for start in range(0, n, _CHUNK):
-                    part = flat[start:start + _CHUNK]
+                for start in range(0, n, CHUNK):
+                    part = flat[start:start + CHUNK]
                     part[:] = sampler(gen, part.size, a.dtype, *args)
         else:
             view = memory_order(a)
@@ -63,17 +64,16 @@ def through_float32(values: Any, dtype: Any) -> Any:
 
 # --- continuous -----------------------------------------------------------------------------------------------------------------------
 
-def uniform(gen: Any, n: int, dtype: Any, low: float, high: float) -> Any:
+def uniform(gen: Any, n: int, dtype: Any, low: float = 0.0, high: float = 1.0) -> Any:
     """Uniform numbers in [low, high): 24 random bits, for float64 53. What rounds up to `high` becomes `low`."""
     if dtype == np.float64:
         u = gen.doubles(n)
         if low == 0.0 and high == 1.0:
             return u
         values = fma(u, high - low, low)
-        values[values == high] = low
-        return values
-    u = (gen.words(n) & _LOW24).view(np.int32).astype(np.float32)
-    u *= _SCALE24
+        return _replaced(values, high, low)
+    u = np.bitwise_and(gen.words(n), _LOW24).view(np.int32).astype(np.float32)
+    np.multiply(u, _SCALE24, out=u)
     unit = low == 0.0 and high == 1.0
     if unit and dtype == np.float32:
         return u
@@ -83,9 +83,15 @@ def uniform(gen: Any, n: int, dtype: Any, low: float, high: float) -> Any:
         wide *= last - first
         wide += first
         u = wide.astype(np.float32)
-    u = u.astype(dtype, copy=False)
-    u[u == dtype.type(last)] = dtype.type(first)
-    return u
+    return _replaced(u.astype(dtype, copy=False), dtype.type(last), dtype.type(first))
+
+
+def _replaced(values: Any, old: Any, new: Any) -> Any:
+    """The array with `new` in place of `old`."""
+    hit = values == old
+    if np.count_nonzero(hit):
+        values[hit] = new
+    return values
 
 
 def fill_normal(gen: Any, a: Any, mean: float, std: float) -> None:
@@ -95,6 +101,15 @@ def fill_normal(gen: Any, a: Any, mean: float, std: float) -> None:
             fill_normal_blocks(gen, a.reshape(-1), mean, std)
     else:
         draw(gen, a, normal, mean, std)
+
+
+def few_normals(gen: Any, n: int, dtype: Any) -> Any:
+    """n standard normal numbers, as a fresh contiguous array of n elements gets them."""
+    if n < 16:
+        return normal(gen, n, dtype, 0.0, 1.0)
+    a = np.empty(n, dtype)
+    fill_normal_blocks(gen, a, 0.0, 1.0)
+    return a
 
 
 def normal(gen: Any, n: int, dtype: Any, mean: float, std: float) -> Any:
@@ -137,7 +152,10 @@ def integers(gen: Any, n: int, dtype: Any, low: int, span: int) -> Any:
         return values if dtype == np.int64 else _from_integers(values, dtype)
     words = gen.words(n)
     # Twice as fast as the remainder: NumPy divides by a constant without a division.
-    values = words - words // np.uint32(span) * np.uint32(span)
+    divisor = np.array(span, np.uint32)
+    values = words // divisor
+    np.multiply(values, divisor, out=values)
+    np.subtract(words, values, out=values)
     if dtype == np.int64 and not low:
         return values
     values = values.astype(np.int64)
@@ -258,26 +276,32 @@ def _follow_swaps(targets: Any, n: int) -> Any:
     last written by the last step j < i with t[j] = i. Following these links (each to a smaller step) to their ends gives the values.
     """
     steps = np.arange(n - 1)
-    shift = max(n.bit_length(), 1)
-    ordered = np.sort((targets << shift) | steps) if 2 * shift < 63 else None
-    order = ordered & ((1 << shift) - 1) if ordered is not None else np.argsort(targets, kind="stable")
-    sorted_targets = targets[order]
+    shift = n.bit_length()
+    if 2 * shift < 63:
+        keys = np.sort((targets << shift) | steps)         # by target, then by step
+        order, sorted_targets = keys & ((1 << shift) - 1), keys >> shift
+    else:
+        order = np.argsort(targets, kind="stable")
+        sorted_targets = targets[order]
+    # Per step: the last earlier step with the same target, or n + target where there is none.
+    earlier = sorted_targets + n
     same = sorted_targets[1:] == sorted_targets[:-1]
-    before = np.full(n, -1)                                # the last earlier step with the same target
-    before[order[1:][same]] = order[:-1][same]
-    held = np.arange(n)                                    # the last earlier step that wrote to place i, itself where none did
-    moving = targets != steps
-    held[targets[moving]] = steps[moving]
+    earlier[1:] = np.where(same, order[:-1], earlier[1:])
+    before = np.empty(n, np.int64)
+    before[order] = earlier
+    # Per place: the last step that wrote to it before its own step; itself where none did.
+    links = np.arange(n)
+    links[targets] = steps
+    own = np.flatnonzero(targets == steps)
+    links[own] = np.where(before[own] < n, before[own], own)
     while True:
-        further = held[held]
-        if np.array_equal(further, held):
+        further = links[links]
+        if np.array_equal(further, links):
             break
-        held = further
-    last = np.append(targets, n - 1)
-    # The final place has no step of its own: it keeps what was last written there.
-    result = np.where(before >= 0, held[before], last)
-    result[n - 1] = held[n - 1]
-    return result
+        links = further
+    # The last place has no step: it keeps what was last written there.
+    before[n - 1] = n - 1
+    return np.concatenate((links, np.arange(n)))[before]
 
 
 # Samplers that must see all of an array at once: their draws are not simply one after the other.

@@ -20,16 +20,20 @@ from .libm import cos_sin, fma, fma32, log, log1p
 __all__ = ["fill_normal_blocks", "serial_normals"]
 
 _CHUNK = 16384         # pairs per pass: the work arrays stay in the second-level cache
-_LOW24 = np.uint32(0xFFFFFF)
-_ONE24 = np.int32(1 << 24)
-_SCALE24 = np.float32(2.0 ** -24)
-_TWO_PI = np.float32(2 * math.pi)
+# 0-dim arrays: ufuncs take them faster than numbers.
+_LOW24 = np.array(0xFFFFFF, np.uint32)
+_ONE24 = np.array(1 << 24, np.int32)
+_SCALE24 = np.array(2.0 ** -24, np.float32)
+_TWO_PI = np.array(2 * math.pi, np.float32)
+_ONE, _MINUS_TWO = np.array(1, np.float32), np.array(-2, np.float32)
+_I1, _I2, _I4, _I23, _I29, _I30, _I31, _BIAS, _MANTISSA, _EVEN = (
+    np.array(i, np.int32) for i in (1, 2, 4, 23, 29, 30, 31, 127, 0x7FFFFF, -2))
 _DIRECT = 312          # words from which on numbers are computed for the request alone, not for the whole block
 _BLOCK = 624
 
 
 def _f64(value: float) -> Any:
-    """A float32 constant as a float64 0-dim array (ufuncs take these faster than Python numbers)."""
+    """A float32 constant in float64."""
     return np.array(np.float32(value), np.float64)
 
 
@@ -42,13 +46,13 @@ def _magic(ulp_exponent: int) -> float:
 _LOG_FIRST, *_LOG = [_f64(c) for c in (
     7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1,
     3.3333331174e-1)]
-_LN2_LOW, _LN2_HIGH = np.float32(-2.12194440e-4), _f64(0.693359375)
+_LN2_LOW, _LN2_HIGH = np.array(-2.12194440e-4, np.float32), _f64(0.693359375)
 _HALF = np.array(0.5)
-_SQRT_HALF_BITS = np.float32(math.sqrt(0.5)).view(np.int32)
-_ONE_MINUS_SQRT_HALF_BITS = np.float32(1).view(np.int32) - _SQRT_HALF_BITS
+_SQRT_HALF_BITS = np.array(math.sqrt(0.5), np.float32).view(np.int32)
+_ONE_MINUS_SQRT_HALF_BITS = np.array(_ONE.view(np.int32) - _SQRT_HALF_BITS)
 # Cephes sinf/cosf: pi/4 in parts (three there, two here), and polynomials on [-pi/4, pi/4]. The sums of the polynomials' first steps stay within one
 # power of two, so that `c + magic`, then `- magic` is the multiply-add's one rounding to float32.
-_FOUR_OVER_PI = np.float32(4 / math.pi)
+_FOUR_OVER_PI = np.array(4 / math.pi, np.float32)
 _PI4_HIGH, _PI4_LOW = np.array(0.78515625 + 2.4187564849853515625e-4), _f64(3.77489497744594108e-8)
 
 
@@ -74,11 +78,11 @@ def _log(u: Any, w: _Work) -> Any:
     """log of float32 numbers in (0, 1], as the AVX2 kernel rounds it. Overwrites u's bits; the result is w.g."""
     bits, e, x, y, z, t, f, g = u.view(np.int32), w.i, w.x, w.y, w.z, w.t, w.f, w.g
     np.add(bits, _ONE_MINUS_SQRT_HALF_BITS, out=bits)
-    np.right_shift(bits, 23, out=e)
-    np.subtract(e, 127, out=e)                                    # u = m * 2**e with m in [sqrt(1/2), sqrt(2))
-    np.bitwise_and(bits, 0x007FFFFF, out=bits)
+    np.right_shift(bits, _I23, out=e)
+    np.subtract(e, _BIAS, out=e)                                    # u = m * 2**e with m in [sqrt(1/2), sqrt(2))
+    np.bitwise_and(bits, _MANTISSA, out=bits)
     np.add(bits, _SQRT_HALF_BITS, out=bits)                       # m
-    np.subtract(u, np.float32(1), out=f)                          # x, exact
+    np.subtract(u, _ONE, out=f)                          # x, exact
     np.copyto(x, f)
     np.multiply(f, f, out=g)
     np.copyto(z, g)
@@ -112,8 +116,8 @@ def _sin_cos(theta: Any, w: _Work) -> tuple[Any, Any]:
     j, mask, x, y, z, t, f, h = w.i, w.k, w.x, w.y, w.z, w.t, w.f, w.h
     np.multiply(theta, _FOUR_OVER_PI, out=f)
     np.copyto(j, f, casting="unsafe")
-    np.add(j, 1, out=j)
-    np.bitwise_and(j, -2, out=j)                                  # the octant, made even
+    np.add(j, _I1, out=j)
+    np.bitwise_and(j, _EVEN, out=j)                                  # the octant, made even
     np.copyto(x, theta)
     np.copyto(y, j)
     # The subtraction of the first part is exact in float32, so that its rounding comes with the second part's.
@@ -129,7 +133,7 @@ def _sin_cos(theta: Any, w: _Work) -> tuple[Any, Any]:
     np.multiply(z, _HALF, out=y)
     np.subtract(t, y, out=t)
     np.copyto(f, t, casting="same_kind")
-    np.add(f, np.float32(1), out=f)                               # cos(x)
+    np.add(f, _ONE, out=f)                               # cos(x)
     _polynomial(_SIN_FIRST, _SIN_1, _SIN_2, z, t, theta)
     np.multiply(theta, x, out=t)
     np.add(t, x, out=t)
@@ -150,18 +154,18 @@ def _polynomial(first: Any, step1: Any, step2: Any, z: Any, t: Any, out: Any) ->
 
 def _swap_and_sign(s: Any, c: Any, j: Any, mask: Any, other: Any) -> None:
     """Exchange sine and cosine in every other octant, and give them their signs (on the bits of the floats)."""
-    np.left_shift(j, 30, out=mask)
-    np.right_shift(mask, 31, out=mask)                            # -1 where octant & 2
+    np.left_shift(j, _I30, out=mask)
+    np.right_shift(mask, _I31, out=mask)                            # -1 where octant & 2
     np.bitwise_xor(s, c, out=other)
     np.bitwise_and(other, mask, out=other)
     np.bitwise_xor(s, other, out=s)
     np.bitwise_xor(c, other, out=c)
-    np.bitwise_and(j, 4, out=mask)
-    np.left_shift(mask, 29, out=mask)
+    np.bitwise_and(j, _I4, out=mask)
+    np.left_shift(mask, _I29, out=mask)
     np.bitwise_xor(s, mask, out=s)
-    np.add(j, 2, out=j)
-    np.bitwise_and(j, 4, out=j)
-    np.left_shift(j, 29, out=j)
+    np.add(j, _I2, out=j)
+    np.bitwise_and(j, _I4, out=j)
+    np.left_shift(j, _I29, out=j)
     np.bitwise_xor(c, j, out=c)
 
 
@@ -172,7 +176,7 @@ def _radius(words: Any, w: _Work) -> Any:
     np.copyto(w.h, w.k, casting="unsafe")
     np.multiply(w.h, _SCALE24, out=w.h)
     radius = _log(w.h, w)
-    np.multiply(radius, np.float32(-2), out=radius)
+    np.multiply(radius, _MINUS_TWO, out=radius)
     return np.sqrt(radius, out=radius)
 
 

@@ -57,7 +57,8 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 
 def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None) -> Tensor:
-    """Fill from the normal distribution restricted to [a, b], by inverting its cumulative distribution function."""
+    """Fill from the normal distribution restricted to [a, b], by rejection (from the normal distribution where more than 30% of it lies
+    inside, else from the uniform one; these are PyTorch's streams)."""
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn("mean is more than 2 std from [a, b] in nn.init.trunc_normal_. The distribution of values may be incorrect.",
                       stacklevel=2)
@@ -65,13 +66,36 @@ def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float 
     def cdf(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
+    fill = _truncate_normal if cdf((b - mean) / std) - cdf((a - mean) / std) > 0.3 else _truncate_uniform
     with no_grad():
-        low, high = cdf((a - mean) / std), cdf((b - mean) / std)
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0))
-        tensor.add_(mean)
-        return tensor.clamp_(min=a, max=b)
+        return fill(tensor, mean, std, a, b, generator)
+
+
+def _truncate_normal(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any) -> Tensor:
+    """Draw all elements anew until each has been inside once."""
+    tensor.normal_(mean, std, generator=generator)
+    while True:
+        outside = (tensor < a) | (tensor > b)
+        if not bool(outside.any()):
+            return tensor
+        tensor.copy_(torch.where(outside, torch.empty_like(tensor).normal_(mean, std, generator=generator), tensor))
+
+
+def _truncate_uniform(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any) -> Tensor:
+    """Propose uniformly; accept with the density's ratio to its highest value in [a, b]."""
+    peak = min(max(mean, a), b)
+
+    def rejected(x: Tensor) -> Tensor:
+        log_ratio = ((peak - mean) ** 2 - (x - mean) ** 2) / (2 * std * std)
+        return torch.empty_like(x).uniform_(0, 1, generator=generator).log() > log_ratio
+
+    tensor.uniform_(a, b, generator=generator)
+    open_ = rejected(tensor)
+    while bool(open_.any()):
+        proposal = torch.empty_like(tensor).uniform_(a, b, generator=generator)
+        tensor.copy_(torch.where(open_, proposal, tensor))
+        open_ = open_ & rejected(proposal)
+    return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

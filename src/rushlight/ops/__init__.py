@@ -1,5 +1,11 @@
 """The ops, one module per family. Importing them registers their functions and methods."""
 
-from . import arithmetic, complex_parts, convert, creation, elementwise, indexing, joining, rearrange, shape, slices
+from . import (
+    arithmetic, clamp, complex_parts, convert, creation, dropout, elementwise, indexing, inplace, joining, random, rearrange, sampling,
+    scatter, selection, shape, slices,
+)
 
-OP_MODULES = (arithmetic, complex_parts, convert, creation, elementwise, indexing, joining, rearrange, shape, slices)
+OP_MODULES = (
+    arithmetic, clamp, complex_parts, convert, creation, dropout, elementwise, indexing, inplace, joining, random, rearrange, sampling,
+    scatter, selection, shape, slices,
+)

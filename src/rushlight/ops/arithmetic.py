@@ -201,9 +201,8 @@ def _pow_number(input: Tensor, exponent: Any) -> Tensor:
         return out
     if exponent == 0:
         return record(out, "PowBackward0", (input,), lambda g: g * 0)
-    if exponent == 2:
-        return record(out, "PowBackward0", (input,), lambda g, x: g * (x * 2), (input,), array_grad=_square_grad)
-    return record(out, "PowBackward0", (input,), lambda g, x: g * (_pow_number(x, exponent - 1) * exponent), (input,))
+    return record(out, "PowBackward0", (input,), lambda g, x: g * (_pow_number(x, exponent - 1) * exponent), (input,),
+                  array_grad=_square_grad if exponent == 2 else None)
 
 
 def _square_grad(g: Any, x: Any) -> Any:

@@ -12,7 +12,7 @@ from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from .define import _checked_inplace, export, method, op
 from .promotion import broadcast_error, number_tensor, result_dtype
-from .record import record
+from .record import record, rename
 from .write import inplace_from, write_in_place
 
 __all__ = ["clamp"]
@@ -121,12 +121,21 @@ def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
     return record(r, "ClampBackward0", (input, low_t, high_t), grad, saved)
 
 
+def _one_sided(input: Tensor, low: Any, high: Any, name: str) -> Tensor:
+    """clamp under the node name of clamp_min or clamp_max."""
+    r = clamp(input, low, high)
+    if r._node is not None and r is not input:
+        number = not isinstance(high if low is None else low, Tensor)
+        rename(r, name + ("0" if number else "1"))
+    return r
+
+
 @op(method=True, out=True, inplace=True)
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """Values below `min` (a number or tensor) become min."""
     if min is None:
         raise TypeError("clamp_min() received an invalid combination of arguments - got (NoneType): 'min' must be Number or Tensor")
-    return clamp(input, min)
+    return _one_sided(input, min, None, "ClampMinBackward")
 
 
 @op(method=True, out=True, inplace=True)
@@ -134,7 +143,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Values above `max` (a number or tensor) become max."""
     if max is None:
         raise TypeError("clamp_max() received an invalid combination of arguments - got (NoneType): 'max' must be Number or Tensor")
-    return clamp(input, None, max)
+    return _one_sided(input, None, max, "ClampMaxBackward")
 
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:

@@ -20,7 +20,7 @@ def _complex_part(name: str) -> Any:
             if name == "real":
                 return input
             raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-        r = make_view(input, getattr(input._a, name), f"{name.capitalize()}Backward0",
+        r = make_view(input, getattr(input._a, name), "SelectBackward0",
                       lambda g: g.to(kind.dtype) * (1 if name == "real" else 1j), part)
         r._kind = kind.with_dtype(kind.dtype.to_real())
         return r
@@ -54,7 +54,7 @@ def view_as_complex(input: Tensor) -> Tensor:
     """A real tensor whose last dimension holds real and imaginary parts as a complex tensor."""
     kind, a = input._kind, input._a
     if not kind.is_floating:
-        raise RuntimeError(f"view_as_complex is only supported for floating point tensors, but got a tensor of scalar type: {title(input.dtype)}")
+        raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {title(input.dtype)}")
     if a.ndim == 0:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if a.shape[-1] != 2:

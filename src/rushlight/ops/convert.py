@@ -13,7 +13,7 @@ from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 from .define import export, method, op
 from .record import record
-from .write import check_inplace, rebase, writable
+from .write import check_inplace, check_overlap, rebase, writable
 
 __all__: list[str] = []
 
@@ -206,6 +206,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {builtin_type(src).__name__}")
         src = wrap(np.asarray(src, self._kind.np), self._kind)
     check_inplace(self, src._node is not None)
+    check_overlap(self, src)
     a, b = self._a, src._a
     if src._kind.device is not self._kind.device:
         b = move(b, src._kind.device, self._kind.device)

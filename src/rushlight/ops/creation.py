@@ -389,7 +389,8 @@ def _fits(value: Any, kind: Kind) -> Any:
     """A Python number that the kind can hold, or PyTorch's error."""
     if isinstance(value, complex) and not kind.is_complex:
         if value.imag:
-            raise RuntimeError(f"value cannot be converted to type {kind.dtype.alias or kind.dtype.name} without overflow")
+            name = f"{kind.dtype.name}_t" if kind.dtype.category == dtypes.INT else kind.dtype.alias or kind.dtype.name
+            raise RuntimeError(f"value cannot be converted to type {name} without overflow")
         value = value.real
     if kind.dtype.category == dtypes.INT:
         if isinstance(value, float) and (math.isnan(value) or math.isinf(value)):

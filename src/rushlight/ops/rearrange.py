@@ -14,8 +14,9 @@ from .define import export, op
 from .dims import wrap_dim, wrap_dims
 from .joining import cat, stack
 from .record import record
-from .shape import _expand, _reshape, _view, sizes, transpose, unsqueeze
+from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
+from .write import title
 
 __all__ = ["atleast"]
 
@@ -23,9 +24,9 @@ __all__ = ["atleast"]
 # --- reversing and rotating -----------------------------------------------------------------------------------------------------------
 
 @op(method=True)
-def flip(input: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """A copy with the given dimensions reversed."""
-    return _flip(input, wrap_dims(sizes(dims, "flip", "dims"), input._a.ndim))
+    return _flip(input, wrap_dims(sizes(args if dims is None else (dims,), "flip", "dims"), input._a.ndim))
 
 
 def _flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -88,9 +89,9 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 # --- repeating ------------------------------------------------------------------------------------------------------------------------
 
 @op(torch=False, method=True)
-def repeat(self: Tensor, *repeats: Any) -> Tensor:
+def repeat(self: Tensor, *args: Any, repeats: Any = None) -> Tensor:
     """A copy with the tensor repeated that often per dimension; more numbers than dimensions add dimensions in front."""
-    return _repeat(self, sizes(repeats, "repeat", "repeats"))
+    return _repeat(self, sizes(args if repeats is None else (repeats,), "repeat", "repeats"))
 
 
 def _repeat(self: Tensor, times: tuple[int, ...]) -> Tensor:
@@ -112,9 +113,9 @@ def _repeat(self: Tensor, times: tuple[int, ...]) -> Tensor:
 
 
 @op(method=True)
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """`repeat` that takes fewer numbers than dimensions (they apply to the last ones)."""
-    times = sizes(dims, "tile", "dims")
+    times = sizes(args if dims is None else (dims,), "tile", "dims")
     return _repeat(input, (1,) * (input._a.ndim - len(times)) + times)
 
 
@@ -158,7 +159,7 @@ def _counts(repeats: Tensor) -> Any:
     if repeats._a.ndim > 1:
         raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
     if repeats._kind.dtype.name not in ("int64", "int32"):
-        raise RuntimeError("repeats has to be Long or Int tensor")
+        raise NotImplementedError(f"\"repeat_interleave_cpu\" not implemented for '{title(repeats.dtype)}'")
     counts = np.atleast_1d(repeats._a)
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
@@ -291,7 +292,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     n = len(shape)
     grids = [_expand(_reshape(t, (1,) * i + (shape[i],) + (1,) * (n - i - 1)), shape) for i, t in enumerate(vectors)]
     if swap:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -11,7 +11,7 @@ from ..autograd.grad_mode import LOCAL, STATE
 from ..autograd.graph import Node, Port, Version, new_seq, node_class
 from ..tensor import Tensor, wrap
 
-__all__ = ["UnaryNode", "BinaryNode", "RecordNode", "SavedOutput", "record", "view", "multi_view", "finish_special", "node_class"]
+__all__ = ["UnaryNode", "BinaryNode", "RecordNode", "SavedOutput", "record", "rename", "view", "multi_view", "finish_special", "node_class"]
 
 new = object.__new__
 ndarray = np.ndarray
@@ -230,6 +230,11 @@ def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple
     if STATE.unusual and not LOCAL.grad:
         return out
     multi = out.__class__ is tuple
+    if multi and len(out) == 1:       # one output after all: an ordinary node, whose gradient function still expects a list
+        functions = grad if grad.__class__ is tuple else None
+        one = grad if functions is None else None
+        wrapped = tuple([lambda g, *s, f=f: f([g], *s) for f in functions]) if functions is not None else lambda g, *s: one([g], *s)
+        return (record(out[0], name, inputs, wrapped, saved, None, holomorphic),)
     node = new(node_class(name, MultiNode if multi else RecordNode))
     node.next = tuple([None if t is None else t._node for t in inputs])
     node.seq = new_seq()
@@ -265,6 +270,12 @@ def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple
     if STATE.unusual:
         _special(node)
     return out
+
+
+def rename(r: Tensor, label: str) -> None:
+    """Give the node that a composite op has just made the name that PyTorch shows."""
+    if type(r._node).__mro__[1] is RecordNode:
+        r._node.__class__ = node_class(label, RecordNode)
 
 
 def finish_special(r: Tensor, node_type: Any, inputs: tuple[Any, ...]) -> None:
@@ -400,4 +411,8 @@ def multi_view(input: Tensor, arrays: list[Any], name: str, grad: Any) -> tuple[
         r._ver = version
         r._view = (input, None, name)
         outs.append(r)
+    if not (STATE.unusual and not LOCAL.grad) and input._node.__class__ is not _AccumulateGrad:
+        if version.views is None:
+            version.views = []
+        version.views.extend([ref(r) for r in outs])
     return record(tuple(outs), name, (input,), grad)

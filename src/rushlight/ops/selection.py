@@ -199,7 +199,9 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     kind = input._kind.int64
     if as_tuple:
         return tuple([wrap(np.ascontiguousarray(each), kind) for each in (input._a if input._a.ndim else input._a.reshape(1)).nonzero()])
-    return wrap(np.ascontiguousarray(np.argwhere(input._a)), kind)
+    if input._a.ndim == 0:
+        return wrap(np.empty((int(input._a != 0), 0), np.int64), kind)
+    return wrap(np.array(input._a.nonzero()).T, kind)
 
 
 @op(method=True)

@@ -16,6 +16,7 @@ from .define import export, op
 from .dims import wrap_dim, wrap_dims
 from .record import record, view as make_view
 from .strides import broadcast, same_memory
+from .write import title
 
 __all__ = ["sizes", "shape_error"]
 
@@ -69,12 +70,14 @@ def _reshaped(a: Any, shape: tuple[int, ...]) -> Any:
 # --- reshaping ------------------------------------------------------------------------------------------------------------------------
 
 @op(torch=False, method=True)
-def view(self: Tensor, *shape: Any, dtype: Any = None) -> Tensor:
+def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tensor:
     """The same memory in another shape (one size may be -1), or seen as another dtype: ``x.view(2, -1)``, ``x.view(torch.int32)``.
 
     RuntimeError where the shape does not fit, or where the strides would need a copy (use reshape)."""
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], Dtype)):
         return _view_dtype(self, shape[0] if dtype is None else dtype)
+    if not shape and size is not None:
+        return _view(self, sizes((size,), "view"))
     if not shape:
         raise TypeError("view() received an invalid combination of arguments - got (), but expected one of: (torch.dtype dtype), "
                         "(tuple of ints size)")
@@ -101,13 +104,13 @@ def _view_dtype(self: Tensor, d: Dtype) -> Tensor:
     a = self._a
     if have != want:
         if a.ndim == 0:
-            raise RuntimeError(f"self.dim() cannot be 0 to view {_scalar_name(self.dtype)} as {_scalar_name(d)} (different element sizes)")
-        if a.strides[-1] != have and a.shape[-1] != 1:
-            raise RuntimeError(f"self.stride(-1) must be 1 to view {_scalar_name(self.dtype)} as {_scalar_name(d)} (different element sizes), "
-                               f"but got {a.strides[-1] // have}")
+            raise RuntimeError(f"self.dim() cannot be 0 to view {title(self.dtype)} as {title(d)} (different element sizes)")
         if want > have and (a.shape[-1] * have) % want:
-            raise RuntimeError(f"self.size(-1) must be divisible by {want // have} to view {_scalar_name(self.dtype)} as {_scalar_name(d)} "
+            raise RuntimeError(f"self.size(-1) must be divisible by {want // have} to view {title(self.dtype)} as {title(d)} "
                                f"(different element sizes), but got {a.shape[-1]}")
+        if a.strides[-1] != have and a.shape[-1] != 1:
+            raise RuntimeError(f"self.stride(-1) must be 1 to view {title(self.dtype)} as {title(d)} (different element sizes), "
+                               f"but got {a.strides[-1] // have}")
     old = self._kind
     r = make_view(self, a.view(d.np), "ViewBackward0", lambda g: _view_dtype(g, old.dtype), _view_dtype, (d,))
     r._kind = kind
@@ -116,17 +119,12 @@ def _view_dtype(self: Tensor, d: Dtype) -> Tensor:
     return r
 
 
-def _scalar_name(d: Dtype) -> str:
-    from .write import title
-    return title(d)
-
-
 @op(method=True)
-def reshape(input: Tensor, *shape: Any) -> Tensor:
+def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
     """The elements in another shape (one size may be -1): a view where the strides allow it, else a copy."""
-    if not shape:
+    if not args and shape is None:
         raise TypeError("reshape() missing 1 required positional arguments: \"shape\"")
-    return _reshape(input, sizes(shape, "reshape", "shape"))
+    return _reshape(input, sizes(args or (shape,), "reshape", "shape"))
 
 
 def _reshape(self: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -173,7 +171,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 @op(method=True)
 def ravel(input: Tensor) -> Tensor:
     """All elements as a vector: a view where possible."""
-    return _reshape(input, (input._a.size,))
+    return _view(input.contiguous(), (input._a.size,))
 
 
 @op(method=True)
@@ -246,7 +244,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
         dim0, dim1 = wrap_dim(dim0, n), wrap_dim(dim1, n)
 
     def back(g: Any) -> Any:
-        return g.swapaxes(dim0, dim1)
+        return g.swapaxes(dim0, dim1) if n else g
     return make_view(input, a.swapaxes(dim0, dim1) if n else a[...], "TransposeBackward0", back, transpose, (dim0, dim1), back)
 
 
@@ -269,9 +267,11 @@ def t(input: Tensor) -> Tensor:
 
 
 @op(method=True)
-def permute(input: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """The dimensions in another order: ``x.permute(2, 0, 1)``."""
-    return _permute(input, sizes(dims, "permute", "dims"))
+    if not args and dims is None:
+        raise TypeError("permute() missing 1 required positional arguments: \"dims\"")
+    return _permute(input, sizes(args or (dims,), "permute", "dims"))
 
 
 def _permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
@@ -357,9 +357,9 @@ for _name, _get in (("T", _T), ("mT", _mT), ("H", _H), ("mH", _mH)):
 # --- broadcasting ---------------------------------------------------------------------------------------------------------------------
 
 @op(torch=False, method=True)
-def expand(self: Tensor, *size: Any, implicit: bool = False) -> Tensor:
+def expand(self: Tensor, *args: Any, size: Any = None, implicit: bool = False) -> Tensor:
     """Dimensions of size one repeated without a copy; -1 keeps a size, new dimensions go in front."""
-    return _expand(self, sizes(size, "expand"))
+    return _expand(self, sizes(args if size is None else (size,), "expand"))
 
 
 def _expand(self: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -434,7 +434,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
             shape = np.broadcast_shapes(shape, each._a.shape)
         except ValueError:
             raise broadcast_error(shape, each._a.shape) from None
-    return tuple([_expand(each, shape) for each in tensors])
+    return tuple([each if each._a.shape == shape else _expand(each, shape) for each in tensors])
 
 
 @op(torch=False, method=True)

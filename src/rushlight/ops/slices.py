@@ -284,7 +284,7 @@ def _axis_split(name: str, axis: int, least: int) -> Any:
     def fn(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         shape = input._a.shape
         if len(shape) < least:
-            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension{'s' if least > 1 else ''}, but got a tensor with "
+            raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with "
                                f"{len(shape)} dimensions!")
         dim = 0 if name == "hsplit" and len(shape) == 1 else axis
         if isinstance(indices_or_sections, int):
@@ -305,7 +305,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """All slices of a dimension, without that dimension."""
     a = input._a
     if a.ndim == 0:
-        raise RuntimeError("Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
     dim = wrap_dim(dim, a.ndim)
     moved = a if dim == 0 else np.moveaxis(a, dim, 0)
     arrays = [moved[i, ...] for i in range(a.shape[dim])]

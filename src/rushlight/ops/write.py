@@ -90,6 +90,9 @@ def inplace_from(self: Tensor, function: Any, args: tuple[Any, ...], kwargs: dic
     """The in-place form of a functional op: ``function(*args, **kwargs)`` (args[0] is self) is computed and written into self."""
     if not isinstance(self, Tensor):
         raise TypeError(f"{function.__name__}_(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}")
+    for value in args[1:]:
+        if isinstance(value, Tensor) and value._ver is self._ver:
+            check_overlap(self, value)
     if STATE.unusual and not LOCAL.grad:
         return assign(self, function(*args, **kwargs))
     history = self._node is not None
@@ -102,12 +105,36 @@ def inplace_from(self: Tensor, function: Any, args: tuple[Any, ...], kwargs: dic
     if not history and self._view is None:
         return assign(self, function(*args, **kwargs))
     check_inplace(self, history)
-    before = self
     if history:
         # What the gradient saves of self has to be the values before the change.
         before = wrap(self._a.copy(), self._kind)
         before._node = self._node
-    return assign(self, function(*[before if value is self else value for value in args], **kwargs))
+        args = (before, *args[1:])
+    return assign(self, function(*args, **kwargs))
+
+
+def check_overlap(self: Tensor, other: Tensor) -> None:
+    """Refuse to write into memory that the other operand shares in part: the result would depend on the order of the writes."""
+    if other is self or other._ver is not self._ver or other._ver.__class__ is not Version:
+        return
+    a, b = self._a, other._a
+    if not (_dense(a) and _dense(b)) or a.size == 0 or b.size == 0:
+        return
+    start_a, start_b = self.data_ptr(), other.data_ptr()
+    if start_a == start_b and a.size == b.size:
+        if a.strides == b.strides:
+            return
+    elif start_a >= start_b + b.nbytes or start_b >= start_a + a.nbytes:
+        return
+    raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
+                       "Please clone() the tensor before performing the operation.")
+
+
+def _dense(a: Any) -> bool:
+    """Whether the elements fill their memory without gaps, in some order of dimensions."""
+    if a.flags.c_contiguous or a.flags.f_contiguous:
+        return True
+    return a.transpose(sorted(range(a.ndim), key=lambda i: -a.strides[i])).flags.c_contiguous
 
 
 def assign(self: Tensor, r: Tensor) -> Tensor:
@@ -156,7 +183,7 @@ def rebase(self: Tensor, r: Tensor) -> None:
     chain.reverse()
     root._node = _copy_slices(root, node, chain, r._a.shape)
     _regenerate(root)
-    if self._node is None or self not in [each() for each in root._ver.views or ()]:
+    if self._node is None or not any(each() is self for each in root._ver.views or ()):
         self._node = _replay(root, chain)._node
 
 
@@ -199,6 +226,9 @@ def _regenerate(root: Tensor) -> None:
         if v is None:
             continue
         alive.append(each)
+        if v._view is not None and v._view[1] is None:
+            v._node = _stale(v)
+            continue
         chain = []
         t = v
         while t is not root and t._view is not None and t._view[1] is not None:
@@ -209,6 +239,21 @@ def _regenerate(root: Tensor) -> None:
             version.views = None
             v._node = _replay(root, chain)._node
     version.views = alive
+
+
+def _stale(v: Tensor) -> Any:
+    """The history of an output of split or unbind whose base was changed in place: backward through it is an error."""
+    name = v._view[2]
+    node: Any = new(node_class("Stale" + name, RecordNode))
+    node.next, node.saved, node.version, node.seq, node.hooks, node.fix = (None,), (), 0, new_seq(), None, None
+    node.agrad, node.conj = None, False
+
+    def refuse(g: Tensor) -> Any:
+        raise RuntimeError(f"Output 0 of {name} is a view and its base or another view of its base has been modified inplace. This view is the "
+                           "output of a function that returns multiple views. Such functions do not allow the output views to be modified "
+                           "inplace. You should replace the inplace operation by an out-of-place one.")
+    node.grad = refuse
+    return node
 
 
 def _point_saved_output_at(self: Tensor, r: Tensor) -> None:

@@ -28,6 +28,7 @@ __all__ = ["RestrictedUnpickler", "add_safe_globals", "clear_safe_globals", "ele
 
 PersistentLoad = Callable[[Any], Any]
 _user_globals: list[Any] = []
+_PARAMETER = "torch.nn.parameter.Parameter"
 _NEVER = ("os", "sys", "posix", "nt", "subprocess", "builtins.eval", "builtins.exec")
 
 
@@ -88,13 +89,12 @@ def _callables() -> dict[str, Any]:
 
 @cache
 def _passive() -> dict[str, Any]:
-    """What a file may only name: dtypes, storage classes, tensor classes."""
-    from ..nn.parameter import Parameter
+    """What a file may only name: dtypes, storage classes, tensor classes (and Parameter, see `find_class`)."""
     return {**{f"torch.{name}": found for name, found in _dtype.DTYPES.items()},
             **{f"torch.{name}": found for name, found in LEGACY_STORAGES.items()},
             **{f"torch.cuda.{name}": found for name, found in LEGACY_STORAGES.items()},
             "torch.storage.UntypedStorage": UntypedStorage, "torch.storage.TypedStorage": TypedStorage,
-            "torch.Tensor": Tensor, "torch.nn.parameter.Parameter": Parameter}
+            "torch.Tensor": Tensor}
 
 
 def _from_user() -> dict[str, Any]:
@@ -155,6 +155,8 @@ class RestrictedUnpickler(pickle._Unpickler):
         for known in (self._user, _callables(), _passive()):
             if full in known:
                 return known[full]
+        if full == _PARAMETER:              # not in the table: most files don't name it, and it takes importing nn
+            return names.our_object(module, name)
         raise _unsupported(full)
 
     def load_reduce(self) -> None:
@@ -234,7 +236,7 @@ def refused(error: Exception) -> pickle.UnpicklingError:
 def unsafe_globals(data: bytes) -> list[str]:
     """The globals in a pickle that the careful reader would refuse."""
     from pickletools import genops
-    known = {**_callables(), **_passive(), **_from_user()}
+    known = {_PARAMETER, *_callables(), *_passive(), *_from_user()}
     found: list[str] = []
     strings: list[str] = []
     for opcode, argument, _ in genops(data):

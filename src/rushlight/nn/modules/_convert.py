@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd.grad_mode import no_grad
-from ..parameter import Parameter, is_lazy
 from .._torch import torch
+from ..parameter import Parameter, is_lazy
 
 __all__ = ["Converting"]
 

@@ -230,7 +230,7 @@ class State:
         state: Any = OrderedDict(state_dict)
         if metadata is not None:
             state._metadata = metadata
-        _load(self, state, metadata, "", strict, assign, (missing_keys, unexpected_keys, error_msgs))
+        _load(self, state, metadata, "", assign, (missing_keys, unexpected_keys, error_msgs))
         if strict:
             if unexpected_keys:
                 error_msgs.insert(0, "Unexpected key(s) in state_dict: {}. ".format(", ".join(f'"{k}"' for k in unexpected_keys)))
@@ -241,17 +241,18 @@ class State:
         return IncompatibleKeys(missing_keys, unexpected_keys)
 
 
-def _load(module: Any, state: Any, metadata: Any, prefix: str, strict: bool, assign: bool, lists: Any) -> None:
+def _load(module: Any, state: Any, metadata: Any, prefix: str, assign: bool, lists: Any) -> None:
     """Load one module, then its children, each with the part of the state_dict that is theirs."""
     local_metadata = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
     if assign:
         local_metadata["assign_to_params_buffers"] = assign
-    module._load_from_state_dict(state, prefix, local_metadata, strict, *lists)
+    # True: what is missing or unexpected is reported in any case; whether it is an error is decided at the end.
+    module._load_from_state_dict(state, prefix, local_metadata, True, *lists)
     for name, child in module._modules.items():
         if child is not None:
             child_prefix = prefix + name + "."
             child_state = {k: v for k, v in state.items() if k.startswith(child_prefix)}
-            _load(child, child_state, metadata, child_prefix, strict, assign, lists)
+            _load(child, child_state, metadata, child_prefix, assign, lists)
     keys = IncompatibleKeys(lists[0], lists[1])
     for hook in module._load_state_dict_post_hooks.values():
         if hook(module, keys) is not None:

@@ -101,9 +101,10 @@ class _BatchNorm(_NormBase):
         if self.training and not self.track_running_stats:
             mean = var = None
         own = self._parameters
-        weight = own["weight"] if "weight" in own else self.weight
-        bias = own["bias"] if "bias" in own else self.bias
-        return F.batch_norm(input, mean, var, weight, bias, training, factor, self.eps)
+        try:
+            return F.batch_norm(input, mean, var, own["weight"], own["bias"], training, factor, self.eps)
+        except KeyError:
+            return F.batch_norm(input, mean, var, self.weight, self.bias, training, factor, self.eps)
 
 
 class _LazyNormBase(LazyModuleMixin, _NormBase):

@@ -128,5 +128,8 @@ class LazyLinear(LazyModuleMixin, Linear):
                 self.bias.materialize((self.out_features,))
             self.reset_parameters()
         if self.in_features == 0:
-            raise AssertionError(f"The in_features inferred from input: {self.in_features} is not equal to in_features from "
-                                 f"self.weight: {self.weight.shape[-1]}")
+            # The weight came from a state_dict.
+            self.in_features = input.shape[-1]
+            if self.in_features != self.weight.shape[-1]:
+                raise AssertionError(f"The in_features inferred from input: {self.in_features} is not equal to in_features from "
+                                     f"self.weight: {self.weight.shape[-1]}")

@@ -447,3 +447,8 @@ def _replaced(result: Any, value: Any) -> Any:
     return value if result is None else result
 
 
+# Python's own TypeErrors name a method by its __qualname__: for the user they are Module's, wherever they are written.
+for _part in (Calling, State, Converting):
+    for _name, _function in vars(_part).items():
+        if callable(_function):
+            _function.__qualname__ = f"Module.{_name}"

@@ -35,8 +35,10 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(Module):
-    """The local response norm of (N, C, H, W) as Torch7 had it: windows are cut off at the first and last channel, the sum is divided by
-    `size` all the same."""
+    """The local response norm of (N, C, H, W) as Torch7 had it: x * (k + alpha / size * sum of x^2)^-beta.
+
+    As in PyTorch, channel 0 stays in every window once it was in one. (The gradient is that of what is computed; PyTorch's forgets this.)
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
         super().__init__()
@@ -49,9 +51,13 @@ class CrossMapLRN2d(Module):
         if input.dim() != 4:
             raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {input.dim()}D instead.")
         channels = input.size(1)
-        before = min((self.size - 1) // 2 + 1, channels)     # channels of a window from its centre (included) on, either way
+        reach = (self.size - 1) // 2      # channels of a window on either side of its centre
         squares = input.pow(2)
-        total = torch.cat([squares[:, max(0, c - before + 1):c + before].sum(1, keepdim=True) for c in range(channels)], 1)
+        sums = []
+        for c in range(channels):
+            total = squares[:, max(0, c - reach):c + reach + 1].sum(1, keepdim=True)
+            sums.append(total + squares[:, :1] if c > reach else total)
+        total = torch.cat(sums, 1)
         return input * (self.k + total * (self.alpha / self.size)).pow(-self.beta)
 
     def extra_repr(self) -> str:

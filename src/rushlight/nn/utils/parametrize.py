@@ -295,9 +295,9 @@ def transfer_parametrizations_and_params(from_module: Any, to_module: Any, tenso
         return to_module
     names = [tensor_name] if tensor_name is not None else list(from_module.parametrizations)
     for name in names:
-        present = from_module.parametrizations[name] if name in from_module.parametrizations else None
-        if present is None:
+        if name not in from_module.parametrizations:
             continue
+        present = from_module.parametrizations[name]
         if not hasattr(to_module, name):
             setattr(to_module, name, deepcopy(getattr(from_module, name)))
         for parametrization in present:

@@ -1,0 +1,173 @@
+"""In-place ops that only exist in place: fill_, zero_, fill_diagonal_; and those that change a tensor's shape: squeeze_, t_, resize_."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .define import export, method, op
+from .indexing import _plain
+from .record import record, rename
+from .selection import _fill_value
+from .shape import sizes, squeeze, swapaxes, t, transpose, unsqueeze
+from .slices import diagonal
+from .write import check_inplace, rebase, writable
+
+__all__ = ["fill_"]
+
+
+# --- filling --------------------------------------------------------------------------------------------------------------------------
+
+@op(name="fill_", method="fill_", torch=False)
+def fill_(self: Tensor, value: Any) -> Tensor:
+    """Write one value (a number, or a 0-dim tensor) everywhere."""
+    if isinstance(value, Tensor) and value._a.ndim:
+        raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value._a.ndim} dimensions.")
+    return _fill(self, value, _fill_value(self, value, "fill_"), "FillBackward3" if isinstance(value, Tensor) else "FillBackward2")
+
+
+def _fill(self: Tensor, value: Any, array: Any, name: str) -> Tensor:
+    a = self._a
+    plain = _plain(self, value)
+    source = value if isinstance(value, Tensor) and value._node is not None else None
+    if not plain:
+        check_inplace(self, source is not None)
+    if not a.flags.writeable:      # an expanded tensor may be filled: each element in memory once
+        a = a[tuple([slice(0, 1) if step == 0 else slice(None) for step in a.strides])]
+        writable(wrap(a, self._kind))
+    a[...] = array
+    self._ver += 1
+    if not plain:
+        before, r = wrap(self._a, self._kind), wrap(self._a, self._kind)
+        before._node = self._node
+        if source is None:
+            record(r, name, (before,), lambda g: g * 0)
+        else:
+            record(r, name, (before, source), lambda g: (g * 0, g.sum()))
+        rebase(self, r)
+    return self
+
+
+@method
+def zero_(self: Tensor) -> Tensor:
+    """Write zeros everywhere."""
+    return _fill(self, 0, 0, "ZeroBackward0")
+
+
+def _public_fill(input: Tensor, value: Any) -> Tensor:
+    """``input.fill_(value)``."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"fill_(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    return fill_(input, value)
+
+
+def _public_zero(input: Tensor) -> Tensor:
+    """``input.zero_()``."""
+    if not isinstance(input, Tensor):
+        raise TypeError(f"zero_(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    return zero_(input)
+
+
+export(_public_fill, "fill_")
+export(_public_zero, "zero_")
+
+
+@op
+def fill(input: Tensor, value: Any) -> Tensor:
+    """A copy with one value everywhere."""
+    return fill_(input.clone(), value)
+
+
+@method
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Write a number on the main diagonal (of a tall matrix again and again, with `wrap`)."""
+    a = self._a
+    if a.ndim < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if a.ndim > 2 and len(set(a.shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    if a.ndim == 2 and not wrap:
+        diagonal(self).fill_(fill_value)
+        return self
+    if a.ndim == 2:
+        rows = np.arange(a.shape[0])
+        step = a.shape[1] + 1
+        rows = rows[rows % step < a.shape[1]]
+        index: Any = (rows, rows % step)
+    else:
+        index = (np.arange(a.shape[0]),) * a.ndim
+    from ..tensor import from_array
+    from .indexing import index_put_into
+    value = from_array(np.asarray(_fill_value(self, fill_value, "fill_diagonal_"), self._kind.np))
+    value._kind = self._kind
+    return index_put_into(self, dict(enumerate(index)), value)
+
+
+# --- another shape, in place ----------------------------------------------------------------------------------------------------------
+
+def _in_place(function: Any, name: str) -> Any:
+    """The in-place form of a view op: the tensor itself gets the view's array, history and (if it is a view) its way to be replayed."""
+    def fn_(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        check_inplace(self, False)
+        before = wrap(self._a, self._kind)
+        before._node, before._view, before._ver = self._node, self._view, self._ver
+        r = function(before, *args, **kwargs)
+        if r._node is not None:
+            rename(r, names[r._node.label])
+        self._a, self._node = r._a, r._node
+        if self._view is not None:
+            self._view = r._view
+        self._ver += 1
+        return self
+    names = {f"{label}Backward{n}": f"{label}Backward{n + more}" for label, more, count in (
+        ("Squeeze", 3, 3), ("Unsqueeze", 1, 1), ("T", 1, 1), ("Transpose", 1, 1)) for n in range(count)}
+    fn_.__name__ = fn_.__qualname__ = name
+    fn_.__doc__ = f"In-place form of `{name[:-1]}`: changes the tensor's shape, not its memory."
+    method(fn_)
+    return fn_
+
+
+for _function, _name in ((squeeze, "squeeze_"), (unsqueeze, "unsqueeze_"), (t, "t_"), (transpose, "transpose_"), (transpose, "swapdims_"),
+                         (swapaxes, "swapaxes_")):
+    _in_place(_function, _name)
+
+
+@method
+def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
+    """Change the shape in place; memory grows where it has to (new elements are not initialised), elements keep their order in memory."""
+    shape = sizes(size, "resize_")
+    if self._node is not None:
+        raise RuntimeError("cannot resize variables that require grad")
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
+    a = self._a
+    if a.shape == shape:
+        return self
+    count = 1
+    for n in shape:
+        count *= n
+    from ..storage import array_over, storage_offset, untyped_storage
+    storage = untyped_storage(self)
+    start = storage_offset(a)
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    item = a.itemsize
+    if (start + count) * item <= storage.nbytes():
+        self._a = array_over(storage, self._kind.dtype, start, shape, tuple(reversed(strides)))
+    else:
+        have = array_over(storage, self._kind.dtype, 0, (storage.nbytes() // item,), (1,))
+        grown = np.zeros(start + count, self._kind.np)
+        grown[:have.size] = have
+        self._a = grown[start:].reshape(shape)
+    self._ver += 1
+    return self
+
+
+@method
+def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
+    """``self.resize_(the_template.size())``."""
+    return resize_(self, *the_template._a.shape)

@@ -1,0 +1,325 @@
+"""Recurrent layers: one node per layer and direction, with the backward pass through time on arrays (`kernels/rnn.py`).
+
+``torch.lstm``, ``gru``, ``rnn_tanh``, ``rnn_relu`` and the cells. For a differentiable backward pass (create_graph=True) a node
+computes its layer anew out of plain ops and differentiates that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import float32
+from ..kernels import rnn as K
+from ..tensor import Tensor, wrap
+from .define import FUNCTIONS, export, record
+from .recompute import recomputed_grad
+
+__all__ = ["layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"]
+
+
+def step_rows(batch_sizes: Sequence[int], reverse: bool) -> list[tuple[int, int]]:
+    """(first row, one past the last) of each time step of packed data, in the order of processing."""
+    rows, at = [], 0
+    for size in batch_sizes:
+        rows.append((at, at + size))
+        at += size
+    return rows[::-1] if reverse else rows
+
+
+def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tensor | None, weights: Sequence[Tensor | None],
+          reverse: bool = False) -> tuple[Tensor, ...]:
+    """One layer in one direction: (y, h_n), with c_n for an LSTM.
+
+    mode         "RNN_TANH", "RNN_RELU", "GRU" or "LSTM"
+    x            (N, features): packed, time step after time step; batch_sizes[t] rows belong to step t
+    h0, c0       (B, H)
+    weights      w_ih, w_hh, b_ih, b_hh, w_hr; the last three may be None
+    """
+    inputs = (x, h0, c0, *weights)
+    steps = step_rows(batch_sizes, reverse)
+    if x._kind.xp is not np or not (x._kind.fast or x._kind.reduced):
+        return _composed(mode, inputs, steps)
+    forward, back = (_lstm if mode == "LSTM" else _gru if mode == "GRU" else _rnn)(mode, steps)
+    results, kept = forward([None if t is None else _compute(t._a) for t in inputs])
+    kind = x._kind
+    outs = tuple(wrap(_in_kind(array, kind), kind) for array in results)
+    tensors = tuple(t for t in inputs if t is not None)
+    # The closures below must not hold arrays: what they need is saved, so that it is freed with the node.
+    present = [t is not None for t in inputs]
+    wanted = [t is not None and t._node is not None for t in inputs]
+    count, shapes = len(tensors), [array.shape for array in results]
+
+    def restored(saved: Sequence[Any]) -> list[Any]:
+        given = iter(saved)
+        return [next(given) if there else None for there in present]
+
+    def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
+        arrays = restored([_compute(each) for each in saved[:count]])
+        y, kept = _compute(saved[count]), saved[count + 1:]
+        g = [None if each is None else _compute(each) for each in g]
+        finals = [np.zeros(shape, y.dtype) if each is None else each for each, shape in zip(g[1:], shapes[1:], strict=True)]
+        grads = back(g[0], finals, arrays, y, kept, wanted)
+        return tuple(None if each is None else _in_kind(each, kind) for each, there in zip(grads, present, strict=True) if there)
+
+    def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
+        return recomputed_grad(lambda *tensors: _composed(mode, restored(tensors), steps), saved[:count], g)
+    computed = kind.with_dtype(float32) if kind.reduced else kind
+    return record(outs, "RnnLayerBackward0", tensors, grad, (*tensors, outs[0], *(wrap(array, computed) for array in kept)), array_grad)
+
+
+def _compute(array: Any) -> Any:
+    """An array in a type that is good to compute with: float32 for the 16-bit types."""
+    return array.astype(np.float32) if array.itemsize < 4 else array
+
+
+def _in_kind(array: Any, kind: Any) -> Any:
+    return array if array.dtype == kind.np else array.astype(kind.np)
+
+
+def _add(a: Any, b: Any) -> Any:
+    return a if b is None else b if a is None else a + b
+
+
+# Each of the following gives (forward(arrays) -> ((y, h_n, ...), kept), back(gy, [gh, ...], arrays, y, kept, wanted) -> gradients in
+# the order of the arrays x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr).
+
+def _weight_grads(dx_part: Any, dh_part: Any, before: Any, arrays: list[Any], wanted: list[bool]) -> tuple[Any, ...]:
+    """(dx, dw_ih, dw_hh, db_ih, db_hh) from the gradients of W_ih x + b_ih and of W_hh h + b_hh."""
+    x, w_ih = arrays[0], arrays[3]
+    db = np.add.reduce(dx_part, axis=0) if wanted[5] or wanted[6] else None
+    db_hh = db if dh_part is dx_part or db is None else np.add.reduce(dh_part, axis=0)
+    return (dx_part @ w_ih if wanted[0] else None, dx_part.T @ x if wanted[3] else None, dh_part.T @ before() if wanted[4] else None,
+            db if wanted[5] else None, (db_hh.copy() if db_hh is db else db_hh) if wanted[6] else None)
+
+
+def _rnn(mode: str, steps: Any) -> Any:
+    relu = mode == "RNN_RELU"
+
+    def forward(a: list[Any]) -> Any:
+        x, h0, _, w_ih, w_hh, b_ih, b_hh, _ = a
+        y = K.rnn_forward(x, steps, h0, w_ih, w_hh, _add(b_ih, b_hh), relu)
+        return (y, K.final_state(y, h0, steps)), ()
+
+    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
+        dz, dh0 = K.rnn_backward(gy, finals[0], steps, y, a[4], relu)
+        dx, *dw = _weight_grads(dz, dz, lambda: K.previous_states(y, a[1], steps), a, wanted)
+        return dx, dh0, None, *dw, None
+    return forward, back
+
+
+def _gru(mode: str, steps: Any) -> Any:
+    def forward(a: list[Any]) -> Any:
+        x, h0, _, w_ih, w_hh, b_ih, b_hh, _ = a
+        y, gates, hidden = K.gru_forward(x, steps, h0, w_ih, w_hh, b_ih, b_hh)
+        return (y, K.final_state(y, h0, steps)), (gates, hidden)
+
+    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
+        dx_part, dh_part, dh0, before = K.gru_backward(gy, finals[0], steps, y, a[1], *kept, a[4])
+        dx, *dw = _weight_grads(dx_part, dh_part, lambda: before, a, wanted)
+        return dx, dh0, None, *dw, None
+    return forward, back
+
+
+def _lstm(mode: str, steps: Any) -> Any:
+    def forward(a: list[Any]) -> Any:
+        x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = a
+        y, c, gates, flat = K.lstm_forward(x, steps, h0, c0, w_ih, w_hh, _add(b_ih, b_hh), w_hr)
+        return (y, K.final_state(y, h0, steps), K.final_state(c, c0, steps)), (c, gates, flat)
+
+    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
+        dz, dh0, dc0, dw_hr = K.lstm_backward(gy, *finals, steps, y, a[1], a[2], *kept, a[4], a[7])
+        dx, *dw = _weight_grads(dz, dz, lambda: K.previous_states(y, a[1], steps), a, wanted)
+        return dx, dh0, dc0, *dw, dw_hr
+    return forward, back
+
+
+# --- out of plain ops --------------------------------------------------------------------------------------------------------------------
+
+def _composed(mode: str, inputs: Sequence[Tensor | None], steps: Any) -> tuple[Tensor, ...]:
+    """The same layer as ordinary ops on tensors: differentiable as often as one likes, on any device."""
+    x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr = inputs
+    linear, cat = FUNCTIONS["linear"], FUNCTIONS["cat"]
+    part = linear(x, w_ih, b_ih)
+    ys: list[Any] = [None] * len(steps)
+    for lo, hi in steps:
+        n = hi - lo
+        h_now, hidden = h[:n], linear(h[:n], w_hh, b_hh)
+        if mode == "LSTM":
+            i, f, g, o = (part[lo:hi] + hidden).chunk(4, 1)
+            c_new = f.sigmoid() * c[:n] + i.sigmoid() * g.tanh()
+            y = o.sigmoid() * c_new.tanh()
+            if w_hr is not None:
+                y = linear(y, w_hr)
+            c = c_new if n == len(c) else cat((c_new, c[n:]))
+        elif mode == "GRU":
+            xr, xz, xn = part[lo:hi].chunk(3, 1)
+            hr, hz, hn = hidden.chunk(3, 1)
+            z = (xz + hz).sigmoid()
+            new = (xn + (xr + hr).sigmoid() * hn).tanh()
+            y = new + z * (h_now - new)
+        else:
+            y = part[lo:hi] + hidden
+            y = y.relu() if mode == "RNN_RELU" else y.tanh()
+        h = y if n == len(h) else cat((y, h[n:]))
+        ys[_position(steps, lo)] = y
+    return (cat(ys), h, c) if mode == "LSTM" else (cat(ys), h)
+
+
+def _position(steps: Any, lo: int) -> int:
+    """Which time step begins at row `lo`."""
+    return sorted(first for first, _ in steps).index(lo)
+
+
+# --- the functions -----------------------------------------------------------------------------------------------------------------------
+
+def _stack(mode: str, x: Tensor, batch_sizes: Sequence[int], hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, dropout: float,
+           train: bool, bidirectional: bool) -> tuple[Tensor, ...]:
+    """All layers over packed data: (y, h_n) or (y, h_n, c_n)."""
+    cat, stack = FUNCTIONS["cat"], FUNCTIONS["stack"]
+    lstm_mode = mode == "LSTM"
+    hidden, cells = hx if lstm_mode else (hx, None)
+    directions = 2 if bidirectional else 1
+    groups = _weights(params, has_biases, num_layers * directions, lstm_mode)
+    finals: list[tuple[Tensor, ...]] = []
+    for index in range(num_layers):
+        outputs = []
+        for direction in range(directions):
+            at = index * directions + direction
+            y, *final = layer(mode, x, batch_sizes, hidden[at], cells[at] if lstm_mode else None, groups[at], direction == 1)
+            outputs.append(y)
+            finals.append(tuple(final))
+        x = outputs[0] if directions == 1 else cat(outputs, 1)
+        if dropout and train and index < num_layers - 1:
+            x = FUNCTIONS["dropout"](x, dropout, True)
+    return x, *(stack(column) for column in zip(*finals, strict=True))
+
+
+def _weights(params: Sequence[Tensor], has_biases: bool, count: int, lstm_mode: bool) -> list[tuple[Any, ...]]:
+    """The flat list of weights, cut into (w_ih, w_hh, b_ih, b_hh, w_hr) per layer and direction."""
+    plain = 4 if has_biases else 2
+    each, rest = divmod(len(params), count)
+    if rest or each not in ((plain, plain + 1) if lstm_mode else (plain,)):
+        raise RuntimeError(f"got {len(params)} weights for {count} layers and directions{'' if has_biases else ' without biases'}, which need "
+                           f"{plain} each" + (" (5 with projections)" if lstm_mode and has_biases else ""))
+    groups = []
+    for i in range(count):
+        group = list(params[i * each:(i + 1) * each])
+        biases = group[2:4] if has_biases else [None, None]
+        groups.append((group[0], group[1], *biases, group[plain] if each > plain else None))
+    return groups
+
+
+def _run(mode: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
+    """Sort out the two signatures: (input, hx, params, ..., batch_first) and, packed, (data, batch_sizes, hx, params, ...)."""
+    names = ["input", "hx", "params", "has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first"]
+    packed = "batch_sizes" in kwargs or (len(args) > 3 and isinstance(args[3], (list, tuple)))
+    if packed:
+        names = ["data", "batch_sizes", *names[1:-1]]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    missing = [name for name in names if name not in given]
+    if missing or len(given) != len(names):
+        wrong = f"missing {', '.join(missing)}" if missing else f"unexpected {', '.join(sorted(set(given) - set(names)))}"
+        raise TypeError(f"{mode.lower()}(): {wrong}; the arguments are {', '.join(names)}")
+    options = (given["params"], given["has_biases"], given["num_layers"], given["dropout"], given["train"], given["bidirectional"])
+    _check_types(mode, given[names[0]], given["hx"], given["params"])
+    if packed:
+        return _stack(mode, given["data"], given["batch_sizes"].tolist(), given["hx"], *options)
+    x = given["input"]
+    if given["batch_first"]:
+        x = x.transpose(0, 1)
+    steps, batch = x.shape[:2]
+    if steps == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    y, *finals = _stack(mode, x.reshape(steps * batch, x.shape[2]), [batch] * steps, given["hx"], *options)
+    y = y.view(steps, batch, y.shape[1])
+    return y.transpose(0, 1) if given["batch_first"] else y, *finals
+
+
+def _check_types(mode: str, x: Tensor, hx: Any, params: Sequence[Tensor]) -> None:
+    weight = params[0]
+    if x.dtype is not weight.dtype:
+        raise ValueError(f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: input.to({weight.dtype}), "
+                         f"or convert model: model.to({x.dtype})")
+    for t in hx if mode == "LSTM" else (hx,):
+        if t.dtype is not x.dtype:
+            raise ValueError(f"RNN hidden state dtype ({t.dtype}) does not match input dtype ({x.dtype}). Convert it: hx.to({x.dtype})")
+        if t.device != x.device:
+            raise RuntimeError(f"Input and hidden tensors are not at the same device, found input tensor at {x.device} and hidden tensor at {t.device}")
+    if x.shape[-1] != weight.shape[1]:
+        raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {weight.shape[1]}, got {x.shape[-1]}")
+
+
+@export
+def lstm(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """lstm(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n, c_n)
+
+    lstm(data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional): packed sequences.
+    hx is (h_0, c_0); params are the weights layer by layer: w_ih, w_hh, b_ih, b_hh (if has_biases), w_hr (with projections).
+    """
+    return _run("LSTM", args, kwargs)                      # type: ignore[return-value]
+
+
+@export
+def gru(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """gru(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); packed as `lstm`."""
+    return _run("GRU", args, kwargs)                       # type: ignore[return-value]
+
+
+@export
+def rnn_tanh(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """rnn_tanh(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); packed as `lstm`."""
+    return _run("RNN_TANH", args, kwargs)                  # type: ignore[return-value]
+
+
+@export
+def rnn_relu(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    """rnn_relu(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); packed as `lstm`."""
+    return _run("RNN_RELU", args, kwargs)                  # type: ignore[return-value]
+
+
+def _check_cell(x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor) -> None:
+    if x.shape[1] != w_ih.shape[1]:
+        raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {w_ih.shape[1]}")
+    for index, state in enumerate(states):
+        if state.shape[0] != x.shape[0]:
+            raise RuntimeError(f"Input batch size {x.shape[0]} doesn't match hidden{index} batch size {state.shape[0]}")
+        if state.shape[1] != w_hh.shape[1]:
+            raise RuntimeError(f"hidden{index} has inconsistent hidden_size: got {state.shape[1]}, expected {w_hh.shape[1]}")
+    for t in (*states, w_ih):
+        if t.dtype is not x.dtype:
+            raise RuntimeError(f"expected input, hidden state and weights of one dtype, got {x.dtype} and {t.dtype}")
+
+
+def _cell(mode: str, x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> tuple[Tensor, ...]:
+    _check_cell(x, states, w_ih, w_hh)
+    c0 = states[1] if mode == "LSTM" else None
+    return layer(mode, x, (x.shape[0],), states[0], c0, (w_ih, w_hh, b_ih, b_hh, None))
+
+
+@export
+def lstm_cell(input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
+              b_hh: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """One step of an LSTM: (h, c), each (B, H), from the input (B, I) and hx = (h, c)."""
+    y, _, c = _cell("LSTM", input, hx, w_ih, w_hh, b_ih, b_hh)
+    return y, c
+
+
+@export
+def gru_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None) -> Tensor:
+    """One step of a GRU: h (B, H) from the input (B, I) and the state hx (B, H)."""
+    return _cell("GRU", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
+
+
+@export
+def rnn_tanh_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None) -> Tensor:
+    """One step of an RNN: tanh(W_ih x + b_ih + W_hh h + b_hh)."""
+    return _cell("RNN_TANH", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
+
+
+@export
+def rnn_relu_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None) -> Tensor:
+    """One step of an RNN: relu(W_ih x + b_ih + W_hh h + b_hh)."""
+    return _cell("RNN_RELU", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]

@@ -1,0 +1,294 @@
+"""Sampling with parameters per element: bernoulli, normal with tensors, multinomial, poisson."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..devices import CPU
+from ..generator import Generator, generator_of
+from ..kernels import random_fill as R
+from ..tensor import Tensor, wrap
+from .creation import finish, like_layout, size_of
+from .define import export, method
+from .promotion import broadcast_error, not_a_tensor
+from .random import fill, fresh, integer, normal_writer, number
+from .record import record
+from .write import title, write_out
+
+__all__ = ["bernoulli_mask"]
+
+
+def _zero_gradients(count: int) -> Any:
+    """Random numbers pass no gradient on; PyTorch records zeros."""
+    return (lambda g: g * 0) if count == 1 else (lambda g: (g * 0,) * count)
+
+
+def _host(t: Tensor) -> Any:
+    """The tensor's array on the CPU."""
+    if t._kind.device is CPU:
+        return t._a
+    from .convert import move
+    return move(t._a, t._kind.device, CPU)
+
+
+def _place(a: Any, like: Tensor, kind: Any = None) -> Tensor:
+    """A CPU array as a tensor on `like`'s device."""
+    kind = kind or like._kind
+    if kind.device is not CPU:
+        from .convert import move
+        a = move(a, CPU, kind.device)
+    return wrap(a, kind)
+
+
+# --- bernoulli ------------------------------------------------------------------------------------------------------------------------
+
+def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
+    """A function that fills an array with ones of probability p (a number, or a tensor that broadcasts to the array)."""
+    if isinstance(p, Tensor):
+        if kind.is_complex:
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{title(kind.dtype)}'")
+        if not p._kind.is_floating:
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{title(p._kind.dtype)}'")
+        chances = _host(p)
+        if not bool(((chances >= 0) & (chances <= 1)).all()):
+            raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false: the probabilities must lie in [0, 1]")
+
+        def write(a: Any) -> None:
+            spread = np.broadcast_to(chances, a.shape)
+            if not a.flags.c_contiguous:
+                spread = spread.transpose(sorted(range(a.ndim), key=lambda i: (-abs(a.strides[i]), i)))
+            R.draw(gen, a, R.bernoulli_each, spread.reshape(-1))
+        return write
+    p = number(p, name, "p", 1)
+    if not 0.0 <= p <= 1.0:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
+    if kind.is_complex:
+        raise NotImplementedError(f"\"bernoulli_scalar_cpu_\" not implemented for '{title(kind.dtype)}'")
+    return lambda a: R.draw(gen, a, R.bernoulli, p)
+
+
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+    """Fill with ones of probability p, else zeros. `p` is a number, or a tensor that broadcasts to self."""
+    kind = self._kind
+    if not isinstance(p, (Tensor, int, float, np.number)):
+        raise TypeError(f"bernoulli_() received an invalid combination of arguments - got ({type(p).__name__}), but expected p to be a float or "
+                        "a Tensor")
+    if isinstance(p, Tensor):
+        shape, given = self._a.shape, p._a.shape
+        padded = (1,) * (len(shape) - len(given)) + given
+        if len(given) > len(shape) or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
+            raise RuntimeError(f"The expanded size of the tensor {list(shape)} must match the existing size {list(given)} of p")
+    gen = generator_of(generator, kind.device, "bernoulli_")
+    return fill(self, "BernoulliBackward0", _probability_writer(gen, kind, p, "bernoulli_"))
+
+
+def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any = None) -> Tensor:
+    """Ones and zeros in input's shape and dtype: ones with the probability in `input`, or all with probability p."""
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("bernoulli", "input", 1, input)
+    kind = input._kind
+    gen = generator_of(generator, kind.device, "bernoulli")
+    r = fresh(kind, input._a.shape, _probability_writer(gen, kind, input if p is None else p, "bernoulli"))
+    if out is not None:
+        return write_out(out, r, "bernoulli")
+    return record(r, "BernoulliBackward0", (input,), _zero_gradients(1))
+
+
+def bernoulli_mask(shape: tuple[int, ...], like: Any, p: float, kind: Any, generator: Any = None) -> Any:
+    """A CPU bool array of this shape (and of the memory layout of the array `like`), True with probability p: a dropout mask."""
+    gen = generator_of(generator, kind.device, "dropout")
+    mask = np.empty(shape, np.bool_)
+    if like is not None and not like.flags.c_contiguous:
+        mask = like_layout(mask, like)
+    R.draw(gen, mask, R.bernoulli, p)
+    return mask
+
+
+# --- normal with tensors --------------------------------------------------------------------------------------------------------------
+
+def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None,
+           layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+    """Normal numbers; mean and std may be tensors (they broadcast), or both numbers, and then `size` is needed.
+
+    With tensors, the dtype is the mean's (the std's, where the mean is a number).
+    """
+    if isinstance(mean, Tensor) or isinstance(std, Tensor):
+        if size is not None or dtype is not None or device is not None:
+            raise TypeError("normal() received an invalid combination of arguments: size, dtype and device go with numbers as mean and std")
+        return _normal_of_tensors(mean, std, generator, out)
+    mean, std = number(mean, "normal", "mean", 1), number(std, "normal", "std", 2)
+    if size is None:
+        raise TypeError("normal() received an invalid combination of arguments - got (float, float), but expected a Tensor, or a size")
+    from .random import _into, creation_kind
+    shape = size_of((size,), "normal")
+
+    def writer(kind: Any) -> Any:
+        return normal_writer(generator_of(generator, kind.device, "normal"), kind, mean, std)
+
+    if out is not None:
+        return finish(_into(out, shape, dtype, "normal", writer), requires_grad)
+    kind = creation_kind(dtype, device)
+    return finish(fresh(kind, shape, writer(kind)), requires_grad, pin_memory, layout)
+
+
+def _normal_of_tensors(mean: Any, std: Any, generator: Any, out: Any) -> Tensor:
+    main = mean if isinstance(mean, Tensor) else std
+    shapes = [each._a.shape for each in (mean, std) if isinstance(each, Tensor)]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise broadcast_error(*shapes) from None
+    kind = main._kind
+    gen = generator_of(generator, kind.device, "normal")
+    if isinstance(std, Tensor):
+        if std._kind.is_complex:
+            raise RuntimeError("normal expects standard deviation to be non-complex")
+        if not bool((_host(std) >= 0).all()):
+            raise RuntimeError("normal expects all elements of std >= 0.0")
+        r = fresh(kind, shape, normal_writer(gen, kind, 0.0, 1.0)) * std.detach()
+    else:
+        r = fresh(kind, shape, normal_writer(gen, kind, 0.0, number(std, "normal", "std", 2)))
+    if isinstance(mean, Tensor):
+        r = r + mean.detach()
+    elif number(mean, "normal", "mean", 1):
+        r = r + float(mean)
+    r = r if r._kind is kind else r.to(kind.dtype)
+    if out is not None:
+        return write_out(out, r, "normal")
+    inputs = tuple(each for each in (mean, std) if isinstance(each, Tensor))
+    label = "NormalBackward3" if len(inputs) == 2 else "NormalBackward1" if isinstance(mean, Tensor) else "NormalBackward2"
+    return record(r, label, inputs, _zero_gradients(len(inputs)))
+
+
+# --- multinomial ----------------------------------------------------------------------------------------------------------------------
+
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Any = None) -> Tensor:
+    """Indices (int64) drawn with the weights in each row of `input`, a floating tensor of one or two dimensions.
+
+    The result has shape (num_samples,) or (rows, num_samples). Weights need not sum to one.
+    """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("multinomial", "input", 1, input)
+    count = integer(num_samples, "multinomial", "num_samples", 2)
+    kind = input._kind
+    _check_multinomial(input, count, replacement)
+    if out is not None and out._kind.dtype.name != "int64":
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {title(out._kind.dtype)}")
+    gen = generator_of(generator, kind.device, "multinomial")
+    weights = _host(input)
+    if not input._a.size:
+        a = np.empty((*weights.shape[:-1], count), np.int64)
+    else:
+        lowest, highest = float(weights.min()), float(weights.max())
+        if not (lowest >= 0.0 and highest < math.inf):
+            raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+        if not bool((weights.astype(np.float64).sum(-1) > 0).all()):
+            raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+        a = _with_replacement(gen, weights, count) if replacement and count > 1 else _without_replacement(gen, weights, count)
+    r = _place(a, input, kind.int64)
+    return r if out is None else write_out(out, r, "multinomial")
+
+
+def _check_multinomial(input: Tensor, count: int, replacement: bool) -> None:
+    shape = input._a.shape
+    if not 1 <= len(shape) <= 2:
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if not input._kind.is_floating:
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {title(input._kind.dtype)}")
+    if count <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and count > shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    if shape[-1] > 1 << 24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
+
+
+def _without_replacement(gen: Generator, weights: Any, count: int) -> Any:
+    """The largest of weight / exponential number: each draw is proportional to the weights that are left (the Gumbel-max trick)."""
+    q = np.empty_like(weights, subok=False)
+    R.draw(gen, q, R.exponential, 1.0)
+    if q.dtype.itemsize == 2:
+        scores = (weights.astype(np.float32) / q.astype(np.float32)).astype(q.dtype).astype(np.float32)
+    else:
+        scores = weights / q
+    if count == 1:
+        return scores.argmax(-1)[..., None]
+    return np.argsort(-scores, axis=-1, kind="stable")[..., :count]
+
+
+def _with_replacement(gen: Generator, weights: Any, count: int) -> Any:
+    """For each uniform number, the first place where the cumulative distribution reaches it."""
+    rows = weights.reshape(-1, weights.shape[-1])
+    result = np.empty((len(rows), count), np.int64)
+    with gen.lock:
+        for row, samples in zip(rows, result, strict=True):
+            cumulative = _cumulative(row)
+            samples[:] = np.searchsorted(cumulative, gen.doubles(count), side="left")
+    return result.reshape(*weights.shape[:-1], count)
+
+
+def _cumulative(row: Any) -> Any:
+    """The cumulative distribution, summed up and normalised in the weights' own precision."""
+    sums = np.cumsum(row, dtype=row.dtype)
+    cumulative = (sums / sums[-1]).astype(np.float64)
+    cumulative[-1] = 1.0
+    return cumulative
+
+
+# --- poisson --------------------------------------------------------------------------------------------------------------------------
+
+def poisson(input: Tensor, generator: Any = None) -> Tensor:
+    """Poisson counts in input's shape and dtype; `input` holds the rates (floating, not negative)."""
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("poisson", "input", 1, input)
+    kind = input._kind
+    if not kind.is_floating:
+        raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{title(kind.dtype)}'")
+    gen = generator_of(generator, kind.device, "poisson")
+    rates = _host(input)
+    if not bool((rates >= 0).all()):
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    with gen.lock:
+        counts = [_poisson(rate, gen.double) for rate in rates.astype(np.float64).reshape(-1).tolist()]
+    r = _place(np.array(counts, np.float64).reshape(rates.shape).astype(kind.np), input)
+    return record(r, "PoissonBackward0", (input,), _zero_gradients(1))
+
+
+def _poisson(rate: float, uniform: Any) -> int:
+    """One count. Small rates: multiply uniform numbers (Knuth). Others: transformed rejection (Hoermann 1993, PTRS)."""
+    if rate == 0.0:
+        return 0
+    if rate < 10.0:
+        limit, product, count = math.exp(-rate), uniform(), 0
+        while product > limit:
+            count += 1
+            product *= uniform()
+        return count
+    root, log_rate = math.sqrt(rate), math.log(rate)
+    b = 0.931 + 2.53 * root
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    sure = 0.9277 - 3.6224 / (b - 2)
+    while True:
+        u = uniform() - 0.5
+        v = uniform()
+        us = 0.5 - abs(u)
+        k = math.floor((2 * a / us + b) * u + rate + 0.43) if us else -1
+        if us >= 0.07 and v <= sure:
+            return k
+        if k < 0 or (us < 0.013 and v > us):
+            continue
+        left = math.log(v) + math.log(inverse_alpha) - math.log(a / (us * us) + b) if v else -math.inf
+        if left <= -rate + k * log_rate - math.lgamma(k + 1.0):
+            return k
+
+
+method(bernoulli_)
+for _fn in (bernoulli, multinomial):
+    export(_fn)
+    method(_fn)
+for _fn in (normal, poisson):
+    export(_fn)
