@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch as pt
-from nn_compare import same
 
 import rushlight as rl
+from nn_compare import same
 
 # Constructor; forward's arguments (T.randn draws the same numbers on both sides); () for layers that need none.
 LAYERS = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch as pt
-from nn_compare import same
 
 import rushlight as rl
+from nn_compare import same
 
 _SETUP = """
 x = T.arange(24.).reshape(4, 3, 2)

@@ -19,7 +19,7 @@ from .libm import exp, fma, log, log1p, tan
 from .random_normal import fill_normal_blocks, serial_normals
 
 __all__ = ["draw", "uniform", "normal", "exponential", "cauchy", "log_normal", "geometric", "bernoulli", "bernoulli_each", "integers",
-           "full_range", "permutation", "bernoulli_stream", "fill_normal", "few_normals", "CHUNK"]
+           "full_range", "permutation", "bernoulli_stream", "fill_normal", "few_normals", "memory_axes", "CHUNK"]
 
 CHUNK = 1 << 15
 # 0-dim arrays: ufuncs take them faster than numbers.
@@ -28,12 +28,9 @@ _SCALE24 = np.array(2.0 ** -24, np.float32)
 _DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
-def memory_order(a: Any) -> Any:
-    """A view of the array whose C order is the order of its memory (dimensions sorted by stride)."""
-    if a.ndim < 2:
-        return a
-    order = sorted(range(a.ndim), key=lambda i: (-abs(a.strides[i]), i))
-    return a.transpose(order)
+def memory_axes(a: Any) -> list[int]:
+    """The dimensions from the largest stride to the smallest: transposed by these, C order is the order of memory."""
+    return sorted(range(a.ndim), key=lambda i: (-abs(a.strides[i]), i))
 
 
 def draw(gen: Any, a: Any, sampler: Any, *args: Any) -> None:
@@ -51,7 +48,7 @@ def draw(gen: Any, a: Any, sampler: Any, *args: Any) -> None:
                     part = flat[start:start + CHUNK]
                     part[:] = sampler(gen, part.size, a.dtype, *args)
         else:
-            view = memory_order(a)
+            view = a.transpose(memory_axes(a))
             view[...] = sampler(gen, n, a.dtype, *args).reshape(view.shape)
 
 

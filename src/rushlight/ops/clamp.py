@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import BOOL
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
+from .indexing import _plain
 from .define import _checked_inplace, export, method, op
 from .promotion import broadcast_error, number_tensor, result_dtype
 from .record import record, rename
@@ -148,7 +149,7 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
 
 def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """In-place form of `clamp`."""
-    if self._node is None and self._view is None and self._kind.fast and not isinstance(min, Tensor) and not isinstance(max, Tensor):
+    if self._kind.fast and _plain(self, None) and not isinstance(min, Tensor) and not isinstance(max, Tensor):
         _limits(self, "clamp_", min, max)
 
         def direct(a: Any) -> None:

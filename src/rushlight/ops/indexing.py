@@ -44,6 +44,8 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         if index.step is not None:
             _check_step(index)
     elif cls is not int:
+        if cls is Tensor and index._a.ndim and index._kind.dtype.name == "int64":
+            return advanced(self, {0: index._a})
         return _general(self, index)
     elif a.ndim == 1:
         index = (index, ...)         # an array, not a NumPy scalar
@@ -284,7 +286,9 @@ def advanced(self: Tensor, arrays: dict[int, Any]) -> Tensor:
     a = self._a
     index = _numpy_index(arrays)
     try:
-        if len(arrays) == 1 and index[-1].dtype.kind != "b":
+        if len(index) == 1 and index[0].dtype.kind != "b":
+            array = a.take(index[0], 0)
+        elif len(arrays) == 1 and index[-1].dtype.kind != "b":
             array = a.take(index[-1], len(index) - 1)      # faster than NumPy's own indexing, and contiguous as PyTorch's results are
         else:
             array = np.ascontiguousarray(a[index]) if a.ndim else a[index]
@@ -430,11 +434,12 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
                                f"{title(value._kind.dtype)} for the source.")
         value = value.to(kind.device)
     index = _numpy_index(arrays)
-    target_shape = _result_shape(a, index, arrays)
     b = value._a
-    if len(b.shape) > len(target_shape) or any(have not in (1, want) for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
-        raise RuntimeError(f"shape mismatch: value tensor of shape {list(b.shape)} cannot be broadcast to indexing result of shape "
-                           f"{list(target_shape)}")
+    if b.ndim or accumulate:
+        target_shape = _result_shape(a, index, arrays)
+        if len(b.shape) > len(target_shape) or any(have not in (1, want) for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
+            raise RuntimeError(f"shape mismatch: value tensor of shape {list(b.shape)} cannot be broadcast to indexing result of shape "
+                               f"{list(target_shape)}")
     check_inplace(self, value._node is not None)
     if not a.flags.writeable:
         writable(self)
@@ -445,7 +450,10 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
     elif b.ndim == 0 and len(arrays) == 1 and index[0].__class__ is ndarray and index[0].dtype.kind == "b" and index[0].ndim == a.ndim:
         np.copyto(a, b, where=index[0])
     else:
-        a[index] = b
+        try:
+            a[index] = b          # NumPy checks the indices before it writes
+        except IndexError as error:
+            raise index_error(error, a.shape, arrays) from None
     self._ver += 1
     if (STATE.unusual and not LOCAL.grad) or (self._node is None and value._node is None):
         return self

@@ -23,6 +23,10 @@ __all__ = ["fill_"]
 @op(name="fill_", method="fill_", torch=False)
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Write one value (a number, or a 0-dim tensor) everywhere."""
+    if (value.__class__ is float or value.__class__ is int) and self._kind.fast and self._a.flags.writeable and _plain(self, None):
+        self._a.fill(value)
+        self._ver += 1
+        return self
     if isinstance(value, Tensor) and value._a.ndim:
         raise RuntimeError(f"fill_ only supports 0-dimension value tensor but got tensor with {value._a.ndim} dimensions.")
     return _fill(self, value, _fill_value(self, value, "fill_"), "FillBackward3" if isinstance(value, Tensor) else "FillBackward2")

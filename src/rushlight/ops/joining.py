@@ -56,6 +56,23 @@ def _finish(r: Tensor, out: Any, name: str) -> Tensor:
 
 def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None) -> Tensor:
     """Join tensors along a dimension that exists. The other sizes have to agree; vectors of size 0 are skipped (as PyTorch does)."""
+    if out is None and axis is None and (tensors.__class__ is list or tensors.__class__ is tuple) and tensors and tensors[0].__class__ is Tensor:
+        kind = tensors[0]._kind
+        arrays, recorded = [], False
+        for t in tensors:
+            if not isinstance(t, Tensor) or t._kind is not kind or t._a.shape == (0,):
+                break
+            arrays.append(t._a)
+            if t._node is not None:
+                recorded = True
+        else:
+            try:
+                r = wrap(np.concatenate(arrays, dim), kind)
+                if recorded:
+                    _record_cat(r, tensors, dim if dim >= 0 else dim + arrays[0].ndim)
+                return r
+            except (ValueError, TypeError):
+                pass                     # said properly below
     tensors = _checked(tensors, "cat")
     if axis is not None:
         dim = axis

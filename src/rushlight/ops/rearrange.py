@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,13 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
 
 def _flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     a = input._a
-    array = np.ascontiguousarray(np.flip(a, dims)) if a.ndim else a.copy()
-    return record(wrap(array, input._kind), "FlipBackward0", (input,), lambda g: _flip(g, dims), (), lambda g: np.flip(g, dims) if g.ndim else g)
+    array = a[_reversed(dims)].copy() if dims else a.copy()
+    return record(wrap(array, input._kind), "FlipBackward0", (input,), lambda g: _flip(g, dims), (), lambda g: g[_reversed(dims)] if dims and g.ndim else g)
+
+
+def _reversed(dims: tuple[int, ...]) -> tuple[slice, ...]:
+    """The NumPy index that reverses some dimensions."""
+    return tuple([slice(None, None, -1) if d in dims else slice(None) for d in range(max(dims) + 1)])
 
 
 @op(method=True)
@@ -176,12 +182,17 @@ def _triangle(name: str, keep: Any) -> Any:
         k = diagonal.__index__()
 
         def array(x: Any) -> Any:
-            return np.where(_mask(x.shape[-2:], k), x, x.dtype.type(0))
+            rows, columns = x.shape[-2:]
+            return np.where(_mask((rows, columns), k) if rows * columns > 65536 else cached(rows, columns, k), x, x.dtype.type(0))
         return record(wrap(array(a), input._kind), f"{name.capitalize()}Backward0", (input,), lambda g: fn(g, k), (), array)
 
     def _mask(shape: tuple[int, int], k: int) -> Any:
         rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
         return keep(columns - rows, k)
+
+    @lru_cache(maxsize=16)
+    def cached(rows: int, columns: int, k: int) -> Any:
+        return _mask((rows, columns), k)
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices up to the given diagonal, zeros elsewhere."

@@ -59,7 +59,7 @@ def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
         def write(a: Any) -> None:
             spread = np.broadcast_to(chances, a.shape)
             if not a.flags.c_contiguous:
-                spread = spread.transpose(sorted(range(a.ndim), key=lambda i: (-abs(a.strides[i]), i)))
+                spread = spread.transpose(R.memory_axes(a))
             R.draw(gen, a, R.bernoulli_each, spread.reshape(-1))
         return write
     p = number(p, name, "p", 1)

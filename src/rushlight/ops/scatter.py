@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .define import op
 from .dims import wrap_dim
 from .indexing import _prepare_tensor, index_put_into
 from .record import record
-from .selection import _fill_value, where
+from .selection import _fill_value, out_of_range, where
 from .slices import embed
 from .write import title
 
@@ -30,15 +31,21 @@ def _index_array(name: str, index: Tensor, ndim: int, what: str) -> Any:
 
 
 def _in_range(index: Any, dim: int, n: int) -> None:
-    if index.size and (index.min() < 0 or index.max() >= n):
+    if index.size and out_of_range(index, n):
         wrong = index[(index < 0) | (index >= n)].reshape(-1)[0]
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+
+
+@lru_cache(maxsize=64)
+def _steps(n: int, trailing: int) -> Any:
+    """0..n-1 as an array that broadcasts along a dimension with `trailing` dimensions after it."""
+    return np.arange(n).reshape((n,) + (1,) * trailing)
 
 
 def _grid(index: Any, dim: int) -> tuple[Any, ...]:
     """The NumPy index under which element p of the result is at (p, but with index[p] in dimension dim)."""
     ndim = index.ndim
-    return tuple([index if d == dim else np.arange(n).reshape((n,) + (1,) * (ndim - d - 1)) for d, n in enumerate(index.shape)])
+    return tuple([index if d == dim else _steps(n, ndim - d - 1) for d, n in enumerate(index.shape)])
 
 
 @op(method=True, out=True)
@@ -78,7 +85,7 @@ def _add_scattered(target: Any, dim: int, index: Any, values: Any) -> Any:
     flat = at * strides[dim]
     for d, n in enumerate(at.shape):
         if d != dim and n > 1:
-            flat = flat + (np.arange(n) * strides[d]).reshape((n,) + (1,) * (at.ndim - d - 1))
+            flat = flat + _steps(n, at.ndim - d - 1) * strides[d]
     add_rows(target.reshape(-1), flat.reshape(-1), values.reshape(-1))
     return target
 

@@ -18,7 +18,7 @@ from .record import record
 from .slices import _at, basic, diagonal
 from .write import inplace_from, title, write_out
 
-__all__ = ["where", "masked_fill", "index_select", "vector_index"]
+__all__ = ["where", "masked_fill", "index_select", "out_of_range", "vector_index"]
 
 _NUMBERS = (int, float, complex, np.number, np.bool_)
 
@@ -296,9 +296,16 @@ def vector_index(index: Tensor, n: int, name: str) -> Any:
     if index._kind.dtype.name not in ("int64", "int32"):
         raise RuntimeError(f"{name}(): Expected dtype int32 or int64 for index")
     i = index._a.reshape(-1) if index._a.ndim != 1 else index._a
-    if i.size and (i.min() < 0 or i.max() >= n):
+    if i.size and out_of_range(i, n):
         raise IndexError("index out of range in self")
     return i
+
+
+def out_of_range(index: Any, n: int) -> bool:
+    """Whether an integer array has an element below 0 or from n on. One pass: read as unsigned, negative numbers are huge."""
+    if index.dtype == np.int64:
+        return int(index.view(np.uint64).max()) >= n
+    return bool(index.min() < 0 or index.max() >= n)
 
 
 @op(method=True, out=True)

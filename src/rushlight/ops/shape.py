@@ -57,6 +57,14 @@ def shape_error(shape: tuple[int, ...], size: int) -> RuntimeError | None:
     return None
 
 
+def _no_other_negatives(shape: tuple[Any, ...]) -> None:
+    """NumPy infers a size from any negative number, PyTorch from -1 alone."""
+    shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    for i, n in enumerate(shape):
+        if n < -1:
+            raise RuntimeError(f"invalid shape dimension {n} at index {i} of shape {list(shape)}")
+
+
 def _reshaped(a: Any, shape: tuple[int, ...]) -> Any:
     try:
         r = a.reshape(shape)
@@ -74,9 +82,24 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
     """The same memory in another shape (one size may be -1), or seen as another dtype: ``x.view(2, -1)``, ``x.view(torch.int32)``.
 
     RuntimeError where the shape does not fit, or where the strides would need a copy (use reshape)."""
-    if dtype is not None or (len(shape) == 1 and isinstance(shape[0], Dtype)):
+    a = self._a
+    if shape and shape[0].__class__ is not Dtype:
+        try:
+            r = a.reshape(*shape)
+        except (ValueError, TypeError):
+            return _view(self, sizes(shape, "view"))
+        if r.shape != shape:
+            _no_other_negatives(shape)
+        if r.base is a or same_memory(r, a):
+            old = a.shape
+
+            def back(g: Any) -> Any:
+                return g.reshape(old)
+            return make_view(self, r, "ViewBackward0", back, _view, (r.shape,), back)
+        return _view(self, sizes(shape, "view"))
+    if dtype is not None or shape:
         return _view_dtype(self, shape[0] if dtype is None else dtype)
-    if not shape and size is not None:
+    if size is not None:
         return _view(self, sizes((size,), "view"))
     if not shape:
         raise TypeError("view() received an invalid combination of arguments - got (), but expected one of: (torch.dtype dtype), "
@@ -124,12 +147,25 @@ def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
     """The elements in another shape (one size may be -1): a view where the strides allow it, else a copy."""
     if not args and shape is None:
         raise TypeError("reshape() missing 1 required positional arguments: \"shape\"")
-    return _reshape(input, sizes(args or (shape,), "reshape", "shape"))
+    a = input._a
+    if shape is None:
+        try:
+            r = a.reshape(*args)
+        except (ValueError, TypeError):
+            return _reshape(input, sizes(args, "reshape", "shape"))
+        if r.shape != args:
+            _no_other_negatives(args)
+        return _reshape_to(input, r)
+    return _reshape(input, sizes((shape,), "reshape", "shape"))
 
 
 def _reshape(self: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return _reshape_to(self, _reshaped(self._a, shape))
+
+
+def _reshape_to(self: Tensor, r: Any) -> Tensor:
+    """The result of reshape around the array that NumPy's reshape gave: a view, or a copy where it had to be one."""
     a = self._a
-    r = _reshaped(a, shape)
     old = a.shape
 
     def back(g: Any) -> Any:
@@ -155,6 +191,8 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the dimensions from start_dim to end_dim into one; the tensor itself where there is nothing to merge."""
     shape = input._a.shape
+    if start_dim == 0 and end_dim == -1 and len(shape) != 1:
+        return _reshape_to(input, input._a.reshape(-1))
     start, end = wrap_dim(start_dim, len(shape)), wrap_dim(end_dim, len(shape))
     if start > end:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
@@ -198,21 +236,21 @@ def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
 
 # --- dimensions of size one -----------------------------------------------------------------------------------------------------------
 
+_NEW_AT = [(slice(None),) * dim + (None, ...) for dim in range(8)]     # NumPy indices that add a dimension
+
+
 @op(method=True)
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A new dimension of size one at `dim`."""
     a = input._a
     shape = a.shape
     n = len(shape) + 1
-    if dim.__class__ is not int or not -n <= dim < n:
+    if dim.__class__ is not int or dim < 0 or dim >= n:
         dim = wrap_dim(dim, n)
-    elif dim < 0:
-        dim += n
 
     def back(g: Any) -> Any:
         return g.reshape(shape)
-    return make_view(input, a.reshape((*shape[:dim], 1, *shape[dim:])) if a.flags.c_contiguous else np.expand_dims(a, dim),
-                     "UnsqueezeBackward0", back, unsqueeze, (dim,), back)
+    return make_view(input, a[_NEW_AT[dim] if dim < 8 else (*(slice(None),) * dim, None)], "UnsqueezeBackward0", back, unsqueeze, (dim,), back)
 
 
 @op(method=True)
@@ -221,7 +259,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     a = input._a
     shape = a.shape
     if dim is None:
-        axes, name = tuple([i for i, n in enumerate(shape) if n == 1]), "SqueezeBackward0"
+        axes, name = (tuple([i for i, n in enumerate(shape) if n == 1]) if 1 in shape else ()), "SqueezeBackward0"
     elif isinstance(dim, (tuple, list)):
         axes, name = tuple([d for d in wrap_dims(dim, len(shape)) if shape and shape[d] == 1]), "SqueezeBackward2"
     else:
@@ -271,23 +309,35 @@ def permute(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """The dimensions in another order: ``x.permute(2, 0, 1)``."""
     if not args and dims is None:
         raise TypeError("permute() missing 1 required positional arguments: \"dims\"")
-    return _permute(input, sizes(args or (dims,), "permute", "dims"))
+    order = args if dims is None else (dims,)
+    return _permute(input, order if order[0].__class__ is int else sizes(order, "permute", "dims"))
 
 
 def _permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     a = input._a
     n = a.ndim
-    if len(dims) != n:
-        raise RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of "
-                           f"dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(dims)}")
-    dims = tuple([d if 0 <= d < n else wrap_dim(d, n) for d in dims])
+    try:
+        array = a.transpose(dims)
+    except (ValueError, TypeError):
+        array = None
+    if array is None or len(dims) != n:
+        raise _permute_error(dims, n)
+    if input._node is None:
+        return make_view(input, array, "PermuteBackward0", None, _permute, (dims,))
     inverse = [0] * n
     for i, d in enumerate(dims):
         inverse[d] = i
-    if len(set(dims)) != n:
-        raise RuntimeError("permute(): duplicate dims are not allowed.")
-    return make_view(input, a.transpose(dims), "PermuteBackward0", lambda g: _permute(g, tuple(inverse)), _permute, (dims,),
-                     lambda g: g.transpose(inverse))
+    order = tuple(inverse)
+    return make_view(input, array, "PermuteBackward0", lambda g: _permute(g, order), _permute, (dims,), lambda g: g.transpose(order))
+
+
+def _permute_error(dims: tuple[Any, ...], n: int) -> Exception:
+    if len(dims) != n:
+        return RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of "
+                           f"dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(dims)}")
+    for d in dims:
+        wrap_dim(d, n)
+    return RuntimeError("permute(): duplicate dims are not allowed.")
 
 
 @op(method=True, alias=("moveaxis",))
@@ -369,6 +419,19 @@ def _expand(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     if extra < 0:
         raise RuntimeError(f"expand({self.type()}{{{list(old)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be greater "
                            f"or equal to the number of dimensions in the tensor ({len(old)})")
+    if old == shape[extra:] and (not extra or min(shape[:extra]) >= 0):
+        full = shape
+    else:
+        full = _expanded_shape(old, shape, extra)
+
+    def array_back(g: Any) -> Any:
+        from ..autograd.engine import sum_array_to
+        return sum_array_to(g, old)
+    return make_view(self, broadcast(a, full), "ExpandBackward0", lambda g: g.sum_to_size(old), _expand, (full,), array_back)
+
+
+def _expanded_shape(old: tuple[int, ...], shape: tuple[int, ...], extra: int) -> tuple[int, ...]:
+    """The shape that expand(shape) gives, with -1 filled in; raises where it does not fit."""
     full = list(shape)
     for i, want in enumerate(shape):
         have = old[i - extra] if i >= extra else None
@@ -383,12 +446,7 @@ def _expand(self: Tensor, shape: tuple[int, ...]) -> Tensor:
         elif have is not None and have != 1:
             raise RuntimeError(f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton dimension {i}.  "
                                f"Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
-    target = tuple(full)
-
-    def array_back(g: Any) -> Any:
-        from ..autograd.engine import sum_array_to
-        return sum_array_to(g, old)
-    return make_view(self, broadcast(a, target), "ExpandBackward0", lambda g: g.sum_to_size(old), _expand, (target,), array_back)
+    return tuple(full)
 
 
 @op(torch=False, method=True)

@@ -175,6 +175,7 @@ def rebase(self: Tensor, r: Tensor) -> None:
     root = root_of(self)
     if node is None and root._node is None:
         return
+    _point_saved_output_at(self, r)
     chain = []
     t = self
     while t._view is not None:

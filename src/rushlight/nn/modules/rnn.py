@@ -100,7 +100,7 @@ class RNNBase(Module):
 
     def flatten_parameters(self) -> None:
         """On a GPU, cuDNN wants the weights in one block; here they are used as they are, so that there is nothing to do."""
-        return None
+        return
 
     def reset_parameters(self) -> None:
         """All weights uniform within 1 / sqrt(hidden_size)."""
