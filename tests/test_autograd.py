@@ -462,7 +462,10 @@ def test_once_differentiable():
 
 
 def test_function_misuse():
-    assert_same_behaviour(lambda m: m.autograd.Function(), text=False)
+    with pytest.warns(DeprecationWarning):
+        instance = rl.autograd.Function()
+    with pytest.raises(RuntimeError, match="Legacy autograd function"):
+        instance(rl.ones(1))
     assert_same_behaviour(lambda m, x: m.autograd.Function.apply(x), leaf(1))
     assert_same_behaviour(lambda m, x: make_bad(m, "").apply(x).requires_grad, pt.ones(2))
 

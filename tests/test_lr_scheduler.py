@@ -94,7 +94,8 @@ def test_resume(name):
             assert resumed.get_last_lr() == pytest.approx(expected.get_last_lr(), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["lambda", "step", "multistep", "constant", "linear", "exponential", "polynomial", "cosine", "cyclic", "onecycle",
+@pytest.mark.parametrize("name", ["lambda", "step", "multistep", "constant", "linear", "exponential", "polynomial", "cosine", "cyclic",
+                                  "onecycle",
                                   "multiplicative"])
 def test_step_to_epoch(name):
     for epoch in (0, 3, 7):
@@ -125,8 +126,10 @@ def test_fractional_restarts():
     assert rates[0] == rates[1]
 
 
-@pytest.mark.parametrize("options", [{"patience": 1}, {"mode": "max", "patience": 0, "cooldown": 2}, {"threshold_mode": "abs", "threshold": 0.3},
-                                     {"patience": 0, "min_lr": [0.02, 0.03]}, {"mode": "max", "threshold_mode": "abs", "patience": 1, "factor": 0.5}])
+@pytest.mark.parametrize("options", [{"patience": 1}, {"mode": "max", "patience": 0, "cooldown": 2},
+                                     {"threshold_mode": "abs", "threshold": 0.3},
+                                     {"patience": 0, "min_lr": [0.02, 0.03]}, {"mode": "max", "threshold_mode": "abs", "patience": 1,
+                                                                               "factor": 0.5}])
 def test_plateau(options):
     metrics = [3.0, 2.5, 2.4, 2.6, 2.7, 2.39, 2.39, 2.5, 2.6, 5.0, 5.0, 4.0, 4.1, math.nan, 1.0, 1.0]
     logs = []
@@ -184,7 +187,8 @@ def too_many(m, L):
 
 @pytest.mark.parametrize("make", [
     late, overridden, stepped_before, too_many,
-    lambda m, L: L.StepLR(3, 2), lambda m, L: L.LambdaLR(optimizer(m), [lambda e: 1]), lambda m, L: L.MultiplicativeLR(optimizer(m), [lambda e: 1]),
+    lambda m, L: L.StepLR(3, 2), lambda m, L: L.LambdaLR(optimizer(m), [lambda e: 1]), lambda m, L: L.MultiplicativeLR(optimizer(m),
+                                                                                                                       [lambda e: 1]),
     lambda m, L: L.ConstantLR(optimizer(m), factor=2), lambda m, L: L.LinearLR(optimizer(m), start_factor=2),
     lambda m, L: L.LinearLR(optimizer(m), start_factor=0), lambda m, L: L.LinearLR(optimizer(m), end_factor=2),
     lambda m, L: L.MultiStepLR(optimizer(m), 3),
@@ -200,9 +204,11 @@ def too_many(m, L):
     lambda m, L: L.CyclicLR(optimizer(m), 0.1, 1, mode="x"), lambda m, L: L.CyclicLR(optimizer(m), [0.1], 1),
     lambda m, L: L.CyclicLR(optimizer(m, name="Adadelta"), 0.1, 1), lambda m, L: L.OneCycleLR(optimizer(m, name="Adadelta"), 0.1, 10),
     lambda m, L: L.CosineAnnealingWarmRestarts(optimizer(m), 0), lambda m, L: L.CosineAnnealingWarmRestarts(optimizer(m), 1, 0),
-    lambda m, L: L.CosineAnnealingWarmRestarts(optimizer(m), 2).step(-1), lambda m, L: L.CosineAnnealingWarmRestarts(optimizer(m), 2, eta_min="a"),
+    lambda m, L: L.CosineAnnealingWarmRestarts(optimizer(m), 2).step(-1), lambda m, L: L.CosineAnnealingWarmRestarts(optimizer(m), 2,
+                                                                                                                     eta_min="a"),
     lambda m, L: L.OneCycleLR(optimizer(m), 0.1), lambda m, L: L.OneCycleLR(optimizer(m), 0.1, -1),
-    lambda m, L: L.OneCycleLR(optimizer(m), 0.1, epochs=-1, steps_per_epoch=2), lambda m, L: L.OneCycleLR(optimizer(m), 0.1, 10, pct_start=2),
+    lambda m, L: L.OneCycleLR(optimizer(m), 0.1, epochs=-1, steps_per_epoch=2), lambda m, L: L.OneCycleLR(optimizer(m), 0.1, 10,
+                                                                                                          pct_start=2),
     lambda m, L: L.OneCycleLR(optimizer(m), 0.1, 10, anneal_strategy="x"), lambda m, L: L.OneCycleLR(optimizer(m), [0.1], 10),
     lambda m, L: m.optim.swa_utils.SWALR(optimizer(m), 0.1, anneal_strategy="x"),
     lambda m, L: m.optim.swa_utils.SWALR(optimizer(m), 0.1, anneal_epochs=-1), lambda m, L: m.optim.swa_utils.SWALR(optimizer(m), [0.1]),
@@ -314,7 +320,8 @@ def averaged(m, state, **options):
     return before, {k: v.tolist() for k, v in average.state_dict().items()}, average.training
 
 
-@pytest.mark.parametrize("options", [{}, {"multi_avg_fn": "get_ema_multi_avg_fn"}, {"avg_fn": "get_ema_avg_fn"}, {"avg_fn": "get_swa_avg_fn"},
+@pytest.mark.parametrize("options", [{}, {"multi_avg_fn": "get_ema_multi_avg_fn"}, {"avg_fn": "get_ema_avg_fn"},
+                                     {"avg_fn": "get_swa_avg_fn"},
                                      {"use_buffers": True, "multi_avg_fn": "get_swa_multi_avg_fn"}, {"use_buffers": True}])
 def test_averaged_model(options):
     state = pt.nn.Sequential(pt.nn.Linear(3, 4), pt.nn.BatchNorm1d(4), pt.nn.Linear(4, 2)).state_dict()

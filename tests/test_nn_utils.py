@@ -12,6 +12,7 @@ _SETUP = """
 x = T.arange(24.).reshape(4, 3, 2)
 ps = R.pack_padded_sequence(x, [4, 3, 1])
 lin = lambda: nn.Linear(4, 3)
+C = nn.modules.utils.consume_prefix_in_state_dict_if_present
 class Sym(nn.Module):
     def forward(self, x): return x * 2
     def right_inverse(self, x): return x / 2
@@ -184,6 +185,9 @@ U.fuse_conv_bn_eval(nn.Conv2d(2, 3, 3).eval(), nn.BatchNorm2d(3).eval())(T.ones(
 U.fuse_conv_bn_eval(nn.ConvTranspose2d(2, 3, 3, bias=False).eval(), nn.BatchNorm2d(3).eval(), True)(T.ones(1, 2, 4, 4))
 U.fuse_conv_bn_eval(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3).eval())
 U.fuse_linear_bn_eval(lin().eval(), nn.BatchNorm1d(3).eval())(T.ones(1, 4))
+(d := __import__('collections').OrderedDict({'module.a': 1, 'b': 2}), C(d, 'module.'), d)[1:]
+nn.grad.conv2d_input((1, 2, 5, 5), T.ones(3, 2, 3, 3), T.ones(1, 3, 5, 5), padding=1)
+nn.grad.conv1d_weight(T.ones(1, 4, 9), (6, 2, 3), T.ones(1, 6, 4), 2, groups=2)
 U.skip_init(nn.ReLU)
 U.skip_init(3)
 U.skip_init(nn.Sequential)

@@ -355,11 +355,14 @@ def test_sparse_adam():
 BAD = [
     ("SGD", {"lr": -1}), ("SGD", {"momentum": -1}), ("SGD", {"weight_decay": -1}), ("SGD", {"nesterov": True}),
     ("SGD", {"fused": True, "foreach": True}), ("SGD", {"fused": True, "differentiable": True}),
-    ("Adam", {"lr": -1}), ("Adam", {"eps": -1}), ("Adam", {"betas": (1.0, 0.9)}), ("Adam", {"betas": (0.9, -1)}), ("Adam", {"weight_decay": -1}),
-    ("AdamW", {"lr": -1}), ("AdamW", {"betas": (1.0, 0.9)}), ("Adamax", {"eps": -1}), ("NAdam", {"momentum_decay": -1}), ("RAdam", {"lr": -1}),
+    ("Adam", {"lr": -1}), ("Adam", {"eps": -1}), ("Adam", {"betas": (1.0,
+                                                                     0.9)}), ("Adam", {"betas": (0.9, -1)}), ("Adam", {"weight_decay": -1}),
+    ("AdamW", {"lr": -1}), ("AdamW", {"betas": (1.0, 0.9)}), ("Adamax",
+                                                              {"eps": -1}), ("NAdam", {"momentum_decay": -1}), ("RAdam", {"lr": -1}),
     ("RMSprop", {"alpha": -1}), ("RMSprop", {"momentum": -1}), ("Rprop", {"lr": -1}), ("Rprop", {"etas": (1.2, 1.5)}),
     ("Adagrad", {"lr_decay": -1}), ("Adagrad", {"initial_accumulator_value": -1}), ("Adagrad", {"eps": -1}), ("Adadelta", {"rho": 2}),
-    ("ASGD", {"lr": -1}), ("LBFGS", {"lr": -1}), ("Adafactor", {"lr": -1}), ("Adafactor", {"beta2_decay": 0.5}), ("Adafactor", {"eps": (-1, 1)}),
+    ("ASGD", {"lr": -1}), ("LBFGS", {"lr": -1}), ("Adafactor", {"lr": -1}), ("Adafactor",
+                                                                             {"beta2_decay": 0.5}), ("Adafactor", {"eps": (-1, 1)}),
     ("Adafactor", {"d": 0.5}), ("Muon", {"lr": -1}), ("Muon", {"adjust_lr_fn": "x"}),
 ]
 

@@ -47,7 +47,8 @@ def states(mode, count, batch, hidden, proj, rng, dtype=np.float64):
 
 
 CASES = [(mode, layers, directions, biases, first, proj)
-         for mode in MODES for layers, directions, biases, first, proj in ((1, 1, True, False, 0), (2, 2, True, True, 0), (2, 1, False, False, 0))]
+         for mode in MODES for layers, directions, biases, first, proj in ((1, 1, True, False, 0), (2, 2, True, True, 0),
+                                                                           (2, 1, False, False, 0))]
 CASES += [("LSTM", 1, 1, True, False, 2), ("LSTM", 2, 2, False, True, 3)]
 
 
@@ -176,7 +177,8 @@ def test_cells(name, options):
     x, h, c = both((2, 3), rng, np.float32), both((2, 4), rng, np.float32), both((2, 4), rng, np.float32)
     lstm = name == "LSTMCell"
     for start in (None, (h, c)):
-        a, b = (module(v) if start is None else module(v, (h[i], c[i]) if lstm else h[i]) for i, (module, v) in enumerate(((ours, x[0]), (theirs, x[1]))))
+        a, b = (module(v) if start is None else module(v, (h[i], c[i]) if lstm else h[i]) for i,
+                (module, v) in enumerate(((ours, x[0]), (theirs, x[1]))))
         for p, q in zip(a, b, strict=True) if lstm else [(a, b)]:
             close(p, q, 1e-5)
         loss, expected = (sum((t * t).sum() for t in y) if lstm else (y * y).sum() for y in (a, b))

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward", "lstm_backward", "previous_states"]
+__all__ = ["rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward", "lstm_backward", "previous_states",
+           "final_state", "turn", "turn_back"]
 
 Steps = list[tuple[int, int]]
 
@@ -167,20 +168,21 @@ def gru_backward(gy: Any, gh: Any, steps: Steps, y: Any, h0: Any, gates: Any, hi
 # --- LSTM --------------------------------------------------------------------------------------------------------------------------------
 # Inside, the gates stand in the order o, i, f, g: the three sigmoids side by side, and i, f, g, whose gradients need dc, too.
 
-def _turn(w: Any, size: int) -> Any:
-    """Stacked weights from PyTorch's order i, f, g, o to o, i, f, g."""
+def turn(w: Any, size: int) -> Any:
+    """Rows of stacked weights from PyTorch's order i, f, g, o to o, i, f, g."""
     return np.concatenate((w[3 * size:], w[:3 * size]))
 
 
-def _turn_back(w: Any, size: int) -> Any:
+def turn_back(w: Any, size: int) -> Any:
+    """And back."""
     return np.concatenate((w[size:], w[:size]))
 
 
 def lstm_forward(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any, w_hr: Any) -> tuple[Any, ...]:
     """(y (N, P), c (N, H), gates (N, 4H) as o, i, f, g, tanh(c)) with c_t = f c_{t-1} + i g and y_t = W_hr (o tanh(c_t)), W_hr None: 1."""
     size = w_hh.shape[0] // 4
-    w_ih, w = _turn(w_ih, size), _turn(w_hh, size)
-    gates = _input_part(x, w_ih, None if bias is None else _turn(bias, size))
+    w_ih, w = turn(w_ih, size), turn(w_hh, size)
+    gates = _input_part(x, w_ih, None if bias is None else turn(bias, size))
     gates[:, :3 * size] *= 0.5                             # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
     w[:3 * size] *= 0.5
     w = w.T
@@ -211,9 +213,9 @@ def lstm_forward(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b
 
 def lstm_backward(gy: Any, gh: Any, gc: Any, steps: Steps, y: Any, h0: Any, c0: Any, c: Any, gates: Any, flat: Any, w_hh: Any,
                   w_hr: Any) -> tuple[Any, ...]:
-    """(gradient of the gates' sums (N, 4H) in PyTorch's order, of h0, of c0, of W_hr or None)."""
+    """(gradient of the gates' sums (N, 4H) in the order o, i, f, g, of h0, of c0, of W_hr or None)."""
     size = w_hh.shape[0] // 4
-    w = _turn(w_hh, size)
+    w = turn(w_hh, size)
     o, i, f, g = (gates[:, k * size:(k + 1) * size] for k in range(4))
     for_o = flat * o * (1 - o)
     for_c = o * (1 - flat * flat)
@@ -242,4 +244,4 @@ def lstm_backward(gy: Any, gh: Any, gc: Any, steps: Steps, y: Any, h0: Any, c0: 
         np.matmul(flat_dz[lo:hi], w, dh)
         dc *= f[lo:hi]
     d_hr = None if w_hr is None else outputs.T @ (o * flat)
-    return np.concatenate((flat_dz[:, size:], flat_dz[:, :size]), axis=1), carry, carry_c, d_hr
+    return flat_dz, carry, carry_c, d_hr

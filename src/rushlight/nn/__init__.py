@@ -12,7 +12,7 @@ from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedPara
 
 _LAYERS = {name: getattr(modules, name) for name in modules.__all__ if name in vars(modules)}
 globals().update(_LAYERS)
-_SUBMODULES = ("attention", "grad", "parallel", "utils")
+_SUBMODULES = ("attention", "common_types", "grad", "parallel", "utils")
 
 __all__ = ["Buffer", "DataParallel", "Parameter", "UninitializedBuffer", "UninitializedParameter", "factory_kwargs", "functional", "init",
            "modules", "parameter", *modules.__all__]

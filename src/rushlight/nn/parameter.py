@@ -97,7 +97,8 @@ class UninitializedTensorMixin:
     def _a(self) -> Any:
         # Every op reads its operands' arrays, so every op on an uninitialised tensor ends up here.
         import sys
-        name = sys._getframe(1).f_code.co_name
+        frame = sys._getframe(1)
+        name = frame.f_locals.get("name", frame.f_code.co_name)     # the closures of ops/define.py have their op's name in `name`
         raise ValueError(
             f"Attempted to use an uninitialized parameter in {name}. This error happens when you are using a `LazyModule` or explicitly "
             "manipulating `torch.nn.parameter.UninitializedParameter` objects. When using LazyModules Call `forward` with a dummy batch to "

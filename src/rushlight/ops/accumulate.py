@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .strides import zeros_for
+
 __all__ = ["put_add", "add_rows"]
 
 
@@ -46,7 +48,7 @@ def add_rows(target: Any, rows: Any, values: Any) -> Any:
 
 def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: Any = None) -> Any:
     """Add `values` at index arrays given by dimension (see `indexing.advanced`); into zeros of `shape`, or into an array."""
-    target = np.zeros(shape, values.dtype) if into is None else into
+    target = zeros_for(values, shape) if into is None else into
     first = next(iter(arrays.values()))
     if first.dtype.kind == "b":
         if into is None:
@@ -66,7 +68,7 @@ def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: A
         flat = index[0].reshape(-1)
     else:
         wrapped = [np.where(each < 0, each + shape[d], each) for each, d in zip(index, dims, strict=True)]
-        flat = np.ravel_multi_index(wrapped, [shape[d] for d in dims]).reshape(-1) if wrapped[0].size else np.zeros(0, np.int64)
+        flat = np.ravel_multi_index(wrapped, [shape[d] for d in dims]).reshape(-1) if wrapped[0].size else index[0].reshape(-1)
     rest = front.shape[len(dims):]
     count = 1
     for d in dims:

@@ -51,7 +51,8 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]
     if heads % key.size(-3) or heads % value.size(-3):
         raise RuntimeError(f"Number of heads in key and value must divide the number of heads in query, got {heads}, {key.size(-3)} "
                            f"and {value.size(-3)}")
-    return tuple(t if t.size(-3) == heads else t.repeat_interleave(heads // t.size(-3), -3) for t in (key, value))    # type: ignore[return-value]
+    return tuple(t if t.size(-3) == heads else t.repeat_interleave(heads // t.size(-3),
+                                                                   -3) for t in (key, value))    # type: ignore[return-value]
 
 
 def _bias_array(mask: Tensor | None, causal: bool, rows: int, columns: int, dtype: Any) -> Any:
@@ -269,7 +270,8 @@ def multi_head_attention_forward(
         attn_mask = canonical_mask(attn_mask, "attn_mask", None, "", query.dtype, False)
         is_causal = is_causal and key_padding_mask is None
     _check_sizes(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
-    q, k, v = _project(query, key, value, in_proj_weight, in_proj_bias, use_separate_proj_weight, (q_proj_weight, k_proj_weight, v_proj_weight))
+    q, k, v = _project(query, key, value, in_proj_weight, in_proj_bias, use_separate_proj_weight,
+                       (q_proj_weight, k_proj_weight, v_proj_weight))
     attn_mask = _mask_4d(attn_mask, batch, num_heads, length, key.shape[0])
     cat, pad = FUNCTIONS["cat"], _pad_one
     if bias_k is not None and bias_v is not None:
@@ -319,7 +321,8 @@ def _check_sizes(query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: 
         raise RuntimeError(f"query {list(query.shape)} and key {list(key.shape)} have different batch sizes (dimension 1)")
 
 
-def _project(query: Tensor, key: Tensor, value: Tensor, weight: Any, bias: Any, separate: bool, weights: tuple[Any, ...]) -> tuple[Tensor, ...]:
+def _project(query: Tensor, key: Tensor, value: Tensor, weight: Any, bias: Any, separate: bool,
+             weights: tuple[Any, ...]) -> tuple[Tensor, ...]:
     if not separate:
         if weight is None:
             raise AssertionError("use_separate_proj_weight is False but in_proj_weight is None")

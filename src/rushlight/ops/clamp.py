@@ -9,9 +9,9 @@ import numpy as np
 
 from ..dtypes import BOOL
 from ..kind import kind_of
-from ..tensor import Tensor, wrap
-from .indexing import _plain
+from ..tensor import Tensor, as_array, wrap
 from .define import _checked_inplace, export, method, op
+from .indexing import _plain
 from .promotion import broadcast_error, number_tensor, result_dtype
 from .record import record, rename
 from .write import inplace_from, write_in_place
@@ -59,12 +59,8 @@ def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
         a = a.astype(np.float32)
     lo = None if low is None else _bound(kind, low)
     hi = None if high is None else _bound(kind, high)
-    array = a if lo is None else np.maximum(a, lo)
-    if hi is not None:
-        array = np.minimum(array, hi)
-    if array.__class__ is not np.ndarray or kind.reduced:
-        array = np.asarray(array, kind.np)
-    r = wrap(array, kind)
+    array = np.minimum(a, hi) if lo is None else np.maximum(a, lo) if hi is None else a.clip(lo, hi)
+    r = wrap(as_array(array, kind.np), kind)
     if input._node is None:
         return r
 
@@ -72,7 +68,7 @@ def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
         return x <= hi if lo is None else x >= lo if hi is None else (x >= lo) & (x <= hi)
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
-        return g * wrap(np.asarray(inside(x._a)).astype(kind.np), kind)
+        return g * wrap(as_array(inside(x._a), kind.np), kind)
     return record(r, "ClampBackward1", (input,), grad, (input,), lambda g, x: g * inside(x))
 
 
@@ -92,7 +88,7 @@ builtin_max = __builtins__["max"] if isinstance(__builtins__, dict) else __built
 
 
 def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
-    bounds = [None if t is None else t if isinstance(t, Tensor) else wrap(np.asarray(t, kind.np), kind) for t in (low, high)]
+    bounds = [None if t is None else t if isinstance(t, Tensor) else wrap(kind.xp.asarray(t, kind.np), kind) for t in (low, high)]
     work = np.dtype(np.float32) if kind.reduced else kind.np
     a, lo, hi = [None if t is None else t._a.astype(work, copy=False) for t in (input, *bounds)]
     try:
@@ -103,7 +99,7 @@ def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
         array = array if hi is None else np.minimum(array, hi)
     except ValueError:
         raise broadcast_error(array.shape, hi.shape) from None
-    r = wrap(np.asarray(array, kind.np), kind)
+    r = wrap(as_array(array, kind.np), kind)
     low_t, high_t = bounds
     saved = tuple(t for t in (input, low_t, high_t) if t is not None)
 
@@ -112,7 +108,7 @@ def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
         hi_t = rest[-1] if high_t is not None else None
 
         def where(mask: Any) -> Tensor:
-            return g * wrap(np.asarray(mask).astype(g._a.dtype), g._kind)
+            return g * wrap(as_array(mask, g._a.dtype), g._kind)
         if hi_t is None:
             return where(x._a >= lo_t._a), where(x._a < lo_t._a), None
         if lo_t is None:
@@ -153,10 +149,13 @@ def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
         _limits(self, "clamp_", min, max)
 
         def direct(a: Any) -> None:
-            if min is not None:
-                np.maximum(a, _bound(self._kind, min), out=a)
-            if max is not None:
-                np.minimum(a, _bound(self._kind, max), out=a)
+            low, high = None if min is None else _bound(self._kind, min), None if max is None else _bound(self._kind, max)
+            if low is not None and high is not None:
+                a.clip(low, high, out=a)
+            elif low is not None:
+                np.maximum(a, low, out=a)
+            else:
+                np.minimum(a, high, out=a)
         return write_in_place(self, direct)
     return inplace_from(self, clamp, (self, min, max), {})
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_array, wrap
 from .accumulate import put_add
 from .convert import _cast, move
 from .record import record, view as make_view
 from .slices import basic
+from .strides import zeros_for
 from .write import check_inplace, rebase, root_of, title, writable
 
 __all__ = ["advanced", "index_put_into", "getitem", "setitem"]
@@ -44,7 +45,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         if index.step is not None:
             _check_step(index)
     elif cls is not int:
-        if cls is Tensor and index._a.ndim and index._kind.dtype.name == "int64":
+        if cls is Tensor and index._a.ndim and index._kind.dtype.name == "int64" and index._kind.device is self._kind.device:
             return advanced(self, {0: index._a})
         return _general(self, index)
     elif a.ndim == 1:
@@ -53,7 +54,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         r = a[index]
     except (IndexError, TypeError):
         return _general(self, index)
-    if r.__class__ is not ndarray and cls is tuple:
+    if isinstance(r, np.generic):
         index = (*index, ...)
         r = a[index]
     if self._node is None:
@@ -61,7 +62,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     shape = a.shape
 
     def array_back(g: Any) -> Any:
-        zeros = np.zeros(shape, g.dtype)
+        zeros = zeros_for(g, shape)
         zeros[index] = g
         return zeros
     name = "SelectBackward0" if cls is int else "SliceBackward0" if cls is slice else _label(index)
@@ -144,7 +145,7 @@ def _parse(self: Tensor, index: Any) -> tuple[tuple[Any, ...], dict[int, Any]]:
             to += 1
         elif item.__class__ is int:
             if not -shape[at] <= item < shape[at]:
-                raise IndexError(f"index {item} is out of bounds for dimension {at} with size {shape[at]}")
+                raise IndexError(f"index {item} is out of bounds for dimension {len(plain)} with size {shape[at]}")
             plain.append(item)
             at += 1
         elif item.__class__ is slice:
@@ -172,7 +173,16 @@ def _parse(self: Tensor, index: Any) -> tuple[tuple[Any, ...], dict[int, Any]]:
             arrays[to] = item
             plain.append(_EVERYTHING)
             at, to = at + 1, to + 1
-    return (*plain, ...), arrays
+    return (*plain, ...), _on_device(self._kind, arrays)
+
+
+def _on_device(kind: Any, arrays: dict[int, Any]) -> dict[int, Any]:
+    """Index arrays where the indexed tensor is: from the CPU to anywhere, but not from one device to another."""
+    if kind.xp is np:
+        if any(not isinstance(array, ndarray) for array in arrays.values()):
+            raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
+        return arrays
+    return {d: kind.xp.asarray(array) for d, array in arrays.items()}
 
 
 def _shape_so_far(shape: tuple[int, ...], plain: list[Any]) -> list[int]:
@@ -294,9 +304,7 @@ def advanced(self: Tensor, arrays: dict[int, Any]) -> Tensor:
             array = np.ascontiguousarray(a[index]) if a.ndim else a[index]
     except IndexError as error:
         raise index_error(error, a.shape, arrays) from None
-    if array.__class__ is not ndarray:
-        array = np.asarray(array)
-    r = wrap(array, self._kind)
+    r = wrap(as_array(array), self._kind)
     if self._node is None:
         return r
     shape = a.shape
@@ -394,7 +402,7 @@ def _converted(value: Tensor, kind: Any) -> Any:
 def _set_general(self: Tensor, index: Any, value: Any) -> None:
     kind = self._kind
     if not isinstance(value, Tensor):
-        value = wrap(np.asarray(_number(value, kind), kind.np), kind)
+        value = wrap(kind.xp.asarray(_number(value, kind), kind.np), kind)
     items, arrays = _parse(self, index)
     target = self if _trivial(items) else basic(self, items)
     if arrays:

@@ -17,6 +17,7 @@ from .joining import cat, stack
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
+from .strides import zeros_for
 from .write import title
 
 __all__ = ["atleast"]
@@ -111,7 +112,7 @@ def _repeat(self: Tensor, times: tuple[int, ...]) -> Tensor:
 
     def back(g: Any) -> Any:
         if 0 in times:
-            return g.new_zeros(shape) if isinstance(g, Tensor) else np.zeros(shape, g.dtype)
+            return g.new_zeros(shape) if isinstance(g, Tensor) else zeros_for(g, shape)
         split = g.reshape(tuple(n for pair in zip(times, full, strict=True) for n in pair))
         axes = tuple(range(0, 2 * len(times), 2))
         return (split.sum(axes) if axes else split).reshape(shape)
@@ -174,6 +175,9 @@ def _counts(repeats: Tensor) -> Any:
 
 # --- triangles and diagonals ----------------------------------------------------------------------------------------------------------
 
+_HOST = np.empty(0)
+
+
 def _triangle(name: str, keep: Any) -> Any:
     def fn(input: Tensor, diagonal: int = 0) -> Tensor:
         a = input._a
@@ -183,16 +187,16 @@ def _triangle(name: str, keep: Any) -> Any:
 
         def array(x: Any) -> Any:
             rows, columns = x.shape[-2:]
-            return np.where(_mask((rows, columns), k) if rows * columns > 65536 else cached(rows, columns, k), x, x.dtype.type(0))
+            return np.where(cached(rows, columns, k) if x.__class__ is np.ndarray and rows * columns <= 65536 else _mask(x, (rows, columns), k), x, x.dtype.type(0))
         return record(wrap(array(a), input._kind), f"{name.capitalize()}Backward0", (input,), lambda g: fn(g, k), (), array)
 
-    def _mask(shape: tuple[int, int], k: int) -> Any:
-        rows, columns = np.arange(shape[0])[:, None], np.arange(shape[1])
+    def _mask(x: Any, shape: tuple[int, int], k: int) -> Any:
+        rows, columns = np.arange(shape[0], like=x)[:, None], np.arange(shape[1], like=x)
         return keep(columns - rows, k)
 
     @lru_cache(maxsize=16)
     def cached(rows: int, columns: int, k: int) -> Any:
-        return _mask((rows, columns), k)
+        return _mask(_HOST, (rows, columns), k)
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices up to the given diagonal, zeros elsewhere."
@@ -203,7 +207,7 @@ def _triangle(name: str, keep: Any) -> Any:
         if row < 0 or col < 0:
             raise RuntimeError(f"{'row' if row < 0 else 'col'} must be non-negative, got{row if row < 0 else col}")
         kind = creation_kind(dtypes.int64 if dtype is None else dtype, device)
-        return finish(wrap(np.stack(np.nonzero(_mask((row, col), offset))).astype(kind.np), kind), requires_grad, pin_memory, layout)
+        return finish(wrap(np.stack(np.nonzero(_mask(_HOST, (row, col), offset))).astype(kind.np), kind), requires_grad, pin_memory, layout)
 
     indices.__name__ = indices.__qualname__ = f"{name}_indices"
     indices.__doc__ = f"Row and column numbers (2, n) of the elements that `{name}` keeps in a row x col matrix."

@@ -350,6 +350,9 @@ def _special(node: Any) -> None:
         node.own_hooks().trace = trace()
 
 
+_view_nodes: dict[str, type] = {}      # the node classes of view ops by name
+
+
 def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tuple[Any, ...] = (), array_grad: Any = None) -> Tensor:
     """A result that shares the input's memory (`array` is a view of ``input._a``), its version, and its in-place history.
 
@@ -375,7 +378,10 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
     if edge is None:
         r._node = None
     else:
-        node = r._node = new(node_class(name, RecordNode))
+        cls = _view_nodes.get(name)
+        if cls is None:
+            cls = _view_nodes[name] = node_class(name, RecordNode)
+        node = r._node = new(cls)
         node.next = (edge,)
         node.saved = ()
         node.version = 0

@@ -131,8 +131,10 @@ def _lstm(mode: str, steps: Any) -> Any:
 
     def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
         dz, dh0, dc0, dw_hr = K.lstm_backward(gy, *finals, steps, y, a[1], a[2], *kept, a[4], a[7])
-        dx, *dw = _weight_grads(dz, dz, lambda: K.previous_states(y, a[1], steps), a, wanted)
-        return dx, dh0, dc0, *dw, dw_hr
+        size = a[4].shape[0] // 4
+        turned = [*a[:3], K.turn(a[3], size)]              # the kernel's order of gates is not PyTorch's
+        dx, *dw = _weight_grads(dz, dz, lambda: K.previous_states(y, a[1], steps), turned, wanted)
+        return dx, dh0, dc0, *(None if each is None else K.turn_back(each, size) for each in dw), dw_hr
     return forward, back
 
 
@@ -175,7 +177,8 @@ def _position(steps: Any, lo: int) -> int:
 
 # --- the functions -----------------------------------------------------------------------------------------------------------------------
 
-def _stack(mode: str, x: Tensor, batch_sizes: Sequence[int], hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, dropout: float,
+def _stack(mode: str, x: Tensor, batch_sizes: Sequence[int], hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int,
+           dropout: float,
            train: bool, bidirectional: bool) -> tuple[Tensor, ...]:
     """All layers over packed data: (y, h_n) or (y, h_n, c_n)."""
     cat, stack = FUNCTIONS["cat"], FUNCTIONS["stack"]
@@ -270,13 +273,13 @@ def gru(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
 
 @export
 def rnn_tanh(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    """rnn_tanh(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); packed as `lstm`."""
+    """rnn_tanh(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); or as `lstm`."""
     return _run("RNN_TANH", args, kwargs)                  # type: ignore[return-value]
 
 
 @export
 def rnn_relu(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    """rnn_relu(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); packed as `lstm`."""
+    """rnn_relu(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); or as `lstm`."""
     return _run("RNN_RELU", args, kwargs)                  # type: ignore[return-value]
 
 

@@ -15,6 +15,7 @@ from .indexing import _prepare_tensor, index_put_into
 from .record import record
 from .selection import _fill_value, out_of_range, where
 from .slices import embed
+from .strides import zeros_for
 from .write import title
 
 __all__ = ["gather", "scatter", "scatter_add", "scatter_reduce"]
@@ -37,15 +38,19 @@ def _in_range(index: Any, dim: int, n: int) -> None:
 
 
 @lru_cache(maxsize=64)
-def _steps(n: int, trailing: int) -> Any:
-    """0..n-1 as an array that broadcasts along a dimension with `trailing` dimensions after it."""
+def _host_steps(n: int, trailing: int) -> Any:
     return np.arange(n).reshape((n,) + (1,) * trailing)
+
+
+def _steps(n: int, trailing: int, index: Any) -> Any:
+    """0..n-1 as an array (on the device of `index`) that broadcasts along a dimension with `trailing` dimensions after it."""
+    return _host_steps(n, trailing) if index.__class__ is np.ndarray else np.arange(n, like=index).reshape((n,) + (1,) * trailing)
 
 
 def _grid(index: Any, dim: int) -> tuple[Any, ...]:
     """The NumPy index under which element p of the result is at (p, but with index[p] in dimension dim)."""
     ndim = index.ndim
-    return tuple([index if d == dim else _steps(n, ndim - d - 1) for d, n in enumerate(index.shape)])
+    return tuple([index if d == dim else _steps(n, ndim - d - 1, index) for d, n in enumerate(index.shape)])
 
 
 @op(method=True, out=True)
@@ -56,7 +61,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     dim = wrap_dim(dim, a.ndim)
     shape = a.shape
     if i.size == 0:
-        r = wrap(np.empty(i.shape, a.dtype), input._kind)
+        r = wrap(np.empty(i.shape, a.dtype, like=a), input._kind)
         return record(r, "GatherBackward0", (input,), lambda g: g.new_zeros(shape))
     full, at = (a if a.ndim else a.reshape(1)), (i if i.ndim else i.reshape(1))
     for d, (have, want) in enumerate(zip(full.shape, at.shape, strict=True)):
@@ -68,7 +73,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if input._node is None:
         return r
     return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i, g), (index,),
-                  lambda g, i: _add_scattered(np.zeros(shape, g.dtype), dim, i, g))
+                  lambda g, i: _add_scattered(zeros_for(g, shape), dim, i, g))
 
 
 def _add_scattered(target: Any, dim: int, index: Any, values: Any) -> Any:
@@ -85,7 +90,7 @@ def _add_scattered(target: Any, dim: int, index: Any, values: Any) -> Any:
     flat = at * strides[dim]
     for d, n in enumerate(at.shape):
         if d != dim and n > 1:
-            flat = flat + _steps(n, at.ndim - d - 1) * strides[d]
+            flat = flat + _steps(n, at.ndim - d - 1, at) * strides[d]
     add_rows(target.reshape(-1), flat.reshape(-1), values.reshape(-1))
     return target
 
@@ -154,7 +159,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
 def _scatter_combine(input: Tensor, dim: int, i: Any, src: Any, reduce: str) -> Tensor:
     """scatter(reduce=...): without gradient, as in PyTorch."""
     array = np.ascontiguousarray(input._a).copy()
-    values = _cut(src._a, i.shape) if isinstance(src, Tensor) else np.full(i.shape, _fill_value(input, src, "scatter_"))
+    values = _cut(src._a, i.shape) if isinstance(src, Tensor) else np.full(i.shape, _fill_value(input, src, "scatter_"), like=array)
     if reduce == "add":
         _add_scattered(array, dim, i, values)
     elif i.size:
@@ -224,8 +229,8 @@ def _reduced(a: Any, dim: int, i: Any, values: Any, reduce: str, include_self: b
 
 def _counts(shape: tuple[int, ...], dim: int, index: Any, include_self: bool) -> Any:
     """How many values were combined at each place, at least 1."""
-    counts = np.ones(shape) if include_self else np.zeros(shape)
-    return np.maximum(_add_scattered(counts, dim, index, np.ones(index.shape)), 1)
+    counts = np.ones(shape, like=index) if include_self else np.zeros(shape, like=index)
+    return np.maximum(_add_scattered(counts, dim, index, np.ones(index.shape, like=index)), 1)
 
 
 def _lowest(d: Any) -> Any:
@@ -372,7 +377,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return record(r, "IndexFillBackward0", (input,), lambda g, i: index_fill(g, dim, i, 0), (index,))
 
 
-def _index_tuple(name: str, indices: Any) -> dict[int, Any]:
+def _index_tuple(name: str, input: Tensor, indices: Any) -> dict[int, Any]:
     """The argument `indices` of index_put: index arrays by dimension."""
     if isinstance(indices, Tensor) or not isinstance(indices, (tuple, list)):
         raise TypeError(f"{name}(): argument 'indices' (position 1) must be tuple of Tensors, not {type(indices).__name__}")
@@ -383,7 +388,7 @@ def _index_tuple(name: str, indices: Any) -> dict[int, Any]:
             raise TypeError(f"expected Tensor as element {n} in argument 0, but got {type(index).__name__}")
         prepared = _prepare_tensor(index)
         if isinstance(prepared, (int, bool)):
-            prepared = np.asarray(prepared)
+            prepared = input._kind.xp.asarray(prepared)
         if prepared.dtype.kind == "b":
             for each in prepared.nonzero():
                 arrays[d] = each
@@ -401,7 +406,7 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 
 
 def _put_arrays(input: Tensor, indices: Any) -> dict[int, Any]:
-    arrays = _index_tuple("index_put", indices)
+    arrays = _index_tuple("index_put", input, indices)
     if arrays and max(arrays) >= input._a.ndim:
         raise IndexError(f"too many indices for tensor of dimension {input._a.ndim} (got {max(arrays) + 1})")
     return arrays

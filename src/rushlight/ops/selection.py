@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..kind import kind_of
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_array, wrap
 from .accumulate import add_rows, put_add
 from .creation import _fits
 from .define import export, method, op
@@ -16,6 +16,7 @@ from .indexing import _plain
 from .promotion import broadcast_error, result_dtype
 from .record import record
 from .slices import _at, basic, diagonal
+from .strides import zeros_for
 from .write import inplace_from, title, write_out
 
 __all__ = ["where", "masked_fill", "index_select", "out_of_range", "vector_index"]
@@ -111,7 +112,7 @@ def _fill_value(input: Tensor, value: Any, name: str) -> Any:
     if not isinstance(value, _NUMBERS):
         raise TypeError(f"{name.rstrip('_')}() received an invalid combination of arguments: 'value' must be Number or Tensor, not "
                         f"{type(value).__name__}")
-    return np.asarray(_fits(value, kind), kind.np)
+    return kind.xp.asarray(_fits(value, kind), kind.np)
 
 
 @op(method=True)
@@ -200,8 +201,8 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     if as_tuple:
         return tuple([wrap(np.ascontiguousarray(each), kind) for each in (input._a if input._a.ndim else input._a.reshape(1)).nonzero()])
     if input._a.ndim == 0:
-        return wrap(np.empty((int(input._a != 0), 0), np.int64), kind)
-    return wrap(np.array(input._a.nonzero()).T, kind)
+        return wrap(np.empty((int(input._a != 0), 0), np.int64, like=input._a), kind)
+    return wrap(np.stack(input._a.nonzero()).T, kind)
 
 
 @op(method=True)
@@ -217,10 +218,10 @@ def take(input: Tensor, index: Tensor) -> Tensor:
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {title(index.dtype)}")
     flat, i = input._a.reshape(-1), index._a
     _flat_range(i, flat.size)
-    array = np.asarray(flat[i])
+    array = as_array(flat[i])
     shape = input._a.shape
     return record(wrap(array, input._kind), "TakeBackward0", (input,), lambda g, i: put(g.new_zeros(shape), i, g, True), (index,),
-                  lambda g, i: add_rows(np.zeros(flat.size, g.dtype), i.reshape(-1), g.reshape(-1)).reshape(shape))
+                  lambda g, i: add_rows(zeros_for(g, (flat.size,)), i.reshape(-1), g.reshape(-1)).reshape(shape))
 
 
 def _flat_range(index: Any, size: int) -> None:
@@ -373,7 +374,7 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
 
     def view(a: Any) -> Any:
         r = a.diagonal(offset, d1, d2)
-        if r.__class__ is np.ndarray:
+        if isinstance(r, np.ndarray):
             r.flags.writeable = True
         return r
     return _replaced(input, src, view, "DiagonalScatterBackward0", lambda g: diagonal(g, offset, d1, d2))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import dtype as Dtype
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_array, wrap
 from .define import export, op
 from .dims import wrap_dim, wrap_dims
 from .record import record, view as make_view
@@ -57,6 +57,9 @@ def shape_error(shape: tuple[int, ...], size: int) -> RuntimeError | None:
     return None
 
 
+_FLAT = (-1,)
+
+
 def _no_other_negatives(shape: tuple[Any, ...]) -> None:
     """NumPy infers a size from any negative number, PyTorch from -1 alone."""
     shape = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
@@ -88,9 +91,10 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
             r = a.reshape(*shape)
         except (ValueError, TypeError):
             return _view(self, sizes(shape, "view"))
-        if r.shape != shape:
+        if r.shape != shape and shape != _FLAT:
             _no_other_negatives(shape)
-        if r.base is a or same_memory(r, a):
+        base = r.base
+        if base is a or (base is not None and base is a.base) or same_memory(r, a):
             old = a.shape
 
             def back(g: Any) -> Any:
@@ -153,7 +157,7 @@ def reshape(input: Tensor, *args: Any, shape: Any = None) -> Tensor:
             r = a.reshape(*args)
         except (ValueError, TypeError):
             return _reshape(input, sizes(args, "reshape", "shape"))
-        if r.shape != args:
+        if r.shape != args and args != _FLAT:
             _no_other_negatives(args)
         return _reshape_to(input, r)
     return _reshape(input, sizes((shape,), "reshape", "shape"))
@@ -170,7 +174,8 @@ def _reshape_to(self: Tensor, r: Any) -> Tensor:
 
     def back(g: Any) -> Any:
         return g.reshape(old)
-    if r.base is a or same_memory(r, a):
+    base = r.base
+    if base is a or (base is not None and base is a.base) or same_memory(r, a):
         return make_view(self, r, "ViewBackward0", back, _view, (r.shape,), back)
     return record(wrap(r, self._kind), "UnsafeViewBackward0", (self,), back, (), back)
 
@@ -513,7 +518,7 @@ def _sum_to(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     kind = self._kind
     if not kind.differentiable:
         kind = kind.int64
-    r = wrap(np.asarray(sum_array_to(a, shape), kind.np), kind)
+    r = wrap(as_array(sum_array_to(a, shape), kind.np), kind)
     return record(r, "SumBackward1", (self,), lambda g: _expand(g, old))
 
 

@@ -11,7 +11,7 @@ from .define import op
 from .dims import wrap_dim
 from .record import multi_view, record, view as make_view
 from .shape import sizes
-from .strides import strided
+from .strides import strided, zeros_for
 
 __all__ = ["basic", "embed"]
 
@@ -31,7 +31,7 @@ def basic(self: Tensor, index: Any, name: str = "SliceBackward0") -> Tensor:
     shape = a.shape
 
     def array_back(g: Any) -> Any:
-        zeros = np.zeros_like(a, shape=shape, dtype=g.dtype, order="C") if a.__class__ is not np.ndarray else np.zeros(shape, g.dtype)
+        zeros = zeros_for(g, shape)
         zeros[index] = g
         return zeros
     return make_view(self, r, name, lambda g: embed(g, shape, index), basic, (index, name), array_back)
@@ -93,7 +93,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     shape = a.shape
     r = a.diagonal(offset, d1, d2)
-    if r.__class__ is np.ndarray and a.flags.writeable:
+    if isinstance(r, np.ndarray) and a.flags.writeable:
         r.flags.writeable = True
     return make_view(input, r, "DiagonalBackward0", lambda g: _undiagonal(g, shape, offset, d1, d2), diagonal, (offset, d1, d2))
 
@@ -102,7 +102,7 @@ def _undiagonal(g: Tensor, shape: tuple[int, ...], offset: int, d1: int, d2: int
     """Zeros of `shape` with `g` on a diagonal."""
     zeros = g._kind.xp.zeros(shape, g._a.dtype)
     target = zeros.diagonal(offset, d1, d2)
-    if target.__class__ is np.ndarray:
+    if isinstance(target, np.ndarray):
         target.flags.writeable = True
     target[...] = g._a
     return record(wrap(zeros, g._kind), "DiagonalBackwardBackward0", (g,), lambda gg: diagonal(gg, offset, d1, d2))
@@ -159,7 +159,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     array = array_over(untyped_storage(input), input._kind.dtype, start, size, stride)
     if not input._a.flags.writeable or any(step == 0 and n > 1 for step, n in zip(stride, size, strict=True)):
         array.flags.writeable = False
-    geometry = (input._a.shape, input.stride(), input.storage_offset() if input._node is not None else 0)
+    geometry = (input._a.shape, input.stride(), offset_of(input._a) if input._node is not None else 0)
     return make_view(input, array, "AsStridedBackward0", lambda g: _unstride(g, geometry, size, stride, start), as_strided,
                      (size, stride, storage_offset))
 

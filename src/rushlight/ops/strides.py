@@ -1,4 +1,4 @@
-"""Arrays that look at the memory of another array with any shape and strides, and the sums that undo such views."""
+"""Arrays that look at the memory of another array with any shape and strides."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["strided", "broadcast", "same_memory", "add_at"]
+__all__ = ["strided", "broadcast", "same_memory", "zeros_for"]
 
 ndarray = np.ndarray
 
 
 def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Any:
     """A view of the memory under `a`; strides, and the offset from a's first element, in bytes. The caller has checked the bounds."""
-    if a.__class__ is not ndarray:
+    if not isinstance(a, ndarray):
         import cupy
         return cupy.lib.stride_tricks.as_strided(a, shape, strides) if not offset else cupy.ndarray(
             shape, a.dtype, memptr=a.data + offset, strides=strides)
+    if a.__class__ is ndarray and not offset and a.flags.carray and a.dtype.kind in "fiubc" and a.size:      # aligned, contiguous, writable
+        try:
+            return ndarray(shape, a.dtype, a, 0, strides)
+        except (ValueError, TypeError):      # reaches beyond a's own elements
+            pass
     root = a if a.base is None else a.base
     if root.__class__ is ndarray and root.flags.c_contiguous and a.size and a.flags.writeable and root.dtype.kind in "fiubc":
         start = 0 if root is a else a.__array_interface__["data"][0] - root.__array_interface__["data"][0]
@@ -24,7 +29,7 @@ def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: in
             return ndarray(shape, a.dtype, root, start + offset, strides)
     if offset:
         raise NotImplementedError("as_strided with a storage offset needs memory that NumPy owns: clone the tensor first")
-    return np.lib.stride_tricks.as_strided(a, shape, strides)
+    return np.lib.stride_tricks.as_strided(a, shape, strides, subok=True)
 
 
 def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
@@ -32,8 +37,8 @@ def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
     if a.shape == shape:
         return a[...]
     extra = len(shape) - a.ndim
-    strides = (0,) * extra + tuple([0 if have == 1 and want != 1 else step for have, want, step in zip(a.shape, shape[extra:], a.strides,
-                                                                                                       strict=True)])
+    strides = (0,) * extra + (a.strides if a.shape == shape[extra:] else tuple(
+        [0 if have == 1 and want != 1 else step for have, want, step in zip(a.shape, shape[extra:], a.strides, strict=True)]))
     r = strided(a, shape, strides) if a.size else a.reshape((1,) * extra + a.shape) if 0 not in shape else a.reshape(-1)[:0].reshape(shape)
     if r.size > a.size:
         r.flags.writeable = False
@@ -46,10 +51,8 @@ def same_memory(view: Any, a: Any) -> bool:
     return base is a or (base is not None and base is a.base) or bool(np.may_share_memory(view, a))
 
 
-def add_at(target: Any, flat_index: Any, values: Any) -> Any:
-    """``target[flat_index[i]] += values[i]`` for a vector `target`, where positions may repeat; returns `target`."""
-    if target.dtype in (np.float32, np.float64) and flat_index.size:
-        target += np.bincount(flat_index, values, target.size)[:target.size].astype(target.dtype, copy=False)
-    else:
-        np.add.at(target, flat_index, values)
-    return target
+def zeros_for(g: Any, shape: tuple[int, ...]) -> Any:
+    """Zeros with the dtype and device of a gradient array (which may be a NumPy scalar)."""
+    if g.__class__ is ndarray or isinstance(g, np.generic):
+        return np.zeros(shape, g.dtype)
+    return np.zeros(shape, g.dtype, like=g)

@@ -289,6 +289,11 @@ class _Offset:
     def n(self) -> int:
         return self.version.n - self.start
 
+    def __add__(self, other: Any) -> int:
+        return self.n + (other if other.__class__ is int else other.n)
+
+    __radd__ = __add__
+
 
 def write_out(out: Any, r: Any, name: str) -> Any:
     """Put a result (or a tuple of results) into the tensors given as out=, and return them."""

@@ -33,7 +33,8 @@ class Adafactor(Optimizer):
     difference here.
     """
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, beta2_decay: float = -0.8, eps: tuple[float | None, float] = (None, 1e-3),
+    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, beta2_decay: float = -0.8,
+                 eps: tuple[float | None, float] = (None, 1e-3),
                  d: float = 1.0, weight_decay: float = 0.0, *, foreach: bool | None = None, maximize: bool = False) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
@@ -43,7 +44,8 @@ class Adafactor(Optimizer):
         _require(eps[1] >= 0.0, "epsilon2 should be >= 0", eps[1])
         _require(d >= 1.0, "Clipping threshold d should be >= 1", d)
         _require(weight_decay >= 0.0, "weight_decay should be >= 0", weight_decay)
-        super().__init__(params, {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay, "foreach": foreach,
+        super().__init__(params, {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay,
+                                  "foreach": foreach,
                                   "maximize": maximize})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

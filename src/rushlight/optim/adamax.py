@@ -27,7 +27,8 @@ class Adamax(PointwiseOptimizer):
         check_not_negative("epsilon value", eps)
         check_betas(betas)
         check_not_negative("weight_decay value", weight_decay)
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach, "maximize": maximize,
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "foreach": foreach,
+                                  "maximize": maximize,
                                   "differentiable": differentiable, "capturable": capturable})
 
     def _layout(self, group: dict[str, Any]) -> Any:
@@ -36,7 +37,8 @@ class Adamax(PointwiseOptimizer):
     def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
         step = scalars[0] + 1.0
         beta1, beta2 = float(group["betas"][0]), float(group["betas"][1])
-        return [step], (lr / (1.0 - beta1 ** step), 1.0 - beta1, beta2, float(group["eps"]), float(group["weight_decay"]), group["maximize"])
+        return [step], (lr / (1.0 - beta1 ** step), 1.0 - beta1, beta2, float(group["eps"]), float(group["weight_decay"]),
+                        group["maximize"])
 
     @staticmethod
     def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:

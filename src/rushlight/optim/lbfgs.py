@@ -44,7 +44,7 @@ def cubic_minimum(a: Point, b: Point, bounds: tuple[float, float] | None = None)
 
 def strong_wolfe(at: Callable[[float], Point], start: Point, t: float, width: float, decrease: float = 1e-4, curvature: float = 0.9,
                  tolerance: float = 1e-9, most: int = 25) -> tuple[Point, int]:
-    """A step that lowers the loss enough and flattens the slope enough (Nocedal & Wright, algorithms 3.5 and 3.6, with cubic interpolation).
+    """A step that lowers the loss enough and flattens the slope enough (Nocedal & Wright, 3.5 and 3.6; cubic interpolation).
 
     at     evaluates the loss at a step length
     width  the largest element of the direction, by which step lengths are judged
@@ -111,7 +111,8 @@ class LBFGS(Optimizer):
     several times. line_search_fn is None (steps of lr) or "strong_wolfe". There is one parameter group only.
     """
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1, max_iter: int = 20, max_eval: int | None = None, tolerance_grad: float = 1e-7,
+    def __init__(self, params: ParamsT, lr: float | Tensor = 1, max_iter: int = 20, max_eval: int | None = None,
+                 tolerance_grad: float = 1e-7,
                  tolerance_change: float = 1e-9, history_size: int = 100, line_search_fn: str | None = None) -> None:
         check_lr(lr)
         if max_eval is None:

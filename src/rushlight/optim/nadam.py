@@ -23,7 +23,8 @@ def _rounded_product(a: float, b: float) -> float:
 
 
 class NAdam(PointwiseOptimizer):
-    """NAdam (Dozat, 2016): Adam that looks one momentum step ahead; the momentum follows mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2).
+    """NAdam (Dozat, 2016): Adam that looks one momentum step ahead; the momentum follows
+    mu_t = beta1 * (1 - 0.96^(t * momentum_decay) / 2).
 
     weight_decay is an L2 penalty, or with decoupled_weight_decay a direct shrinking as in AdamW; foreach makes no difference here;
     differentiable records the step for autograd.
@@ -56,8 +57,10 @@ class NAdam(PointwiseOptimizer):
         mu = beta1 * (1.0 - 0.5 * 0.96 ** (step * rate))
         ahead = beta1 * (1.0 - 0.5 * 0.96 ** ((step + 1.0) * rate))
         product = _rounded_product(product, mu)
-        return [step, product], (lr * ((1.0 - mu) / (1.0 - product)), lr * (ahead / (1.0 - product * ahead)), 1.0 - beta1, beta2, 1.0 - beta2,
-                                 1.0 / (1.0 - beta2 ** step), float(group["eps"]), 0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
+        return [step, product], (lr * ((1.0 - mu) / (1.0 - product)), lr * (ahead / (1.0 - product * ahead)), 1.0 - beta1, beta2,
+                                 1.0 - beta2,
+                                 1.0 / (1.0 - beta2 ** step), float(group["eps"]),
+                                 0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
                         group["maximize"])
 
     @staticmethod

@@ -31,7 +31,7 @@ required = _Required()
 
 
 def register_optimizer_step_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
-    """Call ``hook(optimizer, args, kwargs)`` before the step of every optimizer; it may return new ``(args, kwargs)``. The optimizer is args[0]."""
+    """Call ``hook(optimizer, args, kwargs)`` before the step of every optimizer, which is args[0]; it may return new (args, kwargs)."""
     return RemovableHandle.into(_global_pre_hooks, hook)
 
 

@@ -188,7 +188,8 @@ class PointwiseOptimizer(Optimizer):
                     state[name]._a.fill(value)
                 target, g = _as_real(p), _as_real(p.grad)
                 old = [_as_real(state[name]) for name in buffers]
-                change, *values = self._rule(TensorMath, h, (None,) * self._scratch, target, g, *old)
+                # Copies, because what the rule saves for backward must not change with the state.
+                change, *values = self._rule(TensorMath, h, (None,) * self._scratch, target, g, *[buffer.clone() for buffer in old])
                 for buffer, value in zip(old, values, strict=True):
                     buffer.copy_(value)
                 keep = self._keep(group, group["lr"])
@@ -309,7 +310,8 @@ class Block:
 
     __slots__ = ("member", "param", "reads", "changes", "casts", "state", "grads", "grad_flat", "piece", "scratch", "copies")
 
-    def __init__(self, members: list[int], arrays: list[Any], state: list[list[Any]], piece: slice | None, reads: bool, optimizer: Any) -> None:
+    def __init__(self, members: list[int], arrays: list[Any], state: list[list[Any]], piece: slice | None, reads: bool,
+                 optimizer: Any) -> None:
         first = arrays[0]
         work = np.dtype(np.float32) if first.dtype.itemsize < 4 else first.real.dtype
         self.member, self.piece, self.reads = members[0], piece, reads

@@ -31,7 +31,8 @@ class RAdam(PointwiseOptimizer):
         check_not_negative("epsilon value", eps)
         check_betas(betas)
         check_not_negative("weight_decay value", weight_decay)
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach,
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize,
+                                  "foreach": foreach,
                                   "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay,
                                   "differentiable": differentiable})
 
@@ -48,7 +49,8 @@ class RAdam(PointwiseOptimizer):
         rectified = length > 5.0
         if rectified:
             size = size * sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) * sqrt(left2)
-        return [step], (size, rectified, 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]), 0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
+        return [step], (size, rectified, 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]),
+                        0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
                         group["maximize"])
 
     @staticmethod

@@ -38,7 +38,8 @@ class RMSprop(PointwiseOptimizer):
         check_not_negative("momentum value", momentum)
         check_not_negative("weight_decay value", weight_decay)
         check_not_negative("alpha value", alpha)
-        super().__init__(params, {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered, "weight_decay": weight_decay,
+        super().__init__(params, {"lr": lr, "momentum": momentum, "alpha": alpha, "eps": eps, "centered": centered,
+                                  "weight_decay": weight_decay,
                                   "capturable": capturable, "foreach": foreach, "maximize": maximize, "differentiable": differentiable})
 
     def _layout(self, group: dict[str, Any]) -> Any:

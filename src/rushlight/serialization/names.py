@@ -59,10 +59,12 @@ _HOMES = {
     "torch.nn.modules.sparse": "Embedding EmbeddingBag",
     "torch.nn.modules.transformer": "Transformer TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer",
     "torch.nn.modules.upsampling": "Upsample UpsamplingBilinear2d UpsamplingNearest2d",
+    "torch.nn.utils.rnn": "PackedSequence",
     "torch.optim.optimizer": "Optimizer",
     **{f"torch.optim.{name.lower()}": name for name in
        ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD", "LBFGS", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")},
     "torch.optim.sparse_adam": "SparseAdam",
+    "torch.utils.hooks": "RemovableHandle",
     "torch.utils.data.dataloader": "DataLoader",
     "torch.utils.data.dataset": "ChainDataset ConcatDataset Dataset IterableDataset StackDataset Subset TensorDataset",
     "torch.utils.data.distributed": "DistributedSampler",
@@ -71,15 +73,9 @@ _HOMES = {
 
 
 @cache
-def _home_of() -> dict[tuple[str, str], str]:
-    """(first namespace below the root, class name) -> PyTorch's module."""
-    return {(_area(module), name): module for module, names in _HOMES.items() for name in names.split()}
-
-
-def _area(module: str) -> str:
-    """nn, optim, ... ; everything that is public at the top is one area."""
-    area = module.split(".")[1:2]
-    return area[0] if area and area[0] in ("nn", "optim", "utils", "amp") else ""
+def _home_of() -> dict[str, str]:
+    """Class name -> PyTorch's module."""
+    return {name: module for module, names in _HOMES.items() for name in names.split()}
 
 
 @cache
@@ -107,7 +103,7 @@ def torch_name(obj: Any, name: str | None = None) -> tuple[str, str] | None:
     for key, function in rebuilders().items():
         if function is obj:
             return key
-    home = _home_of().get((_area(module), name))
+    home = _home_of().get(name)
     if home is not None and _find(home, name) is obj:
         return home, name
     # What has no listed place is named by the highest namespace that shows it: a.b.c.X is X of a.b when a.b has it.

@@ -84,7 +84,8 @@ class MultiheadAttention(Module):
         super().__setstate__(state)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None, need_weights: bool = True,
-                attn_mask: Tensor | None = None, average_attn_weights: bool = True, is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
+                attn_mask: Tensor | None = None, average_attn_weights: bool = True, is_causal: bool = False) -> tuple[Tensor,
+                                                                                                                      Tensor | None]:
         """(output, weights): see ``functional.multi_head_attention_forward``, with the batch first if the module says so."""
         mask_type = None if attn_mask is None else attn_mask.dtype
         key_padding_mask = A.canonical_mask(key_padding_mask, "key_padding_mask", mask_type, "attn_mask", query.dtype)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["_ntuple", "_single", "_pair", "_triple", "_quadruple", "_reverse_repeat_tuple", "_list_with_default", "legacy_reduction"]
+__all__ = ["_ntuple", "_single", "_pair", "_triple", "_quadruple", "_reverse_repeat_tuple", "_list_with_default",
+           "consume_prefix_in_state_dict_if_present", "legacy_reduction"]
 
 
 def _ntuple(n: int, name: str = "parse") -> Callable[[Any], tuple[Any, ...]]:
@@ -35,6 +36,18 @@ def _list_with_default(out_size: Any, defaults: Any) -> Any:
     if len(defaults) <= len(out_size):
         raise ValueError(f"Input dimension should be at least {len(out_size) + 1}")
     return [v if v is not None else d for v, d in zip(out_size, defaults[-len(out_size):], strict=False)]
+
+
+def consume_prefix_in_state_dict_if_present(state_dict: Any, prefix: str) -> None:
+    """Take a prefix (such as DataParallel's "module.") off all names of a state_dict, and of its metadata, in place."""
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        state_dict[key[len(prefix):]] = state_dict.pop(key)
+    metadata = getattr(state_dict, "_metadata", None)
+    if metadata is not None:
+        for key in list(metadata):
+            # The metadata of the wrapped module itself has the name without the dot.
+            if key and (key == prefix.rstrip(".") or key.startswith(prefix)):
+                metadata[key[len(prefix):]] = metadata.pop(key)
 
 
 def legacy_reduction(size_average: bool | None, reduce: bool | None) -> str:

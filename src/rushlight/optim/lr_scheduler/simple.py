@@ -14,7 +14,8 @@ from typing import Any
 from ..optimizer import Optimizer
 from .base import LRScheduler, group_values, pack_callables, unpack_callables
 
-__all__ = ["LambdaLR", "MultiplicativeLR", "StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR", "CosineAnnealingLR"]
+__all__ = ["LambdaLR", "MultiplicativeLR", "StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR",
+           "CosineAnnealingLR"]
 
 
 class _FunctionLR(LRScheduler):
@@ -45,7 +46,8 @@ class _FunctionLR(LRScheduler):
 class LambdaLR(_FunctionLR):
     """initial rate * lr_lambda(epoch); lr_lambda may be a list with a function per group."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]], last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
+                 last_epoch: int = -1) -> None:
         super().__init__(optimizer, lr_lambda, last_epoch)
 
     def get_lr(self) -> list[Any]:
@@ -57,7 +59,8 @@ class LambdaLR(_FunctionLR):
 class MultiplicativeLR(_FunctionLR):
     """current rate * lr_lambda(epoch), from the second epoch on."""
 
-    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]], last_epoch: int = -1) -> None:
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float] | list[Callable[[int], float]],
+                 last_epoch: int = -1) -> None:
         super().__init__(optimizer, lr_lambda, last_epoch)
 
     def get_lr(self) -> list[Any]:

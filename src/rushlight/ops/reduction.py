@@ -1,0 +1,631 @@
+"""Reductions: sum, mean, prod, extremes, any and all, variance, norms."""
+
+from __future__ import annotations
+
+from math import inf, prod as _product
+from typing import Any
+
+import numpy as np
+
+from .. import return_types
+from ..dtypes import bool_, dtype as dtype_type
+from ..kind import Kind
+from ..tensor import Tensor, as_array, wrap
+from .define import FUNCTIONS, export, method, not_implemented, op
+from .dims import wrap_dim, wrap_dims
+from .record import record
+from .write import write_out
+
+__all__ = ["reduced_dims"]
+
+ndarray = np.ndarray
+
+
+def reduced_dims(dim: Any, ndim: int) -> tuple[int, ...]:
+    """The dimensions that a reduction runs over: all of them for None and for an empty tuple."""
+    if dim is None:
+        return tuple(range(ndim))
+    if dim.__class__ is int or not isinstance(dim, (tuple, list)):
+        return (wrap_dim(dim, ndim),) if ndim else (wrap_dim(dim, ndim),)[:0]
+    dims = wrap_dims(dim, ndim)
+    return (dims or tuple(range(ndim))) if ndim else ()
+
+
+def _renamed(dim: Any, keepdim: bool, axis: Any, keepdims: Any) -> tuple[Any, bool]:
+    """NumPy's names of the arguments, which PyTorch accepts."""
+    return (dim if axis is None else axis), (keepdim if keepdims is None else keepdims)
+
+
+def _expander(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> tuple[Any, Any]:
+    """(on tensors, on arrays): the gradient of a reduction, seen again at the input's shape."""
+    if keepdim or len(dims) == len(shape):
+        kept = None
+    else:
+        kept = tuple([1 if i in dims else n for i, n in enumerate(shape)])
+
+    def tensors(g: Tensor) -> Tensor:
+        return (g if kept is None else g.reshape(kept)).expand(shape)
+
+    def arrays(g: Any) -> Any:
+        return np.broadcast_to(g if kept is None else g.reshape(kept), shape)
+    return tensors, arrays
+
+
+def _accumulate(a: Any, axis: Any, keepdim: bool) -> Any:
+    """np.add.reduce with pairwise accuracy also where NumPy adds row after row (long reductions over a leading axis)."""
+    if a.ndim > 1 and axis is not None and a.dtype == np.float32 and a.size > 65536:
+        axes = axis if axis.__class__ is tuple else (axis,)
+        if a.ndim - 1 not in axes and _product([a.shape[i] for i in axes]) > 512:
+            return _blocked(a, axes, keepdim)
+    return np.add.reduce(a, axis=axis, keepdims=keepdim)
+
+
+def _blocked(a: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
+    """Sum blocks of 128 along the longest reduced axis, then the blocks."""
+    longest = max(axes, key=lambda i: a.shape[i])
+    n = a.shape[longest]
+    starts = np.arange(0, n, 128)
+    parts = np.add.reduceat(a, starts, axis=longest)
+    return np.add.reduce(parts, axis=axes, keepdims=keepdim)
+
+
+def _sum_kind(kind: Kind, dtype: Any) -> Kind:
+    if dtype is not None:
+        if dtype.__class__ is not dtype_type:
+            from .creation import _dtype_argument
+            dtype = _dtype_argument(dtype)
+        return kind.with_dtype(dtype)
+    return kind if kind.differentiable else kind.int64
+
+
+def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None) -> Tensor:
+    """The sum over the given dimensions (an int or several; all of them by default). Integers and bool add up in int64."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
+    kind = input._kind
+    a = input._a
+    shape = a.shape
+    if dtype is not None or not kind.fast:
+        return _sum_slow(input, dim, keepdim, dtype)
+    if dim is None:
+        dims = None
+        r = np.add.reduce(a, axis=None, keepdims=keepdim)
+    else:
+        dims = reduced_dims(dim, len(shape))
+        r = _accumulate(a, dims, keepdim)
+    if r.__class__ is not ndarray:
+        r = as_array(r)
+    out = wrap(r, kind)
+    if input._node is None:
+        return out
+    tensors, arrays = _expander(shape, tuple(range(len(shape))) if dims is None else dims, keepdim)
+    return record(out, "SumBackward0" if dims is None else "SumBackward1", (input,), tensors, array_grad=arrays)
+
+
+def _sum_slow(input: Tensor, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
+    kind = _sum_kind(input._kind, dtype)
+    a = input._a
+    dims = reduced_dims(dim, a.ndim)
+    if a.dtype != kind.np:
+        from .convert import convert
+        input = convert(input, kind)
+        a = input._a
+    r = _accumulate(a.astype(np.float32) if kind.reduced else a, dims, keepdim)
+    out = wrap(as_array(r, kind.np), kind)
+    tensors, arrays = _expander(a.shape, dims, keepdim)
+    return record(out, "SumBackward0" if dim is None else "SumBackward1", (input,), tensors, array_grad=arrays)
+
+
+def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None) -> Tensor:
+    """The mean over the given dimensions (all by default) of a floating-point or complex tensor."""
+    if axis is not None or keepdims is not None:
+        dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
+    if dtype is not None:
+        input = input.to(dtype)
+    kind = input._kind
+    if not kind.differentiable:
+        name = {"int64": "Long", "int32": "Int", "bool": "Bool"}.get(kind.dtype.name, kind.dtype.name.capitalize())
+        raise RuntimeError("mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
+                           f"Got: {name}")
+    a = input._a
+    shape = a.shape
+    dims = reduced_dims(dim, len(shape))
+    count = 1
+    for i in dims:
+        count *= shape[i]
+    if kind.reduced:
+        r = as_array(_accumulate(a.astype(np.float32), dims, keepdim) / np.float32(count), kind.np)
+    else:
+        r = _accumulate(a, dims, keepdim) if dim is not None else np.add.reduce(a, axis=None, keepdims=keepdim)
+        scale = a.dtype.type(count)
+        if r.__class__ is not ndarray:
+            r = as_array(r / scale)
+        else:
+            np.true_divide(r, scale, out=r)
+    out = wrap(r, kind)
+    if input._node is None:
+        return out
+    tensors, arrays = _expander(shape, dims, keepdim)
+    return record(out, "MeanBackward0" if dim is None else "MeanBackward1", (input,), lambda g: tensors(g) / count,
+                  array_grad=lambda g: arrays(g / count))
+
+
+def _public(fn: Any, name: str) -> None:
+    """Register a reduction: function with out=, method without."""
+    def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if not isinstance(input, Tensor):
+            from .promotion import not_a_tensor
+            raise not_a_tensor(name, "input", 1, input)
+        r = fn(input, *args, **kwargs)
+        return r if out is None else write_out(out, r, name)
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = fn.__doc__
+    export(function, name)
+    method(fn, name)
+
+
+_public(sum, "sum")
+_public(mean, "mean")
+
+
+@op(method=True, out=True)
+def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The sum with nan counted as zero."""
+    if not input._kind.is_floating:
+        return sum(input, dim, keepdim, dtype=dtype)
+    return sum(input.masked_fill(input.isnan(), 0), dim, keepdim, dtype=dtype)
+
+
+@op(method=True, out=True)
+def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean of what is not nan."""
+    count = sum(~input.isnan(), dim, keepdim)
+    return nansum(input, dim, keepdim, dtype=dtype) / count
+
+
+@op(method=True, out=True)
+def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product of all elements, or along one dimension. Integers and bool multiply in int64."""
+    kind = _sum_kind(input._kind, dtype)
+    if input._kind is not kind:
+        input = input.to(kind.dtype)
+    a = input._a.astype(np.float32) if kind.reduced else input._a
+    if dim is None:
+        r = np.multiply.reduce(a, axis=None)
+    else:
+        dim = wrap_dim(dim, a.ndim)
+        r = np.multiply.reduce(a, axis=dim, keepdims=keepdim) if a.ndim else a.copy()
+    out = wrap(as_array(r, kind.np), kind)
+    if input._node is None:
+        return out
+    if dim is None:
+        return record(out, "ProdBackward0", (input,), lambda g, x: _prod_grad(g, x.reshape(-1), 0).reshape(x.shape), (input,))
+    if a.ndim == 0:
+        return record(out, "ProdBackward1", (input,), lambda g: g)
+    return record(out, "ProdBackward1", (input,), lambda g, x: _prod_grad(g if keepdim else g.unsqueeze(dim), x, dim), (input,))
+
+
+def _prod_grad(g: Tensor, x: Tensor, dim: int) -> Tensor:
+    """g times the product of all other elements, which is right with zeros as well (and differentiable)."""
+    if bool((x._a != 0).all()):
+        return g * (x.prod(dim, keepdim=True) / x)
+    n = x.shape[dim]
+    before = [None] * n
+    after = [None] * n
+    parts = [x.narrow(dim, i, 1) for i in range(n)]
+    ones = parts[0].detach() * 0 + 1
+    running = ones
+    for i in range(n):
+        before[i] = running
+        running = running * parts[i]
+    running = ones
+    for i in range(n - 1, -1, -1):
+        after[i] = running
+        running = running * parts[i]
+    from .joining import cat
+    return g * cat([b * c for b, c in zip(before, after, strict=True)], dim)
+
+
+# --- extremes -------------------------------------------------------------------------------------------------------------------------
+
+def _empty_error(name: str, input: Tensor, dim: Any) -> None:
+    if input._a.size == 0:
+        if dim is None:
+            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
+                               "'dim' argument.")
+        if input._a.ndim and input._a.shape[wrap_dim(dim, input._a.ndim)] == 0:
+            raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
+
+
+def _no_complex(name: str, input: Tensor) -> None:
+    if input._kind.is_complex:
+        raise not_implemented(name, input._kind)
+
+
+def _arg(a: Any, dim: int, largest: bool) -> Any:
+    """Index of the first extreme (nan counts as the most extreme) along a dimension, which is kept."""
+    if a.dtype.kind == "V" or a.dtype.name == "bfloat16":
+        a = a.astype(np.float32)
+    return (np.argmax if largest else np.argmin)(a, axis=dim, keepdims=True)
+
+
+def _along(name: str, largest: bool, kind_of_result: Any) -> Any:
+    def along(input: Tensor, dim: Any, keepdim: bool) -> Any:
+        _no_complex(name, input)
+        a = input._a
+        _empty_error(name, input, dim)
+        dim = wrap_dim(dim, a.ndim)
+        if a.ndim == 0:
+            values, index = input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)
+            return kind_of_result((values, index))
+        at = _arg(a, dim, largest)
+        r = np.take_along_axis(a, at, dim)
+        index = wrap(at if keepdim else at.squeeze(dim), input._kind.int64)
+        values = wrap(r if keepdim else r.squeeze(dim), input._kind)
+        if input._node is not None:
+            shape = a.shape
+            kept = wrap(at, input._kind.int64)
+
+            def grad(g: Tensor) -> Tensor:
+                zeros = g.new_zeros(shape)
+                return zeros.scatter(dim, kept, g if keepdim else g.unsqueeze(dim))
+
+            def array_grad(g: Any) -> Any:
+                full = np.zeros(shape, g.dtype)
+                np.put_along_axis(full, at, g if keepdim else np.expand_dims(g, dim), dim)
+                return full
+            record(values, f"{name.capitalize()}Backward0", (input,), grad, array_grad=array_grad)
+        return kind_of_result((values, index))
+    return along
+
+
+_max_along = _along("max", True, return_types.max)
+_min_along = _along("min", False, return_types.min)
+
+
+def _full_extreme(input: Tensor, ufunc: Any, name: str) -> Tensor:
+    _no_complex(name, input)
+    _empty_error(name, input, None)
+    a = input._a
+    out = wrap(as_array(ufunc.reduce(a, axis=None), a.dtype), input._kind)
+    if input._node is None:
+        return out
+    return record(out, f"{name.capitalize()}Backward1", (input,), lambda g, x, y: _evenly(g, x, y, None), (input, out))
+
+
+def _evenly(g: Tensor, x: Tensor, y: Tensor, dims: Any) -> Tensor:
+    """The gradient shared by all elements that are equal to the extreme."""
+    mask = (x == y) | (x.isnan() & y.isnan())
+    share = mask.to(g.dtype)
+    return share * (g / share.sum(dims, keepdim=True) if dims else g / share.sum())
+
+
+def _extreme(name: str, ufunc: Any, along: Any) -> None:
+    def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if not isinstance(input, Tensor):
+            from .promotion import not_a_tensor
+            raise not_a_tensor(name, "input", 1, input)
+        other = args[0] if args else kwargs.get("other")
+        if isinstance(other, Tensor) and not (other._a.ndim == 0 and "dim" in kwargs):
+            r = FUNCTIONS[name + "imum"](input, other)
+        elif not args and not kwargs:
+            r = _full_extreme(input, ufunc, name)
+        else:
+            r = _with_dim(*args, input=input, **kwargs)
+        return r if out is None else write_out(out, r, name)
+
+    def _with_dim(dim: Any = None, keepdim: bool = False, *, input: Tensor, axis: Any = None, keepdims: Any = None) -> Any:
+        dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
+        if dim.__class__ is not int and not (hasattr(dim, "__index__") and not isinstance(dim, bool)):
+            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected one of: "
+                            f"(Tensor input), (Tensor input, Tensor other), (Tensor input, int dim, bool keepdim)")
+        return along(input, dim, keepdim)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = (f"{name}(input) is the {name}imum of all elements; {name}(input, dim, keepdim=False) gives (values, indices) along a "
+                        f"dimension; {name}(input, other) is `{name}imum`.")
+    export(function)
+    method(function)
+
+
+_extreme("max", np.maximum, _max_along)
+_extreme("min", np.minimum, _min_along)
+
+
+def _amax(name: str, ufunc: Any) -> Any:
+    def fn(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+        _no_complex(name, input)
+        a = input._a
+        dims = reduced_dims(dim if dim is not None else (), a.ndim)
+        if a.size == 0:
+            if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+                raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with "
+                                   "the 'dim' argument.")
+            for i in dims:
+                if a.shape[i] == 0:
+                    raise IndexError(f"{name}(): Expected reduction dim {i} to have non-zero size.")
+        out = wrap(as_array(ufunc.reduce(a, axis=dims, keepdims=keepdim), a.dtype), input._kind)
+        if input._node is None:
+            return out
+        shape = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
+        return record(out, f"{name.capitalize()}Backward0", (input,),
+                      lambda g, x, y: _evenly(g.reshape(shape), x, y.reshape(shape), dims), (input, out))
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"The {name[1:]}imum over the given dimensions; equal extremes share the gradient."
+    return op(method=True, out=True)(fn)
+
+
+amax = _amax("amax", np.maximum)
+amin = _amax("amin", np.minimum)
+
+
+@op(method=True, out=True)
+def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
+    """(min, max), over one dimension or over everything."""
+    _empty_error("aminmax", input, dim)
+    dims = () if dim is None else dim
+    return return_types.aminmax((amin(input, dims, keepdim), amax(input, dims, keepdim)))
+
+
+def _argument(name: str, largest: bool) -> None:
+    def fn(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Tensor:
+        if axis is not None or keepdims is not None:
+            dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
+        kind = input._kind
+        if kind.is_complex or kind.dtype is bool_:
+            raise not_implemented(name, kind)
+        a = input._a
+        _empty_error(name, input, dim)
+        if kind.reduced:
+            a = a.astype(np.float32)
+        find = np.argmax if largest else np.argmin
+        if dim is None:
+            r = find(a)
+            r = np.full((1,) * a.ndim, r) if keepdim else np.asarray(r)
+        elif a.ndim == 0:
+            wrap_dim(dim, 0)
+            r = np.zeros((), np.int64)
+        else:
+            r = find(a, axis=wrap_dim(dim, a.ndim), keepdims=keepdim)
+            if r.__class__ is not ndarray:
+                r = as_array(r)
+        return wrap(r, kind.int64)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"The index of the {'largest' if largest else 'smallest'} element, in the flattened tensor or along one dimension."
+    _public(fn, name)
+
+
+_argument("argmax", True)
+_argument("argmin", False)
+
+
+# --- truth ----------------------------------------------------------------------------------------------------------------------------
+
+def _truth(name: str, ufunc: Any) -> None:
+    def fn(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Tensor:
+        if axis is not None or keepdims is not None:
+            dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
+        a = input._a
+        kind = input._kind
+        r = ufunc.reduce(a if a.dtype == bool else a != 0, axis=None if dim is None else reduced_dims(dim, a.ndim), keepdims=keepdim)
+        r = as_array(r)
+        return wrap(r.astype(np.uint8), kind) if kind.dtype.name == "uint8" else wrap(r, kind.bool_)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"Whether {name} element is true, over the given dimensions."
+    _public(fn, name)
+
+
+_truth("any", np.logical_or)
+_truth("all", np.logical_and)
+
+
+@op(method=True)
+def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+    """How many elements are not zero."""
+    a = input._a
+    return wrap(as_array(np.add.reduce(a != 0, axis=reduced_dims(dim, a.ndim), dtype=np.int64)), input._kind.int64)
+
+
+# --- variance -------------------------------------------------------------------------------------------------------------------------
+
+def _variance_arguments(args: tuple[Any, ...], dim: Any, unbiased: Any, correction: Any, keepdim: bool) -> tuple[Any, Any, bool]:
+    """The overloads of var and std: (unbiased), (dim, unbiased, keepdim), (dim, *, correction, keepdim)."""
+    args = list(args)
+    if args and isinstance(args[0], bool):
+        unbiased = args.pop(0)
+    elif args:
+        dim = args.pop(0)
+        if args:
+            unbiased = args.pop(0)
+        if args:
+            keepdim = args.pop(0)
+    if unbiased is not None:
+        correction = 1 if unbiased else 0
+    return dim, 1 if correction is None else correction, keepdim
+
+
+def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str) -> tuple[Tensor, Tensor]:
+    """(variance, mean): two passes."""
+    kind = input._kind
+    if not kind.differentiable:
+        raise RuntimeError(f"{name} only support floating point and complex dtypes")
+    a = input._a.astype(np.float32) if kind.reduced else input._a
+    dims = reduced_dims(dim, a.ndim)
+    count = _product([a.shape[i] for i in dims])
+    center = as_array(np.asarray(np.add.reduce(a, axis=dims, keepdims=True, dtype=np.float64 if a.dtype == np.float32 else None))
+                      / (count or np.nan)).astype(a.dtype)
+    d = a - center
+    square = d * d if a.dtype.kind != "c" else d.real * d.real + d.imag * d.imag
+    freedom = max(0, count - correction)
+    if freedom <= 0:
+        import warnings
+        warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
+                      "divided by output numel).", UserWarning, stacklevel=4)
+    r = as_array(_accumulate(square, dims, keepdim) / (square.dtype.type(freedom)))
+    real = kind.with_dtype(kind.dtype.to_real())
+    variance = wrap(as_array(r, real.np), real)
+    shape = center.shape if keepdim else tuple([n for i, n in enumerate(center.shape) if i not in dims])
+    mean_value = wrap(as_array(center.reshape(shape), kind.np), kind)
+    if input._node is not None:
+        kept = center.shape
+
+        def grad(g: Tensor, x: Tensor) -> Tensor:
+            return g.reshape(kept) * ((x - mean(x, dims, True)) * (2.0 / freedom if freedom else inf))
+        record(variance, "VarBackward0", (input,), grad, (input,), holomorphic=False)
+        tensors, arrays = _expander(a.shape, dims, keepdim)
+        record(mean_value, "MeanBackward1", (input,), lambda g: tensors(g) / count, array_grad=lambda g: arrays(g) / count)
+    return variance, mean_value
+
+
+def _deviation(variance: Tensor) -> Tensor:
+    return variance.sqrt()
+
+
+@op(method=True, out=True)
+def var(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Tensor:
+    """The variance over the given dimensions, dividing by n - correction (1 by default)."""
+    dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
+    return _variance(input, dim, correction, keepdim, "var")[0]
+
+
+@op(method=True, out=True)
+def std(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Tensor:
+    """The standard deviation over the given dimensions, dividing by n - correction (1 by default)."""
+    dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
+    variance = _variance(input.detach(), dim, correction, keepdim, "std")[0]
+    out = wrap(np.sqrt(variance._a) if variance._a.ndim else as_array(np.sqrt(variance._a)), variance._kind)
+    if input._node is None:
+        return out
+    a = input._a
+    dims = reduced_dims(dim, a.ndim)
+    kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
+    freedom = max(0, _product([a.shape[i] for i in dims]) - correction)
+
+    def grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        scale = (g / (y * freedom)).masked_fill(y == 0, 0)
+        return scale.reshape(kept) * (x - mean(x, dims, True))
+    return record(out, "StdBackward0", (input,), grad, (input, out), holomorphic=False)
+
+
+@op
+def var_mean(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+    """(variance, mean)."""
+    dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
+    return _variance(input, dim, correction, keepdim, "var_mean")
+
+
+@op
+def std_mean(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+    """(standard deviation, mean)."""
+    dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
+    return std(input, dim=dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
+
+
+# --- norms and logsumexp --------------------------------------------------------------------------------------------------------------
+
+@op(method=True, out=True)
+def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log(sum(exp(input))) over the given dimensions, without overflow."""
+    if not input._kind.differentiable:
+        input = input.to(input._kind.float_.dtype)
+    kind = input._kind
+    a = input._a.astype(np.float32) if kind.reduced else input._a
+    dims = reduced_dims(dim, a.ndim)
+    top = np.maximum.reduce(a, axis=dims, keepdims=True, initial=-np.inf) if a.dtype.kind == "f" else np.zeros((), a.dtype)
+    top = np.where(np.isfinite(top), top, 0).astype(a.dtype)
+    r = np.log(np.add.reduce(np.exp(a - top), axis=dims, keepdims=True)) + top
+    kept = r.shape
+    shape = kept if keepdim else tuple([n for i, n in enumerate(kept) if i not in dims])
+    out = wrap(as_array(np.asarray(r).reshape(shape), kind.np), kind)
+    return record(out, "LogsumexpBackward0", (input,), lambda g, x, y: g.reshape(kept) * (x - y.reshape(kept)).exp(), (input, out))
+
+
+def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
+    """The p-norm over dims, from differentiable ops."""
+    if p == 2:
+        return _euclidean(x, dims, keepdim)
+    size = x.abs()
+    if p == inf:
+        return amax(size, dims, keepdim)
+    if p == -inf:
+        return amin(size, dims, keepdim)
+    if p == 0:
+        return sum((x != 0).to(size.dtype), dims, keepdim)
+    if p == 1:
+        return sum(size, dims, keepdim)
+    return sum(size ** p, dims, keepdim) ** (1.0 / p)
+
+
+def _euclidean(x: Tensor, dims: Any, keepdim: bool) -> Tensor:
+    """The 2-norm; its gradient at zero is zero."""
+    kind = x._kind
+    a = x._a
+    dims = reduced_dims(dims, a.ndim)
+    work = a.astype(np.float32) if kind.reduced else a
+    square = work * work if a.dtype.kind != "c" else work.real * work.real + work.imag * work.imag
+    real = kind.with_dtype(kind.dtype.to_real())
+    out = wrap(as_array(np.sqrt(np.add.reduce(square, axis=dims, keepdims=keepdim)), real.np), real)
+    kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
+
+    def grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        y = y.reshape(kept)
+        return x * (g.reshape(kept) / y).masked_fill(y == 0, 0)
+    return record(out, "LinalgVectorNormBackward0", (x,), grad, (x, out), holomorphic=False)
+
+
+@op(method=True, out=True)
+def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+    """The p-norm of all elements or over dimensions; "fro" is the 2-norm, "nuc" the sum of singular values."""
+    if dtype is not None:
+        input = input.to(dtype)
+    if not input._kind.differentiable:
+        raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+                           f"{input._kind.dtype.alias.capitalize() or input._kind.dtype.name}")
+    if isinstance(p, str):
+        if p == "nuc":
+            from .. import linalg
+            return linalg.matrix_norm(input, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim)
+        if p != "fro":
+            raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
+        p = 2.0
+    return _vector_norm(input, 2.0 if p is None else float(p), dim, keepdim)
+
+
+# --- comparisons of whole tensors -----------------------------------------------------------------------------------------------------
+
+@op(method=True)
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Whether both have the same shape and elements."""
+    if input._kind.device is not other._kind.device:
+        raise RuntimeError(f"Cannot compare two tensors on different devices. Got: {input._kind.device} and {other._kind.device}")
+    return bool(input._a.shape == other._a.shape and (input._a == other._a).all())
+
+
+@op(method=True)
+def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
+    """Where |input - other| <= atol + rtol * |other|."""
+    if input._kind.dtype is not other._kind.dtype:
+        raise RuntimeError(f"{input._kind.dtype.alias.capitalize()} did not match {other._kind.dtype.alias.capitalize()}")
+    if rtol < 0 or atol < 0:
+        raise RuntimeError(f"{'rtol' if rtol < 0 else 'atol'} must be greater than or equal to zero, but got {rtol if rtol < 0 else atol}")
+    a, b = input._a, other._a
+    if a.dtype.kind in "biu":
+        a, b = a.astype(np.float64), b.astype(np.float64)
+    elif input._kind.reduced:
+        a, b = a.astype(np.float32), b.astype(np.float32)
+    close = (a == b) | (np.isfinite(b) & (np.abs(a - b) <= atol + np.abs(rtol * b)))
+    if equal_nan:
+        close = close | (np.isnan(a) & np.isnan(b))
+    return wrap(np.asarray(close), input._kind.bool_)
+
+
+@op(method=True)
+def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+    """Whether `isclose` holds everywhere."""
+    return bool(isclose(input, other, rtol, atol, equal_nan)._a.all())
+
+
+@op(method=True)
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
+    """The p-norm of input - other."""
+    return norm(input - other, p)

@@ -1,0 +1,37 @@
+"""The named tuples that ops with several results return; they print as ``torch.return_types.max(...)``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["make"]
+
+
+def make(name: str, *fields: str) -> Any:
+    """A tuple type with named fields, called torch.return_types.<name>."""
+    def new(cls: Any, values: Any) -> Any:
+        return tuple.__new__(cls, values)
+
+    def represent(self: Any) -> str:
+        inner = ",\n".join(f"{field}={value!r}" for field, value in zip(fields, self, strict=True))
+        return f"torch.return_types.{name}(\n{inner})"
+
+    def reduce(self: Any) -> Any:
+        return _restore, (name, tuple(self))
+
+    body: dict[str, Any] = {"__slots__": (), "__new__": new, "__repr__": represent, "__reduce__": reduce, "__module__": "torch.return_types",
+                            "_fields": fields, "n_fields": len(fields), "n_sequence_fields": len(fields), "n_unnamed_fields": 0}
+    for index, field in enumerate(fields):
+        body[field] = property(lambda self, index=index: self[index])
+    made = type(name, (tuple,), body)
+    globals()[name] = made
+    return made
+
+
+def _restore(name: str, values: tuple[Any, ...]) -> Any:
+    return globals()[name](values)
+
+
+for _name in ("max", "min", "median", "nanmedian", "mode", "sort", "topk", "kthvalue", "cummax", "cummin"):
+    make(_name, "values", "indices")
+aminmax = make("aminmax", "min", "max")
