@@ -76,11 +76,12 @@ def measure_row(row: Row, options: Options) -> Result:
     rounds: list[list[dict[str, Any]]] = []
     for number in range(options.rounds):
         order = FRAMEWORKS if number % 2 == 0 else FRAMEWORKS[::-1]
-        answers = {framework: _child(framework, row, options) for framework in order}
+        answers = {}
+        for framework in order:
+            answers[framework] = _child(framework, row, options)
+            if "problem" in answers[framework]:
+                return Result(row.title, row.unit, row.budget, problem=answers[framework]["problem"])
         pair = [answers[framework] for framework in FRAMEWORKS]
-        problems = [answer["problem"] for answer in pair if "problem" in answer]
-        if problems:
-            return Result(row.title, row.unit, row.budget, problem="; ".join(problems))
         rounds.append(pair)
     ours, theirs = rounds[0][0]["value"], rounds[0][1]["value"]
     problem = "" if math.isclose(ours, theirs, rel_tol=1e-3, abs_tol=1e-3) else f"results differ: {ours:.6g} and {theirs:.6g}"
@@ -121,8 +122,11 @@ def measure_import(title: str, budget: float | None, modules: str, options: Opti
     """The wall time of a process that imports, less that of one that does not. In `modules`, {} stands for the framework."""
     ratios, figures = [], []
     for _ in range(options.rounds):
-        bare = _wall("pass", options)
-        pair = [_wall("import " + modules.format(name), options) - bare for name in FRAMEWORKS]
+        try:
+            bare = _wall("pass", options)
+            pair = [_wall("import " + modules.format(name), options) - bare for name in FRAMEWORKS]
+        except subprocess.CalledProcessError as error:
+            return Result(title, "s", budget, problem=error.stderr.strip().splitlines()[-1])
         figures.append(pair)
         ratios.append(pair[0] / pair[1])
     middle = (median(pair[0] for pair in figures), median(pair[1] for pair in figures))
@@ -131,7 +135,7 @@ def measure_import(title: str, budget: float | None, modules: str, options: Opti
 
 def _wall(code: str, options: Options) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], env=environment(options.threads), cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", code], env=environment(options.threads), cwd=ROOT, check=True, capture_output=True, text=True)
     return time.perf_counter() - start
 
 

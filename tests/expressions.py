@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import torch as pt
-from common import assert_same, to_rl
 
 import rushlight as rl
+from common import assert_same, to_rl
 
 
 def variables(T, dtype="float64"):

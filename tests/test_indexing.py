@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch as pt
-from expressions import check, check_error
 
 import rushlight as rl
+from expressions import check, check_error
 
 READ = """
 x[0]|x[-1]|x[1, 2]|x[1, 2, 3]|x[-1, -1, -1]|v[2]|v[-1]|x[1:]|x[:1]|x[0:2:2]|x[:, 1:3]|x[:, ::2]|x[..., 0]|x[0, ..., 1]|x[...]|x[:]|x[:, 0]|x[:, :, -1]
@@ -188,3 +188,18 @@ def test_no_grad_writes_leave_no_history():
         w[1:].fill_(2)
         w.clamp_(max=4)
     assert w.is_leaf and w.tolist() == [4, 2, 2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "float16", "complex64", "bool"])
+def test_row_accumulation_agrees_with_numpy(dtype):
+    from rushlight.ops.accumulate import add_rows
+
+    rng = np.random.default_rng(1)
+    for rows, columns, n in ((1, 3, 5), (40, 700, 30), (3, 100, 200), (5, 9000, 1), (200, 50, 190)):
+        index, values = rng.integers(-rows, rows, n), rng.integers(-3, 4, (n, columns)).astype(dtype)
+        ours = rng.integers(0, 3, (rows, columns)).astype(dtype)
+        expected = ours.copy()
+        np.add.at(expected, index, values)
+        kept = values.copy()
+        add_rows(ours, index, values)
+        assert (ours == expected).all() and (values == kept).all()

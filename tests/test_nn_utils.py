@@ -235,7 +235,9 @@ def test_packing_too_long_is_refused() -> None:
 
 
 def test_skip_init() -> None:
+    state = rl.get_rng_state()
     m = rl.nn.utils.skip_init(rl.nn.Linear, 2, 3)
+    assert (rl.get_rng_state() == state).all()
     assert repr(m) == "Linear(in_features=2, out_features=3, bias=True)"
     assert m.weight.shape == (3, 2) and m.weight.device.type == "cpu" and m.weight.requires_grad
 

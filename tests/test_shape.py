@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch as pt
-from expressions import check, check_error
 
 import rushlight as rl
+from expressions import check, check_error
 
 VIEWS = """
 x.view(-1)|x.view(4, 6)|x.view((2, 12))|x.view(3, -1, 2)|x.reshape(6, 4)|x.transpose(0, 1).reshape(-1)|x.reshape(x.shape)|e.view(3, 0)|s.view(1, 1)
@@ -37,7 +37,8 @@ T.block_diag(m, v, s)|T.block_diag(i, m)|T.cat([x, x * 2])|T.cat([x, x], 2)|T.ca
 T.cat([x, x[:, :1]], 1)|T.concat([x, x])|T.concatenate([v, v], axis=0)|T.stack([x, x * 2])|T.stack([x, x], 1)|T.stack([x, x], dim=-1)|T.stack([s, s * 3])|T.stack([m, i])
 T.hstack([m, m])|T.hstack([v, v])|T.hstack([s, s])|T.vstack([v, v])|T.row_stack([m, m])|T.dstack([v, v])|T.dstack([m, m])|T.column_stack([v, v])|T.column_stack([m, m[:, 0]])
 T.column_stack([s, s])|z.conj()|z.conj_physical()|x.conj()|T.cat([z, m[:2, :3]])|T.flip(x, dims=[0])|T.roll(x, shifts=1, dims=0)|T.broadcast_shapes((2, 1), (3,), 3)
-T.fill(m, 2.0)|T.diag(v)|m.narrow_copy(0, 1, 2)|T.cat([x.half(), x.float()])|T.cat([T.zeros(0), T.zeros(0)])|T.stack([e, e])|T.cat([e, e])
+T.fill(m, 2.0)|T.diag(v)|m.narrow_copy(0, 1, 2)|T.cat([x.half(), x.float()])|T.cat([T.zeros(0), T.zeros(0)])|T.permute_copy(x, (2, 0, 1))|T.view_copy(m, (4, 3))|T.select_copy(x, 1, 2)|T.unbind_copy(m)|T.slice_copy(m, 1, 0, 4, 2)
+T.nonzero_static(b, size=6)|T.nonzero_static(b, size=2)|T.stack([e, e])|T.cat([e, e])
 """.replace("\n", "|").strip("|").split("|")
 
 IN_PLACE = """
@@ -87,6 +88,11 @@ def test_in_place_through_views(expression):
 @pytest.mark.parametrize("expression", ERRORS)
 def test_errors(expression):
     check_error(expression, text=expression not in OTHER_TEXT)
+
+
+def test_positions_and_storage_scatter():
+    check("T.unravel_index(k, (2, 3))", strides=False)
+    check("i.as_strided_scatter(i[:2, :2], (2, 2), (4, 1), 1)")
 
 
 def test_views_share_memory_and_version():

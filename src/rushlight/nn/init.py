@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.grad_mode import no_grad
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from ._torch import torch
 
 __all__ = ["calculate_gain", "uniform_", "normal_", "trunc_normal_", "constant_", "ones_", "zeros_", "eye_", "dirac_", "xavier_uniform_",
@@ -208,10 +208,11 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     cols = tensor.numel() // rows
     with no_grad():
         flat = tensor.new_empty((rows, cols)).normal_(0, 1, generator=generator)
-        q, r = torch.linalg.qr(flat.t() if rows < cols else flat)
-        q = q * torch.diag(r, 0).sign()     # makes the result uniformly distributed (Mezzadri 2007)
-        tensor.view_as(q.t() if rows < cols else q).copy_(q.t() if rows < cols else q)
-        return tensor.mul_(gain)
+        array = flat._a.T if rows < cols else flat._a
+        q, r = flat._kind.xp.linalg.qr(array)
+        q = q * flat._kind.xp.sign(r.diagonal())     # makes the result uniformly distributed (Mezzadri 2007)
+        matrix = wrap(q.T if rows < cols else q, flat._kind)
+        return tensor.copy_(matrix.reshape(tensor.shape)).mul_(gain)
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:

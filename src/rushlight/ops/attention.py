@@ -11,6 +11,7 @@ from ..dtypes import bool_, float32
 from ..kernels import attention as K
 from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, record
+from .matmul import linear
 from .recompute import recomputed_grad
 
 __all__ = ["scaled_dot_product_attention", "multi_head_attention_forward", "canonical_mask"]
@@ -18,30 +19,30 @@ __all__ = ["scaled_dot_product_attention", "multi_head_attention_forward", "cano
 
 def _check(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, is_causal: bool, dropout_p: float) -> None:
     """Everything that can be wrong, before anything is computed."""
-    dims = [t.dim() for t in (query, key, value)]
-    if min(dims) < 2:
+    q, k, v = query._a.shape, key._a.shape, value._a.shape
+    if len(q) < 2 or len(k) < 2 or len(v) < 2:
         raise RuntimeError("Expected query, key, and value to all be  at least 2 dimensional, but got query.dim: "
-                           f"{dims[0]} key.dim: {dims[1]} and value.dim: {dims[2]} instead.")
-    names = [str(t.dtype).removeprefix("torch.") for t in (query, key, value)]
-    if len(set(names)) > 1:
-        raise RuntimeError("Expected query, key, and value to have the same dtype, but got "
-                           f"query.dtype: {names[0]} key.dtype: {names[1]} and value.dtype: {names[2]} instead.")
-    if query.device != key.device or query.device != value.device:
+                           f"{len(q)} key.dim: {len(k)} and value.dim: {len(v)} instead.")
+    if not query._kind is key._kind is value._kind:
+        names = [t.dtype.alias or t.dtype.name for t in (query, key, value)]
+        if len(set(names)) > 1:
+            raise RuntimeError("Expected query, key, and value to have the same dtype, but got "
+                               f"query.dtype: {names[0]} key.dtype: {names[1]} and value.dtype: {names[2]} instead.")
         raise RuntimeError("Expected query, key, and value to have the same device type, but got "
                            f"query.device: {query.device} key.device: {key.device} and value.device: {value.device} instead.")
-    if not (query.is_floating_point() or query.is_complex()):
+    if not query._kind.differentiable:
         raise RuntimeError(f"scaled_dot_product_attention needs floating-point tensors, got {query.dtype}")
     if attn_mask is not None:
         if is_causal:
             raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
         if attn_mask.dtype not in (bool_, query.dtype) and attn_mask.dtype is not float32:
             raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
-                               f"{str(attn_mask.dtype).removeprefix('torch.')} and  query.dtype: {names[0]} instead.")
+                               f"{attn_mask.dtype.alias or attn_mask.dtype.name} and  query.dtype: {query.dtype.alias or query.dtype.name} instead.")
     if not 0.0 <= dropout_p <= 1.0:
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p:g}")
-    if query.shape[-1] != key.shape[-1]:
+    if q[-1] != k[-1]:
         raise RuntimeError(f"query {list(query.shape)} and key {list(key.shape)} must have the same last dimension")
-    if key.shape[-2] != value.shape[-2]:
+    if k[-2] != v[-2]:
         raise RuntimeError(f"key {list(key.shape)} and value {list(value.shape)} must have the same length (dimension -2)")
 
 
@@ -72,6 +73,9 @@ def _bias_array(mask: Tensor | None, causal: bool, rows: int, columns: int, dtyp
 
 def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[int, ...]:
     """The common leading dimensions."""
+    first = query._a.shape[:-2]
+    if key._a.shape[:-2] == first and value._a.shape[:-2] == first:
+        return first
     try:
         return np.broadcast_shapes(query._a.shape[:-2], key._a.shape[:-2], value._a.shape[:-2])
     except ValueError:
@@ -118,7 +122,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
         return array if array.shape[:-2] == leading else np.broadcast_to(array, (*leading, *array.shape[-2:]))
     rows, columns = query._a.shape[-2], key._a.shape[-2]
     bias = _bias_array(mask, causal, rows, columns, dtype)
-    if bias is not None:
+    if bias is not None and bias.shape != (rows, columns):
         try:
             leading = np.broadcast_shapes(leading, np.broadcast_shapes(bias.shape, (*leading, rows, columns))[:-2])
             if np.broadcast_shapes(bias.shape, (rows, columns))[-2:] != (rows, columns):
@@ -126,27 +130,27 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
         except ValueError:
             raise RuntimeError(f"attn_mask of size {list(bias.shape)} does not broadcast to the scores, {[*leading, rows, columns]}") from None
     arrays = [spread(t._a) for t in (query, key, value)]
-    weights = K.attention_weights(arrays[0], arrays[1], bias, scale)
+    weights, inverse = K.attention_weights(arrays[0], arrays[1], bias, scale)
     noise = _noise(weights, dropout_p, kind.with_dtype(float32) if kind.reduced else kind) if dropout_p else None
-    out = wrap(K.attention_output(weights, arrays[2], noise).astype(kind.np, copy=False), kind)
+    out = wrap(K.attention_output(weights, inverse, arrays[2], noise).astype(kind.np, copy=False), kind)
     tensors = (query, key, value) if mask is None or mask.dtype is bool_ else (query, key, value, mask)
     if all(t._node is None for t in tensors):
         return out
     computed = kind.with_dtype(float32) if kind.reduced else kind
-    extra = [wrap(each, computed) for each in (weights, noise) if each is not None]
+    extra = [wrap(each, computed) for each in (weights, inverse, noise) if each is not None]
     mask_wanted = len(tensors) == 4 and tensors[3]._node is not None
     count = len(tensors)
 
     def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
         q, k, v = (spread(each) for each in saved[:3])
-        out, weights, *rest = (each.astype(dtype, copy=False) for each in saved[count:count + 2 + bool(dropout_p)])
+        out, weights, inverse, *rest = (each.astype(dtype, copy=False) for each in saved[count:count + 3 + bool(dropout_p)])
         noise = rest[0] if dropout_p else None
-        grads = K.attention_backward(g.astype(dtype, copy=False), q, k, v, weights, out, noise, scale, mask_wanted)
+        grads = K.attention_backward(g.astype(dtype, copy=False), q, k, v, weights, inverse, out, noise, scale, mask_wanted)
         return tuple(None if each is None else each.astype(kind.np, copy=False) for each in grads[:count])
 
     def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
         given = saved[3] if count == 4 else saved[-1] if mask is not None else None
-        noise = saved[count + 2] if dropout_p else None
+        noise = saved[count + 3] if dropout_p else None
 
         def again(q: Tensor, k: Tensor, v: Tensor, m: Tensor | None = None) -> tuple[Tensor]:
             return (_composed(q, k, v, given if m is None else m, noise, causal, scale),)
@@ -224,7 +228,6 @@ def _check_shapes(query: Tensor, key: Tensor, value: Tensor, key_padding_mask: A
 
 def _projected(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, ...]:
     """Query, key and value through one stacked weight (3E, E): one product where they are the same tensor."""
-    linear = FUNCTIONS["linear"]
     if key is value:
         if query is key:
             return linear(query, weight, bias).chunk(3, -1)
@@ -290,7 +293,7 @@ def multi_head_attention_forward(
     attn_mask = _merged(attn_mask, key_padding_mask, batch, k.shape[2])
     output, weights = _attend(q, k, v, attn_mask, dropout_p if training else 0.0, need_weights, is_causal)
     output = output.permute(2, 0, 1, 3).reshape(length, batch, embed_dim)
-    output = FUNCTIONS["linear"](output, out_proj_weight, out_proj_bias)
+    output = linear(output, out_proj_weight, out_proj_bias)
     if weights is not None and average_attn_weights:
         weights = weights.mean(1)
     if not batched:
@@ -331,7 +334,7 @@ def _project(query: Tensor, key: Tensor, value: Tensor, weight: Any, bias: Any, 
         if each is None:
             raise AssertionError(f"use_separate_proj_weight is True but {name}_proj_weight is None")
     biases = (None, None, None) if bias is None else bias.chunk(3)
-    return tuple(FUNCTIONS["linear"](x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
+    return tuple(linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True))
 
 
 def _mask_4d(mask: Tensor | None, batch: int, heads: int, rows: int, columns: int) -> Tensor | None:

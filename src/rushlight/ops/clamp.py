@@ -102,10 +102,11 @@ def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
     r = wrap(as_array(array, kind.np), kind)
     low_t, high_t = bounds
     saved = tuple(t for t in (input, low_t, high_t) if t is not None)
+    has_low, has_high = low_t is not None, high_t is not None
 
     def grad(g: Tensor, x: Tensor, *rest: Tensor) -> tuple[Any, ...]:
-        lo_t = rest[0] if low_t is not None else None
-        hi_t = rest[-1] if high_t is not None else None
+        lo_t = rest[0] if has_low else None
+        hi_t = rest[-1] if has_high else None
 
         def where(mask: Any) -> Tensor:
             return g * wrap(as_array(mask, g._a.dtype), g._kind)

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..tensor import Tensor, wrap
 from .define import export, op
-from .record import record, view as make_view
+from .record import record
+from .record import view as make_view
 from .write import title
 
 __all__: list[str] = []
@@ -54,7 +55,8 @@ def view_as_complex(input: Tensor) -> Tensor:
     """A real tensor whose last dimension holds real and imaginary parts as a complex tensor."""
     kind, a = input._kind, input._a
     if not kind.is_floating:
-        raise RuntimeError(f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {title(input.dtype)}")
+        raise RuntimeError("view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: "
+                           f"{title(input.dtype)}")
     if a.ndim == 0:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if a.shape[-1] != 2:

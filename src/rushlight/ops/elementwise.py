@@ -72,9 +72,14 @@ def _sigmoid(a: Any) -> Any:
 sigmoid = unary("sigmoid", _sigmoid, lambda g, y: g * (y * (1 - y)), array_grad=True)
 
 
+def _sign(a: Any) -> Any:
+    """-1, 0 or 1; 0 for nan, as in PyTorch."""
+    return (a > 0).astype(a.dtype) - (a < 0).astype(a.dtype) if a.dtype.kind not in "ub" else (a > 0).astype(a.dtype)
+
+
 def _sgn(a: Any) -> Any:
     if a.dtype.kind != "c":
-        return np.sign(a)
+        return _sign(a)
     size = np.abs(a)
     return np.where(size == 0, 0, a / np.where(size == 0, 1, size)).astype(a.dtype)
 
@@ -98,7 +103,7 @@ def _abs_grad(g: Tensor, x: Tensor) -> Tensor:
     return g * x.sgn()
 
 
-abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * np.sign(x), ints="same", alias=("absolute",),
+abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * _sign(x), ints="same", alias=("absolute",),
             refuse_bool="\"abs_cpu\" not implemented for 'Bool'", holomorphic=False)
 Tensor.__abs__ = abs
 _abs_inplace = Tensor.abs_
@@ -114,7 +119,7 @@ def abs_(self: Tensor) -> Tensor:
 for _name in ("abs_", "absolute_"):
     method(abs_, _name)
     export(abs_, _name)
-sign = unary("sign", lambda a: np.sign(a) if a.dtype.kind != "b" else a.copy(), _zero_grad, array_grad=True, ints="same", complex=False)
+sign = unary("sign", _sign, _zero_grad, array_grad=True, ints="same", complex=False)
 
 
 def _sgn_grad(g: Tensor, x: Tensor) -> Tensor:
@@ -126,7 +131,7 @@ def _sgn_grad(g: Tensor, x: Tensor) -> Tensor:
     return r.masked_fill(size == 0, 0)
 
 
-sgn = unary("sgn", lambda a: _sgn(a) if a.dtype.kind != "b" else a.copy(), None, ints="same")
+sgn = unary("sgn", _sgn, None, ints="same")
 _sgn_forward = sgn
 
 
@@ -263,22 +268,23 @@ Tensor.__ilshift__, Tensor.__irshift__ = Tensor.bitwise_left_shift_, Tensor.bitw
 
 # --- two tensors ----------------------------------------------------------------------------------------------------------------------
 
-def _share(g: Tensor, mine: Tensor, other: Tensor, wins: Tensor) -> Tensor:
-    """The gradient where `mine` wins; half of it where both are equal."""
-    return (g / 2).masked_fill(mine != other, 0) + g.masked_fill(~wins, 0)
+def _share(g: Tensor, mine: Tensor, other: Tensor, loses: Tensor) -> Tensor:
+    """The gradient where `mine` does not lose; half of it where both are equal."""
+    from .selection import where
+    return where(mine == other, g / 2, g).masked_fill(loses, 0)
 
 
-def _share_array(g: Any, mine: Any, other: Any, wins: Any) -> Any:
-    return g * np.where(mine == other, g.dtype.type(0.5), wins.astype(g.dtype))
+def _share_array(g: Any, mine: Any, other: Any, loses: Any) -> Any:
+    return g * np.where(mine == other, g.dtype.type(0.5), (~loses).astype(g.dtype))
 
 
 maximum = binary("maximum", np.maximum,
-                 (lambda g, a, b: _share(g, a, b, a > b), lambda g, a, b: _share(g, b, a, b > a)),
-                 array_grad=(lambda g, a, b: _share_array(g, a, b, a > b), lambda g, a, b: _share_array(g, b, a, b > a)),
-                 complex=False, inplace=False)
-minimum = binary("minimum", np.minimum,
                  (lambda g, a, b: _share(g, a, b, a < b), lambda g, a, b: _share(g, b, a, b < a)),
                  array_grad=(lambda g, a, b: _share_array(g, a, b, a < b), lambda g, a, b: _share_array(g, b, a, b < a)),
+                 complex=False, inplace=False)
+minimum = binary("minimum", np.minimum,
+                 (lambda g, a, b: _share(g, a, b, a > b), lambda g, a, b: _share(g, b, a, b > a)),
+                 array_grad=(lambda g, a, b: _share_array(g, a, b, a > b), lambda g, a, b: _share_array(g, b, a, b > a)),
                  complex=False, inplace=False)
 fmax = binary("fmax", np.fmax, (lambda g, a, b: g.masked_fill(~((a >= b) | b.isnan()), 0),
                                 lambda g, a, b: g.masked_fill((a >= b) | b.isnan(), 0)), complex=False, inplace=False)

@@ -15,7 +15,8 @@ from ..autograd.grad_mode import LOCAL, STATE
 from ..tensor import Tensor, as_array, wrap
 from .accumulate import put_add
 from .convert import _cast, move
-from .record import record, view as make_view
+from .record import record
+from .record import view as make_view
 from .slices import basic
 from .strides import zeros_for
 from .write import check_inplace, rebase, root_of, title, writable
@@ -105,10 +106,7 @@ def _general(self: Tensor, index: Any) -> Tensor:
 
 def _trivial(items: tuple[Any, ...]) -> bool:
     """Whether a basic index changes nothing."""
-    for item in items:
-        if item is not Ellipsis and item is not _EVERYTHING:
-            return False
-    return True
+    return all(item is Ellipsis or item is _EVERYTHING for item in items)
 
 
 def _plain_part(items: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -226,7 +224,7 @@ def _prepare(item: Any) -> Any:
         return item
     if isinstance(item, Tensor):
         return _prepare_tensor(item)
-    if isinstance(item, np.bool_) or isinstance(item, (float, complex, dict, set, np.floating)):
+    if isinstance(item, (np.bool_, float, complex, dict, set, np.floating)):
         raise IndexError(_INVALID.format(f"numpy.{cls.__name__}" if isinstance(item, np.generic) else cls.__name__))
     if isinstance(item, np.ndarray):
         return _prepare_array(item)
@@ -301,7 +299,9 @@ def advanced(self: Tensor, arrays: dict[int, Any]) -> Tensor:
         elif len(arrays) == 1 and index[-1].dtype.kind != "b":
             array = a.take(index[-1], len(index) - 1)      # faster than NumPy's own indexing, and contiguous as PyTorch's results are
         else:
-            array = np.ascontiguousarray(a[index]) if a.ndim else a[index]
+            array = a[index]
+            if not array.flags.c_contiguous:
+                array = array.copy("C")
     except IndexError as error:
         raise index_error(error, a.shape, arrays) from None
     r = wrap(as_array(array), self._kind)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
-from .define import export, method, op
+from .define import _checked_inplace, export, method, op
 from .indexing import _plain
 from .record import record, rename
 from .selection import _fill_value
 from .shape import sizes, squeeze, swapaxes, t, transpose, unsqueeze
-from .slices import diagonal
+from .slices import as_strided, diagonal
 from .write import check_inplace, rebase, writable
 
 __all__ = ["fill_"]
@@ -126,7 +126,7 @@ def _in_place(function: Any, name: str) -> Any:
         self._ver += 1
         return self
     names = {f"{label}Backward{n}": f"{label}Backward{n + more}" for label, more, count in (
-        ("Squeeze", 3, 3), ("Unsqueeze", 1, 1), ("T", 1, 1), ("Transpose", 1, 1)) for n in range(count)}
+        ("Squeeze", 3, 3), ("Unsqueeze", 1, 1), ("T", 1, 1), ("Transpose", 1, 1), ("AsStrided", 1, 1)) for n in range(count)}
     fn_.__name__ = fn_.__qualname__ = name
     fn_.__doc__ = f"In-place form of `{name[:-1]}`: changes the tensor's shape, not its memory."
     method(fn_)
@@ -134,7 +134,7 @@ def _in_place(function: Any, name: str) -> Any:
 
 
 for _function, _name in ((squeeze, "squeeze_"), (unsqueeze, "unsqueeze_"), (t, "t_"), (transpose, "transpose_"), (transpose, "swapdims_"),
-                         (swapaxes, "swapaxes_")):
+                         (swapaxes, "swapaxes_"), (as_strided, "as_strided_")):
     _in_place(_function, _name)
 
 
@@ -175,3 +175,7 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
 def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
     """``self.resize_(the_template.size())``."""
     return resize_(self, *the_template._a.shape)
+
+
+for _name in ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapdims_", "swapaxes_", "as_strided_", "resize_as_"):
+    export(_checked_inplace(getattr(Tensor, _name), _name[:-1]), _name)

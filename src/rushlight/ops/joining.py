@@ -147,15 +147,12 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
         index = (slice(None),) * dim + (None,)
         array = np.concatenate([each[index] for each in arrays], dim)
     r = wrap(array, kind)
-    for t in tensors:
-        if t._node is not None:
-            lead = (slice(None),) * dim
-            n = len(tensors)
+    if any(t._node is not None for t in tensors):
+        places = [(*(slice(None),) * dim, i, ...) for i in range(len(tensors))]
 
-            def back(g: Any) -> Any:
-                return tuple([g[(*lead, i, ...)] for i in range(n)])
-            record(r, "StackBackward0", tuple(tensors), back, (), back)
-            break
+        def back(g: Any) -> Any:
+            return tuple([g[place] for place in places])
+        record(r, "StackBackward0", tuple(tensors), back, (), back)
     return r if out is None else _finish(r, out, "stack")
 
 

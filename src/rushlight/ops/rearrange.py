@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..tensor import Tensor, from_array, wrap
+from ..tensor import Tensor, wrap
 from .creation import creation_kind, finish
 from .define import export, op
 from .dims import wrap_dim, wrap_dims
-from .joining import cat, stack
+from .joining import stack
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
@@ -34,7 +34,8 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
 def _flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     a = input._a
     array = a[_reversed(dims)].copy() if dims else a.copy()
-    return record(wrap(array, input._kind), "FlipBackward0", (input,), lambda g: _flip(g, dims), (), lambda g: g[_reversed(dims)] if dims and g.ndim else g)
+    return record(wrap(array, input._kind), "FlipBackward0", (input,), lambda g: _flip(g, dims), (),
+                  lambda g: g[_reversed(dims)] if dims and g.ndim else g)
 
 
 def _reversed(dims: tuple[int, ...]) -> tuple[slice, ...]:
@@ -159,7 +160,12 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     where = np.repeat(np.arange(n), counts)
     if output_size is not None and where.size != output_size:
         raise RuntimeError("allocated size does not match required size")
-    return input.index_select(dim, from_array(where))
+    return input.index_select(dim, _index(input, where))
+
+
+def _index(input: Tensor, array: Any) -> Tensor:
+    """An index vector made by NumPy, as a tensor on the input's device."""
+    return wrap(input._kind.xp.asarray(array), input._kind.int64)
 
 
 def _counts(repeats: Tensor) -> Any:
@@ -187,7 +193,8 @@ def _triangle(name: str, keep: Any) -> Any:
 
         def array(x: Any) -> Any:
             rows, columns = x.shape[-2:]
-            return np.where(cached(rows, columns, k) if x.__class__ is np.ndarray and rows * columns <= 65536 else _mask(x, (rows, columns), k), x, x.dtype.type(0))
+            small = x.__class__ is np.ndarray and rows * columns <= 65536
+            return np.where(cached(rows, columns, k) if small else _mask(x, (rows, columns), k), x, x.dtype.type(0))
         return record(wrap(array(a), input._kind), f"{name.capitalize()}Backward0", (input,), lambda g: fn(g, k), (), array)
 
     def _mask(x: Any, shape: tuple[int, int], k: int) -> Any:
@@ -334,7 +341,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         return wrap(np.empty(0, input._kind.np), input._kind)
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(input._a.size), r)), np.int64).reshape(-1, r)
-    return stack([input.index_select(0, from_array(np.ascontiguousarray(rows[:, i]))) for i in range(r)], 1)
+    return stack([input.index_select(0, _index(input, rows[:, i].copy())) for i in range(r)], 1)
 
 
 # --- at least so many dimensions ------------------------------------------------------------------------------------------------------

@@ -61,12 +61,11 @@ def _accumulate(a: Any, axis: Any, keepdim: bool) -> Any:
 
 
 def _blocked(a: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
-    """Sum blocks of 128 along the longest reduced axis, then the blocks."""
+    """Sum blocks of 64 along the longest reduced axis, then blocks of the sums, and so on."""
     longest = max(axes, key=lambda i: a.shape[i])
-    n = a.shape[longest]
-    starts = np.arange(0, n, 128)
-    parts = np.add.reduceat(a, starts, axis=longest)
-    return np.add.reduce(parts, axis=axes, keepdims=keepdim)
+    while a.shape[longest] > 128:
+        a = np.add.reduceat(a, np.arange(0, a.shape[longest], 64), axis=longest)
+    return np.add.reduce(a, axis=axes, keepdims=keepdim)
 
 
 def _sum_kind(kind: Kind, dtype: Any) -> Kind:
@@ -295,7 +294,7 @@ def _full_extreme(input: Tensor, ufunc: Any, name: str) -> Tensor:
 
 def _evenly(g: Tensor, x: Tensor, y: Tensor, dims: Any) -> Tensor:
     """The gradient shared by all elements that are equal to the extreme."""
-    mask = (x == y) | (x.isnan() & y.isnan())
+    mask = x == y if dims else (x == y) | (x.isnan() & y.isnan())
     share = mask.to(g.dtype)
     return share * (g / share.sum(dims, keepdim=True) if dims else g / share.sum())
 

@@ -15,6 +15,7 @@ from ..dtypes import float32
 from ..kernels import rnn as K
 from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, export, record
+from .matmul import linear
 from .recompute import recomputed_grad
 
 __all__ = ["layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"]
@@ -143,7 +144,7 @@ def _lstm(mode: str, steps: Any) -> Any:
 def _composed(mode: str, inputs: Sequence[Tensor | None], steps: Any) -> tuple[Tensor, ...]:
     """The same layer as ordinary ops on tensors: differentiable as often as one likes, on any device."""
     x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr = inputs
-    linear, cat = FUNCTIONS["linear"], FUNCTIONS["cat"]
+    cat = FUNCTIONS["cat"]
     part = linear(x, w_ih, b_ih)
     ys: list[Any] = [None] * len(steps)
     for lo, hi in steps:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows, put_add
-from .define import op
+from .define import _checked_inplace, export, method, op
 from .dims import wrap_dim
 from .indexing import _prepare_tensor, index_put_into
 from .record import record
@@ -158,7 +158,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
 
 def _scatter_combine(input: Tensor, dim: int, i: Any, src: Any, reduce: str) -> Tensor:
     """scatter(reduce=...): without gradient, as in PyTorch."""
-    array = np.ascontiguousarray(input._a).copy()
+    array = input._a.copy("C")
     values = _cut(src._a, i.shape) if isinstance(src, Tensor) else np.full(i.shape, _fill_value(input, src, "scatter_"), like=array)
     if reduce == "add":
         _add_scattered(array, dim, i, values)
@@ -176,8 +176,7 @@ def _scatter_combine(input: Tensor, dim: int, i: Any, src: Any, reduce: str) -> 
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy with ``out[index[i][j]][j] += src[i][j]`` (dim 0; others alike); positions may repeat."""
     dim, i = _scatter_checks("scatter", input, dim, index, src)
-    array = np.ascontiguousarray(input._a).reshape(input._a.shape)
-    array = array.copy() if array is input._a or np.may_share_memory(array, input._a) else array
+    array = input._a.copy("C")
     _add_scattered(array, dim, i, src._a)
     shape = src._a.shape
     return record(wrap(array, input._kind), "ScatterAddBackward0", (input, src),
@@ -207,7 +206,7 @@ def _scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce:
 
 
 def _reduced(a: Any, dim: int, i: Any, values: Any, reduce: str, include_self: bool, kind: Any) -> Any:
-    work = a.astype(np.float32) if kind.reduced else np.array(a, order="C")
+    work = a.astype(np.float32) if kind.reduced else a.copy("C")
     if i.size == 0:
         return work.astype(kind.np, copy=False)
     at = i if i.ndim else i.reshape(1)
@@ -320,8 +319,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
         values = values * source._kind.np.type(alpha)
     array = input._a.copy()
     put_add(array.shape or (1,), {dim: i}, values if values.ndim else values.reshape(1), array if array.ndim else array.reshape(1))
+    shape = source._a.shape
     return record(wrap(array, input._kind), "IndexAddBackward0", (input, source),
-                  (lambda g, i: g, lambda g, i: g.index_select(dim, i).reshape(source._a.shape) * alpha), (index,))
+                  (lambda g, i: g, lambda g, i: g.index_select(dim, i).reshape(shape) * alpha), (index,))
 
 
 @op(method=True, inplace=True, out=True)
@@ -417,7 +417,8 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     return index_put_into(self, _put_arrays(self, indices), values, accumulate)
 
 
-Tensor.index_put_ = index_put_
+method(index_put_)
+export(_checked_inplace(index_put_, "index_put"), "index_put_")
 
 
 @op(method=True, inplace=True, out=True)
@@ -430,5 +431,5 @@ def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce:
         return _scatter_reduce(input, 0, index.reshape(()), source.reshape(()), reduce, include_self, "IndexReduceBackward0")
     shape = [1] * input._a.ndim
     shape[dim] = i.size
-    spread = wrap(np.ascontiguousarray(np.broadcast_to(i.reshape(shape), source._a.shape)), index._kind)
+    spread = wrap(np.broadcast_to(i.reshape(shape), source._a.shape).copy(), index._kind)
     return _scatter_reduce(input, dim, spread, source, reduce, include_self, "IndexReduceBackward0")

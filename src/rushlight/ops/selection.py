@@ -180,11 +180,10 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if n > source._a.size:
         raise RuntimeError("Number of elements of source < number of ones in mask")
     array[m] = source._a.reshape(-1)[:n]
-    shape = source._a.shape
+    shape, rest = source._a.shape, source._a.size - n
 
     def source_grad(g: Tensor, m: Tensor) -> Tensor:
         picked = masked_select(g, m)
-        rest = source._a.size - n
         if rest:
             from .joining import cat
             picked = cat([picked, g.new_zeros(rest)])
@@ -199,7 +198,7 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not zero: one row each, or (as_tuple) one vector per dimension, fit for indexing."""
     kind = input._kind.int64
     if as_tuple:
-        return tuple([wrap(np.ascontiguousarray(each), kind) for each in (input._a if input._a.ndim else input._a.reshape(1)).nonzero()])
+        return tuple([wrap(each.copy(), kind) for each in (input._a if input._a.ndim else input._a.reshape(1)).nonzero()])
     if input._a.ndim == 0:
         return wrap(np.empty((int(input._a != 0), 0), np.int64, like=input._a), kind)
     return wrap(np.stack(input._a.nonzero()).T, kind)
@@ -339,8 +338,10 @@ def _replaced(input: Tensor, src: Tensor, view: Any, name: str, undo: Any) -> Te
                            f"src size = {list(src._a.shape)}, slice size = {list(target.shape)}")
     target[...] = src._a
 
+    shape = src._a.shape
+
     def input_grad(g: Tensor) -> Tensor:
-        return _replaced(g, g.new_zeros(src._a.shape), view, name, undo)
+        return _replaced(g, g.new_zeros(shape), view, name, undo)
     return record(wrap(array, input._kind), name, (input, src), (input_grad, undo))
 
 

@@ -14,7 +14,8 @@ from ..dtypes import dtype as Dtype
 from ..tensor import Tensor, as_array, wrap
 from .define import export, op
 from .dims import wrap_dim, wrap_dims
-from .record import record, view as make_view
+from .record import record
+from .record import view as make_view
 from .strides import broadcast, same_memory
 from .write import title
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, from_array, wrap
+from ..tensor import Tensor, wrap
 from .define import op
 from .dims import wrap_dim
-from .record import multi_view, record, view as make_view
+from .record import multi_view, record
+from .record import view as make_view
 from .shape import sizes
 from .strides import strided, zeros_for
 
@@ -149,7 +150,8 @@ def _refold(g: Tensor, shape: tuple[int, ...], dim: int, size: int, step: int) -
 @op(method=True)
 def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
     """A view of the tensor's storage with any size, stride and offset (in elements)."""
-    from ..storage import array_over, storage_offset as offset_of, untyped_storage
+    from ..storage import array_over, untyped_storage
+    from ..storage import storage_offset as offset_of
     size, stride = sizes((size,), "as_strided"), sizes((stride,), "as_strided", "stride")
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
@@ -167,13 +169,16 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
 def _unstride(g: Tensor, geometry: Any, size: tuple[int, ...], stride: tuple[int, ...], start: int) -> Tensor:
     """The adjoint of `as_strided`: what arrives is added at its place in the storage, and read through the input's geometry."""
     shape, strides, offset = geometry
+
+    def index(array: Any) -> Tensor:
+        return wrap(g._kind.xp.asarray(array), g._kind.int64)
     where_in, where_out = _positions(shape, strides, offset).ravel(), _positions(size, stride, start).ravel()
     length = max(int(where_in.max(initial=0)), int(where_out.max(initial=0))) + 1
-    flat = g.new_zeros(length).index_add(0, from_array(where_out), g.reshape(-1))
+    flat = g.new_zeros(length).index_add(0, index(where_out), g.reshape(-1))
     times = np.bincount(where_in, minlength=length)
     if times.max(initial=0) > 1:      # elements of the input that share a place in memory share its gradient
-        flat = flat / wrap(np.maximum(times, 1).astype(g._kind.np), g._kind)
-    return flat.index_select(0, from_array(where_in)).reshape(shape)
+        flat = flat / wrap(g._kind.xp.asarray(np.maximum(times, 1), g._kind.np), g._kind)
+    return flat.index_select(0, index(where_in)).reshape(shape)
 
 
 def _positions(shape: tuple[int, ...], strides: tuple[int, ...], start: int) -> Any:
@@ -193,11 +198,12 @@ def _pieces(input: Tensor, dim: int, lengths: list[int], name: str) -> tuple[Ten
     for n in lengths:
         arrays.append(a[(*lead, slice(start, start + n), ...)])
         start += n
+    shapes = [array.shape for array in arrays]
 
     def back(gs: Any) -> Tensor:
         from .joining import cat
         some = next(g for g in gs if g is not None)
-        return cat([some.new_zeros(array.shape) if g is None else g for g, array in zip(gs, arrays, strict=True)], dim)
+        return cat([some.new_zeros(shape) if g is None else g for g, shape in zip(gs, shapes, strict=True)], dim)
     return multi_view(input, arrays, name, back)
 
 

@@ -23,7 +23,7 @@ def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: in
         except (ValueError, TypeError):      # reaches beyond a's own elements
             pass
     root = a if a.base is None else a.base
-    if root.__class__ is ndarray and root.flags.c_contiguous and a.size and a.flags.writeable and root.dtype.kind in "fiubc":
+    if a.__class__ is ndarray and root.__class__ is ndarray and root.flags.c_contiguous and a.size and a.flags.writeable and root.dtype.kind in "fiubc":
         start = 0 if root is a else a.__array_interface__["data"][0] - root.__array_interface__["data"][0]
         if start + offset >= 0:
             return ndarray(shape, a.dtype, root, start + offset, strides)

@@ -19,10 +19,12 @@ from .rmsprop import RMSprop
 from .rprop import Rprop
 from .sgd import SGD
 from .sparse_adam import SparseAdam
+from .swap import swap_in_optimizer_params_and_state
 
 __all__ = ["Adafactor", "Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD", "LBFGS", "lr_scheduler", "Muon", "NAdam", "Optimizer",
            "RAdam",
-           "RMSprop", "Rprop", "SGD", "SparseAdam", "swa_utils"]
+           "RMSprop", "Rprop", "SGD", "SparseAdam", "swa_utils",
+           "swap_in_optimizer_params_and_state"]
 
 
 def __getattr__(name: str) -> Any:

@@ -233,6 +233,7 @@ class Memory:
         self.direction = state["d"]._a if state.get("d") is not None else None
         self.t = float(state["t"]) if state.get("t") is not None else None
         self.grad = state["prev_flat_grad"]._a if state.get("prev_flat_grad") is not None else None
+        self.weights: list[Any] = [each if each is None else float(each) for each in state.get("al") or []]
 
     def update(self, grad: Any, first: bool) -> None:
         """A new gradient: remember the step that led to it, and find the next direction."""
@@ -258,10 +259,11 @@ class Memory:
         weights = []
         for y, step, ro in zip(reversed(self.ys), reversed(self.steps), reversed(self.ro), strict=True):
             weight = float(np.dot(step, q)) * ro
-            weights.append(weight)
+            weights.insert(0, weight)
             q -= y * weight
         q *= self.scale
-        for y, step, ro, weight in zip(self.ys, self.steps, self.ro, reversed(weights), strict=True):
+        self.weights = [*weights, *[None] * (self.size - len(weights))]
+        for y, step, ro, weight in zip(self.ys, self.steps, self.ro, weights, strict=True):
             q += step * (weight - float(np.dot(y, q)) * ro)
         return q
 
@@ -269,6 +271,8 @@ class Memory:
         """Put everything back under PyTorch's names."""
         def tensor(value: Any) -> Tensor:
             return wrap(np.asarray(value, self.kind.np), self.kind)
+        if self.weights:
+            state["al"] = [each if each is None else tensor(each) for each in self.weights]
         state["d"], state["t"] = tensor(self.direction), self.t
         state["old_dirs"], state["old_stps"] = [tensor(y) for y in self.ys], [tensor(step) for step in self.steps]
         state["ro"] = [tensor(value) for value in self.ro]

@@ -23,7 +23,7 @@ class SGD(PointwiseOptimizer):
     weight_decay     adds weight_decay * p to the gradient
     maximize         climb instead of descend
     foreach, fused   which of its loops PyTorch takes; all of them are the one blocked step here
-    differentiable   record the step for autograd
+    differentiable   record the step for autograd (also through the first momentum, where PyTorch cuts the graph)
     """
 
     def __init__(self, params: ParamsT, lr: float | Tensor = 1e-3, momentum: float = 0, dampening: float = 0,

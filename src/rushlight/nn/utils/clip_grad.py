@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from ...autograd.grad_mode import no_grad
-from ...tensor import Tensor
+from ...tensor import Tensor, wrap
 from .._torch import torch
 
 __all__ = ["get_total_norm", "clip_grads_with_norm_", "clip_grad_norm_", "clip_grad_norm", "clip_grad_value_"]
@@ -14,6 +16,21 @@ __all__ = ["get_total_norm", "clip_grads_with_norm_", "clip_grad_norm_", "clip_g
 
 def _list(tensors: Any) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def _norm2(tensors: list[Tensor]) -> Tensor | None:
+    """The 2-norm by one dot product per tensor, where all are contiguous float32 or float64 arrays in memory; else None."""
+    kind = tensors[0]._kind
+    if not kind.fast or kind.xp is not np:
+        return None
+    total = kind.np.type(0)
+    for t in tensors:
+        a = t._a
+        if t._kind is not kind or not a.flags.c_contiguous:
+            return None
+        flat = a.reshape(-1)
+        total += flat.dot(flat)
+    return wrap(np.asarray(np.sqrt(total), kind.np), kind)
 
 
 def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False,
@@ -29,9 +46,10 @@ def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, e
         norm_type = float(norm_type)
         if not tensors:
             return torch.tensor(0.0)
-        first = tensors[0].device
-        norms = [torch.linalg.vector_norm(t, norm_type).to(first) for t in tensors]
-        total = torch.linalg.vector_norm(torch.stack(norms), norm_type)
+        total = _norm2(tensors) if norm_type == 2.0 else None
+        if total is None:
+            first = tensors[0].device
+            total = torch.norm(torch.stack([torch.norm(t, norm_type).to(first) for t in tensors]), norm_type)
         if error_if_nonfinite and not bool(torch.isfinite(total)):
             raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped. To "
                                "disable this error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`")
@@ -43,9 +61,9 @@ def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float
     with no_grad():
         grads = [p.grad for p in _list(parameters) if p.grad is not None]
         factor = torch.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
+        # Multiplied also by 1: there is no look at the value, which on a GPU would wait for it.
         for grad in grads:
-            # Multiplied also by 1: there is no look at the value, which on a GPU would wait for it.
-            grad.mul_(factor.to(grad.device))
+            grad.mul_(factor if grad._kind is factor._kind else factor.to(grad.device))
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,

@@ -10,6 +10,7 @@ from .. import functional as F
 from .._torch import torch
 from ..modules.module import Module
 from . import parametrize
+from ._matrices import geqrf, householder_product, matrix_exp, solve
 from .weight_norm import norm_except_dim
 
 __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
@@ -25,8 +26,8 @@ def _is_orthogonal(q: Tensor, eps: float | None = None) -> bool:
 
 def _make_orthogonal(a: Tensor) -> Tensor:
     """The orthogonal factor of a tall matrix, with the signs that make it continuous in the matrix."""
-    x, tau = torch.geqrf(a)
-    q = torch.linalg.householder_product(x, tau)
+    x, tau = geqrf(a)
+    q = householder_product(x, tau)
     return q * x.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)
 
 
@@ -68,17 +69,17 @@ class _Orthogonal(Module):
             X = torch.cat([X, X.new_zeros(n, n - k).expand(*X.shape[:-2], -1, -1)], dim=-1)
         A = X - X.mH
         if self.orthogonal_map == "matrix_exp":
-            Q = torch.matrix_exp(A)
+            Q = matrix_exp(A)
         else:
             # (I - A/2)^-1 (I + A/2)
             identity = torch.eye(n, dtype=A.dtype, device=A.device)
-            Q = torch.linalg.solve(torch.add(identity, A, alpha=-0.5), torch.add(identity, A, alpha=0.5))
+            Q = solve(torch.add(identity, A, alpha=-0.5), torch.add(identity, A, alpha=0.5))
         return Q[..., :k] if n != k else Q
 
     def _reflections(self, X: Tensor) -> Tensor:
         A = X.tril(diagonal=-1)
         tau = 2.0 / (1.0 + (A * A).sum(dim=-2))
-        Q = torch.linalg.householder_product(A, tau)
+        Q = householder_product(A, tau)
         # The diagonal of X holds the signs (of real matrices).
         return Q * X.diagonal(dim1=-2, dim2=-1).int().unsqueeze(-2)
 
@@ -110,7 +111,7 @@ class _Orthogonal(Module):
         if self.orthogonal_map != "householder":
             raise NotImplementedError("It is not possible to assign to the matrix exponential or the Cayley parametrizations when "
                                       "use_trivialization=False.")
-        A, tau = torch.geqrf(Q)
+        A, tau = geqrf(Q)
         A.diagonal(dim1=-2, dim2=-1).sign_()
         # A reflection by zero (tau 0) flips the sign.
         A.diagonal(dim1=-2, dim2=-1)[tau == 0.0] *= -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...autograd.grad_mode import no_grad
-from ...tensor import Tensor
+from ...tensor import Tensor, wrap
 from .. import functional as F
 from .._torch import torch
 from ..modules.module import Module
@@ -90,7 +90,8 @@ class SpectralNorm:
 
     def _solve_v_and_rescale(self, matrix: Tensor, u: Tensor, target_sigma: Any) -> Tensor:
         """v such that u is the result of a power step and sigma comes out as given (states of version 0 have no v)."""
-        v = torch.linalg.multi_dot([matrix.t().mm(matrix).pinverse(), matrix.t(), u.unsqueeze(1)]).squeeze(1)
+        gram = wrap(matrix._kind.xp.linalg.pinv(matrix._a.T @ matrix._a), matrix._kind)
+        v = (gram @ (matrix.t() @ u.unsqueeze(1))).squeeze(1)
         return v.mul_(target_sigma / torch.dot(u, torch.mv(matrix, v)))
 
 

@@ -16,7 +16,7 @@ def norm_except_dim(v: Tensor, dim: int) -> Tensor:
     """The 2-norm over all dimensions but one, kept as dimensions of size 1; over all for dim -1 (0-dim)."""
     if dim == -1:
         return v.norm(2)
-    return torch.linalg.vector_norm(v, 2, dim=[d for d in range(v.dim()) if d != dim % v.dim()], keepdim=True) if v.dim() > 1 else v.abs()
+    return torch.norm(v, 2, dim=[d for d in range(v.dim()) if d != dim % v.dim()], keepdim=True) if v.dim() > 1 else v.abs()
 
 
 class WeightNorm:

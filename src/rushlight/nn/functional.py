@@ -1,0 +1,113 @@
+"""`torch.nn.functional`: the functions behind the layers, gathered from the op modules where they are defined."""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
+from typing import Any
+
+from ..ops import dropout as _dropout
+from ..ops.activation import (
+    celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu, leaky_relu_, logsigmoid, mish, prelu, relu,
+    relu6, relu_, rrelu, rrelu_, selu, selu_, sigmoid, silu, softplus, softshrink, softsign, tanh, tanhshrink, threshold, threshold_,
+)
+from ..ops.attention import multi_head_attention_forward, scaled_dot_product_attention
+from ..ops.embedding import bilinear, embedding, embedding_bag, one_hot
+from ..ops.loss import (
+    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss,
+    margin_ranking_loss, mse_loss, multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss, smooth_l1_loss,
+    soft_margin_loss,
+)
+from ..ops.matmul import linear
+from ..ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, normalize, rms_norm
+from ..ops.pair_loss import (
+    cosine_embedding_loss, cosine_similarity, ctc_loss, pairwise_distance, triplet_margin_loss, triplet_margin_with_distance_loss,
+)
+from ..ops.softmax import gumbel_softmax, log_softmax, softmax, softmin
+from ..tensor import Tensor
+
+for _module in ("conv", "pooling", "interpolate", "padding", "vision", "distance"):
+    if _find_spec("rushlight.ops." + _module) is not None:
+        _names = _import_module("rushlight.ops." + _module)
+        globals().update({name: getattr(_names, name) for name in _names.__all__ if name not in globals()})
+
+
+def _probability(p: float) -> None:
+    if p < 0.0 or p > 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Zero each element with probability p and divide the others by 1 - p; outside of training the input itself. ValueError for p outside [0, 1]."""
+    _probability(p)
+    return _dropout.dropout_(input, p, training) if inplace else _dropout.dropout(input, p, training)
+
+
+def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """Dropout that keeps the mean and variance of SELU activations."""
+    _probability(p)
+    return _dropout.alpha_dropout_(input, p, training) if inplace else _dropout.alpha_dropout(input, p, training)
+
+
+def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
+    """`alpha_dropout` of whole channels."""
+    _probability(p)
+    return _dropout.feature_alpha_dropout_(input, p, training) if inplace else _dropout.feature_alpha_dropout(input, p, training)
+
+
+def _warn(message: str) -> None:
+    import warnings
+    warnings.warn(message, UserWarning, stacklevel=3)
+
+
+def _by_channel(input: Tensor, p: float, training: bool, inplace: bool) -> Tensor:
+    return _dropout.feature_dropout_(input, p, training) if inplace else _dropout.feature_dropout(input, p, training)
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, L) or (C, L)."""
+    _probability(p)
+    if input.dim() not in (2, 3):
+        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d exists to provide "
+                           "channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. "
+                           "2D or 3D inputs).")
+    if input.dim() == 3:
+        return _by_channel(input, p, training, inplace)
+    result = _by_channel(input.unsqueeze_(0) if inplace else input.unsqueeze(0), p, training, inplace)
+    return result.squeeze_(0) if inplace else result.squeeze(0)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, H, W) or (N, C, L)."""
+    _probability(p)
+    if input.dim() not in (3, 4):
+        _warn(f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and will result in an error in a future release. To "
+              "retain the behavior and silence this warning, please use dropout instead. Note that dropout2d exists to provide channel-wise "
+              "dropout on inputs with 2 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 3D or 4D inputs).")
+    if input.dim() == 3:
+        _warn("dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - input is interpreted "
+              "as shape (N, C, L), where C is the channel dim. This behavior will change in a future release to interpret the input as one "
+              "without a batch dimension, i.e. shape (C, H, W). To maintain the 1D channel-wise dropout behavior, please switch to using "
+              "dropout1d instead.")
+    return _by_channel(input, p, training, inplace)
+
+
+def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
+    _probability(p)
+    if input.dim() not in (4, 5):
+        _warn(f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and will result in an error in a future release. To "
+              "retain the behavior and silence this warning, please use dropout instead. Note that dropout3d exists to provide channel-wise "
+              "dropout on inputs with 3 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 4D or 5D inputs).")
+    if input.dim() != 4:
+        return _by_channel(input, p, training, inplace)
+    result = _by_channel(input.unsqueeze_(0) if inplace else input.unsqueeze(0), p, training, inplace)
+    return result.squeeze_(0) if inplace else result.squeeze(0)
+
+
+def linear_cross_entropy(input: Tensor, weight: Tensor, target: Tensor, *, linear_bias: Any = None, **options: Any) -> Tensor:
+    """cross_entropy(linear(input, weight, bias), target) over the last dimension of `input`."""
+    logits = linear(input, weight, linear_bias)
+    if logits.dim() > 2:
+        logits = logits.movedim(-1, 1)
+    return cross_entropy(logits, target, **options)

@@ -1,0 +1,175 @@
+"""Cumulative ops: running sums, products, extremes; differences and trapezoids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import return_types
+from ..tensor import Tensor, as_array, wrap
+from .define import not_implemented, op
+from .dims import wrap_dim
+from .record import record
+from .reduction import _sum_kind
+
+__all__: list[str] = []
+
+
+def _prepared(input: Tensor, dim: Any, dtype: Any) -> tuple[Tensor, int]:
+    """The input in the dtype of the result, and the checked dimension."""
+    kind = _sum_kind(input._kind, dtype)
+    dim = wrap_dim(dim, input._a.ndim)
+    return (input if input._kind is kind else input.to(kind.dtype)), dim
+
+
+def _running(ufunc: Any, input: Tensor, dim: int) -> Tensor:
+    kind, a = input._kind, input._a
+    if a.ndim == 0:
+        return wrap(a.copy(), kind)
+    r = ufunc.accumulate(a.astype(np.float32) if kind.reduced else a, axis=dim)
+    return wrap(as_array(r, kind.np), kind)
+
+
+def _reverse_sum(g: Tensor, dim: int) -> Tensor:
+    """sum over j >= i."""
+    return g.flip(dim).cumsum(dim).flip(dim) if g._a.ndim else g
+
+
+@op(method=True, inplace=True, out=True)
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The running sum along a dimension. Integers and bool add up in int64."""
+    x, dim = _prepared(input, dim, dtype)
+    return record(_running(np.add, x, dim), "CumsumBackward0", (x,), lambda g: _reverse_sum(g, dim),
+                  array_grad=lambda g: np.flip(np.add.accumulate(np.flip(g, dim), axis=dim), dim) if g.ndim else g)
+
+
+@op(method=True, inplace=True, out=True)
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The running product along a dimension. Integers and bool multiply in int64."""
+    x, dim = _prepared(input, dim, dtype)
+    y = _running(np.multiply, x, dim)
+    return record(y, "CumprodBackward0", (x,), lambda g, x, y: _cumprod_grad(g, x, y, dim), (x, y))
+
+
+def _cumprod_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
+    if x._a.ndim == 0:
+        return g
+    if bool((x._a != 0).all()):
+        return _reverse_sum(g * y, dim) / x
+    # With zeros: d y_k / d x_i is the product of all x_j, j <= k, j != i.
+    n = x.shape[dim]
+    parts = [x.narrow(dim, i, 1) for i in range(n)]
+    gs = [g.narrow(dim, i, 1) for i in range(n)]
+    results = []
+    for i in range(n):
+        running = parts[0].detach() * 0 + 1
+        for j in range(i):
+            running = running * parts[j]
+        total = gs[i] * running
+        for k in range(i + 1, n):
+            running = running * parts[k]
+            total = total + gs[k] * running
+        results.append(total)
+    from .joining import cat
+    return cat(results, dim)
+
+
+def _running_extreme(name: str, larger: Any, kind_of_result: Any) -> Any:
+    def fn(input: Tensor, dim: int) -> Any:
+        kind, a = input._kind, input._a
+        if kind.is_complex:
+            raise not_implemented(name, kind)
+        dim = wrap_dim(dim, a.ndim)
+        if a.ndim == 0:
+            return kind_of_result((input.clone(), wrap(np.zeros((), np.int64), kind.int64)))
+        work = np.moveaxis(a.astype(np.float32) if kind.reduced else a, dim, 0)
+        indices = np.zeros(work.shape, np.int64)
+        if work.shape[0]:
+            best, at = work[0], np.zeros(work.shape[1:], np.int64)
+            for i in range(1, work.shape[0]):
+                with np.errstate(invalid="ignore"):
+                    wins = larger(work[i], best) | (work[i] != work[i])
+                best, at = np.where(wins, work[i], best), np.where(wins, i, at)
+                indices[i] = at
+        index = np.ascontiguousarray(np.moveaxis(indices, 0, dim))
+        at = wrap(index, kind.int64)
+        values = wrap(np.take_along_axis(a, index, dim), kind)
+        record(values, f"{name.capitalize()}Backward0", (input,), lambda g: g.new_zeros(g.shape).scatter_add(dim, at, g))
+        return kind_of_result((values, at))
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"(values, indices) of the running {name[3:]}imum along a dimension; of equal values the last counts."
+    return op(method=True, out=True)(fn)
+
+
+cummax = _running_extreme("cummax", lambda new, best: (new >= best) & (best == best), return_types.cummax)
+cummin = _running_extreme("cummin", lambda new, best: (new <= best) & (best == best), return_types.cummin)
+
+
+@op(method=True, out=True)
+def logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    """log of the running sum of exp, without overflow."""
+    kind = input._kind
+    if not kind.differentiable:
+        raise not_implemented("logcumsumexp", kind)
+    dim = wrap_dim(dim, input._a.ndim)
+    y = _running(np.logaddexp, input, dim)
+    return record(y, "LogcumsumexpBackward0", (input,), lambda g, x, y: _logcumsumexp_grad(g, x, y, dim), (input, y))
+
+
+def _logcumsumexp_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
+    """sum over j >= i of g_j exp(x_i - y_j), positive and negative gradients apart, in logarithms."""
+    def part(h: Tensor) -> Tensor:
+        logs = (h.log() - y).flip(dim) if x._a.ndim else h.log() - y
+        total = logcumsumexp(logs, dim)
+        return (x + (total.flip(dim) if x._a.ndim else total)).exp()
+    return part(g.clamp(min=0)) - part((-g).clamp(min=0))
+
+
+@op(method=True, out=True)
+def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Tensor:
+    """Differences of neighbours along a dimension, n times."""
+    if input._a.ndim == 0:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    dim = wrap_dim(dim, input._a.ndim)
+    if prepend is not None or append is not None:
+        from .joining import cat
+        input = cat([t for t in (prepend, input, append) if t is not None], dim)
+    for _ in range(min(n, input._a.shape[dim])):
+        size = input._a.shape[dim]
+        later, earlier = input.narrow(dim, 1, size - 1), input.narrow(dim, 0, size - 1)
+        input = later ^ earlier if input.dtype is input._kind.bool_.dtype else later - earlier
+    return input if n else input.clone()
+
+
+def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> Any:
+    if x is None:
+        return 1.0 if dx is None else dx
+    if x._a.ndim == 1:
+        shape = [1] * y._a.ndim
+        shape[dim] = -1
+        return diff(x).reshape(shape)
+    return diff(x, dim=dim if x._a.ndim == y._a.ndim else dim - y._a.ndim + x._a.ndim)
+
+
+def _areas(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, int]:
+    dim = wrap_dim(dim, y._a.ndim)
+    size = y._a.shape[dim]
+    pairs = y.narrow(dim, 1, max(size - 1, 0)) + y.narrow(dim, 0, max(size - 1, 0)) if size else y
+    return pairs * _steps(y, x, dx, dim) / 2, dim
+
+
+@op(alias=("trapz",))
+def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
+    """The integral by the trapezoidal rule, with points `x` or spacing `dx`."""
+    areas, dim = _areas(y, x, dx, dim)
+    return areas.sum(dim)
+
+
+@op
+def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
+    """The running integral by the trapezoidal rule."""
+    areas, dim = _areas(y, x, dx, dim)
+    return areas.cumsum(dim)

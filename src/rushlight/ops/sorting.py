@@ -1,0 +1,399 @@
+"""Order: sort, topk, kthvalue, median, mode, quantile, unique, searchsorted, histograms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import return_types
+from ..dtypes import float32, float64
+from ..tensor import Tensor, as_array, wrap
+from .define import not_implemented, op
+from .dims import wrap_dim
+from .record import record
+from .reduction import _evenly
+
+__all__: list[str] = []
+
+
+def _comparable(input: Tensor, name: str) -> Any:
+    """The array to compare by: float32 for reduced precision, int8 for bool."""
+    kind = input._kind
+    if kind.is_complex:
+        raise not_implemented(name, kind)
+    return input._a.astype(np.float32) if kind.reduced else input._a
+
+
+def _order(a: Any, dim: int, descending: bool) -> Any:
+    """Stable indices that sort; nan counts as the largest."""
+    if not descending:
+        return np.argsort(a, axis=dim, kind="stable")
+    # A stable descending sort: sort the reversed array ascending, and reverse the result.
+    flipped = np.argsort(np.flip(a, dim), axis=dim, kind="stable")
+    return np.flip(a.shape[dim] - 1 - flipped, dim)
+
+
+def _picked(input: Tensor, at: Any, dim: int, name: str) -> tuple[Tensor, Tensor]:
+    """(values, indices) for indices along a dimension, with gradient."""
+    at = np.ascontiguousarray(at)
+    index = wrap(at, input._kind.int64)
+    values = wrap(np.take_along_axis(input._a, at, dim), input._kind)
+    shape = input._a.shape
+
+    def array_grad(g: Any) -> Any:
+        full = np.zeros(shape, g.dtype)
+        np.put_along_axis(full, at, g, dim)
+        return full
+    record(values, name, (input,), lambda g: g.new_zeros(shape).scatter(dim, index, g), array_grad=array_grad)
+    return values, index
+
+
+@op(method=True, out=True)
+def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    """(values, indices) sorted along a dimension; equal elements keep their order; nan counts as the largest."""
+    dim = wrap_dim(dim, input._a.ndim)
+    a = _comparable(input, "sort")
+    if a.ndim == 0:
+        return return_types.sort((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+    return return_types.sort(_picked(input, _order(a, dim, descending), dim, "SortBackward0"))
+
+
+@op(method=True, out=True)
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """The indices that sort along a dimension."""
+    return sort(input.detach(), dim, descending)[1]
+
+
+@op(method=True, out=True)
+def msort(input: Tensor) -> Tensor:
+    """Sorted along the first dimension."""
+    return sort(input, 0)[0]
+
+
+@op(method=True, out=True)
+def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    """(values, indices) of the k largest (or smallest) elements along a dimension, in order."""
+    a = _comparable(input, "topk")
+    dim = wrap_dim(dim, a.ndim)
+    size = a.shape[dim] if a.ndim else 1
+    k = k.item() if isinstance(k, Tensor) else k
+    if not 0 <= k <= size:
+        raise RuntimeError("selected index k out of range")
+    if a.ndim == 0:
+        return return_types.topk((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+    at = _order(a, dim, largest)
+    return return_types.topk(_picked(input, at.take(range(k), axis=dim) if k < size else at, dim, "TopkBackward0"))
+
+
+@op(method=True, out=True)
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    """(value, index) of the k-th smallest element along a dimension (k counts from 1)."""
+    a = _comparable(input, "kthvalue")
+    dim = wrap_dim(dim, a.ndim)
+    size = a.shape[dim] if a.ndim else 1
+    if not 1 <= k <= size:
+        raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(dim))
+    if a.ndim == 0:
+        return return_types.kthvalue((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+    at = _order(a, dim, False).take([k - 1], axis=dim)
+    return return_types.kthvalue(_maybe_squeezed(_picked(input, at, dim, "KthvalueBackward0"), dim, keepdim))
+
+
+def _maybe_squeezed(pair: tuple[Tensor, Tensor], dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
+    return pair if keepdim else (pair[0].squeeze(dim), pair[1].squeeze(dim))
+
+
+def _median(name: str, skip_nan: bool, kind_of_result: Any) -> Any:
+    def fn(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+        a = _comparable(input, name)
+        if a.dtype == bool:
+            raise not_implemented(name + "_out", input._kind)
+        if dim is None:
+            if a.size == 0:
+                return wrap(as_array(np.array(np.nan, input._kind.np)), input._kind)
+            value = _median_along(input.detach().reshape(-1), 0, False)[0]
+            return record(value, "MedianBackward0", (input,), lambda g, x, y: _evenly(g, x, y, None), (input, value))
+        dim = wrap_dim(dim, a.ndim)
+        if a.ndim == 0:
+            return kind_of_result((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+        if a.shape[dim] == 0:
+            raise IndexError(f"median(): Expected reduction dim {dim} to have non-zero size.")
+        return kind_of_result(_median_along(input, dim, keepdim))
+
+    def _median_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
+        a = _comparable(input, name)
+        order = _order(a, dim, False)
+        size = a.shape[dim]
+        if a.dtype.kind == "f":
+            bad = np.isnan(a).sum(axis=dim, keepdims=True)
+            middle = np.maximum((size - bad - 1) // 2, 0)
+            if not skip_nan:
+                middle = np.where(bad > 0, size - bad, middle)  # the first nan
+        else:
+            middle = np.full([1 if i == dim else n for i, n in enumerate(a.shape)], (size - 1) // 2)
+        at = np.take_along_axis(order, middle, dim)
+        return _maybe_squeezed(_picked(input, at, dim, "MedianBackward0" if not skip_nan else "NanmedianBackward0"), dim, keepdim)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = "The lower median of all elements, or (values, indices) along a dimension" + ("; nan is left out." if skip_nan else ".")
+    return op(method=True, out=True)(fn)
+
+
+median = _median("median", False, return_types.median)
+nanmedian = _median("nanmedian", True, return_types.nanmedian)
+
+
+@op(method=True, out=True)
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
+    """(values, indices) of the most frequent element along a dimension (the smallest of several; its last place)."""
+    a = _comparable(input, "mode")
+    dim = wrap_dim(dim, a.ndim)
+    if a.ndim == 0:
+        return return_types.mode((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+    if a.shape[dim] == 0:
+        raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
+    rows = np.moveaxis(a, dim, -1).reshape(-1, a.shape[dim])
+    at = np.empty(rows.shape[0], np.int64)
+    for i, row in enumerate(rows):
+        values, counts = np.unique(row, return_counts=True)
+        at[i] = np.flatnonzero(row == values[np.argmax(counts)])[-1]
+    kept = tuple(1 if i == dim else n for i, n in enumerate(a.shape))
+    return return_types.mode(_maybe_squeezed(_picked(input, at.reshape(kept), dim, "ModeBackward0"), dim, keepdim))
+
+
+def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool) -> Tensor:
+    kind = input._kind
+    if kind.dtype not in (float32, float64):
+        raise RuntimeError("quantile() input tensor must be either float or double dtype")
+    if not isinstance(q, Tensor):
+        if not 0 <= q <= 1:
+            raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q}")
+        q = wrap(np.asarray(q, kind.np), kind)
+    if q._kind is not kind:
+        raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
+    if q._a.ndim > 1:
+        raise RuntimeError("quantile() q must be a scalar or 1D tensor")
+    if ((q._a < 0) | (q._a > 1)).any():
+        raise RuntimeError("quantile() q values must be in the range [0, 1]")
+    if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
+        raise RuntimeError(f"quantile() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+    if input._a.size == 0:
+        raise RuntimeError("quantile() input tensor must be non-empty")
+    ndim = input._a.ndim
+    x = input.reshape(-1) if dim is None else input.unsqueeze(0) if ndim == 0 else input
+    axis = 0 if dim is None else wrap_dim(dim, ndim)
+    values = sort(x, axis)[0]
+    size = x._a.shape[axis]
+    nans = np.isnan(values._a).sum(axis=axis, keepdims=True)
+    last = np.maximum(size - nans - 1, 0) if skip_nan else np.full(nans.shape, size - 1)
+    results = []
+    for each in np.atleast_1d(q._a):
+        results.append(_quantile_at(values, float(each), axis, last, nans, interpolation, skip_nan))
+    from .joining import stack
+    shaped = [r if keepdim and dim is not None else r.reshape([1] * ndim) if keepdim else r.squeeze(axis) for r in results]
+    return stack(shaped) if q._a.ndim else shaped[0]
+
+
+def _quantile_at(values: Tensor, q: float, axis: int, last: Any, nans: Any, interpolation: str, skip_nan: bool) -> Tensor:
+    rank = q * last
+    if not skip_nan:
+        rank = np.where(nans > 0, last, rank)
+    if interpolation == "nearest":
+        rank = np.rint(rank)
+    elif interpolation == "lower":
+        rank = np.floor(rank)
+    elif interpolation == "higher":
+        rank = np.ceil(rank)
+    low = np.floor(rank).astype(np.int64)
+    high = np.ceil(rank).astype(np.int64)
+    below = values.gather(axis, wrap(low, values._kind.int64))
+    if interpolation in ("nearest", "lower", "higher"):
+        return below
+    weight = np.full(rank.shape, 0.5) if interpolation == "midpoint" else rank - low
+    above = values.gather(axis, wrap(high, values._kind.int64))
+    return below.lerp(above, wrap(weight.astype(values._a.dtype), values._kind))
+
+
+@op(method=True, out=True)
+def quantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+    """The q-quantiles (q in [0, 1], a number or 1-D tensor) of all elements or along a dimension."""
+    return _quantile(input, q, dim, keepdim, interpolation, False)
+
+
+@op(method=True, out=True)
+def nanquantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+    """`quantile` without nan."""
+    return _quantile(input, q, dim, keepdim, interpolation, True)
+
+
+# --- sets -----------------------------------------------------------------------------------------------------------------------------
+
+def _results(values: Tensor, inverse: Any, counts: Any, return_inverse: bool, return_counts: bool, input: Tensor) -> Any:
+    def no_gradient(g: Tensor) -> Any:
+        raise NotImplementedError("the derivative for 'unique' is not implemented.")
+    record(values, "NotImplemented", (input,), no_gradient)
+    int64 = input._kind.int64
+    out: list[Any] = [values]
+    if return_inverse:
+        out.append(wrap(np.asarray(inverse, np.int64), int64))
+    if return_counts:
+        out.append(wrap(np.asarray(counts, np.int64), int64))
+    return out[0] if len(out) == 1 else tuple(out)
+
+
+@op(method=True)
+def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+    """The different elements (or slices along `dim`), sorted; with where each went, and how often each occurs, if asked."""
+    kind, a = input._kind, input._a
+    if dim is None:
+        work = a.astype(np.float32) if kind.reduced else a
+        values, inverse, counts = np.unique(work, return_inverse=True, return_counts=True, equal_nan=False)
+        return _results(wrap(as_array(values, kind.np), kind), inverse.reshape(a.shape), counts, return_inverse, return_counts, input)
+    dim = wrap_dim(dim, a.ndim)
+    if a.size == 0 and any(n == 0 for i, n in enumerate(a.shape) if i != dim):
+        raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+    values, inverse, counts = np.unique(a, return_inverse=True, return_counts=True, axis=dim)
+    return _results(wrap(values, kind), inverse.reshape(-1), counts, return_inverse, return_counts, input)
+
+
+@op(method=True)
+def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+    """Like `unique`, but only neighbours that are equal are merged."""
+    kind, a = input._kind, input._a
+    rows = a.reshape(-1) if dim is None else np.moveaxis(a, wrap_dim(dim, a.ndim), 0)
+    n = rows.shape[0]
+    flat = rows.reshape(n, rows.size // n if n else 0)
+    new = np.ones(n, bool)
+    new[1:] = (flat[1:] != flat[:-1]).any(axis=1)
+    starts = np.flatnonzero(new)
+    counts = np.diff(np.append(starts, n))
+    inverse = np.cumsum(new) - 1
+    values = rows[starts]
+    if dim is None:
+        return _results(wrap(values, kind), inverse.reshape(a.shape), counts, return_inverse, return_counts, input)
+    values = np.ascontiguousarray(np.moveaxis(values, 0, wrap_dim(dim, a.ndim)))
+    return _results(wrap(values, kind), inverse, counts, return_inverse, return_counts, input)
+
+
+@op
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
+    """Where `elements` are among `test_elements`."""
+    t = elements if isinstance(elements, Tensor) else test_elements
+    if not isinstance(t, Tensor):
+        raise TypeError("isin() needs at least one tensor")
+    a = elements._a if isinstance(elements, Tensor) else np.asarray(elements)
+    b = test_elements._a if isinstance(test_elements, Tensor) else np.asarray(test_elements)
+    return wrap(np.asarray(np.isin(a, b, assume_unique=False, invert=invert)), t._kind.bool_)
+
+
+# --- binary search and histograms -----------------------------------------------------------------------------------------------------
+
+def _search(sequence: Any, values: Any, right: bool) -> Any:
+    if sequence.ndim == 1:
+        return np.searchsorted(sequence, values, side="right" if right else "left")
+    rows, asked = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
+    found = [np.searchsorted(s, v, side="right" if right else "left") for s, v in zip(rows, asked, strict=True)]
+    return np.asarray(found, np.int64).reshape(values.shape)
+
+
+@op(out=True)
+def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
+                 sorter: Any = None) -> Tensor:
+    """Where values would have to be inserted in the sorted last dimension; side "left" (first place) or "right" (last)."""
+    if side is not None and side not in ("left", "right"):
+        raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+    if side == "left" and right:
+        raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+    sequence = sorted_sequence._a
+    if isinstance(input, Tensor) and input._kind.dtype is not sorted_sequence._kind.dtype:
+        raise RuntimeError("torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype "
+                           f"{sorted_sequence._kind.dtype.alias} and input value tensor dtype {input._kind.dtype.alias}")
+    values = input._a if isinstance(input, Tensor) else np.asarray(input)
+    if sequence.ndim > 1 and (sequence.shape[:-1] != values.shape[:-1]):
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and "
+                           f"input value tensor must match, but we got boundaries tensor {list(sequence.shape)} and input value tensor "
+                           f"{list(values.shape)}")
+    if sorter is not None:
+        sequence = np.take_along_axis(sequence, sorter._a, -1)
+    r = np.asarray(_search(sequence, values, right or side == "right"))
+    kind = sorted_sequence._kind.int64
+    if out_int32:
+        from ..dtypes import int32
+        kind = kind.with_dtype(int32)
+    return wrap(r.astype(kind.np), kind)
+
+
+@op(method=True, out=True)
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """The bucket of each value between sorted 1-D boundaries."""
+    if boundaries._a.ndim != 1:
+        raise RuntimeError(f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries._a.ndim})")
+    if isinstance(input, Tensor) and input._kind.dtype is not boundaries._kind.dtype:
+        boundaries = boundaries.to(input._kind.dtype) if input._kind.differentiable else boundaries
+        input = input.to(boundaries._kind.dtype)
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right)
+
+
+@op(method=True)
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often each number 0, 1, 2, ... occurs in a 1-D tensor of non-negative integers (or the sums of their weights)."""
+    a = input._a
+    if input._kind.differentiable or a.dtype == bool:
+        raise not_implemented("bincount", input._kind)
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
+    if a.ndim != 1 or (a.size and a.min() < 0):
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if weights is not None and weights._a.shape != a.shape:
+        raise RuntimeError("weights should be 1-d and have the same length as input")
+    if weights is None:
+        return wrap(np.bincount(a, minlength=minlength).astype(np.int64), input._kind.int64)
+    r = np.bincount(a, weights=weights._a.astype(np.float64), minlength=minlength)
+    kind = weights._kind if weights._kind.dtype is float32 else weights._kind.with_dtype(float64)
+    return wrap(r.astype(kind.np), kind)
+
+
+def _range(a: Any, low: float, high: float) -> tuple[float, float]:
+    if low == high and a.size:
+        low, high = float(a.min()), float(a.max())
+    if low == high:
+        low, high = low - 1, high + 1
+    return low, high
+
+
+@op(method=True, out=True)
+def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
+    """Counts in equal bins between min and max (those of the data if both are 0)."""
+    if not input._kind.is_floating:
+        raise not_implemented("histogram", input._kind)
+    if bins <= 0:
+        raise RuntimeError("bins must be > 0")
+    if max < min:
+        raise RuntimeError("max must be larger than min")
+    a = input._a.reshape(-1)
+    low, high = _range(a, float(min), float(max))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"range of [{low}, {high}] is not finite")
+    counts, _ = np.histogram(a[(a >= low) & (a <= high)], bins=bins, range=(low, high))
+    return wrap(counts.astype(input._kind.np), input._kind)
+
+
+histogram_result = return_types.make("histogram", "hist", "bin_edges")
+
+
+@op(method=True)
+def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
+    """(hist, bin_edges): counts (or sums of weights) in `bins` equal bins or between the given edges."""
+    kind = input._kind
+    if kind.dtype not in (float32, float64):
+        raise not_implemented("histogram", kind)
+    a = input._a.reshape(-1)
+    if isinstance(bins, Tensor):
+        edges = bins._a
+    else:
+        low, high = _range(a, *(range if range is not None else (0.0, 0.0)))
+        from .creation import _linspace
+        edges = _linspace(kind, low, high, bins + 1)
+    w = None if weight is None else weight._a.reshape(-1).astype(np.float64)
+    counts, _ = np.histogram(a, bins=edges.astype(np.float64), weights=w, density=density)
+    return histogram_result((wrap(counts.astype(kind.np), kind), wrap(np.asarray(edges, kind.np), kind)))
