@@ -237,7 +237,13 @@ def _product(shape: tuple[int, ...]) -> int:
     return n
 
 
-Tensor.__matmul__ = matmul
+def _operator(self: Tensor, other: Any) -> Any:
+    if other.__class__ is not Tensor and not isinstance(other, Tensor):
+        return NotImplemented
+    return matmul(self, other)
+
+
+Tensor.__matmul__ = _operator
 Tensor.__rmatmul__ = lambda self, other: matmul(other, self)
 
 

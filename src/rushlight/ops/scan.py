@@ -123,6 +123,10 @@ def _logcumsumexp_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
         logs = (h.log() - y).flip(dim) if x._a.ndim else h.log() - y
         total = logcumsumexp(logs, dim)
         return (x + (total.flip(dim) if x._a.ndim else total)).exp()
+    if x._node is not None or g._node is not None:
+        # To be differentiated again, where the logarithm of zero would give nan: relative to the largest x instead.
+        top = x.detach().amax()
+        return (x - top).exp() * _reverse_sum(g * (top - y).exp(), dim)
     return part(g.clamp(min=0)) - part((-g).clamp(min=0))
 
 
