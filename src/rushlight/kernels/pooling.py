@@ -1,0 +1,123 @@
+"""Pooling on arrays (N, C, *spatial): window by window offset, which is one strided slice per offset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["max_forward", "max_gradient", "max_indices", "average", "average_gradient", "out_size"]
+
+Sizes = tuple[int, ...]
+
+
+def out_size(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
+    """The number of windows; with `ceil`, a last one may reach over the end, but has to start inside the input or its left padding."""
+    span = n + 2 * padding - dilation * (kernel - 1) - 1
+    size = (span + (stride - 1 if ceil else 0)) // stride + 1
+    if ceil and (size - 1) * stride >= n + padding:
+        size -= 1
+    return size
+
+
+def _framed(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: Any) -> Any:
+    """x inside a frame of `fill` that is large enough for all windows."""
+    need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(x.shape[2:], out, kernel, stride, padding, dilation, strict=True)]
+    if not any(padding) and all(have >= want for have, want in zip(x.shape[2:], need, strict=True)):
+        return x
+    frame = np.full(x.shape[:2] + tuple(need), fill, x.dtype)
+    frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True)])] = x
+    return frame
+
+
+def _part(at: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Any, ...]:
+    return (slice(None), slice(None), *[slice(k * d, k * d + (o - 1) * s + 1, s) for k, o, s, d in zip(at, out, stride, dilation, strict=True)])
+
+
+def _lowest(dtype: Any) -> Any:
+    return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """The largest value of each window (nan wins)."""
+    frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
+    best = None
+    for at in np.ndindex(*kernel):
+        part = frame[_part(at, out, stride, dilation)]
+        if best is None:
+            best = part.copy()
+        else:
+            np.maximum(best, part, out=best)
+    return best
+
+
+def _hits(frame: Any, y: Any, at: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> Any:
+    part = frame[_part(at, out, stride, dilation)]
+    hit = part == y
+    if y.dtype.kind == "f":
+        bad = np.isnan(y)
+        if bad.any():
+            hit |= np.isnan(part) & bad
+    return hit
+
+
+def max_gradient(g: Any, x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """Each window's gradient goes to the first element (in window order) that is its maximum."""
+    out = y.shape[2:]
+    frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
+    gx = np.zeros(frame.shape, g.dtype)
+    free = np.ones(y.shape, bool)
+    for at in np.ndindex(*kernel):
+        hit = _hits(frame, y, at, out, stride, dilation)
+        hit &= free
+        free ^= hit
+        gx[_part(at, out, stride, dilation)] += g * hit
+    if gx.shape == x.shape:
+        return gx
+    return np.ascontiguousarray(gx[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True)])])
+
+
+def max_indices(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """The flat spatial index (int64) of each window's maximum, the first of equals."""
+    out = y.shape[2:]
+    frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
+    index = np.zeros(y.shape, np.int64)
+    free = np.ones(y.shape, bool)
+    starts = np.meshgrid(*[np.arange(o) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
+    for at in np.ndindex(*kernel):
+        flat = 0
+        inside = True
+        for start, k, d, n in zip(starts, at, dilation, x.shape[2:], strict=True):
+            place = start + k * d
+            inside = inside & (place >= 0) & (place < n)
+            flat = flat * n + place
+        hit = _hits(frame, y, at, out, stride, dilation) & free & inside
+        free ^= hit
+        index[hit] = np.broadcast_to(flat, y.shape)[hit]
+    return index
+
+
+def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
+    """The sum of each window."""
+    ones = (1,) * len(kernel)
+    frame = _framed(x, out, kernel, stride, padding, ones, 0)
+    total = None
+    for at in np.ndindex(*kernel):
+        part = frame[_part(at, out, stride, ones)]
+        if total is None:
+            total = part.copy()
+        else:
+            total += part
+    return total
+
+
+def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
+    """The adjoint of `average`: each window's value added to all its elements."""
+    out = g.shape[2:]
+    need = tuple([max((o - 1) * s + k, n + p) for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True)])
+    frame = np.zeros(g.shape[:2] + need, g.dtype)
+    for at in np.ndindex(*kernel):
+        frame[_part(at, out, stride, (1,) * len(kernel))] += g
+    if need == tuple(size):
+        return frame
+    return np.ascontiguousarray(frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])])

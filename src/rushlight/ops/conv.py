@@ -1,0 +1,258 @@
+"""Convolutions of 1, 2 and 3 dimensions, and transposed ones.
+
+Three ops are closed under differentiation: the convolution, its adjoint in the input (transposed convolution) and its adjoint in the weight.
+Each one's gradients are the other two, so gradients of any order follow.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..kernels import conv as K
+from ..tensor import Tensor, wrap
+from .define import export
+from .promotion import not_a_tensor
+from .record import record
+from .write import title
+
+__all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution"]
+
+Sizes = tuple[int, ...]
+
+
+class _Geometry:
+    """Stride, padding, dilation and groups of a convolution; computes it and its adjoints, as tensors and as arrays."""
+
+    __slots__ = ("stride", "padding", "dilation", "groups")
+
+    def __init__(self, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> None:
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        size, kernel = x._a.shape[2:], w._a.shape[2:]
+        out = wrap(_computed(K.forward, x, x._a, w._a, *self.arguments), x._kind)
+        return record(out, "ConvolutionBackward0", (x, w), (lambda g, x, w: self.input_gradient(g, w, size),
+                                                            lambda g, x, w: self.weight_gradient(x, g, kernel)), (x, w))
+
+    def input_gradient(self, g: Tensor, w: Tensor, size: Sizes) -> Tensor:
+        kernel = w._a.shape[2:]
+        out = wrap(_computed(K.input_gradient, g, g._a, w._a, size, *self.arguments), g._kind)
+        return record(out, "ConvolutionBackward0", (g, w), (lambda gg, g, w: self.forward(gg, w),
+                                                            lambda gg, g, w: self.weight_gradient(gg, g, kernel)), (g, w))
+
+    def weight_gradient(self, x: Tensor, g: Tensor, kernel: Sizes) -> Tensor:
+        size = x._a.shape[2:]
+        out = wrap(_computed(K.weight_gradient, x, x._a, g._a, kernel, *self.arguments), x._kind)
+        return record(out, "ConvolutionBackward0", (x, g), (lambda gg, x, g: self.input_gradient(g, gg, size),
+                                                            lambda gg, x, g: self.forward(x, gg)), (x, g))
+
+
+def _computed(kernel: Any, like: Tensor, a: Any, b: Any, *arguments: Any) -> Any:
+    """Run a kernel; float16 and bfloat16 through float32."""
+    if like._kind.reduced:
+        return kernel(a.astype(np.float32), b.astype(np.float32), *arguments).astype(like._kind.np)
+    return kernel(a, b, *arguments)
+
+
+def _tuple(value: Any, n: int, name: str) -> Sizes:
+    if isinstance(value, int):
+        return (value,) * n
+    values = tuple([int(v) for v in value])
+    if len(values) == 1:
+        return values * n
+    if len(values) != n:
+        raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got "
+                           f"{name}={list(values)}")
+    return values
+
+
+def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, transposed: bool, groups: int) -> tuple[Tensor, bool]:
+    """The input with a batch dimension, and whether it had none."""
+    for position, (parameter, value) in enumerate((("input", x), ("weight", w)), 1):
+        if not isinstance(value, Tensor):
+            raise not_a_tensor(name, parameter, position, value)
+    dims = f"{n + 1}D (unbatched) or {n + 2}D (batched)"
+    if x._a.ndim not in (n + 1, n + 2):
+        raise RuntimeError(f"Expected {dims} input to {name}, but got input of size: {list(x._a.shape)}")
+    if w._a.ndim != n + 2:
+        raise RuntimeError(f"Expected {n + 2}-dimensional weight for {name}, but got weight of size {list(w._a.shape)}")
+    for other in (w, bias):
+        if other is not None and other._kind.dtype is not x._kind.dtype:
+            raise RuntimeError(f"Input type ({title(x._kind.dtype)}) and {'bias' if other is bias else 'weight'} type "
+                               f"({title(other._kind.dtype)}) should be the same" if not x._kind.is_floating else
+                               f"Input type ({_c_name(x)}) and {'bias' if other is bias else 'weight'} type ({_c_name(other)}) should be the same")
+        if other is not None and other._kind is not x._kind:
+            raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
+                               f"{x._kind.device} and {other._kind.device}!")
+    if groups <= 0:
+        raise RuntimeError("non-positive groups is not supported")
+    unbatched = x._a.ndim == n + 1
+    if unbatched:
+        x = x.unsqueeze(0)
+    channels = x._a.shape[1]
+    if transposed:
+        if channels != w._a.shape[0]:
+            raise RuntimeError(f"Given transposed=1, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have {w._a.shape[0]} "
+                               f"channels, but got {channels} channels instead")
+        outputs = w._a.shape[1] * groups
+    else:
+        outputs = w._a.shape[0]
+        if outputs % groups:
+            raise RuntimeError(f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size "
+                               f"{list(w._a.shape)} instead")
+        if channels != w._a.shape[1] * groups:
+            raise RuntimeError(f"Given groups={groups}, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have "
+                               f"{w._a.shape[1] * groups} channels, but got {channels} channels instead")
+    if bias is not None and bias._a.shape != (outputs,):
+        raise RuntimeError(f"Given {'transposed=1' if transposed else f'weight of size {list(w._a.shape)}'}, expected bias to be 1-dimensional with "
+                           f"{outputs} elements, but got bias of size {list(bias._a.shape)} instead")
+    return x, unbatched
+
+
+def _c_name(t: Tensor) -> str:
+    from .matmul import _c_name as name
+    return name(t._kind)
+
+
+def _positive(stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
+    if any(s <= 0 for s in stride):
+        raise RuntimeError("non-positive stride is not supported")
+    if any(p < 0 for p in padding):
+        raise RuntimeError("negative padding is not supported")
+    if any(d <= 0 for d in dilation):
+        raise RuntimeError("dilation should be greater than zero")
+
+
+def _with_bias(y: Tensor, bias: Tensor, n: int) -> Tensor:
+    return y + bias.view(1, -1, *(1,) * n)
+
+
+def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n: int) -> Tensor:
+    """Convolution and bias as one node on the usual path."""
+    kind = x._kind
+    if kind.reduced:
+        y = geometry.forward(x, w)
+        return y if bias is None else _with_bias(y, bias, n)
+    a, wa = x._a, w._a
+    r = K.forward(a, wa, *geometry.arguments)
+    if bias is not None:
+        r += bias._a.reshape(1, -1, *(1,) * n)
+    out = wrap(r, kind)
+    need_x, need_w, need_b = x._node is not None, w._node is not None, bias is not None and bias._node is not None
+    if not (need_x or need_w or need_b):
+        return out
+    size, kernel = a.shape[2:], wa.shape[2:]
+    axes = (0, *range(2, n + 2))
+
+    def arrays(g: Any, x: Any, w: Any) -> Any:
+        return ((K.input_gradient(g, w, size, *geometry.arguments) if need_x else None),
+                (K.weight_gradient(x, g, kernel, *geometry.arguments) if need_w else None),
+                (_channel_sums(g) if need_b else None))
+    return record(out, "ConvolutionBackward0", (x, w, bias), (lambda g, x, w: geometry.input_gradient(g, w, size),
+                                                              lambda g, x, w: geometry.weight_gradient(x, g, kernel),
+                                                              lambda g, x, w: g.sum(axes)), (x, w), array_grad=arrays)
+
+
+def _channel_sums(g: Any) -> Any:
+    """Sums over all dimensions but the second."""
+    return np.add.reduce(np.add.reduce(g.reshape(g.shape[0], g.shape[1], -1), axis=2), axis=0)
+
+
+def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Sizes]:
+    """Padding that keeps the size; where it is uneven, the extra zeros go to the end, into x itself."""
+    total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    left = tuple([t // 2 for t in total])
+    if all(t % 2 == 0 for t in total):
+        return x, left
+    from .padding import pad
+    extra = []
+    for t in reversed(total):
+        extra += [0, t - 2 * (t // 2)]
+    return pad(x, extra), left
+
+
+def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str) -> Tensor:
+    """conv1d, conv2d and conv3d."""
+    x, unbatched = _checked(x, w, bias, n, name, False, groups)
+    stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+    kernel = w._a.shape[2:]
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise RuntimeError(f"Invalid padding string: '{padding}'. Valid padding strings are 'valid' and 'same'")
+        if padding == "same":
+            if any(s != 1 for s in stride):
+                raise RuntimeError("padding='same' is not supported for strided convolutions")
+            x, padding = _same_padding(x, kernel, dilation)
+        else:
+            padding = 0
+    padding = _tuple(padding, n, "padding")
+    _positive(stride, padding, dilation)
+    for s, k, p, d in zip(x._a.shape[2:], kernel, padding, dilation, strict=True):
+        if s + 2 * p < d * (k - 1) + 1:
+            raise RuntimeError(f"Calculated padded input size per channel: ({' x '.join(str(i + 2 * q) for i, q in zip(x._a.shape[2:], padding))}). "
+                               f"Kernel size: ({' x '.join(str(e * (j - 1) + 1) for j, e in zip(kernel, dilation))}). Kernel size can't be "
+                               "greater than actual input size")
+    y = _convolve(x, w, bias, _Geometry(stride, padding, dilation, groups), n)
+    return y.squeeze(0) if unbatched else y
+
+
+def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int,
+                name: str) -> Tensor:
+    x, unbatched = _checked(x, w, bias, n, name, True, groups)
+    stride, padding, dilation = _tuple(stride, n, "stride"), _tuple(padding, n, "padding"), _tuple(dilation, n, "dilation")
+    extra = _tuple(output_padding, n, "output_padding")
+    _positive(stride, padding, dilation)
+    for e, s, d in zip(extra, stride, dilation, strict=True):
+        if e >= max(s, d):
+            raise RuntimeError(f"output padding must be smaller than either stride or dilation, but got output_padding_height: {extra[0]} "
+                               f"output_padding_width: {extra[-1]} stride_height: {stride[0]} stride_width: {stride[-1]} dilation_height: "
+                               f"{dilation[0]} dilation_width: {dilation[-1]}")
+    size = tuple([(i - 1) * s - 2 * p + d * (k - 1) + e + 1
+                  for i, k, s, p, d, e in zip(x._a.shape[2:], w._a.shape[2:], stride, padding, dilation, extra, strict=True)])
+    if any(i < 0 for i in size):
+        raise RuntimeError(f"Given input size per channel: {list(x._a.shape[2:])}. Calculated output size per channel: {list(size)}. Output size is "
+                           "too small")
+    y = _Geometry(stride, padding, dilation, groups).input_gradient(x, w, size)
+    if bias is not None:
+        y = _with_bias(y, bias, n)
+    return y.squeeze(0) if unbatched else y
+
+
+def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+           groups: int = 1) -> Tensor:
+    """Convolution of (N, C, L) or (C, L) with weight (O, C / groups, K). padding: numbers, "valid" or "same"."""
+    return convolution(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
+
+
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+           groups: int = 1) -> Tensor:
+    """Convolution of (N, C, H, W) or (C, H, W) with weight (O, C / groups, KH, KW). padding: numbers, "valid" or "same"."""
+    return convolution(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
+
+
+def conv3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+           groups: int = 1) -> Tensor:
+    """Convolution of (N, C, D, H, W) or (C, D, H, W) with weight (O, C / groups, KD, KH, KW). padding: numbers, "valid" or "same"."""
+    return convolution(input, weight, bias, stride, padding, dilation, groups, 3, "conv3d")
+
+
+def _make_transposed(n: int) -> Any:
+    name = f"conv_transpose{n}d"
+
+    def fn(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+           groups: int = 1, dilation: Any = 1) -> Tensor:
+        return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, n, name)
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = f"Transposed {n}-dimensional convolution; the weight is (C, O / groups, *kernel)."
+    return fn
+
+
+conv_transpose1d, conv_transpose2d, conv_transpose3d = (_make_transposed(n) for n in (1, 2, 3))
+for _fn in (conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d):
+    export(_fn)

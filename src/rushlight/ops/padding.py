@@ -1,0 +1,99 @@
+"""Padding: constant, reflect, replicate, circular."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .define import export
+from .promotion import not_a_tensor
+from .record import record
+
+__all__ = ["pad"]
+
+
+def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+    """`input` with (left, right) more elements per dimension, from the last one backwards; negative numbers take elements away.
+
+    mode: "constant" (filled with `value`, 0 by default), "reflect", "replicate" or "circular" (for the last 1 to 3 dimensions of
+    tensors with one or two leading dimensions).
+    """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("pad", "input", 1, input)
+    widths = [int(p) for p in pad]
+    if len(widths) % 2:
+        raise RuntimeError(f"Padding length must be divisible by 2, got {len(widths)}")
+    if len(widths) // 2 > input._a.ndim:
+        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(widths)} and "
+                           f"input of dimension {input._a.ndim}")
+    if mode == "constant":
+        return _constant(input, widths, 0 if value is None else value)
+    if value is not None and value != 0:
+        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if mode not in _INDICES:
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    n = len(widths) // 2
+    if not (n <= 3 and input._a.ndim in (n + 1, n + 2)):
+        raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+    for i in range(n):
+        left, right = widths[2 * i:2 * i + 2]
+        if left or right:
+            dim = input._a.ndim - 1 - i
+            index = _INDICES[mode](input, dim, left, right)
+            input = input.index_select(dim, wrap(index, input._kind.int64))
+    return input
+
+
+def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
+    a = input._a
+    ndim = a.ndim
+    before, after = [0] * ndim, [0] * ndim
+    for i in range(len(widths) // 2):
+        before[ndim - 1 - i], after[ndim - 1 - i] = widths[2 * i], widths[2 * i + 1]
+    shape = tuple([n + b + e for n, b, e in zip(a.shape, before, after, strict=True)])
+    for dim, n in enumerate(shape):
+        if n < 0:
+            raise RuntimeError(f"The input size {a.shape[dim]}, plus negative padding {before[dim]} and {after[dim]} resulted in a negative output "
+                               f"size, which is invalid. Check dimension {dim} of your input.")
+    inner = tuple([slice(max(b, 0), n - max(e, 0)) for n, b, e in zip(shape, before, after, strict=True)])
+    source = tuple([slice(max(-b, 0), n - max(-e, 0)) for n, b, e in zip(a.shape, before, after, strict=True)])
+    out = input._kind.xp.full(shape, value, input._kind.np)
+    out[inner] = a[source]
+    back = [-w for w in widths]
+
+    def array_grad(g: Any) -> Any:
+        full = np.zeros(a.shape, g.dtype)
+        full[source] = g[inner]
+        return full
+    return record(wrap(out, input._kind), "ConstantPadNdBackward0", (input,), lambda g: _constant(g, back, 0), array_grad=array_grad)
+
+
+def _reflect(input: Tensor, dim: int, left: int, right: int) -> Any:
+    n = input._a.shape[dim]
+    if left >= n or right >= n:
+        raise RuntimeError(f"Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at dimension "
+                           f"{dim} of input {list(input._a.shape)}")
+    i = np.abs(np.arange(-left, n + right))
+    return np.where(i >= n, 2 * (n - 1) - i, i)
+
+
+def _replicate(input: Tensor, dim: int, left: int, right: int) -> Any:
+    return np.clip(np.arange(-left, input._a.shape[dim] + right), 0, input._a.shape[dim] - 1)
+
+
+def _circular(input: Tensor, dim: int, left: int, right: int) -> Any:
+    n = input._a.shape[dim]
+    if left > n or right > n:
+        raise RuntimeError("Padding value causes wrapping around more than once.")
+    return np.arange(-left, n + right) % n
+
+
+_INDICES = {"reflect": _reflect, "replicate": _replicate, "circular": _circular}
+
+
+@export
+def constant_pad_nd(input: Tensor, pad: Any, value: float = 0) -> Tensor:
+    """`pad` with a constant."""
+    return _constant(input, [int(p) for p in pad], value)

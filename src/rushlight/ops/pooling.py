@@ -1,0 +1,355 @@
+"""Pooling: max, average, adaptive, power average, and unpooling."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..kernels import pooling as K
+from ..tensor import Tensor, wrap
+from .define import export, not_implemented
+from .promotion import not_a_tensor
+from .record import record
+
+__all__ = [
+    "max_pool1d", "max_pool1d_with_indices", "avg_pool1d", "lp_pool1d", "max_pool2d",
+    "max_pool2d_with_indices", "avg_pool2d", "lp_pool2d", "max_pool3d", "max_pool3d_with_indices",
+    "avg_pool3d", "lp_pool3d", "adaptive_avg_pool1d", "adaptive_max_pool1d", "adaptive_avg_pool2d",
+    "adaptive_max_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool3d", "max_unpool1d", "max_unpool2d",
+    "max_unpool3d", "fractional_max_pool2d", "fractional_max_pool3d",
+]
+
+Sizes = tuple[int, ...]
+
+
+def _tuple(value: Any, n: int, name: str, what: str) -> Sizes:
+    if isinstance(value, int):
+        return (value,) * n
+    values = tuple([int(v) for v in value])
+    if len(values) == 1:
+        return values * n
+    if len(values) != n:
+        raise RuntimeError(f"{name}: {what} must either be a single int, or a tuple of {n} ints")
+    return values
+
+
+def _batched(x: Any, n: int, name: str) -> tuple[Tensor, bool]:
+    """The input with a batch dimension, and whether it had none."""
+    if not isinstance(x, Tensor):
+        raise not_a_tensor(name, "input", 1, x)
+    if x._a.ndim == n + 1:
+        return x.unsqueeze(0), True
+    if x._a.ndim != n + 2:
+        raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: "
+                           f"{list(x._a.shape)}")
+    if 0 in x._a.shape[1:]:
+        raise RuntimeError(f"{name}(): Expected {n + 2}D tensor with non-zero channels and spatial sizes, but got: {list(x._a.shape)}")
+    return x, False
+
+
+def _geometry(x: Tensor, n: int, name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> tuple[Sizes, ...]:
+    """(out, kernel, stride, padding, dilation), checked."""
+    kernel = _tuple(kernel, n, name, "kernel_size")
+    stride = kernel if stride is None or (isinstance(stride, (tuple, list)) and not stride) else _tuple(stride, n, name, "stride")
+    padding, dilation = _tuple(padding, n, name, "padding"), _tuple(dilation, n, name, "dilation")
+    if any(s <= 0 for s in stride):
+        raise RuntimeError("stride should not be zero" if 0 in stride else "stride should be greater than zero")
+    if any(k <= 0 for k in kernel):
+        raise RuntimeError("kernel size should be greater than zero, but got " + str(list(kernel)))
+    if any(p < 0 for p in padding):
+        raise RuntimeError(f"pad must be non-negative, but got pad: {min(padding)}")
+    if any(d <= 0 for d in dilation):
+        raise RuntimeError("dilation should be greater than zero, but got dilation: " + str(list(dilation)))
+    for k, p, d in zip(kernel, padding, dilation, strict=True):
+        if p > ((k - 1) * d + 1) // 2:
+            raise RuntimeError(f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}")
+    size = x._a.shape[2:]
+    out = tuple([K.out_size(i, k, s, p, d, ceil) for i, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)])
+    if any(o < 1 for o in out):
+        channels = x._a.shape[1]
+        raise RuntimeError(f"Given input size: ({'x'.join(map(str, (channels, *size)))}). Calculated output size: "
+                           f"({'x'.join(map(str, (channels, *out)))}). Output size is too small")
+    return out, kernel, stride, padding, dilation
+
+
+def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool) -> Any:
+    x, unbatched = _batched(x, n, name)
+    kind = x._kind
+    if kind.is_complex or kind.dtype is kind.bool_.dtype:
+        raise not_implemented("max_pool", kind)
+    out, *geometry = _geometry(x, n, name, kernel, stride, padding, dilation, ceil)
+    a = x._a.astype(np.float32) if kind.reduced else x._a
+    y = K.max_forward(a, out, *geometry)
+    r = wrap(y if not kind.reduced else y.astype(kind.np), kind)
+    index = wrap(K.max_indices(a, y, *geometry), kind.int64) if indices else None
+
+    def grad(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
+        at = index if index is not None else wrap(K.max_indices(a, y, *geometry), kind.int64)
+        flat = g.new_zeros((*a.shape[:2], prod(a.shape[2:])))
+        return flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(a.shape)
+    record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x, r),
+           array_grad=None if kind.reduced else lambda g, x, y: K.max_gradient(g, x, y, *geometry))
+    if unbatched:
+        r, index = r.squeeze(0), None if index is None else index.squeeze(0)
+    return (r, index) if indices else r
+
+
+def _make_max(n: int) -> Any:
+    def fn(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+           return_indices: bool = False) -> Any:
+        return _max_pool(input, n, f"max_pool{n}d", kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+    def with_indices(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+                     return_indices: bool = True) -> Any:
+        return _max_pool(input, n, f"max_pool{n}d", kernel_size, stride, padding, dilation, ceil_mode, True)
+    for each, name in ((fn, f"max_pool{n}d"), (with_indices, f"max_pool{n}d_with_indices")):
+        each.__name__ = each.__qualname__ = name
+        each.__doc__ = f"The largest value of each window of (N, C, *spatial) or (C, *spatial), {n} spatial dimensions."
+    export(fn)
+    return fn, with_indices
+
+
+max_pool1d, max_pool1d_with_indices = _make_max(1)
+max_pool2d, max_pool2d_with_indices = _make_max(2)
+max_pool3d, max_pool3d_with_indices = _make_max(3)
+
+
+# --- average --------------------------------------------------------------------------------------------------------------------------
+
+def _window_sums(x: Tensor, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, name: str) -> Tensor:
+    size = x._a.shape[2:]
+    r = wrap(K.average(x._a, out, kernel, stride, padding), x._kind)
+    return record(r, name, (x,), lambda g: _spread_sums(g, size, kernel, stride, padding, name),
+                  array_grad=lambda g: K.average_gradient(g, size, kernel, stride, padding))
+
+
+def _spread_sums(g: Tensor, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, name: str) -> Tensor:
+    out = g._a.shape[2:]
+    r = wrap(K.average_gradient(g._a, size, kernel, stride, padding), g._kind)
+    return record(r, name, (g,), lambda gg: _window_sums(gg, out, kernel, stride, padding, name),
+                  array_grad=lambda gg: K.average(gg, out, kernel, stride, padding))
+
+
+def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, include_pad: bool) -> Any:
+    """What each window is divided by, as an array that broadcasts over (N, C)."""
+    total = np.ones((1, 1), np.float64)
+    for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True):
+        start = np.arange(o) * s - p
+        end = np.minimum(start + k, n + p)
+        counts = (end - start) if include_pad else np.minimum(end, n) - np.maximum(start, 0)
+        total = total[..., None] * counts
+    return total
+
+
+def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, ceil: bool, include_pad: bool, divisor: int | None) -> Tensor:
+    x, unbatched = _batched(x, n, name)
+    kind = x._kind
+    if not kind.is_floating:
+        raise not_implemented(name, kind)
+    out, kernel, stride, padding, _ = _geometry(x, n, name, kernel, stride, padding, 1, ceil)
+    if divisor == 0:
+        raise RuntimeError("divisor must be not zero")
+    work = x.to(_float32) if kind.reduced else x
+    y = _window_sums(work, out, kernel, stride, padding, f"AvgPool{n}DBackward0")
+    plain = divisor is None and not ceil and (include_pad or not any(padding))
+    if plain or divisor is not None:
+        y = y / (divisor if divisor is not None else prod(kernel))
+    else:
+        counts = _counts(x._a.shape[2:], out, kernel, stride, padding, include_pad)
+        y = y / wrap(counts.astype(y._kind.np), y._kind)
+    if kind.reduced:
+        y = y.to(kind.dtype)
+    return y.squeeze(0) if unbatched else y
+
+
+from ..dtypes import float32 as _float32  # noqa: E402
+
+
+def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True) -> Tensor:
+    """The mean of each window of (N, C, L) or (C, L)."""
+    return _avg_pool(input, 1, "avg_pool1d", kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+               divisor_override: int | None = None) -> Tensor:
+    """The mean of each window of (N, C, H, W) or (C, H, W)."""
+    return _avg_pool(input, 2, "avg_pool2d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+               divisor_override: int | None = None) -> Tensor:
+    """The mean of each window of (N, C, D, H, W) or (C, D, H, W)."""
+    return _avg_pool(input, 3, "avg_pool3d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+for _fn in (avg_pool1d, avg_pool2d, avg_pool3d):
+    export(_fn)
+
+
+# --- adaptive -------------------------------------------------------------------------------------------------------------------------
+
+def _adaptive_size(x: Tensor, n: int, output_size: Any, name: str) -> Sizes:
+    if isinstance(output_size, (tuple, list)):
+        if len(output_size) == 1 and n > 1:
+            output_size = tuple(output_size) * n
+        if len(output_size) != n:
+            raise RuntimeError(f"{name}: internal error: output_size.size() must be {n}" if n > 1 else
+                               f"{name}: output_size must be a single int")
+        sizes = tuple(s if want is None else int(want) for want, s in zip(output_size, x._a.shape[2:], strict=True))
+    else:
+        sizes = tuple(x._a.shape[2:]) if output_size is None else (int(output_size),) * n
+    if any(s < 0 for s in sizes):
+        raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received {list(sizes)}")
+    return sizes
+
+
+def _bounds(n: int, out: int) -> list[tuple[int, int]]:
+    """The start and end of each adaptive window."""
+    return [((i * n) // out, -((-(i + 1) * n) // out)) for i in range(out)]
+
+
+def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
+    name = f"adaptive_avg_pool{n}d"
+    x, unbatched = _batched(input, n, name)
+    out = _adaptive_size(x, n, output_size, name)
+    size = x._a.shape[2:]
+    if all(o and s % o == 0 for s, o in zip(size, out, strict=True)):
+        if all(o == 1 for o in out):
+            y = x.mean(tuple(range(2, n + 2)), keepdim=True)
+        else:
+            kernel = tuple(s // o for s, o in zip(size, out, strict=True))
+            y = _avg_pool(x, n, name, kernel, kernel, 0, False, True, None)
+    else:
+        from .joining import cat
+        y = x
+        for i, o in enumerate(out):
+            parts = [y.narrow(i + 2, start, end - start).mean(i + 2, keepdim=True) for start, end in _bounds(size[i], o)]
+            y = cat(parts, i + 2) if parts else y.narrow(i + 2, 0, 0)
+    return y.squeeze(0) if unbatched else y
+
+
+def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool) -> Any:
+    name = f"adaptive_max_pool{n}d"
+    x, unbatched = _batched(input, n, name)
+    out = _adaptive_size(x, n, output_size, name)
+    size = x._a.shape[2:]
+    if all(o and s % o == 0 for s, o in zip(size, out, strict=True)):
+        kernel = tuple(s // o for s, o in zip(size, out, strict=True))
+        y, index = _max_pool(x, n, name, kernel, kernel, 0, 1, False, True)
+    else:
+        y, index = _adaptive_max_windows(x, out, size)
+    if unbatched:
+        y, index = y.squeeze(0), index.squeeze(0)
+    return (y, index) if return_indices else y
+
+
+def _adaptive_max_windows(x: Tensor, out: Sizes, size: Sizes) -> tuple[Tensor, Tensor]:
+    """Windows of different sizes, one by one."""
+    flat = np.arange(prod(size)).reshape(size)
+    index = np.empty(x._a.shape[:2] + out, np.int64)
+    bounds = [_bounds(s, o) for s, o in zip(size, out, strict=True)]
+    for at in np.ndindex(*out):
+        window = tuple(slice(*bounds[i][j]) for i, j in enumerate(at))
+        values = x._a[(slice(None), slice(None), *window)].reshape(*x._a.shape[:2], -1)
+        best = values.astype(np.float32).argmax(-1) if x._kind.reduced else values.argmax(-1)
+        index[(slice(None), slice(None), *at)] = flat[window].reshape(-1)[best]
+    at = wrap(index, x._kind.int64)
+    return x.flatten(2).gather(2, at.flatten(2)).view(*x._a.shape[:2], *out), at
+
+
+def _make_adaptive(n: int) -> Any:
+    def avg(input: Tensor, output_size: Any) -> Tensor:
+        return _adaptive_avg(input, output_size, n)
+
+    def largest(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+        return _adaptive_max(input, output_size, n, return_indices)
+    for fn, name, what in ((avg, f"adaptive_avg_pool{n}d", "mean"), (largest, f"adaptive_max_pool{n}d", "largest value")):
+        fn.__name__ = fn.__qualname__ = name
+        fn.__doc__ = f"The {what} of windows that divide the {n} spatial dimensions into `output_size` parts."
+    if n == 1:
+        export(avg)
+    return avg, largest
+
+
+adaptive_avg_pool1d, adaptive_max_pool1d = _make_adaptive(1)
+adaptive_avg_pool2d, adaptive_max_pool2d = _make_adaptive(2)
+adaptive_avg_pool3d, adaptive_max_pool3d = _make_adaptive(3)
+
+
+# --- power average, unpooling, fractional ---------------------------------------------------------------------------------------------
+
+def _lp_pool(x: Tensor, n: int, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+    kernel = _tuple(kernel_size, n, f"lp_pool{n}d", "kernel_size")
+    pool = (avg_pool1d, avg_pool2d, avg_pool3d)[n - 1]
+    mean = pool(x.pow(norm_type), kernel, stride, 0, ceil_mode)
+    return (mean.sign() * mean.abs().clamp(min=0)).mul(prod(kernel)).pow(1.0 / norm_type)
+
+
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
+    return _lp_pool(input, 1, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
+    return _lp_pool(input, 2, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
+    return _lp_pool(input, 3, norm_type, kernel_size, stride, ceil_mode)
+
+
+def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any) -> Tensor:
+    name = f"max_unpool{n}d"
+    kernel = _tuple(kernel_size, n, name, "kernel_size")
+    stride = kernel if stride is None else _tuple(stride, n, name, "stride")
+    padding = _tuple(padding, n, name, "padding")
+    x, unbatched = _batched(input, n, name)
+    if indices._kind.dtype.name != "int64":
+        raise RuntimeError(f"elements in indices should be type int64 but got: {indices._kind.dtype}")
+    if indices._a.shape != input._a.shape:
+        raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor ({list(input._a.shape)}) but got indices tensor with "
+                           f"shape: {list(indices._a.shape)}")
+    default = tuple((i - 1) * s - 2 * p + k for i, s, p, k in zip(x._a.shape[2:], stride, padding, kernel, strict=True))
+    if output_size is None:
+        size = default
+    else:
+        size = tuple(output_size)[-n:]
+        for want, have, s in zip(size, default, stride, strict=True):
+            if not have - s < want < have + s:
+                raise ValueError(f"invalid output_size {list(size)} (dim 0 must be between {have - s} and {have + s})")
+    at = indices.reshape(*x._a.shape[:2], -1)
+    if at._a.size and (at._a.min() < 0 or at._a.max() >= prod(size)):
+        raise RuntimeError(f"Found an invalid max index: {int(at._a.max())} (output volumes are of size {'x'.join(map(str, size))}")
+    flat = x.new_zeros((*x._a.shape[:2], prod(size)))
+    y = flat.scatter(2, at, x.flatten(2)).view(*x._a.shape[:2], *size)
+    return y.squeeze(0) if unbatched else y
+
+
+def max_unpool1d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
+    """Put values back where max_pool1d found them, zeros elsewhere."""
+    return _max_unpool(input, indices, 1, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
+    """Put values back where max_pool2d found them, zeros elsewhere."""
+    return _max_unpool(input, indices, 2, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
+    """Put values back where max_pool3d found them, zeros elsewhere."""
+    return _max_unpool(input, indices, 3, kernel_size, stride, padding, output_size)
+
+
+def fractional_max_pool2d(*args: Any, **kwargs: Any) -> Tensor:
+    """Not available."""
+    raise NotImplementedError("fractional_max_pool2d is not supported: use adaptive_max_pool2d or max_pool2d")
+
+
+def fractional_max_pool3d(*args: Any, **kwargs: Any) -> Tensor:
+    """Not available."""
+    raise NotImplementedError("fractional_max_pool3d is not supported: use adaptive_max_pool3d or max_pool3d")

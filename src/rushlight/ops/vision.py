@@ -1,0 +1,219 @@
+"""Rearranging images: pixel shuffles, unfold and fold, sampling on grids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..kernels import conv as K
+from ..tensor import Tensor, wrap
+from .define import op
+from .record import record
+
+__all__ = ["pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "fold", "grid_sample", "affine_grid"]
+
+
+@op
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """(*, C * r^2, H, W) to (*, C, H * r, W * r)."""
+    if input._a.ndim < 3:
+        raise RuntimeError(f"pixel_shuffle expects input to have at least 3 dimensions, but got input with {input._a.ndim} dimension(s)")
+    if upscale_factor <= 0:
+        raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {upscale_factor}")
+    *lead, c, h, w = input._a.shape
+    r = upscale_factor
+    if c % (r * r):
+        raise RuntimeError(f"pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but "
+                           f"input.size(-3)={c} is not divisible by {r * r}")
+    x = input.reshape(*lead, c // (r * r), r, r, h, w)
+    n = len(lead)
+    return x.permute(*range(n), n, n + 3, n + 1, n + 4, n + 2).reshape(*lead, c // (r * r), h * r, w * r)
+
+
+@op
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """(*, C, H * r, W * r) to (*, C * r^2, H, W)."""
+    if input._a.ndim < 3:
+        raise RuntimeError(f"pixel_unshuffle expects input to have at least 3 dimensions, but got input with {input._a.ndim} dimension(s)")
+    r = downscale_factor
+    if r <= 0:
+        raise RuntimeError(f"pixel_unshuffle expects a positive downscale_factor, but got {r}")
+    *lead, c, h, w = input._a.shape
+    for size, what in ((h, "height"), (w, "width")):
+        if size % r:
+            raise RuntimeError(f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but input.size({-2 if what == 'height' else -1})="
+                               f"{size} is not divisible by {r}")
+    x = input.reshape(*lead, c, h // r, r, w // r, r)
+    n = len(lead)
+    return x.permute(*range(n), n, n + 2, n + 4, n + 1, n + 3).reshape(*lead, c * r * r, h // r, w // r)
+
+
+@op
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """Channels of (N, C, *) in g groups, interleaved."""
+    if input._a.ndim <= 2:
+        raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input._a.shape)}")
+    n, c, *rest = input._a.shape
+    if groups <= 0:
+        raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
+    if c % groups:
+        raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups.")
+    return input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
+
+
+native_channel_shuffle = channel_shuffle
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1] if len(value) > 1 else value[0]))
+
+
+def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """The windows of images (N, C, H, W) as columns (N, C * KH * KW, L)."""
+    kernel, dilation, padding, stride = _pair(kernel_size), _pair(dilation), _pair(padding), _pair(stride)
+    if input._a.ndim not in (3, 4):
+        raise RuntimeError(f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+                           f"{list(input._a.shape)}")
+    x = input.unsqueeze(0) if input._a.ndim == 3 else input
+    size = x._a.shape[2:]
+    out = K.output_size(size, kernel, stride, padding, dilation)
+    if any(o < 1 for o in out):
+        raise RuntimeError(f"Given input with spatial size ({size[0]}, {size[1]}), kernel_size={kernel}, dilation={dilation}, padding={padding}, "
+                           f"calculated shape of the array of sliding blocks as {out}, but its components must be at least one.")
+    columns = K._columns(x._a, kernel, out, stride, padding, dilation, 1)[:, 0]
+    r = wrap(columns if columns.base is None else columns.copy(), x._kind)
+    record(r, "Im2ColBackward0", (x,), lambda g: fold(g, size, kernel, dilation, padding, stride))
+    return r.squeeze(0) if input._a.ndim == 3 else r
+
+
+def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """Columns (N, C * KH * KW, L) added up into images (N, C, H, W): the adjoint of `unfold`."""
+    size, kernel = _pair(output_size), _pair(kernel_size)
+    dilation, padding, stride = _pair(dilation), _pair(padding), _pair(stride)
+    if input._a.ndim not in (2, 3):
+        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: "
+                           f"{list(input._a.shape)}")
+    x = input.unsqueeze(0) if input._a.ndim == 2 else input
+    n, rows, length = x._a.shape
+    if rows % (kernel[0] * kernel[1]):
+        raise RuntimeError(f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and "
+                           f"kernel_size={kernel}.")
+    out = K.output_size(size, kernel, stride, padding, dilation)
+    if length != out[0] * out[1]:
+        raise RuntimeError(f"Given output_size={size}, kernel_size={kernel}, dilation={dilation}, padding={padding}, stride={stride}, expected size "
+                           f"of input's dimension 2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = {out[0] * out[1]}, but "
+                           f"got input.size(2)={length}.")
+    c = rows // (kernel[0] * kernel[1])
+    columns = x._a.reshape(n, c, *kernel, *out)
+    padded = np.zeros((n, c, size[0] + 2 * padding[0], size[1] + 2 * padding[1]), x._kind.np)
+    for at in np.ndindex(*kernel):
+        padded[K._part(at, out, stride, dilation)] += columns[:, :, at[0], at[1]]
+    r = wrap(np.ascontiguousarray(padded[:, :, padding[0]:padding[0] + size[0], padding[1]:padding[1] + size[1]]), x._kind)
+    record(r, "Col2ImBackward0", (x,), lambda g: unfold(g, kernel, dilation, padding, stride))
+    return r.squeeze(0) if input._a.ndim == 2 else r
+
+
+# --- sampling on grids ----------------------------------------------------------------------------------------------------------------
+
+def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
+    """The sampling grid (N, H, W, 2) (or (N, D, H, W, 3)) of affine maps theta (N, 2, 3) (or (N, 3, 4)) for `grid_sample`."""
+    from .define import FUNCTIONS
+    if not theta._kind.is_floating:
+        raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
+    spatial = tuple(size[2:])
+    n = len(spatial)
+    if theta._a.ndim != 3 or theta._a.shape[1:] != (n, n + 1):
+        raise ValueError(f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {tuple(size)}. Got {tuple(theta._a.shape)}.")
+    axes = []
+    for length in spatial:
+        line = np.linspace(-1, 1, length) if length > 1 else np.zeros(1)
+        axes.append(line if align_corners else line * (length - 1) / length)
+    mesh = np.meshgrid(*axes, indexing="ij")
+    base = np.stack([*reversed(mesh), np.ones(spatial)], -1).reshape(1, -1, n + 1).astype(theta._kind.np)
+    grid = FUNCTIONS["matmul"](wrap(base, theta._kind).expand(theta._a.shape[0], -1, -1), theta.transpose(1, 2))
+    return grid.view(theta._a.shape[0], *spatial, n)
+
+
+def _unnormalized(x: Tensor, size: int, align_corners: bool) -> Tensor:
+    return (x + 1) * ((size - 1) / 2) if align_corners else ((x + 1) * size - 1) / 2
+
+
+def _reflected(x: Tensor, low: float, high: float) -> Tensor:
+    """x reflected into [low, high]."""
+    if low == high:
+        return x * 0
+    span = high - low
+    away = (x - low).abs()
+    flips = (away / span).floor()
+    rest = away - flips * span
+    from .selection import where
+    return where(flips.detach() % 2 == 0, rest + low, span - rest + low)
+
+
+def _placed(x: Tensor, size: int, mode: str, align_corners: bool) -> Tensor:
+    """Pixel coordinates, moved inside as the padding mode says."""
+    x = _unnormalized(x, size, align_corners)
+    if mode == "border":
+        return x.clamp(0, size - 1)
+    if mode == "reflection":
+        x = _reflected(x, 0, size - 1) if align_corners else _reflected(x, -0.5, size - 0.5)
+        return x.clamp(0, size - 1)
+    return x
+
+
+def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None) -> Tensor:
+    """Values of input (N, C, H, W) at grid (N, HO, WO, 2), x before y, in [-1, 1]; volumes with one more dimension.
+
+    mode "bilinear" or "nearest"; padding_mode "zeros", "border" or "reflection".
+    """
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise ValueError(f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError("nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: "
+                         f"'{padding_mode}'")
+    if mode == "bicubic":
+        raise NotImplementedError("grid_sample(mode='bicubic') is not supported: use 'bilinear'")
+    if align_corners is None:
+        import warnings
+        warnings.warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. Please specify "
+                      "align_corners=True if the old behavior is desired. See the documentation of grid_sample for details.", UserWarning,
+                      stacklevel=2)
+    n = input._a.ndim - 2
+    if n not in (2, 3) or grid._a.ndim != input._a.ndim or grid._a.shape[-1] != n or grid._a.shape[0] != input._a.shape[0]:
+        raise RuntimeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes "
+                           f"{list(input._a.shape)} and grid with sizes {list(grid._a.shape)}")
+    spatial = input._a.shape[2:]
+    places = [_placed(grid[..., n - 1 - i], spatial[i], padding_mode, bool(align_corners)) for i in range(n)]
+    if mode == "nearest":
+        return _picked(input, [np.rint(p._a).astype(np.int64) for p in places], None)
+    total = None
+    lows = [np.floor(p._a) for p in places]
+    for corner in np.ndindex(*(2,) * n):
+        at = [(low + c).astype(np.int64) for low, c in zip(lows, corner, strict=True)]
+        weight = None
+        for p, low, c in zip(places, lows, corner, strict=True):
+            part = p - wrap(low.astype(p._kind.np), p._kind)
+            part = part if c else 1 - part
+            weight = part if weight is None else weight * part
+        value = _picked(input, at, weight)
+        total = value if total is None else total + value
+    return total
+
+
+def _picked(input: Tensor, at: list[Any], weight: Tensor | None) -> Tensor:
+    """input[n, :, at...] (N, C, *out), zero outside, times the weight."""
+    spatial = input._a.shape[2:]
+    inside = np.ones(at[0].shape, bool)
+    flat = np.zeros(at[0].shape, np.int64)
+    for place, size in zip(at, spatial, strict=True):
+        inside &= (place >= 0) & (place < size)
+        flat = flat * size + np.clip(place, 0, size - 1)
+    n, c = input._a.shape[:2]
+    index = np.ascontiguousarray(np.broadcast_to(flat.reshape(n, 1, -1), (n, c, flat[0].size)))
+    values = input.flatten(2).gather(2, wrap(index, input._kind.int64)).view(n, c, *flat.shape[1:])
+    if not inside.all():
+        values = values.masked_fill(wrap(~inside[:, None], input._kind.bool_), 0)
+    return values if weight is None else values * weight.unsqueeze(1)
+
+
