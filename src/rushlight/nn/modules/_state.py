@@ -184,6 +184,8 @@ class State:
             return (f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but received '
                     f"{type(value)}")
         lazy = is_lazy(param)
+        if lazy and is_lazy(value):
+            return None     # neither has values yet
         if not lazy and param.dim() == 0 and value.dim() == 1 and value.numel() == 1:
             value = value[0]  # zero-dimensional parameters were once saved with one dimension
         if not lazy and param.shape != value.shape:

@@ -10,7 +10,7 @@ from .. import functional as F
 from .._torch import torch
 from ..modules.module import Module
 from . import parametrize
-from ._matrices import geqrf, householder_product, matrix_exp, solve
+from ._matrices import geqrf, householder_product
 from .weight_norm import norm_except_dim
 
 __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
@@ -69,11 +69,11 @@ class _Orthogonal(Module):
             X = torch.cat([X, X.new_zeros(n, n - k).expand(*X.shape[:-2], -1, -1)], dim=-1)
         A = X - X.mH
         if self.orthogonal_map == "matrix_exp":
-            Q = matrix_exp(A)
+            Q = torch.linalg.matrix_exp(A)
         else:
             # (I - A/2)^-1 (I + A/2)
             identity = torch.eye(n, dtype=A.dtype, device=A.device)
-            Q = solve(torch.add(identity, A, alpha=-0.5), torch.add(identity, A, alpha=0.5))
+            Q = torch.linalg.solve(torch.add(identity, A, alpha=-0.5), torch.add(identity, A, alpha=0.5))
         return Q[..., :k] if n != k else Q
 
     def _reflections(self, X: Tensor) -> Tensor:

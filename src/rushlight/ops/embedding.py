@@ -1,0 +1,199 @@
+"""Looking rows up: embedding, embedding_bag, one_hot; and bilinear forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .accumulate import add_rows
+from .define import export
+from .promotion import not_a_tensor
+from .record import record
+
+__all__ = ["embedding", "embedding_bag", "one_hot", "bilinear"]
+
+
+def _check_indices(index: Tensor, rows: int, name: str = "embedding") -> None:
+    if index._kind.dtype.name not in ("int64", "int32"):
+        raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+                           f"{index.type()} instead (while checking arguments for {name})")
+    a = index._a
+    if a.size and (a.min() < 0 or a.max() >= rows):
+        raise IndexError("index out of range in self")
+
+
+def _wrap_padding(padding_idx: int | None, rows: int) -> int | None:
+    if padding_idx is None:
+        return None
+    if not -rows <= padding_idx < rows:
+        raise AssertionError("Padding_idx must be within num_embeddings")
+    return padding_idx % rows
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+              scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
+    """The rows of weight (V, D) that input (*) names: (*, D).
+
+    The row `padding_idx` gets no gradient. `max_norm` renormalises the used rows in place first.
+    """
+    if not isinstance(input, Tensor):
+        raise TypeError(f"embedding(): argument 'indices' (position 2) must be Tensor, not {type(input).__name__}")
+    if not isinstance(weight, Tensor):
+        raise not_a_tensor("embedding", "weight", 1, weight)
+    if sparse:
+        raise NotImplementedError("embedding(sparse=True): sparse gradients are not supported; use sparse=False")
+    if weight._a.ndim != 2:
+        raise RuntimeError("'weight' must be 2-D")
+    rows = weight._a.shape[0]
+    padding_idx = _wrap_padding(padding_idx, rows)
+    _check_indices(input, rows)
+    if max_norm is not None:
+        _renormalize(weight, input, max_norm, norm_type)
+    return _look_up(input, weight, padding_idx, scale_grad_by_freq)
+
+
+export(lambda weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False: embedding(
+    indices, weight, None if padding_idx == -1 else padding_idx, None, 2.0, scale_grad_by_freq, sparse), "embedding")
+
+
+def _renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
+    """Scale rows that are longer than max_norm down to it, in place."""
+    used = np.unique(index._a)
+    a = weight._a
+    norms = np.linalg.norm(a[used], norm_type, axis=1) if used.size else np.zeros(0)
+    long = norms > max_norm
+    a[used[long]] *= (max_norm / (norms[long] + 1e-7)).astype(a.dtype)[:, None]
+    weight._ver += 1
+
+
+def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequency: bool) -> Tensor:
+    at = index._a
+    out = wrap(weight._a.take(at, axis=0), weight._kind)
+    if weight._node is None:
+        return out
+    rows, width = weight._a.shape
+    return record(out, "EmbeddingBackward0", (weight,), lambda g: _collect(g, index, rows, padding_idx, by_frequency),
+                  array_grad=lambda g: _collected(g, at, rows, padding_idx, by_frequency))
+
+
+def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Any:
+    """Gradient rows added up by index."""
+    flat, g = at.reshape(-1), g.reshape(-1, g.shape[-1])
+    if by_frequency:
+        g = g / np.bincount(flat, minlength=rows)[flat].astype(g.dtype)[:, None]
+    out = np.zeros((rows, g.shape[1]), g.dtype)
+    if flat.size:
+        add_rows(out, flat.astype(np.int64), g)
+    if padding_idx is not None:
+        out[padding_idx] = 0
+    return out
+
+
+def _collect(g: Tensor, index: Tensor, rows: int, padding_idx: int | None, by_frequency: bool) -> Tensor:
+    out = wrap(_collected(g._a, index._a, rows, padding_idx, by_frequency), g._kind)
+
+    def grad(gg: Tensor) -> Tensor:
+        r = _look_up(index, gg, None, False)
+        if padding_idx is not None:
+            r = r.masked_fill((index == padding_idx).unsqueeze(-1), 0)
+        if by_frequency:
+            counts = np.bincount(index._a.reshape(-1), minlength=rows)[index._a].astype(r._kind.np)
+            r = r / wrap(counts[..., None], r._kind)
+        return r
+    return record(out, "EmbeddingDenseBackward0", (g,), grad)
+
+
+def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2,
+                  scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
+                  include_last_offset: bool = False, padding_idx: int | None = None) -> Tensor:
+    """Sums, means or maxima of bags of rows of weight (V, D): input (B, N), or 1-D with the bags' starts in `offsets`; result (B, D)."""
+    if sparse:
+        raise NotImplementedError("embedding_bag(sparse=True): sparse gradients are not supported; use sparse=False")
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError("mode has to be one of sum, mean or max")
+    if per_sample_weights is not None:
+        if mode != "sum":
+            raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
+                                      f"mode='{mode}'). Please open a feature request on GitHub.")
+        if per_sample_weights._a.shape != input._a.shape:
+            raise ValueError(f"embedding_bag: If per_sample_weights ({list(per_sample_weights._a.shape)}) is not None, it must have the same shape as "
+                             f"the input ({list(input._a.shape)})")
+    if input._a.ndim == 2:
+        if offsets is not None:
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, "
+                             f"found offsets of type {type(offsets)}")
+        starts = np.arange(input._a.shape[0]) * input._a.shape[1]
+        bags = input._a.shape[0]
+        flat = input.reshape(-1)
+        per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+    elif input._a.ndim == 1:
+        if offsets is None:
+            raise ValueError("offsets has to be a 1D Tensor but got None")
+        if offsets._a.ndim != 1:
+            raise ValueError("offsets has to be a 1D Tensor")
+        starts = offsets._a[:-1] if include_last_offset else offsets._a
+        if offsets._a.size and offsets._a[0] != 0:
+            raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
+                               f"{int(offsets._a[0])}")
+        bags, flat = len(starts), input
+    else:
+        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")
+    rows = weight._a.shape[0]
+    padding_idx = _wrap_padding(padding_idx, rows)
+    values = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+    bag = np.searchsorted(starts, np.arange(flat._a.size), side="right") - 1
+    keep = np.ones(flat._a.size, bool) if padding_idx is None else flat._a != padding_idx
+    return _bags(values, bag, keep, bags, mode, per_sample_weights)
+
+
+def _bags(values: Tensor, bag: Any, keep: Any, bags: int, mode: str, weights: Tensor | None) -> Tensor:
+    int64, kind = values._kind.int64, values._kind
+    kept = wrap(np.flatnonzero(keep), int64)
+    bag = bag[keep]
+    values = values.index_select(0, kept)
+    if weights is not None:
+        values = values * weights.index_select(0, kept).unsqueeze(1)
+    at = wrap(np.ascontiguousarray(bag), int64)
+    if mode == "max":
+        spread = at.unsqueeze(1).expand(-1, values._a.shape[1])
+        return values.new_zeros((bags, values._a.shape[1])).scatter_reduce(0, spread, values, "amax", include_self=False)
+    total = values.new_zeros((bags, values._a.shape[1])).index_add(0, at, values)
+    if mode == "sum":
+        return total
+    counts = np.maximum(np.bincount(bag, minlength=bags), 1).astype(kind.np)
+    return total / wrap(counts[:, None], kind)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """(*) of class numbers to (*, num_classes) of 0 and 1 (int64)."""
+    if not isinstance(tensor, Tensor):
+        raise not_a_tensor("one_hot", "tensor", 1, tensor)
+    a = tensor._a
+    if tensor._kind.dtype.name != "int64":
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    if a.size == 0:
+        if num_classes <= 0:
+            raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    elif a.min() < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes == -1:
+        num_classes = int(a.max()) + 1
+    elif num_classes < 1:
+        raise RuntimeError("num_classes should be positive")
+    elif a.size and a.max() >= num_classes:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    return wrap((a[..., None] == np.arange(num_classes)).astype(np.int64), tensor._kind)
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """y_k = input1 W_k input2 + b_k: inputs (*, A) and (*, B), weight (O, A, B), result (*, O)."""
+    if input1._a.shape[:-1] != input2._a.shape[:-1]:
+        raise RuntimeError(f"bilinear(): input batch dimensions do not match: got {list(input1._a.shape)} and {list(input2._a.shape)}")
+    if input1._a.shape[-1] != weight._a.shape[1] or input2._a.shape[-1] != weight._a.shape[2]:
+        raise RuntimeError(f"bilinear(): input sizes do not match weight: got {input1._a.shape[-1]} and {input2._a.shape[-1]} but expected "
+                           f"{weight._a.shape[1]} and {weight._a.shape[2]}")
+    from .einsum import einsum
+    r = einsum("...a,oab,...b->...o", input1, weight, input2)
+    return r if bias is None else r + bias

@@ -1,0 +1,282 @@
+"""Normalisation: batch, layer, group, instance, RMS, local response, and `normalize`.
+
+Batch, layer, group and instance norm are one computation over different axes: subtract the mean, divide by the standard deviation, scale and
+shift. It is one node; the usual backward runs on arrays, the differentiable one is the same formula in tensor ops.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .define import export
+from .promotion import not_a_tensor
+from .record import record
+from .write import title
+
+__all__ = ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "normalize"]
+
+Axes = tuple[int, ...]
+
+
+def _mean(a: Any, axes: Axes, count: int) -> Any:
+    return np.add.reduce(a, axis=axes, keepdims=True) / a.dtype.type(count)
+
+
+def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, name: str,
+                  grouped: Axes | None = None) -> tuple[Tensor, Any, Any]:
+    """(result, mean, variance as arrays). `shape`: that of weight and bias, to broadcast; `grouped`: compute on x in this shape."""
+    kind = x._kind
+    a = x._a.astype(np.float32) if kind.reduced else x._a
+    a = a if grouped is None else a.reshape(grouped)
+    count = prod([a.shape[i] for i in axes])
+    mean = _mean(a, axes, count)
+    r = a - mean
+    variance = _mean(r * r, axes, count)
+    rstd = 1 / np.sqrt(variance + a.dtype.type(eps))
+    r *= rstd
+    if grouped is not None:
+        r = r.reshape(x._a.shape)
+    w = None if weight is None else weight._a.reshape(shape)
+    if w is not None:
+        r *= w
+    if bias is not None:
+        r += bias._a.reshape(shape)
+    out = wrap(r.astype(kind.np) if kind.reduced else r, kind)
+    if x._node is None and (weight is None or weight._node is None) and (bias is None or bias._node is None):
+        return out, mean, variance
+    need_x = x._node is not None
+    full = x._a.shape
+    padded = (1,) * (len(full) - len(shape)) + shape
+    outer = tuple([i for i, n in enumerate(padded) if n == 1])  # what weight and bias are broadcast over
+
+    def arrays(g: Any, x: Any, *more: Any) -> Any:
+        centered = (x if grouped is None else x.reshape(grouped)) - mean
+        centered *= rstd
+        xhat = centered if grouped is None else centered.reshape(full)
+        gw = gb = gx = None
+        if weight is not None and weight._node is not None:
+            gw = np.add.reduce(g * xhat, axis=outer).reshape(weight._a.shape)
+        if bias is not None and bias._node is not None:
+            gb = np.add.reduce(g, axis=outer).reshape(bias._a.shape)
+        if need_x:
+            gh = g if w is None else g * w
+            if grouped is not None:
+                gh = gh.reshape(grouped)
+            first = _mean(gh, axes, count)
+            second = _mean(gh * centered, axes, count)
+            centered *= second
+            gx = gh - first
+            gx -= centered
+            gx *= rstd
+            gx = gx if grouped is None else gx.reshape(full)
+        return gx, gw, gb
+
+    def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
+        v = x if grouped is None else x.reshape(grouped)
+        centered = v - v.mean(axes, True)
+        r = ((centered * centered).mean(axes, True) + eps).rsqrt()
+        xhat = centered * r
+        gh = g if weight is None else g * more[0].reshape(shape)
+        gh = gh if grouped is None else gh.reshape(grouped)
+        gx = r * (gh - gh.mean(axes, True) - xhat * (gh * xhat).mean(axes, True))
+        gw = None if weight is None else (g * xhat.reshape(full)).sum(outer).reshape(weight._a.shape)
+        gb = None if bias is None else g.sum(outer).reshape(bias._a.shape)
+        return gx.reshape(full), gw, gb
+
+    saved = (x,) if weight is None else (x, weight)
+    record(out, name, (x, weight, bias), grad, saved, array_grad=None if kind.reduced else arrays)
+    return out, mean, variance
+
+
+def _check(input: Any, name: str) -> None:
+    if not isinstance(input, Tensor):
+        raise not_a_tensor(name, "input", 1, input)
+    if not input._kind.is_floating:
+        raise NotImplementedError(f'"{name}" not implemented for \'{title(input._kind.dtype)}\'')
+
+
+# --- batch norm -----------------------------------------------------------------------------------------------------------------------
+
+def _check_channels(input: Tensor, **tensors: Tensor | None) -> None:
+    channels = input._a.shape[1]
+    for name, t in tensors.items():
+        if t is not None and t._a.size != channels:
+            raise RuntimeError(f"{name} should contain {channels} elements not {t._a.size}")
+
+
+def _update(running: Tensor, value: Any, momentum: float) -> None:
+    """running = momentum * value + (1 - momentum) * running, in place."""
+    a = running._a
+    a[...] = a.dtype.type(momentum) * value.reshape(a.shape).astype(a.dtype) + a.dtype.type(1 - momentum) * a
+    running._ver += 1
+
+
+def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+               training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+    """(N, C, *) normalised per channel: by the batch's statistics in training (which then move the running ones), else by the running ones.
+
+    Ioffe and Szegedy, "Batch Normalization", 2015.
+    """
+    _check(input, "batch_norm")
+    shape = input._a.shape
+    if len(shape) < 2:
+        raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
+    if training and prod(shape[:1] + shape[2:]) == 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    channel = (1, -1) + (1,) * (len(shape) - 2)
+    channel_shape = (1, shape[1]) + (1,) * (len(shape) - 2)
+    axes = (0, *range(2, len(shape)))
+    if training or running_mean is None:
+        out, mean, variance = _standardized(input, axes, eps, weight, bias, channel_shape, "NativeBatchNormBackward0")
+        if training and running_mean is not None:
+            count = prod(shape[:1] + shape[2:])
+            _update(running_mean, mean, momentum)
+            _update(running_var, variance * (count / (count - 1)), momentum)
+        return out
+    return _frozen(input, running_mean, running_var, weight, bias, eps, channel, axes)
+
+
+def _frozen(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channel: Axes, axes: Axes) -> Tensor:
+    """Normalise by given statistics."""
+    kind = x._kind
+    work = np.float32 if kind.reduced else kind.np
+    m, rstd = mean._a.reshape(channel).astype(work), (1 / np.sqrt(var._a.astype(work) + np.dtype(work).type(eps))).reshape(channel)
+    scale = rstd if weight is None else rstd * weight._a.reshape(channel).astype(work)
+    r = x._a - m
+    r = r * scale
+    if bias is not None:
+        r += bias._a.reshape(channel)
+    out = wrap(r.astype(kind.np, copy=False), kind)
+
+    def arrays(g: Any, x: Any, *more: Any) -> Any:
+        return (g * scale, None if weight is None else np.add.reduce(g * ((x - m) * rstd), axis=axes),
+                None if bias is None else np.add.reduce(g, axis=axes))
+
+    def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
+        r, center = wrap(rstd.astype(kind.np), kind), wrap(m.astype(kind.np), kind)
+        s = r if weight is None else r * more[0].view(channel)
+        return (g * s, None if weight is None else (g * (x - center) * r).sum(axes), None if bias is None else g.sum(axes))
+    return record(out, "NativeBatchNormBackward0", (x, weight, bias), grad, (x,) if weight is None else (x, weight),
+                  array_grad=None if kind.reduced else arrays)
+
+
+def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
+                  bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+    """(N, C, *) normalised per sample and channel over the spatial dimensions."""
+    _check(input, "instance_norm")
+    shape = input._a.shape
+    if use_input_stats and prod(shape[2:]) == 1:
+        raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.shape}")
+    _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if not use_input_stats:
+        if running_mean is None or running_var is None:
+            raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    channel = (1, shape[1]) + (1,) * (len(shape) - 2)
+    axes = tuple(range(2, len(shape)))
+    out, mean, variance = _standardized(input, axes, eps, weight, bias, channel, "NativeBatchNormBackward0")
+    if running_mean is not None and running_var is not None:
+        count = prod(shape[2:])
+        _update(running_mean, mean.mean(0), momentum)
+        _update(running_var, variance.mean(0) * (count / (count - 1)), momentum)
+    return out
+
+
+# --- layer, group, RMS ----------------------------------------------------------------------------------------------------------------
+
+def _normalized_shape(input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None) -> Axes:
+    """The checked shape over which layer_norm and rms_norm work."""
+    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if not wanted:
+        raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
+                           "normalized_shape = []")
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t._a.shape != wanted:
+            raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(t._a.shape)} and "
+                               f"normalized_shape = {list(wanted)}")
+    if input._a.shape[-len(wanted):] != wanted:
+        raise RuntimeError(f"Given normalized_shape={list(wanted)}, expected input with shape [*, {', '.join(map(str, wanted))}], but got input of "
+                           f"size{list(input._a.shape)}")
+    return wanted
+
+
+def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """Normalised over the last dimensions, `normalized_shape`. Ba, Kiros and Hinton, "Layer Normalization", 2016."""
+    _check(input, "LayerNormKernelImpl")
+    shape = _normalized_shape(input, normalized_shape, weight, bias)
+    if input._a.size == 0:
+        return input.clone()
+    ndim = input._a.ndim
+    return _standardized(input, tuple(range(ndim - len(shape), ndim)), eps, weight, bias, shape, "NativeLayerNormBackward0")[0]
+
+
+export(layer_norm)
+
+
+def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """(N, C, *) normalised per sample over groups of channels. Wu and He, "Group Normalization", 2018."""
+    _check(input, "GroupNormKernelImpl")
+    shape = input._a.shape
+    if len(shape) < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {len(shape)}")
+    if num_groups <= 0 or shape[1] % num_groups:
+        raise RuntimeError(f"Expected number of channels in input to be divisible by num_groups, but got input of shape {list(shape)} and "
+                           f"num_groups={num_groups}")
+    for name, t in (("weight", weight), ("bias", bias)):
+        if t is not None and t._a.shape != (shape[1],):
+            raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
+                               f"{list(t._a.shape)} and input of shape {list(shape)}")
+    grouped = (shape[0], num_groups, prod(shape[1:]) // num_groups)
+    return _standardized(input, (2,), eps, weight, bias, (1, shape[1]) + (1,) * (len(shape) - 2), "NativeGroupNormBackward0", grouped)[0]
+
+
+export(group_norm)
+
+
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Divided by the root of the mean square over the last dimensions. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
+    _check(input, "rms_norm")
+    shape = _normalized_shape(input, normalized_shape, weight, None)
+    if eps is None:
+        eps = float(np.finfo(np.float32 if input._kind.reduced else input._kind.np).eps)
+    axes = tuple(range(input._a.ndim - len(shape), input._a.ndim))
+    x = input.float() if input._kind.reduced else input
+    r = x * ((x * x).mean(axes, True) + eps).rsqrt()
+    r = r if weight is None else r * weight
+    return r.to(input._kind.dtype) if input._kind.reduced else r
+
+
+export(rms_norm)
+
+
+# --- others ---------------------------------------------------------------------------------------------------------------------------
+
+def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """x / (k + alpha * mean of squares over `size` neighbouring channels) ** beta. Krizhevsky et al., 2012."""
+    if input._a.ndim < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality                          input (got {input._a.ndim} dimensions)")
+    if input._a.size == 0:
+        return input
+    square = input * input
+    from .padding import pad
+    widths = [0, 0] * (input._a.ndim - 2) + [size // 2, (size - 1) // 2]
+    padded = pad(square, widths)
+    channels = input._a.shape[1]
+    total = padded.narrow(1, 0, channels)
+    for i in range(1, size):
+        total = total + padded.narrow(1, i, channels)
+    return input / (total / size * alpha + k) ** beta
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+    """input / max(norm, eps) along a dimension."""
+    r = input / input.norm(p, dim, True).clamp_min(eps).expand_as(input)
+    if out is None:
+        return r
+    from .write import write_out
+    return write_out(out, r, "normalize")
