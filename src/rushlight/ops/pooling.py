@@ -10,6 +10,7 @@ import numpy as np
 from ..kernels import pooling as K
 from ..tensor import Tensor, wrap
 from .define import export, not_implemented
+from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .promotion import not_a_tensor
 from .record import record
 
@@ -91,9 +92,10 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         return flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(a.shape)
     record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x, r),
            array_grad=None if kind.reduced else lambda g, x, y: K.max_gradient(g, x, y, *geometry))
+    shown = index
     if unbatched:
-        r, index = r.squeeze(0), None if index is None else index.squeeze(0)
-    return (r, index) if indices else r
+        r, shown = r.squeeze(0), None if index is None else index.squeeze(0)
+    return (r, shown) if indices else r
 
 
 def _make_max(n: int) -> Any:
@@ -343,13 +345,3 @@ def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any =
 def max_unpool3d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
     """Put values back where max_pool3d found them, zeros elsewhere."""
     return _max_unpool(input, indices, 3, kernel_size, stride, padding, output_size)
-
-
-def fractional_max_pool2d(*args: Any, **kwargs: Any) -> Tensor:
-    """Not available."""
-    raise NotImplementedError("fractional_max_pool2d is not supported: use adaptive_max_pool2d or max_pool2d")
-
-
-def fractional_max_pool3d(*args: Any, **kwargs: Any) -> Tensor:
-    """Not available."""
-    raise NotImplementedError("fractional_max_pool3d is not supported: use adaptive_max_pool3d or max_pool3d")

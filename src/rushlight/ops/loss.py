@@ -1,0 +1,440 @@
+"""Losses of a prediction against a target. `reduction` is "none", "mean" or "sum"; size_average and reduce are its old spelling."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..kernels import softmax as K
+from ..tensor import Tensor, as_array, wrap
+from .define import FUNCTIONS
+from .promotion import not_a_tensor
+from .record import record
+
+__all__ = ["reduced", "reduction_of", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div",
+           "binary_cross_entropy", "binary_cross_entropy_with_logits", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",
+           "margin_ranking_loss", "multi_margin_loss", "multilabel_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss"]
+
+
+def reduction_of(size_average: Any, reduce: Any, reduction: str) -> str:
+    """The reduction that the old pair means (with PyTorch's warning), else `reduction`, checked."""
+    if size_average is not None or reduce is not None:
+        average = True if size_average is None else size_average
+        reduction = "none" if reduce is False else "mean" if average else "sum"
+        warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", UserWarning, stacklevel=3)
+    elif reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def reduced(loss: Tensor, reduction: str) -> Tensor:
+    """The mean, the sum, or all of a loss's elements."""
+    return loss.mean() if reduction == "mean" else loss.sum() if reduction == "sum" else loss
+
+
+def _warn_sizes(input: Tensor, target: Tensor) -> None:
+    if input._a.shape != target._a.shape:
+        warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead to incorrect "
+                      "results due to broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
+
+
+def _check_tensors(name: str, input: Any, target: Any) -> None:
+    for position, (parameter, value) in enumerate((("input", input), ("target", target)), 1):
+        if not isinstance(value, Tensor):
+            raise not_a_tensor(name, parameter, position, value)
+
+
+# --- differences ----------------------------------------------------------------------------------------------------------------------
+
+def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+             weight: Tensor | None = None) -> Tensor:
+    """(input - target)^2."""
+    _check_tensors("mse_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    _warn_sizes(input, target)
+    kind = input._kind
+    if reduction == "mean" and weight is None and kind is target._kind and kind.fast and input._a.shape == target._a.shape and input._a.size:
+        return _mse_mean(input, target)
+    difference = input - target
+    square = difference * difference
+    if weight is None:
+        return reduced(square, reduction)
+    square = square * weight
+    return square.sum() / weight.expand_as(square).sum() if reduction == "mean" else reduced(square, reduction)
+
+
+def _mse_mean(input: Tensor, target: Tensor) -> Tensor:
+    """The mean as one node."""
+    d = input._a - target._a
+    size = d.size
+    flat = d.reshape(-1)
+    out = wrap(as_array(flat.dot(flat) / d.dtype.type(size)), input._kind)
+
+    def arrays(g: Any, a: Any, b: Any) -> Any:
+        r = d * (g * d.dtype.type(2.0 / size))
+        return (r if input._node is not None else None), (-r if target._node is not None else None)
+    return record(out, "MseLossBackward0", (input, target), (lambda g, a, b: g * (a - b) * (2.0 / size), lambda g, a, b: g * (b - a) * (2.0 / size)),
+                  (input, target), array_grad=arrays)
+
+
+def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+            weight: Tensor | None = None) -> Tensor:
+    """|input - target|."""
+    _check_tensors("l1_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    _warn_sizes(input, target)
+    loss = (input - target).abs()
+    if weight is None:
+        return reduced(loss, reduction)
+    loss = loss * weight
+    return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
+
+
+def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2."""
+    _check_tensors("smooth_l1_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    _warn_sizes(input, target)
+    if beta < 0:
+        raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
+    if beta == 0:
+        return l1_loss(input, target, reduction=reduction)
+    difference = input - target
+    size = difference.abs()
+    return reduced(FUNCTIONS["where"](size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
+
+
+def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None) -> Tensor:
+    """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2). Huber, 1964."""
+    _check_tensors("huber_loss", input, target)
+    reduction = reduction_of(None, None, reduction)
+    _warn_sizes(input, target)
+    if delta <= 0:
+        raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    difference = input - target
+    size = difference.abs()
+    loss = FUNCTIONS["where"](size <= delta, difference * difference * 0.5, (size - 0.5 * delta) * delta)
+    if weight is None:
+        return reduced(loss, reduction)
+    loss = loss * weight
+    return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
+
+
+# --- classes --------------------------------------------------------------------------------------------------------------------------
+
+def _check_classes(target: Tensor, classes: int, ignore_index: int) -> None:
+    t = target._a
+    if t.size:
+        bad = ((t < 0) | (t >= classes)) & (t != ignore_index)
+        if bad.any():
+            raise IndexError(f"Target {int(t[bad][0])} is out of bounds.")
+
+
+def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+             reduction: str = "mean") -> Tensor:
+    """-weight[target] * input[target] for log-probabilities (N, C, *) or (C) and classes (N, *) or (); the mean divides by the weights used."""
+    _check_tensors("nll_loss_nd", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    if input._a.ndim < 1:
+        raise ValueError(f"Expected 1 or more dimensions (got {input._a.ndim})")
+    if input._a.ndim != 1 and input._a.shape[:1] != target._a.shape[:1]:
+        raise ValueError(f"Expected input batch_size ({input._a.shape[0]}) to match target batch_size ({target._a.shape[0] if target._a.ndim else 0}).")
+    if target._kind.dtype.name not in ("int64", "uint8"):
+        raise RuntimeError("expected scalar type Long but found " + target._kind.dtype.alias.capitalize())
+    batched = input._a.ndim > 1
+    x, t = (input, target) if batched else (input.unsqueeze(0), target.reshape(1))
+    if x._a.shape[2:] != t._a.shape[1:]:
+        raise RuntimeError(f"Expected target size {[x._a.shape[0], *x._a.shape[2:]]}, got {list(t._a.shape)}")
+    classes = x._a.shape[1]
+    if weight is not None and weight._a.shape != (classes,):
+        raise RuntimeError("weight tensor should be defined either for all or no classes")
+    _check_classes(t, classes, ignore_index)
+    ignored = t._a == ignore_index
+    at = wrap(np.where(ignored, 0, t._a).astype(np.int64), t._kind.int64)
+    picked = -x.gather(1, at.unsqueeze(1)).squeeze(1)
+    w = weight.to(x._kind.dtype).take(at) if weight is not None else None
+    if w is not None:
+        picked = picked * w
+    if ignored.any():
+        mask = wrap(np.asarray(ignored), t._kind.bool_)
+        picked = picked.masked_fill(mask, 0)
+        w = None if w is None else w.masked_fill(mask, 0)
+    if reduction != "mean":
+        return picked.sum() if reduction == "sum" else picked if batched else picked.squeeze(0)
+    total = picked.sum()
+    return total / w.sum() if w is not None else total / wrap(np.asarray((~ignored).sum(), x._kind.np), x._kind)
+
+
+def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+                  reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
+    """nll_loss of log_softmax(input). The target holds classes (N, *) or probabilities (N, C, *)."""
+    _check_tensors("cross_entropy_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if (reduction == "mean" and weight is None and not label_smoothing and input._a.ndim == 2 and target._a.ndim == 1 and input._kind.fast
+            and target._kind.dtype.name == "int64" and input._a.shape[0] == target._a.shape[0] and input._a.size):
+        return _cross_entropy_rows(input, target, ignore_index)
+    dim = 0 if input._a.ndim == 1 else 1
+    logs = input.log_softmax(dim)
+    if input._a.shape == target._a.shape and target._kind.is_floating:
+        return _with_probabilities(logs, target, weight, reduction, label_smoothing, dim)
+    if target._kind.is_floating:
+        raise RuntimeError("expected scalar type Long but found " + target._kind.dtype.alias.capitalize())
+    if not label_smoothing:
+        return nll_loss(logs, target, weight, None, ignore_index, None, reduction)
+    return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, dim)
+
+
+def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """The mean over rows of logits as one node."""
+    t = target._a
+    n, classes = input._a.shape
+    _check_classes(target, classes, ignore_index)
+    logs = K.log_softmax(input._a, 1)
+    rows = np.arange(n)
+    ignored = t == ignore_index
+    some = bool(ignored.any())
+    at = np.where(ignored, 0, t) if some else t
+    picked = logs[rows, at]
+    if some:
+        picked = np.where(ignored, 0, picked).astype(logs.dtype)
+        n = n - int(ignored.sum())
+    with np.errstate(all="ignore"):
+        value = -np.add.reduce(picked) / logs.dtype.type(n)
+    out = wrap(as_array(value, logs.dtype), input._kind)
+
+    def arrays(g: Any, x: Any) -> Any:
+        r = np.exp(logs)
+        r[rows, at] -= 1
+        if some:
+            r[ignored] = 0
+        r *= g / r.dtype.type(n)
+        return (r,)
+
+    def grad(g: Tensor, x: Tensor) -> Tensor:
+        one = wrap((at[:, None] == np.arange(classes)).astype(logs.dtype), x._kind)
+        r = (x.softmax(1) - one) * (g / n)
+        return r.masked_fill(wrap(ignored[:, None], x._kind.bool_), 0) if some else r
+    return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)
+
+
+def _with_probabilities(logs: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:
+    classes = logs._a.shape[dim]
+    if smoothing:
+        target = target * (1 - smoothing) + smoothing / classes
+    loss = logs * target
+    if weight is not None:
+        loss = loss * weight.view(-1, *(1,) * (logs._a.ndim - dim - 1))
+    if reduction == "none":
+        return -loss.sum(dim)
+    total = -loss.sum()
+    return total if reduction == "sum" else total / (logs._a.size // classes)
+
+
+def _smoothed(logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float, dim: int) -> Tensor:
+    """Szegedy et al., "Rethinking the Inception Architecture", 2016: part of the target is spread over all classes."""
+    classes = logs._a.shape[dim]
+    sharp = nll_loss(logs, target, weight, None, ignore_index, None, reduction)
+    spread = logs if weight is None else logs * weight.view(-1, *(1,) * (logs._a.ndim - dim - 1))
+    uniform = -spread.sum(dim)
+    ignored = target._a == ignore_index
+    if ignored.any():
+        uniform = uniform.masked_fill(wrap(np.asarray(ignored), target._kind.bool_), 0)
+    if reduction == "sum":
+        uniform = uniform.sum()
+    elif reduction == "mean":
+        if weight is None:
+            uniform = uniform.sum() / int((~ignored).sum()) if ignored.size else uniform.sum()
+        else:
+            at = wrap(np.where(ignored, 0, target._a), target._kind)
+            uniform = uniform.sum() / weight.take(at).masked_fill(wrap(np.asarray(ignored), target._kind.bool_), 0).sum()
+    return sharp * (1 - smoothing) + uniform * (smoothing / classes)
+
+
+# --- probabilities --------------------------------------------------------------------------------------------------------------------
+
+def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """target * (log(target) - input) for log-probabilities `input`; reduction "batchmean" divides the sum by the batch size."""
+    _check_tensors("kl_div", input, target)
+    batch = reduction == "batchmean"
+    if size_average is not None or reduce is not None:
+        reduction, batch = reduction_of(size_average, reduce, "mean"), False
+    elif not batch:
+        if reduction == "mean":
+            warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by the batch "
+                          "size, and aligns with the KL div math definition.'mean' will be changed to behave the same as 'batchmean' in the next "
+                          "major release.", UserWarning, stacklevel=2)
+        reduction = reduction_of(None, None, reduction)
+    loss = target.exp() * (target - input) if log_target else FUNCTIONS["xlogy"](target, target) - target * input
+    if batch:
+        return loss.sum() / input._a.shape[0] if input._a.ndim else loss.sum()
+    return reduced(loss, reduction)
+
+
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
+                         reduction: str = "mean") -> Tensor:
+    """-(y log x + (1 - y) log(1 - x)) for probabilities x; logarithms are at least -100."""
+    _check_tensors("binary_cross_entropy", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    if input._a.shape != target._a.shape:
+        raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they "
+                         "have the same size.")
+    if input._kind.dtype is not target._kind.dtype:
+        from .write import title
+        raise RuntimeError(f"Found dtype {title(target._kind.dtype)} but expected {title(input._kind.dtype)}")
+    a = input._a
+    if a.size and not ((a >= 0) & (a <= 1)).all():
+        raise RuntimeError("all elements of input should be between 0 and 1")
+    x, y = input, target
+    value = -(y._a * np.maximum(np.log(x._a), -100) + (1 - y._a) * np.maximum(np.log1p(-x._a), -100))
+    loss = record(wrap(as_array(value, x._kind.np), x._kind), "BinaryCrossEntropyBackward0", (x, y),
+                  (lambda g, x, y: g * (x - y) / ((1 - x) * x).clamp(min=1e-12),
+                   lambda g, x, y: g * ((1 - x).log().clamp(min=-100) - x.log().clamp(min=-100))), (x, y))
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
+                                     reduction: str = "mean", pos_weight: Tensor | None = None) -> Tensor:
+    """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weighs the positive term."""
+    _check_tensors("binary_cross_entropy_with_logits", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    if input._a.shape != target._a.shape:
+        raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    from .activation import logsigmoid
+    logs = logsigmoid(input)
+    scaled = logs if pos_weight is None else logs * ((pos_weight - 1) * target + 1)
+    loss = (1 - target) * input - scaled
+    return reduced(loss if weight is None else loss * weight, reduction)
+
+
+def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: Any = None, eps: float = 1e-8,
+                     reduce: Any = None, reduction: str = "mean") -> Tensor:
+    """exp(x) - y x (log_input), or x - y log(x + eps); `full` adds Stirling's term for y > 1."""
+    _check_tensors("poisson_nll_loss", input, target)
+    if size_average is None and reduce is None and reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    reduction = reduction_of(size_average, reduce, reduction)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    if full:
+        stirling = target * target.log() - target + (target * (2 * math.pi)).log() * 0.5
+        loss = loss + stirling.masked_fill(target <= 1, 0)
+    return reduced(loss, reduction)
+
+
+def gaussian_nll_loss(input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Tensor:
+    """(log(var) + (x - y)^2 / var) / 2 with var at least eps; `full` adds log(2 pi) / 2."""
+    _check_tensors("gaussian_nll_loss", input, target)
+    if not isinstance(var, Tensor):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = input.detach() * 0 + var
+    elif bool((var._a < 0).any()):
+        raise ValueError("var has negative entry/entries")
+    if var._a.shape != input._a.shape:
+        if input._a.shape[:-1] == var._a.shape:
+            var = var.unsqueeze(-1)
+        elif not (var._a.ndim == input._a.ndim and all(a == b or b == 1 for a, b in zip(input._a.shape, var._a.shape, strict=True))):
+            raise ValueError("var is of incorrect size")
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(reduction + " is not valid")
+    floor = var.detach().clamp(min=eps)
+    var = var + (floor - var.detach())  # the gradient passes the clamp unchanged
+    difference = input - target
+    loss = (var.log() + difference * difference / var) * 0.5
+    return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
+
+
+# --- margins --------------------------------------------------------------------------------------------------------------------------
+
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, size_average: Any = None, reduce: Any = None,
+                         reduction: str = "mean") -> Tensor:
+    """x where y is 1, max(0, margin - x) where y is -1."""
+    _check_tensors("hinge_embedding_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    where = FUNCTIONS["where"]
+    return reduced(where(target != 1, (margin - input).clamp(min=0), 0.0) + where(target != -1, input, 0.0), reduction)
+
+
+def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None,
+                        reduction: str = "mean") -> Tensor:
+    """max(0, -y (x1 - x2) + margin)."""
+    reduction = reduction_of(size_average, reduce, reduction)
+    if input1.dim() != input2.dim() or input1.dim() != target.dim():
+        raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, input2: "
+                           f"{input2.shape}, target: {target.shape} ")
+    return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+
+
+def soft_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+    """log(1 + exp(-y x))."""
+    _check_tensors("soft_margin_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    return reduced((-target * input).exp().log1p(), reduction)
+
+
+def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, bool]:
+    """(N, C) and targets, from unbatched input too."""
+    if input._a.ndim > 2 or input._a.ndim == 2 and input._a.shape[1] == 0:
+        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input._a.shape)}")
+    batched = input._a.ndim == 2
+    return (input if batched else input.reshape(1, -1)), target, batched
+
+
+def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average: Any = None,
+                      reduce: Any = None, reduction: str = "mean") -> Tensor:
+    """sum over j != y of max(0, margin - x[y] + x[j])^p / C."""
+    _check_tensors("multi_margin_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    if p not in (1, 2):
+        raise RuntimeError("only p == 1 and p == 2 supported")
+    x, y, batched = _rows(input, target, "multi_margin_loss")
+    y = y.reshape(-1)
+    if y._a.size != x._a.shape[0]:
+        raise RuntimeError(f"inconsistent target size, expected {x._a.shape[0]} but got {list(target._a.shape)}")
+    if y._a.size and (y._a.min() < 0 or y._a.max() >= x._a.shape[1]):
+        raise RuntimeError("target out of range")
+    at = y.unsqueeze(1)
+    loss = (margin - x.gather(1, at) + x).clamp(min=0)
+    if p == 2:
+        loss = loss * loss
+    if weight is not None:
+        loss = loss * weight.take(at)
+    loss = loss.scatter(1, at, 0.0).sum(1) / x._a.shape[1]
+    return reduced(loss if batched or reduction != "none" else loss.squeeze(0), reduction)
+
+
+def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+    """sum over labels y and others j of max(0, 1 - (x[y] - x[j])) / C; the row's labels end at the first -1."""
+    _check_tensors("multilabel_margin_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    if input._a.shape != target._a.shape:
+        raise RuntimeError(f"inconsistent target size: {list(target._a.shape)} for input of size: {list(input._a.shape)}")
+    x, _, batched = _rows(input, target, "multilabel_margin_loss")
+    t = target._a.reshape(x._a.shape)
+    valid = np.logical_and.accumulate(t >= 0, axis=1)
+    labels = np.where(valid, t, 0)
+    member = np.zeros(t.shape, bool)
+    rows = np.broadcast_to(np.arange(t.shape[0])[:, None], t.shape)
+    member[rows[valid], labels[valid]] = True
+    int64, boolean = target._kind.int64, target._kind.bool_
+    own = x.gather(1, wrap(labels.astype(np.int64), int64))
+    margin = (1 - own.unsqueeze(2) + x.unsqueeze(1)).clamp(min=0)
+    off = ~(valid[:, :, None] & ~member[:, None, :])
+    loss = margin.masked_fill(wrap(off, boolean), 0).sum((1, 2)) / x._a.shape[1]
+    return reduced(loss if batched or reduction != "none" else loss.squeeze(0), reduction)
+
+
+def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
+                                reduction: str = "mean") -> Tensor:
+    """The mean over classes of -(y log sigmoid(x) + (1 - y) log sigmoid(-x))."""
+    _check_tensors("multilabel_soft_margin_loss", input, target)
+    reduction = reduction_of(size_average, reduce, reduction)
+    from .activation import logsigmoid
+    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
+    if weight is not None:
+        loss = loss * weight
+    return reduced(loss.mean(-1), reduction)

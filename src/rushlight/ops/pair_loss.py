@@ -1,0 +1,164 @@
+"""Losses and similarities of pairs and triplets, and connectionist temporal classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .define import FUNCTIONS, op
+from .loss import reduced, reduction_of
+from .record import record
+from .reduction import _vector_norm
+
+__all__ = ["cosine_similarity", "cosine_embedding_loss", "pairwise_distance", "triplet_margin_loss", "triplet_margin_with_distance_loss", "ctc_loss"]
+
+
+@op
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along a dimension."""
+    for t in (x1, x2):
+        if not t._kind.is_floating:
+            raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {t.dtype}")
+    n1 = _vector_norm(x1, 2.0, dim, True).clamp(min=eps)
+    n2 = _vector_norm(x2, 2.0, dim, True).clamp(min=eps)
+    return ((x1 / n1) * (x2 / n2)).sum(dim)
+
+
+@op
+def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
+    """The p-norm of x1 - x2 + eps over the last dimension."""
+    return _vector_norm(x1 - x2 + eps, float(p), -1, keepdim)
+
+
+def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None,
+                          reduction: str = "mean") -> Tensor:
+    """1 - cos where y is 1, max(0, cos - margin) where y is -1."""
+    reduction = reduction_of(size_average, reduce, reduction)
+    if not ((target._a.ndim == 1 and input1._a.ndim == 2) or (target._a.ndim == 0 and input1._a.ndim == 1)):
+        if target._a.ndim > 1:
+            raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+        raise RuntimeError(f"{target._a.ndim}D target tensor expects {target._a.ndim + 1}D input tensors, but found inputs with sizes "
+                           f"{list(input1._a.shape)} and {list(input2._a.shape)}.")
+    dim = 1 if target._a.ndim == 1 else 0
+    small = 1e-12
+    product = (input1 * input2).sum(dim)
+    size1, size2 = (input1 * input1).sum(dim) + small, (input2 * input2).sum(dim) + small
+    cosine = product / (size1 * size2).sqrt()
+    where = FUNCTIONS["where"]
+    loss = where(target == 1, 1 - cosine, 0.0) + where(target == -1, (cosine - margin).clamp(min=0), 0.0)
+    return reduced(loss, reduction)
+
+
+def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
+                        size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+    """max(0, d(a, p) - d(a, n) + margin) with p-norm distances; `swap` takes the smaller of d(a, n) and d(p, n)."""
+    reduction = reduction_of(size_average, reduce, reduction)
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor._a.ndim == positive._a.ndim == negative._a.ndim:
+        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: anchor "
+                           f"{anchor._a.ndim}D, positive {positive._a.ndim}D, and negative {negative._a.ndim}D inputs")
+    return triplet_margin_with_distance_loss(anchor, positive, negative, distance_function=lambda a, b: pairwise_distance(a, b, p, eps),
+                                             margin=margin, swap=swap, reduction=reduction)
+
+
+def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Any = None, margin: float = 1.0,
+                                      swap: bool = False, reduction: str = "mean") -> Tensor:
+    """`triplet_margin_loss` with any distance function."""
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    distance = pairwise_distance if distance_function is None else distance_function
+    near, far = distance(anchor, positive), distance(anchor, negative)
+    if swap:
+        far = FUNCTIONS["minimum"](far, distance(positive, negative))
+    return reduced((margin + near - far).clamp(min=0), reduction_of(None, None, reduction))
+
+
+# --- CTC ------------------------------------------------------------------------------------------------------------------------------
+
+def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",
+             zero_infinity: bool = False) -> Tensor:
+    """-log of the probability of all alignments of the targets (N, S) or concatenated, under log_probs (T, N, C) or (T, C).
+
+    Graves et al., "Connectionist Temporal Classification", 2006. "mean" divides each loss by its target length first.
+    """
+    unbatched = log_probs._a.ndim == 2
+    x = log_probs.unsqueeze(1) if unbatched else log_probs
+    t, n, c = x._a.shape
+    if not 0 <= blank < c:
+        raise RuntimeError("blank must be in label range")
+    lengths_in, lengths = (np.asarray(v._a if isinstance(v, Tensor) else v, np.int64).reshape(-1) for v in (input_lengths, target_lengths))
+    if len(lengths_in) != n or len(lengths) != n:
+        which = "input_lengths" if len(lengths_in) != n else "target_lengths"
+        raise RuntimeError(f"{which} must be of size batch_size")
+    if (lengths_in > t).any():
+        raise RuntimeError(f"Expected input_lengths to have value at most {t}, but got value {int(lengths_in.max())} (while checking arguments for "
+                           "ctc_loss_cpu)")
+    labels = _labels(targets._a, lengths, n)
+    work = x._a.astype(np.float64)
+    losses = np.empty(n)
+    grads = np.zeros(work.shape)
+    for i in range(n):
+        losses[i], grads[:lengths_in[i], i] = _ctc_one(work[:lengths_in[i], i], labels[i], blank)
+    bad = np.isinf(losses)
+    if zero_infinity:
+        losses[bad] = 0
+        grads[:, bad] = 0
+    kind = x._kind
+    per_sequence = wrap(grads.astype(kind.np), kind)
+    loss = wrap(losses.astype(kind.np), kind)
+    record(loss, "CtcLossBackward0", (x,), lambda g: g.view(1, -1, 1) * per_sequence)
+    if reduction == "mean":
+        return (loss / wrap(np.maximum(lengths, 1).astype(kind.np), kind)).mean()
+    r = reduced(loss, reduction_of(None, None, reduction))
+    return r.squeeze(0) if unbatched and reduction == "none" else r
+
+
+def _labels(targets: Any, lengths: Any, n: int) -> list[Any]:
+    if targets.ndim == 2:
+        return [targets[i, :lengths[i]] for i in range(n)]
+    ends = np.cumsum(lengths)
+    return [targets[end - length:end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def _ctc_one(logs: Any, labels: Any, blank: int) -> tuple[float, Any]:
+    """(loss, gradient with respect to the log-probabilities, as PyTorch defines it for softmax inputs) of one sequence."""
+    steps, classes = logs.shape
+    path = np.full(2 * len(labels) + 1, blank)
+    path[1::2] = labels
+    size = len(path)
+    skip = np.zeros(size, bool)
+    skip[2:] = (path[2:] != blank) & (path[2:] != path[:-2])
+    emit = logs[:, path]
+    with np.errstate(all="ignore"):
+        forward = _lattice(emit, skip, steps, size)
+        end = np.logaddexp(forward[-1, -1], forward[-1, -2]) if size > 1 else forward[-1, -1]
+        if steps == 0:
+            end = 0.0 if len(labels) == 0 else -np.inf
+        mirrored = np.zeros(size, bool)
+        mirrored[2:] = skip[::-1][:-2] if size > 2 else mirrored[2:]
+        backward = _lattice(emit[::-1, ::-1], mirrored, steps, size)[::-1, ::-1]
+        both = forward + backward - emit
+        occupancy = np.full((steps, classes), -np.inf)
+        for s in range(size):
+            occupancy[:, path[s]] = np.logaddexp(occupancy[:, path[s]], both[:, s])
+        gradient = np.exp(logs) - np.exp(occupancy - end)
+    if np.isinf(end):
+        gradient = np.full_like(logs, np.nan)
+    return -end, gradient
+
+
+def _lattice(emit: Any, skip: Any, steps: int, size: int) -> Any:
+    """log-probabilities of all path prefixes that end at (time, state)."""
+    a = np.full((max(steps, 1), size), -np.inf)
+    if steps:
+        a[0, :2] = emit[0, :2]
+    for t in range(1, steps):
+        previous = a[t - 1]
+        total = previous.copy()
+        total[1:] = np.logaddexp(total[1:], previous[:-1])
+        total[2:] = np.where(skip[2:], np.logaddexp(total[2:], previous[:-2]), total[2:])
+        a[t] = total + emit[t]
+    return a
