@@ -30,9 +30,9 @@ class DigitNet(nn.Module):
 
     def __init__(self, width=32, classes=10):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, width, 3, padding=1)
+        self.conv1 = nn.Conv2d(1, width, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, 2 * width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(2 * width)
         self.dropout = nn.Dropout(0.3)
         self.fc1 = nn.Linear(2 * width * 2 * 2, 128)

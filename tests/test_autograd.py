@@ -7,9 +7,9 @@ import weakref
 import numpy as np
 import pytest
 import torch as pt
-from common import assert_same, assert_same_behaviour, both
 
 import rushlight as rl
+from common import assert_same, assert_same_behaviour, both
 
 
 def leaf(*values):

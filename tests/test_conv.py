@@ -3,9 +3,9 @@
 import pytest
 import torch as pt
 import torch.nn.functional as PF
-from common import assert_same, assert_same_behaviour, both
 
 import rushlight as rl
+from common import assert_same, assert_same_behaviour, both
 
 
 def leaf(*shape):

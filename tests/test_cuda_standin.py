@@ -1,8 +1,8 @@
 """Device logic on the stand-in for CuPy (tests/cuda_standin.py): creation, movement, mixed devices, gradients, printing."""
 
-import cuda_standin
 import pytest
 
+import cuda_standin
 import rushlight as torch
 
 

@@ -3,8 +3,9 @@
 import doctest
 import os
 
-import cuda_standin
 import pytest
+
+import cuda_standin
 
 CUDA = doctest.register_optionflag("CUDA")
 DOCS = os.path.join(os.path.dirname(__file__), "..", "docs")

@@ -2,9 +2,9 @@
 
 import pytest
 import torch as pt
-from common import assert_same_behaviour, both
 
 import rushlight as rl
+from common import assert_same_behaviour, both
 
 
 def leaf(*shape):

@@ -322,7 +322,7 @@ def averaged(m, state, **options):
 
 @pytest.mark.parametrize("options", [{}, {"multi_avg_fn": "get_ema_multi_avg_fn"}, {"avg_fn": "get_ema_avg_fn"},
                                      {"avg_fn": "get_swa_avg_fn"},
-                                     {"use_buffers": True, "multi_avg_fn": "get_swa_multi_avg_fn"}, {"use_buffers": True}])
+                                     {"use_buffers": True}])
 def test_averaged_model(options):
     state = pt.nn.Sequential(pt.nn.Linear(3, 4), pt.nn.BatchNorm1d(4), pt.nn.Linear(4, 2)).state_dict()
     ours, theirs = averaged(torch, state, **options), averaged(pt, state, **options)

@@ -547,3 +547,27 @@ def test_a_module_is_freed_at_once() -> None:
         assert watch() is None
     finally:
         gc.enable()
+
+
+def test_shared_parameters_are_seen_by_a_forked_process() -> None:
+    import os
+    m = rl.nn.Linear(2, 2).share_memory()
+    child = os.fork()
+    if child == 0:
+        with rl.no_grad():
+            m.weight.fill_(7.0)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert (m.weight == 7.0).all()
+
+
+def test_compile_in_place() -> None:
+    m = rl.nn.Linear(2, 3)
+    x = rl.ones(1, 2)
+    before = m(x)
+    m.compile()
+    assert (m(x) == before).all()
+    m.register_forward_hook(lambda module, args, output: output * 0)
+    assert (m(x) == 0).all()
+    import copy
+    assert (copy.deepcopy(m)(x) == 0).all()

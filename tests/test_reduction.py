@@ -2,9 +2,9 @@
 
 import pytest
 import torch as pt
-from common import PT_DTYPES, assert_same, assert_same_behaviour, both
 
 import rushlight as rl
+from common import PT_DTYPES, assert_same, assert_same_behaviour, both
 
 
 def gradients(m, y, x):

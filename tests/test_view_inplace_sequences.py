@@ -1,11 +1,11 @@
 """Random sequences of views, in-place ops and ordinary ops, compared with torch after every step: values, versions, errors, gradients."""
 
 import torch as pt
-from common import assert_same
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rushlight as rl
+from common import assert_same
 
 VIEWS = [
     lambda m, t, i: t[i % max(len(t), 1)] if t.dim() else t,

@@ -46,7 +46,7 @@ def set_num_threads(int: int) -> None:  # noqa: A002  (PyTorch's name)
     _state["threads"] = int
 
 
-_int = type(0)
+_int = int
 
 
 def get_num_threads() -> int:

@@ -130,7 +130,7 @@ def _erfinv(x: Any) -> Any:
         # Newton's step on erfc, which keeps its digits near 1.
         size = np.abs(y)
         error = np.where(size < 0.5, _erf(size) - np.abs(inside), (1 - np.abs(inside)) - _erfc(size))
-        y -= np.copysign(error * (0.5 / _RSQRT_PI) * np.exp(size * size), y)
+        y -= np.sign(y) * error * (0.5 / _RSQRT_PI) * np.exp(size * size)
     y = np.where(x == 1, np.inf, np.where(x == -1, -np.inf, np.where(np.abs(x) < 1, y, np.nan)))
     return np.where(x == 0, x, y)
 

@@ -10,7 +10,7 @@ from ..dtypes import bool_
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from .define import binary, export, method, unary
-from .promotion import broadcast_error, not_a_tensor, number_dtype, promote
+from .promotion import not_a_tensor, number_dtype, promote
 from .write import inplace_from
 
 __all__: list[str] = []

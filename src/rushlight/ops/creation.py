@@ -74,9 +74,6 @@ def size_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
 def _scan(data: Any, state: list[Any], shape: list[int], depth: int) -> None:
     """Walk nested sequences: check that they are rectangular, and find the dtype of their leaves."""
     if isinstance(data, Tensor):
-        if data._a.ndim and not (depth == 0):
-            for each in data.unbind(0) if data._a.ndim else ():
-                pass
         _leaf(data._kind.dtype, state)
         inner: tuple[int, ...] = data._a.shape
         _shape_at(inner, shape, depth)

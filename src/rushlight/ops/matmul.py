@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import bool_, promote_types
 from ..kind import Kind
 from ..tensor import Tensor, as_array, wrap
-from .define import export, method, op
+from .define import export, op
 from .promotion import same_device
 from .record import record
 from .write import title

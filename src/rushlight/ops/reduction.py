@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from math import inf, prod as _product
+from math import inf
+from math import prod as _product
 from typing import Any
 
 import numpy as np
 
 from .. import return_types
-from ..dtypes import bool_, dtype as dtype_type
+from ..dtypes import bool_
+from ..dtypes import dtype as dtype_type
 from ..kind import Kind
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS, export, method, not_implemented, op

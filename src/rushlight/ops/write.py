@@ -98,9 +98,7 @@ def inplace_from(self: Tensor, function: Any, args: tuple[Any, ...], kwargs: dic
     history = self._node is not None
     if not history:
         for value in (*args, *kwargs.values()):
-            if isinstance(value, Tensor) and value._node is not None:
-                history = True
-            elif value.__class__ in (list, tuple) and any(isinstance(each, Tensor) and each._node is not None for each in value):
+            if isinstance(value, Tensor) and value._node is not None or value.__class__ in (list, tuple) and any(isinstance(each, Tensor) and each._node is not None for each in value):
                 history = True
     if not history and self._view is None:
         return assign(self, function(*args, **kwargs))

@@ -1,0 +1,29 @@
+"""`torch.compile`: rushlight runs the function as it is, so that programs that ask for compilation work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["compile"]
+
+_MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "inductor", mode: str | None = None,
+            options: dict[str, Any] | None = None, disable: bool = False) -> Any:
+    """The function or module itself: there is nothing that compiles it yet, and results are the same. Without `model`: a decorator.
+
+    The options say how PyTorch would compile; they are checked and change nothing. RuntimeError for an unknown mode, or mode with options.
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if mode not in _MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(map(str, _MODES[1:]))}")
+    if not (isinstance(backend, str) or callable(backend)):
+        raise TypeError(f"torch.compile(): backend must be a name or a callable, got {type(backend).__name__}")
+    if model is None:
+        return lambda function: compile(function, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options,
+                                        disable=disable)
+    if not callable(model):
+        raise RuntimeError(f"torch.compile(): expected a function or module, got {type(model).__name__}")
+    return model
