@@ -59,7 +59,7 @@ def _accumulate(a: Any, axis: Any, keepdim: bool) -> Any:
         axes = axis if axis.__class__ is tuple else (axis,)
         if a.ndim - 1 not in axes and _product([a.shape[i] for i in axes]) > 512:
             return _blocked(a, axes, keepdim)
-    return np.add.reduce(a, axis=axis, keepdims=keepdim)
+    return np.add.reduce(a, axis, None, None, keepdim)  # positional: half the overhead of keywords
 
 
 def _blocked(a: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
@@ -90,7 +90,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
         return _sum_slow(input, dim, keepdim, dtype)
     if dim is None:
         dims = None
-        r = np.add.reduce(a, axis=None, keepdims=keepdim)
+        r = np.add.reduce(a, None, None, None, keepdim)
     else:
         dims = reduced_dims(dim, len(shape))
         r = _accumulate(a, dims, keepdim)
@@ -137,7 +137,7 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if kind.reduced:
         r = as_array(_accumulate(a.astype(np.float32), dims, keepdim) / np.float32(count), kind.np)
     else:
-        r = _accumulate(a, dims, keepdim) if dim is not None else np.add.reduce(a, axis=None, keepdims=keepdim)
+        r = _accumulate(a, dims, keepdim) if dim is not None else np.add.reduce(a, None, None, None, keepdim)
         scale = a.dtype.type(count)
         if r.__class__ is not ndarray:
             r = as_array(r / scale)
