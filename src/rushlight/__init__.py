@@ -31,6 +31,7 @@ from .autograd.grad_mode import (  # noqa: E402
     set_grad_enabled,
 )
 from .ops import OP_MODULES as _OP_MODULES  # noqa: E402
+from .ops import deferred as _deferred  # noqa: E402
 from .ops.define import FUNCTIONS as _FUNCTIONS  # noqa: E402
 from .ops.promotion import result_type  # noqa: E402
 
@@ -40,7 +41,7 @@ newaxis = None
 # Loaded at first use, to keep `import rushlight` quick: name -> module that holds it ("" for the module of that name itself).
 _LAZY = {
     **dict.fromkeys(("nn", "optim", "utils", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
-                     "fft", "special", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
+                     "fft", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     **dict.fromkeys(("set_printoptions", "get_printoptions"), "printing"),
     **dict.fromkeys(("manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "default_generator"), "random"),
@@ -61,8 +62,10 @@ _LAZY = {
 def __getattr__(name):
     module_name = _LAZY.get(name)
     if module_name is None:
-        if name in _FUNCTIONS:  # an op module that was imported later
-            return _FUNCTIONS[name]
+        value = _deferred.function(name)
+        if value is not None:
+            globals()[name] = value
+            return value
         raise AttributeError(f"module 'rushlight' has no attribute {name!r}: torch.{name} is not supported by rushlight {__version__}")
     from importlib import import_module
     module = import_module("." + (module_name or name), __name__)
@@ -72,4 +75,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_deferred.names()})

@@ -24,9 +24,10 @@ from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
 from .write import inplace_from, title, write_in_place, write_out
 
-__all__ = ["FUNCTIONS", "DEFINITIONS", "op", "unary", "binary", "comparison", "export", "method", "record", "wrap"]
+__all__ = ["FUNCTIONS", "NAMESPACES", "DEFINITIONS", "op", "unary", "binary", "comparison", "export", "method", "record", "wrap"]
 
 FUNCTIONS: dict[str, Any] = {}              # what `rushlight` shows as torch.<name>
+NAMESPACES: dict[str, dict[str, Any]] = {}   # what `torch.linalg`, `torch.fft`, ... show: namespace -> name -> function
 DEFINITIONS: dict[str, dict[str, Any]] = {}  # per op: what the tests need to know (samples, variants)
 
 new = object.__new__
@@ -402,20 +403,25 @@ def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: b
 
 
 def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool = False, out: bool = False,
-       torch: bool = True, alias: tuple[str, ...] = (), samples: Any = None, method_first: int = 0) -> Any:
+       torch: bool = True, namespace: str = "", alias: tuple[str, ...] = (), samples: Any = None, method_first: int = 0) -> Any:
     """Register a function as an op.
 
     method   True: also ``Tensor.<name>``; a string: under that name
     inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history
     out      ``torch.<name>(..., out=tensor)``
     torch    False: not in the torch namespace
+    namespace  "linalg" for torch.linalg.<name> (instead of torch.<name>)
     samples  function yielding (args, kwargs) for the differential tests
     """
     if function is None:
-        return lambda f: op(f, name=name, method=method, inplace=inplace, out=out, torch=torch, alias=alias, samples=samples)
+        return lambda f: op(f, name=name, method=method, inplace=inplace, out=out, torch=torch, namespace=namespace, alias=alias, samples=samples)
     label = name or function.__name__.rstrip("_")
+    if namespace:
+        shown = _public(function, f"{namespace}_{label}", out)
+        shown.__name__ = shown.__qualname__ = label
+        NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((label, *alias), shown))
     for each in (label, *alias):
-        if torch:
+        if torch and not namespace:
             export(_public(function, each, out), each)
         if method:
             setattr(Tensor, method if isinstance(method, str) and each == label else each, _method(function, each))
@@ -424,8 +430,8 @@ def op(function: Any = None, /, *, name: str = "", method: bool | str = False, i
             setattr(Tensor, each + "_", fn_)
             if torch:
                 export(_checked_inplace(fn_, each), each + "_")
-    DEFINITIONS[label] = {"form": "op", "fn": function, "samples": samples, "method": method, "inplace": inplace, "out": out,
-                          "torch": torch}
+    DEFINITIONS[f"{namespace}_{label}" if namespace else label] = {
+        "form": "op", "fn": function, "samples": samples, "method": method, "inplace": inplace, "out": out, "torch": torch and not namespace}
     return function
 
 

@@ -1,0 +1,66 @@
+"""Op modules that are imported at the first use of one of their names, to keep `import rushlight` quick.
+
+A name in the table is reachable as ``torch.<name>`` and (second list) as ``Tensor.<name>`` before its module has been imported.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..tensor import Tensor
+from .define import FUNCTIONS, NAMESPACES
+
+__all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "namespace"]
+
+FUNCTIONS_OF: dict[str, str] = {
+    "stft": "stft istft",
+    "windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
+}
+METHODS_OF: dict[str, str] = {
+    "stft": "stft istft",
+}
+
+_module_of = {name: module for module, names in FUNCTIONS_OF.items() for name in names.split()}
+
+
+def load(module: str) -> None:
+    """Import an op module, which registers its functions and methods."""
+    import_module("." + module, __package__)
+
+
+def function(name: str) -> Any:
+    """The function torch.<name> of a deferred module; None where there is none of that name."""
+    module = _module_of.get(name)
+    if module is not None:
+        load(module)
+    return FUNCTIONS.get(name)
+
+
+def names() -> tuple[str, ...]:
+    """All torch.<name> of deferred modules."""
+    return tuple(_module_of)
+
+
+def namespace(name: str) -> dict[str, Any]:
+    """The public functions of ``torch.<name>`` (after its op modules have been imported)."""
+    return NAMESPACES[name]
+
+
+class Method:
+    """Stands for a Tensor method until its module, which puts the real one in this place, is imported."""
+
+    def __init__(self, name: str, module: str) -> None:
+        self.name, self.module = name, module
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        load(self.module)
+        found = getattr(owner if instance is None else instance, self.name)
+        if isinstance(found, Method):
+            raise AttributeError(f"rushlight.ops.{self.module} does not define the method {self.name}")
+        return found
+
+
+for _module, _names in METHODS_OF.items():
+    for _name in _names.split():
+        setattr(Tensor, _name, Method(_name, _module))
