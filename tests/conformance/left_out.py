@@ -1,0 +1,25 @@
+"""What is not compared, and why. `docs/compatibility.md` shows these lists."""
+
+import fnmatch
+
+# Patterns of op names -> the reason.
+LEFT_OUT = {
+    "jiterator_*": "compiles CUDA source given as text; PyTorch has it on CUDA only",
+    "torch.ops.aten._flash_attention_forward": "a CUDA kernel of PyTorch without a CPU form",
+    "torch.ops.aten._efficient_attention_forward": "a CUDA kernel of PyTorch without a CPU form",
+    "sparse.*": "sparse kernels; rushlight's sparse tensors have tests of their own (tests/test_sparse*.py)",
+}
+
+# Ops whose values are whatever the memory held: dtype and shape are compared.
+UNDEFINED_VALUES = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted", "resize_", "resize_as_"}
+
+# Factorisations that are unique up to signs or phases: what is compared is the part that PyTorch's own gradient tests call invariant.
+GAUGE = {"linalg.svd", "svd", "linalg.eig", "linalg.eigh", "linalg.qr", "qr", "geqrf", "svd_lowrank", "pca_lowrank", "linalg.lstsq"}
+
+
+def left_out(op):
+    """The reason why an op is not compared, or None."""
+    for pattern, reason in LEFT_OUT.items():
+        if fnmatch.fnmatch(op.name, pattern):
+            return reason
+    return None
