@@ -200,13 +200,8 @@ def _version(package: str, otherwise: str) -> str:
 
 
 def _native() -> str:
-    from importlib import import_module
-    try:
-        native = import_module(".kernels.native", __package__)
-    except ModuleNotFoundError:
-        return "none: NumPy computes everything"
-    describe = getattr(native, "describe", None)
-    return describe() if describe else str(getattr(native, "__file__", "loaded"))
+    from .kernels.native import describe
+    return describe()
 
 
 def _blas() -> str:

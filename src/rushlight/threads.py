@@ -1,10 +1,12 @@
-"""How many threads work on one operation: the BLAS library's, which NumPy has loaded, is set and asked."""
+"""How many threads work on one operation: those of the BLAS library that NumPy has loaded and of the native kernels."""
 
 from __future__ import annotations
 
 import os
 from functools import cache
 from typing import Any
+
+from .kernels import native
 
 __all__ = ["set_num_threads", "get_num_threads", "set_num_interop_threads", "get_num_interop_threads", "blas_library"]
 
@@ -35,7 +37,7 @@ _state = {"interop": os.cpu_count() or 1}
 
 
 def set_num_threads(int: int) -> None:  # noqa: A002  (PyTorch's name)
-    """Let one operation use at most this many threads (those of NumPy's BLAS)."""
+    """Let one operation use at most this many threads (those of NumPy's BLAS and of the native kernels)."""
     if not isinstance(int, _int) or isinstance(int, bool):
         raise TypeError(f"set_num_threads expects an int, but got {type(int).__name__}")
     if int < 1:
@@ -43,6 +45,8 @@ def set_num_threads(int: int) -> None:  # noqa: A002  (PyTorch's name)
     setter = blas_library()[1]
     if setter is not None:
         setter(int)
+    if native.library is not None:
+        native.library.set_threads(int)
     _state["threads"] = int
 
 

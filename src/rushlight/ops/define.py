@@ -18,6 +18,7 @@ import numpy as np
 
 from ..autograd.grad_mode import STATE, recording
 from ..autograd.graph import new_seq
+from ..kernels import native
 from ..kind import Kind
 from ..tensor import Tensor, as_array, wrap
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
@@ -71,6 +72,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     differentiable = grad is not None
     to_bool = ints == "bool"
     from ..autograd.graph import Version
+    ufunc, forward = forward, native.elementwise(forward)
 
     def slow(input: Any) -> Any:
         return unary_slow(name, forward, ints, complex, node_type, input, refuse_bool, holomorphic)
@@ -116,9 +118,9 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = doc or f"{name}(input, *, out=None) -> Tensor\n\nElementwise {name} of a tensor of any shape."
-    if forward_inplace := isinstance(forward, np.ufunc) and not to_bool:
+    if forward_inplace := isinstance(ufunc, np.ufunc) and not to_bool:
         def direct(a: Any) -> None:
-            forward(a, out=a)
+            ufunc(a, out=a)
     _finish_unary(name, fn, inplace and not to_bool, methods, alias, direct if forward_inplace else None)
     DEFINITIONS[name] = {"form": "unary", "fn": fn, "ints": ints, "complex": complex, "domain": domain, "inplace": inplace and not to_bool,
                          "differentiable": differentiable, "refuse_bool": refuse_bool}
@@ -210,6 +212,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
     only        the promoted dtypes that PyTorch implements: "float" (floating-point), "number" (not bool), "int" (integers without bool)
     """
+    direct = ufunc if isinstance(ufunc, np.ufunc) and result in ("same", "float") else None
+    ufunc = native.elementwise(ufunc)
     grads = grad or (None, None)
     agrads = grads if array_grad is True else array_grad or (None, None)
     differentiable = grad is not None
@@ -302,7 +306,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         if methods:
             method(fn, each)
     if inplace and methods:
-        fn_ = _binary_inplace(name, fn, ufunc if isinstance(ufunc, np.ufunc) and result in ("same", "float") else None)
+        fn_ = _binary_inplace(name, fn, direct)
         for each in (name, *alias):
             method(fn_, each + "_")
             if function:

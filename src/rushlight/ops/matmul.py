@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, promote_types
+from ..kernels import native
 from ..kind import Kind
 from ..tensor import Tensor, as_array, wrap
 from .define import export, op
@@ -39,20 +40,16 @@ def _c_name(kind: Kind) -> str:
 
 
 def product(a: Any, b: Any) -> Any:
-    """a @ b on arrays: BLAS where there is one for the dtype; float16 and bfloat16 through float32. 1-D and 2-D go through `dot`,
-    which costs half of matmul's overhead."""
+    """a @ b on arrays: BLAS where there is one for the dtype; float16 and bfloat16 through float32."""
     if a.dtype.itemsize == 2 and a.dtype.kind in "fV":
         return product(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    if a.ndim <= 2 and b.ndim <= 2:
-        r = a.dot(b)
-        return r if r.__class__ is ndarray else as_array(r)
-    r = np.matmul(a, b)
+    r = native.matmul(a, b)
     return r if r.__class__ is ndarray else as_array(r)
 
 
 def _transposed_product(g: Any, x: Any) -> Any:
     """g.T @ x: for weight gradients, in the layout of the weight."""
-    return g.T.dot(x)
+    return native.matmul(g.T, x)
 
 
 # --- two matrices, matrix and vector --------------------------------------------------------------------------------------------------
@@ -175,9 +172,7 @@ def _matmul_arrays(x: Any, y: Any) -> Any:
     """Batched a @ b. One shared right matrix becomes one large product."""
     if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous:
         return product(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[-1])
-    if x.dtype.itemsize == 2 and x.dtype.kind in "fV":
-        return np.matmul(x.astype(np.float32), y.astype(np.float32)).astype(x.dtype)
-    return np.matmul(x, y)
+    return product(x, y)
 
 
 @op(method=True, out=True)

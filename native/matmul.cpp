@@ -1,0 +1,168 @@
+// matmul(a, b): matrices and batches of them through NumPy's BLAS, without copies of transposed operands, split over the library's own pool.
+#include "blas.h"
+#include "pool.h"
+#include "rushlight.h"
+
+namespace rushlight {
+namespace {
+
+// The last two dimensions of an array as BLAS sees them.
+struct Matrix {
+    index_t rows, columns, leading;
+    bool transposed;
+};
+
+bool as_matrix(PyArrayObject* array, Matrix* matrix) {
+    const int ndim = PyArray_NDIM(array);
+    const index_t size = PyArray_ITEMSIZE(array);
+    const index_t rows = PyArray_DIM(array, ndim - 2), columns = PyArray_DIM(array, ndim - 1);
+    index_t row = PyArray_STRIDE(array, ndim - 2), column = PyArray_STRIDE(array, ndim - 1);
+    if (row % size != 0 || column % size != 0 || row < 0 || column < 0) return false;
+    row /= size;
+    column /= size;
+    matrix->rows = rows;
+    matrix->columns = columns;
+    if ((column == 1 || columns == 1) && (row >= columns || rows == 1)) {
+        matrix->transposed = false;
+        matrix->leading = rows == 1 ? columns : row;
+        return true;
+    }
+    if ((row == 1 || rows == 1) && (column >= rows || columns == 1)) {
+        matrix->transposed = true;
+        matrix->leading = columns == 1 ? rows : column;
+        return true;
+    }
+    return false;
+}
+
+constexpr int MAX_DIMS = 8;
+
+// The batch dimensions of the product: sizes, and the byte steps of both operands (0 where one is broadcast).
+struct Batch {
+    int ndim = 0;
+    npy_intp shape[MAX_DIMS + 2];
+    index_t step_a[MAX_DIMS], step_b[MAX_DIMS];
+    index_t count = 1;
+
+    bool prepare(PyArrayObject* a, PyArrayObject* b) {
+        const int na = PyArray_NDIM(a) - 2, nb = PyArray_NDIM(b) - 2;
+        ndim = na > nb ? na : nb;
+        if (ndim > MAX_DIMS) return false;
+        for (int i = 0; i < ndim; ++i) {
+            const int ia = i - (ndim - na), ib = i - (ndim - nb);
+            const index_t da = ia < 0 ? 1 : PyArray_DIM(a, ia), db = ib < 0 ? 1 : PyArray_DIM(b, ib);
+            if (da != db && da != 1 && db != 1) return false;
+            shape[i] = da == 1 ? db : da;
+            step_a[i] = ia < 0 || da == 1 ? 0 : PyArray_STRIDE(a, ia);
+            step_b[i] = ib < 0 || db == 1 ? 0 : PyArray_STRIDE(b, ib);
+            count *= shape[i];
+        }
+        return true;
+    }
+
+    void offsets(index_t item, index_t* a, index_t* b) const {
+        *a = *b = 0;
+        for (int i = ndim - 1; i >= 0; --i) {
+            const index_t at = item % shape[i];
+            item /= shape[i];
+            *a += at * step_a[i];
+            *b += at * step_b[i];
+        }
+    }
+};
+
+// From how many multiplications on a second thread pays.
+constexpr double WORK_PER_THREAD = 48.0 * 48.0 * 48.0;
+
+template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayObject* out, const Matrix& ma, const Matrix& mb, const Batch& batch) {
+    const index_t m = ma.rows, k = ma.columns, n = mb.columns;
+    const char *pa = PyArray_BYTES(a), *pb = PyArray_BYTES(b);
+    T* po = data_of<T>(out);
+    const double work = double(m) * double(n) * double(k) * double(batch.count);
+    const int most = work / WORK_PER_THREAD >= thread_count() ? thread_count() : static_cast<int>(work / WORK_PER_THREAD);
+    if (most <= 1) {
+        for (index_t item = 0; item < batch.count; ++item) {
+            index_t oa, ob;
+            batch.offsets(item, &oa, &ob);
+            gemm(ma.transposed, mb.transposed, m, n, k, T(1), reinterpret_cast<const T*>(pa + oa), ma.leading, reinterpret_cast<const T*>(pb + ob),
+                 mb.leading, T(0), po + item * m * n, n);
+        }
+        return;
+    }
+    WithoutGil release;
+    SerialBlas serial;
+    // Few large matrices are cut into strips of rows or columns, whichever are more.
+    const index_t strips = batch.count >= most ? 1 : (most + batch.count - 1) / batch.count;
+    const bool by_rows = m >= n;
+    const index_t length = by_rows ? m : n;
+    index_t strip = (length + strips - 1) / strips;
+    strip = (strip + 15) / 16 * 16;
+    parallel_for(batch.count * strips, 1, [&](index_t begin, index_t end) {
+        for (index_t task = begin; task < end; ++task) {
+            const index_t item = task / strips, first = task % strips * strip;
+            if (first >= length) continue;
+            const index_t size = first + strip > length ? length - first : strip;
+            index_t oa, ob;
+            batch.offsets(item, &oa, &ob);
+            const T *xa = reinterpret_cast<const T*>(pa + oa), *xb = reinterpret_cast<const T*>(pb + ob);
+            T* xo = po + item * m * n;
+            if (by_rows) {
+                gemm(ma.transposed, mb.transposed, size, n, k, T(1), xa + (ma.transposed ? first : first * ma.leading), ma.leading, xb, mb.leading,
+                     T(0), xo + first * n, n);
+            } else {
+                gemm(ma.transposed, mb.transposed, m, size, k, T(1), xa, ma.leading, xb + (mb.transposed ? first * mb.leading : first), mb.leading,
+                     T(0), xo + first, n);
+            }
+        }
+    });
+}
+
+PyObject* numpy_matmul = nullptr;  // for what BLAS can't take as it is, and for errors
+
+PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 2 || !PyArray_Check(args[0]) || !PyArray_Check(args[1])) return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
+    PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);
+    const int type = PyArray_TYPE(a);
+    Matrix ma, mb;
+    Batch batch;
+    if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(b) != type || PyArray_NDIM(a) < 2 || PyArray_NDIM(b) < 2 || !have_blas() ||
+        !PyArray_ISBEHAVED_RO(a) || !PyArray_ISBEHAVED_RO(b) || !as_matrix(a, &ma) || !as_matrix(b, &mb) || ma.columns != mb.rows ||
+        ma.columns == 0 || ma.rows == 0 || mb.columns == 0 || !batch.prepare(a, b)) {
+        return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
+    }
+    batch.shape[batch.ndim] = ma.rows;
+    batch.shape[batch.ndim + 1] = mb.columns;
+    PyArrayObject* out = new_array(batch.ndim + 2, batch.shape, type);
+    if (out == nullptr) return nullptr;
+    if (batch.ndim > 0 && PyArray_NDIM(b) == 2 && contiguous(a)) {  // one tall product instead of many small ones
+        ma.rows *= batch.count;
+        batch.ndim = 0;
+        batch.count = 1;
+        ma.leading = ma.columns;
+        ma.transposed = false;
+    }
+    if (type == NPY_FLOAT) {
+        multiply<float>(a, b, out, ma, mb, batch);
+    } else {
+        multiply<double>(a, b, out, ma, mb, batch);
+    }
+    return reinterpret_cast<PyObject*>(out);
+}
+
+PyMethodDef methods[] = {
+    {"matmul", reinterpret_cast<PyCFunction>(matmul), METH_FASTCALL,
+     "matmul(a, b): numpy.matmul, with float32 and float64 arrays of two or more dimensions going to BLAS as they are, on the library's threads."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+int add_matmul(PyObject* module) {
+    PyObject* numpy = PyImport_ImportModule("numpy");
+    if (numpy == nullptr) return -1;
+    numpy_matmul = PyObject_GetAttrString(numpy, "matmul");
+    Py_DECREF(numpy);
+    return numpy_matmul == nullptr ? -1 : PyModule_AddFunctions(module, methods);
+}
+
+}  // namespace rushlight

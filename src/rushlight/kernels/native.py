@@ -1,0 +1,76 @@
+"""The native library: C++ kernels that stand in for NumPy's where they are built. Never required: `library` is None without them.
+
+RUSHLIGHT_NATIVE=0 leaves them out; RUSHLIGHT_NATIVE=v2 (v3, v4, generic) picks the build for an instruction-set level.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+__all__ = ["library", "elementwise", "matmul", "level", "describe"]
+
+# What a CPU has to have for a level, by NumPy's names of features.
+_NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
+why_not = ""      # why there is no library, for `rushlight info`
+
+
+def _levels() -> list[str]:
+    """The levels that this CPU runs, best first."""
+    try:
+        from numpy._core._multiarray_umath import __cpu_features__ as features
+    except ImportError:
+        features = {}
+    return [name for name, need in _NEEDS.items() if features.get(need)] + ["generic"]
+
+
+def _load() -> Any:
+    global why_not
+    wanted = os.environ.get("RUSHLIGHT_NATIVE", "")
+    if wanted == "0":
+        why_not = "switched off by RUSHLIGHT_NATIVE=0"
+        return None
+    levels = _levels() if wanted in ("", "1") else [wanted]
+    for name in levels:
+        try:
+            return import_module(f"rushlight._native_{name}")
+        except ModuleNotFoundError:
+            continue
+        except ImportError as error:
+            why_not = str(error)
+    if wanted not in ("", "1"):
+        raise ImportError(f"RUSHLIGHT_NATIVE={wanted}: this installation has no native kernels for that level; use 0, or leave it unset")
+    why_not = why_not or "not built: no C++ compiler was found when rushlight was installed"
+    return None
+
+
+library = _load()
+level: str = "" if library is None else library.level
+
+if library is not None and os.environ.get("RUSHLIGHT_ALLOCATOR", "1") != "0":
+    library.install_allocator()
+
+
+def elementwise(ufunc: Any) -> Any:
+    """A faster stand-in for a NumPy ufunc, called as the ufunc is; the ufunc itself where there is none."""
+    if library is None or ufunc.__class__ is not np.ufunc:
+        return ufunc
+    return library.elementwise(ufunc.__name__, ufunc) or ufunc
+
+
+def _numpy_matmul(a: Any, b: Any) -> Any:
+    """The product of arrays of at most two dimensions goes through `dot`, which costs half of matmul's overhead."""
+    return a.dot(b) if a.ndim <= 2 and b.ndim <= 2 else np.matmul(a, b)
+
+
+matmul = _numpy_matmul if library is None else library.matmul
+
+
+def describe() -> str:
+    """One line for `rushlight info`."""
+    if library is None:
+        return f"none ({why_not}): NumPy computes everything"
+    return f"{os.path.basename(library.__file__)}, {library.get_threads()} threads"

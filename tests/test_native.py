@@ -1,0 +1,128 @@
+"""The native library against NumPy: every kernel, both ways round. Without the library there is nothing to compare."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from rushlight.kernels import native
+
+needs_library = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+SHAPES = [(), (0,), (1,), (7,), (64,), (3, 5), (4, 1, 6), (70001,), (300, 301)]
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "f2"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide"])
+def test_binary(name, shape, dtype):
+    rng = np.random.default_rng(0)
+    ufunc = getattr(np, name)
+    kernel = native.elementwise(ufunc)
+    a = np.asarray(rng.integers(1, 50, shape), dtype)
+    b = np.asarray(rng.integers(1, 50, shape), dtype)
+    number = np.asarray(3, dtype)
+    pairs = [(a, b), (a, number), (number, b), (a.T, b.T), (a[..., None], b[..., None])]
+    if a.ndim and a.size:
+        pairs += [(a[::2], b[::2]), (a, b[:1]), (a[::-1], b)]
+    for x, y in pairs:
+        got, want = np.asarray(kernel(x, y)), np.asarray(ufunc(x, y))
+        assert got.dtype == want.dtype and got.shape == want.shape
+        np.testing.assert_array_equal(got, want)
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("a, b", [((3, 4), (4, 5)), ((1, 4), (4, 1)), ((129, 65), (65, 200)), ((700, 30), (30, 20)), ((2, 3, 4), (4, 5)),
+                                  ((2, 3, 4), (2, 4, 5)), ((5, 1, 3, 4), (6, 4, 2)), ((0, 4), (4, 5)), ((3, 0), (0, 5)), ((4,), (4, 5)),
+                                  ((16, 4, 40, 32), (16, 4, 32, 40))], ids=str)
+def test_matmul(a, b, dtype):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(a).astype(dtype), rng.standard_normal(b).astype(dtype)
+    tolerance = 1e-4 if dtype == "f4" else 1e-12
+    swap = (lambda t: np.ascontiguousarray(t.swapaxes(-1, -2)).swapaxes(-1, -2) if t.ndim > 1 else t)
+    wide = np.zeros((*y.shape[:-1], y.shape[-1] * 2), dtype)
+    wide[..., ::2] = y
+    for left, right in [(x, y), (swap(x), y), (x, swap(y)), (swap(x), swap(y)), (x, wide[..., ::2]), (x[::-1], y)]:
+        np.testing.assert_allclose(native.matmul(left, right), np.matmul(left, right), rtol=tolerance, atol=tolerance)
+
+
+@needs_library
+def test_matmul_refuses_what_numpy_refuses():
+    with pytest.raises(ValueError):
+        native.matmul(np.ones((2, 3)), np.ones((2, 3)))
+
+
+@needs_library
+def test_many_python_threads_at_once():
+    add = native.elementwise(np.add)
+    a = np.arange(200_000, dtype="f4")
+    wrong = []
+
+    def work():
+        for _ in range(50):
+            if not np.array_equal(add(a, a), a * 2) or not np.allclose(native.matmul(square, square), expected):
+                wrong.append(1)
+
+    square = np.random.default_rng(0).standard_normal((150, 150))
+    expected = np.matmul(square, square)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+FORK = """
+import os, sys
+import numpy as np
+from rushlight.kernels import native
+add = native.elementwise(np.add)
+a = np.arange(500_000, dtype="f4")
+assert add(a, a)[-1] == 2 * a[-1]                 # the pool has threads now
+child = os.fork()
+if child == 0:
+    ok = np.array_equal(add(a, a), a * 2)         # its own pool: no hang
+    os._exit(0 if ok else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@needs_library
+def test_fork_after_threads_have_started():
+    assert subprocess.run([sys.executable, "-c", FORK], timeout=60).returncode == 0
+
+
+@needs_library
+def test_allocator_reuses_and_forgets_memory():
+    library = native.library
+    library.empty_cache()
+    for _ in range(3):
+        block = np.empty(3_000_000, "u1")
+        del block
+    before = library.memory_stats()
+    assert before["cached_bytes"] >= 3_000_000
+    np.empty(3_000_000, "u1")
+    assert library.memory_stats()["hits"] > before["hits"]
+    assert not np.zeros(3_000_000, "u1").any()
+    library.empty_cache()
+    assert library.memory_stats()["cached_bytes"] == 0
+    limit = library.memory_stats()["limit_bytes"]
+    library.set_cache_limit(1_000_000)
+    try:
+        np.empty(3_000_000, "u1")
+        assert library.memory_stats()["cached_bytes"] <= 1_000_000
+    finally:
+        library.set_cache_limit(limit)
+    grown = np.arange(100_000)
+    grown.resize(200_000, refcheck=False)
+    assert grown[99_999] == 99_999 and not grown[100_000:].any()
+
+
+def test_switched_off():
+    code = "from rushlight.kernels import native; import rushlight as t; assert native.library is None; print((t.ones(3) + 1).tolist(), native.describe())"
+    done = subprocess.run([sys.executable, "-c", code], env={**__import__("os").environ, "RUSHLIGHT_NATIVE": "0"}, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[2.0, 2.0, 2.0] none (switched off")
