@@ -120,7 +120,7 @@ template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayO
 PyObject* numpy_matmul = nullptr;  // for what BLAS can't take as it is, and for errors
 
 PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 2 || !PyArray_Check(args[0]) || !PyArray_Check(args[1])) return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
+    if (count != 2 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1])) return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
     PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);
     const int type = PyArray_TYPE(a);
     Matrix ma, mb;

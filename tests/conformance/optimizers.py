@@ -8,7 +8,6 @@ from torch.testing._internal.common_optimizers import (
     optim_db,
 )
 
-
 from .compare import Differs, agree, same_error
 from .mirror import Copier, Missing, function, mirror
 from .running import TooSlow, attempt, describe, limited, quiet, seed
