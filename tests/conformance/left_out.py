@@ -16,6 +16,9 @@ UNDEFINED_VALUES = {"empty", "empty_like", "new_empty", "empty_strided", "new_em
 # Factorisations that are unique up to signs or phases: what is compared is the part that PyTorch's own gradient tests call invariant.
 GAUGE = {"linalg.svd", "svd", "linalg.eig", "linalg.eigh", "linalg.qr", "qr", "geqrf", "svd_lowrank", "pca_lowrank", "linalg.lstsq"}
 
+# Ops whose indices may differ where elements are equal (PyTorch's sorts are stable on demand only): the position of the argument `dim`.
+TIES = {"sort": 0, "argsort": 0, "topk": 1, "kthvalue": 1, "mode": 0, "msort": None}
+
 
 def left_out(op):
     """The reason why an op is not compared, or None."""

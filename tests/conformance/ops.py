@@ -6,8 +6,8 @@ from torch.testing._internal.common_methods_invocations import op_db
 
 import rushlight as rl
 
-from .compare import Differs, agree
-from .left_out import GAUGE, UNDEFINED_VALUES, left_out
+from .compare import Differs, agree, to_numpy
+from .left_out import GAUGE, TIES, UNDEFINED_VALUES, left_out
 from .mirror import Copier, Missing, function, mirror
 from .running import TooSlow, attempt, describe, limited, quiet, seed, seeded
 
@@ -99,10 +99,25 @@ class _Case:
         return seeded(f, x, *args, **kwargs, **more)
 
     def processed(self, ours, theirs):
+        if self.op.name in TIES:
+            return self._by_value(ours, rl.Tensor), self._by_value(theirs, pt.Tensor)
         if not self.gauge:
             return ours, theirs
         process = self.sample.output_process_fn_grad
         return mirror(process)(ours), process(theirs)
+
+    def _by_value(self, result, kind):
+        """Indices replaced by what they point at: those of equal elements may come in any order."""
+        position = TIES[self.op.name]
+        if position is None:
+            return result
+        args, kwargs = self.sample.args, self.sample.kwargs
+        dim = args[position] if len(args) > position else kwargs.get("dim", -1)
+        input = Copier(kind is rl.Tensor, False)(self.sample.input)
+        items = [result] if isinstance(result, kind) else list(result)
+        at = items[-1]
+        items[-1] = input.gather(dim, at) if at.ndim == input.ndim else input.gather(dim, at.unsqueeze(dim)).squeeze(dim)
+        return items
 
     # --- checks ---
 
@@ -180,7 +195,14 @@ class _Case:
         if self.differentiable and self.values and self.op.supports_gradgrad and self.dtype in ("float64", "complex64"):
             self._gradients(True)
 
+    def _distinct(self):
+        """Whether no two elements of the input are equal."""
+        values = to_numpy(self.sample.input)
+        return np.unique(values).size == values.size
+
     def _gradients(self, double):
+        if self.op.name in TIES and not self._distinct():
+            return
         their_in, their_out = self._recorded(False)
         wanted = [t.requires_grad for t in their_out]
         if not their_in or not any(wanted):

@@ -11,10 +11,10 @@ from ..dtypes import bool_
 from ..kernels import gelu as G
 from ..kernels import special as S
 from ..tensor import Tensor, as_array, wrap
-from .define import FUNCTIONS, check_tensor, export, method, unary
+from .define import FUNCTIONS, check_tensor, export, method, unary, with_out
 from .dims import wrap_dim
 from .record import record
-from .write import inplace_from, title
+from .write import inplace_from, title, write_out
 
 __all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "celu_", "gelu", "silu", "mish", "hardtanh", "hardtanh_", "hardswish",
            "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold", "threshold_", "leaky_relu", "leaky_relu_", "prelu", "rrelu",
@@ -216,8 +216,10 @@ def _gelu_tanh_grad(g: Tensor, x: Tensor) -> Tensor:
     return g * ((t + 1) * 0.5 + x * (1 - t * t) * ((square * (3 * 0.044715 * scale) + scale) * 0.5))
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+def gelu(input: Tensor, approximate: str = "none", *, out: Any = None) -> Tensor:
     """x times the normal distribution function of x; approximate="tanh" uses a tanh in its place."""
+    if out is not None:
+        return write_out(out, gelu(input, approximate), "gelu")
     if approximate == "none":
         return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu, _gelu_grad, lambda g, a: G.gelu_slope(a, g))
     if approximate == "tanh":
@@ -286,6 +288,7 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _inplace(_mish, input) if inplace else _mish(input)
 
 
+@with_out
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
     def forward(a: Any) -> Any:
@@ -304,6 +307,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
     return _apply("SoftplusBackward0", "softplus_cpu", input, forward, grad, array_grad)
 
 
+@with_out
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)) = -softplus(-x)."""
     return _apply("LogSigmoidBackward0", "log_sigmoid_cpu", input, lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))),
@@ -339,12 +343,14 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _inplace(_hardsigmoid, input) if inplace else _hardsigmoid(input)
 
 
+@with_out
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
     return _apply("HardshrinkBackward0", "hardshrink_cpu", input, lambda a: np.where((a >= -lambd) & (a <= lambd), 0.0, a),
                   lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: np.where((a >= -lambd) & (a <= lambd), 0.0, g))
 
 
+@with_out
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd, 0 where that would cross it."""
     _floating(input, "softshrink_check")

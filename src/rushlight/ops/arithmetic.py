@@ -11,7 +11,7 @@ from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from .define import binary, export, method, unary
 from .promotion import not_a_tensor, number_dtype, promote
-from .write import inplace_from
+from .write import inplace_from, title
 
 __all__: list[str] = []
 
@@ -173,7 +173,15 @@ def _pow_second(g: Tensor, a: Tensor, b: Tensor, y: Tensor) -> Tensor:
     return g * where(zero, 0.0, y * a.log())
 
 
-_pow = binary("_pow", np.power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False, only="number")
+def _int_power(a: Any, b: Any) -> Any:
+    """Integer powers; negative ones are 0, except of 1 and -1."""
+    if not b.size or b.min() >= 0:
+        return np.power(a, b)
+    whole = np.power(a, np.maximum(b, 0))
+    return np.where(b >= 0, whole, np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b % 2), 0)))
+
+
+_pow = binary("_pow", np.power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False, only="number", int_forward=_int_power)
 
 _EASY = {0.5: np.sqrt, 2: np.square, 1: np.positive, -1: np.reciprocal, 3: lambda a: a * a * a,
          -0.5: lambda a: 1 / np.sqrt(a), -2: lambda a: 1 / (a * a)}
@@ -216,7 +224,6 @@ def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
         return write_out(out, pow(input, exponent), "pow")
     if isinstance(exponent, Tensor):
         if isinstance(input, Tensor) or isinstance(input, (bool, int, float, complex)):
-            _check_int_power(input, exponent)
             return _pow(input, exponent)
         raise not_a_tensor("pow", "input", 1, input)
     if not isinstance(input, Tensor):
@@ -224,12 +231,6 @@ def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     if not isinstance(exponent, (bool, int, float, complex, np.number)):
         raise not_a_tensor("pow", "exponent", 2, exponent)
     return _pow_number(input, exponent)
-
-
-def _check_int_power(input: Any, exponent: Tensor) -> None:
-    a_int = not input._kind.differentiable if isinstance(input, Tensor) else isinstance(input, int)
-    if a_int and not exponent._kind.differentiable and exponent._kind.dtype.is_signed and bool((exponent._a < 0).any()):
-        raise RuntimeError("Integers to negative integer powers are not allowed.")
 
 
 def pow_(self: Tensor, exponent: Any) -> Tensor:
@@ -252,9 +253,18 @@ def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
     return r
 
 
+def float_power_(self: Tensor, exponent: Any) -> Tensor:
+    """In-place form of `float_power`: only for float64 and complex128, which its results have."""
+    wide = "ComplexDouble" if self.is_complex() or isinstance(exponent, complex) or isinstance(exponent, Tensor) and exponent.is_complex() else "Double"
+    if title(self.dtype) != wide:
+        raise RuntimeError(f"the base given to float_power_ has dtype {title(self.dtype)} but the operation's result requires dtype {wide}")
+    return inplace_from(self, float_power, (self, exponent), {})
+
+
 for _fn in (pow, float_power):
     export(_fn)
     method(_fn)
+method(float_power_)
 method(pow_)
 
 

@@ -445,6 +445,14 @@ def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = No
     return finish(wrap(a, kind), requires_grad, pin_memory, layout)
 
 
+def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+                      requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+    """An uninitialised tensor with the given strides, and self's dtype and device."""
+    kind = like_kind(self, dtype, device)
+    return empty_strided(size, stride, dtype=kind.dtype, layout=layout, device=kind.device, requires_grad=requires_grad, pin_memory=pin_memory)
+
+
+method(new_empty_strided)
 export(full)
 export(full_like)
 export(empty_strided)
@@ -586,7 +594,7 @@ for _fn in (arange, linspace, logspace, eye):
 export(range_, "range")
 
 
-@op
+@op(out=True)
 def complex_(real: Tensor, imag: Tensor) -> Tensor:
     """The complex tensor with these real and imaginary parts."""
     if real._kind is not imag._kind:
@@ -603,7 +611,7 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
     return record(wrap(a, ckind), "ComplexBackward0", (real, imag), lambda g: (g.real, g.imag))
 
 
-@op
+@op(out=True)
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """The complex tensor with these absolute values and angles (radians)."""
     return complex_(abs * angle.cos(), abs * angle.sin())

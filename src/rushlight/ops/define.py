@@ -495,6 +495,18 @@ def _inplace_variant(function: Any, name: str) -> Any:
     return fn_
 
 
+def with_out(function: Any) -> Any:
+    """The function with an `out=` argument, for what is not made by `op`."""
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return result if out is None else write_out(out, result, function.__name__)
+
+    call.__name__ = call.__qualname__ = function.__name__
+    call.__doc__ = function.__doc__
+    call.__wrapped__ = function  # type: ignore[attr-defined]
+    return call
+
+
 def diagnose(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception:
     """PyTorch's TypeError for an argument that should have been a tensor; the error itself where that is not the reason."""
     annotations = function.__annotations__

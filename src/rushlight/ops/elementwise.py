@@ -355,10 +355,11 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return where(weight.abs() < 0.5, input + weight * difference, end - difference * (1 - weight))
 
 
-@op(method=True, out=True)
+@op(method=True, inplace=True, out=True)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if eps is given."""
-    x = input if eps is None else input.clamp(eps, 1 - eps)
+    x = input if input._kind.is_floating else input.to(input._kind.float_.dtype)
+    x = x if eps is None else x.clamp(eps, 1 - eps)
     return (x / (1 - x)).log()
 
 

@@ -13,7 +13,7 @@ from ..tensor import Tensor, as_array, wrap
 from .define import export, op
 from .promotion import same_device
 from .record import record
-from .write import title
+from .write import title, write_out
 
 __all__ = ["product", "linear"]
 
@@ -332,8 +332,10 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alph
 
 # --- linear ---------------------------------------------------------------------------------------------------------------------------
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Any = None) -> Tensor:
     """input @ weight.T + bias: input (..., in), weight (out, in) or (in), bias (out) or ()."""
+    if out is not None:
+        return write_out(out, linear(input, weight, bias), "linear")
     x, w = input._a, weight._a
     kind = input._kind
     if w.ndim != 2 or kind is not weight._kind or not kind.fast or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
@@ -350,9 +352,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         r += bias._a
     if len(shape) != 2:
         r = r.reshape(shape[:-1] + (w.shape[0],))
-    out = wrap(r, kind)
+    result = wrap(r, kind)
     if input._node is None and weight._node is None and (bias is None or bias._node is None):
-        return out
+        return result
     need_x, need_w, need_b = input._node is not None, weight._node is not None, bias is not None and bias._node is not None
 
     def arrays(g: Any, x: Any, w: Any) -> Any:
@@ -362,7 +364,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
                 (_bias_gradient(rows) if need_b else None))
 
     name = "AddmmBackward0" if bias is not None and len(shape) == 2 else "MmBackward0" if len(shape) == 2 else "ViewBackward0"
-    return record(out, name, (input, weight, bias), _LINEAR_GRAD, (input, weight), array_grad=arrays)
+    return record(result, name, (input, weight, bias), _LINEAR_GRAD, (input, weight), array_grad=arrays)
 
 
 def _bias_gradient(rows: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..kernels import pooling as K
 from ..tensor import Tensor, wrap
-from .define import export, not_implemented
+from .define import export, not_implemented, with_out
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .promotion import not_a_tensor
 from .record import record
@@ -175,12 +175,14 @@ def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any
     return _avg_pool(input, 1, "avg_pool1d", kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
+@with_out
 def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
     """The mean of each window of (N, C, H, W) or (C, H, W)."""
     return _avg_pool(input, 2, "avg_pool2d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
+@with_out
 def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
     """The mean of each window of (N, C, D, H, W) or (C, D, H, W)."""

@@ -345,7 +345,7 @@ def _replaced(input: Tensor, src: Tensor, view: Any, name: str, undo: Any) -> Te
     return record(wrap(array, input._kind), name, (input, src), (input_grad, undo))
 
 
-@op(method=True)
+@op(method=True, out=True)
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy with `src` as slice number `index` of a dimension."""
     shape = input._a.shape
@@ -358,7 +358,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     return _replaced(input, src, lambda a: a[at], "SelectScatterBackward0", lambda g: basic(g, at, "SelectBackward0"))
 
 
-@op(method=True)
+@op(method=True, out=True)
 def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
     """A copy with `src` written into ``[start:end:step]`` of a dimension."""
     dim = wrap_dim(dim, input._a.ndim)
@@ -368,7 +368,7 @@ def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = 
     return _replaced(input, src, lambda a: a[at], "SliceScatterBackward0", lambda g: basic(g, at))
 
 
-@op(method=True)
+@op(method=True, out=True)
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy with `src` written onto a diagonal."""
     d1, d2 = wrap_dim(dim1, input._a.ndim), wrap_dim(dim2, input._a.ndim)

@@ -78,7 +78,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     return basic(input, _at(dim, slice(start, start + length)))
 
 
-@op(method=True)
+@op(method=True, out=True)
 def narrow_copy(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """A copy of ``narrow(input, dim, start, length)``."""
     return narrow(input, dim, start, length).clone()

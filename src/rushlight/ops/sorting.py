@@ -275,7 +275,7 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
     return _results(wrap(values, kind), inverse, counts, return_inverse, return_counts, input)
 
 
-@op
+@op(out=True)
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Where `elements` are among `test_elements`."""
     t = elements if isinstance(elements, Tensor) else test_elements

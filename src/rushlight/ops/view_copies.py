@@ -36,7 +36,7 @@ _copying("alias", lambda input: input)
 _copying("slice", lambda input, dim=0, start=None, end=None, step=1: slices.basic(input, slices._at(dim, slice(start, end, step))))
 
 
-@op(method=True)
+@op(method=True, out=True)
 def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
     """A copy of `input` with `src` written at the places that ``as_strided(size, stride, storage_offset)`` shows."""
     size, stride = tuple(size), tuple(stride)

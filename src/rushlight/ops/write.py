@@ -299,7 +299,7 @@ def write_out(out: Any, r: Any, name: str) -> Any:
         if not isinstance(out, (tuple, list)) or len(out) != len(r):
             raise TypeError(f"{name}(): argument 'out' must be tuple of {len(r)} Tensors, not {type(out).__name__}")
         written = [write_out(o, each, name) for o, each in zip(out, r, strict=True)]
-        return type(r)(written) if type(r) is tuple else type(r)(*written) if hasattr(r, "_fields") else type(r)(written)
+        return tuple.__new__(type(r), written)
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
     if LOCAL.grad and (r._node is not None or out._node is not None):
