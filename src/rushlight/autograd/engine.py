@@ -36,12 +36,15 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
         order, waiting = _restrict(order, roots, {_owner(edge) for edge in inputs})
     else:
         wanted = frozenset()
-    previous = LOCAL.grad
+    previous, partial = LOCAL.grad, LOCAL.partial_backward
     _set_grad(graph)
+    if inputs is not None:
+        LOCAL.partial_backward = True
     try:
         _Pass(graph, retain, wanted, captured, waiting, inputs is None or accumulate).run(roots, order)
     finally:
         _set_grad(previous)
+        LOCAL.partial_backward = partial
     return [captured.get(_key(edge)) for edge in inputs] if inputs is not None else []
 
 

@@ -227,7 +227,7 @@ def _save(ctx: Any, outputs: list[Any], wrapped: list[Any]) -> None:
                 entry = SavedOutput(out, index)
         if LOCAL.pack_hooks:
             pack, unpack = LOCAL.pack_hooks[-1]
-            entry = Packed(pack(t), unpack)
+            entry = Packed(pack(t), unpack, entry)
         version += entry._ver
         entries.append(entry)
     ctx.saved, ctx.version = tuple(entries), version

@@ -32,6 +32,7 @@ class _Local(threading.local):
     pack_disabled: str | None = None
     anomaly = False
     anomaly_check_nan = True
+    partial_backward = False             # a backward pass runs that computes chosen gradients only (autograd.grad, backward(inputs=...))
 
 
 LOCAL = _Local()

@@ -14,6 +14,7 @@ from .define import FUNCTIONS, NAMESPACES
 __all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "namespace"]
 
 FUNCTIONS_OF: dict[str, str] = {
+    "mixed_precision": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
     "stft": "stft istft",
     "windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
 }

@@ -144,18 +144,26 @@ class SavedOutput:
 
 
 class Packed:
-    """A saved tensor in the form that the user's pack hook gave it."""
+    """A saved tensor in the form that the user's pack hook gave it, and its place in the graph, which it has again when unpacked."""
 
-    __slots__ = ("value", "unpack", "_ver", "index", "kind")
+    __slots__ = ("value", "unpack", "_ver", "edge", "index")
 
-    def __init__(self, value: Any, unpack: Any) -> None:
+    def __init__(self, value: Any, unpack: Any, saved: Any) -> None:
         self.value, self.unpack, self._ver = value, unpack, 0
+        own = saved.__class__ is SavedOutput          # the node's own output: its edge would be a cycle
+        self.edge, self.index = (None, saved.index) if own else (saved._node, -1)
 
     def tensor(self, node: Any, detach: bool) -> Tensor:
         t = self.unpack(self.value)
         if not isinstance(t, Tensor):
             raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(t).__name__}")
-        return detached(t) if detach else t
+        if detach:
+            return detached(t)
+        edge = self.edge if self.index < 0 else node if node.outputs == 1 else Port(node, self.index)
+        if t._node is not edge:
+            t = wrap(t._a, t._kind)
+            t._node = edge
+        return t
 
 
 class RecordNode(Node):
@@ -340,7 +348,7 @@ def _special(node: Any) -> None:
                 if s.__class__ is Packed:
                     return
                 value = s if isinstance(s, Tensor) else s.tensor(node, True)
-                entry = Packed(pack(value), unpack)
+                entry = Packed(pack(value), unpack, s)
                 packed.append(entry)
             node.saved, node.version = tuple(packed), 0
         finally:
