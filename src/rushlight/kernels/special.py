@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["erf", "erfc", "erfcx", "erfinv", "lgamma", "digamma", "polygamma", "zeta", "normal_tail"]
+__all__ = ["erf", "erfc", "erfcx", "erfinv", "lgamma", "digamma", "polygamma", "zeta", "ndtr", "log_ndtr", "ndtri",
+           "normal_tail"]
 
 _BLOCK = 1 << 14
 
@@ -231,8 +232,8 @@ def digamma(a: Any) -> Any:
     return _blockwise(_digamma, a)
 
 
-def _zeta(s: float, q: Any) -> Any:
-    """Hurwitz's zeta, the sum of (k + q)^-s, for s > 1 and q > 0: ten terms and Euler-Maclaurin for the rest."""
+def _zeta(s: Any, q: Any) -> Any:
+    """Hurwitz's zeta, the sum of (k + q)^-s, for s > 1 and q > 0: ten terms and Euler-Maclaurin for the rest (A&S 23.1.30)."""
     r = np.zeros_like(q)
     for k in range(10):
         r += (q + k) ** -s
@@ -242,7 +243,7 @@ def _zeta(s: float, q: Any) -> Any:
     factorial = 2.0
     for k, b in enumerate(_BERNOULLI, 1):
         r += (b / factorial) * factor * power
-        factor *= (s + 2 * k - 1) * (s + 2 * k)
+        factor = factor * ((s + 2 * k - 1) * (s + 2 * k))
         factorial *= (2 * k + 1) * (2 * k + 2)
         power = power / (y * y)
     return r
@@ -250,31 +251,19 @@ def _zeta(s: float, q: Any) -> Any:
 
 def zeta(s: Any, q: Any) -> Any:
     """Hurwitz's zeta function of two equally typed arrays: inf at s = 1, nan for s < 1, inf at q = 0, -1, -2, ..."""
-    s, q = np.broadcast_arrays(s, q)
-    out = np.empty(s.shape, s.dtype)
-    for each in np.unique(s):
-        at = s == each
-        value = float(each)
-        if value > 1:
-            x = q[at].astype(np.float64)
-            whole = x == np.floor(x)
-            with np.errstate(all="ignore"):
-                r = _shifted_zeta(value, x)
-            out[at] = np.where(x > 0, r, np.where(whole, np.inf, r if value == math.floor(value) else np.nan))
-        else:
-            out[at] = np.inf if value == 1 else np.nan
-    out[np.isnan(s) | np.isnan(q)] = np.nan
-    return out
-
-
-def _shifted_zeta(s: float, x: Any) -> Any:
-    """zeta(s, x) where x may be negative: the terms below zero one by one."""
+    dtype = q.dtype
+    s, q = np.broadcast_arrays(s.astype(np.float64), q.astype(np.float64))
+    inside = s > 1
+    power, x = np.where(inside, s, 2.0), q.copy()
     r = np.zeros_like(x)
-    x = x.copy()
-    while (low := (x < 0) & (x > -1e6)).any():
-        r += np.where(low, np.where(low, x, 1.0) ** -s, 0.0)
+    while (low := (x < 0) & (x > -1e6)).any():       # the terms below zero one by one
+        r += np.where(low, np.where(low, x, 1.0) ** -power, 0.0)
         x += low
-    return r + _zeta(s, x)
+    r += _zeta(power, x)
+    below = np.where(q == np.floor(q), np.inf, np.where(power == np.floor(power), r, np.nan))
+    r = np.where(inside, np.where(q > 0, r, below), np.where(s == 1, np.inf, np.nan))
+    r[np.isnan(s) | np.isnan(q)] = np.nan
+    return r.astype(dtype)
 
 
 def polygamma(n: int, a: Any) -> Any:
@@ -285,7 +274,7 @@ def polygamma(n: int, a: Any) -> Any:
     if n == 1:
         return _blockwise(_trigamma, a)
     scale = sign * math.factorial(n)
-    return (scale * zeta(np.float64(n + 1), a.astype(np.float64))).astype(a.dtype)
+    return (scale * zeta(np.array(n + 1.0), a.astype(np.float64))).astype(a.dtype)
 
 
 def _trigamma(x: Any) -> Any:
@@ -293,6 +282,54 @@ def _trigamma(x: Any) -> Any:
         low = x < 0.5
         r = _zeta(2.0, np.where(low, 1 - x, x))
         return np.where(low, (math.pi / np.sin(math.pi * x)) ** 2 - r, r)
+
+
+# --- the normal distribution ------------------------------------------------------------------------------------------------------------
+
+def _ndtr(x: Any) -> Any:
+    z = x * math.sqrt(0.5)
+    return np.where(np.abs(z) < 1, 0.5 + 0.5 * _erf(z), 0.5 * _erfc(-z))
+
+
+def _log_ndtr(x: Any) -> Any:
+    z = x * math.sqrt(0.5)
+    low = x < -1
+    r = np.log1p(-0.5 * _erfc(np.where(low, 0.0, z)))
+    if low.any():
+        r[low] = np.log(0.5 * _erfcx(-z[low])) - z[low] * z[low]
+    return r
+
+
+def _ndtri(p: Any) -> Any:
+    """Through erfinv in the middle; in the tails Newton's method for log ndtr(x) = log p, from A&S 26.2.23."""
+    with np.errstate(all="ignore"):
+        middle = np.abs(p - 0.5) < 0.3
+        r = math.sqrt(2.0) * _erfinv(np.where(middle, 2 * p - 1, 0.0))
+        tail = ~middle & (p > 0) & (p < 1)
+        if tail.any():
+            q = np.minimum(p[tail], 1 - p[tail])
+            goal = np.log(q)
+            t = np.sqrt(-2 * goal)
+            x = (2.515517 + t * (0.802853 + t * 0.010328)) / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308))) - t
+            for _ in range(4):
+                x -= (_log_ndtr(x) - goal) * (math.sqrt(math.pi / 2) * _erfcx(x * -math.sqrt(0.5)))
+            r[tail] = np.where(p[tail] < 0.5, x, -x)
+        return np.where(middle | tail, r, np.where(p == 0, -np.inf, np.where(p == 1, np.inf, np.nan)))
+
+
+def ndtr(a: Any) -> Any:
+    """The probability that a normal variable is below a."""
+    return _blockwise(_ndtr, a)
+
+
+def log_ndtr(a: Any) -> Any:
+    """The logarithm of `ndtr`, exact far into the lower tail."""
+    return _blockwise(_log_ndtr, a)
+
+
+def ndtri(a: Any) -> Any:
+    """The inverse of `ndtr`: -+inf at 0 and 1, nan outside."""
+    return _blockwise(_ndtri, a)
 
 
 # 0.5 erfc(z / sqrt(2)) = exp(-z^2 / 2) P(t), t = 1 / (1 + p z): our own fit of the least relative error, highest power first.

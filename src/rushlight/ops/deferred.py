@@ -15,10 +15,12 @@ __all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "namespace"]
 
 FUNCTIONS_OF: dict[str, str] = {
     "mixed_precision": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
+    "special": "i0 i0_ igamma igammac mvlgamma",
     "stft": "stft istft",
     "windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
 }
 METHODS_OF: dict[str, str] = {
+    "special": "i0 i0_ igamma igamma_ igammac igammac_ mvlgamma mvlgamma_",
     "stft": "stft istft",
 }
 

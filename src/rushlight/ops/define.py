@@ -55,7 +55,7 @@ def arguments(function: Any) -> tuple[str, ...]:
 
 def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, ints: str = "float", complex: bool = True, label: str = "",
           inplace: bool = True, methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
-          refuse_bool: str = "", holomorphic: bool = True) -> Any:
+          refuse_bool: str = "", holomorphic: bool = True, namespace: str = "") -> Any:
     """Define an elementwise op of one tensor.
 
     forward     arrays -> array, for float32 and float64 (other types are converted around it)
@@ -65,7 +65,11 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     complex     whether complex tensors are allowed
     domain      where the tests sample
     holomorphic False where the gradient formula itself deals with complex numbers (else what is saved arrives conjugated)
+    namespace   "special" for torch.special.<name>: a function only, no method and no in-place form
     """
+    short = name
+    if namespace:
+        name, inplace, methods = f"{namespace}_{name}", False, False
     node_type = _unary_node(name, grad, grad if array_grad is True else array_grad, label)
     saves_input = grad is not None and "x" in arguments(grad)
     saves_result = grad is not None and "y" in arguments(grad)
@@ -116,12 +120,15 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
                 node.version = 0
         return r
 
-    fn.__name__ = fn.__qualname__ = name
-    fn.__doc__ = doc or f"{name}(input, *, out=None) -> Tensor\n\nElementwise {name} of a tensor of any shape."
+    fn.__name__ = fn.__qualname__ = short
+    fn.__doc__ = doc or f"{short}(input, *, out=None) -> Tensor\n\nElementwise {short} of a tensor of any shape."
     if forward_inplace := isinstance(ufunc, np.ufunc) and not to_bool:
         def direct(a: Any) -> None:
             ufunc(a, out=a)
-    _finish_unary(name, fn, inplace and not to_bool, methods, alias, direct if forward_inplace else None)
+    if namespace:
+        NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
+    else:
+        _finish_unary(name, fn, inplace and not to_bool, methods, alias, direct if forward_inplace else None)
     DEFINITIONS[name] = {"form": "unary", "fn": fn, "ints": ints, "complex": complex, "domain": domain, "inplace": inplace and not to_bool,
                          "differentiable": differentiable, "refuse_bool": refuse_bool}
     return fn
@@ -202,7 +209,8 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
 
 def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, result: str = "same", label: str = "", inplace: bool = True,
            methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "", int_forward: Any = None,
-           domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, only: str = "") -> Any:
+           domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, only: str = "",
+           namespace: str = "", numbers: bool = True) -> Any:
     """Define an elementwise op of two tensors (or a tensor and a number), with broadcasting and type promotion.
 
     ufunc       (array, array) -> array for equal dtypes
@@ -211,7 +219,12 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     result      "same": the promoted dtype; "float": integers become floats first; "bool": comparisons; "int": integers and bool only
     refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
     only        the promoted dtypes that PyTorch implements: "float" (floating-point), "number" (not bool), "int" (integers without bool)
+    namespace   "special" for torch.special.<name>: a function only
+    numbers     False where both operands have to be tensors
     """
+    short = name
+    if namespace:
+        name, inplace, methods, function = f"{namespace}_{name}", False, False, False
     direct = ufunc if isinstance(ufunc, np.ufunc) and result in ("same", "float") else None
     ufunc = native.elementwise(ufunc)
     grads = grad or (None, None)
@@ -298,8 +311,12 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
                 node.fix = (None if na is None else (shape, kind), None if nb is None else (other_shape, kind))
         return r
 
-    fn.__name__ = fn.__qualname__ = name
-    fn.__doc__ = doc or f"{name}(input, other, *, out=None) -> Tensor\n\nElementwise {name} with broadcasting and type promotion."
+    if not numbers:
+        fn = _of_tensors(name, fn)
+    fn.__name__ = fn.__qualname__ = short
+    fn.__doc__ = doc or f"{short}(input, other, *, out=None) -> Tensor\n\nElementwise {short} with broadcasting and type promotion."
+    if namespace:
+        NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
     for each in (name, *alias):
         if function:
             export(fn, each)
@@ -314,6 +331,14 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     DEFINITIONS[name] = {"form": "binary", "fn": fn, "result": result, "complex": complex, "domain": domain, "inplace": inplace and methods,
                          "differentiable": differentiable, "function": function, "method": methods}
     return fn
+
+
+def _of_tensors(name: str, fn: Any) -> Any:
+    def function(input: Any, other: Any, *, out: Any = None) -> Any:
+        if not isinstance(other, Tensor):
+            raise not_a_tensor(name, "other", 2, other)
+        return fn(input, other, out=out)
+    return function
 
 
 def _spread(grad: Any, names: str) -> Any:

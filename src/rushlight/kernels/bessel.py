@@ -1,0 +1,163 @@
+"""Bessel functions of order 0 and 1, modified ones, and Airy's Ai, on float32 and float64 arrays.
+
+Near the origin a Chebyshev series in x or x^2 of what is left after the singular part (the logarithm of Y and K, Abramowitz & Stegun 9.1.13,
+9.6.13) is taken out; far from it a Chebyshev series in 1/x or 1/x^2 of the slowly varying factor of the asymptotic form (A&S 9.2.5, 9.7.1,
+9.7.2, 10.4.59, 10.4.60). The tables are our own: tools/fit_special.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import special_tables as T
+from .special import _blockwise
+
+__all__ = ["i0", "i0e", "i1", "i1e", "k0", "k0e", "k1", "k1e", "j0", "j1", "y0", "y1", "airy_ai", "spherical_j0"]
+
+
+def _series(table: tuple[float, ...], x: Any) -> Any:
+    """The Chebyshev series of a table at x: Clenshaw's recurrence."""
+    low, high = table[0], table[1]
+    t = (2 * x - (low + high)) / (high - low)
+    t2 = t + t
+    b1 = np.full_like(x, table[-1])
+    b2 = np.zeros_like(x)
+    for c in table[-2:2:-1]:
+        b1, b2 = t2 * b1 - b2 + c, b1
+    return t * b1 - b2 + table[2]
+
+
+def _split(x: Any, near: Any, near_function: Any, far_function: Any) -> Any:
+    """near_function where `near` holds, far_function elsewhere, each called with its own elements only."""
+    if near.all():
+        return near_function(x)
+    r = np.empty_like(x)
+    r[near] = near_function(x[near])
+    far = ~near
+    r[far] = far_function(x[far])
+    return r
+
+
+# --- modified functions -----------------------------------------------------------------------------------------------------------------
+
+def _i0e(x: Any) -> Any:
+    y = np.abs(x)
+    return _split(y, y <= 8, lambda y: _series(T.I0_NEAR, y), lambda y: _series(T.I0_FAR, 1 / y) / np.sqrt(y))
+
+
+def _i1e(x: Any) -> Any:
+    y = np.abs(x)
+    r = _split(y, y <= 8, lambda y: y * _series(T.I1_NEAR, y), lambda y: _series(T.I1_FAR, 1 / y) / np.sqrt(y))
+    return np.copysign(r, x)
+
+
+def _i0(x: Any) -> Any:
+    return np.exp(np.abs(x)) * _i0e(x)
+
+
+def _i1(x: Any) -> Any:
+    return np.exp(np.abs(x)) * _i1e(x)
+
+
+def _k(x: Any, scaled: bool, near: Any, far: Any) -> Any:
+    """K of positive x (times exp(x) if scaled); inf at 0, nan below."""
+    small = x <= 2
+
+    def close(x: Any) -> Any:
+        x = np.where(x > 0, x, np.where(x == 0, 1e-320, np.nan))
+        return near(x) * np.exp(x) if scaled else near(x)
+
+    def away(x: Any) -> Any:
+        r = _series(far, 1 / x) / np.sqrt(x)
+        return r if scaled else r * np.exp(-x)
+    return np.where(x == 0, np.inf, _split(x, small, close, away))
+
+
+def _k0_near(x: Any) -> Any:
+    return _series(T.K0_NEAR, x * x) - np.log(x / 2) * _i0(x)
+
+
+def _k1_near(x: Any) -> Any:
+    return _series(T.K1_NEAR, x * x) / x + np.log(x / 2) * _i1(x)
+
+
+# --- the oscillating functions -----------------------------------------------------------------------------------------------------------
+
+def _wave(x: Any, p: Any, q: Any, order: int, second: bool) -> Any:
+    """sqrt(2 / (pi x)) (P cos a - Q sin a), or (P sin a + Q cos a), a = x - order pi / 2 - pi / 4, without rounding the difference."""
+    w = 1 / (x * x)
+    p, q = _series(p, w), _series(q, w) / x
+    s, c = np.sin(x), np.cos(x)
+    cos_a, sin_a = (c + s, s - c) if order == 0 else (s - c, -s - c)       # times sqrt(2)
+    return (p * sin_a + q * cos_a if second else p * cos_a - q * sin_a) / np.sqrt(math.pi * x)
+
+
+def _j0(x: Any) -> Any:
+    y = np.abs(x)
+    return _split(y, y <= 8, lambda y: _series(T.J0_NEAR, y * y), lambda y: _wave(y, T.P0, T.Q0, 0, False))
+
+
+def _j1(x: Any) -> Any:
+    y = np.abs(x)
+    r = _split(y, y <= 8, lambda y: y * _series(T.J1_NEAR, y * y), lambda y: _wave(y, T.P1, T.Q1, 1, False))
+    return np.where(x < 0, -r, r)
+
+
+def _y(x: Any, near: Any, far: Any) -> Any:
+    """Y of positive x; -inf at 0, nan below."""
+    y = np.where(x > 0, x, np.nan)
+    return np.where(x == 0, -np.inf, _split(y, ~(y > 8), near, far))
+
+
+def _y0(x: Any) -> Any:
+    return _y(x, lambda x: _series(T.Y0_NEAR, x * x) + 2 / math.pi * np.log(x) * _j0(x), lambda x: _wave(x, T.P0, T.Q0, 0, True))
+
+
+def _y1(x: Any) -> Any:
+    return _y(x, lambda x: x * _series(T.Y1_NEAR, x * x) + 2 / math.pi * (np.log(x) * _j1(x) - 1 / x), lambda x: _wave(x, T.P1, T.Q1, 1, True))
+
+
+def _airy_ai(x: Any) -> Any:
+    def outside(x: Any) -> Any:
+        y = np.abs(x)
+        root = np.sqrt(y)
+        zeta = 2 / 3 * y * root
+        scale = math.sqrt(math.pi) * np.sqrt(root)
+        decaying = _series(T.AIRY_FAR, 1 / zeta) * np.exp(-zeta) / (2 * scale)
+        w = 1 / (zeta * zeta)
+        a = zeta + math.pi / 4
+        waving = (_series(T.AIRY_P, w) * np.sin(a) - _series(T.AIRY_Q, w) / zeta * np.cos(a)) / scale
+        return np.where(x > 0, np.where(np.isinf(x), np.nan, decaying), waving)
+    return _split(x, (x >= -5) & (x <= 1), lambda x: _series(T.AIRY_NEAR, x), outside)
+
+
+def _spherical_j0(x: Any) -> Any:
+    safe = np.where(x == 0, 1.0, x)
+    return np.where(x == 0, 1.0, np.where(np.isinf(x), 0.0, np.sin(safe) / safe))
+
+
+def _elementwise(function: Any, name: str, doc: str) -> Any:
+    def kernel(a: Any) -> Any:
+        return _blockwise(function, a)
+    kernel.__name__ = kernel.__qualname__ = name
+    kernel.__doc__ = doc
+    return kernel
+
+
+i0 = _elementwise(_i0, "i0", "The modified Bessel function I0.")
+i0e = _elementwise(_i0e, "i0e", "exp(-|x|) I0(x).")
+i1 = _elementwise(_i1, "i1", "The modified Bessel function I1.")
+i1e = _elementwise(_i1e, "i1e", "exp(-|x|) I1(x).")
+k0 = _elementwise(lambda x: _k(x, False, _k0_near, T.K0_FAR), "k0", "The modified Bessel function K0: inf at 0, nan below.")
+k0e = _elementwise(lambda x: _k(x, True, _k0_near, T.K0_FAR), "k0e", "exp(x) K0(x).")
+k1 = _elementwise(lambda x: _k(x, False, _k1_near, T.K1_FAR), "k1", "The modified Bessel function K1: inf at 0, nan below.")
+k1e = _elementwise(lambda x: _k(x, True, _k1_near, T.K1_FAR), "k1e", "exp(x) K1(x).")
+j0 = _elementwise(_j0, "j0", "The Bessel function J0.")
+j1 = _elementwise(_j1, "j1", "The Bessel function J1.")
+y0 = _elementwise(_y0, "y0", "The Bessel function Y0: -inf at 0, nan below.")
+y1 = _elementwise(_y1, "y1", "The Bessel function Y1: -inf at 0, nan below.")
+airy_ai = _elementwise(_airy_ai, "airy_ai", "Airy's function Ai.")
+spherical_j0 = _elementwise(_spherical_j0, "spherical_j0", "sin(x) / x.")

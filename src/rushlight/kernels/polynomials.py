@@ -1,0 +1,67 @@
+"""Orthogonal polynomials of degree n at x (both arrays, of one dtype), by their three-term recurrences (Abramowitz & Stegun 22.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["POLYNOMIALS"]
+
+
+def _recurrence(first: Any, step: Any, limits: dict[str, int] | None = None, closed: Any = None, shifted: bool = False) -> Any:
+    """p0 = 1, p1 = first(x), p_k = step(k, x, p_(k-1), p_(k-2)); 0 for negative degrees.
+
+    limits  per dtype the degree beyond which the result is nan (PyTorch's, where the values leave the range)
+    closed  closed(x, n) for |x| < 1, used for degrees above 8: as exact, and the time does not grow with n
+    shifted in terms of 2 x - 1
+    """
+    def kernel(x: Any, n: Any) -> Any:
+        dtype = x.dtype
+        x, n = np.broadcast_arrays(x, np.trunc(np.where(np.isfinite(n), n, -1)).astype(np.int64))
+        x = x.astype(np.float64)
+        if shifted:
+            x = 2 * x - 1
+        limit = None if limits is None else limits[dtype.name]
+        use_closed = np.zeros(n.shape, bool) if closed is None else (n > 8) & (np.abs(x) < 1)
+        left = np.where(use_closed if limit is None else n > limit, 0, n)      # the degrees that the recurrence has to reach
+        r = np.where(n < 0, 0.0, 1.0)
+        before, now = np.ones_like(x), first(x)
+        np.copyto(r, now, where=left == 1)
+        for k in range(2, int(left.max(initial=0)) + 1):
+            before, now = now, step(k, x, now, before)
+            np.copyto(r, now, where=left == k)
+        if use_closed.any():
+            r[use_closed] = closed(x[use_closed], n[use_closed])
+        if limit is not None:
+            r[n > limit] = np.nan
+        return np.where(np.isnan(x) & (n > 0), np.nan, r).astype(dtype)
+    return kernel
+
+
+def _chebyshev_step(k: int, x: Any, now: Any, before: Any) -> Any:
+    return 2 * x * now - before
+
+
+def _half_angle(x: Any) -> Any:
+    return np.arccos(x) / 2
+
+
+# First polynomial and closed form, cos(t) = x, of the four kinds.
+_KINDS: dict[str, tuple[Any, Any]] = {
+    "t": (lambda x: x, lambda x, n: np.cos(n * np.arccos(x))),
+    "u": (lambda x: 2 * x, lambda x, n: np.sin((n + 1) * np.arccos(x)) / np.sin(np.arccos(x))),
+    "v": (lambda x: 2 * x - 1, lambda x, n: np.cos((2 * n + 1) * _half_angle(x)) / np.cos(_half_angle(x))),
+    "w": (lambda x: 2 * x + 1, lambda x, n: np.sin((2 * n + 1) * _half_angle(x)) / np.sin(_half_angle(x))),
+}
+_HERMITE_LIMITS = {"float32": 128, "float64": 512}
+
+POLYNOMIALS: dict[str, Any] = {
+    "hermite_polynomial_h": _recurrence(lambda x: 2 * x, lambda k, x, now, before: 2 * x * now - 2 * (k - 1) * before, _HERMITE_LIMITS),
+    "hermite_polynomial_he": _recurrence(lambda x: x, lambda k, x, now, before: x * now - (k - 1) * before, _HERMITE_LIMITS),
+    "laguerre_polynomial_l": _recurrence(lambda x: 1 - x, lambda k, x, now, before: ((2 * k - 1 - x) * now - (k - 1) * before) / k),
+    "legendre_polynomial_p": _recurrence(lambda x: x, lambda k, x, now, before: ((2 * k - 1) * x * now - (k - 1) * before) / k),
+}
+for _kind, (_first, _closed) in _KINDS.items():
+    POLYNOMIALS[f"chebyshev_polynomial_{_kind}"] = _recurrence(_first, _chebyshev_step, closed=_closed)
+    POLYNOMIALS[f"shifted_chebyshev_polynomial_{_kind}"] = _recurrence(_first, _chebyshev_step, closed=_closed, shifted=True)

@@ -1,0 +1,151 @@
+"""``torch.special``: Bessel functions, incomplete gamma, the normal distribution, orthogonal polynomials, and the like.
+
+The arrays are computed in `kernels/` (bessel, incomplete_gamma, polynomials, special), in double precision and by the formulas named
+there. What torch itself has under another name (erf, lgamma, ...) is defined in activation.py and elementwise.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..kernels import bessel as B
+from ..kernels import incomplete_gamma as IG
+from ..kernels import special as S
+from ..kernels.polynomials import POLYNOMIALS
+from ..tensor import Tensor
+from .define import FUNCTIONS, NAMESPACES, binary, op, unary
+from .promotion import not_a_tensor
+from .selection import where
+
+__all__: list[str] = []
+
+
+def _special(name: str, forward: Any, grad: Any = None, label: str = "", **options: Any) -> Any:
+    return unary(name, forward, grad, complex=False, namespace="special", label=label, **options)
+
+
+# --- Bessel functions -------------------------------------------------------------------------------------------------------------------
+
+def _over(numerator: Tensor, x: Tensor) -> Tensor:
+    """numerator / x, one half at x = 0 (the limit of I1(x) / x and its scaled form)."""
+    zero = x == 0
+    return where(zero, 0.5, numerator / x.masked_fill(zero, 1))
+
+
+i0 = unary("i0", B.i0, lambda g, x: g * i1(x), complex=False)
+i0e = _special("i0e", B.i0e, lambda g, x: g * (i1e(x) - x.sgn() * i0e(x)), "SpecialI0EBackward0")
+i1 = _special("i1", B.i1, lambda g, x: g * (i0(x) - _over(i1(x), x)))
+i1e = _special("i1e", B.i1e, lambda g, x: g * (i0e(x) - x.sgn() * i1e(x) - _over(i1e(x), x)), "SpecialI1EBackward0")
+bessel_j0 = _special("bessel_j0", B.j0)
+bessel_j1 = _special("bessel_j1", B.j1)
+bessel_y0 = _special("bessel_y0", B.y0)
+bessel_y1 = _special("bessel_y1", B.y1)
+modified_bessel_i0 = _special("modified_bessel_i0", B.i0)
+modified_bessel_i1 = _special("modified_bessel_i1", B.i1)
+modified_bessel_k0 = _special("modified_bessel_k0", B.k0)
+modified_bessel_k1 = _special("modified_bessel_k1", B.k1)
+scaled_modified_bessel_k0 = _special("scaled_modified_bessel_k0", B.k0e)
+scaled_modified_bessel_k1 = _special("scaled_modified_bessel_k1", B.k1e)
+spherical_bessel_j0 = _special("spherical_bessel_j0", B.spherical_j0)
+airy_ai = _special("airy_ai", B.airy_ai)
+
+
+# --- the normal distribution, entropy ----------------------------------------------------------------------------------------------------
+_ROOT_2_PI = math.sqrt(2 * math.pi)
+
+ndtr = _special("ndtr", S.ndtr, lambda g, x: g * (x * x * -0.5).exp() / _ROOT_2_PI)
+ndtri = _special("ndtri", S.ndtri, lambda g, y: g * (y * y * 0.5).exp() * _ROOT_2_PI)
+log_ndtr = _special("log_ndtr", S.log_ndtr, lambda g, x: g / (erfcx(x * -math.sqrt(0.5)) * math.sqrt(math.pi / 2)))
+erfcx = _special("erfcx", S.erfcx, lambda g, x: g * (2 * x * erfcx(x) - 2 / math.sqrt(math.pi)))
+
+
+def _entr(a: Any) -> Any:
+    return np.where(a > 0, -a * np.log(np.where(a > 0, a, 1)), np.where(a < 0, -np.inf, a)).astype(a.dtype)
+
+
+entr = _special("entr", _entr, lambda g, x: g * -(x.log() + 1), doc="-x log(x); 0 at 0, -inf below.")
+
+
+def _xlog1py(a: Any, b: Any) -> Any:
+    return np.where(np.isnan(b), b, np.where(a == 0, a.dtype.type(0), a * np.log1p(b))).astype(a.dtype)
+
+
+xlog1py = binary("xlog1py", _xlog1py, (lambda g, a, b: g * b.log1p().masked_fill((a == 0) & (b <= -1), 0), lambda g, a, b: g * a / (b + 1)),
+                 result="float", complex=False, namespace="special", doc="input * log(1 + other); 0 where input is 0.")
+
+
+# --- gamma functions --------------------------------------------------------------------------------------------------------------------
+
+def _no_derivative(name: str, parameter: str) -> Any:
+    def refuse(g: Tensor) -> Tensor:
+        raise NotImplementedError(f"the derivative for '{name}: {parameter}' is not implemented.")
+    return refuse
+
+
+def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
+    """x^(a - 1) exp(-x) / gamma(a)."""
+    return ((a - 1) * x.log() - x - a.lgamma()).exp()
+
+
+igamma = binary("igamma", IG.lower, (_no_derivative("igamma", "self"), lambda g, a, b: g * _gamma_density(a, b)), complex=False, only="float",
+                numbers=False, doc="The regularised lower incomplete gamma function P(input, other).")
+igammac = binary("igammac", IG.upper, (_no_derivative("igammac", "self"), lambda g, a, b: -g * _gamma_density(a, b)), complex=False,
+                 only="float", numbers=False, doc="The regularised upper incomplete gamma function Q(input, other) = 1 - P(input, other).")
+zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), result="float", complex=False,
+              namespace="special", doc="Hurwitz's zeta function, the sum of (k + other)^-input over k = 0, 1, ...")
+
+
+@op(method=True, inplace=True, out=True)
+def mvlgamma(input: Tensor, p: int) -> Tensor:
+    """The logarithm of the multivariate gamma function of dimension p, up to the sum of lgamma(input - i / 2) for i < p."""
+    if p < 1:
+        raise RuntimeError("p has to be greater than or equal to 1")
+    if input._kind.is_complex or input._kind is input._kind.bool_:
+        raise NotImplementedError(f"mvlgamma is not implemented for {input._kind.dtype}")
+    total = input.lgamma()
+    for i in range(1, p):
+        total = total + (input - 0.5 * i).lgamma()
+    return total + p * (p - 1) / 4 * math.log(math.pi)
+
+
+# --- orthogonal polynomials --------------------------------------------------------------------------------------------------------------
+
+def _polynomial(name: str, kernel: Any) -> Any:
+    parameters = ("input", "n")
+    evaluate = binary(name, kernel, None, result="float", complex=False, namespace="special")
+
+    def polynomial(input: Any, n: Any, *, out: Any = None) -> Tensor:
+        if not isinstance(input, Tensor) and not isinstance(n, Tensor):
+            raise not_a_tensor(f"special_{name}", parameters[0], 1, input)
+        return evaluate(input, n, out=out)
+    polynomial.__name__ = polynomial.__qualname__ = name
+    polynomial.__doc__ = f"{name}(input, n, *, out=None) -> Tensor\n\nThe polynomial of degree n (a number or a tensor) at input; 0 for negative n."
+    NAMESPACES["special"][name] = polynomial
+    return polynomial
+
+
+for _name, _kernel in POLYNOMIALS.items():
+    _polynomial(_name, _kernel)
+
+
+# --- what torch has under its own names ---------------------------------------------------------------------------------------------------
+for _name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "i0", "log1p", "logit", "logsumexp", "polygamma", "round", "sinc", "xlogy"):
+    NAMESPACES["special"][_name] = FUNCTIONS[_name]
+for _name, _old in {"expit": "sigmoid", "gammaln": "lgamma", "psi": "digamma", "gammainc": "igamma", "gammaincc": "igammac",
+                    "multigammaln": "mvlgamma"}.items():
+    NAMESPACES["special"][_name] = FUNCTIONS[_old]
+
+
+@op(namespace="special")
+def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """exp(x) / sum exp(x) along a dimension."""
+    return FUNCTIONS["softmax"](input, dim, dtype)
+
+
+@op(namespace="special")
+def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The logarithm of `softmax`."""
+    return FUNCTIONS["log_softmax"](input, dim, dtype)
