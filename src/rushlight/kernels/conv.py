@@ -5,7 +5,8 @@
     weight_gradient(x, g)  its adjoint in w
 
 x is (N, C, *spatial), w (O, C / groups, *kernel), y and g (N, O, *out). The columns of im2col lie as (N, C, *kernel, *out), so that copying
-them moves whole rows, and one matrix product per image gives the result in its final layout.
+them moves whole rows, and one matrix product per image gives the result in its final layout. The native library (native/conv.cpp) computes the
+same without ever storing the columns.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from . import native
+
 __all__ = ["forward", "input_gradient", "weight_gradient", "output_size"]
+
+_NATIVE = (np.dtype("f4"), np.dtype("f8"))
+_library = native.library
 
 Sizes = tuple[int, ...]
 
@@ -55,8 +61,17 @@ def _is_depthwise(c: int, w: Any, groups: int) -> bool:
     return groups > 1 and groups == c and w.shape[1] == 1
 
 
-def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
-    """The convolution of x with w."""
+def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
+    """The convolution of x with w, plus the bias (O,)."""
+    if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
+        return _library.conv_forward(x, w, bias, stride, padding, dilation, groups)
+    y = _forward(x, w, stride, padding, dilation, groups)
+    if bias is not None:
+        y += bias.reshape(1, -1, *(1,) * (y.ndim - 2))
+    return y
+
+
+def _forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     kernel = w.shape[2:]
     out = output_size(x.shape[2:], kernel, stride, padding, dilation)
     n, o = x.shape[0], w.shape[0]
@@ -90,6 +105,8 @@ def _depthwise(x: Any, w: Any, out: Sizes, stride: Sizes, padding: Sizes, dilati
 
 def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the input, of spatial size `size`."""
+    if _library is not None and g.__class__ is np.ndarray and g.dtype in _NATIVE:
+        return _library.conv_input_gradient(g, w, size, stride, padding, dilation, groups)
     kernel, out = w.shape[2:], g.shape[2:]
     n, o = g.shape[:2]
     c = w.shape[1] * groups
@@ -112,6 +129,8 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
 
 def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the weight, (O, C / groups, *kernel)."""
+    if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
+        return _library.conv_weight_gradient(x, g, kernel, stride, padding, dilation, groups)
     n, o = g.shape[:2]
     c, out = x.shape[1], g.shape[2:]
     if groups == c == o and groups > 1:

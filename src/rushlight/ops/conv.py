@@ -140,9 +140,7 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n:
         y = geometry.forward(x, w)
         return y if bias is None else _with_bias(y, bias, n)
     a, wa = x._a, w._a
-    r = K.forward(a, wa, *geometry.arguments)
-    if bias is not None:
-        r += bias._a.reshape(1, -1, *(1,) * n)
+    r = K.forward(a, wa, *geometry.arguments, None if bias is None else bias._a)
     out = wrap(r, kind)
     need_x, need_w, need_b = x._node is not None, w._node is not None, bias is not None and bias._node is not None
     if not (need_x or need_w or need_b):

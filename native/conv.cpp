@@ -1,0 +1,403 @@
+// Convolution as a matrix product whose right side is never stored: y = w * windows(x), and the gradient of the input likewise.
+#include "conv.h"
+#include "pool.h"
+
+namespace rushlight {
+namespace {
+
+// The left side: element (row, channel, tap) of the weight is data[row * row_step + channel * channel_step + tap.at].
+template <typename T> struct Weight {
+    const T* data;
+    index_t row_step, channel_step;
+};
+
+// Rows [row, row + rows) and depth [k, k + depth) of the weight as panels of depth x panel_rows, one after the other.
+template <typename T> void pack_weight(const Weight<T>& w, const std::vector<Tap>& taps, index_t row, index_t rows, int panel, index_t k, index_t depth,
+                                       T* to) {
+    const index_t n_taps = static_cast<index_t>(taps.size());
+    bool in_order = w.channel_step == n_taps;
+    for (index_t t = 0; t < n_taps && in_order; ++t) in_order = taps[t].at == t;
+    for (index_t first = 0; first < rows; first += panel) {
+        const int n = static_cast<int>(std::min<index_t>(panel, rows - first));
+        if (in_order) {
+            transpose_panel<T>(to, n, n, depth, [&](int r) { return w.data + (row + first + r) * w.row_step + k; });
+        } else {
+            index_t channel = k / n_taps, t = k % n_taps;
+            for (index_t i = 0; i < depth; ++i) {
+                const T* from = w.data + channel * w.channel_step + taps[t].at + (row + first) * w.row_step;
+                for (int r = 0; r < n; ++r) to[i * n + r] = from[r * w.row_step];
+                if (++t == n_taps) {
+                    t = 0;
+                    ++channel;
+                }
+            }
+        }
+        to += depth * n;
+    }
+}
+
+// The chosen columns' places in the target, and which panels of them lie side by side.
+template <typename T> class Places {
+  public:
+    void choose(const View& view, const Target<T>& target, index_t begin, index_t end) {
+        const Index3& grid = view.grid;
+        offsets_.clear();
+        index_t image = begin / view.positions(), p = begin % view.positions();
+        index_t w = p % grid[2], h = p / grid[2] % grid[1], d = p / (grid[1] * grid[2]);
+        for (index_t column = begin; column < end; ++column) {
+            offsets_.push_back(image * target.image_step + (target.origin[0] + d * target.scale[0]) * target.plane +
+                               (target.origin[1] + h * target.scale[1]) * target.line + target.origin[2] + w * target.scale[2]);
+            if (++w < grid[2]) continue;
+            w = 0;
+            if (++h < grid[1]) continue;
+            h = 0;
+            if (++d < grid[0]) continue;
+            d = 0;
+            ++image;
+        }
+    }
+    index_t count() const { return static_cast<index_t>(offsets_.size()); }
+    const index_t* at(index_t column) const { return offsets_.data() + column; }
+    bool whole(index_t column) const {  // offsets only grow
+        return column + COLUMNS<T> <= count() && offsets_[column + COLUMNS<T> - 1] - offsets_[column] == COLUMNS<T> - 1;
+    }
+
+  private:
+    std::vector<index_t> offsets_;
+};
+
+// Writes a tile to places that do not lie side by side.
+template <typename T> void scatter_tile(const T* tile, int rows, T* data, index_t row_step, const index_t* offsets, index_t columns, bool add) {
+    constexpr int L = LANES<T>;
+    for (index_t j = 0; j < columns; j += L) {
+        if (j + L <= columns && offsets[j + L - 1] - offsets[j] == L - 1) {
+            for (int r = 0; r < rows; ++r) {
+                T* to = data + r * row_step + offsets[j];
+                const Vector<T> v = load(tile + r * COLUMNS<T> + j);
+                store(to, add ? load(to) + v : v);
+            }
+            continue;
+        }
+        const index_t n = std::min<index_t>(L, columns - j);
+        for (int r = 0; r < rows; ++r) {
+            T* to = data + r * row_step;
+            const T* from = tile + r * COLUMNS<T> + j;
+            if (add) {
+                for (index_t i = 0; i < n; ++i) to[offsets[j + i]] += from[i];
+            } else {
+                for (index_t i = 0; i < n; ++i) to[offsets[j + i]] = from[i];
+            }
+        }
+    }
+}
+
+// One group's operands.
+template <typename T> struct Group {
+    const T* data;
+    Weight<T> weight;
+    const T* bias;
+    Target<T> target;
+};
+
+// target = weight * windows(data) for every group; `group_of(i)` says where its operands are. `data_end` ends the memory of all groups' data.
+template <typename T, typename F> bool multiply(const View& view, index_t groups, index_t rows, const T* data_end, F group_of) {
+    const index_t columns = view.columns(), depth = view.depth();
+    const index_t depth_blocks = (depth + DEPTH - 1) / DEPTH, depth_step = (depth + depth_blocks - 1) / depth_blocks;
+    const int panel = panel_rows(rows);
+    const index_t threads = thread_count();
+    // Few columns: rows are shared out among the threads, so that the weight is packed once.
+    index_t row_parts = 1, block = round_up(std::min(BLOCK_COLUMNS<T>, (columns + threads - 1) / threads), COLUMNS<T>);
+    if (groups == 1 && rows >= 2 * columns) {
+        row_parts = std::min<index_t>(threads, (rows + panel - 1) / panel);
+        block = round_up(std::min(BLOCK_COLUMNS<T>, columns), COLUMNS<T>);
+    }
+    const index_t row_step = round_up((rows + row_parts - 1) / row_parts, panel);
+    row_parts = (rows + row_step - 1) / row_step;
+    const index_t column_blocks = (columns + block - 1) / block;
+    const index_t packed_block = rows * depth_step + LANES<T>, packed_group = packed_block * depth_blocks;
+    const bool prepack = column_blocks > 1;
+    PyArrayObject* memory = nullptr;
+    if (prepack) {
+        const npy_intp size = groups * packed_group * static_cast<npy_intp>(sizeof(T));
+        memory = new_array(1, &size, NPY_UINT8);
+        if (memory == nullptr) return false;
+    }
+    T* packed = prepack ? data_of<T>(memory) : nullptr;
+    {
+        WithoutGil release(2.0 * double(groups) * double(rows) * double(columns) * double(depth) > WORK_WITH_GIL);
+        if (prepack) {
+            parallel_for(groups * depth_blocks, 1, [&](index_t begin, index_t end) {
+                for (index_t i = begin; i < end; ++i) {
+                    const index_t k = i % depth_blocks * depth_step;
+                    pack_weight(group_of(i / depth_blocks).weight, view.taps, 0, rows, panel, k, std::min(depth_step, depth - k), packed + i * packed_block);
+                }
+            });
+        }
+        parallel_for(groups * row_parts * column_blocks, 1, [&](index_t begin, index_t end) {
+            Places<T> places;
+            alignas(64) T tile_memory[ROWS * COLUMNS<T>];
+            const index_t strip = panel * 16;  // rows whose panels stay in the cache
+            for (index_t task = begin; task < end; ++task) {
+                const index_t group_index = task / (row_parts * column_blocks), part = task / column_blocks % row_parts;
+                const index_t first_column = task % column_blocks * block, last_column = std::min(columns, first_column + block);
+                const index_t first_row = part * row_step, last_row = std::min(rows, first_row + row_step);
+                const Group<T> group = group_of(group_index);
+                Windows<T> windows(view, group.data, data_end);
+                windows.choose(first_column, last_column);
+                places.choose(view, group.target, first_column, last_column);
+                const index_t panels = (places.count() + COLUMNS<T> - 1) / COLUMNS<T>;
+                T* right = workspace().right.get<T>(panels * Windows<T>::panel_size(depth_step));
+                T* left = prepack ? nullptr : workspace().left.get<T>(strip * depth_step + LANES<T>);
+                for (index_t k = 0; k < depth; k += depth_step) {
+                    const index_t n = std::min(depth_step, depth - k), right_panel = Windows<T>::panel_size(n);
+                    windows.pack_columns(k, n, right);
+                    for (index_t row = first_row; row < last_row; row += strip) {
+                        const index_t strip_end = std::min(last_row, row + strip);
+                        const T* a = packed + group_index * packed_group + k / depth_step * packed_block + row * n;
+                        if (!prepack) {
+                            pack_weight(group.weight, view.taps, row, strip_end - row, panel, k, n, left);
+                            a = left;
+                        }
+                        for (index_t j = 0; j < panels; ++j) {
+                            const T* b = right + j * right_panel;
+                            const bool whole = places.whole(j * COLUMNS<T>);
+                            const index_t* offsets = places.at(j * COLUMNS<T>);
+                            const T* ai = a;
+                            for (index_t r = row; r < strip_end; r += panel) {
+                                const int m = static_cast<int>(std::min<index_t>(panel, strip_end - r));
+                                T* to = group.target.data + r * group.target.row_step;
+                                const T* start = k == 0 && group.bias != nullptr ? group.bias + r : nullptr;
+                                if (whole) {
+                                    tile_for<T>(m)(n, ai, b, to + *offsets, group.target.row_step, start, k != 0);
+                                } else {
+                                    tile_for<T>(m)(n, ai, b, tile_memory, COLUMNS<T>, start, false);
+                                    scatter_tile(tile_memory, m, to, group.target.row_step, offsets,
+                                                 std::min<index_t>(COLUMNS<T>, places.count() - j * COLUMNS<T>), k != 0);
+                                }
+                                ai += n * m;
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+    Py_XDECREF(memory);
+    return true;
+}
+
+template <typename T> bool forward(const Convolution& c, const T* x, const T* w, const T* bias, T* y) {
+    if (c.depthwise()) {
+        WithoutGil release(c.work() > WORK_WITH_GIL);
+        depthwise_forward(c, x, w, bias, y);
+        return true;
+    }
+    const index_t in = c.in_positions(), out = c.out_positions(), m = c.out_channels(), depth = c.in_channels() * c.taps();
+    return multiply<T>(forward_view(c), c.groups, m, x + c.images * c.inputs * in, [&](index_t i) {
+        return Group<T>{x + i * c.in_channels() * in, {w + i * m * depth, depth, c.taps()}, bias == nullptr ? nullptr : bias + i * m,
+                        {y + i * m * out, c.outputs * out, out, c.out[1] * c.out[2], c.out[2]}};
+    });
+}
+
+template <typename T> bool input_gradient(const Convolution& c, const T* g, const T* w, T* dx) {
+    const index_t in = c.in_positions(), out = c.out_positions(), m = c.in_channels(), taps = c.taps();
+    if (c.depthwise()) {
+        WithoutGil release(c.work() > WORK_WITH_GIL);
+        depthwise_input_gradient(c, g, w, dx);
+        return true;
+    }
+    return each_phase(c, dx, [&](const View& view, const Target<T>& target) {
+        return multiply<T>(view, c.groups, m, g + c.images * c.outputs * out, [&](index_t i) {
+            Target<T> to = target;
+            to.data += i * m * in;
+            return Group<T>{g + i * c.out_channels() * out, {w + i * c.out_channels() * m * taps, taps, m * taps}, nullptr, to};
+        });
+    });
+}
+
+// --- Python ------------------------------------------------------------------------------------------------------------------------------
+
+bool read_sizes(PyObject* tuple, int ndim, Index3* sizes, index_t least) {
+    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != ndim) {
+        PyErr_Format(PyExc_ValueError, "expected a tuple of %d integers", ndim);
+        return false;
+    }
+    for (int i = 0; i < ndim; ++i) {
+        const Py_ssize_t value = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, i));
+        if (value == -1 && PyErr_Occurred()) return false;
+        if (value < least) {
+            PyErr_Format(PyExc_ValueError, "%zd is less than %zd", value, least);
+            return false;
+        }
+        (*sizes)[3 - ndim + i] = value;
+    }
+    return true;
+}
+
+// Two operands of one floating dtype, contiguous (new references), and the options that end the arguments.
+class Operands {
+  public:
+    Operands(PyObject* const* args, Py_ssize_t count, Py_ssize_t options) {
+        if (count != options + 4) {
+            PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", options + 4, count);
+            return;
+        }
+        if (!PyArray_Check(args[0]) || !PyArray_Check(args[1])) {
+            PyErr_SetString(PyExc_TypeError, "expected arrays");
+            return;
+        }
+        type = PyArray_TYPE(as_array(args[0]));
+        const int ndim = PyArray_NDIM(as_array(args[0]));
+        if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(as_array(args[1])) != type || ndim < 3 || ndim > 5 ||
+            PyArray_NDIM(as_array(args[1])) != ndim) {
+            PyErr_SetString(PyExc_TypeError, "expected two arrays of float32 or two of float64, of three to five dimensions");
+            return;
+        }
+        c.ndim = ndim - 2;
+        c.groups = PyLong_AsSsize_t(args[options + 3]);
+        if (PyErr_Occurred() || !read_sizes(args[options], c.ndim, &c.stride, 1) || !read_sizes(args[options + 1], c.ndim, &c.padding, 0) ||
+            !read_sizes(args[options + 2], c.ndim, &c.dilation, 1)) {
+            return;
+        }
+        a = as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
+        b = as_array(PyArray_FROM_OF(args[1], NPY_ARRAY_CARRAY_RO));
+    }
+    ~Operands() {
+        Py_XDECREF(a);
+        Py_XDECREF(b);
+    }
+    Operands(const Operands&) = delete;
+    Operands& operator=(const Operands&) = delete;
+
+    // Fills in sizes; false with an error set where they disagree. x, w or y may be unknown.
+    bool fit(PyArrayObject* x, PyArrayObject* w, PyArrayObject* y) {
+        const int front = 3 - c.ndim;
+        c.images = PyArray_DIM(x != nullptr ? x : y, 0);
+        if (x != nullptr) c.inputs = PyArray_DIM(x, 1);
+        if (y != nullptr) c.outputs = PyArray_DIM(y, 1);
+        if (w != nullptr) {
+            c.outputs = PyArray_DIM(w, 0);
+            c.inputs = PyArray_DIM(w, 1) * c.groups;
+        }
+        for (int i = 0; i < c.ndim; ++i) {
+            if (x != nullptr) c.size[front + i] = PyArray_DIM(x, 2 + i);
+            if (w != nullptr) c.kernel[front + i] = PyArray_DIM(w, 2 + i);
+            if (y != nullptr) c.out[front + i] = PyArray_DIM(y, 2 + i);
+        }
+        bool good = c.groups > 0 && c.outputs % c.groups == 0 && c.inputs % c.groups == 0;
+        good = good && (x == nullptr || (c.images == PyArray_DIM(x, 0) && c.inputs == PyArray_DIM(x, 1)));
+        good = good && (y == nullptr || (c.images == PyArray_DIM(y, 0) && c.outputs == PyArray_DIM(y, 1)));
+        for (int i = 0; i < 3 && good; ++i) {
+            const index_t span = c.size[i] + 2 * c.padding[i] - c.dilation[i] * (c.kernel[i] - 1) - 1;
+            good = c.kernel[i] > 0 && span >= 0;
+            if (y == nullptr) c.out[i] = span / c.stride[i] + 1;
+            good = good && c.out[i] == span / c.stride[i] + 1;
+        }
+        if (!good) PyErr_SetString(PyExc_ValueError, "the shapes do not fit each other");
+        return good;
+    }
+
+    PyArrayObject* result(index_t n, index_t channels, const Index3& sizes) const {
+        npy_intp shape[5] = {n, channels};
+        for (int i = 0; i < c.ndim; ++i) shape[2 + i] = sizes[3 - c.ndim + i];
+        return new_array(c.ndim + 2, shape, type);
+    }
+
+    bool ready() const { return a != nullptr && b != nullptr; }
+
+    Convolution c;
+    int type = -1;
+    PyArrayObject *a = nullptr, *b = nullptr;
+};
+
+bool empty(PyArrayObject* array) { return PyArray_SIZE(array) == 0; }
+
+PyObject* finish(PyArrayObject* out, bool done) {
+    if (!done) Py_CLEAR(out);
+    return reinterpret_cast<PyObject*>(out);
+}
+
+PyObject* conv_forward(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    Operands in(args, count, 3);
+    if (!in.ready() || !in.fit(in.a, in.b, nullptr)) return nullptr;
+    PyArrayObject* bias = nullptr;
+    if (args[2] != Py_None) {
+        bias = as_array(args[2]);
+        if (!PyArray_Check(args[2]) || PyArray_TYPE(bias) != in.type || PyArray_NDIM(bias) != 1 || PyArray_SIZE(bias) != in.c.outputs) {
+            PyErr_SetString(PyExc_ValueError, "the bias does not fit");
+            return nullptr;
+        }
+        bias = as_array(PyArray_FROM_OF(args[2], NPY_ARRAY_CARRAY_RO));
+        if (bias == nullptr) return nullptr;
+    }
+    PyArrayObject* out = in.result(in.c.images, in.c.outputs, in.c.out);
+    bool done = out != nullptr;
+    if (done && !empty(out)) {
+        if (in.c.in_channels() == 0) {
+            std::memset(PyArray_DATA(out), 0, PyArray_NBYTES(out));
+        } else if (in.type == NPY_FLOAT) {
+            done = forward(in.c, data_of<float>(in.a), data_of<float>(in.b), bias == nullptr ? nullptr : data_of<float>(bias), data_of<float>(out));
+        } else {
+            done = forward(in.c, data_of<double>(in.a), data_of<double>(in.b), bias == nullptr ? nullptr : data_of<double>(bias), data_of<double>(out));
+        }
+    }
+    Py_XDECREF(bias);
+    return finish(out, done);
+}
+
+PyObject* conv_input_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    Operands in(args, count, 3);
+    if (!in.ready() || !read_sizes(args[2], in.c.ndim, &in.c.size, 0) || !in.fit(nullptr, in.b, in.a)) return nullptr;
+    PyArrayObject* out = in.result(in.c.images, in.c.inputs, in.c.size);
+    bool done = out != nullptr;
+    if (done && !empty(out)) {
+        if (empty(in.a)) {
+            std::memset(PyArray_DATA(out), 0, PyArray_NBYTES(out));
+        } else if (in.type == NPY_FLOAT) {
+            done = input_gradient(in.c, data_of<float>(in.a), data_of<float>(in.b), data_of<float>(out));
+        } else {
+            done = input_gradient(in.c, data_of<double>(in.a), data_of<double>(in.b), data_of<double>(out));
+        }
+    }
+    return finish(out, done);
+}
+
+template <typename T> void compute_weight_gradient(const Convolution& c, PyArrayObject* x, PyArrayObject* g, PyArrayObject* out) {
+    WithoutGil release(c.work() > WORK_WITH_GIL);
+    if (c.depthwise()) {
+        depthwise_weight_gradient(c, data_of<T>(x), data_of<T>(g), data_of<T>(out));
+    } else {
+        weight_gradient(c, data_of<T>(x), data_of<T>(g), data_of<T>(out));
+    }
+}
+
+PyObject* conv_weight_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    Operands in(args, count, 3);
+    if (!in.ready() || !read_sizes(args[2], in.c.ndim, &in.c.kernel, 1) || !in.fit(in.a, nullptr, in.b)) return nullptr;
+    PyArrayObject* out = in.result(in.c.outputs, in.c.in_channels(), in.c.kernel);
+    if (out == nullptr || empty(out)) return reinterpret_cast<PyObject*>(out);
+    if (empty(in.a) || empty(in.b)) {
+        std::memset(PyArray_DATA(out), 0, PyArray_NBYTES(out));
+    } else if (in.type == NPY_FLOAT) {
+        compute_weight_gradient<float>(in.c, in.a, in.b, out);
+    } else {
+        compute_weight_gradient<double>(in.c, in.a, in.b, out);
+    }
+    return reinterpret_cast<PyObject*>(out);
+}
+
+PyMethodDef methods[] = {
+    {"conv_forward", reinterpret_cast<PyCFunction>(conv_forward), METH_FASTCALL,
+     "conv_forward(x, w, bias or None, stride, padding, dilation, groups): see kernels/conv.py. float32 or float64."},
+    {"conv_input_gradient", reinterpret_cast<PyCFunction>(conv_input_gradient), METH_FASTCALL,
+     "conv_input_gradient(g, w, size, stride, padding, dilation, groups)"},
+    {"conv_weight_gradient", reinterpret_cast<PyCFunction>(conv_weight_gradient), METH_FASTCALL,
+     "conv_weight_gradient(x, g, kernel, stride, padding, dilation, groups)"},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+int add_conv(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+
+}  // namespace rushlight
