@@ -41,7 +41,7 @@ newaxis = None
 # Loaded at first use, to keep `import rushlight` quick: name -> module that holds it ("" for the module of that name itself).
 _LAZY = {
     **dict.fromkeys(("nn", "optim", "utils", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
-                     "fft", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
+                     "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     "cpu": "",
     **dict.fromkeys(("autocast", "GradScaler"), "amp"),

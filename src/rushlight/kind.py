@@ -11,7 +11,7 @@ from . import dtypes as _dtype
 from .devices import CPU, device
 from .dtypes import dtype
 
-__all__ = ["Kind", "kind_of", "cpu_kind", "array_module", "register_device"]
+__all__ = ["Kind", "SparseKind", "kind_of", "sparse_kind", "cpu_kind", "array_module", "register_device"]
 
 
 class Kind:
@@ -26,6 +26,7 @@ class Kind:
 
     dtype: dtype
     device: device
+    sparse = False
 
     def __repr__(self) -> str:
         return f"Kind({self.dtype}, {self.device})"
@@ -60,6 +61,32 @@ class Kind:
         return kind_of(dtype, self.device)
 
 
+class SparseKind(Kind):
+    """The kind of sparse tensors: never `fast`, never equal to a dense kind, so that they leave the fast path of every op. `dense` is
+    the kind of their values."""
+
+    __slots__ = ("dense",)
+    dense: Kind
+    sparse = True
+
+    def __repr__(self) -> str:
+        return f"SparseKind({self.dtype}, {self.device})"
+
+
+_sparse_kinds: dict[Kind, SparseKind] = {}
+
+
+def sparse_kind(dense: Kind) -> SparseKind:
+    """The one SparseKind whose values are of kind `dense`."""
+    found = _sparse_kinds.get(dense)
+    if found is None:
+        found = SparseKind()
+        _fill(found, dense.dtype, dense.device)
+        found.fast, found.dense = False, dense
+        found = _sparse_kinds.setdefault(dense, found)
+    return found
+
+
 _kinds: dict[tuple[dtype, device], Kind] = {}
 
 
@@ -72,7 +99,10 @@ def kind_of(dtype: dtype, device: device = CPU) -> Kind:
 
 
 def _make(dtype: dtype, device: device) -> Kind:
-    self = Kind()
+    return _fill(Kind(), dtype, device)
+
+
+def _fill(self: Kind, dtype: dtype, device: device) -> Kind:
     self.dtype, self.device, self.np = dtype, device, dtype.np
     self.xp = np if device is CPU else array_module(device)[0]
     self.is_floating, self.is_complex = dtype.is_floating_point, dtype.is_complex

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["layout", "memory_format", "strided", "sparse_coo", "sparse_csr", "contiguous_format", "channels_last", "channels_last_3d",
-           "preserve_format"]
+__all__ = ["layout", "memory_format", "strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "contiguous_format",
+           "channels_last", "channels_last_3d", "preserve_format"]
+
+
+class SparseRefusal(NotImplementedError):
+    """A dense op was given a sparse tensor. The ops that have a sparse form catch this and call it (see `sparse/tensor.py`)."""
 
 
 class _Named:
@@ -20,7 +24,7 @@ class _Named:
 
 
 class layout(_Named):
-    """``torch.strided``, the layout of all dense tensors."""
+    """``torch.strided``, the layout of dense tensors, and the sparse ones."""
 
 
 class memory_format(_Named):
@@ -30,6 +34,9 @@ class memory_format(_Named):
 strided = layout("strided")
 sparse_coo = layout("sparse_coo")
 sparse_csr = layout("sparse_csr")
+sparse_csc = layout("sparse_csc")
+sparse_bsr = layout("sparse_bsr")
+sparse_bsc = layout("sparse_bsc")
 contiguous_format = memory_format("contiguous_format")
 channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")

@@ -82,7 +82,7 @@ class Tensor:
 
     @property
     def layout(self) -> Any:
-        """``torch.strided``: rushlight's tensors are dense."""
+        """``torch.strided``, or how a sparse tensor stores its elements."""
         from .layout import strided
         return strided
 
@@ -307,10 +307,10 @@ class Tensor:
             if value._kind.dtype is not self._kind.dtype:
                 raise RuntimeError(f"attempting to assign a gradient with dtype '{value._kind.dtype}' to a tensor with dtype "
                                    f"'{self._kind.dtype}'. Please ensure that the gradient and the tensor have the same dtype")
-            if value._kind is not self._kind:
+            if value._kind.device is not self._kind.device:
                 raise RuntimeError(f"attempting to assign a gradient located on {value._kind.device} to a tensor on {self._kind.device}")
-            if value._a.shape != self._a.shape:
-                raise RuntimeError(f"assigned grad has data of a different size: {list(value._a.shape)} instead of {list(self._a.shape)}")
+            if value.shape != self.shape:
+                raise RuntimeError(f"assigned grad has data of a different size: {list(value.shape)} instead of {list(self.shape)}")
         self._grad = value
 
     @grad.deleter

@@ -6,7 +6,7 @@ from typing import Any
 
 from .engine import run
 from .grad_mode import LOCAL
-from .graph import AccumulateGrad
+from .graph import AccumulateGrad, array_of
 
 __all__ = ["backward", "grad"]
 
@@ -17,6 +17,8 @@ def _tensors(value: Any) -> tuple[Any, ...]:
 
 def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any:
     """The gradient to start from: what was given, checked, or 1 for a one-element tensor. An array, or a tensor if `graph`."""
+    if tensor._kind.sparse or gradient is not None and getattr(gradient, "_kind", tensor._kind).sparse:
+        return _sparse_root(tensor, gradient, graph)
     if gradient is None:
         if tensor._a.size != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
@@ -38,6 +40,15 @@ def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any
     if gradient._kind is not tensor._kind:
         gradient = gradient.to(device=tensor._kind.device, dtype=tensor._kind.dtype)
     return gradient if graph else gradient._a
+
+
+def _sparse_root(tensor: Any, gradient: Any, graph: bool) -> Any:
+    """The same where the output or its gradient is sparse."""
+    if gradient is None:
+        raise RuntimeError("grad can be implicitly created only for scalar outputs: give backward() a gradient, or take .to_dense() first")
+    if gradient.shape != tensor.shape:
+        raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {tensor.shape}.")
+    return gradient if graph else array_of(gradient)
 
 
 def _edge(tensor: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kind import Kind
 from .grad_mode import LOCAL, _set_grad
-from .graph import AccumulateGrad, Node, Port, wrap_array
+from .graph import AccumulateGrad, Node, Port, array_of, wrap_array
 
 __all__ = ["run"]
 
@@ -220,7 +220,7 @@ class _Pass:
         return g if self.graph else wrap_array(g)
 
     def from_tensor(self, t: Any) -> Any:
-        return t if self.graph else t._a
+        return t if self.graph else array_of(t)
 
     def replaced(self, result: Any, g: Any) -> Any:
         """What a hook on a single gradient returned: None keeps the gradient."""
@@ -331,7 +331,7 @@ def sum_array_to(g: Any, shape: tuple[int, ...], node: Any = None) -> Any:
 
 
 def _fix_tensor(g: Any, shape: tuple[int, ...], kind: Kind, node: Node) -> Any:
-    if g._a.shape != shape:
+    if g.shape != shape:
         if len(shape) > g._a.ndim:
             sum_array_to(g._a, shape, node)
         g = g.sum_to_size(shape)

@@ -17,6 +17,7 @@ from weakref import ref
 import numpy as np
 
 from ..kind import Kind, cpu_kind, kind_of
+from ..layout import SparseRefusal
 
 __all__ = ["Node", "Port", "AccumulateGrad", "Version", "Hooks", "node_class", "new_seq"]
 
@@ -121,7 +122,10 @@ class Node:
         else:
             g = [None if each is None else wrap_array(each) for each in g]
         grads = self.tensors(g, detach=True)
-        return [None if each is None else each._a for each in grads]
+        try:
+            return [None if each is None else each._a for each in grads]
+        except SparseRefusal:
+            return [None if each is None else array_of(each) for each in grads]
 
     def tensors(self, g: Any, detach: bool = False) -> Any:
         """Gradients of the inputs as tensors; `detach` keeps the saved tensors' own history out of it."""
@@ -186,14 +190,21 @@ class AccumulateGrad(Node):
             return
         old = tensor._grad
         if old is not None:
-            array = old._a
-            if array.flags.writeable:
-                np.add(array, g, out=array, casting="unsafe")
-                old._ver += 1
+            try:
+                array = old._a
+                if array.flags.writeable:
+                    np.add(array, g, out=array, casting="unsafe")
+                    old._ver += 1
+                    return
+                g = array + g
+            except SparseRefusal:
+                tensor._grad = wrap_array(array_of(old) + g)
                 return
-            g = array + g
         # More references than a fresh array has here, or a view: the memory may be somebody else's.
         elif g.__class__ is not ndarray:
+            if hasattr(g, "as_tensor"):
+                tensor._grad = g.as_tensor()
+                return
             g = np.array(g) if isinstance(g, np.generic) else g.copy()
         elif getrefcount(g) > _FRESH or g.base is not None:
             g = g.copy()
@@ -222,6 +233,8 @@ def wrap_array(array: Any) -> Any:
     if array.__class__ is not ndarray:
         if isinstance(array, np.generic):
             array = np.asarray(array)
+        elif hasattr(array, "as_tensor"):        # a sparse gradient
+            return array.as_tensor()
         else:
             return wrap(array, kind_of_array(array))
     kind = _KINDS.get(array.dtype)
@@ -231,6 +244,11 @@ def wrap_array(array: Any) -> Any:
 
 
 _KINDS: dict[Any, Kind] = {}
+
+
+def array_of(t: Any) -> Any:
+    """What stands for a gradient tensor in the backward pass: its array, or the SparseArray of a sparse one."""
+    return t.sparse_array() if t._kind.sparse else t._a
 
 
 def kind_of_array(array: Any) -> Kind:

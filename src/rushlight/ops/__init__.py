@@ -40,6 +40,7 @@ from . import (
     slices,
     softmax,
     sorting,
+    sparse_entry,
     view_copies,
     vision,
 )
@@ -84,6 +85,7 @@ OP_MODULES = (
     slices,
     softmax,
     sorting,
+    sparse_entry,
     view_copies,
     vision,
 )

@@ -33,6 +33,11 @@ def convert(input: Tensor, kind: Kind, copy: bool = False) -> Tensor:
     have = input._kind
     if have is kind and not copy:
         return input
+    if have.sparse:
+        from ..sparse.conversion import convert_sparse
+        return convert_sparse(input, kind, copy)
+    if kind.sparse:
+        return convert(input, kind.dense, copy)   # type: ignore[attr-defined]
     a = input._a
     if have.device is not kind.device:
         a = move(a, have.device, kind.device)

@@ -12,6 +12,7 @@ from ..devices import CPU, as_device
 from ..dtypes import dtype as dtype_type
 from ..dtypes import from_numpy_dtype, get_default_dtype, promote_types
 from ..kind import Kind, cpu_kind, kind_of
+from ..layout import strided
 from ..size import Size
 from ..tensor import Tensor, wrap
 from .define import export, method, op
@@ -37,9 +38,9 @@ def _dtype_argument(value: Any) -> Any:
 
 
 def check_layout(layout: Any) -> None:
-    """Only dense tensors exist."""
-    if layout is not None and layout.name != "strided":
-        raise NotImplementedError(f"layout={layout!r}: rushlight has dense tensors only; use torch.strided")
+    """Only `zeros` and `empty` make tensors of a sparse layout."""
+    if layout is not None and layout is not strided:
+        raise NotImplementedError(f"this function is not implemented for layout={layout!r}: use torch.strided, and .to_sparse() on the result")
 
 
 def finish(r: Tensor, requires_grad: bool, pin_memory: bool = False, layout: Any = None) -> Tensor:
@@ -223,6 +224,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
         if device is None:
             device = data._kind.device
+        if data._kind.sparse:
+            r = data.detach().clone() if dtype is None else data.detach().to(dtype, copy=True)
+            return r.requires_grad_() if requires_grad else r
     if dtype is not None and dtype.__class__ is not dtype_type:
         dtype = _dtype_argument(dtype)
     a, d = _array_from(data, dtype)
@@ -303,6 +307,9 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
     def fn(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
            requires_grad: bool = False, memory_format: Any = None, names: Any = None) -> Tensor:
         kind = creation_kind(dtype, device, out._kind.dtype if out is not None else None)
+        if layout is not None and layout is not strided and name in ("zeros", "empty"):
+            from ..sparse.creation import zeros
+            return finish(zeros(size_of(size, name), kind, layout), requires_grad)
         r = wrap(maker(kind.xp, size_of(size, name), kind.np), kind)
         if memory_format is not None:
             r = r.contiguous(memory_format=memory_format)
@@ -323,6 +330,11 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
             from .promotion import not_a_tensor
             raise not_a_tensor(name + "_like", "input", 1, input)
         kind = like_kind(input, dtype, device)
+        if input._kind.sparse:
+            from ..sparse.tensor import call
+            return call(name + "_like", input, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
+        if layout is not None and layout is not strided:
+            return with_keyword(input._a.shape, dtype=kind.dtype, layout=layout, device=kind.device, requires_grad=requires_grad)
         r = wrap(like_layout(maker(kind.xp, input._a.shape, kind.np), input._a), kind)
         return finish(r, requires_grad, pin_memory, layout)
 
@@ -406,6 +418,9 @@ def _fits(value: Any, kind: Kind) -> Any:
 def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
               requires_grad: bool = False, memory_format: Any = None) -> Tensor:
     """A tensor of one value with the shape, dtype and device of another."""
+    if input._kind.sparse:
+        from ..sparse.tensor import call
+        return call("full_like", input, fill_value, dtype=dtype, requires_grad=requires_grad)
     kind = like_kind(input, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     r = wrap(like_layout(kind.xp.full(input._a.shape, _fits(value, kind), kind.np), input._a), kind)

@@ -18,8 +18,10 @@ import numpy as np
 
 from ..autograd.grad_mode import STATE, recording
 from ..autograd.graph import new_seq
+from ..dtypes import float32
 from ..kernels import native
-from ..kind import Kind
+from ..kind import Kind, kind_of
+from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
@@ -33,6 +35,7 @@ DEFINITIONS: dict[str, dict[str, Any]] = {}  # per op: what the tests need to kn
 
 new = object.__new__
 ndarray = np.ndarray
+_DENSE = kind_of(float32)
 
 
 def export(function: Any, name: str | None = None) -> Any:
@@ -179,7 +182,11 @@ def _checked_inplace(fn_: Any, name: str) -> Any:
 def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: Any, input: Tensor, refuse_bool: str = "",
                holomorphic: bool = True) -> Tensor:
     """Integers, bool, complex and reduced precision: convert, compute, convert back."""
-    kind, a = input._kind, input._a
+    kind = input._kind
+    if kind.sparse:
+        from ..sparse.tensor import call
+        return call(name, input)
+    a = input._a
     if kind.is_complex:
         if not complex_:
             raise NotImplementedError(f'"{name}" not implemented for \'{kind.dtype.to_real().alias.capitalize()}\' complex tensors: '
@@ -378,6 +385,9 @@ def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
 def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
     name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only = spec
+    if getattr(input, "_kind", _DENSE).sparse or getattr(other, "_kind", _DENSE).sparse:
+        from ..sparse.tensor import call
+        return call(name.lstrip("_"), input, other)
     a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
     if kind.is_complex and not complex_:
         raise NotImplementedError(f'"{name}" not implemented for \'Complex{kind.dtype.to_real().alias.capitalize()}\'')
@@ -484,6 +494,9 @@ def _public(function: Any, name: str, out: bool) -> Any:
             kwargs = _renamed(function, kwargs)
         try:
             result = function(*args, **kwargs)
+        except SparseRefusal:
+            from ..sparse.tensor import call_function
+            result = call_function(name, args, kwargs)
         except (AttributeError, TypeError) as error:
             raise diagnose(function, name, args, kwargs, error) from None if isinstance(error, AttributeError) else error
         return result if target is None else write_out(target, result, name)

@@ -42,8 +42,6 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
         raise TypeError(f"embedding(): argument 'indices' (position 2) must be Tensor, not {type(input).__name__}")
     if not isinstance(weight, Tensor):
         raise not_a_tensor("embedding", "weight", 1, weight)
-    if sparse:
-        raise NotImplementedError("embedding(sparse=True): sparse gradients are not supported; use sparse=False")
     if weight._a.ndim != 2:
         raise RuntimeError("'weight' must be 2-D")
     rows = weight._a.shape[0]
@@ -51,7 +49,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     _check_indices(input, rows)
     if max_norm is not None:
         _renormalize(weight, input, max_norm, norm_type)
-    return _look_up(input, weight, padding_idx, scale_grad_by_freq)
+    return _look_up(input, weight, padding_idx, scale_grad_by_freq, sparse)
 
 
 export(lambda weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False: embedding(
@@ -68,14 +66,29 @@ def _renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: floa
     weight._ver += 1
 
 
-def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequency: bool) -> Tensor:
+def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequency: bool, sparse: bool = False) -> Tensor:
     at = index._a
     out = wrap(weight._a.take(at, axis=0), weight._kind)
     if weight._node is None:
         return out
     rows, width = weight._a.shape
+    if sparse:
+        return record(out, "EmbeddingBackward0", (weight,), lambda g: _sparse_rows(g, at, rows, padding_idx, by_frequency))
     return record(out, "EmbeddingBackward0", (weight,), lambda g: _collect(g, index, rows, padding_idx, by_frequency),
                   array_grad=lambda g: _collected(g, at, rows, padding_idx, by_frequency))
+
+
+def _sparse_rows(g: Tensor, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Tensor:
+    """The gradient rows as a sparse tensor: one element per index that was looked up."""
+    from ..sparse.conversion import build, index_tensor
+    from ..sparse.patterns import Coo
+    if by_frequency:
+        raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+    flat, values = at.reshape(-1).astype(np.int64), g.reshape(-1, g.shape[-1])
+    if padding_idx is not None and (flat == padding_idx).any():
+        keep = np.flatnonzero(flat != padding_idx)
+        flat, values = flat[keep], values.index_select(0, index_tensor(keep))
+    return build(Coo(flat[None], (rows, values.shape[1])), values)
 
 
 def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Any:
@@ -109,8 +122,8 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
                   scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
                   include_last_offset: bool = False, padding_idx: int | None = None) -> Tensor:
     """Sums, means or maxima of bags of rows of weight (V, D): input (B, N), or 1-D with the bags' starts in `offsets`; result (B, D)."""
-    if sparse:
-        raise NotImplementedError("embedding_bag(sparse=True): sparse gradients are not supported; use sparse=False")
+    if sparse and mode == "max":
+        raise ValueError("max mode does not support sparse weights")
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
     if per_sample_weights is not None:
@@ -142,7 +155,7 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")
     rows = weight._a.shape[0]
     padding_idx = _wrap_padding(padding_idx, rows)
-    values = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq)
+    values = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     bag = np.searchsorted(starts, np.arange(flat._a.size), side="right") - 1
     keep = np.ones(flat._a.size, bool) if padding_idx is None else flat._a != padding_idx
     return _bags(values, bag, keep, bags, mode, per_sample_weights)

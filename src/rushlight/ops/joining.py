@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import can_cast, promote_types
+from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from .define import export
 from .dims import wrap_dim
@@ -45,6 +46,12 @@ def _arrays(tensors: list[Tensor], kind: Any) -> list[Any]:
     return [t._a if t._kind is kind else t._a.astype(kind.np) for t in tensors]
 
 
+def _sparse(name: str, *args: Any) -> Tensor:
+    """The sparse form of a joining op."""
+    from ..sparse.tensor import call
+    return call(name, *args)
+
+
 def _finish(r: Tensor, out: Any, name: str) -> Tensor:
     if out is None:
         return r
@@ -74,6 +81,8 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
             except (ValueError, TypeError):
                 pass                     # said properly below
     tensors = _checked(tensors, "cat")
+    if any(t._kind.sparse for t in tensors):
+        return _sparse("cat", tensors, dim if axis is None else axis)
     if axis is not None:
         dim = axis
     if not tensors:
@@ -132,7 +141,10 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
         dim = axis
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
-    shape = tensors[0]._a.shape
+    try:
+        shape = tensors[0]._a.shape
+    except SparseRefusal:
+        return _sparse("stack", tensors, dim)
     dim = wrap_dim(dim, len(shape) + 1)
     for i, t in enumerate(tensors):
         if t._a.shape != shape:
@@ -167,13 +179,20 @@ def _at_least(tensors: Any, ndim: int, name: str) -> list[Tensor]:
 
 def hstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Join side by side: along dimension 1 (0 for vectors)."""
-    parts = _at_least(tensors, 1, "hstack")
+    try:
+        parts = _at_least(tensors, 1, "hstack")
+    except SparseRefusal:
+        return _sparse("hstack", tensors)
     return _finish(cat(parts, 0 if parts[0]._a.ndim == 1 else 1), out, "hstack")
 
 
 def vstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Join row-wise: along dimension 0, vectors counting as rows."""
-    return _finish(cat(_at_least(tensors, 2, "vstack"), 0), out, "vstack")
+    try:
+        parts = _at_least(tensors, 2, "vstack")
+    except SparseRefusal:
+        return _sparse("vstack", tensors)
+    return _finish(cat(parts, 0), out, "vstack")
 
 
 def dstack(tensors: Any, *, out: Any = None) -> Tensor:

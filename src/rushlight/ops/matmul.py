@@ -9,6 +9,7 @@ import numpy as np
 from ..dtypes import bool_, promote_types
 from ..kernels import native
 from ..kind import Kind
+from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
 from .define import export, op
 from .promotion import same_device
@@ -18,6 +19,12 @@ from .write import title, write_out
 __all__ = ["product", "linear"]
 
 ndarray = np.ndarray
+
+
+def _sparse(name: str, *args: Any, **kwargs: Any) -> Tensor:
+    """The sparse form of a product."""
+    from ..sparse.tensor import call
+    return call(name, *args, **kwargs)
 
 
 def _check(name: str, a: Tensor, b: Tensor, first: str = "m1", second: str = "m2") -> Kind:
@@ -74,7 +81,10 @@ def _mm_arrays(need_a: bool, need_b: bool) -> Any:
 @op(method=True, out=True)
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """The product of two matrices, (n, m) and (m, p)."""
-    a, b = input._a, mat2._a
+    try:
+        a, b = input._a, mat2._a
+    except SparseRefusal:
+        return _sparse("mm", input, mat2)
     if a.ndim != 2 or b.ndim != 2:
         raise RuntimeError("self must be a matrix" if a.ndim != 2 else "mat2 must be a matrix")
     kind = _check("addmm", input, mat2)
@@ -179,7 +189,10 @@ def _matmul_arrays(x: Any, y: Any) -> Any:
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """The matrix product, with PyTorch's rules for vectors and batches:
     (m) @ (m), (n, m) @ (m, p), (m) @ (m, p), (n, m) @ (m), and batches (..., n, m) @ (..., m, p) with broadcasting."""
-    a, b = input._a, other._a
+    try:
+        a, b = input._a, other._a
+    except SparseRefusal:
+        return _sparse("matmul", input, other)
     na, nb = a.ndim, b.ndim
     if na == 2 and nb == 2:
         kind = input._kind
@@ -285,6 +298,8 @@ def _first_bad(input: Tensor, term: Tensor) -> tuple[int, int, int]:
 @op(method=True, inplace=True, out=True)
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
+    if mat1._kind.sparse or mat2._kind.sparse:
+        return _sparse("addmm", input, mat1, mat2, beta=beta, alpha=alpha)
     if beta == 1 and alpha == 1 and input._a.ndim == 1 and input._kind is mat1._kind is mat2._kind and mat1._a.ndim == 2 == mat2._a.ndim \
             and mat1._a.shape[1] == mat2._a.shape[0] and input._a.shape[0] == mat2._a.shape[1] and input._kind.fast:
         return _addmm_row(input, mat1, mat2)
@@ -336,7 +351,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
     """input @ weight.T + bias: input (..., in), weight (out, in) or (in), bias (out) or ()."""
     if out is not None:
         return write_out(out, linear(input, weight, bias), "linear")
-    x, w = input._a, weight._a
+    try:
+        x, w = input._a, weight._a
+    except SparseRefusal:
+        return _sparse("linear", input, weight, bias)
     kind = input._kind
     if w.ndim != 2 or kind is not weight._kind or not kind.fast or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
             bias is not None and (bias._kind is not kind or bias._a.ndim != 1)):

@@ -60,7 +60,7 @@ def result_dtype(name: str, *values: Any) -> dtype:
     best: list[dtype | None] = [None, None, None]  # dimensioned tensors, 0-dim tensors, numbers
     for value in values:
         if isinstance(value, Tensor):
-            group, d = (0 if value._a.ndim else 1), value._kind.dtype
+            group, d = (0 if value.dim() else 1), value._kind.dtype
         else:
             group, d = 2, number_dtype(value)
         have = best[group]

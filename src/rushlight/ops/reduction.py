@@ -12,6 +12,7 @@ from .. import return_types
 from ..dtypes import bool_
 from ..dtypes import dtype as dtype_type
 from ..kind import Kind
+from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS, export, method, not_implemented, op
 from .dims import wrap_dim, wrap_dims
@@ -84,7 +85,11 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     if axis is not None or keepdims is not None:
         dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
     kind = input._kind
-    a = input._a
+    try:
+        a = input._a
+    except SparseRefusal:
+        from ..sparse.tensor import call
+        return call("sum", input, dim, keepdim, dtype=dtype)
     shape = a.shape
     if dtype is not None or not kind.fast:
         return _sum_slow(input, dim, keepdim, dtype)

@@ -139,6 +139,8 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
     """Write the values of `r` into self, cast to its dtype, and take over its history."""
     a, kind = self._a, self._kind
     if r._kind is not kind:
+        if r._kind.sparse:
+            r = r.to_dense()
         if not can_cast(r._kind.dtype, kind.dtype):
             raise RuntimeError(f"result type {title(r._kind.dtype)} can't be cast to the desired output type {title(kind.dtype)}")
         r = r.to(device=kind.device, dtype=kind.dtype)

@@ -43,6 +43,21 @@ class Adagrad(PointwiseOptimizer):
             for p in group["params"]:
                 self.state[p]["sum"].share_memory_()
 
+    def _check_sparse(self, group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+
+    def _step_sparse(self, group: dict[str, Any], p: Tensor, grad: Any) -> None:
+        self._make_state(group, p)
+        state = self.state[p]
+        state["step"] += 1
+        size = float(group["lr"]) / (1.0 + (float(state["step"]) - 1.0) * group["lr_decay"])
+        grad = grad.coalesce()
+        at, g = tuple(grad.indices()), -grad.values() if group["maximize"] else grad.values()
+        total = state["sum"][at] + g * g
+        state["sum"][at] = total
+        p[at] -= size * (g / (total.sqrt() + group["eps"]))
+
     def _layout(self, group: dict[str, Any]) -> Any:
         return _LAYOUT
 

@@ -62,6 +62,8 @@ class Adam(PointwiseOptimizer):
             group.setdefault("amsgrad", False)
             group.setdefault("decoupled_weight_decay", self._decoupled)
 
+    _sparse_name, _sparse_hint = "Adam", ", please consider SparseAdam instead"
+
     def _layout(self, group: dict[str, Any]) -> Any:
         return _AMSGRAD if group["amsgrad"] else _PLAIN
 

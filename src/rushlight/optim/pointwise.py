@@ -20,6 +20,7 @@ import numpy as np
 
 from ..autograd.grad_mode import set_grad_enabled
 from ..kind import kind_of
+from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer
 
@@ -147,18 +148,58 @@ class PointwiseOptimizer(Optimizer):
             self._plans.clear()
         for index, group in enumerate(self.param_groups):
             plan = self._plans.get(index)
-            grads = None if plan is None else plan.ready(self, group)
+            try:
+                grads = None if plan is None else plan.ready(self, group)
+            except SparseRefusal:
+                grads = None
             if grads is None:
-                if self._through_tensors(group):
-                    self._step_tensors(group)
-                    continue
-                plan = self._plans[index] = Plan(self, group)
-                grads = plan.ready(self, group)
-            if grads:
+                sparse = [p for p in group["params"] if p._grad is not None and p._grad._kind.sparse]
+                if sparse:
+                    self._step_beside_sparse(index, group, sparse)
+                else:
+                    self._step_planned(index, group)
+            elif grads:
                 lr = group["lr"]
                 plan.run(self, group, lr if lr.__class__ is float else float(lr), grads)
         self._state_count = len(self.state)
         return loss
+
+    def _step_planned(self, index: int, group: dict[str, Any]) -> None:
+        """Step a group for which there is no plan yet."""
+        if self._through_tensors(group):
+            self._step_tensors(group)
+            return
+        plan = self._plans[index] = Plan(self, group)
+        grads = plan.ready(self, group)
+        if grads:
+            plan.run(self, group, float(group["lr"]), grads)
+
+    # -- sparse gradients
+
+    _sparse_name = _sparse_hint = ""          # what the error says
+
+    def _step_beside_sparse(self, index: int, group: dict[str, Any], sparse: list[Tensor]) -> None:
+        """Step a group in which some gradients are sparse: those on their own, the others as always."""
+        self._check_sparse(group)
+        grads = [p._grad for p in sparse]
+        try:
+            for p in sparse:
+                p._grad = None
+            self._step_planned(index, group)
+        finally:
+            for p, grad in zip(sparse, grads, strict=True):
+                p._grad = grad
+        with set_grad_enabled(False):
+            for p, grad in zip(sparse, grads, strict=True):
+                self._step_sparse(group, p, grad)
+
+    def _check_sparse(self, group: dict[str, Any]) -> None:
+        """RuntimeError where the algorithm (or the group's options) can't work with sparse gradients."""
+        raise RuntimeError(f"{self._sparse_name or type(self).__name__} does not support sparse gradients{self._sparse_hint}")
+
+    def _step_sparse(self, group: dict[str, Any], p: Tensor, grad: Any) -> None:
+        """The update of one parameter whose gradient is sparse."""
+        raise NotImplementedError(f"{type(self).__name__} does not define its step for sparse gradients")
 
     def _through_tensors(self, group: dict[str, Any]) -> bool:
         """Whether the group takes the tensor way; also refuses what cannot be done."""

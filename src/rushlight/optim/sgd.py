@@ -41,6 +41,25 @@ class SGD(PointwiseOptimizer):
 
     _absent = {**PointwiseOptimizer._absent, "nesterov": False}
 
+    def _check_sparse(self, group: dict[str, Any]) -> None:
+        if group["weight_decay"]:
+            raise RuntimeError("add(sparse, dense) is not supported: weight_decay can't be used with sparse gradients")
+
+    def _step_sparse(self, group: dict[str, Any], p: Tensor, grad: Any) -> None:
+        if group["maximize"]:
+            grad = -grad
+        momentum = group["momentum"]
+        if momentum:
+            state = self.state[p]
+            buffer = state.get("momentum_buffer")
+            if buffer is None:
+                buffer = grad.clone()
+            else:
+                buffer = (buffer * momentum).add(grad, alpha=1 - group["dampening"])
+            state["momentum_buffer"] = buffer
+            grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
+        p.add_(grad, alpha=-float(group["lr"]))
+
     def _layout(self, group: dict[str, Any]) -> Any:
         return _MOMENTUM if group["momentum"] else _PLAIN
 

@@ -5,7 +5,6 @@ They stand in files under PyTorch's names (`names.rebuilders`); the arguments ar
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from .. import dtypes as _dtype
 from ..devices import device
 from ..kind import kind_of
 from ..layout import layout as layout_class
-from ..layout import sparse_coo, sparse_csr, strided
+from ..layout import sparse_coo, sparse_csc, sparse_csr, strided
 from ..storage import TypedStorage, UntypedStorage, array_over
 from ..tensor import Tensor, wrap
 
@@ -118,17 +117,19 @@ def user_slots(cls: type) -> list[str]:
 
 def layout(name: str) -> layout_class:
     """``torch.strided`` and its like, by name."""
-    for known in (strided, sparse_coo, sparse_csr):
+    for known in (strided, sparse_coo, sparse_csr, sparse_csc):
         if repr(known) == name:
             return known
     raise NotImplementedError(f"the file names the layout {name!r}, which is not known here")
 
 
 def sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
-    """A sparse COO tensor from its indices, values and size."""
-    torch = sys.modules[_ROOT]
-    if layout is not sparse_coo or not hasattr(torch, "sparse_coo_tensor"):
-        raise NotImplementedError(f"loading tensors of layout {layout} is not supported: save them with .to_dense()")
-    indices, values, size, *coalesced = data
-    found = torch.sparse_coo_tensor(indices, values, tuple(size))
-    return found.coalesce() if coalesced and coalesced[0] else found
+    """A sparse tensor from its indices, values and size."""
+    from ..sparse.creation import sparse_compressed_tensor, sparse_coo_tensor
+    if layout is sparse_coo:
+        indices, values, size, *coalesced = data
+        return sparse_coo_tensor(indices, values, tuple(size), is_coalesced=bool(coalesced and coalesced[0]))
+    if layout in (sparse_csr, sparse_csc):
+        compressed, plain, values, size = data
+        return sparse_compressed_tensor(compressed, plain, values, tuple(size), layout=layout)
+    raise NotImplementedError(f"loading tensors of layout {layout} is not supported: save them with .to_dense()")

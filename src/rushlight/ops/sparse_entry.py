@@ -1,0 +1,33 @@
+"""Where dense tensors meet sparse layouts: methods of every tensor, and torch functions, that load the sparse package at first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from .define import export, method
+
+__all__: list[str] = []
+
+
+def _lazy(module: str, name: str, doc: str) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        import_module(f"..sparse.{module}", __package__)
+        return getattr(import_module(f"..sparse.{module}", __package__), name)(*args, **kwargs)
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = doc
+    return call
+
+
+for _name in ("to_sparse", "to_sparse_coo", "to_sparse_csr", "to_sparse_csc", "to_sparse_bsr", "to_sparse_bsc", "to_dense", "sparse_mask",
+              "coalesce", "is_coalesced", "indices", "values", "_indices", "_values", "_nnz", "sparse_dim", "dense_dim", "crow_indices",
+              "col_indices", "ccol_indices", "row_indices"):
+    method(_lazy("conversion", _name, f"See `rushlight.sparse.conversion.{_name}`."), _name)
+for _name in ("sparse_coo_tensor", "sparse_csr_tensor", "sparse_csc_tensor", "sparse_bsr_tensor", "sparse_bsc_tensor",
+              "sparse_compressed_tensor"):
+    export(_lazy("creation", _name, f"See `rushlight.sparse.creation.{_name}`."), _name)
+for _name in ("smm", "hspmm", "sspaddmm"):
+    export(_lazy("matmul", _name, f"See `rushlight.sparse.matmul.{_name}`."), _name)
+export(_lazy("matmul", "mm", "The product of a sparse and a dense matrix: an old name of `mm`."), "spmm")
+method(_lazy("matmul", "smm", "See `rushlight.sparse.matmul.smm`."), "smm")
+method(_lazy("matmul", "sspaddmm", "See `rushlight.sparse.matmul.sspaddmm`."), "sspaddmm")

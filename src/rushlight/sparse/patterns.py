@@ -1,0 +1,220 @@
+"""Where the elements of a sparse tensor are: `Coo` (coordinates) and `Compressed` (CSR and CSC), and their index arithmetic in NumPy.
+
+A pattern knows the shape of the whole tensor and the places of its specified elements; the values are an array beside it, whose first
+dimension counts the elements and whose others are the dense dimensions. Patterns are not changed once they are made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..layout import SparseRefusal, sparse_coo, sparse_csc, sparse_csr
+
+__all__ = ["Pattern", "Coo", "Compressed", "SparseArray", "flat_keys", "group"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Pattern:
+    """What both kinds of pattern have: ``shape``, ``nnz``, ``sparse_dim``, ``layout`` and ``coords()``."""
+
+    __slots__ = ("shape",)
+    shape: tuple[int, ...]
+    coalesced = True
+
+    layout: Any
+    backend = ""
+
+    @property
+    def nnz(self) -> int:
+        raise NotImplementedError(type(self).__name__)
+
+    @property
+    def sparse_dim(self) -> int:
+        raise NotImplementedError(type(self).__name__)
+
+    def coords(self) -> Array:
+        """The coordinates of the elements in the sparse dimensions, (sparse_dim, nnz)."""
+        raise NotImplementedError(type(self).__name__)
+
+    def keys(self) -> Array:
+        """One number per element: its place when the sparse dimensions are counted through in row-major order."""
+        return flat_keys(self.coords(), self.shape)
+
+    def key_count(self) -> int:
+        """How many different keys there could be."""
+        n = 1
+        for size in self.shape[:self.sparse_dim]:
+            n *= size
+        return n
+
+
+class Coo(Pattern):
+    """Coordinates: `indices` (sparse_dim, nnz). `coalesced`: sorted, every place at most once."""
+
+    __slots__ = ("indices", "coalesced")
+    layout = sparse_coo
+    backend = "SparseCPU"
+    title = "Sparse"
+
+    def __init__(self, indices: Array, shape: tuple[int, ...], coalesced: bool = False) -> None:
+        self.indices, self.shape, self.coalesced = indices, tuple(shape), coalesced or indices.shape[1] < 2
+
+    @property
+    def nnz(self) -> int:
+        return self.indices.shape[1]
+
+    @property
+    def sparse_dim(self) -> int:
+        return self.indices.shape[0]
+
+    def coords(self) -> Array:
+        return self.indices
+
+
+class Compressed(Pattern):
+    """CSR: `crow` (rows + 1) says where each row's columns begin in `col` (nnz). `by_column` makes it CSC: rows and columns swap roles."""
+
+    __slots__ = ("crow", "col", "by_column")
+
+    def __init__(self, crow: Array, col: Array, shape: tuple[int, ...], by_column: bool = False) -> None:
+        self.crow, self.col, self.shape, self.by_column = crow, col, tuple(shape), by_column
+
+    @property
+    def layout(self) -> Any:                                       # type: ignore[override]
+        return sparse_csc if self.by_column else sparse_csr
+
+    backend = "SparseCsrCPU"
+
+    @property
+    def title(self) -> str:
+        return "SparseCsc" if self.by_column else "SparseCsr"
+
+    @property
+    def nnz(self) -> int:
+        return self.col.shape[0]
+
+    sparse_dim = 2
+
+    def coords(self) -> Array:
+        long = np.repeat(np.arange(self.crow.size - 1, dtype=np.int64), np.diff(self.crow))
+        return np.stack((self.col.astype(np.int64), long) if self.by_column else (long, self.col.astype(np.int64)))
+
+    def transposed(self) -> Compressed:
+        """The pattern of the transposed matrix: the same arrays, read the other way."""
+        return Compressed(self.crow, self.col, (self.shape[1], self.shape[0], *self.shape[2:]), not self.by_column)
+
+    @staticmethod
+    def from_sorted(long: Array, short: Array, shape: tuple[int, ...], by_column: bool) -> Compressed:
+        """From row numbers (column numbers by_column) in ascending order, and the other coordinate."""
+        crow = np.zeros(shape[1 if by_column else 0] + 1, np.int64)
+        np.cumsum(np.bincount(long, minlength=crow.size - 1), out=crow[1:])
+        return Compressed(crow, short, shape, by_column)
+
+
+def flat_keys(coords: Array, shape: tuple[int, ...]) -> Array:
+    """Coordinates (sparse_dim, n) as row-major places."""
+    keys = np.zeros(coords.shape[1], np.int64)
+    for each, size in zip(coords, shape, strict=False):
+        keys = keys * size + each
+    return keys
+
+
+def group(keys: Array) -> tuple[Array, Array, int]:
+    """(first, where, count): elements with equal keys form a group. `first` picks one element per group in ascending order of the keys,
+    `where` gives each element's group, `count` the number of groups."""
+    unique, first, where = np.unique(keys, return_index=True, return_inverse=True)
+    return first, where.reshape(-1), unique.size
+
+
+class SparseArray:
+    """A pattern with its values: what flows through the backward pass in the place of a dense gradient array."""
+
+    __slots__ = ("pattern", "values")
+
+    def __init__(self, pattern: Pattern, values: Array) -> None:
+        self.pattern, self.values = pattern, values
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.pattern.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.pattern.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.values.dtype
+
+    def as_tensor(self) -> Any:
+        """The SparseTensor around it."""
+        from ..kind import cpu_kind
+        from .tensor import make
+        return make(self.pattern, self.values, cpu_kind(self.values))
+
+    def astype(self, dtype: Any) -> SparseArray:
+        return SparseArray(self.pattern, self.values.astype(dtype))
+
+    def copy(self) -> SparseArray:
+        return SparseArray(self.pattern, self.values.copy())
+
+    def dense(self) -> Array:
+        """All elements."""
+        from ..ops.accumulate import add_rows
+        sparse_dim = self.pattern.sparse_dim
+        rest = self.pattern.shape[sparse_dim:]
+        out = np.zeros((self.pattern.key_count(), *rest), self.values.dtype)
+        if self.pattern.coalesced:
+            out[self.pattern.keys()] = self.values
+        elif self.values.size:
+            n = self.values.shape[0]
+            add_rows(out.reshape(out.shape[0], -1) if rest else out, self.pattern.keys(), self.values.reshape(n, -1) if rest else self.values)
+        return out.reshape(self.pattern.shape)
+
+    def __add__(self, other: Any) -> Any:
+        if not isinstance(other, SparseArray):
+            return self.dense() + other
+        p, q = self.pattern, other.pattern
+        if p is q or isinstance(p, Coo) and isinstance(q, Coo) and np.array_equal(p.indices, q.indices):
+            return SparseArray(p, self.values + other.values)
+        if p.coalesced and q.coalesced:
+            from .tensor import call
+            return call("add", self.as_tensor(), other.as_tensor()).sparse_array()
+        pattern = Coo(np.concatenate((p.coords(), q.coords()), 1), self.shape)
+        return SparseArray(pattern, np.concatenate((self.values, other.values)))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> SparseArray:
+        return SparseArray(self.pattern, -self.values)
+
+    def __mul__(self, other: Any) -> SparseArray:
+        if isinstance(other, SparseArray):
+            raise SparseRefusal("the backward pass met a product of two sparse gradients: take .to_dense() before this operation")
+        if getattr(other, "ndim", 0):
+            coords = tuple(self.pattern.coords())
+            other = np.broadcast_to(other, self.shape)[coords]
+        return SparseArray(self.pattern, self.values * other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> SparseArray:
+        return self * (1 / other)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs:
+            if ufunc is np.add:
+                return self + inputs[1] if inputs[0] is self else self + inputs[0]
+            if ufunc is np.multiply:
+                return self * (inputs[1] if inputs[0] is self else inputs[0])
+            if ufunc is np.negative:
+                return -self
+        raise SparseRefusal(f"a sparse gradient reached an operation ({ufunc.__name__}) that needs a dense one")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise SparseRefusal(f"a sparse gradient reached an operation that needs a dense one (array.{name})")
