@@ -366,11 +366,6 @@ def test_muon():
         torch.optim.Muon([torch.zeros(3).requires_grad_()])
 
 
-def test_sparse_adam():
-    with pytest.raises(NotImplementedError, match="use Adam"):
-        torch.optim.SparseAdam([torch.zeros(2).requires_grad_()])
-
-
 BAD = [
     ("SGD", {"lr": -1}), ("SGD", {"momentum": -1}), ("SGD", {"weight_decay": -1}), ("SGD", {"nesterov": True}),
     ("SGD", {"fused": True, "foreach": True}), ("SGD", {"fused": True, "differentiable": True}),

@@ -61,9 +61,9 @@ def size_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     try:
         shape = tuple([s if s.__class__ is int else s.__index__() for s in size])
     except (AttributeError, TypeError):
-        bad = next(s for s in size if not hasattr(s, "__index__"))
-        raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type {type(bad).__name__} at pos "
-                        f"{size.index(bad)}") from None
+        at = next((i for i, s in enumerate(size) if not hasattr(s, "__index__") or isinstance(s, Tensor)), 0)
+        raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type {type(size[at]).__name__} at "
+                        f"pos {at}") from None
     for s in shape:
         if s < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(shape)}")
