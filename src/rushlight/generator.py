@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .autograd.grad_mode import LOCAL, STATE
 from .devices import CPU, as_device
 from .devices import device as device_type
 
@@ -259,6 +260,8 @@ def all_default_generators() -> list[Generator]:
 
 def generator_of(generator: Any, device: device_type, name: str) -> Generator:
     """The generator that a `generator=` argument means; TypeError and RuntimeError as PyTorch has them."""
+    if STATE.vmaps:
+        check_randomness()
     if generator is None:
         return default_generator if device is CPU else generator_for(device)
     if not isinstance(generator, Generator):
@@ -266,3 +269,10 @@ def generator_of(generator: Any, device: device_type, name: str) -> Generator:
     if generator.device.type != device.type:
         raise RuntimeError(f"Expected a '{device.type}' device type for generator but found '{generator.device.type}'")
     return generator
+
+
+def check_randomness() -> None:
+    """RuntimeError inside a vmap that has not said what random ops mean there."""
+    if any(randomness == "error" for _, _, randomness in LOCAL.vmaps):
+        raise RuntimeError("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' randomness "
+                           "flags on vmap or perform the randomness operation out of vmap")

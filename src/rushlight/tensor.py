@@ -18,10 +18,10 @@ import numpy as np
 
 from .autograd import graph
 from .autograd.graph import AccumulateGrad, Node, Port, Version
-from .kind import Kind, cpu_kind
+from .kind import Kind, NotBatched, cpu_kind
 from .size import Size
 
-__all__ = ["Tensor", "wrap", "as_array", "ItemError"]
+__all__ = ["Tensor", "wrap", "as_array", "ItemError", "NotBatched"]
 
 new = object.__new__
 ndarray = np.ndarray
@@ -57,6 +57,19 @@ class Tensor:
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         from .ops.creation import legacy_tensor
         return legacy_tensor(cls, args, kwargs)
+
+    # --- subclasses (overrides.py) --------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Asked by every torch function that has an argument of a subclass: computes as usual, and gives the results the subclass."""
+        from .overrides import default_torch_function
+        return default_torch_function(cls, func, types, args, kwargs)
+
+    @staticmethod
+    def _disabled_torch_function(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The ``__torch_function__`` of subclasses whose results are plain tensors (Parameter)."""
+        return NotImplemented
 
     # --- what it is -----------------------------------------------------------------------------------------------------------------
 
@@ -499,18 +512,27 @@ class Tensor:
         """The same memory and history in a tensor subclass."""
         if not issubclass(cls, Tensor):
             raise TypeError(f"cls must be a subclass of torch.Tensor, not {cls.__name__}")
+        watch_subclass(cls)
         r = new(cls)
         r._a, r._kind, r._node, r._ver, r._view, r._grad = self._a, self._kind, self._node, self._ver, self._view, None
         return r
 
     @staticmethod
     def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
+        watch_subclass(cls)
         r = new(cls)
         r._a, r._kind, r._node, r._ver, r._view, r._grad = data._a, data._kind, None, 0, None, None
         return r.requires_grad_(require_grad) if require_grad else r
 
 
 _PLAIN = (float, int, bool, complex)
+
+
+def watch_subclass(cls: Any) -> None:
+    """An instance of this class is made: from now on functions have to look for the class's ``__torch_function__``, if it has one."""
+    if cls is not Tensor and cls.__torch_function__ is not Tensor._disabled_torch_function:
+        from .overrides import watch
+        watch()
 
 
 def wrap(array: Any, kind: Kind) -> Tensor:

@@ -1,21 +1,22 @@
 """How autocast works: the state per thread, and the casts around the listed ops.
 
 An op that autocast may change costs nothing while autocast is off: nothing in it knows about autocast. While the first autocast context is
-alive in any thread, the code of the listed functions is exchanged for one that casts the arguments and then runs the original code;
-when the last context ends, they get their code back. So it does not matter who calls the function, or through which name.
+alive in any thread, the listed functions are intercepted (ops/interception.py) by a layer that casts the arguments and then runs the
+original; when the last context ends, they are released. So it does not matter who calls the function, or through which name.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from types import FunctionType
 from typing import Any
 
 from .. import dtypes
 from ..autograd.graph import AccumulateGrad
 from ..dtypes import dtype as dtype_type
+from ..ops.interception import intercept, release
 from ..tensor import Tensor
 from .op_lists import OP_LISTS, PADS_IN_FLOAT32
 
@@ -231,7 +232,7 @@ def run_cast(name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, 
         LOCAL.inside = False
 
 
-# --- exchanging code ------------------------------------------------------------------------------------------------------------------------
+# --- intercepting ----------------------------------------------------------------------------------------------------------------------------
 
 def _count(by: int) -> None:
     """Count the (thread, device type) pairs for which autocast is on; the first and the last one exchange the code."""
@@ -239,19 +240,22 @@ def _count(by: int) -> None:
     with _lock:
         before, _users = _users, _users + by
         if before == 0 or _users == 0:
-            for function, original_code, casting_code in _listed():
-                function.__code__ = casting_code if _users else original_code
+            for function, layer in _listed():
+                if _users:
+                    intercept(function, "autocast", layer)
+                else:
+                    release(function, "autocast")
 
 
 @cache
-def _listed() -> list[tuple[Any, Any, Any]]:
-    """(function, its code, the code that casts first) of every listed op that there is."""
+def _listed() -> list[tuple[Any, Any]]:
+    """(function, the layer that casts first) of every listed op that there is."""
     names = {name for ops in OP_LISTS.values() for name in ops}
-    found: dict[int, tuple[Any, Any, Any]] = {}
+    found: dict[int, tuple[Any, Any]] = {}
     for name in sorted(names):
         for function in _functions_called(name):
             if id(function) not in found:
-                found[id(function)] = (function, function.__code__, _casting_code(name, function))
+                found[id(function)] = (function, partial(run_cast, name))
     return list(found.values())
 
 
@@ -275,22 +279,3 @@ def _functions_called(name: str) -> list[Any]:
         if isinstance(each, FunctionType):
             functions.append(each)
     return functions
-
-
-def _casting_code(name: str, function: Any) -> Any:
-    """Code that calls `run_cast` with a copy of the function. It has the function's free variables, as Python requires, and its names."""
-    code = function.__code__
-    original = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
-    original.__kwdefaults__ = function.__kwdefaults__
-
-    def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return run_cast(name, original, args, kwargs)
-
-    free = code.co_freevars
-    lines = [f"def outer({', '.join(free)}):", "    def casting(*args, **kwargs):", *(f"        {each}" for each in free),
-             "        run = 'run'", "        return run(args, kwargs)", "    return casting"]
-    namespace: dict[str, Any] = {}
-    exec("\n".join(lines), namespace)
-    template = namespace["outer"](*free).__code__
-    constants = tuple(run if each == "run" else each for each in template.co_consts)
-    return template.replace(co_consts=constants, co_name=code.co_name, co_qualname=code.co_qualname)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kind import Kind
+from ..kind import Kind, NotBatched
 from .grad_mode import LOCAL, _set_grad
 from .graph import AccumulateGrad, Node, Port, array_of, wrap_array
 
@@ -45,7 +45,15 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
     finally:
         _set_grad(previous)
         LOCAL.partial_backward = partial
-    return [captured.get(_key(edge)) for edge in inputs] if inputs is not None else []
+    return [settled(captured.get(_key(edge)), graph) for edge in inputs] if inputs is not None else []
+
+
+def settled(g: Any, graph: bool) -> Any:
+    """A gradient without the batches of vmaps that have ended (see func/batched.py): the sum over their samples."""
+    if g is None or (g._a if graph else g).__class__ is np.ndarray:
+        return g
+    from ..func.vmap import settle_array, settle_tensor
+    return settle_tensor(g) if graph else settle_array(g)
 
 
 def _owner(edge: Any) -> Node:
@@ -132,7 +140,10 @@ class _Pass:
                 from .anomaly import run_checked
                 grads = run_checked(node, g, graph)
             else:
-                grads = node.tensors(g) if graph else node.arrays(g)
+                try:
+                    grads = node.tensors(g) if graph else node.arrays(g)
+                except NotBatched as error:
+                    grads = _by_sample(node, g, graph, error)
             if node.fix is not None:
                 grads = _apply_fix(node, grads, graph)
             if hooks is not None and hooks.post:
@@ -203,6 +214,7 @@ class _Pass:
             self.captured[(leaf, 0)] = g
         if not self.accumulate:
             return
+        g = settled(g, self.graph)
         if hooks is not None:
             for hook in list(hooks.node_pre.values()):
                 g = self.replaced(hook((self.as_tensor(g),)), g)
@@ -278,6 +290,13 @@ class _Pass:
                     raise RuntimeError(f"hook has changed the number of values: {len(result)} instead of {len(grads)}")
                 grads = [None if each is None else self.from_tensor(each) for each in result]
         return grads
+
+
+def _by_sample(node: Node, g: Any, graph: bool, error: NotBatched) -> Any:
+    """The gradients of a node whose formula has no batched form (see func/fallback.py): through its ops, which run sample by sample."""
+    from ..overrides import watch
+    watch()
+    return node.tensors(g) if graph else Node.arrays(node, g)
 
 
 def _add_to_port(pending: dict[Node, Any], port: Port, grad: Any) -> None:

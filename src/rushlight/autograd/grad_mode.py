@@ -16,11 +16,12 @@ __all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_g
 
 
 class _State:
-    __slots__ = ("unusual",)
+    __slots__ = ("unusual", "vmaps")
 
 
 STATE = _State()
 STATE.unusual = 0
+STATE.vmaps = 0      # how many vmaps run, in all threads: random ops look at it
 
 
 class _Local(threading.local):
@@ -33,6 +34,9 @@ class _Local(threading.local):
     anomaly = False
     anomaly_check_nan = True
     partial_backward = False             # a backward pass runs that computes chosen gradients only (autograd.grad, backward(inputs=...))
+    vmaps: tuple[tuple[int, int, str], ...] = ()     # (level, batch size, randomness) of the vmaps that run, outermost first (func/batched.py)
+    dual = 0             # how many forward-mode contexts are active: they need recording in no_grad too (forward.py)
+    transposing = 0      # whether a backward pass is the first half of a forward pass (forward.py)
 
 
 LOCAL = _Local()

@@ -29,6 +29,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     requires_grad  whether gradients are computed for it
     """
 
+    __torch_function__ = Tensor._disabled_torch_function     # what is computed from parameters are plain tensors
+
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Any:
         if data is None:
             data = torch.empty(0)
@@ -76,6 +78,8 @@ class Buffer(Tensor, metaclass=_BufferMeta):
 
     persistent  whether it is part of the module's state_dict
     """
+
+    __torch_function__ = Tensor._disabled_torch_function
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
         if data is None:

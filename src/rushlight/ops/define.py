@@ -22,7 +22,8 @@ from ..dtypes import float32
 from ..kernels import native
 from ..kind import Kind, kind_of
 from ..layout import SparseRefusal
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import NotBatched, Tensor, as_array, wrap
+from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
 from .write import inplace_from, title, write_in_place, write_out
@@ -33,6 +34,8 @@ FUNCTIONS: dict[str, Any] = {}              # what `rushlight` shows as torch.<n
 NAMESPACES: dict[str, dict[str, Any]] = {}   # what `torch.linalg`, `torch.fft`, ... show: namespace -> name -> function
 DEFINITIONS: dict[str, dict[str, Any]] = {}  # per op: what the tests need to know (samples, variants)
 
+on_export: Any = None        # what overrides.py does with functions that are defined after it has begun to watch
+
 new = object.__new__
 ndarray = np.ndarray
 _DENSE = kind_of(float32)
@@ -41,6 +44,8 @@ _DENSE = kind_of(float32)
 def export(function: Any, name: str | None = None) -> Any:
     """Make a function visible as torch.<name>."""
     FUNCTIONS[name or function.__name__] = function
+    if on_export is not None:
+        on_export(function)
     return function
 
 
@@ -52,7 +57,7 @@ def method(function: Any, name: str | None = None) -> Any:
 
 def arguments(function: Any) -> tuple[str, ...]:
     """The positional parameter names of a function."""
-    code = function.__code__
+    code = code_of(function)
     return tuple(code.co_varnames[:code.co_argcount])
 
 
@@ -88,7 +93,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
         try:
             kind = input._kind
         except AttributeError:
-            raise not_a_tensor(name, "input", 1, input) from None
+            return overridden(fn, (input,), {} if out is None else {"out": out}, not_a_tensor(name, "input", 1, input))
         if out is not None:
             return write_out(out, fn(input), name)
         if not kind.fast:
@@ -382,13 +387,26 @@ def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
     return fn_
 
 
+def overridden(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+    """An argument is no tensor: what its ``__torch_function__`` makes of the call, if it has one; else the error is raised."""
+    if not isinstance(error, NotBatched):
+        for each in (*args, *kwargs.values()):
+            if hasattr(each, "__torch_function__") or each.__class__ is list or each.__class__ is tuple:
+                from ..overrides import rescue
+                return rescue(function, args, kwargs, error)
+    raise error from None
+
+
 def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
     name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only = spec
     if getattr(input, "_kind", _DENSE).sparse or getattr(other, "_kind", _DENSE).sparse:
         from ..sparse.tensor import call
         return call(name.lstrip("_"), input, other)
-    a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
+    try:
+        a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
+    except TypeError as error:
+        return overridden(FUNCTIONS.get(name) or getattr(Tensor, name), (input, other), {}, error)
     if kind.is_complex and not complex_:
         raise NotImplementedError(f'"{name}" not implemented for \'Complex{kind.dtype.to_real().alias.capitalize()}\'')
     if (result == "int" and kind.differentiable) or (only and _outside(only, kind)):
@@ -479,7 +497,7 @@ _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "axes": "dims", 
 
 
 def _renamed(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    code = function.__code__
+    code = code_of(function)
     known = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
     return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
 
@@ -498,7 +516,7 @@ def _public(function: Any, name: str, out: bool) -> Any:
             from ..sparse.tensor import call_function
             result = call_function(name, args, kwargs)
         except (AttributeError, TypeError) as error:
-            raise diagnose(function, name, args, kwargs, error) from None if isinstance(error, AttributeError) else error
+            return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, diagnose(function, name, args, kwargs, error))
         return result if target is None else write_out(target, result, name)
 
     call.__name__ = call.__qualname__ = name
@@ -509,7 +527,7 @@ def _public(function: Any, name: str, out: bool) -> Any:
 
 def _method(function: Any, name: str) -> Any:
     """The method form: the function itself; where it takes `dim`, NumPy's names are understood too."""
-    code = function.__code__
+    code = code_of(function)
     names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
     if "dim" not in names or "axis" in names:
         return function
@@ -548,7 +566,7 @@ def with_out(function: Any) -> Any:
 def diagnose(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception:
     """PyTorch's TypeError for an argument that should have been a tensor; the error itself where that is not the reason."""
     annotations = function.__annotations__
-    code = function.__code__
+    code = code_of(function)
     names = code.co_varnames[:code.co_argcount]
     given = dict(zip(names, args, strict=False)) | kwargs
     for position, parameter in enumerate(names, 1):

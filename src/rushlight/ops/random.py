@@ -19,7 +19,7 @@ from ..generator import Generator, generator_of
 from ..kernels import random_fill as R
 from ..kind import Kind
 from ..size import Size
-from ..tensor import Tensor, wrap
+from ..tensor import NotBatched, Tensor, wrap
 from .creation import check_layout, creation_kind, finish, like_kind, like_layout, size_of
 from .define import export, method
 from .promotion import not_a_tensor
@@ -71,6 +71,8 @@ def fill(self: Tensor, label: str, write: Any) -> Tensor:
     if not isinstance(self, Tensor):
         raise not_a_tensor(label.removesuffix("Backward0").lower() + "_", "input", 1, self)
     direct = write if self._kind.device is CPU else _by_way_of_cpu(self._kind, write)
+    if STATE.vmaps:
+        direct = _for_samples(self._kind, direct)
     if (self._node is None and self._view is None) or (STATE.unusual and not LOCAL.grad):
         return write_in_place(self, direct)
     check_inplace(self, self._node is not None)
@@ -82,6 +84,43 @@ def fill(self: Tensor, label: str, write: Any) -> Tensor:
     after = record(wrap(self._a, self._kind), label, (before,), lambda g: g * 0)
     rebase(self, after)
     return self
+
+
+def _for_samples(kind: Kind, write: Any) -> Any:
+    """Inside vmap: numbers for all samples, or the same for each, as its `randomness` says."""
+    from ..func.batched import levels_of
+
+    def direct(a: Any) -> None:
+        have = levels_of(a)
+        if any(randomness == "different" and level not in have for level, _, randomness in LOCAL.vmaps):
+            raise RuntimeError("vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same randomness. "
+                               "If this is necessary for your usage, please file an issue with functorch.")
+        if have:
+            a[...] = drawn(a.shape, kind.np, write)
+        else:
+            write(a)
+    return direct
+
+
+def drawn(shape: tuple[int, ...], dtype: Any, write: Any) -> Any:
+    """A new CPU array filled by `write`; inside vmap with randomness="different" one per sample, drawn in one go."""
+    if not STATE.vmaps:
+        a = np.empty(shape, dtype)
+        write(a)
+        return a
+    from ..func.batched import put_level
+    levels = [(level, size) for level, size, randomness in LOCAL.vmaps if randomness == "different"]
+    a = np.empty((*[size for _, size in levels], *shape), dtype)
+    write(a)
+    for level, _ in levels:
+        a = put_level(a, level)
+    return a
+
+
+def one_by_one() -> None:
+    """For random ops that can't draw for all samples of a vmap in one go: NotBatched where samples differ."""
+    if any(randomness == "different" for _, _, randomness in LOCAL.vmaps):
+        raise NotBatched("this random op draws sample by sample")
 
 
 def _by_way_of_cpu(kind: Kind, write: Any) -> Any:
@@ -308,8 +347,7 @@ for _fn in (normal_, uniform_, geometric_, random_):
 
 def fresh(kind: Kind, shape: tuple[int, ...], write: Any) -> Tensor:
     """A new tensor filled by `write`."""
-    a = np.empty(shape, kind.np)
-    write(a)
+    a = drawn(shape, kind.np, write)
     if kind.device is not CPU:
         from .convert import move
         a = move(a, CPU, kind.device)
@@ -351,7 +389,7 @@ def _creator(name: str, writer: Any, quick: Any, doc: str) -> None:
         kind = creation_kind(dtype, device)
         gen = generator_of(generator, kind.device, name)
         n = prod(shape)
-        if n <= R.CHUNK and kind.fast and kind.device is CPU:
+        if n <= R.CHUNK and kind.fast and kind.device is CPU and not STATE.vmaps:
             with gen.lock:
                 r = wrap(quick(gen, n, kind.np).reshape(shape), kind)
         else:
@@ -426,7 +464,8 @@ def randint(*args: Any, low: Any = None, high: Any = None, size: Any = None, gen
     kind = creation_kind(dtype, device, dtypes.int64)
     if requires_grad:
         _check_requires_grad(kind)
-    if kind.dtype is dtypes.int64 and kind.device is CPU and low < high and not pin_memory and 0 < (n := prod(shape)) <= R.CHUNK:
+    if kind.dtype is dtypes.int64 and kind.device is CPU and low < high and not pin_memory and 0 < (n := prod(shape)) <= R.CHUNK \
+            and not STATE.vmaps:
         gen = generator_of(generator, CPU, "randint")
         with gen.lock:
             return wrap(R.integers(gen, n, kind.np, low, high - low).astype(np.int64, copy=False).reshape(shape), kind)
@@ -482,6 +521,8 @@ def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = Non
         raise RuntimeError(f"n cannot be greater than {(1 << _DIGITS[d.name]) + 1} for {title(d)} type.")
     if not kind.is_floating and n > int(np.iinfo(kind.np).max):
         raise RuntimeError(f"value cannot be converted to type {d.name}_t without overflow")
+    if STATE.vmaps:
+        one_by_one()
     a = R.permutation(generator_of(generator, kind.device, "randperm"), n)
     a = a if kind.np == np.int64 else a.astype(kind.np)
     if kind.device is not CPU:

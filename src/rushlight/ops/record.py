@@ -235,7 +235,7 @@ def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple
             break
     else:
         return out
-    if STATE.unusual and not LOCAL.grad:
+    if STATE.unusual and not LOCAL.grad and not LOCAL.dual:
         return out
     multi = out.__class__ is tuple
     if multi and len(out) == 1:       # one output after all: an ordinary node, whose gradient function still expects a list
@@ -288,7 +288,7 @@ def rename(r: Tensor, label: str) -> None:
 
 def finish_special(r: Tensor, node_type: Any, inputs: tuple[Any, ...]) -> None:
     """Record a fast-path op while something unusual is going on: grad may be off, or hooks want to see what is saved."""
-    if not LOCAL.grad:
+    if not LOCAL.grad and not LOCAL.dual:
         return
     node = new(node_type)
     node.next = tuple([t._node for t in inputs])
@@ -378,7 +378,7 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
         version = input._ver = Version(version)
     r._ver = version
     edge = input._node
-    if STATE.unusual and not LOCAL.grad:
+    if STATE.unusual and not LOCAL.grad and not LOCAL.dual:
         r._node = None
         r._view = (input, None, "no_grad")
         return r

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.grad_mode import STATE
 from ..devices import CPU
 from ..generator import Generator, generator_of
 from ..kernels import random_fill as R
@@ -14,7 +15,7 @@ from ..tensor import Tensor, wrap
 from .creation import finish, like_layout, size_of
 from .define import export, method
 from .promotion import broadcast_error, not_a_tensor
-from .random import fill, fresh, integer, normal_writer, number
+from .random import drawn, fill, fresh, integer, normal_writer, number, one_by_one
 from .record import record
 from .write import title, write_out
 
@@ -100,6 +101,8 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any =
 def bernoulli_mask(shape: tuple[int, ...], like: Any, p: float, kind: Any, generator: Any = None) -> Any:
     """A CPU bool array of this shape (and of the memory layout of the array `like`), True with probability p: a dropout mask."""
     gen = generator_of(generator, kind.device, "dropout")
+    if STATE.vmaps:
+        return drawn(shape, np.bool_, lambda a: R.draw(gen, a, R.bernoulli, p))
     mask = np.empty(shape, np.bool_)
     if like is not None and not like.flags.c_contiguous:
         mask = like_layout(mask, like)
@@ -178,6 +181,8 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     if out is not None and out._kind.dtype.name != "int64":
         raise RuntimeError(f"multinomial expects Long tensor out, got: {title(out._kind.dtype)}")
     gen = generator_of(generator, kind.device, "multinomial")
+    if STATE.vmaps:
+        one_by_one()
     weights = _host(input)
     if not input._a.size:
         a = np.empty((*weights.shape[:-1], count), np.int64)
@@ -248,6 +253,8 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
     if not kind.is_floating:
         raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{title(kind.dtype)}'")
     gen = generator_of(generator, kind.device, "poisson")
+    if STATE.vmaps:
+        one_by_one()
     rates = _host(input)
     if not bool((rates >= 0).all()):
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")

@@ -14,6 +14,8 @@ ndarray = np.ndarray
 def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Any:
     """A view of the memory under `a`; strides, and the offset from a's first element, in bytes. The caller has checked the bounds."""
     if not isinstance(a, ndarray):
+        if hasattr(a, "strided"):        # batched by vmap
+            return a.strided(shape, strides, offset)
         import cupy
         return cupy.lib.stride_tricks.as_strided(a, shape, strides) if not offset else cupy.ndarray(
             shape, a.dtype, memptr=a.data + offset, strides=strides)

@@ -93,7 +93,7 @@ def inplace_from(self: Tensor, function: Any, args: tuple[Any, ...], kwargs: dic
     for value in args[1:]:
         if isinstance(value, Tensor) and value._ver is self._ver:
             check_overlap(self, value)
-    if STATE.unusual and not LOCAL.grad:
+    if STATE.unusual and not LOCAL.grad and not LOCAL.dual:
         return assign(self, function(*args, **kwargs))
     history = self._node is not None
     if not history:
@@ -151,7 +151,7 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
     if r._a is not a:
         a[...] = r._a
     self._ver += 1
-    if STATE.unusual and not LOCAL.grad:
+    if STATE.unusual and not LOCAL.grad and not LOCAL.dual:
         return self
     rebase(self, r)
     return self

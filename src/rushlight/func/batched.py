@@ -1,0 +1,522 @@
+"""`BatchedArray`: many arrays of one shape that look like one, so that `vmap` runs an op on all samples at once.
+
+A vmapped function sees tensors whose array is a BatchedArray. It has the shape of one sample; in memory (`physical`) there is one more
+dimension in front, the batch. It takes part in NumPy's protocols as CuPy's arrays do, so that the ops, their gradients and the backward
+pass work on it as they stand:
+
+    ufuncs (np.add, np.matmul, np.add.reduce, ...)   `__array_ufunc__`: dimensions are lined up, then one call on the physical arrays
+    functions (np.where, np.concatenate, ...)        `__array_function__`: a rule from `rules.py`, else one call per sample
+    methods and indexing                              below
+
+What can't be batched (writing a sample's values into memory that all samples share, branching on a value) raises `NotBatched`; the op is
+then run sample by sample (see `fallback.py`).
+
+Every vmap that runs has a `level`, a number that is never used again; inner ones have higher numbers. An array that is batched at several
+levels is a BatchedArray of the highest level whose physical array is batched at the next. Levels outlive their vmap in the recorded graph:
+gradients that arrive at a tensor from outside a vmap still carry its level, and are summed over it (`vmap.settle_array`).
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from ..tensor import NotBatched
+
+__all__ = ["BatchedArray", "NotBatched", "new_level", "put_level", "take_level", "batched_getitem", "batched_setitem"]
+
+ndarray = np.ndarray
+_levels = count(1)
+
+
+def new_level() -> int:
+    """A number for a vmap, higher than all before."""
+    return next(_levels)
+
+
+def data_dependent(what: str) -> RuntimeError:
+    """PyTorch's error for a value of a batched tensor that decides something in Python."""
+    if what == "item":
+        return RuntimeError("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, "
+                            "please try to rewrite what you're doing with other operations.")
+    return RuntimeError("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that yet; "
+                        "torch.where chooses between values without control flow.")
+
+
+def shared_write() -> RuntimeError:
+    """PyTorch's error for a write that has one value per sample and one place for all."""
+    return RuntimeError("vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has "
+                        "more elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped over. Please "
+                        "try to use out-of-place operators instead of inplace arithmetic.")
+
+
+class _Flags:
+    """The flags of one sample's array."""
+
+    __slots__ = ("physical",)
+
+    def __init__(self, physical: Any) -> None:
+        self.physical = physical
+
+    def __getattr__(self, name: str) -> Any:
+        p = self.physical
+        return getattr((p[0, ...] if p.shape[0] else p).flags, name)
+
+    @property
+    def writeable(self) -> bool:
+        """Whether the memory may be written to."""
+        return self.physical.flags.writeable
+
+    @writeable.setter
+    def writeable(self, value: bool) -> None:
+        self.physical.flags.writeable = value
+
+    @property
+    def carray(self) -> bool:
+        """False: never memory that one may look at directly."""
+        return False
+
+
+class BatchedArray(NDArrayOperatorsMixin):
+    """See the module's docstring. `physical` is (batch, *shape)."""
+
+    __slots__ = ("physical", "level")
+    __array_priority__ = 2000
+
+    def __init__(self, physical: Any, level: int) -> None:
+        self.physical, self.level = physical, level
+
+    # --- what it looks like -----------------------------------------------------------------------------------------------------------
+
+    shape = property(lambda self: self.physical.shape[1:])
+    ndim = property(lambda self: self.physical.ndim - 1)
+    size = property(lambda self: prod(self.physical.shape[1:]))
+    dtype = property(lambda self: self.physical.dtype)
+    itemsize = property(lambda self: self.physical.dtype.itemsize)
+    nbytes = property(lambda self: self.size * self.itemsize)
+    strides = property(lambda self: self.physical.strides[1:])
+    flags = property(lambda self: _Flags(self.physical))
+    device = property(lambda self: self.physical.device)
+    base = property(lambda self: None)
+    T = property(lambda self: self.transpose())
+    real = property(lambda self: self.like(self.physical.real), lambda self, value: _set_part(self, "real", value))
+    imag = property(lambda self: self.like(self.physical.imag), lambda self, value: _set_part(self, "imag", value))
+    batch = property(lambda self: self.physical.shape[0])
+
+    def like(self, physical: Any) -> BatchedArray:
+        """Another array of this level."""
+        return BatchedArray(physical, self.level)
+
+    def __repr__(self) -> str:
+        return f"BatchedArray(level={self.level}, batch={self.batch}, shape={self.shape}, dtype={self.dtype})"
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return iter([self[i] for i in range(len(self))])
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotBatched("a batched array is not one NumPy array")
+
+    def __bool__(self) -> bool:
+        raise NotBatched("the truth of a batched array differs from sample to sample")
+
+    def __index__(self) -> int:
+        raise NotBatched("the value of a batched array differs from sample to sample")
+
+    __int__ = __index__
+
+    def __float__(self) -> float:
+        raise NotBatched("the value of a batched array differs from sample to sample")
+
+    def __complex__(self) -> complex:
+        raise NotBatched("the value of a batched array differs from sample to sample")
+
+    def item(self, *args: Any) -> Any:
+        """A value per sample is no value (RuntimeError)."""
+        raise data_dependent("item")
+
+    tolist = item
+
+    @property
+    def __array_interface__(self) -> Any:
+        raise AttributeError("__array_interface__")
+
+    @property
+    def data(self) -> Any:
+        """There is no address (RuntimeError)."""
+        raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage: it is batched by vmap")
+
+    def get(self) -> Any:
+        """Not as one host array (RuntimeError)."""
+        raise data_dependent("item")
+
+    # --- methods ----------------------------------------------------------------------------------------------------------------------
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> BatchedArray:
+        """Each sample in another shape."""
+        if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
+            shape = tuple(shape[0])
+        if -1 in shape:
+            known = prod(n for n in shape if n != -1)
+            if shape.count(-1) > 1 or (self.size % known if known else True):
+                raise ValueError(f"cannot reshape array of size {self.size} into shape {shape}")
+            shape = tuple([self.size // known if n == -1 else n for n in shape])
+        if prod(shape) != self.size:
+            raise ValueError(f"cannot reshape array of size {self.size} into shape {shape}")
+        return self.like(self.physical.reshape((self.batch, *shape), **kwargs))
+
+    def transpose(self, *axes: Any) -> BatchedArray:
+        """Each sample with its dimensions in another order."""
+        if len(axes) == 1 and (axes[0] is None or not isinstance(axes[0], (int, np.integer))):
+            axes = tuple(axes[0]) if axes[0] is not None else ()
+        n = self.ndim
+        if not axes and n:
+            axes = tuple(range(n - 1, -1, -1))
+        if len(axes) != n:
+            raise ValueError("axes don't match array")
+        return self.like(self.physical.transpose(0, *[normal_axis(a, n) + 1 for a in axes]))
+
+    def swapaxes(self, a: int, b: int) -> BatchedArray:
+        """Each sample with two dimensions exchanged."""
+        n = self.ndim
+        return self.like(self.physical.swapaxes(normal_axis(a, n) + 1, normal_axis(b, n) + 1))
+
+    def squeeze(self, axis: Any = None) -> BatchedArray:
+        """Each sample without dimensions of size 1."""
+        if axis is None:
+            axis = tuple([i for i, n in enumerate(self.shape) if n == 1])
+        return self.like(self.physical.squeeze(physical_axis(axis, self.ndim)))
+
+    def ravel(self, order: str = "C") -> BatchedArray:
+        """Each sample as a vector."""
+        return self.reshape(-1) if order == "C" else self.transpose().reshape(-1)
+
+    flatten = ravel
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> BatchedArray:
+        """Another element type."""
+        return self.like(self.physical.astype(dtype, *args, **kwargs))
+
+    def copy(self, order: str = "C") -> BatchedArray:
+        """A copy."""
+        return self.like(self.physical.copy())
+
+    def __copy__(self) -> BatchedArray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> BatchedArray:
+        return self.copy()
+
+    def view(self, dtype: Any) -> BatchedArray:
+        """The memory as another element type."""
+        if not self.ndim and np.dtype(dtype).itemsize != self.itemsize:
+            raise NotBatched("view of 0-dim samples as a dtype of another size")
+        return self.like(self.physical.view(dtype))
+
+    def fill(self, value: Any) -> None:
+        """The same value everywhere."""
+        self[...] = value
+
+    def conj(self) -> BatchedArray:
+        """The complex conjugate."""
+        return self.like(self.physical.conj())
+
+    conjugate = conj
+
+    def dot(self, other: Any) -> Any:
+        """NumPy's dot product."""
+        return np.dot(self, other)
+
+    def __getattr__(self, name: str) -> Any:
+        # The other methods (sum, argmax, cumsum, take, ...) are NumPy's functions of the same name.
+        function = getattr(np, name, None) if name in _METHODS else None
+        if function is None:
+            raise AttributeError(f"'BatchedArray' object has no attribute {name!r}")
+        return lambda *args, **kwargs: function(self, *args, **kwargs)
+
+    def strided(self, shape: Any, strides: Any, offset: int) -> BatchedArray:
+        """Each sample's memory in another shape and with other strides (in bytes)."""
+        from ..ops.strides import strided
+        p = self.physical
+        return self.like(strided(p, (self.batch, *shape), (p.strides[0], *strides), offset))
+
+    def sort(self, axis: int = -1, kind: Any = None, **kwargs: Any) -> None:
+        """Sort each sample in place."""
+        self.physical.sort(axis=physical_axis(axis, self.ndim), kind=kind, **kwargs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return batched_getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        batched_setitem(self, index, value)
+
+    # --- NumPy's protocols ------------------------------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+        outs = () if out is None else out if isinstance(out, tuple) else (out,)
+        where = kwargs.get("where", True)
+        level = max_level((*inputs, *outs, where))
+        if any(o is not None and not is_at(o, level) for o in outs) and max_level((*inputs, where)) == level:
+            raise shared_write()
+        if method == "__call__":
+            if where is not True:
+                n = max(np.ndim(x) for x in (*inputs, *outs, where))
+                kwargs["where"] = lined_up(where, level, n)
+            arguments = _call_arguments(ufunc, inputs, level)
+            if outs:
+                getattr(ufunc, method)(*arguments, out=tuple([o if o is None else unwrapped(o, level) for o in outs]), **kwargs)
+                return outs[0] if len(outs) == 1 else outs
+            return wrapped(_after(ufunc, inputs, ufunc(*arguments, **kwargs)), level)
+        from .rules import ufunc_method
+        return ufunc_method(ufunc, method, level, inputs, outs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function in _CREATION:       # np.zeros(shape, like=self)
+            shape = kwargs["shape"] if "shape" in kwargs else args[0]
+            return self.like(function((self.batch, *((shape,) if isinstance(shape, int) else shape)), *args[1:], like=self.physical))
+        from .rules import call
+        return call(function, args, kwargs)
+
+
+_CREATION = (np.zeros, np.ones, np.empty)
+
+# The methods that NumPy has as functions, by name.
+_METHODS = frozenset(("sum", "prod", "mean", "std", "var", "max", "min", "any", "all", "argmax", "argmin", "argsort", "cumsum", "cumprod", "take",
+                      "repeat", "clip", "round", "diagonal", "trace", "nonzero", "searchsorted", "partition", "argpartition", "ptp", "compress",
+                      "choose"))
+
+
+def _set_part(self: BatchedArray, name: str, value: Any) -> None:
+    part = getattr(self.physical, name)
+    part[...] = lined_up(value, self.level, self.ndim)
+
+
+# --- levels ---------------------------------------------------------------------------------------------------------------------------
+
+def is_at(x: Any, level: int) -> bool:
+    """Whether x is batched at this level (which has to be the highest there is in x)."""
+    return x.__class__ is BatchedArray and x.level == level
+
+
+def max_level(values: Any) -> int:
+    """The highest level among the values (and the lists and tuples in them); 0 where nothing is batched."""
+    level = 0
+    for x in values:
+        if x.__class__ is BatchedArray:
+            level = x.level if x.level > level else level
+        elif x.__class__ in (tuple, list):
+            inner = max_level(x)
+            level = inner if inner > level else level
+        elif x.__class__ is dict:
+            inner = max_level(x.values())
+            level = inner if inner > level else level
+    return level
+
+
+def batch_size(values: Any, level: int) -> int:
+    """The batch size of the values at a level."""
+    for x in values:
+        if is_at(x, level):
+            return x.batch
+        if x.__class__ in (tuple, list, dict):
+            n = batch_size(x.values() if x.__class__ is dict else x, level)
+            if n >= 0:
+                return n
+    return -1
+
+
+def unwrapped(x: Any, level: int) -> Any:
+    """The physical array where x is batched at the level, else x."""
+    return x.physical if is_at(x, level) else x
+
+
+def wrapped(result: Any, level: int) -> Any:
+    """A result of physical arrays (or several) as batched arrays."""
+    if result.__class__ is tuple:
+        return tuple([wrapped(each, level) for each in result])
+    if isinstance(result, (list, tuple)):
+        return getattr(type(result), "_make", type(result))([wrapped(each, level) for each in result])
+    return BatchedArray(result, level)
+
+
+def lined_up(x: Any, level: int, ndim: int) -> Any:
+    """x's physical array with the batch in front of `ndim` dimensions; what is not batched broadcasts by itself."""
+    if not is_at(x, level):
+        return x
+    p = x.physical
+    missing = ndim + 1 - p.ndim
+    return p.reshape(p.shape[:1] + (1,) * missing + p.shape[1:]) if missing > 0 else p
+
+
+def expanded(x: Any, level: int, batch: int) -> Any:
+    """The physical array of x, repeated for each sample where it is not batched."""
+    if is_at(x, level):
+        return x.physical
+    if not hasattr(x, "ndim"):
+        x = np.asarray(x)
+    return np.broadcast_to(x, (batch, *x.shape))
+
+
+def put_level(x: Any, level: int) -> BatchedArray:
+    """The array whose first dimension has become the batch of a level."""
+    if x.__class__ is BatchedArray and x.level > level:
+        return BatchedArray(put_level(x.physical.swapaxes(0, 1), level), x.level)
+    return BatchedArray(x, level)
+
+
+def take_level(x: Any, level: int) -> Any:
+    """The array with a level's batch as its first dimension; None where it is not batched at the level."""
+    if x.__class__ is not BatchedArray or x.level < level:
+        return None
+    if x.level == level:
+        return x.physical
+    inner = take_level(x.physical, level)
+    return None if inner is None else BatchedArray(inner.swapaxes(0, 1), x.level)
+
+
+def levels_of(x: Any) -> list[int]:
+    """All levels that x is batched at, highest first."""
+    found = []
+    while x.__class__ is BatchedArray:
+        found.append(x.level)
+        x = x.physical
+    return found
+
+
+def normal_axis(axis: int, ndim: int) -> int:
+    """A non-negative axis."""
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return axis + ndim if axis < 0 else int(axis)
+
+
+def physical_axis(axis: Any, ndim: int) -> Any:
+    """The axis (or axes, or None for all) of the physical array that is this axis of a sample."""
+    if axis is None:
+        return tuple(range(1, ndim + 1))
+    if isinstance(axis, (tuple, list)):
+        return tuple([normal_axis(a, ndim) + 1 for a in axis])
+    return normal_axis(axis, ndim) + 1
+
+
+# --- calling ufuncs -------------------------------------------------------------------------------------------------------------------
+
+def _call_arguments(ufunc: Any, inputs: Any, level: int) -> list[Any]:
+    """The physical arguments of a ufunc call, lined up so that samples meet their own kind."""
+    if ufunc.signature is None:
+        n = max([x.physical.ndim - 1 if is_at(x, level) else np.ndim(x) for x in inputs])
+        return [lined_up(x, level, n) for x in inputs]
+    if ufunc is np.matmul:
+        a, b = inputs
+        na, nb = np.ndim(a), np.ndim(b)
+        # Vectors become matrices (taken back in `_after`), so that the batch is not taken for a dimension of the product.
+        a, b = (a[None] if na == 1 else a), (b[..., None] if nb == 1 else b)
+        n = max(na, nb, 2)
+        return [lined_up(a, level, n), lined_up(b, level, n)]
+    cores = [part.count(",") + 1 if part.strip("() ") else 0 for part in ufunc.signature.split("->")[0].replace("),(", ");(").split(";")]
+    loops = max([np.ndim(x) - core for x, core in zip(inputs, cores, strict=True)])
+    return [lined_up(x, level, loops + core) for x, core in zip(inputs, cores, strict=True)]
+
+
+def _after(ufunc: Any, inputs: Any, result: Any) -> Any:
+    if ufunc is np.matmul:
+        if np.ndim(inputs[0]) == 1:
+            result = result[..., 0, :]
+        if np.ndim(inputs[1]) == 1:
+            result = result[..., 0]
+    return result
+
+
+# --- indexing -------------------------------------------------------------------------------------------------------------------------
+
+def _physical_index(a: Any, index: Any, level: int, batch: int) -> Any:
+    """The index of the physical array that picks, in each sample, what `index` picks; NotBatched where samples would differ in shape."""
+    index = index if index.__class__ is tuple else (index,)
+    if max_level(index) < level:
+        return (slice(None), *index)
+    for each in index:
+        if is_at(each, level) and each.dtype == bool:
+            raise NotBatched("indexing with a batched mask gives samples of different sizes")
+    # Some index is an array per sample: the batch becomes one more integer index. NumPy puts the picked dimensions where the indices
+    # stand if these are next to each other, else in front; with the batch's index in front, the result is (batch, *picked, *rest) there too.
+    ndim = max([np.ndim(each) for each in index if _is_array_index(each)])
+    positions = [i for i, each in enumerate(index) if _is_array_index(each)]
+    together = positions == list(range(positions[0], positions[-1] + 1))
+    lead = 0
+    for each in index[:positions[0]]:
+        if each is Ellipsis:
+            lead += np.ndim(a) - sum(1 for other in index if other is not None and other is not Ellipsis)
+        else:
+            lead += 1
+    samples = np.arange(batch).reshape((batch,) + (1,) * ndim)
+    full = (samples, *[lined_up(each, level, ndim) if _is_array_index(each) else each for each in index])
+    return full, (ndim, lead if together else 0)
+
+
+def _is_array_index(each: Any) -> bool:
+    return each.__class__ is BatchedArray or isinstance(each, (ndarray, np.integer, list)) or (isinstance(each, int) and not isinstance(each, bool))
+
+
+def batched_getitem(a: Any, index: Any) -> Any:
+    """``a[index]`` where a, or an array in the index, is batched."""
+    level = max_level((a, index))
+    batch = batch_size((a, index), level)
+    if not is_at(a, level):
+        # The same array for all samples: its elements are picked by the index's physical arrays.
+        index = index if index.__class__ is tuple else (index,)
+        p = np.broadcast_to(a, (batch, *a.shape)) if len(index) > 1 else None
+        if p is None:
+            return BatchedArray(a[index[0].physical], level) if index[0].dtype != bool else batched_getitem(BatchedArray(
+                np.broadcast_to(a, (batch, *a.shape)), level), index)
+        a = BatchedArray(p, level)
+    found = _physical_index(a, index, level, batch)
+    if len(found) == 2 and found[1].__class__ is tuple:
+        full, (ndim, lead) = found
+        r = a.physical[full]
+        # NumPy has put (batch, *picked) in front: move the picked dimensions back where the index stood.
+        if lead:
+            r = np.moveaxis(r, list(range(1, 1 + ndim)), list(range(1 + lead, 1 + lead + ndim))) if _moved(full) else r
+        return BatchedArray(r, level)
+    return BatchedArray(a.physical[found], level)
+
+
+def _moved(full: Any) -> bool:
+    """Whether NumPy puts the result of the integer indices in front: something that is no integer index stands between them."""
+    positions = [i for i, each in enumerate(full) if _is_array_index(each)]
+    return positions != list(range(positions[0], positions[-1] + 1))
+
+
+def batched_setitem(a: Any, index: Any, value: Any) -> None:
+    """``a[index] = value`` where a is batched; the value may be."""
+    level = max_level((a, index, value))
+    if not is_at(a, level):
+        raise shared_write()
+    batch = a.batch
+    found = _physical_index(a, index, level, batch)
+    if len(found) == 2 and found[1].__class__ is tuple:
+        full, (ndim, lead) = found
+        if lead and _moved(full):
+            for i in range(batch):
+                at = tuple([each.physical[i, ...] if is_at(each, level) else each for each in (index if index.__class__ is tuple else (index,))])
+                a.physical[i, ...][at] = value.physical[i, ...] if is_at(value, level) else value
+            return
+        target = a.physical
+        n = ndim + target.ndim - 1 - sum(1 for each in full[1:] if each is not None and each is not Ellipsis and not isinstance(each, slice))
+        target[full] = lined_up(value, level, n)
+        return
+    target = a.physical
+    if is_at(value, level):
+        n = target[found].ndim - 1
+        target[found] = lined_up(value, level, n)
+    else:
+        target[found] = value

@@ -1,0 +1,167 @@
+"""Ops that can't be computed for a batch at once: run them sample by sample.
+
+Where an op meets something that has no batched form it raises `NotBatched`. The first time that happens, public functions and methods get
+doors (`overrides.watch`), and the vmapped function is run again: the function that fails is then called once per sample, and its results
+are stacked, with their gradients. Programs that never need this don't pay for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd.grad_mode import LOCAL, STATE
+from ..tensor import NotBatched, Tensor
+from .batched import data_dependent, levels_of, shared_write
+
+__all__ = ["run", "per_sample"]
+
+
+def run(once: Callable[[], Any]) -> Any:
+    """Run a vmapped function; again, with the fallback in place, where something in it has no batched form."""
+    from .. import overrides
+    from ..generator import all_default_generators
+    if not overrides.watching():
+        random = any(randomness != "error" for _, _, randomness in LOCAL.vmaps)
+        states = [(each, each.clone_state()) for each in all_default_generators()] if random else []
+        try:
+            return once()
+        except NotBatched:
+            overrides.watch()
+        for generator, state in states:
+            generator.load_bytes(state.state_bytes())
+    try:
+        return once()
+    except NotBatched as error:
+        if LOCAL.vmaps:
+            raise
+        raise data_dependent("control flow") from error
+
+
+def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
+    """Call a function that raised NotBatched once per sample of the innermost level in its arguments, and stack the results."""
+    tensors = [*_tensors(args), *_tensors(kwargs)]
+    level = max((levels_of(t._a)[0] for t in tensors if levels_of(t._a)), default=0)
+    running = {number: (size, randomness) for number, size, randomness in LOCAL.vmaps}
+    if not level:
+        if not _RANDOM_ERROR(error) or not any(randomness == "different" for _, randomness in running.values()):
+            raise error
+        level = max(number for number, (_, randomness) in running.items() if randomness == "different")
+    if function.__name__ in _DATA:
+        raise error
+    size = running[level][0] if level in running else next(_size(t._a, level) for t in tensors if level in levels_of(t._a))
+    writes = _writes(function.__name__)
+    if writes and level not in levels_of(args[0]._a):
+        raise shared_write()
+    if "out" in kwargs:
+        raise RuntimeError(f"vmap: {function.__name__}(out=...) is not supported inside vmap: use the result")
+    results = _results(function, args, kwargs, level, size, running)
+    if writes:
+        from ..ops.write import inplace_from
+        inplace_from(args[0], lambda *_: _stacked(results, level), (args[0],), {})
+        return None if function.__name__ == "__setitem__" else args[0]
+    return _stacked(results, level)
+
+
+_DATA = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "numpy", "__complex__", "__contains__"}
+
+
+def _RANDOM_ERROR(error: NotBatched) -> bool:
+    return "random op" in str(error)
+
+
+def _writes(name: str) -> bool:
+    return name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name in _INPLACE_OPERATORS)
+
+
+_INPLACE_OPERATORS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__",
+                      "__ilshift__", "__irshift__", "__imatmul__"}
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return []
+    return [t for each in value for t in _tensors(each)]
+
+
+def _size(a: Any, level: int) -> int:
+    while a.level != level:
+        a = a.physical
+    return a.batch
+
+
+def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, running: Any) -> list[Any]:
+    """The function's result for every sample."""
+    from .vmap import share_tensor, unbatch_tensor
+    if not size:
+        raise RuntimeError(f"vmap: {function.__name__} has no batched form, and the batch is empty, so that the shape of its result is not known")
+    samples: dict[int, Any] = {}
+
+    def split(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            if level in levels_of(value._a):
+                samples[id(value)] = unbatch_tensor(value, level, size, 0).unbind(0)
+            elif value._node is not None:      # its gradients have to stay apart by sample
+                samples[id(value)] = unbatch_tensor(share_tensor(value, level, size), level, size, 0).unbind(0)
+        elif isinstance(value, dict):
+            for each in value.values():
+                split(each)
+        elif isinstance(value, (list, tuple)):
+            for each in value:
+                split(each)
+
+    def pick(value: Any, i: int) -> Any:
+        if isinstance(value, Tensor):
+            return samples[id(value)][i] if id(value) in samples else value
+        if value.__class__ is dict:
+            return {key: pick(each, i) for key, each in value.items()}
+        if value.__class__ is list or value.__class__ is tuple:
+            return value.__class__([pick(each, i) for each in value])
+        return value
+
+    split(args)
+    split(kwargs)
+    writes = _writes(function.__name__)
+    same = level in running and running[level][1] == "same"
+    from ..generator import all_default_generators
+    states = [(each, each.clone_state()) for each in all_default_generators()] if same else []
+    previous = LOCAL.vmaps
+    LOCAL.vmaps = tuple([each for each in previous if each[0] != level])
+    STATE.vmaps += len(LOCAL.vmaps) - len(previous)
+    results = []
+    try:
+        for i in range(size):
+            for generator, state in states if i else ():
+                generator.load_bytes(state.state_bytes())
+            given = pick(args, i)
+            if writes:
+                given = (given[0].clone(), *given[1:])
+            result = function(*given, **pick(kwargs, i))
+            results.append(given[0] if writes else result)
+    finally:
+        STATE.vmaps += len(previous) - len(LOCAL.vmaps)
+        LOCAL.vmaps = previous
+    return results
+
+
+def _stacked(results: list[Any], level: int) -> Any:
+    """The results of all samples as tensors of the level."""
+    from ..ops.joining import stack
+    from .vmap import batch_tensor
+    first = results[0]
+    if isinstance(first, Tensor):
+        shapes = {t._a.shape for t in results}
+        if len(shapes) > 1:
+            raise RuntimeError("vmap: the shape of an operation's result depends on the values, so that samples differ: it can't be vmapped. Got "
+                               f"{sorted(map(list, shapes))}")
+        return batch_tensor(stack(results), 0, level)
+    if isinstance(first, (list, tuple)):
+        parts = [_stacked([each[k] for each in results], level) for k in range(len(first))]
+        return getattr(type(first), "_make", type(first))(parts)
+    if any(each != first for each in results):
+        raise data_dependent("control flow")
+    return first

@@ -1,0 +1,93 @@
+"""Looking in on functions while somebody wants to, at no cost while nobody does.
+
+`intercept` exchanges a function's code, in place, for code that hands the call to a layer first: whoever holds the function, through
+whatever name, gets the layer. `release` puts the code back. Layers, outermost first: "overrides" (``__torch_function__``, modes, and vmap's
+fallback; see overrides.py) and "autocast" (amp/casting.py).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import CodeType, FunctionType
+from typing import Any
+
+__all__ = ["intercept", "release", "code_of", "original_of"]
+
+Layer = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+_ORDER = ("autocast", "overrides")                                  # from the inside
+_originals: dict[FunctionType, FunctionType] = {}                   # function -> a copy that keeps its code
+_layers: dict[FunctionType, dict[str, Layer]] = {}                  # function -> the layers that are on
+_codes: dict[tuple[FunctionType, tuple[Layer, ...]], CodeType] = {}  # what was made for these layers before
+
+
+def intercept(function: FunctionType, name: str, layer: Layer) -> None:
+    """Let calls of a function go to ``layer(inner, args, kwargs)``, which may call ``inner(*args, **kwargs)``."""
+    if function not in _originals:
+        original = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+        original.__kwdefaults__ = function.__kwdefaults__
+        _originals[function] = original
+    _layers.setdefault(function, {})[name] = layer
+    _exchange(function)
+
+
+def release(function: FunctionType, name: str) -> None:
+    """Take a layer off again."""
+    if _layers.get(function, {}).pop(name, None) is not None:
+        _exchange(function)
+
+
+def original_of(function: Any) -> Any:
+    """The function without layers."""
+    return _originals.get(function, function)
+
+
+def code_of(function: Any) -> Any:
+    """The code of a function as it was defined."""
+    return _originals[function].__code__ if function in _originals else function.__code__
+
+
+def _exchange(function: FunctionType) -> None:
+    on = _layers[function]
+    layers = tuple([on[name] for name in _ORDER if name in on])
+    if not layers:
+        function.__code__ = _originals[function].__code__
+        return
+    code = _codes.get((function, layers))
+    if code is None:
+        inner: Any = _originals[function]
+        for layer in layers[:-1]:
+            inner = _Inner(layer, inner)
+        enter = functools.partial(layers[-1], inner)
+        template = _template(len(function.__closure__ or ()))
+        code = _codes[function, layers] = template.replace(
+            co_consts=tuple([enter if each == _HOLE else each for each in template.co_consts]), co_name=function.__name__)
+    function.__code__ = code
+
+
+class _Inner:
+    """A layer around a function, as a function."""
+
+    __slots__ = ("layer", "inner", "__name__")
+
+    def __init__(self, layer: Layer, inner: Any) -> None:
+        self.layer, self.inner, self.__name__ = layer, inner, inner.__name__
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer(self.inner, args, kwargs)
+
+
+_HOLE = 4096.5
+
+
+@functools.cache
+def _template(free: int) -> CodeType:
+    """The code of a function that hands its arguments to the constant `_HOLE` (to be replaced), with so many free variables: Python puts code
+    only into functions that have as many."""
+    names = ", ".join(f"_{i}" for i in range(free))
+    keep = f"        if 0: {names}\n" if free else ""
+    scope: dict[str, Any] = {}
+    exec(f"def outer({names}):\n    def door(*args, **kwargs):\n{keep}        enter = {_HOLE}\n        return enter(args, kwargs)\n    return door",
+         scope)
+    return next(each for each in scope["outer"].__code__.co_consts if isinstance(each, CodeType))

@@ -1,0 +1,387 @@
+"""``torch.overrides``: ``__torch_function__`` on subclasses and tensor-like objects, and modes that see every call.
+
+PyTorch's functions look for overrides on every call. Here they don't, and cost nothing, until a program makes use of overrides: `watch`
+then puts a door in front of every public function and method (ops/interception.py). It is called when the first instance of a Tensor
+subclass is made, when a mode is entered, and when a function is called with a tensor-like object.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any
+
+from .ops import define
+from .ops.interception import intercept
+from .tensor import NotBatched, Tensor
+
+__all__ = ["get_ignored_functions", "get_overridable_functions", "get_testing_overrides", "handle_torch_function", "has_torch_function",
+           "has_torch_function_unary", "has_torch_function_variadic", "resolve_name", "is_tensor_like", "is_tensor_method_or_property",
+           "wrap_torch_function", "enable_reentrant_dispatch", "TorchFunctionMode", "BaseTorchFunctionMode", "DisableTorchFunctionSubclass",
+           "DisableTorchFunction"]
+
+
+class _Local(threading.local):
+    modes: tuple[TorchFunctionMode, ...] = ()
+    no_subclass = False      # inside DisableTorchFunctionSubclass
+
+
+LOCAL = _Local()
+
+
+# --- who overrides --------------------------------------------------------------------------------------------------------------------
+
+def _overrides(value: Any) -> bool:
+    """Whether a value's class wants to see the calls that it is an argument of."""
+    cls = value.__class__
+    if cls is Tensor:
+        return False
+    found = getattr(cls, "__torch_function__", None)
+    return found is not None and found is not _disabled_torch_function_impl
+
+
+_disabled_torch_function_impl = Tensor._disabled_torch_function
+
+
+def _relevant(args: Iterable[Any], kwargs: dict[str, Any] | None = None) -> list[Any]:
+    """The arguments (also in lists and tuples) whose classes override, one per class, subclasses before their bases."""
+    found: list[Any] = []
+    for value in args if not kwargs else (*args, *kwargs.values()):
+        cls = value.__class__
+        if cls is Tensor:
+            continue
+        if cls is list or cls is tuple:
+            for each in value:
+                if each.__class__ is not Tensor and _overrides(each):
+                    _insert(found, each)
+        elif _overrides(value):
+            _insert(found, value)
+    return found
+
+
+def _insert(found: list[Any], value: Any) -> None:
+    cls = type(value)
+    if any(type(each) is cls for each in found):
+        return
+    for i, each in enumerate(found):
+        if issubclass(cls, type(each)):
+            found.insert(i, value)
+            return
+    found.append(value)
+
+
+def _ask(public: Any, relevant: list[Any], args: Any, kwargs: Any) -> Any:
+    """Ask mode and classes in turn; TypeError where none of them answers."""
+    types = tuple(map(type, relevant))
+    if LOCAL.modes:
+        mode = LOCAL.modes[-1]
+        previous, LOCAL.modes = LOCAL.modes, LOCAL.modes[:-1]
+        try:
+            result = mode.__torch_function__(public, types, args, kwargs)
+        finally:
+            LOCAL.modes = previous
+        if result is not NotImplemented:
+            return result
+    for value in relevant:
+        result = type(value).__torch_function__(public, types, args, kwargs)
+        if result is not NotImplemented:
+            return result
+    names = [type(value) for value in relevant]
+    where = f" nor in mode {LOCAL.modes[-1]}" if LOCAL.modes else ""
+    raise TypeError(f"no implementation found for '{getattr(public, '__module__', 'torch')}.{getattr(public, '__name__', public)}' on types that "
+                    f"implement __torch_function__: {names}{where}")
+
+
+def has_torch_function(relevant_args: Iterable[Any]) -> bool:
+    """Whether one of the arguments overrides functions, or a mode is active."""
+    return bool(LOCAL.modes) or (not LOCAL.no_subclass and any(_overrides(each) for each in relevant_args))
+
+
+def has_torch_function_unary(tensor: Any) -> bool:
+    """`has_torch_function` of one argument."""
+    return bool(LOCAL.modes) or (not LOCAL.no_subclass and _overrides(tensor))
+
+
+def has_torch_function_variadic(*args: Any) -> bool:
+    """`has_torch_function` of the arguments."""
+    return has_torch_function(args)
+
+
+def handle_torch_function(public_api: Callable[..., Any], relevant_args: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+    """Call the ``__torch_function__`` of the mode or of the first of `relevant_args` that answers. TypeError where none does."""
+    return _ask(public_api, _relevant(relevant_args), args, kwargs)
+
+
+def is_tensor_like(inp: Any) -> bool:
+    """Whether a value is a Tensor or has a ``__torch_function__``."""
+    return type(inp) is Tensor or hasattr(inp, "__torch_function__")
+
+
+def wrap_torch_function(dispatcher: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
+    """Decorator: make a function of the user's one that can be overridden. ``dispatcher(*args)`` gives the arguments to ask."""
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            relevant = tuple(dispatcher(*args, **kwargs))
+            if has_torch_function(relevant):
+                return handle_torch_function(wrapped, relevant, *args, **kwargs)
+            return function(*args, **kwargs)
+        return wrapped
+    return decorate
+
+
+def rescue(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+    """A function met something that is no tensor: call it again with doors, if that overrides functions. Else its error."""
+    if watching() or not has_torch_function((*_flat(args), *_flat(kwargs.values()))):
+        raise error from None
+    watch()
+    return function(*args, **kwargs)
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from value
+        else:
+            yield value
+
+
+# --- doors ----------------------------------------------------------------------------------------------------------------------------
+
+_doors: set[FunctionType] = set()
+
+
+def watching() -> bool:
+    """Whether public functions have doors."""
+    return bool(_doors)
+
+
+def watch() -> None:
+    """Put doors in front of all public functions and methods."""
+    if _doors:
+        return
+    from importlib import import_module
+    from importlib.util import find_spec
+    for function in list(define.FUNCTIONS.values()):
+        _add_door(function, function)
+    for name in ("nn.functional", "linalg", "fft", "special"):
+        if find_spec("rushlight." + name) is not None:
+            module = import_module("rushlight." + name)
+            for key in getattr(module, "__all__", None) or dir(module):
+                value = getattr(module, key)
+                if not key.startswith("_") and isinstance(value, FunctionType) and value.__module__.startswith("rushlight"):
+                    _add_door(value, value)
+    for name, value in list(vars(Tensor).items()):
+        if isinstance(value, FunctionType) and name not in _NO_DOOR:
+            named = vars(Tensor).get(value.__name__)
+            _add_door(value, named if name.startswith("__") and isinstance(named, FunctionType) else value)
+        elif isinstance(value, property) and name not in _NO_DOOR:
+            _add_door(value.fget, value.__get__)
+            _add_door(value.fset, value.__set__)
+    define.on_export = lambda function: _add_door(function, function)
+
+
+# What makes, inspects or subclasses tensors below the level that can be overridden.
+_NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__setstate__", "__deepcopy__", "__hash__", "__array__", "as_subclass",
+            "_make_subclass", "__torch_function__", "__class__", "__dict__", "__weakref__", "__getattr__", "__dir__", "_is_view"}
+
+
+def _add_door(function: Any, public: Any) -> None:
+    if isinstance(function, FunctionType) and function not in _doors:
+        _doors.add(function)
+        intercept(function, "overrides", functools.partial(_enter, public))
+
+
+def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:
+    """What a door does: look for overrides, and for vmap's fallback."""
+    if LOCAL.modes:
+        return _ask(public, [] if LOCAL.no_subclass else _relevant(args, kwargs), args, kwargs)
+    if not LOCAL.no_subclass:
+        relevant = _relevant(args, kwargs)
+        if relevant:
+            return _ask(public, relevant, args, kwargs)
+    try:
+        return inside(*args, **kwargs)
+    except NotBatched as error:
+        from .func.fallback import per_sample
+        return per_sample(inside, args, kwargs, error)
+
+
+def default_torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """What a subclass does by default: compute as usual, and give the results its own class."""
+    if not all(issubclass(cls, each) for each in types):
+        return NotImplemented
+    with DisableTorchFunctionSubclass():
+        result = func(*args, **(kwargs or {}))
+    return result if func in (_GRAD, _BASE) else _converted(result, cls)
+
+
+_GRAD, _BASE = vars(Tensor)["grad"].__get__, vars(Tensor)["_base"].__get__
+
+
+def _converted(result: Any, cls: Any) -> Any:
+    if cls is Tensor:
+        return result
+    if isinstance(result, Tensor) and not isinstance(result, cls):
+        return result.as_subclass(cls)
+    if isinstance(result, (tuple, list)):
+        items = [_converted(each, cls) for each in result]
+        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+    return result
+
+
+class DisableTorchFunctionSubclass:
+    """Context: subclasses' ``__torch_function__`` is not asked; modes are."""
+
+    def __enter__(self) -> None:
+        self.previous = LOCAL.no_subclass
+        LOCAL.no_subclass = True
+
+    def __exit__(self, *exception: object) -> None:
+        LOCAL.no_subclass = self.previous
+
+
+class DisableTorchFunction(DisableTorchFunctionSubclass):
+    """Context: neither subclasses nor modes are asked."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self.modes = LOCAL.modes
+        LOCAL.modes = ()
+
+    def __exit__(self, *exception: object) -> None:
+        LOCAL.modes = self.modes
+        super().__exit__()
+
+
+# --- modes ----------------------------------------------------------------------------------------------------------------------------
+
+class TorchFunctionMode:
+    """A context in which every call of a torch function goes to ``self.__torch_function__(func, types, args, kwargs)``.
+
+    Inside of that method the mode is off (the one around it is on), so that ``func(*args, **kwargs)`` does the call.
+    """
+
+    inner: TorchFunctionMode
+
+    def __init__(self) -> None:
+        pass
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise NotImplementedError("a TorchFunctionMode has to define __torch_function__(self, func, types, args=(), kwargs=None)")
+
+    def __enter__(self) -> Any:
+        watch()
+        LOCAL.modes = (*LOCAL.modes, self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        LOCAL.modes = LOCAL.modes[:-1]
+
+    @classmethod
+    def push(cls, *args: Any, **kwargs: Any) -> Any:
+        """Old name for making a mode: ``with MyMode.push():``."""
+        warnings.warn("`Mode.push()` is no longer necessary and can be replaced with just `with Mode()`", stacklevel=2)
+        return cls(*args, **kwargs)
+
+
+class BaseTorchFunctionMode(TorchFunctionMode):
+    """A mode that changes nothing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def _get_current_function_mode() -> TorchFunctionMode | None:
+    """The innermost mode that is on."""
+    return LOCAL.modes[-1] if LOCAL.modes else None
+
+
+def _get_current_function_mode_stack() -> list[TorchFunctionMode]:
+    """All modes that are on, outermost first."""
+    return list(LOCAL.modes)
+
+
+@contextmanager
+def enable_reentrant_dispatch() -> Iterator[None]:
+    """Context for ``__torch_dispatch__``, which rushlight does not have: changes nothing."""
+    yield
+
+
+# --- what can be overridden -----------------------------------------------------------------------------------------------------------
+
+_IGNORED = """typename is_tensor is_storage set_default_device get_default_device set_default_dtype get_default_dtype set_printoptions get_rng_state
+    set_rng_state manual_seed initial_seed seed save load fork rand randn randint randperm arange as_tensor asarray bartlett_window blackman_window
+    can_cast cudnn_is_acceptable empty empty_permuted empty_strided eye from_file from_numpy frombuffer full hamming_window hann_window kaiser_window
+    linspace logspace ones zeros tensor range scalar_tensor sparse_coo_tensor tril_indices triu_indices promote_types result_type is_grad_enabled
+    set_grad_enabled is_inference_mode_enabled complex polar normal vander broadcast_shapes compile get_num_threads set_num_threads""".split()
+
+
+@functools.cache
+def get_ignored_functions() -> set[Any]:
+    """Public functions that ``__torch_function__`` of an argument can't override: those that make tensors from what are no tensors, and settings."""
+    import rushlight
+    found = {getattr(rushlight, name) for name in _IGNORED if hasattr(rushlight, name)}
+    return found | {vars(Tensor)[name] for name in _NO_DOOR if name in vars(Tensor) and callable(vars(Tensor)[name])}
+
+
+@functools.cache
+def _by_namespace() -> dict[str, list[Any]]:
+    import rushlight
+    from rushlight import linalg
+    from rushlight.nn import functional
+    ignored = get_ignored_functions()
+    found: dict[str, list[Any]] = {}
+    for label, module in (("torch", rushlight), ("torch.nn.functional", functional), ("torch.linalg", linalg)):
+        names = define.FUNCTIONS if module is rushlight else dir(module)
+        functions = [getattr(module, name) for name in names if not name.startswith("_")]
+        found[label] = [each for each in functions if isinstance(each, FunctionType) and each not in ignored
+                        and each.__module__.startswith("rushlight")]
+    found["torch.Tensor"] = [value.__get__ if isinstance(value, property) else value for name, value in vars(Tensor).items()
+                             if name not in _NO_DOOR and isinstance(value, (FunctionType, property))]
+    return found
+
+
+def get_overridable_functions() -> dict[Any, list[Any]]:
+    """The functions that ``__torch_function__`` sees, by namespace ("torch", "torch.nn.functional", "torch.linalg", "torch.Tensor")."""
+    return {name: list(functions) for name, functions in _by_namespace().items()}
+
+
+def get_testing_overrides() -> dict[Any, Callable[..., int]]:
+    """For each function that can be overridden, a function of the same arguments that returns -1."""
+    return {function: (lambda *args, **kwargs: -1) for functions in _by_namespace().values() for function in functions}
+
+
+@functools.cache
+def _names() -> dict[Any, str]:
+    import rushlight
+    names: dict[Any, str] = {}
+    for label, functions in _by_namespace().items():
+        for function in functions:
+            owner = getattr(function, "__self__", None)
+            if isinstance(owner, property):
+                name = next(key for key, value in vars(Tensor).items() if value is owner) + ".__get__"
+            else:
+                name = function.__name__
+            names.setdefault(function, f"{label}.{name}")
+    for function in get_ignored_functions():
+        if getattr(rushlight, getattr(function, "__name__", ""), None) is function:
+            names.setdefault(function, f"torch.{function.__name__}")
+    return names
+
+
+def resolve_name(f: Any) -> str | None:
+    """The name that a function passed to ``__torch_function__`` has in the program: "torch.add"; None for what is no such function."""
+    try:
+        return _names().get(f)
+    except TypeError:
+        return None
+
+
+def is_tensor_method_or_property(func: Any) -> bool:
+    """Whether a function is a method, or the getter of a property, of Tensor."""
+    return func in set(_by_namespace()["torch.Tensor"])
