@@ -61,6 +61,7 @@ _LAZY = {
                      "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode"), "settings"),
     "is_anomaly_enabled": "autograd.anomaly",
     "compile": "compiling",
+    "vmap": "func",
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "ops.rnn"),
 }
 

@@ -14,7 +14,7 @@ from .dtypes import dtype
 __all__ = ["Kind", "NotBatched", "SparseKind", "kind_of", "sparse_kind", "cpu_kind", "array_module", "register_device"]
 
 
-class NotBatched(TypeError):
+class NotBatched(RuntimeError):
     """Inside `vmap`, something can't be computed for all samples at once: the op is run sample by sample instead (func/fallback.py)."""
 
 

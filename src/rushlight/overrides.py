@@ -168,7 +168,7 @@ def watch() -> None:
     from importlib.util import find_spec
     for function in list(define.FUNCTIONS.values()):
         _add_door(function, function)
-    for name in ("nn.functional", "linalg", "fft", "special"):
+    for name in ("nn.functional", "linalg", "fft", "special", "ops.rnn"):
         if find_spec("rushlight." + name) is not None:
             module = import_module("rushlight." + name)
             for key in getattr(module, "__all__", None) or dir(module):
@@ -314,11 +314,7 @@ def enable_reentrant_dispatch() -> Iterator[None]:
 
 # --- what can be overridden -----------------------------------------------------------------------------------------------------------
 
-_IGNORED = """typename is_tensor is_storage set_default_device get_default_device set_default_dtype get_default_dtype set_printoptions get_rng_state
-    set_rng_state manual_seed initial_seed seed save load fork rand randn randint randperm arange as_tensor asarray bartlett_window blackman_window
-    can_cast cudnn_is_acceptable empty empty_permuted empty_strided eye from_file from_numpy frombuffer full hamming_window hann_window kaiser_window
-    linspace logspace ones zeros tensor range scalar_tensor sparse_coo_tensor tril_indices triu_indices promote_types result_type is_grad_enabled
-    set_grad_enabled is_inference_mode_enabled complex polar normal vander broadcast_shapes compile get_num_threads set_num_threads""".split()
+_IGNORED = ["typename", "is_tensor", "is_storage", "set_default_device", "get_default_device", "set_default_dtype", "get_default_dtype", "set_printoptions", "get_rng_state", "set_rng_state", "manual_seed", "initial_seed", "seed", "save", "load", "fork", "rand", "randn", "randint", "randperm", "arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "can_cast", "cudnn_is_acceptable", "empty", "empty_permuted", "empty_strided", "eye", "from_file", "from_numpy", "frombuffer", "full", "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "ones", "zeros", "tensor", "range", "scalar_tensor", "sparse_coo_tensor", "tril_indices", "triu_indices", "promote_types", "result_type", "is_grad_enabled", "set_grad_enabled", "is_inference_mode_enabled", "complex", "polar", "normal", "vander", "broadcast_shapes", "compile", "get_num_threads", "set_num_threads"]
 
 
 @functools.cache

@@ -222,11 +222,21 @@ def _is_plain(cls: type) -> bool:
     return cls is Parameter
 
 
+def _batched_repr(t: Any) -> str:
+    """A tensor inside vmap: the values of all samples."""
+    from .tensor import wrap
+    value = tensor_repr(wrap(t._a.physical, t._kind))
+    indented = "\n".join("    " + line for line in value.splitlines())
+    return f"BatchedTensor(lvl={t._a.level}, bdim=0, value=\n{indented}\n)"
+
+
 def tensor_repr(t: Any, tensor_contents: str | None = None) -> str:
     """The text that ``repr(t)`` and ``print(t)`` show. `tensor_contents` replaces the elements.
 
     (The line "Parameter containing:" is `Parameter`'s own.)
     """
+    if hasattr(t._a, "level"):
+        return _batched_repr(t)
     prefix = "tensor(" if _is_plain(type(t)) else type(t).__name__ + "("
     indent = len(prefix)
     if tensor_contents is None:

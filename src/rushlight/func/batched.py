@@ -38,18 +38,18 @@ def new_level() -> int:
     return next(_levels)
 
 
-def data_dependent(what: str) -> RuntimeError:
+def data_dependent(what: str) -> NotBatched:
     """PyTorch's error for a value of a batched tensor that decides something in Python."""
     if what == "item":
-        return RuntimeError("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, "
+        return NotBatched("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, "
                             "please try to rewrite what you're doing with other operations.")
-    return RuntimeError("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that yet; "
+    return NotBatched("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that yet; "
                         "torch.where chooses between values without control flow.")
 
 
-def shared_write() -> RuntimeError:
+def shared_write() -> NotBatched:
     """PyTorch's error for a write that has one value per sample and one place for all."""
-    return RuntimeError("vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has "
+    return NotBatched("vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has "
                         "more elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped over. Please "
                         "try to use out-of-place operators instead of inplace arithmetic.")
 
@@ -155,6 +155,14 @@ class BatchedArray(NDArrayOperatorsMixin):
     def data(self) -> Any:
         """There is no address (RuntimeError)."""
         raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage: it is batched by vmap")
+
+    def all(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Any:
+        """Whether all elements are true."""
+        return np.all(self, axis=axis, keepdims=keepdims, **kwargs)
+
+    def any(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Any:
+        """Whether an element is true."""
+        return np.any(self, axis=axis, keepdims=keepdims, **kwargs)
 
     def get(self) -> Any:
         """Not as one host array (RuntimeError)."""
@@ -291,9 +299,23 @@ class BatchedArray(NDArrayOperatorsMixin):
 _CREATION = (np.zeros, np.ones, np.empty)
 
 # The methods that NumPy has as functions, by name.
-_METHODS = frozenset(("sum", "prod", "mean", "std", "var", "max", "min", "any", "all", "argmax", "argmin", "argsort", "cumsum", "cumprod", "take",
+_METHODS = frozenset(("sum", "prod", "mean", "std", "var", "max", "min", "argmax", "argmin", "argsort", "cumsum", "cumprod", "take",
                       "repeat", "clip", "round", "diagonal", "trace", "nonzero", "searchsorted", "partition", "argpartition", "ptp", "compress",
                       "choose"))
+
+
+class Truth(BatchedArray):
+    """The result of any() or all() over whole samples: as a Python truth value, of any or of all samples. This is what the ops ask for when they
+    check their inputs. (A user's ``if tensor.any():`` goes through `item`, which refuses.)"""
+
+    __slots__ = ("over",)
+
+    def __init__(self, physical: Any, level: int, over: Any) -> None:
+        super().__init__(physical, level)
+        self.over = over
+
+    def __bool__(self) -> bool:
+        return bool(self.over(self.physical))
 
 
 def _set_part(self: BatchedArray, name: str, value: Any) -> None:
@@ -305,14 +327,14 @@ def _set_part(self: BatchedArray, name: str, value: Any) -> None:
 
 def is_at(x: Any, level: int) -> bool:
     """Whether x is batched at this level (which has to be the highest there is in x)."""
-    return x.__class__ is BatchedArray and x.level == level
+    return isinstance(x, BatchedArray) and x.level == level
 
 
 def max_level(values: Any) -> int:
     """The highest level among the values (and the lists and tuples in them); 0 where nothing is batched."""
     level = 0
     for x in values:
-        if x.__class__ is BatchedArray:
+        if isinstance(x, BatchedArray):
             level = x.level if x.level > level else level
         elif x.__class__ in (tuple, list):
             inner = max_level(x)
@@ -369,14 +391,14 @@ def expanded(x: Any, level: int, batch: int) -> Any:
 
 def put_level(x: Any, level: int) -> BatchedArray:
     """The array whose first dimension has become the batch of a level."""
-    if x.__class__ is BatchedArray and x.level > level:
+    if isinstance(x, BatchedArray) and x.level > level:
         return BatchedArray(put_level(x.physical.swapaxes(0, 1), level), x.level)
     return BatchedArray(x, level)
 
 
 def take_level(x: Any, level: int) -> Any:
     """The array with a level's batch as its first dimension; None where it is not batched at the level."""
-    if x.__class__ is not BatchedArray or x.level < level:
+    if not isinstance(x, BatchedArray) or x.level < level:
         return None
     if x.level == level:
         return x.physical
@@ -387,7 +409,7 @@ def take_level(x: Any, level: int) -> Any:
 def levels_of(x: Any) -> list[int]:
     """All levels that x is batched at, highest first."""
     found = []
-    while x.__class__ is BatchedArray:
+    while isinstance(x, BatchedArray):
         found.append(x.level)
         x = x.physical
     return found
@@ -464,7 +486,7 @@ def _physical_index(a: Any, index: Any, level: int, batch: int) -> Any:
 
 
 def _is_array_index(each: Any) -> bool:
-    return each.__class__ is BatchedArray or isinstance(each, (ndarray, np.integer, list)) or (isinstance(each, int) and not isinstance(each, bool))
+    return isinstance(each, (BatchedArray, ndarray, np.integer, list)) or (isinstance(each, int) and not isinstance(each, bool))
 
 
 def batched_getitem(a: Any, index: Any) -> Any:

@@ -17,25 +17,19 @@ from .batched import data_dependent, levels_of, shared_write
 __all__ = ["run", "per_sample"]
 
 
-def run(once: Callable[[], Any]) -> Any:
+def run(once: Callable[[], Any], randomness: str) -> Any:
     """Run a vmapped function; again, with the fallback in place, where something in it has no batched form."""
     from .. import overrides
     from ..generator import all_default_generators
     if not overrides.watching():
-        random = any(randomness != "error" for _, _, randomness in LOCAL.vmaps)
-        states = [(each, each.clone_state()) for each in all_default_generators()] if random else []
+        states = [(each, each.clone_state()) for each in all_default_generators()] if randomness != "error" else []
         try:
             return once()
         except NotBatched:
             overrides.watch()
         for generator, state in states:
             generator.load_bytes(state.state_bytes())
-    try:
-        return once()
-    except NotBatched as error:
-        if LOCAL.vmaps:
-            raise
-        raise data_dependent("control flow") from error
+    return once()
 
 
 def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:

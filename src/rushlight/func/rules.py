@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 
 from .batched import (
-    BatchedArray, NotBatched, batch_size, data_dependent, expanded, is_at, lined_up, max_level, normal_axis, physical_axis, shared_write, unwrapped,
+    BatchedArray,
+    NotBatched,
+    Truth,
+    batch_size,
+    data_dependent,
+    expanded,
+    is_at,
+    lined_up,
+    max_level,
+    normal_axis,
+    physical_axis,
+    shared_write,
+    unwrapped,
     wrapped,
 )
 
@@ -161,6 +173,15 @@ def _along(function: Any, default: Any, position: int = 1, keepdims: bool = Fals
 for _function in (np.sum, np.prod, np.mean, np.std, np.var, np.max, np.min, np.amax, np.amin, np.any, np.all, np.median, np.nansum, np.nanmean,
                   np.nanmax, np.nanmin, np.count_nonzero, np.ptp):
     _along(_function, None, keepdims=True)
+def _truth(function: Any, plain: Any) -> None:
+    def call(a: Any, axis: Any = None, *args: Any, **kwargs: Any) -> Any:
+        r = plain(a, axis, *args, **kwargs)
+        return Truth(r.physical, r.level, function) if axis is None else r
+    RULES[function] = call
+
+
+_truth(np.all, RULES[np.all])
+_truth(np.any, RULES[np.any])
 for _function in (np.cumsum, np.cumprod, np.nancumsum):
     _along(_function, None)
 for _function in (np.sort, np.argsort):

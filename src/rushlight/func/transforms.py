@@ -145,7 +145,7 @@ def _tensor_leaves(outputs: Any, where: str) -> tuple[list[Tensor], Any]:
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """(outputs, vjp_fn) or (outputs, vjp_fn, aux): ``vjp_fn(cotangents)``, with cotangents like the outputs, gives the product with the
-    Jacobian: one gradient per primal (not in a tuple for a single primal)."""
+    Jacobian: a tuple with one gradient per primal."""
     outside = LOCAL.grad
     leaves, spec = _aliases(primals, outside)
     with enable_grad():
@@ -163,8 +163,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         given = [c if c._kind is y._kind else c.to(y._kind.dtype) for c, y in zip(given, flat, strict=True)]
         graph = LOCAL.grad and (any(c._node is not None for c in given) or depends_on_others(flat, leaves))
         results = _backward(flat, given, leaves, graph if create_graph is None else create_graph)
-        found = tree_unflatten(results, spec)
-        return found[0] if len(primals) == 1 else found
+        return tree_unflatten(results, spec)
 
     result = tree_unflatten([peeled(y, leaves) for y in flat], out_spec)
     return (result, vjp_fn, _peeled_aux(aux, leaves)) if has_aux else (result, vjp_fn)
@@ -210,7 +209,7 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
 
         def rows(cotangents: list[Tensor]) -> tuple[Tensor, ...]:
             found = vjp_fn(tree_unflatten(cotangents, out_spec))
-            return tuple(tree_flatten((found,) if len(numbers) == 1 else found)[0])
+            return tuple(tree_flatten(found)[0])
 
         basis = _basis(flat)
         stacked = vmap(rows, chunk_size=chunk_size)(basis) if basis and basis[0]._a.shape[0] else [

@@ -106,7 +106,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     if scale is None:
         scale = 1.0 / sqrt(query.shape[-1]) if query.shape[-1] else 1.0
     kind = query._kind
-    if kind.xp is not np or not (kind.fast or kind.reduced):
+    if kind.xp is not np or not (kind.fast or kind.reduced) or any(t._a.__class__ is not np.ndarray for t in (query, key, value)):
         return _composed(query, key, value, attn_mask, dropout_p, is_causal, scale)
     return _fused(query, key, value, attn_mask, float(dropout_p), is_causal, float(scale))
 

@@ -41,7 +41,7 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
     """
     inputs = (x, h0, c0, *weights)
     steps = step_rows(batch_sizes, reverse)
-    if x._kind.xp is not np or not (x._kind.fast or x._kind.reduced):
+    if x._kind.xp is not np or not (x._kind.fast or x._kind.reduced) or any(t is not None and t._a.__class__ is not np.ndarray for t in inputs):
         return _composed(mode, inputs, steps)
     forward, back = (_lstm if mode == "LSTM" else _gru if mode == "GRU" else _rnn)(mode, steps)
     results, kept = forward([None if t is None else _compute(t._a) for t in inputs])
