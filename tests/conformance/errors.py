@@ -2,7 +2,8 @@
 
 
 from .compare import same_error
-from .mirror import Copier, Missing, function
+from .mirror import Copier, Missing
+from .ops import ours_of
 from .running import TooSlow, attempt, describe, limited, quiet, seed
 
 
@@ -28,7 +29,7 @@ def _one(op, case):
             theirs = _raised(op.op, case.sample_input, False)
             if theirs is None:
                 return "skip"
-            ours = _raised(function(op.op), case.sample_input, True)
+            ours = _raised(ours_of(op), case.sample_input, True)
     except TooSlow as error:
         return "time", str(error)
     except Missing as error:

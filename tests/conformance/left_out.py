@@ -19,6 +19,9 @@ GAUGE = {"linalg.svd", "svd", "linalg.eig", "linalg.eigh", "linalg.qr", "qr", "g
 # Ops whose indices may differ where elements are equal (PyTorch's sorts are stable on demand only): the position of the argument `dim`.
 TIES = {"sort": 0, "argsort": 0, "topk": 1, "kthvalue": 1, "mode": 0, "msort": None}
 
+# Ops whose gradient is not compared, with the reason.
+NO_GRADIENT = {"as_strided_scatter": "PyTorch's gradient for `input` is that of the part which `src` has overwritten, and undefined elsewhere"}
+
 
 def left_out(op):
     """The reason why an op is not compared, or None."""

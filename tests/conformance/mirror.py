@@ -5,6 +5,7 @@ the global `torch`. The first two are found again in rushlight under the same do
 """
 
 import contextlib
+import enum
 import functools
 import importlib
 import inspect
@@ -200,6 +201,18 @@ class Copier:
         return copy.requires_grad_(requires_grad)
 
 
+def module(m):
+    """An nn.Module: one of our class with the same attributes, parameters, buffers and submodules."""
+    copy = object.__new__(function(type(m)))
+    rl.nn.Module.__init__(copy)
+    for name, value in vars(m).items():
+        if name in ("_parameters", "_buffers", "_modules"):
+            vars(copy)[name].update({key: mirror(each) for key, each in value.items()})
+        elif not name.startswith("_"):
+            setattr(copy, name, mirror(value))
+    return copy
+
+
 def dtype_of(dtype):
     try:
         return getattr(rl, str(dtype).removeprefix("torch."))
@@ -223,7 +236,21 @@ def mirror(value):
         generator = rl.Generator()
         generator.manual_seed(value.initial_seed())
         return generator
+    if isinstance(value, pt.nn.Module):
+        return module(value)
     if callable(value):
         return function(value)
+    if type(value).__module__.startswith("torch."):
+        return _plain_object(value)
     return value
+
+
+def _plain_object(value):
+    """An object that only holds options."""
+    if isinstance(value, enum.Enum):
+        return getattr(function(type(value)), value.name)
+    copy = object.__new__(function(type(value)))
+    for name in {*getattr(value, "__dict__", {}), *getattr(value, "__slots__", ())}:
+        setattr(copy, name, mirror(getattr(value, name)))
+    return copy
 

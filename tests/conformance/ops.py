@@ -7,8 +7,8 @@ from torch.testing._internal.common_methods_invocations import op_db
 import rushlight as rl
 
 from .compare import Differs, agree, to_numpy
-from .left_out import GAUGE, TIES, UNDEFINED_VALUES, left_out
-from .mirror import Copier, Missing, function, mirror
+from .left_out import GAUGE, NO_GRADIENT, TIES, UNDEFINED_VALUES, left_out
+from .mirror import Copier, Missing, attribute, function, mirror
 from .running import TooSlow, attempt, describe, limited, quiet, seed, seeded
 
 DTYPES = ("float32", "float64", "int64", "bool", "complex64", "bfloat16")
@@ -62,6 +62,14 @@ def run_sample(op, sample, dtype, grad):
             return _Case(op, sample, dtype, grad).run()
     except TooSlow as error:
         return "time", str(error)
+
+
+def ours_of(op):
+    """Our function of an op: that of its callable, else what has its name."""
+    try:
+        return function(op.op)
+    except Missing:
+        return attribute(f"torch.{op.name}")
 
 
 class _Case:
@@ -123,7 +131,7 @@ class _Case:
 
     def forward(self):
         theirs, _ = self.theirs(self.op.op)
-        ours = self.ours(function(self.op.op))
+        ours = self.ours(ours_of(self.op))
         agree(*self.processed(ours, theirs), values=self.values)
 
     def _variant(self, f):
@@ -168,7 +176,7 @@ class _Case:
         theirs, refused = self.theirs(self.op.op, out=their_outs[0] if single else tuple(their_outs))
         if refused is not None:
             return
-        ours = self.ours(function(self.op.op), out=our_outs[0] if single else tuple(our_outs))
+        ours = self.ours(ours_of(self.op), out=our_outs[0] if single else tuple(our_outs))
         if theirs is not None:
             agree(*self.processed(ours, theirs), "out", values=self.values)
         written = (our_outs[0], their_outs[0]) if single else (our_outs, their_outs)
@@ -180,7 +188,7 @@ class _Case:
         """(inputs that require grad, outputs that do) of one side."""
         copy = Copier(ours, True)
         x, args, kwargs = copy(self.sample.input), copy(tuple(self.sample.args)), copy(dict(self.sample.kwargs))
-        result = seeded(function(self.op.op) if ours else self.op.op, x, *args, **kwargs)
+        result = seeded(ours_of(self.op) if ours else self.op.op, x, *args, **kwargs)
         process = self.sample.output_process_fn_grad
         result = (mirror(process) if ours else process)(result)
         kind = rl.Tensor if ours else pt.Tensor
@@ -201,7 +209,7 @@ class _Case:
         return np.unique(values).size == values.size
 
     def _gradients(self, double):
-        if self.op.name in TIES and not self._distinct():
+        if self.op.name in NO_GRADIENT or (self.op.name in TIES and not self._distinct()):
             return
         their_in, their_out = self._recorded(False)
         wanted = [t.requires_grad for t in their_out]

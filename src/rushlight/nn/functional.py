@@ -18,6 +18,7 @@ from ..ops.loss import (
     margin_ranking_loss, mse_loss, multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss, smooth_l1_loss,
     soft_margin_loss,
 )
+from ..ops.linear_cross_entropy import linear_cross_entropy
 from ..ops.matmul import linear
 from ..ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, normalize, rms_norm
 from ..ops.pair_loss import (
@@ -103,11 +104,3 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
         return _by_channel(input, p, training, inplace)
     result = _by_channel(input.unsqueeze_(0) if inplace else input.unsqueeze(0), p, training, inplace)
     return result.squeeze_(0) if inplace else result.squeeze(0)
-
-
-def linear_cross_entropy(input: Tensor, weight: Tensor, target: Tensor, *, linear_bias: Any = None, **options: Any) -> Tensor:
-    """cross_entropy(linear(input, weight, bias), target) over the last dimension of `input`."""
-    logits = linear(input, weight, linear_bias)
-    if logits.dim() > 2:
-        logits = logits.movedim(-1, 1)
-    return cross_entropy(logits, target, **options)

@@ -46,7 +46,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
         raise TypeError("clamp() received an invalid combination of arguments: 'min' and 'max' must both be numbers or both be tensors")
     d = result_dtype("clamp", input, *[t for t in (low, high) if t is not None])
     out_kind = kind_of(d, kind.device)
-    if d.category == BOOL:
+    if d.category == BOOL and not tensors:
         raise NotImplementedError("\"clamp_scalar_cpu\" not implemented for 'Bool'")
     if not tensors:
         return _by_numbers(input.to(d) if kind is not out_kind else input, low, high)

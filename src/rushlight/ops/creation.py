@@ -587,6 +587,8 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     work = kind if kind.fast else kind_of(dtypes.float64, kind.device)
+    if not kind.differentiable:
+        start, end = int(start), int(end)
     a = np.power(np.asarray(base, work.np), _linspace(work, start, end, steps))
     r = wrap(a.astype(kind.np), kind)
     return write_out(out, r, "logspace") if out is not None else finish(r, requires_grad, False, layout)

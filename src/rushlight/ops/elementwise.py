@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import bool_
+from ..dtypes import bool_, promote_types
 from ..tensor import Tensor, wrap
 from .define import binary, comparison, export, method, op, unary
 from .record import record
-from .write import inplace_from
+from .write import inplace_from, title
 
 __all__: list[str] = []
 
@@ -294,17 +294,33 @@ atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b / (a * a + b * b)), 
                array_grad=True, result="float", complex=False, alias=("arctan2",))
 hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False, only="float")
 copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False)
-nextafter = binary("nextafter", np.nextafter, None, complex=False, only="float")
+nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: g.masked_fill(a == b, 0), lambda g: g * 0), complex=False, only="float")
 heaviside = binary("heaviside", np.heaviside, None, complex=False, refuse=lambda a, b: None if a is b else
                    "heaviside is not yet implemented for tensors with different dtypes.")
+
+
+def _no_integers(name: str) -> Any:
+    def refuse(a: Any, b: Any) -> None:
+        d = promote_types(a, b)
+        if not (d.is_floating_point or d.is_complex):
+            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{title(d)}'")
+    return refuse
 
 
 def _logaddexp_share(g: Tensor, mine: Tensor, other: Tensor) -> Tensor:
     return g / (1 + (other - mine).exp())
 
 
-logaddexp = binary("logaddexp", np.logaddexp,
-                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), complex=False, inplace=False, only="float")
+def _logaddexp(a: Any, b: Any) -> Any:
+    if a.dtype.kind != "c":
+        return np.logaddexp(a, b)
+    first = a.real >= b.real                    # exp of the other, relative to the larger, can't overflow
+    high, low = np.where(first, a, b), np.where(first, b, a)
+    return np.where(high == low, high + a.dtype.type(np.log(2)), high + np.log1p(np.exp(low - high))).astype(a.dtype)
+
+
+logaddexp = binary("logaddexp", _logaddexp,
+                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), inplace=False, refuse=_no_integers("logaddexp"))
 logaddexp2 = binary("logaddexp2", np.logaddexp2,
                     (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False, only="float")
 gcd = binary("gcd", np.gcd, None, result="int", only="int")

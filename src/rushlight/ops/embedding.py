@@ -200,6 +200,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return wrap((a[..., None] == np.arange(num_classes)).astype(np.int64), tensor._kind)
 
 
+@export
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y_k = input1 W_k input2 + b_k: inputs (*, A) and (*, B), weight (O, A, B), result (*, O)."""
     if input1._a.shape[:-1] != input2._a.shape[:-1]:

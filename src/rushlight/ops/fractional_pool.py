@@ -42,6 +42,9 @@ def _pool(input: Tensor, n: int, kernel_size: Any, output_size: Any, output_rati
         if o + k - 1 > size or o < 1:
             raise RuntimeError(f"{name}(): pool size {k} with output size {o} does not fit into an input of size {size}")
     x = input.unsqueeze(0) if input.dim() == n + 1 else input
+    if not input._a.size:
+        empty = x.new_empty((*x.shape[:2], *out)) + x.sum()
+        return (empty, empty.detach().to(x._kind.int64.dtype)) if return_indices else empty
     if samples is None:
         samples = FUNCTIONS["rand"](x.size(0), x.size(1), n, dtype=input.dtype, device=input.device)
     elif tuple(samples.shape) != (x.size(0), x.size(1), n):

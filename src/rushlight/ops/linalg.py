@@ -602,6 +602,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     if input._a.ndim > 2:
         raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input._a.ndim} dimensions")
     x = input.reshape(1, -1) if input._a.ndim < 2 else input
+    x = x if x._kind.differentiable else x.to(x._kind.float_.dtype)
     w = None
     for weights in (fweights, aweights):
         if weights is not None:

@@ -269,9 +269,8 @@ def _plus(input: Tensor, term: Tensor, beta: Any, alpha: Any) -> Tensor:
     kind = term._kind
     if input._kind.dtype is not kind.dtype:
         raise RuntimeError(f"self and mat2 must have the same dtype, but got {title(input._kind.dtype)} and {title(kind.dtype)}")
-    if not kind.differentiable and (isinstance(alpha, float) or isinstance(beta, float)):
-        which = "alpha" if isinstance(alpha, float) else "beta"
-        raise RuntimeError(f"For integral input tensors, argument {which} must not be a floating point number.")
+    if not kind.differentiable:
+        alpha, beta = int(alpha), int(beta)
     if alpha != 1:
         term = term * alpha
     if beta == 0:
@@ -330,6 +329,11 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
     """beta * input + alpha * outer(vec1, vec2)."""
     term = outer(vec1, vec2)
     d = promote_types(input._kind.dtype, term._kind.dtype)
+    for which, value in (("beta", beta), ("alpha", alpha)):
+        if isinstance(value, float) and not (d.is_floating_point or d.is_complex):
+            raise RuntimeError(f"For integral input tensors, argument {which} must not be a floating point number.")
+    if d is bool_:
+        return (input & bool(beta)) | (term & bool(alpha))
     return _plus(input.to(d), term.to(d), beta, alpha)
 
 

@@ -124,6 +124,8 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     _check(input, "batch_norm")
     shape = input._a.shape
     if len(shape) < 2:
+        if not input._a.size:
+            return input.clone()
         raise IndexError("Dimension out of range (expected to be in range of [-1, 0], but got 1)")
     if training and prod(shape[:1] + shape[2:]) == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
@@ -240,7 +242,8 @@ export(group_norm)
 
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divided by the root of the mean square over the last dimensions. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
-    _check(input, "rms_norm")
+    if not input._kind.is_complex:
+        _check(input, "rms_norm")
     shape = _normalized_shape(input, normalized_shape, weight, None)
     if eps is None:
         eps = float(np.finfo(np.float32 if input._kind.reduced else input._kind.np).eps)

@@ -87,7 +87,8 @@ def _circular(input: Tensor, dim: int, left: int, right: int) -> Any:
     n = input._a.shape[dim]
     if left > n or right > n:
         raise RuntimeError("Padding value causes wrapping around more than once.")
-    return np.arange(-left, n + right) % n
+    kept = n + min(left, 0) + min(right, 0)          # negative widths cut first; what is left wraps around
+    return max(-left, 0) + np.arange(-max(left, 0), kept + max(right, 0)) % max(kept, 1)
 
 
 _INDICES = {"reflect": _reflect, "replicate": _replicate, "circular": _circular}

@@ -148,7 +148,7 @@ def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Size
 def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, ceil: bool, include_pad: bool, divisor: int | None) -> Tensor:
     x, unbatched = _batched(x, n, name)
     kind = x._kind
-    if not kind.is_floating:
+    if not kind.is_floating and kind.dtype.name != "int64":
         raise not_implemented(name, kind)
     out, kernel, stride, padding, _ = _geometry(x, n, name, kernel, stride, padding, 1, ceil)
     if divisor == 0:
@@ -157,10 +157,11 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
     y = _window_sums(work, out, kernel, stride, padding, f"AvgPool{n}DBackward0")
     plain = divisor is None and not ceil and (include_pad or not any(padding))
     if plain or divisor is not None:
-        y = y / (divisor if divisor is not None else prod(kernel))
+        count = divisor if divisor is not None else prod(kernel)
+        y = y / count if kind.is_floating else y.div(count, rounding_mode="trunc")
     else:
         counts = _counts(x._a.shape[2:], out, kernel, stride, padding, include_pad)
-        y = y / wrap(counts.astype(y._kind.np), y._kind)
+        y = y.div(wrap(counts.astype(y._kind.np), y._kind), rounding_mode=None if kind.is_floating else "trunc")
     if kind.reduced:
         y = y.to(kind.dtype)
     return y.squeeze(0) if unbatched else y

@@ -537,7 +537,7 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     kind = input._kind
     a = input._a.astype(np.float32) if kind.reduced else input._a
     dims = reduced_dims(dim, a.ndim)
-    top = np.maximum.reduce(a, axis=dims, keepdims=True, initial=-np.inf) if a.dtype.kind == "f" else np.zeros((), a.dtype)
+    top = np.maximum.reduce(a.real, axis=dims, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(a.dtype)
     r = np.log(np.add.reduce(np.exp(a - top), axis=dims, keepdims=True)) + top
     kept = r.shape

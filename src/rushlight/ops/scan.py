@@ -10,6 +10,7 @@ from .. import return_types
 from ..tensor import Tensor, as_array, wrap
 from .define import not_implemented, op
 from .dims import wrap_dim
+from .elementwise import _logaddexp
 from .record import record
 from .reduction import _sum_kind
 
@@ -113,21 +114,29 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     if not kind.differentiable:
         raise not_implemented("logcumsumexp", kind)
     dim = wrap_dim(dim, input._a.ndim)
-    y = _running(np.logaddexp, input, dim)
+    y = _running(np.logaddexp, input, dim) if not kind.is_complex or not input._a.ndim else _complex_logcumsumexp(input, dim)
     return record(y, "LogcumsumexpBackward0", (input,), lambda g, x, y: _logcumsumexp_grad(g, x, y, dim), (input, y))
 
 
+def _complex_logcumsumexp(input: Tensor, dim: int) -> Tensor:
+    r = np.moveaxis(input._a.copy(), dim, 0)
+    for i in range(1, r.shape[0]):
+        r[i] = _logaddexp(r[i - 1], r[i])
+    return wrap(np.ascontiguousarray(np.moveaxis(r, 0, dim)), input._kind)
+
+
 def _logcumsumexp_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
-    """sum over j >= i of g_j exp(x_i - y_j), positive and negative gradients apart, in logarithms."""
-    def part(h: Tensor) -> Tensor:
-        logs = (h.log() - y).flip(dim) if x._a.ndim else h.log() - y
-        total = logcumsumexp(logs, dim)
-        return (x + (total.flip(dim) if x._a.ndim else total)).exp()
-    if x._node is not None or g._node is not None:
-        # To be differentiated again, where the logarithm of zero would give nan: relative to the largest x instead.
-        top = x.detach().amax()
-        return (x - top).exp() * _reverse_sum(g * (top - y).exp(), dim)
-    return part(g.clamp(min=0)) - part((-g).clamp(min=0))
+    """sum over j >= i of g_j exp(x_i - y_j)."""
+    if x._a.ndim == 0:
+        return g
+    # From the last to the first: y grows, so that no exponent is positive, and nothing cancels that does not have to.
+    ups, xs, ys = g.unbind(dim), x.unbind(dim), y.unbind(dim)
+    total, parts = None, []
+    for i in range(len(xs) - 1, -1, -1):
+        total = ups[i] if total is None else ups[i] + total * (ys[i] - ys[i + 1]).exp()
+        parts.append(total * (xs[i] - ys[i]).exp())
+    from .joining import stack
+    return stack(parts[::-1], dim) if parts else g
 
 
 @op(method=True, out=True)

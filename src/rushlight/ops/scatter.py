@@ -57,12 +57,12 @@ def _grid(index: Any, dim: int) -> tuple[Any, ...]:
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """``out[i][j][k] = input[index[i][j][k]][j][k]`` for dim 0, and so on: one element per element of `index`, along `dim`."""
     a = input._a
+    if not index._a.size:
+        dim, shape = wrap_dim(dim, a.ndim), a.shape
+        return record(wrap(np.empty(index._a.shape, a.dtype, like=a), input._kind), "GatherBackward0", (input,), lambda g: g.new_zeros(shape))
     i = _index_array("gather", index, a.ndim, "input")
     dim = wrap_dim(dim, a.ndim)
     shape = a.shape
-    if i.size == 0:
-        r = wrap(np.empty(i.shape, a.dtype, like=a), input._kind)
-        return record(r, "GatherBackward0", (input,), lambda g: g.new_zeros(shape))
     full, at = (a if a.ndim else a.reshape(1)), (i if i.ndim else i.reshape(1))
     for d, (have, want) in enumerate(zip(full.shape, at.shape, strict=True)):
         if d != dim and want > have:
@@ -373,7 +373,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     r = wrap(array, input._kind)
     if isinstance(value, Tensor):
         return record(r, "IndexFillBackward1", (input, value),
-                      (lambda g, i: index_fill(g, dim, i, 0), lambda g, i: g.index_select(dim, i % n).sum()), (index,))
+                      (lambda g, i: index_fill(g, dim, i, 0), lambda g, i: g.index_select(dim, (i % n).unique()).sum()), (index,))
     return record(r, "IndexFillBackward0", (input,), lambda g, i: index_fill(g, dim, i, 0), (index,))
 
 

@@ -280,6 +280,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
             wide, narrow = list(common), list(common)
             wide[dim], narrow[dim] = input._a.shape[dim], indices._a.shape[dim]
             input, indices = input.expand(wide), indices.expand(narrow)
+            if indices._a.size and indices._a.min() < 0:
+                indices = where(indices < 0, indices % wide[dim], indices)
         r = gather(input, dim, indices)
     return r if out is None else write_out(out, r, "take_along_dim")
 

@@ -513,7 +513,7 @@ def _sum_to(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     extra = len(old) - len(shape)
     if extra < 0 or any(want != have and want != 1 for want, have in zip(shape, old[extra:], strict=True)):
         raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(old)}}}.")
-    if old == shape:
+    if old == shape and (old or self._kind.differentiable):
         return self
     from ..autograd.engine import sum_array_to
     kind = self._kind

@@ -153,7 +153,10 @@ def _reflected(x: Tensor, low: float, high: float) -> Tensor:
 
 def _placed(x: Tensor, size: int, mode: str, align_corners: bool) -> Tensor:
     """Pixel coordinates, moved inside as the padding mode says."""
-    x = _unnormalized(x, size, align_corners)
+    return _inside(_unnormalized(x, size, align_corners), size, mode, align_corners)
+
+
+def _inside(x: Tensor, size: int, mode: str, align_corners: bool) -> Tensor:
     if mode == "border":
         return x.clamp(0, size - 1)
     if mode == "reflection":
@@ -172,8 +175,6 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError("nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: "
                          f"'{padding_mode}'")
-    if mode == "bicubic":
-        raise NotImplementedError("grid_sample(mode='bicubic') is not supported: use 'bilinear'")
     if align_corners is None:
         import warnings
         warnings.warn("Default grid_sample and affine_grid behavior has changed to align_corners=False since 1.3.0. Please specify "
@@ -184,6 +185,10 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
         raise RuntimeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes "
                            f"{list(input._a.shape)} and grid with sizes {list(grid._a.shape)}")
     spatial = input._a.shape[2:]
+    if mode == "bicubic":
+        if n != 2:
+            raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+        return _bicubic(input, grid, padding_mode, bool(align_corners))
     places = [_placed(grid[..., n - 1 - i], spatial[i], padding_mode, bool(align_corners)) for i in range(n)]
     if mode == "nearest":
         return _picked(input, [np.rint(p._a).astype(np.int64) for p in places], None)
@@ -199,6 +204,41 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
         value = _picked(input, at, weight)
         total = value if total is None else total + value
     return total
+
+
+def _cubic_weights(t: Tensor) -> list[Tensor]:
+    """The weights of four neighbours at distances 1 + t, t, 1 - t, 2 - t: Keys' cubic convolution with A = -0.75."""
+    a = -0.75
+
+    def near(d: Tensor) -> Tensor:
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: Tensor) -> Tensor:
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+
+
+def _bicubic(input: Tensor, grid: Tensor, padding_mode: str, align_corners: bool) -> Tensor:
+    height, width = input._a.shape[2:]
+    y, x = _unnormalized(grid[..., 1], height, align_corners), _unnormalized(grid[..., 0], width, align_corners)
+    top, left = y.detach().floor(), x.detach().floor()
+    rows, columns = _cubic_weights(y - top), _cubic_weights(x - left)
+    total = None
+    for i, j in np.ndindex(4, 4):
+        at = [_inside(corner + (k - 1), size, padding_mode, align_corners)._a.astype(np.float64)
+              for corner, k, size in ((top, i, height), (left, j, width))]
+        value = _picked(input, [np.floor(each).astype(np.int64) for each in at], rows[i] * columns[j])
+        total = value if total is None else total + value
+    return total
+
+
+_MODES, _PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
+
+
+@op(alias=("grid_sampler_2d", "grid_sampler_3d"))
+def grid_sampler(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool) -> Tensor:
+    """`grid_sample` with its modes as numbers: 0 bilinear, 1 nearest; 0 zeros, 1 border, 2 reflection."""
+    return grid_sample(input, grid, _MODES[interpolation_mode], _PADDINGS[padding_mode], align_corners)
 
 
 def _picked(input: Tensor, at: list[Any], weight: Tensor | None) -> Tensor:

@@ -40,7 +40,7 @@ class LinearCrossEntropyOptions:
 class LinearCrossEntropyLoss(_WeightedLoss):
     """CrossEntropyLoss of a linear layer's output, for input (N, in_features) and targets (N, *out_features) of num_classes classes.
 
-    The other arguments are those of Linear and CrossEntropyLoss. `options` asks for PyTorch's chunked evaluation, which rushlight has not.
+    The other arguments are those of Linear and CrossEntropyLoss; `options` asks for evaluation in chunks of the batch.
     """
 
     __constants__ = ["num_classes", "out_features", "reduction", "ignore_index", "label_smoothing"]
@@ -49,8 +49,6 @@ class LinearCrossEntropyLoss(_WeightedLoss):
                  dtype: Any = None, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int | None = None,
                  label_smoothing: float = 0.0, options: LinearCrossEntropyOptions | None = None) -> None:
         super().__init__(weight=weight, reduction=reduction)
-        if options is not None:
-            raise NotImplementedError("LinearCrossEntropyLoss(options=...): chunked evaluation is missing; leave options None (same values)")
         self.linear = Linear(in_features, num_classes * math.prod(out_features), bias=bias, device=device, dtype=dtype)
         self.num_classes = num_classes
         self.out_features = out_features
@@ -59,13 +57,12 @@ class LinearCrossEntropyLoss(_WeightedLoss):
         self.options = options
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        logits = self.linear(input)
+        w, b = self.linear.weight, self.linear.bias
         if self.out_features:
-            logits = logits.reshape(*logits.shape[:-1], self.num_classes, *self.out_features)
-        ignore: dict[str, Any] = {}
-        if self.ignore_index is not None:
-            ignore["ignore_index"] = self.ignore_index
-        return F.cross_entropy(logits, target, weight=self.weight, reduction=self.reduction, label_smoothing=self.label_smoothing, **ignore)
+            shape = (self.num_classes, *self.out_features)
+            w, b = w.reshape(*shape, w.shape[-1]), None if b is None else b.reshape(shape)
+        return F.linear_cross_entropy(input, w, target, linear_bias=b, weight=self.weight, reduction=self.reduction,
+                                      ignore_index=self.ignore_index, label_smoothing=self.label_smoothing, options=self.options)
 
     def extra_repr(self) -> str:
         return (f"in_features={self.linear.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "

@@ -1,0 +1,121 @@
+"""Histograms in one and several dimensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import return_types
+from ..dtypes import float32, float64
+from ..tensor import Tensor, wrap
+from .creation import _linspace
+from .define import not_implemented, op
+
+__all__: list[str] = []
+
+_histogram = return_types.make("histogram", "hist", "bin_edges")
+_histogramdd = return_types.make("histogramdd", "hist", "bin_edges")
+
+
+@op(method=True, out=True)
+def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
+    """Counts in equal bins between min and max (those of the data if both are 0)."""
+    kind = input._kind
+    if not kind.is_floating:
+        raise not_implemented("histogram", kind)
+    if bins <= 0:
+        raise RuntimeError("bins must be > 0")
+    if max < min:
+        raise RuntimeError("max must be larger than min")
+    a = input._a.reshape(-1).astype(np.float32 if kind.reduced else kind.np)
+    low, high = float(min), float(max)
+    if low == high and a.size:
+        low, high = float(a.min()), float(a.max())
+    if low == high:
+        low, high = low - 1, high + 1
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"range of [{low}, {high}] is not finite")
+    a = a[(a >= low) & (a <= high)]
+    place = np.minimum(((a - a.dtype.type(low)) / a.dtype.type(high - low) * bins).astype(np.int64), bins - 1)
+    return wrap(np.bincount(place, minlength=bins).astype(kind.np), kind)
+
+
+def _edges(a: Any, bins: int, low: float, high: float, kind: Any) -> Any:
+    """`bins` equal bins over a range; over that of the data where low == high, and half a unit to both sides if they are all equal."""
+    if bins <= 0:
+        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
+    if low > high:
+        raise RuntimeError("torch.histogram(): max must be larger than min")
+    if low == high and a.size:
+        low, high = float(a.min()), float(a.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise RuntimeError(f"torch.histogram(): range of [{low}, {high}] is not finite")
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return _linspace(kind, low, high, bins + 1)
+
+
+def _counted(columns: Any, edges: list[Any], weight: Tensor | None, density: bool, kind: Any) -> Tensor:
+    """The weights of all rows, added up in the boxes that the edges make. The last bin of each dimension holds its right edge."""
+    inside = np.ones(columns.shape[0], bool)
+    flat = np.zeros(columns.shape[0], np.int64)
+    shape = tuple([len(e) - 1 for e in edges])
+    for column, e, n in zip(columns.T, edges, shape, strict=True):
+        place = np.searchsorted(e, column, side="right") - 1
+        inside &= (column >= e[0]) & (column <= e[-1])
+        flat = flat * n + np.clip(place, 0, n - 1)
+    weights = None if weight is None else weight._a.reshape(-1)[inside].astype(np.float64)
+    counts = np.bincount(flat[inside], weights, minlength=int(np.prod(shape))).astype(np.float64).reshape(shape)
+    if density:
+        counts /= counts.sum()
+        for d, e in enumerate(edges):
+            counts /= np.diff(e.astype(np.float64)).reshape((-1,) + (1,) * (len(shape) - d - 1))
+    return wrap(counts.astype(kind.np), kind)
+
+
+def _real(name: str, input: Tensor, weight: Tensor | None, size: int) -> Any:
+    kind = input._kind
+    if kind.dtype not in (float32, float64):
+        raise not_implemented(name, kind)
+    if weight is not None:
+        if weight._kind is not kind:
+            raise RuntimeError(f"torch.{name}(): if weight tensor is provided, input tensor and weight tensor should have the same dtype, but got "
+                               f"input: {input.dtype} and weight: {weight.dtype}")
+        if weight._a.size != size:
+            raise RuntimeError(f"torch.{name}(): if weight tensor is provided it should have the same shape as the input tensor excluding its "
+                               f"innermost dimension, but got {list(weight._a.shape)} for {list(input._a.shape)}")
+    return kind
+
+
+def _given(edges: Tensor, kind: Any, name: str) -> Any:
+    if edges._kind is not kind:
+        raise RuntimeError(f"torch.{name}(): input tensor and bins tensors should have the same dtype, but got {kind.dtype} and {edges.dtype}")
+    if edges._a.ndim != 1 or not edges._a.size:
+        raise RuntimeError(f"torch.{name}(): bins tensor should have one dimension and at least one element, but got {list(edges._a.shape)}")
+    return edges._a
+
+
+@op(method=True, out=True)
+def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
+    """(hist, bin_edges): counts (or sums of weights) in `bins` equal bins or between the given edges."""
+    kind = _real("histogram", input, weight, input._a.size)
+    a = input._a.reshape(-1)
+    edges = _given(bins, kind, "histogram") if isinstance(bins, Tensor) else _edges(a, bins, *(range or (0.0, 0.0)), kind)
+    return _histogram((_counted(a[:, None], [edges], weight, density, kind), wrap(np.array(edges, kind.np), kind)))
+
+
+@op
+def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
+    """(hist, bin_edges) of points (..., D): `bins` is a number, one per dimension, or a sequence of edges; `range` is low, high, low, high, ..."""
+    if input._a.ndim < 2:
+        raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
+    dims = input._a.shape[-1]
+    points = input._a.reshape(-1, dims)
+    kind = _real("histogramdd", input, weight, points.shape[0])
+    each = list(bins) if isinstance(bins, (tuple, list)) else [bins] * dims
+    if len(each) != dims:
+        raise RuntimeError(f"torch.histogramdd(): The size of bins must be equal to the innermost dimension of the input: {dims}, not {len(each)}")
+    limits = [(0.0, 0.0)] * dims if range is None else [(range[2 * i], range[2 * i + 1]) for i in np.arange(dims)]
+    edges = [_given(b, kind, "histogramdd") if isinstance(b, Tensor) else _edges(points[:, d], b, *limits[d], kind) for d, b in enumerate(each)]
+    return _histogramdd((_counted(points, edges, weight, density, kind), tuple([wrap(np.array(e, kind.np), kind) for e in edges])))
