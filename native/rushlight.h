@@ -23,6 +23,7 @@ int add_elementwise(PyObject* module);
 int add_matmul(PyObject* module);
 int add_allocator(PyObject* module);
 int add_conv(PyObject* module);
+int add_rnn(PyObject* module);
 
 inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }
 

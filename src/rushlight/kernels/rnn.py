@@ -13,10 +13,29 @@ from typing import Any
 
 import numpy as np
 
+from . import native
+
 __all__ = ["rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward", "lstm_backward", "previous_states",
            "final_state", "turn", "turn_back"]
 
 Steps = list[tuple[int, int]]
+_library = native.library
+_LSTM, _GRU, _RNN_TANH, _RNN_RELU = range(4)               # the modes of native/rnn.cpp
+
+
+def _native(x: Any) -> bool:
+    return _library is not None and x.__class__ is np.ndarray and x.dtype.char in "fd"
+
+
+def _loop(mode: int, steps: Steps, w: Any, h0: Any, c0: Any, *arrays: Any) -> None:
+    """Run a loop over time of native/rnn.cpp: forward with six more arrays, backward with ten."""
+    run = _library.rnn_forward if len(arrays) == 6 else _library.rnn_backward
+    run(mode, np.array(steps, np.int64).reshape(-1, 2), np.ascontiguousarray(w), np.ascontiguousarray(h0),
+        None if c0 is None else np.ascontiguousarray(c0), *arrays)
+
+
+def _contiguous(gradient: Any) -> Any:
+    return None if gradient is None else np.ascontiguousarray(gradient)
 
 
 def previous_states(y: Any, start: Any, steps: Steps) -> Any:
@@ -69,6 +88,9 @@ def _sigmoid_of_half(z: Any) -> None:
 def rnn_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, bias: Any, relu: bool) -> Any:
     """y (N, H) with y_t = tanh(W_ih x_t + W_hh y_{t-1} + bias), or relu of it."""
     y = _input_part(x, w_ih, bias)
+    if _native(y):
+        _loop(_RNN_RELU if relu else _RNN_TANH, steps, w_hh, h0, None, None, y, None, None, None, None)
+        return y
     w = w_hh.T
     last = None
     for lo, hi in steps:
@@ -84,9 +106,12 @@ def rnn_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, bias: Any, 
 
 def rnn_backward(gy: Any, gh: Any, steps: Steps, y: Any, w_hh: Any, relu: bool) -> tuple[Any, Any]:
     """(gradient of the sum before the nonlinearity (N, H), gradient of h0) from those of y (or None) and of the final state."""
-    slope = (y > 0).astype(y.dtype) if relu else 1 - y * y
     dz = np.empty_like(y)
-    carry = np.array(gh)
+    carry = np.array(gh, order="C")
+    if _native(y):
+        _loop(_RNN_RELU if relu else _RNN_TANH, steps, w_hh, carry, None, None, y, None, None, None, _contiguous(gy), carry, None, dz, None)
+        return dz, carry
+    slope = (y > 0).astype(y.dtype) if relu else 1 - y * y
     for lo, hi in reversed(steps):
         dh = carry[:hi - lo]
         if gy is not None:
@@ -108,10 +133,13 @@ def gru_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
     if b_hh is not None:
         gates[:, :2 * size] += b_hh[:2 * size]
         b_hn = b_hh[2 * size:]
+    y, hidden = np.empty_like(gates[:, :size], order="C"), np.empty_like(gates[:, :size], order="C")
+    if _native(gates):
+        _loop(_GRU, steps, w_hh, h0, None, gates, y, None, None, hidden, _contiguous(b_hn))
+        return y, gates, hidden
     gates[:, :2 * size] *= 0.5                             # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
     w = w_hh.T.copy()
     w[:, :2 * size] *= 0.5
-    y, hidden = np.empty_like(gates[:, :size], order="C"), np.empty_like(gates[:, :size], order="C")
     product = np.empty((len(h0), 3 * size), y.dtype)
     last = None
     for lo, hi in steps:
@@ -141,13 +169,25 @@ def gru_backward(gy: Any, gh: Any, steps: Steps, y: Any, h0: Any, gates: Any, hi
     """(gradients of the input's part (N, 3H), of the hidden part (N, 3H), of h0; the states before (N, H))."""
     size = w_hh.shape[1]
     before = previous_states(y, h0, steps)
+    dh_part = np.empty_like(gates)
+    dn = np.empty_like(y)
+    carry = np.array(gh, order="C")
+    if _native(gates):
+        _loop(_GRU, steps, w_hh, h0, None, gates, y, None, None, hidden, _contiguous(gy), carry, None, dh_part, dn)
+    else:
+        _gru_backward_loop(gy, carry, steps, before, gates, hidden, w_hh, dh_part, dn)
+    dx_part = dh_part.copy()
+    dx_part[:, 2 * size:] = dn
+    return dx_part, dh_part, carry, before
+
+
+def _gru_backward_loop(gy: Any, carry: Any, steps: Steps, before: Any, gates: Any, hidden: Any, w_hh: Any, dh_part: Any, dn: Any) -> None:
+    """Fills the gradients of the hidden part and of n's input part; `carry` goes from the gradient of the final state to that of h0."""
+    size = w_hh.shape[1]
     r, z, n = gates[:, :size], gates[:, size:2 * size], gates[:, 2 * size:]
     for_z = (before - n) * z * (1 - z)
     for_n = (1 - z) * (1 - n * n)
     for_r = hidden * r * (1 - r)
-    dh_part = np.empty_like(gates)
-    dn = np.empty_like(y)
-    carry = np.array(gh)
     product = np.empty_like(carry)
     for lo, hi in reversed(steps):
         m = hi - lo
@@ -160,9 +200,6 @@ def gru_backward(gy: Any, gh: Any, steps: Steps, y: Any, h0: Any, gates: Any, hi
         np.multiply(new, r[lo:hi], part[:, 2 * size:])
         dh *= z[lo:hi]
         dh += np.matmul(part, w_hh, product[:m])
-    dx_part = dh_part.copy()
-    dx_part[:, 2 * size:] = dn
-    return dx_part, dh_part, carry, before
 
 
 # --- LSTM --------------------------------------------------------------------------------------------------------------------------------
@@ -183,6 +220,10 @@ def lstm_forward(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b
     size = w_hh.shape[0] // 4
     w_ih, w = turn(w_ih, size), turn(w_hh, size)
     gates = _input_part(x, w_ih, None if bias is None else turn(bias, size))
+    if w_hr is None and _native(gates):
+        y, c, flat = (np.empty((len(x), size), gates.dtype) for _ in range(3))
+        _loop(_LSTM, steps, w, h0, c0, gates, y, c, flat, None, None)
+        return y, c, gates, flat
     gates[:, :3 * size] *= 0.5                             # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
     w[:3 * size] *= 0.5
     w = w.T
@@ -216,6 +257,10 @@ def lstm_backward(gy: Any, gh: Any, gc: Any, steps: Steps, y: Any, h0: Any, c0: 
     """(gradient of the gates' sums (N, 4H) in the order o, i, f, g, of h0, of c0, of W_hr or None)."""
     size = w_hh.shape[0] // 4
     w = turn(w_hh, size)
+    if w_hr is None and _native(gates):
+        dz_, dh0, dc0 = np.empty_like(gates), np.array(gh, order="C"), np.array(gc, order="C")
+        _loop(_LSTM, steps, w, h0, c0, gates, y, c, flat, None, _contiguous(gy), dh0, dc0, dz_, None)
+        return dz_, dh0, dc0, None
     o, i, f, g = (gates[:, k * size:(k + 1) * size] for k in range(4))
     for_o = flat * o * (1 - o)
     for_c = o * (1 - flat * flat)
