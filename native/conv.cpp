@@ -217,23 +217,6 @@ template <typename T> bool input_gradient(const Convolution& c, const T* g, cons
 
 // --- Python ------------------------------------------------------------------------------------------------------------------------------
 
-bool read_sizes(PyObject* tuple, int ndim, Index3* sizes, index_t least) {
-    if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != ndim) {
-        PyErr_Format(PyExc_ValueError, "expected a tuple of %d integers", ndim);
-        return false;
-    }
-    for (int i = 0; i < ndim; ++i) {
-        const Py_ssize_t value = PyLong_AsSsize_t(PyTuple_GET_ITEM(tuple, i));
-        if (value == -1 && PyErr_Occurred()) return false;
-        if (value < least) {
-            PyErr_Format(PyExc_ValueError, "%zd is less than %zd", value, least);
-            return false;
-        }
-        (*sizes)[3 - ndim + i] = value;
-    }
-    return true;
-}
-
 // Two operands of one floating dtype, contiguous (new references), and the options that end the arguments.
 class Operands {
   public:

@@ -14,7 +14,7 @@ PyObject* create() {
     using namespace rushlight;
     if (PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) < 0 || add_threads(module) < 0 || add_elementwise(module) < 0 ||
         add_matmul(module) < 0 || add_allocator(module) < 0 || add_conv(module) < 0 ||
-        add_rnn(module) < 0) {
+        add_rnn(module) < 0 || add_pooling(module) < 0) {
         Py_DECREF(module);
         return nullptr;
     }

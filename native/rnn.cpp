@@ -1,6 +1,7 @@
 // The loops over time of LSTM, GRU and RNN layers. A thread takes some sequences of the batch through all steps, so that threads never wait for
 // each other; the recurrent weight is packed once, and a step is one small product per block of units and what follows it in registers.
 // Layouts and names are those of kernels/rnn.py: packed sequences, gates in the order o, i, f, g (LSTM) and r, z, n (GRU).
+#include "arguments.h"
 #include "pool.h"
 #include "tile.h"
 #include "vmath.h"
@@ -265,22 +266,6 @@ template <typename T, int MODE> void run_backward(const Layer<T>& layer, const B
 }
 
 // --- Python ------------------------------------------------------------------------------------------------------------------------------
-
-// Takes arrays of one dtype from the arguments, checking their sizes; an error stays set.
-struct Reader {
-    int type;
-    bool good = true;
-
-    template <typename T> T* take(PyObject* object, index_t size, const char* name, bool optional = false) {
-        if (optional && object == Py_None) return nullptr;
-        if (!PyArray_Check(object) || PyArray_TYPE(as_array(object)) != type || !contiguous(as_array(object)) || PyArray_SIZE(as_array(object)) != size) {
-            if (good) PyErr_Format(PyExc_ValueError, "%s: expected a contiguous array of %zd elements of the layer's dtype", name, size);
-            good = false;
-            return nullptr;
-        }
-        return data_of<T>(as_array(object));
-    }
-};
 
 // What forward and backward share: mode, steps, w_hh, h0, c0, gates, y, c, flat, hidden.
 constexpr Py_ssize_t SHARED = 10;

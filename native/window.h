@@ -3,14 +3,12 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
+#include "arguments.h"
 #include "tile.h"
 
 namespace rushlight {
-
-using Index3 = std::array<index_t, 3>;  // depth, height, width; a 1d or 2d image has ones in front
 
 struct Tap {
     Index3 offset;  // added to position * step

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-__all__ = ["max_forward", "max_gradient", "max_indices", "average", "average_gradient", "out_size"]
+from . import native
+
+__all__ = ["max_forward", "max_gradient", "max_indices", "max_with_indices", "average", "average_gradient", "out_size"]
 
 Sizes = tuple[int, ...]
+_library = native.library
+
+
+def _native(x: Any) -> bool:
+    return _library is not None and x.__class__ is np.ndarray and x.dtype.char in "fd"
 
 
 def out_size(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
@@ -40,6 +48,8 @@ def _lowest(dtype: Any) -> Any:
 
 def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     """The largest value of each window (nan wins)."""
+    if _native(x):
+        return _library.max_pool(x, out, kernel, stride, padding, dilation, False)
     frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
     best = None
     for at in np.ndindex(*kernel):
@@ -51,54 +61,68 @@ def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes
     return best
 
 
-def _hits(frame: Any, y: Any, at: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> Any:
-    part = frame[_part(at, out, stride, dilation)]
-    hit = part == y
-    if y.dtype.kind == "f":
-        bad = np.isnan(y)
-        if bad.any():
-            hit |= np.isnan(part) & bad
-    return hit
+def _winners(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Iterator[tuple[Sizes, Any]]:
+    """For each offset of the window where it holds the maximum: the first of equals, the last nan; never outside of the input."""
+    out = y.shape[2:]
+    frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
+    bad = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, bool)
+    free = ~bad
+    starts = np.meshgrid(*[np.arange(o) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
+    offsets = list(np.ndindex(*kernel))
+    for at in offsets:
+        hit = frame[_part(at, out, stride, dilation)] == y
+        hit &= free
+        for start, k, d, n in zip(starts, at, dilation, x.shape[2:], strict=True):
+            hit &= (start + k * d >= 0) & (start + k * d < n)
+        free ^= hit
+        yield at, hit
+    if bad.any():
+        for at in reversed(offsets):
+            hit = np.isnan(frame[_part(at, out, stride, dilation)]) & bad
+            bad ^= hit
+            yield at, hit
 
 
 def max_gradient(g: Any, x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    """Each window's gradient goes to the first element (in window order) that is its maximum."""
+    """Each window's gradient goes to its maximum (the first of equals, the last nan)."""
+    if _native(x) and g.dtype == x.dtype:
+        return _library.max_pool_gradient(g, x, kernel, stride, padding, dilation)
     out = y.shape[2:]
-    frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
+    frame = _framed(x, out, kernel, stride, padding, dilation, 0)
     gx = np.zeros(frame.shape, g.dtype)
-    free = np.ones(y.shape, bool)
-    for at in np.ndindex(*kernel):
-        hit = _hits(frame, y, at, out, stride, dilation)
-        hit &= free
-        free ^= hit
-        gx[_part(at, out, stride, dilation)] += g * hit
+    for at, hit in _winners(x, y, kernel, stride, padding, dilation):
+        gx[_part(at, out, stride, dilation)] += np.where(hit, g, 0)
     if gx.shape == x.shape:
         return gx
     return np.ascontiguousarray(gx[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True)])])
 
 
 def max_indices(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    """The flat spatial index (int64) of each window's maximum, the first of equals."""
-    out = y.shape[2:]
-    frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
+    """The flat spatial index (int64) of each window's maximum: the first of equals, the last nan."""
+    if _native(x):
+        return _library.max_pool(x, y.shape[2:], kernel, stride, padding, dilation, True)[1]
     index = np.zeros(y.shape, np.int64)
-    free = np.ones(y.shape, bool)
-    starts = np.meshgrid(*[np.arange(o) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
-    for at in np.ndindex(*kernel):
-        flat = 0
-        inside = True
+    starts = np.meshgrid(*[np.arange(o) * s - p for o, s, p in zip(y.shape[2:], stride, padding, strict=True)], indexing="ij")
+    for at, hit in _winners(x, y, kernel, stride, padding, dilation):
+        flat: Any = 0
         for start, k, d, n in zip(starts, at, dilation, x.shape[2:], strict=True):
-            place = start + k * d
-            inside = inside & (place >= 0) & (place < n)
-            flat = flat * n + place
-        hit = _hits(frame, y, at, out, stride, dilation) & free & inside
-        free ^= hit
+            flat = flat * n + start + k * d
         index[hit] = np.broadcast_to(flat, y.shape)[hit]
     return index
 
 
+def max_with_indices(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
+    """`max_forward` and `max_indices` in one."""
+    if _native(x):
+        return _library.max_pool(x, out, kernel, stride, padding, dilation, True)
+    y = max_forward(x, out, kernel, stride, padding, dilation)
+    return y, max_indices(x, y, kernel, stride, padding, dilation)
+
+
 def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
     """The sum of each window."""
+    if _native(x):
+        return _library.sum_pool(x, out, kernel, stride, padding)
     ones = (1,) * len(kernel)
     frame = _framed(x, out, kernel, stride, padding, ones, 0)
     total = None
@@ -113,6 +137,8 @@ def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) ->
 
 def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
     """The adjoint of `average`: each window's value added to all its elements."""
+    if _native(g):
+        return _library.sum_pool_gradient(g, tuple(size), kernel, stride, padding)
     out = g.shape[2:]
     need = tuple([max((o - 1) * s + k, n + p) for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True)])
     frame = np.zeros(g.shape[:2] + need, g.dtype)

@@ -82,9 +82,13 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         raise not_implemented("max_pool", kind)
     out, *geometry = _geometry(x, n, name, kernel, stride, padding, dilation, ceil)
     a = x._a.astype(np.float32) if kind.reduced else x._a
-    y = K.max_forward(a, out, *geometry)
+    index = None
+    if indices:
+        y, places = K.max_with_indices(a, out, *geometry)
+        index = wrap(places, kind.int64)
+    else:
+        y = K.max_forward(a, out, *geometry)
     r = wrap(y if not kind.reduced else y.astype(kind.np), kind)
-    index = wrap(K.max_indices(a, y, *geometry), kind.int64) if indices else None
 
     def grad(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
         at = index if index is not None else wrap(K.max_indices(a, y, *geometry), kind.int64)

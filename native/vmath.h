@@ -1,0 +1,301 @@
+// Mathematical functions without branches and without calls, so that loops over them become vector code. Good to 1-3 ulp; nan, inf and
+// zeros behave as in the C library. float functions that need care compute in double. Polynomials are our own minimax fits, except
+// where a source is named.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#define RL_INLINE __attribute__((always_inline)) inline
+
+namespace rushlight {
+namespace vmath {
+
+template <typename T> struct Format;
+template <> struct Format<float> {
+    using Bits = std::uint32_t;
+    static constexpr int mantissa = 23, bias = 127;
+    static constexpr Bits sqrt_half = 0x3f3504f3u;
+    static constexpr float magic = 12582912.0f;            // 1.5 * 2^23: adding it rounds to an integer
+    static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+    static constexpr float exp_low = -104.0f, exp_high = 88.8f;
+};
+template <> struct Format<double> {
+    using Bits = std::uint64_t;
+    static constexpr int mantissa = 52, bias = 1023;
+    static constexpr Bits sqrt_half = 0x3fe6a09e667f3bcdull;
+    static constexpr double magic = 6755399441055744.0;    // 1.5 * 2^52
+    static constexpr double ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10;
+    static constexpr double exp_low = -746.0, exp_high = 710.0;
+};
+template <typename T> using Bits = typename Format<T>::Bits;
+
+template <typename T> RL_INLINE Bits<T> bits_of(T x) { return __builtin_bit_cast(Bits<T>, x); }
+template <typename T> RL_INLINE T from_bits(Bits<T> b) { return __builtin_bit_cast(T, b); }
+template <typename T> constexpr T infinity() { return std::numeric_limits<T>::infinity(); }
+template <typename T> constexpr T nan_value() { return std::numeric_limits<T>::quiet_NaN(); }
+template <typename T> RL_INLINE T absolute(T x) { return std::fabs(x); }
+template <typename T> RL_INLINE T with_sign(T size, T sign) {
+    constexpr Bits<T> mask = Bits<T>(1) << (sizeof(T) * 8 - 1);
+    return from_bits<T>((bits_of(size) & ~mask) | (bits_of(sign) & mask));
+}
+
+// 2^k for the integer that `shifted` holds after a magic number was added.
+template <typename T> RL_INLINE T power_of_two(T shifted) {
+    return from_bits<T>((bits_of(shifted) - bits_of(Format<T>::magic) + Bits<T>(Format<T>::bias)) << Format<T>::mantissa);
+}
+
+template <typename T, typename... C> RL_INLINE T horner(T x, T first, C... rest) {  // coefficients from the lowest power on
+    if constexpr (sizeof...(rest) == 0) {
+        (void)x;
+        return first;
+    } else {
+        return first + x * horner(x, T(rest)...);
+    }
+}
+
+// exp(r) - 1 - r for |r| <= ln(2) / 2
+RL_INLINE float exp_less_one_and_r(float r) {
+    return r * r * horner(r, 0.500000007820176401f, 0.166666668644820394f, 0.0416662669042356562f, 0.00833326336427654822f,
+                              0.00139463706368039859f, 0.000199189724918829884f);
+}
+RL_INLINE double exp_less_one_and_r(double r) {
+    return r * r * horner(r, 0.5, 0.166666666666666712, 0.0416666666666666847, 0.00833333333332584774, 0.00138888888888738026,
+                              0.00019841269875820394, 0.0000248015873487445853, 2.75572541383656611e-6, 2.75572515599542513e-7,
+                              2.51057395840510174e-8, 2.09220448629000942e-9);
+}
+
+template <typename T> RL_INLINE T exp_less_one(T r) { return r + exp_less_one_and_r(r); }
+
+// x = k ln(2) + r with |r| <= ln(2) / 2, for x within the range of exp; k as a float, and 2^k in two factors that don't overflow
+template <typename T> struct Reduced {
+    T r, rest, first, second;  // rest: what rounding took from r
+};
+template <typename T> RL_INLINE Reduced<T> reduce(T x) {
+    using F = Format<T>;
+    T y = x < F::exp_low ? F::exp_low : x;
+    y = y > F::exp_high ? F::exp_high : y;
+    T shifted = y * T(1.44269504088896340736) + F::magic;
+    const T k = shifted - F::magic;
+    const T half = k * T(0.5) + F::magic;
+    const T rest = (k - (half - F::magic)) + F::magic;
+    const T high = y - k * F::ln2_high, low = k * F::ln2_low, r = high - low;
+    return {r, (high - r) - low, power_of_two(half), power_of_two(rest)};
+}
+
+// Nearly correctly rounded: 1 + r is taken apart into a sum and its error.
+template <typename T> RL_INLINE T exp(T x) {
+    const Reduced<T> a = reduce(x);
+    const T sum = T(1) + a.r, error = a.r - (sum - T(1));
+    return (sum + (error + (exp_less_one_and_r(a.r) + a.rest))) * a.first * a.second;
+}
+
+template <typename T> RL_INLINE T expm1(T x) {
+    const Reduced<T> a = reduce(x);
+    const T p = exp_less_one(a.r);
+    // 2^k p + (2^k - 1), with one of the factors kept back so that nothing overflows early
+    const T inverse = T(1) / a.second;
+    const T r = (p * a.first + (a.first - inverse)) * a.second;
+    return x == T(0) ? x : x < T(-40) ? T(-1) : r;
+}
+
+template <typename T> RL_INLINE T exp2(T x) {
+    using F = Format<T>;
+    const T low = T(-F::bias - F::mantissa - 2), high = T(F::bias + 1);
+    T y = x < low ? low : x;
+    y = y > high ? high : y;
+    const T shifted = y + F::magic;
+    const T k = shifted - F::magic;
+    const T half = k * T(0.5) + F::magic;
+    const T rest = (k - (half - F::magic)) + F::magic;
+    return (exp_less_one((y - k) * T(0.693147180559945309417)) + T(1)) * power_of_two(half) * power_of_two(rest);
+}
+
+// log(1 + f) for sqrt(1/2) - 1 <= f <= sqrt(2) - 1: the series of atanh in s = f / (2 + f)
+RL_INLINE float log_one_plus(float f) {
+    const float s = f / (2.0f + f), z = s * s;
+    return f - s * (f - z * horner(z, 0.6666666666f, 0.4f, 0.2857142857f, 0.2222222222f, 0.1818181818f));
+}
+RL_INLINE double log_one_plus(double f) {
+    const double s = f / (2.0 + f), z = s * s;
+    return f - s * (f - z * horner(z, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21, 2.0 / 23));
+}
+
+// x = 2^k (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), for positive normal x
+template <typename T> struct Parts {
+    T k, f;
+};
+template <typename T> RL_INLINE Parts<T> parts_of(T x) {
+    using F = Format<T>;
+    constexpr Bits<T> mask = (Bits<T>(1) << F::mantissa) - 1;
+    const Bits<T> shifted = bits_of(x) - F::sqrt_half + (Bits<T>(F::bias) << F::mantissa);
+    const T two = T(Bits<T>(1) << F::mantissa);  // as a number its low bits are an integer
+    const T k = from_bits<T>((shifted >> F::mantissa) | bits_of(two)) - (two + T(F::bias));
+    return {k, from_bits<T>((shifted & mask) + F::sqrt_half) - T(1)};
+}
+
+template <typename T> RL_INLINE T log(T x) {
+    using F = Format<T>;
+    const bool tiny = x < std::numeric_limits<T>::min();
+    const Parts<T> a = parts_of(tiny ? x * T(Bits<T>(1) << F::mantissa) : x);
+    const T k = tiny ? a.k - T(F::mantissa) : a.k;
+    const T r = k * F::ln2_high + (log_one_plus(a.f) + k * F::ln2_low);
+    const T special = x == T(0) ? -infinity<T>() : x < T(0) ? nan_value<T>() : x;
+    return (x > T(0)) & (x < infinity<T>()) ? r : special;
+}
+
+template <typename T> RL_INLINE T log1p(T x) {
+    const T u = T(1) + x;
+    const T rest = x > T(1) ? T(1) - (u - x) : x - (u - T(1));
+    const T r = log(u) + rest / u;
+    return (x > T(-1)) & (x < infinity<T>()) ? (x == T(0) ? x : r) : log(u);
+}
+
+RL_INLINE float log2(float x) { return static_cast<float>(log(static_cast<double>(x)) * 1.44269504088896340736); }
+RL_INLINE float log10(float x) { return static_cast<float>(log(static_cast<double>(x)) * 0.434294481903251827651); }
+
+RL_INLINE float tanh(float x) {
+    const float y = absolute(x), e = expm1(2.0f * (y > 10.0f ? 10.0f : y));
+    const float r = e / (e + 2.0f);
+    return x == 0.0f ? x : with_sign(r, x);
+}
+RL_INLINE double tanh(double x) {
+    const double y = absolute(x), e = expm1(2.0 * (y > 20.0 ? 20.0 : y));
+    const double r = e / (e + 2.0);
+    return x == 0.0 ? x : with_sign(r, x);
+}
+
+template <typename T> RL_INLINE T sigmoid(T x) { return T(1) / (T(1) + exp(-x)); }
+
+// log(1 + exp(x))
+template <typename T> RL_INLINE T softplus(T x) { return (x > T(0) ? x : x != x ? x : T(0)) + log1p(exp(-absolute(x))); }
+
+// --- the error function. double: W. J. Cody, "Rational Chebyshev approximations for the error function", 1969 ---------------------------
+
+RL_INLINE double erf_small(double x, double t) {
+    return x * horner(t, 3.20937758913846947e3, 3.77485237685302021e2, 1.13864154151050156e2, 3.16112374387056560e0, 1.85777706184603153e-1) /
+           horner(t, 2.84423683343917062e3, 1.28261652607737228e3, 2.44024637934444173e2, 2.36012909523441209e1, 1.0);
+}
+
+// exp(y^2) erfc(y) for y > 0.46875
+RL_INLINE double erfc_scaled(double y) {
+    const double z = y < 4.0 ? y : 4.0, w = 1.0 / (y * y > 16.0 ? y * y : 16.0);
+    const double middle = horner(z, 1.23033935479799725e3, 2.05107837782607147e3, 1.71204761263407058e3, 8.81952221241769090e2,
+                                 2.98635138197400131e2, 6.61191906371416295e1, 8.88314979438837594e0, 5.64188496988670089e-1,
+                                 2.15311535474403846e-8) /
+                          horner(z, 1.23033935480374942e3, 3.43936767414372164e3, 4.36261909014324716e3, 3.29079923573345963e3,
+                                 1.62138957456669019e3, 5.37181101862009858e2, 1.17693950891312499e2, 1.57449261107098347e1, 1.0);
+    const double p = horner(w, 6.58749161529837803e-4, 1.60837851487422766e-2, 1.25781726111229246e-1, 3.60344899949804439e-1,
+                            3.05326634961232344e-1, 1.63153871373020978e-2);
+    const double q = horner(w, 2.33520497626869185e-3, 6.05183413124413191e-2, 5.27905102951428412e-1, 1.87295284992346725e0,
+                            2.56852019228982242e0, 1.0);
+    const double far = (0.5641895835477562869 - w * p / q) / y;
+    return y <= 4.0 ? middle : far;
+}
+
+// exp(-y^2) with the rounding error of the square taken out
+RL_INLINE double square_exp(double y) {
+    const double high = from_bits<double>(bits_of(y) & 0xfffffffff8000000ull);
+    return exp(-high * high) * exp(-(y - high) * (y + high));
+}
+
+RL_INLINE double erfc(double x) {
+    const double y = absolute(x), capped = y > 28.0 ? 28.0 : y;
+    const double tail = erfc_scaled(capped) * square_exp(capped);
+    const double small = y < 0.46875 ? y : 0.46875;
+    const double near = 1.0 - with_sign(erf_small(small, small * small), x);
+    return y <= 0.46875 ? near : x < 0.0 ? 2.0 - tail : tail;
+}
+RL_INLINE double erf(double x) {
+    const double y = absolute(x), capped = y > 6.0 ? 6.0 : y;
+    const double small = y < 0.46875 ? y : 0.46875;
+    const double r = y <= 0.46875 ? erf_small(y, small * small) : 1.0 - erfc_scaled(capped) * square_exp(capped);
+    return with_sign(y != y ? y : r, x);
+}
+
+RL_INLINE float erf(float x) {
+    const float y = absolute(x), t = x * x, z = y > 4.05f ? 4.05f : y;
+    const float near = y + y * horner(t > 1.0f ? 1.0f : t, 0.128379166825625074f, -0.37612635554710542f, 0.112837237889990951f,
+                                      -0.0268609961401698463f, 0.00520508564891083866f, -0.000818983674947832948f, 0.000085746397563558896f);
+    const float far = 1.0f - exp(horner(z, 0.000154503787844321869f, -1.12941563444111922f, -0.633551989760251245f, -0.108049804991785443f,
+                                        0.024967713691273204f, -0.00411245941048751015f, 0.000422179614577769302f, -0.0000200178907694962117f));
+    return with_sign(t < 0.8f ? near : far, x);
+}
+RL_INLINE float erfc(float x) { return static_cast<float>(erfc(static_cast<double>(x))); }
+
+// P(normal > z) for z >= 0, relatively exact far out. float: exp(-z^2 / 2) t P(t) with t = 1 / (1 + 0.3 z), our own fit (kernels/special.py)
+RL_INLINE float normal_tail(float z, float density) {
+    const float t = 1.0f / (1.0f + 0.3f * z);
+    return density * (t * horner(t, 0.11962639602720244f, 0.12079828503879189f, 0.09963780757111926f, 0.12946858930052496f, -0.05539344342501744f,
+                                 0.2082069233918127f, -0.15827659688919532f, 0.035931973090509856f));
+}
+RL_INLINE double normal_tail(double z, double) { return 0.5 * erfc(z * 0.70710678118654752440); }
+
+// --- sine and cosine: float through double, exact reduction up to 2^28 ----------------------------------------------------------------
+
+constexpr float TRIGONOMETRIC_LIMIT = 268435456.0f;  // beyond, the C library's reduction is needed
+
+RL_INLINE double sin_polynomial(double r, double z) {
+    return r + r * z * horner(z, -1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800);
+}
+RL_INLINE double cos_polynomial(double z) {
+    return 1.0 + z * horner(z, -0.5, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600);
+}
+// sin(x + quarter * pi / 2)
+RL_INLINE float sin_shifted(float x, std::uint64_t quarter) {
+    const double y = x;
+    const double shifted = y * 0.63661977236758134308 + Format<double>::magic;
+    const double k = shifted - Format<double>::magic;
+    const double r = (y - k * 1.57079631090164184570) - k * 1.58932547735281966916e-8;
+    const std::uint64_t q = bits_of(shifted) + quarter;
+    const double z = r * r;
+    const double value = (q & 1) != 0 ? cos_polynomial(z) : sin_polynomial(r, z);
+    return static_cast<float>(from_bits<double>(bits_of(value) ^ ((q & 2) << 62)));
+}
+RL_INLINE float sin(float x) { return sin_shifted(x, 0); }
+RL_INLINE float cos(float x) { return sin_shifted(x, 1); }
+
+// --- powers: float through double ------------------------------------------------------------------------------------------------------
+
+RL_INLINE float pow(float base, float exponent) {
+    const double x = base, y = exponent, size = absolute(x);
+    const double r = exp2(y * (log(size) * 1.44269504088896340736));
+    const bool whole = y == std::trunc(y);
+    const bool odd = whole & (y * 0.5 != std::trunc(y * 0.5)) & (absolute(y) < 9007199254740992.0);
+    const bool undefined = (x < 0.0) & !whole & (size < infinity<double>());
+    double value = size == 1.0 ? 1.0 : r;
+    value = odd ? with_sign(value, x) : value;
+    value = undefined ? nan_value<double>() : value;
+    const double sum = x + y;
+    value = sum != sum ? ((x != x) | (y != y) ? sum : value) : value;
+    return static_cast<float>((y == 0.0) | (x == 1.0) ? 1.0 : value);
+}
+
+// --- the rectifiers of neural networks -------------------------------------------------------------------------------------------------
+
+template <typename T> RL_INLINE T gelu(T x) {
+    const T y = absolute(x), z = y > T(40) ? T(40) : y;
+    const T tail = normal_tail(z, exp(T(-0.5) * z * z));
+    return ((x > T(0)) | (x != x) ? x : T(0)) - (z * tail);
+}
+template <typename T> RL_INLINE T gelu_slope(T x) {
+    const T y = absolute(x), z = y > T(40) ? T(40) : y;
+    const T density = exp(T(-0.5) * z * z), tail = normal_tail(z, density);
+    const T slope = (x < T(0) ? tail : T(1) - tail) + with_sign(z, x) * density * T(0.39894228040143267794);
+    return x != x ? x : slope;
+}
+template <typename T> RL_INLINE T gelu_tanh(T x) {
+    return T(0.5) * x * (T(1) + tanh(x * (T(0.79788456080286535588) + T(0.0356774081363001) * x * x)));
+}
+template <typename T> RL_INLINE T gelu_tanh_slope(T x) {
+    const T t = tanh(x * (T(0.79788456080286535588) + T(0.0356774081363001) * x * x));
+    return T(0.5) * (T(1) + t + x * (T(1) - t * t) * (T(0.79788456080286535588) + T(0.1070322244089003) * x * x));
+}
+template <typename T> RL_INLINE T silu_slope(T x) {
+    const T s = sigmoid(x);
+    return s * (T(1) + x * (T(1) - s));
+}
+
+}  // namespace vmath
+}  // namespace rushlight
