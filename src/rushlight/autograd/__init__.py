@@ -12,7 +12,7 @@ _LAZY = {
     "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
     "gradcheck": "grad_check", "gradgradcheck": "grad_check", "GradcheckError": "grad_check",
 }
-_MODULES = ("function", "functional", "graph", "grad_mode", "anomaly", "anomaly_mode")
+_MODULES = ("function", "functional", "graph", "grad_mode", "anomaly", "anomaly_mode", "forward_ad")
 
 
 def __getattr__(name: str) -> Any:

@@ -60,7 +60,7 @@ def _edge(tensor: Any) -> Any:
 def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
              grad_variables: Any = None, inputs: Any = None) -> None:
     """Add the gradients of `tensors` to the ``.grad`` of the leaves (or of `inputs`). See `Tensor.backward`."""
-    if LOCAL.grad is False and create_graph:
+    if LOCAL.dual:       # in forward mode, gradients have tangents too (forward.py)
         create_graph = True
     tensors = _tensors(tensors)
     if grad_variables is not None:
@@ -100,10 +100,12 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
 
     grad_outputs      gradients to start from, one per output (None for a one-element output)
     allow_unused      inputs that don't matter get None (an error otherwise)
-    is_grads_batched  every grad_output has an extra first dimension; so have the results (one pass per slice)
+    is_grads_batched  every grad_output has an extra first dimension; so have the results (one pass for all slices, as under vmap)
     materialize_grads inputs that don't matter get zeros
     """
     outputs, inputs = _tensors(outputs), _tensors(inputs)
+    if LOCAL.dual:
+        create_graph = True
     if allow_unused is False and materialize_grads:
         raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
     allow_unused = materialize_grads if allow_unused is None else allow_unused
@@ -139,12 +141,21 @@ def _result(t: Any, g: Any, graph: bool, allow_unused: bool, materialize: bool) 
 
 
 def _batched(outputs: Any, inputs: Any, given: Any, retain: bool, graph: bool, allow_unused: bool, materialize: bool) -> tuple[Any, ...]:
-    """One backward pass per slice of the batch, stacked."""
-    from ..ops.joining import stack
+    """One backward pass for all slices of the batch, or one per slice where an op has no batched form."""
+    from ..func.vmap import Level, batch_tensor, unbatch_tensor
+    from ..kind import NotBatched
     sizes = {g.shape[0] for g in given if g is not None}
     if len(sizes) != 1:
         raise RuntimeError("is_grads_batched=True needs grad_outputs with one common first dimension")
     size = sizes.pop()
+    try:
+        with Level(size, "different") as level:
+            batched = tuple(None if g is None else batch_tensor(g, 0, level) for g in given)
+            found = grad(outputs, inputs, batched, True, graph, True, allow_unused, False, materialize)
+            return tuple(None if g is None else unbatch_tensor(g, level, size, 0) for g in found)
+    except NotBatched:
+        pass
+    from ..ops.joining import stack
     rows = []
     for i in range(size):
         part = tuple(None if g is None else g[i] for g in given)

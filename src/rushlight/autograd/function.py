@@ -20,6 +20,8 @@ class FunctionCtx:
     non_differentiable: tuple[Any, ...] = ()
     materialize_grads = True
     needs_input_grad: tuple[bool, ...] = ()
+    saved_for_forward: tuple[Any, ...] | None = None
+    pushing = False          # jvp runs
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors (inputs, outputs, others; None is allowed) for backward, safely against later in-place changes."""
@@ -29,7 +31,7 @@ class FunctionCtx:
         self.to_save = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
-        """Keep tensors for `jvp`."""
+        """Keep tensors for `jvp`, which finds them in ``ctx.saved_tensors``."""
         self.saved_for_forward = tensors
 
     def mark_dirty(self, *args: Tensor) -> None:
@@ -58,6 +60,8 @@ class FunctionNode(Node, FunctionCtx):
             raise self._freed()
         if self.seq < 0:
             return self.to_save
+        if self.pushing and self.saved_for_forward is not None:
+            return self.saved_for_forward
         values, version = [], 0
         for entry in self.saved:
             if entry is None:
@@ -76,6 +80,8 @@ class FunctionNode(Node, FunctionCtx):
         if self.saved is None and self.to_save:
             raise self._freed()
         gs = [g] if self.outputs == 1 else list(g)
+        if LOCAL.transposing and self.function.jvp is not Function.jvp:
+            return self._transposed_jvp(gs)
         if self.materialize_grads:
             gs = [each if each is not None or meta is None else wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1])
                   for each, meta in zip(gs, self.output_meta, strict=True)]
@@ -83,6 +89,33 @@ class FunctionNode(Node, FunctionCtx):
         if not isinstance(grads, tuple):
             grads = tuple(grads) if isinstance(grads, list) else (grads,)
         return self._per_edge(grads)
+
+    def _transposed_jvp(self, gs: list[Any]) -> list[Any]:
+        """In the first half of a forward pass (forward.py): placeholders for the inputs' gradients whose own gradient is the function's jvp."""
+        from ..ops.record import record
+        places = [i for i, edge in enumerate(self.next) if edge is not None]
+        outs = tuple([wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1]) for meta in (self.input_meta[i] for i in places)])
+        given = tuple([g for g in gs if g is not None])
+
+        def push(tangents: Any) -> tuple[Any, ...]:
+            by_tensor: list[Any] = [None] * len(self.next)
+            for i, t in zip(places, tangents, strict=True):
+                by_tensor[i] = t
+            if self.materialize_grads:
+                by_tensor = [t if t is not None or not meta[1].differentiable else wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1])
+                             for t, meta in zip(by_tensor, self.input_meta, strict=True)]
+            tensors = iter(by_tensor)
+            self.pushing = True
+            try:
+                results = self.function.jvp(self, *[next(tensors) if is_tensor else None for is_tensor in self.is_tensor])
+            finally:
+                self.pushing = False
+            results = results if isinstance(results, tuple) else (results,)
+            if len(results) != len(gs):
+                raise RuntimeError(f"jvp of {self.label.removesuffix('Backward')} returned {len(results)} tangents for {len(gs)} outputs")
+            return tuple([r for r, g in zip(results, gs, strict=True) if g is not None])
+        placeholders = iter(record(outs, "JvpBackward", given, push))
+        return [None if edge is None else next(placeholders) for edge in self.next]
 
     def _per_edge(self, grads: tuple[Any, ...]) -> list[Any]:
         """Check what backward returned, and keep the gradients of tensor inputs."""
@@ -147,6 +180,16 @@ class Function(metaclass=_FunctionMeta):
         raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with backward "
                                   "mode AD.")
 
+    @staticmethod
+    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+        """Compute the outputs' tangents from the inputs' (None for what is no tensor). Optional: forward mode uses backward where it is not there."""
+        raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+        """Compute a batch at once: returns (output, out_dims). `info` has batch_size and randomness; optional where generate_vmap_rule is set."""
+        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set generate_vmap_rule=True.")
+
     @classmethod
     def _backward(cls, ctx: Any, *grads: Any) -> Any:
         if cls.backward is Function.backward and hasattr(cls, "vjp"):
@@ -157,11 +200,16 @@ class Function(metaclass=_FunctionMeta):
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run the function, recording it where an input requires grad."""
         is_tensor = tuple(isinstance(a, Tensor) for a in args)
+        if STATE.vmaps and LOCAL.vmaps:
+            from ..func.custom import vmapped
+            level = vmapped(cls, args)
+            if level is not None:
+                return level()
         needs = tuple(t and a._node is not None for a, t in zip(args, is_tensor, strict=True))
         ctx = object.__new__(cls._backward_cls)
         ctx.next, ctx.saved, ctx.version, ctx.seq, ctx.fix, ctx.hooks = (), (), 0, -1, None, None
         ctx.needs_input_grad, ctx.is_tensor = needs, is_tensor
-        recording = any(needs) and (not STATE.unusual or LOCAL.grad)
+        recording = any(needs) and (not STATE.unusual or LOCAL.grad or LOCAL.dual > 0)
         with no_grad():
             if cls.setup_context is Function.setup_context:
                 result = cls.forward(ctx, *args, **kwargs)
@@ -186,6 +234,7 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Any, recording: bool) -> An
                    for each in outputs]
         return outputs[0] if single else tuple(outputs)
     tensors_in = [a for a, is_tensor in zip(args, ctx.is_tensor, strict=True) if is_tensor]
+    ctx.input_meta = [(a._a.shape, a._kind) for a in tensors_in]
     ctx.next = tuple(a._node for a in tensors_in)
     ctx.fix = tuple(None if a._node is None else (a._a.shape, a._kind) for a in tensors_in)
     ctx.seq = new_seq()

@@ -105,13 +105,20 @@ def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = 
              strategy: str = "reverse-mode") -> Any:
     """The Jacobian: for each output and input a tensor of shape (*output.shape, *input.shape); tuples where these are tuples.
 
-    `vectorize` changes nothing but speed in PyTorch, and nothing here; "forward-mode" asks for vectorize=True, as in PyTorch.
+    vectorize  compute all rows (columns) in one pass, as under vmap, instead of one by one
+    strategy   "reverse-mode", row by row, or "forward-mode", column by column, which needs vectorize=True
+    strict     RuntimeError where an output does not depend on an input (not with vectorize)
     """
     if strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError(f'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function has more outputs than '
                              f'inputs, "forward-mode" tends to be more performant. Got: {strategy}')
     if strategy == "forward-mode" and not vectorize:
         raise NotImplementedError("torch.autograd.functional.jacobian(strategy='forward-mode') needs vectorize=True")
+    if vectorize and strict:
+        raise RuntimeError("torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported together. Please either set "
+                           "`strict=False` or `vectorize=False`.")
+    if vectorize:
+        return _vectorized(func, inputs, create_graph, strategy)
     from ..ops.joining import stack
     with enable_grad():
         was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "jacobian")
@@ -124,6 +131,27 @@ def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = 
             row = tuple(stack([g[i] for g in per_element]).view(out.shape + t.shape) if per_element else t.new_zeros(out.shape + t.shape)
                         for i, t in enumerate(inputs))
             rows.append(row if create_graph else tuple(each.detach() for each in row))
+    shaped = tuple(row if was_tuple else row[0] for row in rows)
+    return shaped if out_tuple else shaped[0]
+
+
+def _vectorized(func: Any, inputs: Any, create_graph: bool, strategy: str) -> Any:
+    """The Jacobian in one batched pass."""
+    from ..func.transforms import jacfwd, jacrev
+    if strategy == "forward-mode" and create_graph:
+        raise NotImplementedError('torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` are not supported together '
+                                  '(yet). Please either set `create_graph=False` or `strategy="reverse-mode"`.')
+    was_tuple, inputs = _tuple(inputs, "inputs", "jacobian")
+    out_tuple = False
+
+    def checked(*args: Any) -> Any:
+        nonlocal out_tuple
+        out_tuple, outputs = _tuple(func(*args), "outputs of the user-provided function", "jacobian")
+        return outputs
+    inputs = inputs if create_graph else tuple(t.detach() for t in inputs)
+    rows = (jacrev if strategy == "reverse-mode" else jacfwd)(checked, tuple(range(len(inputs))))(*inputs)
+    if not create_graph:
+        rows = tuple(tuple(each.detach() for each in row) for row in rows)
     shaped = tuple(row if was_tuple else row[0] for row in rows)
     return shaped if out_tuple else shaped[0]
 
@@ -145,7 +173,9 @@ def hessian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = F
         _strict_outputs((out,), strict)
         return _gradients((out.reshape(()),), args, (None,), True, strict)
 
-    result = jacobian(first, inputs, create_graph=create_graph, strict=strict)
+    if outer_jacobian_strategy not in ("forward-mode", "reverse-mode"):
+        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
+    result = jacobian(first, inputs, create_graph=create_graph, strict=strict, vectorize=vectorize, strategy=outer_jacobian_strategy)
     return result if was_tuple else result[0]
 
 

@@ -68,11 +68,16 @@ def gradcheck(func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, 
     True if all agree within atol + rtol * |numerical|; else GradcheckError, or False if not `raise_exception`. `fast_mode` is accepted;
     all elements are checked anyway.
     """
-    if check_forward_ad or check_batched_forward_grad:
-        raise NotImplementedError("gradcheck(check_forward_ad=True): forward-mode AD is not available; check backward (the default) instead")
+    if check_batched_grad and not check_backward_ad:
+        raise ValueError("gradcheck(): check_batched_grad=True needs check_backward_ad=True")
+    if check_batched_forward_grad and not check_forward_ad:
+        raise ValueError("gradcheck(): check_batched_forward_grad=True needs check_forward_ad=True")
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     try:
-        _check(func, inputs, eps, atol, rtol, nondet_tol)
+        if check_backward_ad:
+            _check(func, inputs, eps, atol, rtol, nondet_tol)
+        if check_forward_ad:
+            _check_forward(func, inputs, eps, atol, rtol, check_batched_forward_grad)
         if check_batched_grad:
             _check_batched(func, inputs, atol, rtol)
     except GradcheckError:
@@ -119,6 +124,31 @@ def _compare(out: Tensor, t: Tensor, numerical: list[Any], where: tuple[int, int
                                  f"analytical:{analytical}\n")
 
 
+def _check_forward(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, batched: bool) -> None:
+    """Compare tangents pushed forward, one unit vector of the input at a time, with finite differences."""
+    from ..func import linearize, vmap
+    for i, t in enumerate(inputs):
+        if not (isinstance(t, Tensor) and t.requires_grad):
+            continue
+        def of(x: Any, i: int = i) -> Any:
+            return _outputs(func, (*inputs[:i], x, *inputs[i + 1:]))
+        numerical = _numerical(func, inputs, t, eps)
+        _, push = linearize(of, t.detach())
+        for direction, unit in enumerate((1, 1j) if t.is_complex() else (1,)):
+            basis = wrap((np.eye(t._a.size) * unit).astype(t._a.dtype).reshape(t._a.size, *t._a.shape), t._kind)
+            rows = [push(v) for v in basis]
+            if batched and rows:
+                together = vmap(push)(basis)
+                if any(not np.allclose(a._a, np.stack([row[k]._a for row in rows]), rtol=rtol, atol=atol) for k, a in enumerate(together)):
+                    raise GradcheckError("batched forward-mode gradients differ from those computed one by one")
+            for k in range(len(rows[0]) if rows else 0):
+                analytical = np.stack([row[k].detach()._a.reshape(-1) for row in rows])
+                expected = numerical[k][direction]
+                if not np.allclose(analytical, expected, rtol=rtol, atol=atol, equal_nan=True):
+                    raise GradcheckError(f"Jacobian computed with forward mode mismatch for output {k} with respect to input {i},\n"
+                                         f"numerical:{expected}\nanalytical:{analytical}\n")
+
+
 def _check_batched(func: Any, inputs: tuple[Any, ...], atol: float, rtol: float) -> None:
     wanted = [t for t in inputs if isinstance(t, Tensor) and t.requires_grad]
     for out in _outputs(func, inputs):
@@ -137,8 +167,6 @@ def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = None, *, eps: floa
                   check_undefined_grad: bool = True, check_grad_dtypes: bool = False, check_batched_grad: bool = False,
                   check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True, fast_mode: bool = False, masked: bool = False) -> bool:
     """`gradcheck` of the gradient: second derivatives against finite differences of the first."""
-    if check_fwd_over_rev:
-        raise NotImplementedError("gradgradcheck(check_fwd_over_rev=True): forward-mode AD is not available; use check_rev_over_rev")
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     if grad_outputs is None:
         with enable_grad():
@@ -158,4 +186,5 @@ def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = None, *, eps: floa
         found = grad([o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
         return tuple(g for g in found if g is not None)
 
-    return gradcheck(first, inputs + given, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol)
+    return gradcheck(first, inputs + given, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol,
+                     check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev, check_backward_ad=check_rev_over_rev)

@@ -36,6 +36,7 @@ class _Local(threading.local):
     partial_backward = False             # a backward pass runs that computes chosen gradients only (autograd.grad, backward(inputs=...))
     vmaps: tuple[tuple[int, int, str], ...] = ()     # (level, batch size, randomness) of the vmaps that run, outermost first (func/batched.py)
     dual = 0             # how many forward-mode contexts are active: they need recording in no_grad too (forward.py)
+    dual_levels: list[Any] | None = None     # the open levels of forward_ad.py
     transposing = 0      # whether a backward pass is the first half of a forward pass (forward.py)
 
 
