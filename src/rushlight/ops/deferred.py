@@ -16,6 +16,7 @@ __all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "namespace"]
 FUNCTIONS_OF: dict[str, str] = {
     "mixed_precision": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
     "special": "i0 i0_ igamma igammac mvlgamma",
+    "gamma_sampling": "_standard_gamma _standard_gamma_grad _sample_dirichlet _dirichlet_grad binomial",
     "stft": "stft istft",
     "windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
 }

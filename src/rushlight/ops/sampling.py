@@ -213,7 +213,9 @@ def _check_multinomial(input: Tensor, count: int, replacement: bool) -> None:
 
 def _without_replacement(gen: Generator, weights: Any, count: int) -> Any:
     """The largest of weight / exponential number: each draw is proportional to the weights that are left (the Gumbel-max trick)."""
-    q = np.empty_like(weights, subok=False)
+    q = np.empty(weights.shape, weights.dtype)
+    if not weights.flags.c_contiguous:
+        q = like_layout(q, weights)
     R.draw(gen, q, R.exponential, 1.0)
     if q.dtype.itemsize == 2:
         scores = (weights.astype(np.float32) / q.astype(np.float32)).astype(q.dtype).astype(np.float32)
