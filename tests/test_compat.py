@@ -19,6 +19,16 @@ def good(tmp_path, text):
     return done.stdout
 
 
+def test_missing_namespaces_are_missing_attributes():
+    import rushlight
+    assert not hasattr(rushlight, "no_such_thing")
+    rushlight._LAZY["_never_there"] = ""
+    try:
+        assert not hasattr(rushlight, "_never_there")
+    finally:
+        del rushlight._LAZY["_never_there"]
+
+
 def test_names_are_the_same_modules(tmp_path):
     assert good(tmp_path, """
         import rushlight, rushlight.nn, rushlight.compat, sys

@@ -75,7 +75,12 @@ def __getattr__(name):
             return value
         raise AttributeError(f"module 'rushlight' has no attribute {name!r}: torch.{name} is not supported by rushlight {__version__}")
     from importlib import import_module
-    module = import_module("." + (module_name or name), __name__)
+    try:
+        module = import_module("." + (module_name or name), __name__)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{module_name or name}":
+            raise
+        raise AttributeError(f"module 'rushlight' has no attribute {name!r}: torch.{name} is not supported by rushlight {__version__}") from None
     value = getattr(module, name) if module_name else module
     globals()[name] = value
     return value

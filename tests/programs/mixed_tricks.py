@@ -1,0 +1,62 @@
+"""Odds and ends that tutorials use: einsum, views, broadcasting, masks, printing, jacobians, parametrisations, numpy."""
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils.parametrizations import orthogonal, weight_norm
+
+torch.manual_seed(10)
+np.random.seed(10)
+t = torch.rand(3, 4)
+print(t, t.dtype, t.device, t.shape, t.numel())
+print(t[0], t[:, -1], t[..., 1:3], t[t > 0.5])
+t1 = torch.cat([t, t, t], dim=1)
+print(t1.shape, (t @ t.T).shape, torch.matmul(t.T, t)[0])
+agg = t.sum()
+print(type(agg.item()).__name__, f"{agg.item():.4f}")
+n = np.ones(5)
+shared = torch.from_numpy(n)
+np.add(n, 1, out=n)
+print(shared, shared.dtype, torch.tensor([[1, 2], [3, 4]]).numpy())
+x = torch.arange(24).reshape(2, 3, 4)
+print(x.permute(2, 0, 1).shape, x.transpose(1, 2).is_contiguous(), x.view(6, -1)[5], x.unfold(2, 2, 1).shape)
+print(torch.einsum("bij,bkj->bik", x.float(), x.float())[1])
+print(torch.where(x % 2 == 0, x, -x)[0], x.float().std(dim=(0, 2)), x.max(dim=1).values)
+print(torch.stack(torch.meshgrid(torch.arange(2), torch.arange(3), indexing="ij")).tolist())
+print(torch.bucketize(torch.tensor([0.1, 2.5, 9.0]), torch.tensor([0.0, 1.0, 3.0])), torch.unique(torch.tensor([3, 1, 3, 2]), return_counts=True))
+print(torch.tensor([1e-8, 1.0, 1e5]), torch.tensor([float("nan"), float("inf"), -1.0]), torch.tensor(3.14159265, dtype=torch.float64))
+print(torch.tensor([1 + 2j, 3.5 - 1j]), torch.tensor([True, False]), torch.zeros(0, 3), torch.randn(1000).abs().sum() > 0)
+print(torch.randn(20, 60)[:1, :3], torch.full((2, 2), 7), torch.eye(2, dtype=torch.int32))
+w = torch.randn(3, requires_grad=True)
+print(torch.autograd.functional.jacobian(lambda v: v ** 2 + v.sum(), w.detach()), torch.autograd.functional.hessian(lambda v: v.pow(3).sum(), w.detach()))
+g, = torch.autograd.grad((w ** 3).sum(), w, create_graph=True)
+print(g.grad_fn is not None, torch.autograd.grad(g.sum(), w)[0] / w.detach())
+layer = weight_norm(nn.Linear(3, 2))
+print(layer, [name for name, _ in layer.named_parameters()])
+square = orthogonal(nn.Linear(4, 4))
+print(torch.allclose(square.weight @ square.weight.T, torch.eye(4), atol=1e-5))
+vector = parameters_to_vector(layer.parameters())
+vector_to_parameters(vector * 2, layer.parameters())
+print(vector.shape, F.one_hot(torch.tensor([0, 2]), 4), F.normalize(torch.tensor([[3.0, 4.0]])))
+emb = nn.Embedding.from_pretrained(torch.arange(6.0).view(3, 2))
+print(emb(torch.tensor([2, 0])), F.cosine_similarity(t[:1], t[1:2]), F.pairwise_distance(t[:1], t[1:2]), torch.cdist(t, t).diagonal())
+triplet = nn.TripletMarginLoss(margin=1.0)(t[:1], t[1:2], t[2:])
+ctc = F.ctc_loss(torch.randn(6, 2, 5).log_softmax(2), torch.tensor([[1, 2], [3, 4]]), torch.tensor([6, 6]), torch.tensor([2, 2]))
+print(f"{triplet:.4f} {ctc:.4f} {F.poisson_nll_loss(t, t):.4f} {nn.HingeEmbeddingLoss()(t, torch.sign(t - 0.5)):.4f} {F.kl_div(t.log_softmax(1), t.flip(1).softmax(1), reduction='batchmean'):.4f}")
+print(torch.quantile(t, torch.tensor([0.25, 0.5])), torch.cumsum(t, 1)[0], torch.histc(t, 4, 0, 1), t.topk(2).indices, t.argsort(dim=1)[0])
+q, r = torch.linalg.qr(t.T)
+print(torch.allclose(q @ r, t.T, atol=1e-5), torch.linalg.det(t @ t.T).item() >= 0, torch.linalg.svdvals(t).shape, torch.trace(t[:, :3]).shape)
+gen = torch.Generator().manual_seed(0)
+print(torch.randint(10, (5,), generator=gen), torch.normal(0.0, 1.0, (2,), generator=gen), torch.randperm(5, generator=gen), torch.bernoulli(torch.full((4,), 0.5), generator=gen))
+a = torch.zeros(3)
+b = a.view(3)
+b += 1
+a[1:].mul_(5)
+print(a, b._version, a.data_ptr() == b.data_ptr(), a.clone().fill_(2).sub_(1).tolist())
+with torch.no_grad():
+    print((w * 2).requires_grad, torch.is_grad_enabled())
+print([f"{v:.2f}" for v in t[0]], f"{t.mean():>10.3f}|", len(t), 0.5 in torch.tensor([0.5]), sum(p.numel() for p in layer.parameters()))
+for i, row in enumerate(t):
+    print(i, row.tolist() == t[i].tolist(), end=" ")
+print()
