@@ -50,7 +50,7 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
 
 def settled(g: Any, graph: bool) -> Any:
     """A gradient without the batches of vmaps that have ended (see func/batched.py): the sum over their samples."""
-    if g is None or (g._a if graph else g).__class__ is np.ndarray:
+    if g is None or (array_of(g) if graph else g).__class__ is np.ndarray or hasattr(g, "sparse_array") or hasattr(g, "as_tensor"):
         return g
     from ..func.vmap import settle_array, settle_tensor
     return settle_tensor(g) if graph else settle_array(g)

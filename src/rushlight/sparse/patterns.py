@@ -217,4 +217,8 @@ class SparseArray:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise SparseRefusal(f"a sparse gradient reached an operation that needs a dense one (array.{name})")
+        raise NoSuchPart(f"a sparse gradient reached an operation that needs a dense one (array.{name})")
+
+
+class NoSuchPart(SparseRefusal, AttributeError):
+    """An attribute that dense arrays have was asked of a SparseArray; ``hasattr`` is false."""

@@ -75,6 +75,7 @@ class SparseTensor(Tensor):
     __slots__ = ("pattern", "stored")
     pattern: Any
     stored: Any
+    __torch_function__ = Tensor._disabled_torch_function      # a class of ours, not a user's that overrides functions
 
     @property
     def _a(self) -> Any:                                                     # type: ignore[override]
