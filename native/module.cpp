@@ -12,9 +12,20 @@ PyObject* create() {
     PyObject* module = PyModule_Create(&definition);
     if (module == nullptr) return nullptr;
     using namespace rushlight;
-    if (PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) < 0 || add_threads(module) < 0 || add_elementwise(module) < 0 ||
-        add_matmul(module) < 0 || add_allocator(module) < 0 || add_conv(module) < 0 ||
-        add_rnn(module) < 0 || add_pooling(module) < 0) {
+    int (*const families[])(PyObject*) = {  // one line each: two people can add theirs
+        add_threads,
+        add_elementwise,
+        add_fuse,
+        add_convert,
+        add_matmul,
+        add_allocator,
+        add_conv,
+        add_rnn,
+        add_pooling,
+    };
+    bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;
+    for (auto* add : families) good = good && add(module) == 0;
+    if (!good) {
         Py_DECREF(module);
         return nullptr;
     }

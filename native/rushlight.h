@@ -20,6 +20,8 @@ using index_t = std::ptrdiff_t;
 // Each family (a .cpp file) adds its functions and objects to the module. 0, or -1 with a Python error set.
 int add_threads(PyObject* module);
 int add_elementwise(PyObject* module);
+int add_fuse(PyObject* module);
+int add_convert(PyObject* module);
 int add_matmul(PyObject* module);
 int add_allocator(PyObject* module);
 int add_conv(PyObject* module);

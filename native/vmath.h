@@ -19,7 +19,7 @@ template <> struct Format<float> {
     static constexpr Bits sqrt_half = 0x3f3504f3u;
     static constexpr float magic = 12582912.0f;            // 1.5 * 2^23: adding it rounds to an integer
     static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-    static constexpr float exp_low = -104.0f, exp_high = 88.8f;
+    static constexpr float exp_low = -104.0f, exp_high = 90.0f;
 };
 template <> struct Format<double> {
     using Bits = std::uint64_t;
@@ -27,7 +27,7 @@ template <> struct Format<double> {
     static constexpr Bits sqrt_half = 0x3fe6a09e667f3bcdull;
     static constexpr double magic = 6755399441055744.0;    // 1.5 * 2^52
     static constexpr double ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10;
-    static constexpr double exp_low = -746.0, exp_high = 710.0;
+    static constexpr double exp_low = -746.0, exp_high = 711.0;
 };
 template <typename T> using Bits = typename Format<T>::Bits;
 
@@ -89,6 +89,12 @@ template <typename T> RL_INLINE T exp(T x) {
     const Reduced<T> a = reduce(x);
     const T sum = T(1) + a.r, error = a.r - (sum - T(1));
     return (sum + (error + (exp_less_one_and_r(a.r) + a.rest))) * a.first * a.second;
+}
+
+// exp(x) / 2, which reaches further
+template <typename T> RL_INLINE T half_exp(T x) {
+    const Reduced<T> a = reduce(x);
+    return (exp_less_one(a.r) + T(1)) * (a.first * T(0.5)) * a.second;
 }
 
 template <typename T> RL_INLINE T expm1(T x) {
@@ -164,6 +170,15 @@ RL_INLINE double tanh(double x) {
     const double y = absolute(x), e = expm1(2.0 * (y > 20.0 ? 20.0 : y));
     const double r = e / (e + 2.0);
     return x == 0.0 ? x : with_sign(r, x);
+}
+
+template <typename T> RL_INLINE T cosh(T x) {
+    const T e = half_exp(absolute(x));
+    return e + T(0.25) / e;
+}
+template <typename T> RL_INLINE T sinh(T x) {
+    const T y = absolute(x), e = half_exp(y), small = expm1(y < T(1) ? y : T(1));
+    return x == T(0) ? x : with_sign(y < T(1) ? T(0.5) * (small + small / (small + T(1))) : e - T(0.25) / e, x);
 }
 
 template <typename T> RL_INLINE T sigmoid(T x) { return T(1) / (T(1) + exp(-x)); }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["library", "elementwise", "matmul", "level", "describe"]
+__all__ = ["library", "elementwise", "kernel", "matmul", "level", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
 _NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
@@ -59,6 +59,11 @@ def elementwise(ufunc: Any) -> Any:
     if library is None or ufunc.__class__ is not np.ufunc:
         return ufunc
     return library.elementwise(ufunc.__name__, ufunc) or ufunc
+
+
+def kernel(name: str, twin: Any) -> Any:
+    """The native op `name`, with its NumPy twin for what it does not cover; the twin itself without the library."""
+    return twin if library is None else library.elementwise(name, twin) or twin
 
 
 def _numpy_matmul(a: Any, b: Any) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import bool_
 from ..kernels import gelu as G
 from ..kernels import special as S
+from ..kernels.native import kernel
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS, check_tensor, export, method, unary, with_out
 from .dims import wrap_dim
@@ -103,7 +104,7 @@ def _relu_array(g: Any, y: Any) -> Any:
     return np.where(y <= _ZERO[y.dtype], _ZERO[g.dtype], g)
 
 
-_relu = unary("relu", _relu_forward, lambda g, y: g.masked_fill(y <= 0, 0), array_grad=_relu_array, ints="same",
+_relu = unary("relu", kernel("relu", _relu_forward), lambda g, y: g.masked_fill(y <= 0, 0), array_grad=kernel("relu_gradient", _relu_array), ints="same",
               refuse_bool="Boolean inputs not supported for relu")
 relu_ = FUNCTIONS["relu_"]
 

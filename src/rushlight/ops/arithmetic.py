@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_
+from ..kernels import native
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from .define import binary, export, method, unary
@@ -57,7 +58,7 @@ def _with_alpha(name: str, fast: Any, doc: str) -> Any:
         return inplace_fast(self, other)
 
     from .define import _binary_inplace
-    inplace_fast = _binary_inplace(name, fast, np.add if name == "add" else np.subtract)
+    inplace_fast = _binary_inplace(name, fast, native.elementwise(np.add if name == "add" else np.subtract))
     fn.__name__ = fn.__qualname__ = name
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn.__doc__ = doc
@@ -129,7 +130,7 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
 
 def _make_itruediv() -> Any:
     from .define import _binary_inplace
-    return _binary_inplace("div", true_divide, np.true_divide)
+    return _binary_inplace("div", true_divide, native.elementwise(np.true_divide))
 
 
 _itruediv = _make_itruediv()

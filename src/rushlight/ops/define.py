@@ -20,6 +20,7 @@ from ..autograd.grad_mode import STATE, recording
 from ..autograd.graph import new_seq
 from ..dtypes import float32
 from ..kernels import native
+from ..kernels.fuse import fuse
 from ..kind import Kind, kind_of
 from ..layout import SparseRefusal
 from ..tensor import NotBatched, Tensor, as_array, wrap
@@ -132,7 +133,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     fn.__doc__ = doc or f"{short}(input, *, out=None) -> Tensor\n\nElementwise {short} of a tensor of any shape."
     if forward_inplace := isinstance(ufunc, np.ufunc) and not to_bool:
         def direct(a: Any) -> None:
-            ufunc(a, out=a)
+            forward(a, out=a)
     if namespace:
         NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
     else:
@@ -150,7 +151,7 @@ def _unary_node(name: str, grad: Any, array_grad: Any, label: str) -> Any:
     saves = "x" if "x" in names else "y" if "y" in names else ""
     if "x" in names and "y" in names:
         raise TypeError(f"{name}: save x or y, not both")
-    return node_class(label, UnaryNode, grad=staticmethod(grad), agrad=None if array_grad is None else staticmethod(array_grad), saves=saves)
+    return node_class(label, UnaryNode, grad=staticmethod(grad), agrad=None if array_grad is None else staticmethod(fuse(array_grad)), saves=saves)
 
 
 def _finish_unary(name: str, fn: Any, inplace: bool, methods: bool, alias: tuple[str, ...], direct: Any) -> None:
@@ -237,8 +238,9 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     short = name
     if namespace:
         name, inplace, methods, function = f"{namespace}_{name}", False, False, False
-    direct = ufunc if isinstance(ufunc, np.ufunc) and result in ("same", "float") else None
+    is_ufunc = isinstance(ufunc, np.ufunc)
     ufunc = native.elementwise(ufunc)
+    direct = ufunc if is_ufunc and result in ("same", "float") else None
     grads = grad or (None, None)
     agrads = grads if array_grad is True else array_grad or (None, None)
     differentiable = grad is not None
@@ -250,8 +252,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     title = "".join(part.capitalize() for part in name.split("_"))
     node_type: Any = None if not differentiable else node_class(
         label or f"{title}Backward0", BinaryNode, da=staticmethod(_spread(grads[0], "aby")), db=staticmethod(_spread(grads[1], "aby")),
-        ada=None if agrads[0] is None else staticmethod(_spread(agrads[0], "ab")),
-        adb=None if agrads[1] is None else staticmethod(_spread(agrads[1], "ab")), uses=(uses[0], uses[1]))
+        ada=None if agrads[0] is None else staticmethod(fuse(agrads[0], "gab")),
+        adb=None if agrads[1] is None else staticmethod(fuse(agrads[1], "gab")), uses=(uses[0], uses[1]))
     spec = (name, ufunc, result, complex, refuse, node_type, uses, int_forward, only)
     to_bool = result == "bool"
     quick = not saves_y and result != "int"

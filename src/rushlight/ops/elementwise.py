@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, promote_types
+from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
 from .define import binary, comparison, export, method, op, unary
 from .record import record
@@ -26,9 +27,9 @@ log1p = unary("log1p", np.log1p, lambda g, x: g / (x + 1), array_grad=True, doma
 
 # --- roots and powers -----------------------------------------------------------------------------------------------------------------
 sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), array_grad=True, domain=(0.1, 4.0))
-rsqrt = unary("rsqrt", lambda a: 1 / np.sqrt(a), lambda g, y: g * (y * y * y) * -0.5, array_grad=True, domain=(0.1, 4.0))
+rsqrt = unary("rsqrt", kernel("rsqrt", lambda a: 1 / np.sqrt(a)), lambda g, y: g * (y * y * y) * -0.5, array_grad=True, domain=(0.1, 4.0))
 reciprocal = unary("reciprocal", np.reciprocal, lambda g, y: -g * (y * y), array_grad=True, domain=(0.2, 4.0))
-square = unary("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64), lambda g, x: g * (x + x), array_grad=True, ints="same", label="PowBackward0")
+square = unary("square", kernel("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64)), lambda g, x: g * (x + x), array_grad=True, ints="same", label="PowBackward0")
 
 # --- trigonometry ---------------------------------------------------------------------------------------------------------------------
 sin = unary("sin", np.sin, lambda g, x: g * x.cos(), array_grad=lambda g, x: g * np.cos(x))
@@ -39,7 +40,7 @@ acos = unary("acos", np.arccos, lambda g, x: -g * (1 - x * x).rsqrt(), alias=("a
 atan = unary("atan", np.arctan, lambda g, x: g / (x * x + 1), array_grad=True, alias=("arctan",))
 sinh = unary("sinh", np.sinh, lambda g, x: g * x.cosh(), array_grad=lambda g, x: g * np.cosh(x))
 cosh = unary("cosh", np.cosh, lambda g, x: g * x.sinh(), array_grad=lambda g, x: g * np.sinh(x))
-tanh = unary("tanh", np.tanh, lambda g, y: g * (1 - y * y), array_grad=True)
+tanh = unary("tanh", np.tanh, lambda g, y: g * (1 - y * y), array_grad=kernel("tanh_gradient", lambda g, y: g * (1 - y * y)))
 asinh = unary("asinh", np.arcsinh, lambda g, x: g * (x * x + 1).rsqrt(), alias=("arcsinh",))
 acosh = unary("acosh", np.arccosh, lambda g, x: g * (x * x - 1).rsqrt(), alias=("arccosh",), domain=(1.1, 4.0))
 atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), array_grad=True, alias=("arctanh",), domain=(-0.9, 0.9))
@@ -69,12 +70,16 @@ def _sigmoid(a: Any) -> Any:
     return one / (one + np.exp(-a))
 
 
-sigmoid = unary("sigmoid", _sigmoid, lambda g, y: g * (y * (1 - y)), array_grad=True)
+sigmoid = unary("sigmoid", kernel("sigmoid", _sigmoid), lambda g, y: g * (y * (1 - y)),
+                array_grad=kernel("sigmoid_gradient", lambda g, y: g * (y * (1 - y))))
 
 
 def _sign(a: Any) -> Any:
     """-1, 0 or 1; 0 for nan, as in PyTorch."""
     return (a > 0).astype(a.dtype) - (a < 0).astype(a.dtype) if a.dtype.kind not in "ub" else (a > 0).astype(a.dtype)
+
+
+_sign_of = kernel("sign", _sign)
 
 
 def _sgn(a: Any) -> Any:
@@ -90,7 +95,7 @@ def _zero_grad(g: Any) -> Any:
 
 # --- rounding, sign -------------------------------------------------------------------------------------------------------------------
 def _rounding(name: str, ufunc: Any, **more: Any) -> Any:
-    return unary(name, lambda a: ufunc(a) if a.dtype.kind in "fV" else a.copy(), _zero_grad, array_grad=True, ints="same", complex=False,
+    return unary(name, kernel(name, lambda a: ufunc(a) if a.dtype.kind in "fV" else a.copy()), _zero_grad, array_grad=True, ints="same", complex=False,
                  refuse_bool=f"\"{name}_vml_cpu\" not implemented for 'Bool'", **more)
 
 
@@ -103,7 +108,7 @@ def _abs_grad(g: Tensor, x: Tensor) -> Tensor:
     return g * x.sgn()
 
 
-abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * _sign(x), ints="same", alias=("absolute",),
+abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * _sign_of(x), ints="same", alias=("absolute",),
             refuse_bool="\"abs_cpu\" not implemented for 'Bool'", holomorphic=False)
 Tensor.__abs__ = abs
 _abs_inplace = Tensor.abs_
@@ -119,7 +124,7 @@ def abs_(self: Tensor) -> Tensor:
 for _name in ("abs_", "absolute_"):
     method(abs_, _name)
     export(abs_, _name)
-sign = unary("sign", _sign, _zero_grad, array_grad=True, ints="same", complex=False)
+sign = unary("sign", _sign_of, _zero_grad, array_grad=True, ints="same", complex=False)
 
 
 def _sgn_grad(g: Tensor, x: Tensor) -> Tensor:
@@ -179,9 +184,9 @@ def positive(input: Tensor) -> Tensor:
 
 
 # --- questions ------------------------------------------------------------------------------------------------------------------------
-isnan = unary("isnan", lambda a: np.isnan(a), None, ints="bool", inplace=False)
-isinf = unary("isinf", lambda a: np.isinf(a), None, ints="bool", inplace=False)
-isfinite = unary("isfinite", lambda a: np.isfinite(a), None, ints="bool", inplace=False)
+isnan = unary("isnan", kernel("isnan", lambda a: np.isnan(a)), None, ints="bool", inplace=False)
+isinf = unary("isinf", kernel("isinf", lambda a: np.isinf(a)), None, ints="bool", inplace=False)
+isfinite = unary("isfinite", kernel("isfinite", lambda a: np.isfinite(a)), None, ints="bool", inplace=False)
 isposinf = unary("isposinf", lambda a: a == np.inf, None, ints="bool", inplace=False, complex=False)
 isneginf = unary("isneginf", lambda a: a == -np.inf, None, ints="bool", inplace=False, complex=False)
 signbit = unary("signbit", lambda a: np.signbit(a) if a.dtype.kind != "b" else np.zeros_like(a), None, ints="bool", inplace=False, complex=False)
@@ -275,7 +280,7 @@ def _share(g: Tensor, mine: Tensor, other: Tensor, loses: Tensor) -> Tensor:
 
 
 def _share_array(g: Any, mine: Any, other: Any, loses: Any) -> Any:
-    return g * np.where(mine == other, g.dtype.type(0.5), (~loses).astype(g.dtype))
+    return np.where(mine == other, g * 0.5, np.where(loses, 0.0, g))
 
 
 maximum = binary("maximum", np.maximum,
