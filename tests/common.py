@@ -10,6 +10,7 @@ import torch as pt
 import rushlight as rl
 
 pt.set_num_threads(1)
+DEVICE = "cpu"                # where our side runs: pytest --device cuda
 
 PT_DTYPES = {name: getattr(pt, name) for name in
              ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128")}
@@ -29,10 +30,12 @@ def to_rl(value, requires_grad=None):
             a = t.view(pt.int16).numpy().view(ml_dtypes.bfloat16)
         else:
             a = t.resolve_conj().resolve_neg().numpy()
-        r = rl.tensor([]).new_empty(0, dtype=rl_dtype(t.dtype))
+        r = rl.empty(0, dtype=rl_dtype(t.dtype), device="cpu")
         copy = np.empty_like(a, subok=False) if 0 not in a.strides else np.empty(a.shape, a.dtype)
         copy[...] = a
         r._a = copy
+        if DEVICE != "cpu":
+            r = on_device(r)
         return r.requires_grad_(value.requires_grad if requires_grad is None else requires_grad) if r._kind.differentiable else r
     if isinstance(value, pt.dtype):
         return rl_dtype(value)
@@ -46,12 +49,23 @@ def to_rl(value, requires_grad=None):
     return value
 
 
+def on_device(r):
+    """A tensor made on the CPU, on the device under test, with the same strides."""
+    kind = rl.kind.kind_of(r._kind.dtype, rl.device("cuda", 0))
+    a = r._a
+    moved = rl.tensor([], device="cuda").new_empty(0, dtype=r.dtype)
+    order = sorted(range(a.ndim), key=lambda i: -a.strides[i])
+    back = tuple(order.index(i) for i in range(a.ndim))
+    moved._a = kind.xp.asarray(np.ascontiguousarray(a.transpose(order))).reshape([a.shape[i] for i in order]).transpose(back)
+    return moved
+
+
 def to_numpy(t):
     """The values of a tensor of either side as a NumPy array (bfloat16 as float32)."""
     if isinstance(t, pt.Tensor):
         t = t.detach().resolve_conj().resolve_neg()
         return (t.float() if t.dtype is pt.bfloat16 else t).numpy(force=True)
-    a = t.detach()._a
+    a = t.detach().cpu()._a
     return a.astype(np.float32) if t.dtype is rl.bfloat16 else a
 
 

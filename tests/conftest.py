@@ -1,4 +1,7 @@
-"""Test settings: the oracle and NumPy's BLAS get one thread each, because pytest-xdist runs a test process per core."""
+"""Test settings: the oracle and NumPy's BLAS get one thread each, because pytest-xdist runs a test process per core.
+
+``pytest --device cuda`` runs rushlight's side of the differential tests on the GPU, or on the stand-in for CuPy where there is none.
+"""
 
 import os
 import sys
@@ -6,3 +9,34 @@ import sys
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 sys.path.insert(0, os.path.dirname(__file__))
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", choices=("cpu", "cuda"), help="where rushlight's side of the differential tests runs")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cpu_only: is about the CPU (NumPy memory, CPU streams, ...), so --device cuda skips it")
+    if config.getoption("--device") == "cuda":
+        import common
+        import cuda_standin
+        import rushlight
+        if not rushlight.cuda.is_available():
+            config.stash[_STANDIN] = cuda_standin.cuda()
+            config.stash[_STANDIN].__enter__()
+        rushlight.set_default_device("cuda")
+        common.DEVICE = "cuda"
+
+
+_STANDIN = pytest.StashKey()
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--device") == "cuda":
+        import cuda_skips
+        for item in items:
+            reason = "about the CPU" if item.get_closest_marker("cpu_only") else cuda_skips.reason(item.nodeid)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))

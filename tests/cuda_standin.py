@@ -1,90 +1,679 @@
-"""A stand-in for CuPy: the `cuda` device on NumPy arrays of another class, so that device logic is tested where there is no GPU.
+"""A stand-in for CuPy on the host, so that device code is tested where there is no GPU. It exists in the tests alone.
 
-It exists in the tests alone. Arrays are `DeviceArray`s; mixing them with plain arrays in NumPy functions raises, as CuPy does.
+It is strict where CuPy is: arrays are of a class of their own, never mix with NumPy's, convert to nothing by themselves, and offer the
+names, parameters and ufunc types that cupy_surface.json lists (read from the real CuPy), no others. Raw CUDA kernels are run for real:
+cuda_emulator.py compiles their source for the host. So what passes here uses only what CuPy has, and computes the right numbers.
+
+    with cuda_standin.cuda(): ...           # inside, there are two `cuda` devices
 """
 
 import contextlib
+import ctypes
+import itertools
+import json
+import pathlib
+import threading
+import time
+import types
+import weakref
 
 import numpy as np
 
-from rushlight import kind
-from rushlight.devices import device
+SURFACE = json.loads((pathlib.Path(__file__).parent / "cupy_surface.json").read_text())
+DEVICES = 2
+MIB = 1 << 20
+_SCALARS = (bool, int, float, complex, np.number, np.bool_)
+_ELEMENT = np.ndarray
 
 
-class _Device:
-    def __init__(self, index):
-        self.id = index
+class _State(threading.local):
+    device = 0
 
 
-def _to_device(value):
-    if type(value) is np.ndarray:
-        return value.view(DeviceArray)
-    if isinstance(value, np.generic):
-        return np.asarray(value).view(DeviceArray)
+STATE = _State()
+
+
+# --- memory ------------------------------------------------------------------------------------------------------------------------------
+
+class OutOfMemoryError(MemoryError):
+    """cupy.cuda.memory.OutOfMemoryError."""
+
+
+class MemoryHook:
+    """cupy.cuda.MemoryHook: told of every allocation while it is registered."""
+
+    name = "MemoryHook"
+
+    def __enter__(self):
+        POOL.hooks.append(self)
+        return self
+
+    def __exit__(self, *exception):
+        POOL.hooks.remove(self)
+
+
+class MemoryPool:
+    """cupy.cuda.MemoryPool: counts what arrays hold; the limit makes it run out."""
+
+    def __init__(self):
+        self.used, self.held, self.limit, self.hooks = [0] * DEVICES, [0] * DEVICES, [0] * DEVICES, []
+
+    def take(self, nbytes):
+        size, device = -(-nbytes // 512) * 512, STATE.device
+        if self.limit[device] and self.used[device] + size > self.limit[device]:
+            raise OutOfMemoryError(f"Out of memory allocating {size:,} bytes (allocated so far: {self.used[device]:,} bytes, limit set to: "
+                                   f"{self.limit[device]:,} bytes).")
+        self.used[device] += size
+        if self.used[device] > self.held[device]:
+            self.held[device] = self.used[device]
+            for hook in self.hooks:
+                if hasattr(hook, "alloc_postprocess"):
+                    hook.alloc_postprocess(device_id=device, mem_size=size, mem_ptr=1)
+        for hook in self.hooks:
+            hook.malloc_postprocess(device_id=device, size=nbytes, mem_size=size, mem_ptr=1, pmem_id=1)
+        return size, device
+
+    def give(self, size, device):
+        self.used[device] -= size
+        for hook in self.hooks:
+            hook.free_postprocess(device_id=device, mem_size=size, mem_ptr=1, pmem_id=1)
+
+    def free_all_blocks(self, stream=None):
+        self.held[STATE.device] = self.used[STATE.device]
+
+    def used_bytes(self):
+        return self.used[STATE.device]
+
+    def total_bytes(self):
+        return self.held[STATE.device]
+
+    def free_bytes(self):
+        return self.held[STATE.device] - self.used[STATE.device]
+
+    def set_limit(self, size=None, fraction=None):
+        self.limit[STATE.device] = size if size is not None else int((fraction or 0) * 1024 * MIB)
+
+    def get_limit(self):
+        return self.limit[STATE.device]
+
+
+POOL = MemoryPool()
+
+
+class _Memory:
+    """The block that an array was allocated in."""
+
+    def __init__(self, host, device):
+        self.host, self.ptr, self.size, self.device_id = host, host.__array_interface__["data"][0], host.nbytes, device
+        size, where = POOL.take(host.nbytes)
+        weakref.finalize(self, POOL.give, size, where)
+
+
+class MemoryPointer:
+    """cupy.cuda.MemoryPointer: an address inside of a block."""
+
+    def __init__(self, mem, offset):
+        self.mem, self.ptr, self.device_id = mem, mem.ptr + offset, mem.device_id
+
+    def __add__(self, offset):
+        return MemoryPointer(self.mem, self.ptr - self.mem.ptr + offset)
+
+    device = property(lambda self: Device(self.device_id))
+
+
+# --- arrays ------------------------------------------------------------------------------------------------------------------------------
+
+def _refuse(value):
+    return TypeError(f"Unsupported type {type(value)}: the stand-in's arrays, like CuPy's, don't mix with NumPy's "
+                     f"(something was not moved to the device: host array of shape {getattr(value, 'shape', ())})")
+
+
+def host(value, *, arrays=False):
+    """The host form of an argument; NumPy arrays are refused unless `arrays`."""
+    if isinstance(value, ndarray):
+        if value.device.id != STATE.device:
+            raise ValueError(f"Array device must be same as the current device: array device = {value.device.id} while current = {STATE.device}")
+        return value._host
+    if isinstance(value, np.ndarray):
+        if arrays:
+            return value
+        raise _refuse(value)
     if isinstance(value, (tuple, list)):
-        return type(value)(_to_device(each) for each in value)
+        items = [host(each, arrays=arrays) for each in value]
+        return type(value)(items) if type(value) in (tuple, list) else type(value)(*items)
     return value
 
 
-def _has_host_array(value):
-    if isinstance(value, (tuple, list)):
-        return any(_has_host_array(each) for each in value)
-    return type(value) is np.ndarray and value.ndim > 0
+def _index(value):
+    return tuple(_index(each) for each in value) if isinstance(value, tuple) else host(value, arrays=True)
 
 
-def _plain(value):
-    if isinstance(value, (tuple, list)):
-        return type(value)(_plain(each) for each in value)
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return np.ndarray.view(value, np.ndarray) if isinstance(value, DeviceArray) else value
-
-
-class DeviceArray(np.ndarray):
-    """An array that says that it is on the device."""
-
-    device = property(lambda self: _Device(0))
-
-    def get(self):
-        return np.array(np.ndarray.view(self, np.ndarray))
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        if _has_host_array(inputs):
-            raise TypeError("the stand-in's arrays don't mix with host arrays: something was not moved to the device")
-        out = kwargs.get("out")
-        result = getattr(ufunc, method)(*_plain(inputs), **_plain(kwargs))
-        return out[0] if out is not None and len(out) == 1 else _to_device(result)
-
-    def __array_function__(self, func, types, args, kwargs):
-        if _has_host_array(args):
-            raise TypeError("the stand-in's arrays don't mix with host arrays: something was not moved to the device")
-        return _to_device(func(*_plain(args), **_plain(kwargs)))
-
-
-class _Module:
-    """NumPy's functions, with results on the device."""
+class _Flags:
+    def __init__(self, flags):
+        self._flags = flags
 
     def __getattr__(self, name):
-        value = getattr(np, name)
-        if isinstance(value, type) or not callable(value):
+        if name not in SURFACE["flags"]:
+            raise AttributeError(f"'Flags' object has no attribute {name!r}")
+        return getattr(self._flags, name)
+
+
+class ndarray:
+    """cupy.ndarray."""
+
+    __slots__ = ("_host", "_memory", "base", "__weakref__")
+    __array_priority__ = 100
+    __hash__ = None
+
+    def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
+        if memptr is None:
+            _fill(self, np.empty(shape, dtype, order), None)
+        else:
+            mem = memptr.mem
+            dtype = np.dtype(dtype)
+            self._host = np.ndarray(shape, dtype, mem.host.reshape(-1).view(np.uint8).data, memptr.ptr - mem.ptr, strides)
+            self._memory, self.base = mem, None
+
+    # What CuPy computes from the pointer.
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    itemsize = property(lambda self: self._host.itemsize)
+    nbytes = property(lambda self: self._host.nbytes)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: _Flags(self._host.flags))
+    device = property(lambda self: Device(self._memory.device_id))
+    data = property(lambda self: MemoryPointer(self._memory, self._host.__array_interface__["data"][0] - self._memory.ptr))
+    T = property(lambda self: device(self._host.T, self))
+    mT = property(lambda self: device(self._host.mT, self))
+    real = property(lambda self: device(self._host.real, self), lambda self, value: self._host.real.__setitem__(..., host(value)))
+    imag = property(lambda self: device(self._host.imag, self), lambda self, value: self._host.imag.__setitem__(..., host(value)))
+    flat = property(lambda self: self._host.flat)
+
+    @property
+    def __cuda_array_interface__(self):
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False), "version": 3, "strides": self.strides, "stream": 1}
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
+
+    def get(self, stream=None, order="C", out=None, blocking=True):
+        if out is not None:
+            out[...] = self._host
+            return out
+        return np.array(self._host, order=order)
+
+    def set(self, arr, stream=None):
+        if arr.dtype != self.dtype or arr.shape != self.shape:
+            raise ValueError("set() needs an array of the same dtype and shape")
+        self._host[...] = arr
+
+    def item(self, *args):
+        return self._host.item(*args)
+
+    def tolist(self):
+        return self._host.tolist()
+
+    def __len__(self):
+        return len(self._host)
+
+    def __bool__(self):
+        return bool(self._host)
+
+    def __int__(self):
+        return int(self._host)
+
+    def __float__(self):
+        return float(self._host)
+
+    def __complex__(self):
+        return complex(self._host)
+
+    def __iter__(self):
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self):
+        return repr(self._host)
+
+    def __getitem__(self, item):
+        index = _index(item)
+        value = self._host
+        arrays = [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, (np.ndarray, list))]
+        if any(np.asarray(each).dtype.kind in "iu" for each in arrays):
+            index = _wrapped(index, value.shape)
+        return device(value[index], self)
+
+    def __setitem__(self, item, value):
+        if isinstance(value, np.ndarray) and (value.ndim or not isinstance(value, np.generic)):
+            if value.ndim:
+                raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
+        index = _index(item)
+        arrays = [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, (np.ndarray, list))]
+        if any(np.asarray(each).dtype.kind in "iu" for each in arrays):
+            index = _wrapped(index, self._host.shape)
+        self._host[index] = host(value, arrays=True)
+
+    def scatter_add(self, slices, value):
+        np.add.at(self._host, _index(slices), host(value))
+
+    def scatter_max(self, slices, value):
+        np.maximum.at(self._host, _index(slices), host(value))
+
+    def scatter_min(self, slices, value):
+        np.minimum.at(self._host, _index(slices), host(value))
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        name = ufunc.__name__
+        if name == "matmul" and method == "__call__":
+            return function("matmul", np.matmul, inputs, kwargs)
+        known = SURFACE["ufuncs"].get(name)
+        if known is None:
+            return NotImplemented
+        if method in ("reduce", "accumulate", "reduceat") and not (known["reduce"] and (method != "reduceat" or name == "add")):
+            raise NotImplementedError(f"`cupy_{name}.{method}` is not supported yet")
+        if method == "at":
+            if not known["at"]:
+                raise NotImplementedError(f"`cupy_{name}.at` is not supported yet")
+            ufunc.at(host(inputs[0]), _index(inputs[1]), *[host(each) for each in inputs[2:]])
+            return None
+        if "initial" in kwargs or (method == "reduce" and "where" in kwargs):
+            raise TypeError(f"{method}() got an unexpected keyword argument 'initial'")
+        values = [host(each) for each in inputs]
+        if method == "__call__":
+            _check_types(name, known, values)
+        out = kwargs.pop("out", None)
+        if out is not None:
+            if len(out) != 1 and ufunc.nout == 1:
+                raise ValueError("The 'out' parameter must have exactly one array value")
+            if any(each is not None and not isinstance(each, ndarray) for each in out):
+                raise TypeError("out must be a cupy.ndarray")
+            kwargs["out"] = tuple(None if each is None else host(each) for each in out)
+        if method == "reduceat":
+            values = [values[0], np.asarray(inputs[1]._host if isinstance(inputs[1], ndarray) else inputs[1]), *values[2:]]
+        kwargs = {key: host(value) for key, value in kwargs.items()}
+        with np.errstate(all="ignore"):
+            result = getattr(ufunc, method)(*values, **kwargs)
+        return out[0] if out is not None else device(result)
+
+    def __array_function__(self, func, types, args, kwargs):
+        path = f"{func.__module__}.{func.__name__}".split(".", 1)[1]
+        if path not in SURFACE["functions"] and path not in SURFACE["ufuncs"]:
+            return NotImplemented
+        return function(path, func, args, kwargs, self)
+
+
+def _fill(self, array, memory):
+    self._host, self.base = array, None
+    if memory is None:
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if not (owner.flags.c_contiguous or owner.flags.f_contiguous) or not owner.flags.writeable or not owner.flags.owndata:
+            self._host = owner = np.array(array, copy=True, order="K", subok=False)
+        memory = _Memory(owner if owner.flags.c_contiguous else owner.T, STATE.device)
+    self._memory = memory
+
+
+def device(value, source=None):
+    """The device form of a host result; `source`: the array that it may be a view of."""
+    if isinstance(value, (tuple, list)):
+        items = [device(each, source) for each in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if not isinstance(value, np.ndarray):
+        return value
+    r = object.__new__(ndarray)
+    if source is not None and value.size and np.may_share_memory(value, source._host):
+        r._host, r._memory = value, source._memory
+        r.base = source if source.base is None else source.base
+    elif source is not None and not value.size and value.base is not None:
+        r._host, r._memory, r.base = value, source._memory, source if source.base is None else source.base
+    else:
+        _fill(r, value, None)
+    return r
+
+
+def _wrapped(index, shape):
+    """Integer arrays of an index wrap around where they are out of bounds: CuPy does not check them."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    dim = 0
+    if any(each is Ellipsis for each in items):
+        at = next(i for i, each in enumerate(items) if each is Ellipsis)
+        used = sum(np.asarray(e).ndim if isinstance(e, np.ndarray) and e.dtype == bool else 1 for e in items if e is not None and e is not Ellipsis)
+        items[at:at + 1] = [slice(None)] * (len(shape) - used)
+    for i, each in enumerate(items):
+        if each is None:
+            continue
+        if isinstance(each, (np.ndarray, list)):
+            array = np.asarray(each)
+            if array.dtype == bool:
+                dim += array.ndim
+                continue
+            if shape[dim]:
+                items[i] = array % shape[dim]
+        dim += 1
+    return tuple(items)
+
+
+def _check_types(name, known, values):
+    """CuPy's ufuncs have the types that they list, and refuse others."""
+    dtypes = [None if isinstance(value, (bool, int, float, complex)) else np.asarray(value).dtype for value in values]
+    for loop in known["types"]:
+        wanted = loop.split("->")[0].replace("E", "f")
+        if all(d is None or np.can_cast(np.float32 if d.name == "bfloat16" else d, np.dtype(w), "safe") for d, w in zip(dtypes, wanted)):
+            return
+    raise TypeError(f"Wrong type ({dtypes}) of arguments for cupy_{name}")
+
+
+def function(path, func, args, kwargs, source=None):
+    """Call a NumPy function as CuPy's of the same name would take it."""
+    parameters = SURFACE["functions"].get(path)
+    if parameters is not None and not any(each.startswith("*") for each in parameters):
+        unknown = [key for key in kwargs if key not in parameters]
+        if unknown or len(args) > len(parameters):
+            raise TypeError(f"cupy.{path}() got an unexpected keyword argument {unknown or 'list: too many'}")
+    if path in ("argsort", "sort") and kwargs.get("kind") not in (None, "stable"):
+        raise ValueError("CuPy only supports kind=None or 'stable'")
+    if path == "repeat" and not isinstance(args[1], (int, list, tuple)):
+        raise ValueError('"repeats" should be int or sequence')
+    creates = path in ("array", "asarray", "ascontiguousarray", "asfortranarray", "asanyarray")
+    loose = creates or path in ("split", "array_split")
+    if path == "lexsort" and not isinstance(args[0], ndarray):
+        raise AttributeError("'tuple' object has no attribute 'ndim'")
+    out = kwargs.get("out")
+    plain = {key: host(value, arrays=loose) for key, value in kwargs.items() if key != "blocking"}
+    with np.errstate(all="ignore"):
+        result = func(*[host(value, arrays=loose) for value in args], **plain)
+    if out is not None:
+        return out
+    if creates and isinstance(args[0], ndarray) and result is args[0]._host:
+        return args[0]
+    if creates and isinstance(result, np.ndarray) and not isinstance(args[0], ndarray):
+        result = np.array(result)      # a copy on the device, never the host's own memory
+    first = next((each for each in itertools.chain(args, args[0] if args and isinstance(args[0], (tuple, list)) else ())
+                  if isinstance(each, ndarray)), source)
+    return device(result, first)
+
+
+_VIEWS = ("reshape", "ravel", "transpose", "swapaxes", "squeeze", "diagonal", "view")
+_METHODS = {"all": "axis out keepdims", "any": "axis out keepdims", "argmax": "axis dtype out keepdims", "argmin": "axis dtype out keepdims",
+            "argsort": "axis kind", "astype": "dtype order casting subok copy", "choose": "choices out mode", "clip": "min max out",
+            "conj": "", "conjugate": "", "copy": "order", "cumprod": "axis dtype out", "cumsum": "axis dtype out", "dot": "b out",
+            "fill": "value", "flatten": "order", "max": "axis out keepdims", "mean": "axis dtype out keepdims", "min": "axis out keepdims",
+            "nonzero": "", "partition": "kth axis", "argpartition": "kth axis", "prod": "axis dtype out keepdims", "put": "indices values mode",
+            "repeat": "repeats axis", "round": "decimals out", "searchsorted": "v side sorter", "sort": "axis kind",
+            "std": "axis dtype out ddof keepdims", "sum": "axis dtype out keepdims", "take": "indices axis out",
+            "trace": "offset axis1 axis2 dtype out", "var": "axis dtype out ddof keepdims", "tobytes": "order", "ptp": "axis out keepdims",
+            "compress": "condition axis out"} | dict.fromkeys(_VIEWS)
+
+
+def _method(name, parameters):
+    allowed = None if parameters is None else parameters.split()
+
+    def call(self, *args, **kwargs):
+        if allowed is not None:
+            unknown = [key for key in kwargs if key not in allowed]
+            if unknown or len(args) > len(allowed):
+                raise TypeError(f"cupy.ndarray.{name}() got an unexpected argument {unknown or args}")
+            values = dict(zip(allowed, args)) | kwargs
+            if name == "argmax" or name == "argmin":
+                values.pop("dtype", None)
+        target = host(self)
+        if allowed is None:
+            result = getattr(target, name)(*host(args), **host_dict(kwargs))
+        else:
+            with np.errstate(all="ignore"):
+                if name == "dot":
+                    result = target.dot(host(values["b"]))
+                elif name == "conj":
+                    result = target.conj().copy()
+                else:
+                    result = getattr(target, name)(**host_dict(values)) if name not in ("fill", "put", "repeat", "searchsorted", "partition",
+                                                                                         "argpartition", "choose", "take", "compress") \
+                        else getattr(target, name)(*[host(v) for v in values.values()] if "axis" not in values and "side" not in values
+                                                   else [host(values[allowed[0]])], **{k: host(v) for k, v in values.items() if k in ("axis", "side")})
+        return device(result, self if name in _VIEWS or name in ("ravel", "astype") else None)
+    call.__name__ = name
+    return call
+
+
+def host_dict(values):
+    return {key: host(value) for key, value in values.items()}
+
+
+for _name, _parameters in _METHODS.items():
+    assert _name in SURFACE["ndarray"], _name
+    setattr(ndarray, _name, _method(_name, _parameters))
+
+_OPERATORS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "floordiv": np.floor_divide, "mod": np.remainder,
+              "pow": np.power, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "lshift": np.left_shift,
+              "rshift": np.right_shift, "matmul": np.matmul}
+for _name, _ufunc in _OPERATORS.items():
+    setattr(ndarray, f"__{_name}__", lambda self, other, u=_ufunc: self.__array_ufunc__(u, "__call__", self, other))
+    setattr(ndarray, f"__r{_name}__", lambda self, other, u=_ufunc: self.__array_ufunc__(u, "__call__", other, self))
+    if _name != "matmul":
+        setattr(ndarray, f"__i{_name}__", lambda self, other, u=_ufunc: self.__array_ufunc__(u, "__call__", self, other, out=(self,)))
+for _name, _ufunc in {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}.items():
+    setattr(ndarray, f"__{_name}__", lambda self, other, u=_ufunc: self.__array_ufunc__(u, "__call__", self, other))
+for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
+    setattr(ndarray, f"__{_name}__", lambda self, u=_ufunc: self.__array_ufunc__(u, "__call__", self))
+
+
+# --- cupy.cuda ---------------------------------------------------------------------------------------------------------------------------
+
+class CUDARuntimeError(RuntimeError):
+    """cupy.cuda.runtime.CUDARuntimeError."""
+
+
+class Device:
+    """cupy.cuda.Device."""
+
+    def __init__(self, device=None):
+        self.id = STATE.device if device is None else int(device)
+
+    def __int__(self):
+        return self.id
+
+    def __eq__(self, other):
+        return isinstance(other, Device) and self.id == other.id
+
+    def __hash__(self):
+        return self.id
+
+    def __enter__(self):
+        self._stack = [*getattr(self, "_stack", ()), STATE.device]
+        set_device(self.id)
+        return self
+
+    def __exit__(self, *exception):
+        STATE.device = self._stack.pop()
+
+    def use(self):
+        set_device(self.id)
+
+    def synchronize(self):
+        pass
+
+    compute_capability = "90"
+    cublas_handle = property(lambda self: self.id)
+    mem_info = property(lambda self: (1024 * MIB - POOL.held[self.id], 1024 * MIB))
+    attributes = property(lambda self: {"MultiProcessorCount": 4, "MaxThreadsPerMultiProcessor": 2048})
+
+
+def set_device(index):
+    if not 0 <= index < DEVICES:
+        raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+    STATE.device = index
+
+
+class Event:
+    """cupy.cuda.Event."""
+
+    def __init__(self, block=False, disable_timing=False, interprocess=False):
+        self.timing, self.at, self.ptr = not disable_timing, None, id(self)
+
+    done = property(lambda self: True)
+
+    def record(self, stream=None):
+        self.at = time.perf_counter()
+
+    def synchronize(self):
+        pass
+
+
+class Stream:
+    """cupy.cuda.Stream: work is done at once, so there is nothing to wait for."""
+
+    current = None
+
+    def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
+        self.ptr, self.priority, self.device_id, self._graph = 0 if null else id(self), priority or 0, STATE.device, None
+
+    done = property(lambda self: True)
+
+    def __enter__(self):
+        self._previous = Stream.current
+        Stream.current = self
+        return self
+
+    def __exit__(self, *exception):
+        Stream.current = self._previous
+
+    def use(self):
+        Stream.current = self
+        return self
+
+    def synchronize(self):
+        pass
+
+    def record(self, event=None):
+        event = event or Event()
+        event.record(self)
+        return event
+
+    def wait_event(self, event):
+        if not isinstance(event, Event):
+            raise TypeError("wait_event needs an Event")
+
+    def __eq__(self, other):
+        return isinstance(other, Stream) and self.ptr == other.ptr
+
+    __hash__ = object.__hash__
+
+
+Stream.null = Stream(null=True)
+Stream.current = Stream.null
+
+
+def elapsed(start, end):
+    if start.at is None or end.at is None:
+        raise CUDARuntimeError("cudaErrorInvalidResourceHandle: invalid resource handle")
+    return (end.at - start.at) * 1e3
+
+
+class _Pinned:
+    """What cupy.cuda.alloc_pinned_memory returns: a writable buffer."""
+
+    def __init__(self, size):
+        self._buffer = bytearray(max(size, 1))
+        self.mem, self.size = self, size
+        self.ptr = ctypes.addressof(ctypes.c_char.from_buffer(self._buffer))
+
+    def __buffer__(self, flags):
+        return memoryview(self._buffer)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.frombuffer(self._buffer, np.uint8)
+
+
+def alloc_pinned_memory(size):
+    """cupy.cuda.alloc_pinned_memory; the stand-in's buffer is ordinary memory."""
+    return memoryview(bytearray(max(size, 1)))
+
+
+def properties(index):
+    if not 0 <= index < DEVICES:
+        raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+    return {"name": b"Stand-in GPU", "major": 9, "minor": 0, "totalGlobalMem": 1024 * MIB, "multiProcessorCount": 4, "warpSize": 32,
+            "maxThreadsPerMultiProcessor": 2048, "regsPerMultiprocessor": 65536, "sharedMemPerBlock": 49152, "l2CacheSize": MIB,
+            "isMultiGpuBoard": 0, "integrated": 0, "uuid": bytes(16), "pciBusID": 1, "pciDeviceID": index, "pciDomainID": 0}
+
+
+def _module():
+    """The object that plays `cupy`."""
+    cupy = _Cupy()
+    cupy.ndarray, cupy.__version__ = ndarray, SURFACE["version"]
+    runtime = types.SimpleNamespace(
+        getDevice=lambda: STATE.device, setDevice=set_device, getDeviceCount=lambda: DEVICES, getDeviceProperties=properties,
+        deviceSynchronize=lambda: None, memGetInfo=lambda: Device().mem_info, runtimeGetVersion=lambda: 12090, driverGetVersion=lambda: 12090,
+        deviceCanAccessPeer=lambda a, b: 1, CUDARuntimeError=CUDARuntimeError, CUDA_R_16F=2, CUDA_R_32F=0, CUDA_R_64F=1)
+    memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
+    cupy.cuda = types.SimpleNamespace(
+        Device=Device, Stream=Stream, Event=Event, ExternalStream=lambda ptr, device_id=-1: Stream(), runtime=runtime, memory=memory,
+        get_current_stream=lambda: Stream.current, get_elapsed_time=elapsed, alloc_pinned_memory=alloc_pinned_memory, MemoryHook=MemoryHook,
+        MemoryPointer=MemoryPointer)
+    cupy.get_default_memory_pool = lambda: POOL
+    from cuda_emulator import RawKernel, cublas
+    cupy.RawKernel, cupy.cublas_of_the_standin = RawKernel, cublas
+    return cupy
+
+
+class _Cupy(types.ModuleType):
+    """NumPy's functions under CuPy's names, with CuPy's parameters, on the device."""
+
+    def __init__(self):
+        super().__init__("cupy")
+        self.linalg, self.fft = _Part("linalg"), _Part("fft")
+        self.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(as_strided=as_strided))
+
+    def __getattr__(self, name):
+        return _Part("").__getattr__(name)
+
+
+class _Part:
+    def __init__(self, path):
+        self._path = path
+
+    def __getattr__(self, name):
+        path = f"{self._path}.{name}".lstrip(".")
+        if path in SURFACE["functions"] or path in SURFACE["ufuncs"]:
+            func = np
+            for part in path.split("."):
+                func = getattr(func, part)
+            if isinstance(func, np.ufunc):
+                return lambda *args, **kwargs: next(a for a in args if isinstance(a, ndarray)).__array_ufunc__(func, "__call__", *args, **kwargs)
+            return lambda *args, **kwargs: function(path, func, args, kwargs)
+        value = getattr(np, name, None) if not self._path else None
+        if isinstance(value, type) or isinstance(value, (float, int)) or value is None and name == "newaxis":
             return value
-        return lambda *args, **kwargs: _to_device(value(*_plain(args), **_plain(kwargs)))
+        raise AttributeError(f"module 'cupy' has no attribute {path!r}")
+
+
+def as_strided(x, shape=None, strides=None):
+    """cupy.lib.stride_tricks.as_strided."""
+    return ndarray(shape, x.dtype, x.data, strides)
+
+
+CUPY = None
 
 
 @contextlib.contextmanager
 def cuda():
-    """Inside, there is one `cuda` device."""
-    previous = kind._modules.get("cuda")
-
-    def find(wanted):
-        if wanted.index not in (None, 0):
-            raise RuntimeError(f"CUDA error: invalid device ordinal: {wanted} of 1 devices")
-        return _Module(), device("cuda", 0)
-
-    kind.register_device("cuda", find)
+    """Inside, there are `cuda` devices."""
+    global CUPY
+    from rushlight import kind
+    from rushlight.cuda import driver
+    CUPY = CUPY or _module()
+    previous = driver.replace(CUPY)
+    STATE.device = 0
     try:
-        yield
+        yield CUPY
     finally:
-        kind._modules["cuda"] = previous
+        driver.replace(previous)
+        STATE.device = 0
         for key in [key for key in kind._kinds if key[1].type == "cuda"]:
             del kind._kinds[key]

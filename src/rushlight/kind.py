@@ -21,7 +21,7 @@ class NotBatched(RuntimeError):
 class Kind:
     """A dtype on a device, with what the hot paths want to know about the pair ready as attributes.
 
-    `fast` is true for float32 and float64: closed under arithmetic, computed in their own precision, and a Python number may be rounded
+    `fast` is true for float32 and float64 on the CPU: closed under arithmetic, computed in their own precision, and a Python number may be rounded
     to them before the arithmetic without changing the result. float16 and bfloat16 (`reduced`) compute in float32.
     """
 
@@ -111,7 +111,7 @@ def _fill(self: Kind, dtype: dtype, device: device) -> Kind:
     self.xp = np if device is CPU else array_module(device)[0]
     self.is_floating, self.is_complex = dtype.is_floating_point, dtype.is_complex
     self.reduced = dtype in (_dtype.float16, _dtype.bfloat16)
-    self.fast = dtype in (_dtype.float32, _dtype.float64)
+    self.fast = device is CPU and dtype in (_dtype.float32, _dtype.float64)
     self.differentiable = self.is_floating or self.is_complex
     self.scalars = {}
     return self

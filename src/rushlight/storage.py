@@ -61,8 +61,8 @@ def _flat(root: Any) -> Any:
     if isinstance(root, np.ndarray):
         as_strided = np.lib.stride_tricks.as_strided
     else:
-        import cupy
-        as_strided = cupy.lib.stride_tricks.as_strided
+        from .cuda.driver import needed
+        as_strided = needed().lib.stride_tricks.as_strided
     return as_strided(first.reshape(1).view(np.uint8), shape=(high - low,), strides=(1,))
 
 
@@ -112,8 +112,8 @@ def array_over(storage: UntypedStorage, dtype: _dtype.dtype, offset: int, size: 
         if flat.flags.aligned and (_address(flat) % min(item, 8)) == 0:
             return np.ndarray(size, dtype.np, buffer=flat, strides=strides)
         raise RuntimeError(f"the memory of the storage is not aligned for {dtype}: clone it first")
-    import cupy
-    return cupy.ndarray(size, dtype.np, memptr=flat.data, strides=strides)
+    from .cuda.driver import needed
+    return needed().ndarray(size, dtype.np, memptr=flat.data, strides=strides)
 
 
 def _flat_bytes(storage: UntypedStorage, start: int, stop: int) -> Any:

@@ -1,180 +1,253 @@
-"""``torch.cuda``: what programs ask before they choose a device. The CUDA device itself comes with CuPy (``rushlight[cuda]``)."""
+"""``torch.cuda``: GPUs through CuPy (``pip install 'rushlight[cuda]'``). Without one, programs learn it from `is_available`.
+
+Devices are here; memory, streams, CUDA graphs and random numbers in the modules beside.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from ..devices import device as device_type
-from ..kind import register_device
+from . import driver
+from .driver import AcceleratorError, needed
+from .graphs import CUDAGraph, graph, graph_pool_handle, is_current_stream_capturing, make_graphed_callables
+from .memory import (OutOfMemoryError, caching_allocator_alloc, caching_allocator_delete, empty_cache, get_per_process_memory_fraction,
+                     max_memory_allocated, max_memory_cached, max_memory_reserved, mem_get_info, memory_allocated, memory_cached,
+                     memory_reserved, memory_snapshot, memory_stats, memory_stats_as_nested_dict, memory_summary, memory_usage,
+                     reset_accumulated_memory_stats, reset_max_memory_allocated, reset_max_memory_cached, reset_peak_memory_stats,
+                     set_per_process_memory_fraction)
+from .random import (default_generators, get_rng_state, get_rng_state_all, initial_seed, manual_seed, manual_seed_all, seed, seed_all,
+                     set_rng_state, set_rng_state_all)
+from .streams import Event, ExternalStream, Stream, StreamContext, current_stream, default_stream, set_stream, stream
 
-__all__ = ["is_available", "device_count", "current_device", "set_device", "synchronize", "empty_cache", "manual_seed", "manual_seed_all",
-           "is_initialized", "init", "get_device_name", "memory_allocated", "max_memory_allocated", "memory_reserved", "seed", "seed_all",
-           "is_bf16_supported", "reset_peak_memory_stats", "device"]
+__all__ = ["is_available", "device_count", "current_device", "set_device", "device", "device_of", "synchronize", "is_initialized", "init",
+           "get_device_name", "get_device_properties", "get_device_capability", "get_arch_list", "get_gencode_flags", "can_device_access_peer",
+           "is_bf16_supported", "is_tf32_supported", "ipc_collect", "utilization", "temperature", "power_draw", "clock_rate", "current_blas_handle",
+           "cudart", "get_sync_debug_mode", "set_sync_debug_mode", "has_half", "has_magma", "amp",
+           "AcceleratorError", "CudaError", "OutOfMemoryError",
+           "CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables",
+           "caching_allocator_alloc", "caching_allocator_delete", "empty_cache", "get_per_process_memory_fraction", "max_memory_allocated",
+           "max_memory_cached", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_cached", "memory_reserved", "memory_snapshot",
+           "memory_stats", "memory_stats_as_nested_dict", "memory_summary", "memory_usage", "reset_accumulated_memory_stats",
+           "reset_max_memory_allocated", "reset_max_memory_cached", "reset_peak_memory_stats", "set_per_process_memory_fraction",
+           "default_generators", "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed", "seed_all",
+           "set_rng_state", "set_rng_state_all",
+           "Event", "ExternalStream", "Stream", "StreamContext", "current_stream", "default_stream", "set_stream", "stream"]
 
-_INSTALL = "Torch not compiled with CUDA enabled: rushlight needs CuPy and an NVIDIA GPU for 'cuda' (pip install 'rushlight[cuda]')"
-
-
-@cache
-def _cupy() -> Any:
-    """CuPy where it is installed and finds a GPU, else None."""
-    try:
-        import cupy
-        return cupy if cupy.cuda.runtime.getDeviceCount() > 0 else None
-    except Exception:  # noqa: BLE001  an unusable driver shows in many ways
-        return None
-
-
-def _find(wanted: device_type) -> tuple[Any, device_type]:
-    """The array module of a cuda device, and the device with its index; for `kind.register_device`."""
-    cupy = _cupy()
-    if cupy is None:
-        raise AssertionError(_INSTALL)
-    index = cupy.cuda.runtime.getDevice() if wanted.index is None else wanted.index
-    if index >= cupy.cuda.runtime.getDeviceCount():
-        raise RuntimeError(f"CUDA error: invalid device ordinal: {wanted} of {cupy.cuda.runtime.getDeviceCount()} devices")
-    return cupy, device_type("cuda", index)
+has_half = True
+has_magma = False
+CudaError = RuntimeError
 
 
 def is_available() -> bool:
     """Whether tensors can live on a GPU."""
-    return _cupy() is not None
+    return driver.cupy() is not None
 
 
 def device_count() -> int:
     """The number of usable GPUs."""
-    cupy = _cupy()
-    return 0 if cupy is None else cupy.cuda.runtime.getDeviceCount()
-
-
-def _needed() -> Any:
-    cupy = _cupy()
-    if cupy is None:
-        raise AssertionError(_INSTALL)
-    return cupy
-
-
-def current_device() -> int:
-    """The index of the current GPU."""
-    return _needed().cuda.runtime.getDevice()
-
-
-def _index(device: Any) -> int:
-    if device is None:
-        return current_device()
-    if isinstance(device, int):
-        return device
-    index = device_type(device).index
-    return current_device() if index is None else index
-
-
-def set_device(device: Any) -> None:
-    """Make a GPU the current one."""
-    _needed().cuda.Device(_index(device)).use()
-
-
-class device:
-    """``with torch.cuda.device(1):`` makes a GPU the current one inside."""
-
-    def __init__(self, device: Any) -> None:
-        self.idx = _index(device)
-
-    def __enter__(self) -> None:
-        self._previous = current_device()
-        set_device(self.idx)
-
-    def __exit__(self, *exception: object) -> None:
-        set_device(self._previous)
-
-
-def synchronize(device: Any = None) -> None:
-    """Wait until the GPU has done all that it was given."""
-    cupy = _needed()
-    with cupy.cuda.Device(_index(device)):
-        cupy.cuda.runtime.deviceSynchronize()
-
-
-def get_device_name(device: Any = None) -> str:
-    """The name of a GPU."""
-    return _needed().cuda.runtime.getDeviceProperties(_index(device))["name"].decode()
-
-
-def empty_cache() -> None:
-    """Give unused cached GPU memory back; nothing to do without a GPU."""
-    cupy = _cupy()
-    if cupy is not None:
-        cupy.get_default_memory_pool().free_all_blocks()
-
-
-def memory_allocated(device: Any = None) -> int:
-    """Bytes of GPU memory in use by tensors (0 without a GPU)."""
-    cupy = _cupy()
-    return 0 if cupy is None else cupy.get_default_memory_pool().used_bytes()
-
-
-def memory_reserved(device: Any = None) -> int:
-    """Bytes of GPU memory held, in use or cached (0 without a GPU)."""
-    cupy = _cupy()
-    return 0 if cupy is None else cupy.get_default_memory_pool().total_bytes()
-
-
-def max_memory_allocated(device: Any = None) -> int:
-    """Peaks are not tracked yet."""
-    if _cupy() is None:
-        return 0
-    raise NotImplementedError("torch.cuda.max_memory_allocated: peaks are not tracked; use memory_reserved()")
-
-
-def reset_peak_memory_stats(device: Any = None) -> None:
-    """Peaks are not tracked yet."""
-    if _cupy() is not None:
-        raise NotImplementedError("torch.cuda.reset_peak_memory_stats: peaks are not tracked; use memory_reserved()")
+    found = driver.cupy()
+    return 0 if found is None else found.cuda.runtime.getDeviceCount()
 
 
 def is_initialized() -> bool:
     """Whether a GPU is in use."""
-    return _cupy() is not None
+    return driver.cupy() is not None
 
 
 def init() -> None:
     """Raise the error that says what is missing where there is no GPU."""
-    _needed()
+    needed()
+
+
+def index_of(device: Any = None, optional: bool = True) -> int:
+    """The index of a GPU that an argument means (None, an int, "cuda:1", torch.device); ValueError and RuntimeError as PyTorch has them."""
+    if device is None:
+        if not optional:
+            raise ValueError("Expected a torch.device with a specified index or an integer, but got:None")
+        return current_device()
+    if isinstance(device, int) and not isinstance(device, bool):
+        return device if device >= 0 else current_device()
+    found = device_type(device)
+    if found.type != "cuda":
+        raise ValueError(f"Expected a cuda device, but got: {found}")
+    if found.index is None:
+        if not optional:
+            raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{device}")
+        return current_device()
+    return found.index
+
+
+def checked(device: Any = None) -> int:
+    """`index_of`, refused where there is no such GPU."""
+    needed()
+    index = index_of(device)
+    if index >= device_count():
+        raise AssertionError(f"Invalid device id: {index} of {device_count()}")
+    return index
+
+
+def current_device() -> int:
+    """The index of the current GPU."""
+    return needed().cuda.runtime.getDevice()
+
+
+def set_device(device: Any) -> None:
+    """Make a GPU the current one."""
+    module = needed()
+    index = index_of(device)
+    if isinstance(device, int) and device < 0:
+        return
+    if index >= device_count():
+        raise AcceleratorError(f"CUDA error: invalid device ordinal: {device} of {device_count()} devices")
+    module.cuda.runtime.setDevice(index)
+
+
+class device:
+    """``with torch.cuda.device(1):`` makes a GPU the current one inside. None and negative indices change nothing."""
+
+    def __init__(self, device: Any) -> None:
+        self.idx = -1 if device is None else index_of(device) if not isinstance(device, int) else device
+        self.prev_idx = -1
+
+    def __enter__(self) -> None:
+        if self.idx >= 0:
+            self.prev_idx = current_device()
+            set_device(self.idx)
+
+    def __exit__(self, *exception: object) -> None:
+        if self.idx >= 0:
+            set_device(self.prev_idx)
+
+
+class device_of(device):
+    """``with torch.cuda.device_of(tensor):`` makes the GPU of a tensor the current one; CPU tensors change nothing."""
+
+    def __init__(self, obj: Any) -> None:
+        super().__init__(obj.get_device() if getattr(obj, "is_cuda", False) else -1)
+
+
+def synchronize(device: Any = None) -> None:
+    """Wait until a GPU has done all that it was given."""
+    module = needed()
+    with module.cuda.Device(checked(device)):
+        try:
+            module.cuda.runtime.deviceSynchronize()
+        except module.cuda.runtime.CUDARuntimeError as error:
+            raise AcceleratorError(f"CUDA error: {error}") from None
+
+
+def _properties(device: Any) -> dict[str, Any]:
+    return needed().cuda.runtime.getDeviceProperties(checked(device))
+
+
+class _CudaDeviceProperties(SimpleNamespace):
+    """What `get_device_properties` returns: name, major, minor, total_memory, multi_processor_count and more."""
+
+    def __repr__(self) -> str:
+        return (f"_CudaDeviceProperties(name='{self.name}', major={self.major}, minor={self.minor}, "
+                f"total_memory={self.total_memory // 2**20}MB, multi_processor_count={self.multi_processor_count})")
+
+
+def get_device_properties(device: Any = None) -> Any:
+    """Name, compute capability, memory and multiprocessors of a GPU."""
+    p = _properties(device)
+    name = p["name"]
+    return _CudaDeviceProperties(
+        name=name.decode() if isinstance(name, bytes) else name, major=p["major"], minor=p["minor"], total_memory=p["totalGlobalMem"],
+        multi_processor_count=p["multiProcessorCount"], is_integrated=p["integrated"], is_multi_gpu_board=p["isMultiGpuBoard"],
+        max_threads_per_multi_processor=p["maxThreadsPerMultiProcessor"], warp_size=p["warpSize"],
+        regs_per_multiprocessor=p["regsPerMultiprocessor"], shared_memory_per_block=p["sharedMemPerBlock"], L2_cache_size=p["l2CacheSize"])
+
+
+def get_device_name(device: Any = None) -> str:
+    """The name of a GPU."""
+    return get_device_properties(device).name
+
+
+def get_device_capability(device: Any = None) -> tuple[int, int]:
+    """The compute capability of a GPU, e.g. (9, 0)."""
+    p = _properties(device)
+    return p["major"], p["minor"]
+
+
+def can_device_access_peer(device: Any, peer_device: Any) -> bool:
+    """Whether one GPU can read the memory of another directly."""
+    first, second = checked(device), checked(peer_device)
+    return bool(needed().cuda.runtime.deviceCanAccessPeer(first, second)) and first != second
+
+
+def get_arch_list() -> list[str]:
+    """The architectures that kernels are compiled for: kernels are compiled when first used, for the GPU that is there."""
+    return [f"sm_{major}{minor}" for major, minor in sorted({get_device_capability(i) for i in range(device_count())})]
+
+
+def get_gencode_flags() -> str:
+    """NVCC's flags for `get_arch_list`."""
+    return " ".join(f"-gencode compute={arch.replace('sm', 'compute')},code={arch}" for arch in get_arch_list())
 
 
 def is_bf16_supported(including_emulation: bool = True) -> bool:
-    """Whether the GPU computes in bfloat16."""
-    return _cupy() is not None
+    """Whether the GPU computes in bfloat16: natively from compute capability 8.0 on, through float32 before."""
+    return is_available() and (including_emulation or get_device_capability()[0] >= 8)
 
 
-def _generators(every: bool) -> list[Any]:
-    """The default generators of the current GPU, or of all; none without a GPU."""
-    from ..generator import generator_for
-    if _cupy() is None:
-        return []
-    return [generator_for(device_type("cuda", i)) for i in (range(device_count()) if every else (current_device(),))]
+def is_tf32_supported() -> bool:
+    """Whether the GPU has TF32 tensor cores."""
+    return is_available() and get_device_capability()[0] >= 8
 
 
-def manual_seed(seed: int) -> None:
-    """Seed the current GPU's generator; without a GPU there is nothing to seed."""
-    for generator in _generators(False):
-        generator.manual_seed(int(seed))
+def ipc_collect() -> None:
+    """Nothing to collect: tensors on the GPU are not shared between processes."""
+    if is_available():
+        init()
 
 
-def manual_seed_all(seed: int) -> None:
-    """Seed the generators of all GPUs."""
-    for generator in _generators(True):
-        generator.manual_seed(int(seed))
+def _monitor(name: str) -> Any:
+    def missing(device: Any = None) -> int:
+        raise NotImplementedError(f"torch.cuda.{name} needs NVIDIA's management library, which rushlight does not use: see nvidia-smi")
+    missing.__name__ = missing.__qualname__ = name
+    missing.__doc__ = "Needs NVIDIA's management library (NotImplementedError): see nvidia-smi."
+    return missing
 
 
-def seed() -> None:
-    """Seed the current GPU's generator with a random number."""
-    for generator in _generators(False):
-        generator.seed()
+utilization, temperature, power_draw, clock_rate = (_monitor(name) for name in ("utilization", "temperature", "power_draw", "clock_rate"))
 
 
-def seed_all() -> None:
-    """Seed the generators of all GPUs with one random number."""
-    import os
-    manual_seed_all(int.from_bytes(os.urandom(8), "little"))
+def current_blas_handle() -> int:
+    """cuBLAS's handle for the current GPU."""
+    return needed().cuda.Device().cublas_handle
 
-register_device("cuda", _find)
+
+def cudart() -> Any:
+    """CUDA's runtime functions, as CuPy names them."""
+    return needed().cuda.runtime
+
+
+_sync_debug = [0]
+
+
+def get_sync_debug_mode() -> int:
+    """0: copies to the host are not reported."""
+    return _sync_debug[0]
+
+
+def set_sync_debug_mode(debug_mode: int | str) -> None:
+    """Only "default" (0) is supported (NotImplementedError for the others)."""
+    if debug_mode not in (0, "default"):
+        if debug_mode not in (1, 2, "warn", "error"):
+            raise RuntimeError(f"invalid value of debug_mode, expected one of `default`, `warn`, `error`, but got {debug_mode}")
+        raise NotImplementedError("torch.cuda.set_sync_debug_mode: synchronising calls are not reported; profile with Nsight Systems instead")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "amp":
+        try:
+            from ..amp import cuda_amp
+        except ImportError:
+            raise AttributeError("module 'rushlight.cuda' has no attribute 'amp'") from None
+        return cuda_amp
+    if name == "nvtx":
+        raise NotImplementedError("torch.cuda.nvtx: use cupy.cuda.nvtx")
+    raise AttributeError(f"module 'rushlight.cuda' has no attribute {name!r}")

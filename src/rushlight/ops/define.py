@@ -201,7 +201,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
         result_kind = kind.bool_ if ints == "bool" else kind if r.dtype.kind == "c" else kind.with_dtype(kind.dtype.to_real())
     elif kind.is_floating:
         result_kind = kind.bool_ if ints == "bool" else kind
-        r = forward(a.astype(np.float32) if not kind.fast else a)
+        r = forward(a.astype(np.float32) if kind.reduced else a)
     elif ints == "refuse":
         raise not_implemented(name, kind)
     elif ints == "float":

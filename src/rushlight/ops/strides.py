@@ -14,11 +14,7 @@ ndarray = np.ndarray
 def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Any:
     """A view of the memory under `a`; strides, and the offset from a's first element, in bytes. The caller has checked the bounds."""
     if not isinstance(a, ndarray):
-        if hasattr(a, "strided"):        # batched by vmap
-            return a.strided(shape, strides, offset)
-        import cupy
-        return cupy.lib.stride_tricks.as_strided(a, shape, strides) if not offset else cupy.ndarray(
-            shape, a.dtype, memptr=a.data + offset, strides=strides)
+        return a.strided(shape, strides, offset)      # on a device, or batched by vmap
     if a.__class__ is ndarray and not offset and a.flags.carray and a.dtype.kind in "fiubc" and a.size:      # aligned, contiguous, writable
         try:
             return ndarray(shape, a.dtype, a, 0, strides)

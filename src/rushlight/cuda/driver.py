@@ -1,0 +1,85 @@
+"""The door to CuPy: found once, asked for by everything that touches a GPU. Without CuPy, a driver or a GPU there is one clear error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..devices import device as device_type
+from ..kind import register_device
+
+__all__ = ["cupy", "needed", "find", "replace", "why_not", "INSTALL", "AcceleratorError"]
+
+class AcceleratorError(RuntimeError):
+    """An error that the device reported (``torch.AcceleratorError``)."""
+
+
+INSTALL = "pip install 'rushlight[cuda]'"
+_UNKNOWN = object()
+_found: Any = _UNKNOWN          # the module, None where there is none, _UNKNOWN before the first look
+_reason = ""                    # why there is none
+
+
+def _look() -> tuple[Any, str]:
+    try:
+        import cupy
+    except ImportError as error:
+        return None, f"CuPy can't be imported ({error}): {INSTALL}"
+    except Exception as error:  # noqa: BLE001  a broken installation shows in many ways
+        return None, f"CuPy does not load ({error}): {INSTALL}"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # noqa: BLE001  likewise a missing or old driver
+        return None, f"CuPy is installed but finds no usable NVIDIA driver ({error})"
+    return (cupy, "") if count else (None, "the NVIDIA driver shows no GPU")
+
+
+def cupy() -> Any:
+    """CuPy where it is installed and finds a GPU, else None."""
+    global _found, _reason
+    if _found is _UNKNOWN:
+        _found, _reason = _look()
+    return _found
+
+
+def why_not() -> str:
+    """Why `cupy` is None, in a few words; "" where it is not."""
+    return "" if cupy() is not None else _reason or f"CuPy is not installed: {INSTALL}"
+
+
+def needed() -> Any:
+    """CuPy, or PyTorch's error for a build without CUDA, which says what to install."""
+    found = cupy()
+    if found is None:
+        raise AssertionError(f"Torch not compiled with CUDA enabled: {why_not()}")
+    return found
+
+
+def find(wanted: device_type) -> tuple[Any, device_type]:
+    """The array module of a cuda device, and the device with its index; for `kind.register_device`."""
+    module = needed()
+    runtime = module.cuda.runtime
+    index = runtime.getDevice() if wanted.index is None else wanted.index
+    count = runtime.getDeviceCount()
+    if index >= count:
+        there = "there is one GPU, cuda:0" if count == 1 else f"there are {count} GPUs, cuda:0 to cuda:{count - 1}"
+        raise AcceleratorError(f"CUDA error: invalid device ordinal: {wanted} ({there})")
+    ready(module)
+    return module, device_type("cuda", index)
+
+
+def replace(module: Any) -> Any:
+    """Use another module in CuPy's place (the tests' stand-in), or None for "no GPU"; returns what was used before."""
+    global _found, _reason
+    previous, _found, _reason = _found, module, ""
+    return previous
+
+
+def ready(module: Any) -> None:
+    """What has to be set up once, before the first array is made on a GPU."""
+    if not getattr(module, "rushlight_ready", False):
+        module.rushlight_ready = True
+        from . import memory
+        memory.watch(module)
+
+
+register_device("cuda", find)

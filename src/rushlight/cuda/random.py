@@ -1,0 +1,82 @@
+"""The GPUs' random streams: seeds and states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..devices import device as device_type
+from . import driver
+
+__all__ = ["manual_seed", "manual_seed_all", "seed", "seed_all", "initial_seed", "get_rng_state", "get_rng_state_all", "set_rng_state",
+           "set_rng_state_all", "default_generators"]
+
+
+def _generator(device: Any = None) -> Any:
+    from ..generator import generator_for
+    from . import checked
+    return generator_for(device_type("cuda", checked(device)))
+
+
+class _Generators:
+    """``torch.cuda.default_generators[i]``: the generator that ops on GPU i use by default."""
+
+    def __getitem__(self, index: int) -> Any:
+        return _generator(index)
+
+    def __len__(self) -> int:
+        from . import device_count
+        return device_count()
+
+
+default_generators = _Generators()
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the current GPU's generator; without a GPU there is nothing to seed."""
+    if driver.cupy() is not None:
+        _generator().manual_seed(int(seed))
+
+
+def manual_seed_all(seed: int) -> None:
+    """Seed the generators of all GPUs."""
+    for i in range(len(default_generators)):
+        _generator(i).manual_seed(int(seed))
+
+
+def seed() -> None:
+    """Seed the current GPU's generator with a random number."""
+    if driver.cupy() is not None:
+        _generator().seed()
+
+
+def seed_all() -> None:
+    """Seed the generators of all GPUs with one random number."""
+    import os
+    manual_seed_all(int.from_bytes(os.urandom(8), "little"))
+
+
+def initial_seed() -> int:
+    """The seed of the current GPU's generator."""
+    return _generator().initial_seed()
+
+
+def get_rng_state(device: Any = "cuda") -> Any:
+    """The state of a GPU's generator: a CPU uint8 tensor of 16 bytes, seed and offset, as PyTorch has it."""
+    return _generator(device).get_state()
+
+
+def get_rng_state_all() -> list[Any]:
+    """The states of all GPUs' generators."""
+    return [get_rng_state(i) for i in range(len(default_generators))]
+
+
+def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
+    """Continue a GPU's stream from a state of `get_rng_state`."""
+    _generator(device).set_state(new_state)
+
+
+def set_rng_state_all(new_states: Iterable[Any]) -> None:
+    """Continue all GPUs' streams from states of `get_rng_state_all`."""
+    for i, state in enumerate(new_states):
+        set_rng_state(state, i)

@@ -1,0 +1,151 @@
+"""Raw CUDA kernels on the host: their source is compiled by g++ against cuda_emulator.h and run block by block. For tests only.
+
+`RawKernel` takes CuPy's place. It checks what CuPy can't: that the arguments fit the parameters of the kernel in number, size and kind.
+`cublas` is the part of cuBLAS that rushlight calls, computed by NumPy from the same pointers, strides and leading dimensions.
+"""
+
+import ctypes
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+import numpy as np
+
+HEADER = pathlib.Path(__file__).parent / "cuda_emulator.h"
+COMPILER = shutil.which("g++")
+LAUNCHES = {}                     # kernel name -> how often it ran
+_libraries = {}
+_SIGNATURE = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)')
+_SIZES = {"float": "f4", "double": "f8", "int": "i4", "unsigned": "u4", "unsigned int": "u4", "long long": "i8", "unsigned long long": "u8",
+          "bool": "?"}
+
+
+class LaunchError(RuntimeError):
+    """A kernel trapped (cudaErrorLaunchFailure), or threads waited for one another forever."""
+
+
+def parameters(source):
+    """name -> the parameter types of each kernel in a source."""
+    found = {}
+    for name, text in _SIGNATURE.findall(source):
+        kinds = []
+        for part in filter(None, (each.strip() for each in " ".join(text.split()).split(","))):
+            words = part.replace("const ", "").replace("__restrict__", "").strip()
+            kinds.append("pointer" if "*" in words else words.rsplit(" ", 1)[0].strip())
+        found[name] = kinds
+    return found
+
+
+def library(source):
+    """The shared library of a source, built once; kept on disk between runs."""
+    if COMPILER is None:
+        import pytest
+        pytest.skip("running CUDA kernels on the host needs g++")
+    text = f'#include <utility>\n#include "{HEADER}"\n{source}\n'
+    for name in parameters(source):
+        text += f'extern "C" int run_{name}(dim3 g, dim3 b, void** a) {{ return emulate(g, b, [](void** p) {{ call({name}, p); }}, a); }}\n'
+    key = hashlib.sha256((text + HEADER.read_text()).encode()).hexdigest()[:32]
+    if key not in _libraries:
+        folder = pathlib.Path(tempfile.gettempdir()) / f"rushlight-cuda-emulator-{os.getuid()}"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{key}.so"
+        if not path.exists():
+            unit = folder / f"{key}-{os.getpid()}.cpp"
+            unit.write_text(text)
+            done = subprocess.run([COMPILER, "-std=c++17", "-O1", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-o", f"{unit}.so", str(unit)],
+                                  capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"the kernel does not compile:\n{done.stderr[:4000]}\n{source}")
+            os.replace(f"{unit}.so", path)
+            unit.unlink()
+        _libraries[key] = ctypes.CDLL(str(path))
+    return _libraries[key]
+
+
+class _Dim3(ctypes.Structure):
+    _fields_ = [("x", ctypes.c_uint), ("y", ctypes.c_uint), ("z", ctypes.c_uint)]
+
+
+class RawKernel:
+    """cupy.RawKernel."""
+
+    def __init__(self, code, name, options=(), backend="nvrtc"):
+        self.code, self.name, self.options = code, name, options
+        self.kinds = parameters(code)[name]
+
+    def compile(self, log_stream=None):
+        library(self.code)
+
+    def __call__(self, grid, block, args, *, shared_mem=0, stream=None):
+        run = getattr(library(self.code), f"run_{self.name}")
+        if len(args) != len(self.kinds):
+            raise TypeError(f"{self.name}: {len(args)} arguments for {len(self.kinds)} parameters")
+        grid, block = ((*grid, 1, 1)[:3], (*block, 1, 1)[:3])
+        if not (0 < np.prod(block) <= 1024 and block[2] <= 64 and 0 < grid[0] < 1 << 31 and all(0 < n < 1 << 16 for n in grid[1:])):
+            raise RuntimeError(f"CUDA_ERROR_INVALID_VALUE: grid {grid}, block {block}")
+        values = [self._value(arg, kind, number) for number, (arg, kind) in enumerate(zip(args, self.kinds))]
+        pointers = (ctypes.c_void_p * max(len(values), 1))(*[ctypes.cast(ctypes.pointer(v), ctypes.c_void_p) for v in values])
+        LAUNCHES[self.name] = LAUNCHES.get(self.name, 0) + 1
+        if run(_Dim3(*map(int, grid)), _Dim3(*map(int, block)), pointers):
+            raise LaunchError(f"CUDA_ERROR_LAUNCH_FAILED: {self.name} trapped, or a barrier was not reached by all threads")
+
+    def _value(self, arg, kind, number):
+        from cuda_standin import STATE, ndarray
+        where = f"{self.name}, parameter {number} ({kind})"
+        if kind == "pointer":
+            if isinstance(arg, ndarray):
+                if arg.device.id != STATE.device:
+                    raise ValueError(f"{where}: array of another device")
+                return ctypes.c_void_p(arg.data.ptr)
+            if isinstance(arg, int):
+                return ctypes.c_void_p(arg)
+            raise TypeError(f"{where}: needs a device array, not {type(arg)}")
+        wanted = np.dtype(_SIZES[kind])
+        if isinstance(arg, (bool, float)) and not isinstance(arg, np.generic) or isinstance(arg, int) and wanted.itemsize != 8:
+            raise TypeError(f"{where}: pass a NumPy scalar of the right size, not {type(arg)}")
+        if isinstance(arg, int):
+            arg = np.int64(arg)
+        if np.dtype(type(arg)).itemsize != wanted.itemsize or (np.dtype(type(arg)).kind == "f") != (wanted.kind == "f"):
+            raise TypeError(f"{where}: got {type(arg)}")
+        return (ctypes.c_char * wanted.itemsize).from_buffer_copy(wanted.type(arg).tobytes())
+
+
+class cublas:
+    """cupy_backends.cuda.libs.cublas, as far as rushlight calls it."""
+
+    CUBLAS_OP_N, CUBLAS_OP_T = 0, 1
+    CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_COMPUTE_64F = 68, 77, 70
+    CUBLAS_GEMM_DEFAULT = -1
+    CALLS = []
+
+    @staticmethod
+    def gemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB, beta, C, Ctype, ldc,
+                             strideC, batchCount, computeType, algo):
+        """C = alpha op(A) op(B) + beta C for each matrix of the batch; all matrices lie column by column."""
+        cublas.CALLS.append((Atype, computeType))
+        scalar = ctypes.c_double if computeType == cublas.CUBLAS_COMPUTE_64F else ctypes.c_float
+        alpha, beta = scalar.from_address(alpha).value, scalar.from_address(beta).value
+
+        def matrix(pointer, type_, rows, columns, leading, number, stride):
+            if leading < max(1, rows):
+                raise ValueError(f"CUBLAS_STATUS_INVALID_VALUE: leading dimension {leading} for {rows} rows")
+            dtype = {0: np.dtype("f4"), 1: np.dtype("f8"), 2: np.dtype("f2")}.get(type_)
+            if dtype is None:
+                import ml_dtypes
+                dtype = np.dtype(ml_dtypes.bfloat16)
+            count = leading * (columns - 1) + rows
+            raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(pointer + number * stride * dtype.itemsize)
+            flat = np.frombuffer(raw, dtype)
+            return np.lib.stride_tricks.as_strided(flat, (rows, columns), (dtype.itemsize, leading * dtype.itemsize))
+
+        for i in range(batchCount):
+            a = matrix(A, Atype, *((m, k) if transa == 0 else (k, m)), lda, i, strideA)
+            b = matrix(B, Btype, *((k, n) if transb == 0 else (n, k)), ldb, i, strideB)
+            c = matrix(C, Ctype, m, n, ldc, i, strideC)
+            wide = np.float64 if scalar is ctypes.c_double else np.float32
+            product = alpha * ((a.T if transa else a).astype(wide) @ (b.T if transb else b).astype(wide))
+            c[...] = (product + beta * c.astype(wide) if beta else product).astype(c.dtype)
