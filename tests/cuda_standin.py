@@ -244,7 +244,10 @@ class ndarray:
         arrays = [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, (np.ndarray, list))]
         if any(np.asarray(each).dtype.kind in "iu" for each in arrays):
             index = _wrapped(index, value.shape)
-        return device(value[index], self)
+        result = value[index]
+        if isinstance(result, np.generic):       # CuPy gives a 0-dim view, not a scalar
+            result = value[(*(index if isinstance(index, tuple) else (index,)), ...)]
+        return device(result, self)
 
     def __setitem__(self, item, value):
         if isinstance(value, np.ndarray) and (value.ndim or not isinstance(value, np.generic)):
@@ -293,7 +296,7 @@ class ndarray:
             kwargs["out"] = tuple(None if each is None else host(each) for each in out)
         if method == "reduceat":
             values = [values[0], np.asarray(inputs[1]._host if isinstance(inputs[1], ndarray) else inputs[1]), *values[2:]]
-        kwargs = {key: host(value) for key, value in kwargs.items()}
+        kwargs = {key: value if key == "out" else host(value) for key, value in kwargs.items()}
         with np.errstate(all="ignore"):
             result = getattr(ufunc, method)(*values, **kwargs)
         return out[0] if out is not None else device(result)
@@ -327,6 +330,8 @@ def device(value, source=None):
     if not isinstance(value, np.ndarray):
         return value
     r = object.__new__(ndarray)
+    if source is not None and not value.flags.writeable:
+        value = np.lib.stride_tricks.as_strided(value, value.shape, value.strides) if value.base is None else _writable(value)
     if source is not None and value.size and np.may_share_memory(value, source._host):
         r._host, r._memory = value, source._memory
         r.base = source if source.base is None else source.base
@@ -335,6 +340,18 @@ def device(value, source=None):
     else:
         _fill(r, value, None)
     return r
+
+
+def _writable(view):
+    """CuPy knows no read-only arrays."""
+    root = view
+    while isinstance(root.base, np.ndarray):
+        root = root.base
+    if not root.flags.c_contiguous and not root.flags.f_contiguous or not view.size:
+        return view
+    start = view.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+    flat = root.reshape(-1, order="A").view(np.uint8)
+    return np.ndarray(view.shape, view.dtype, flat.data, start, view.strides)
 
 
 def _wrapped(index, shape):
@@ -378,6 +395,8 @@ def function(path, func, args, kwargs, source=None):
             raise TypeError(f"cupy.{path}() got an unexpected keyword argument {unknown or 'list: too many'}")
     if path in ("argsort", "sort") and kwargs.get("kind") not in (None, "stable"):
         raise ValueError("CuPy only supports kind=None or 'stable'")
+    if path in ("argsort", "sort"):
+        kwargs = {**kwargs, "kind": "stable"}
     if path == "repeat" and not isinstance(args[1], (int, list, tuple)):
         raise ValueError('"repeats" should be int or sequence')
     creates = path in ("array", "asarray", "ascontiguousarray", "asfortranarray", "asanyarray")
@@ -634,6 +653,15 @@ class _Cupy(types.ModuleType):
         return _Part("").__getattr__(name)
 
 
+def call_ufunc(func, args, kwargs):
+    """cupy.<ufunc>(...): `out` is an array, not a tuple."""
+    if kwargs.get("out") is not None:
+        kwargs["out"] = (kwargs["out"],)
+    holder = next((each for each in args if isinstance(each, ndarray)), None)
+    holder = device(np.zeros(())) if holder is None else holder
+    return holder.__array_ufunc__(func, "__call__", *args, **kwargs)
+
+
 class _Part:
     def __init__(self, path):
         self._path = path
@@ -645,7 +673,7 @@ class _Part:
             for part in path.split("."):
                 func = getattr(func, part)
             if isinstance(func, np.ufunc):
-                return lambda *args, **kwargs: next(a for a in args if isinstance(a, ndarray)).__array_ufunc__(func, "__call__", *args, **kwargs)
+                return lambda *args, **kwargs: call_ufunc(func, args, kwargs)
             return lambda *args, **kwargs: function(path, func, args, kwargs)
         value = getattr(np, name, None) if not self._path else None
         if isinstance(value, type) or isinstance(value, (float, int)) or value is None and name == "newaxis":

@@ -21,7 +21,6 @@ from .version import __version__  # noqa: E402
 globals().update(_dtypes.DTYPES)
 globals().update({d.alias: d for d in _dtypes.DTYPES.values() if d.alias})
 
-from . import cuda  # noqa: E402
 from .autograd.grad_mode import (  # noqa: E402
     enable_grad,
     inference_mode,
@@ -40,7 +39,7 @@ newaxis = None
 
 # Loaded at first use, to keep `import rushlight` quick: name -> module that holds it ("" for the module of that name itself).
 _LAZY = {
-    **dict.fromkeys(("nn", "optim", "utils", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
+    **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
                      "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     "cpu": "",

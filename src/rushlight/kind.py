@@ -135,6 +135,8 @@ def array_module(device: device) -> tuple[Any, device]:
     """(array module, concrete device) for a device, or an error that says what to install."""
     if device.type == "cpu":
         return np, CPU
+    if device.type == "cuda" and "cuda" not in _modules:
+        from .cuda import driver  # noqa: F401  registers the device
     find = _modules.get(device.type)
     if find is None:
         raise NotImplementedError(f"rushlight has no '{device.type}' device: use 'cpu', or 'cuda' with pip install 'rushlight[cuda]'")

@@ -58,12 +58,8 @@ def _flat(root: Any) -> Any:
         return root.reshape(-1).view(np.uint8)
     low, high = _span(root)
     first = root[tuple(slice(0, 1) if stride >= 0 else slice(size - 1, size) for size, stride in zip(root.shape, root.strides, strict=True))]
-    if isinstance(root, np.ndarray):
-        as_strided = np.lib.stride_tricks.as_strided
-    else:
-        from .cuda.driver import needed
-        as_strided = needed().lib.stride_tricks.as_strided
-    return as_strided(first.reshape(1).view(np.uint8), shape=(high - low,), strides=(1,))
+    from .ops.strides import strided
+    return strided(first.reshape(1).view(np.uint8), (high - low,), (1,))
 
 
 _living: WeakValueDictionary[int, UntypedStorage] = WeakValueDictionary()     # by id(root)
@@ -112,8 +108,7 @@ def array_over(storage: UntypedStorage, dtype: _dtype.dtype, offset: int, size: 
         if flat.flags.aligned and (_address(flat) % min(item, 8)) == 0:
             return np.ndarray(size, dtype.np, buffer=flat, strides=strides)
         raise RuntimeError(f"the memory of the storage is not aligned for {dtype}: clone it first")
-    from .cuda.driver import needed
-    return needed().ndarray(size, dtype.np, memptr=flat.data, strides=strides)
+    return flat.strided(size, strides, dtype=dtype.np)
 
 
 def _flat_bytes(storage: UntypedStorage, start: int, stop: int) -> Any:

@@ -17,6 +17,7 @@ INSTALL = "pip install 'rushlight[cuda]'"
 _UNKNOWN = object()
 _found: Any = _UNKNOWN          # the module, None where there is none, _UNKNOWN before the first look
 _reason = ""                    # why there is none
+several = False                 # whether there is more than one GPU, so that the current one has to be looked after
 
 
 def _look() -> tuple[Any, str]:
@@ -64,7 +65,8 @@ def find(wanted: device_type) -> tuple[Any, device_type]:
         there = "there is one GPU, cuda:0" if count == 1 else f"there are {count} GPUs, cuda:0 to cuda:{count - 1}"
         raise AcceleratorError(f"CUDA error: invalid device ordinal: {wanted} ({there})")
     ready(module)
-    return module, device_type("cuda", index)
+    from .array import Namespace
+    return Namespace(index), device_type("cuda", index)
 
 
 def replace(module: Any) -> Any:
@@ -78,8 +80,11 @@ def ready(module: Any) -> None:
     """What has to be set up once, before the first array is made on a GPU."""
     if not getattr(module, "rushlight_ready", False):
         module.rushlight_ready = True
-        from . import memory
+        global several
+        several = module.cuda.runtime.getDeviceCount() > 1
+        from . import host_ops, memory
         memory.watch(module)
+        host_ops.install()
 
 
 register_device("cuda", find)

@@ -35,7 +35,7 @@ def _padded(x: Any, padding: Sizes) -> Any:
     """x with zeros around its spatial dimensions."""
     if not any(padding):
         return x
-    out = np.zeros(x.shape[:2] + tuple([n + 2 * p for n, p in zip(x.shape[2:], padding, strict=True)]), x.dtype)
+    out = np.zeros(x.shape[:2] + tuple([n + 2 * p for n, p in zip(x.shape[2:], padding, strict=True)]), x.dtype, like=x)
     out[(slice(None), slice(None), *[slice(p, p + n) for n, p in zip(x.shape[2:], padding, strict=True)])] = x
     return out
 
@@ -45,7 +45,10 @@ def _windows(x: Any, kernel: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) 
     steps = x.strides[2:]
     strides = x.strides[:2] + tuple([s * d for s, d in zip(steps, dilation, strict=True)]) + tuple(
         [s * t for s, t in zip(steps, stride, strict=True)])
-    return np.lib.stride_tricks.as_strided(x, x.shape[:2] + kernel + out, strides, writeable=False)
+    shape = x.shape[:2] + kernel + out
+    if x.__class__ is not np.ndarray:
+        return x.strided(shape, strides)
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
 
 
 def _columns(x: Any, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
@@ -97,7 +100,7 @@ def _depthwise(x: Any, w: Any, out: Sizes, stride: Sizes, padding: Sizes, dilati
     """One kernel per channel: multiply and add, offset by offset."""
     padded = _padded(x, padding)
     shape = (1, -1) + (1,) * len(out)
-    y = np.zeros((x.shape[0], w.shape[0], *out), x.dtype)
+    y = np.zeros((x.shape[0], w.shape[0], *out), x.dtype, like=x)
     for at in _offsets(w.shape[2:]):
         y += padded[_part(at, out, stride, dilation)] * w[(slice(None), 0, *at)].reshape(shape)
     return y
@@ -112,7 +115,7 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
     c = w.shape[1] * groups
     if prod(kernel) == 1 and not any(padding) and all(s == 1 for s in stride):
         return np.matmul(w.reshape(groups, o // groups, -1).swapaxes(1, 2), g.reshape(n, groups, o // groups, -1)).reshape(n, c, *size)
-    padded = np.zeros((n, c, *[s + 2 * p for s, p in zip(size, padding, strict=True)]), g.dtype)
+    padded = np.zeros((n, c, *[s + 2 * p for s, p in zip(size, padding, strict=True)]), g.dtype, like=g)
     if _is_depthwise(c, w, groups) and o == groups:
         shape = (1, -1) + (1,) * len(out)
         for at in _offsets(kernel):
@@ -135,7 +138,7 @@ def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes
     c, out = x.shape[1], g.shape[2:]
     if groups == c == o and groups > 1:
         padded = _padded(x, padding)
-        w = np.empty((o, 1, *kernel), x.dtype)
+        w = np.empty((o, 1, *kernel), x.dtype, like=x)
         for at in _offsets(kernel):
             part = padded[_part(at, out, stride, dilation)]
             w[(slice(None), 0, *at)] = np.einsum("nci,nci->c", part.reshape(n, c, -1), g.reshape(n, c, -1))

@@ -33,7 +33,7 @@ def _framed(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, di
     need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(x.shape[2:], out, kernel, stride, padding, dilation, strict=True)]
     if not any(padding) and all(have >= want for have, want in zip(x.shape[2:], need, strict=True)):
         return x
-    frame = np.full(x.shape[:2] + tuple(need), fill, x.dtype)
+    frame = np.full(x.shape[:2] + tuple(need), fill, x.dtype, like=x)
     frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True)])] = x
     return frame
 
@@ -89,7 +89,7 @@ def max_gradient(g: Any, x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: 
         return _library.max_pool_gradient(g, x, kernel, stride, padding, dilation)
     out = y.shape[2:]
     frame = _framed(x, out, kernel, stride, padding, dilation, 0)
-    gx = np.zeros(frame.shape, g.dtype)
+    gx = np.zeros(frame.shape, g.dtype, like=g)
     for at, hit in _winners(x, y, kernel, stride, padding, dilation):
         gx[_part(at, out, stride, dilation)] += np.where(hit, g, 0)
     if gx.shape == x.shape:
@@ -101,7 +101,7 @@ def max_indices(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, di
     """The flat spatial index (int64) of each window's maximum: the first of equals, the last nan."""
     if _native(x):
         return _library.max_pool(x, y.shape[2:], kernel, stride, padding, dilation, True)[1]
-    index = np.zeros(y.shape, np.int64)
+    index = np.zeros(y.shape, np.int64, like=y)
     starts = np.meshgrid(*[np.arange(o) * s - p for o, s, p in zip(y.shape[2:], stride, padding, strict=True)], indexing="ij")
     for at, hit in _winners(x, y, kernel, stride, padding, dilation):
         flat: Any = 0
@@ -141,7 +141,7 @@ def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding:
         return _library.sum_pool_gradient(g, tuple(size), kernel, stride, padding)
     out = g.shape[2:]
     need = tuple([max((o - 1) * s + k, n + p) for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True)])
-    frame = np.zeros(g.shape[:2] + need, g.dtype)
+    frame = np.zeros(g.shape[:2] + need, g.dtype, like=g)
     for at in np.ndindex(*kernel):
         frame[_part(at, out, stride, (1,) * len(kernel))] += g
     if need == tuple(size):

@@ -45,7 +45,7 @@ def _poly(x: Any, coefficients: tuple[float, ...]) -> Any:
 def _blockwise(function: Any, a: Any) -> Any:
     """function(float64 vector) over an array in blocks that stay in the cache; the result has the array's dtype."""
     flat = a.reshape(-1)
-    out = np.empty(flat.shape, a.dtype)
+    out = np.empty(flat.shape, a.dtype, like=a)
     for start in range(0, flat.size, _BLOCK):
         out[start:start + _BLOCK] = function(flat[start:start + _BLOCK].astype(np.float64))
     return out.reshape(a.shape)

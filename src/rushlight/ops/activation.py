@@ -123,7 +123,7 @@ def _clamped(input: Tensor, low: float, high: float) -> Tensor:
     if not kind.is_floating:
         if kind.np.kind == "u" and low < 0:
             raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
-        return wrap(np.asarray(np.clip(input._a, int(low), int(high)), kind.np), kind)
+        return wrap(as_array(np.clip(input._a, int(low), int(high)), kind.np), kind)
     return _apply("HardtanhBackward0", "hardtanh_cpu", input, lambda a: np.minimum(np.maximum(a, low), high),
                   lambda g, x: g.masked_fill((x <= low) | (x >= high), 0), lambda g, a: np.where((a <= low) | (a >= high), 0.0, g))
 
@@ -243,7 +243,7 @@ def _silu_forward(a: Any) -> Any:
 
 
 def _silu_array(g: Any, a: Any) -> Any:
-    s = _logistic(np.array(a, ndmin=1)).reshape(a.shape)
+    s = _logistic(a.reshape(-1) if a.ndim == 0 else a).reshape(a.shape)
     return g * (s * (1 + a * (1 - s)))
 
 
@@ -379,7 +379,7 @@ def _threshold(input: Tensor, limit: float, value: float, label: str = "Threshol
     if kind.dtype is bool_ or kind.is_complex:
         raise NotImplementedError(f"\"threshold_cpu\" not implemented for '{title(kind.dtype)}'")
     if not kind.is_floating:
-        return wrap(np.asarray(np.where(input._a <= int(limit), int(value), input._a), kind.np), kind)
+        return wrap(as_array(np.where(input._a <= int(limit), int(value), input._a), kind.np), kind)
     return _apply(label, "threshold_cpu", input, lambda a: np.where(a <= limit, a.dtype.type(value), a),
                   lambda g, x: g.masked_fill(x <= limit, 0), lambda g, a: np.where(a <= limit, 0.0, g))
 
@@ -436,7 +436,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         weight = weight.reshape(())
     _floating(input, "prelu_cpu")
     a, w = input._a, weight._a
-    negative = wrap(np.asarray(~(a > 0)), kind.bool_)
+    negative = wrap(as_array(~(a > 0)), kind.bool_)
     r = wrap(as_array(np.where(negative._a, a * w, a), kind.np), kind)
 
     def grad(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 from ..dtypes import bool_
 from ..kernels import native
 from ..kind import kind_of
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_array, wrap
 from .define import binary, export, method, unary
 from .promotion import not_a_tensor, number_dtype, promote
 from .write import inplace_from, title
@@ -197,7 +197,7 @@ def _pow_number(input: Tensor, exponent: Any) -> Tensor:
             if exponent < 0:
                 raise RuntimeError("Integers to negative integer powers are not allowed.")
             if kind.dtype is not bool_:
-                return wrap(np.asarray(np.power(input._a, kind.np.type(exponent))), kind)
+                return wrap(as_array(np.power(input._a, kind.np.type(exponent))), kind)
         a, _, kind = promote("pow", input, exponent)
         input = wrap(a._a.astype(kind.np), kind)
     elif isinstance(exponent, complex):
@@ -205,7 +205,7 @@ def _pow_number(input: Tensor, exponent: Any) -> Tensor:
     easy = _EASY.get(exponent)
     a = input._a.astype(np.float32) if kind.reduced else input._a
     r = easy(a) if easy is not None and (exponent != -1 or kind.differentiable) else np.power(a, a.dtype.type(exponent))
-    out = wrap(np.asarray(r, kind.np) if r.__class__ is not np.ndarray or kind.reduced else r, kind)
+    out = wrap(as_array(r, kind.np) if r.__class__ is not np.ndarray or kind.reduced else r, kind)
     if input._node is None:
         return out
     if exponent == 0:
@@ -245,7 +245,7 @@ def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
     def double(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value.to(d.complex128 if value.is_complex() else d.float64)
-        return wrap(np.asarray(value, np.complex128 if isinstance(value, complex) else np.float64),
+        return wrap(as_array(value, np.complex128 if isinstance(value, complex) else np.float64),
                     kind_of(d.complex128 if isinstance(value, complex) else d.float64))
     r = pow(double(input), double(exponent) if isinstance(exponent, Tensor) or not isinstance(input, Tensor) else exponent)
     if out is not None:

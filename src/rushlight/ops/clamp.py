@@ -88,7 +88,7 @@ builtin_max = __builtins__["max"] if isinstance(__builtins__, dict) else __built
 
 
 def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
-    bounds = [None if t is None else t if isinstance(t, Tensor) else wrap(kind.xp.asarray(t, kind.np), kind) for t in (low, high)]
+    bounds = [None if t is None else t if isinstance(t, Tensor) else wrap(np.asarray(t, kind.np), kind) for t in (low, high)]
     work = np.dtype(np.float32) if kind.reduced else kind.np
     a, lo, hi = [None if t is None else t._a.astype(work, copy=False) for t in (input, *bounds)]
     try:

@@ -10,7 +10,7 @@ from .. import dtypes
 from ..devices import CPU, as_device, device
 from ..dtypes import dtype
 from ..kind import Kind, kind_of
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_array, wrap
 from .define import export, method, op
 from .record import record
 from .write import check_inplace, check_overlap, rebase, writable
@@ -23,8 +23,10 @@ def move(array: Any, source: Any, target: Any) -> Any:
     if source is target:
         return array
     from ..kind import array_module
+    if array.__class__ is np.ndarray and not array.ndim:      # a number, which a device tensor may hold as a 0-dim NumPy array
+        source = CPU
     if target is CPU:
-        return array.get() if hasattr(array, "get") else array_module(source)[0].asnumpy(array)
+        return array.copy() if source is CPU else array.get()
     return array_module(target)[0].asarray(array)
 
 
@@ -49,7 +51,7 @@ def convert(input: Tensor, kind: Kind, copy: bool = False) -> Tensor:
                 a = a.real
         a = _cast(a, have, kind)
     elif a is input._a:
-        a = a.copy("K") if isinstance(a, np.ndarray) else a.copy()
+        a = a.copy("K")
     r = wrap(a, kind)
     if not kind.differentiable:
         return r
@@ -209,7 +211,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if not isinstance(src, Tensor):
         if not isinstance(src, (int, float, complex, bool)):
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {builtin_type(src).__name__}")
-        src = wrap(np.asarray(src, self._kind.np), self._kind)
+        src = wrap(as_array(src, self._kind.np), self._kind)
     check_inplace(self, src._node is not None)
     check_overlap(self, src)
     a, b = self._a, src._a

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..dtypes import bool_, promote_types
 from ..kernels.native import kernel
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_array, wrap
 from .define import binary, comparison, export, method, op, unary
 from .record import record
 from .write import inplace_from, title
@@ -168,7 +168,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
             raise NotImplementedError(f"\"round_cpu\" not implemented for '{kind.dtype.alias.capitalize()}'")
         return wrap(input._a.copy(), kind)
     a = input._a.astype(np.float32) if kind.reduced else input._a
-    r = wrap(np.asarray(_half_even(a, decimals), kind.np), kind)
+    r = wrap(as_array(_half_even(a, decimals), kind.np), kind)
     return record(r, "RoundBackward0", (input,), _zero_grad, array_grad=_zero_grad)
 
 
@@ -196,7 +196,7 @@ logical_not = unary("logical_not", np.logical_not, None, ints="bool", inplace=Fa
 @op(method=True)
 def isreal(input: Tensor) -> Tensor:
     """Where the imaginary part is zero."""
-    return wrap(np.asarray(np.isreal(input._a)), input._kind.bool_)
+    return wrap(as_array(np.isreal(input._a)), input._kind.bool_)
 
 
 def logical_not_(self: Tensor) -> Tensor:
@@ -257,7 +257,7 @@ def bitwise_not(input: Tensor) -> Tensor:
     kind = input._kind
     if kind.differentiable:
         raise NotImplementedError(f"\"bitwise_not_cpu\" not implemented for '{kind.dtype.alias.capitalize()}'")
-    return wrap(np.asarray(np.invert(input._a)), kind)
+    return wrap(as_array(np.invert(input._a)), kind)
 
 
 Tensor.__and__ = Tensor.__rand__ = bitwise_and
@@ -395,7 +395,7 @@ def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = N
     r = np.nan_to_num(a, nan=0.0 if nan is None else nan, posinf=limits.max if posinf is None else posinf,
                       neginf=limits.min if neginf is None else neginf)
     bad = ~np.isfinite(a)
-    return record(wrap(np.asarray(r, a.dtype), kind), "NanToNumBackward0", (input,),
-                  lambda g: g.masked_fill(wrap(np.asarray(bad), kind.bool_), 0))
+    return record(wrap(as_array(r, a.dtype), kind), "NanToNumBackward0", (input,),
+                  lambda g: g.masked_fill(wrap(as_array(bad), kind.bool_), 0))
 
 

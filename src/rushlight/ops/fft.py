@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_array, wrap
 from .define import op
 from .dims import wrap_dim, wrap_dims
 from .padding import constant_pad_nd
@@ -31,14 +31,14 @@ def c2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool) -> Tensor
     if not dims:
         return x.clone()
     a = np.fft.fftn(x._a, axes=dims, norm=_FORWARD[scaling]) if forward else np.fft.ifftn(x._a, axes=dims, norm=_INVERSE[scaling])
-    return record(wrap(np.asarray(a, x._kind.np), x._kind), "FftC2CBackward0", (x,), lambda g: c2c(g, dims, scaling, not forward))
+    return record(wrap(as_array(a, x._kind.np), x._kind), "FftC2CBackward0", (x,), lambda g: c2c(g, dims, scaling, not forward))
 
 
 def r2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool = True) -> Tensor:
     """Real to complex over `dims`; of the last of them the n // 2 + 1 terms that determine the others."""
     kind = x._kind.with_dtype(x._kind.dtype.to_complex())
     a = np.fft.rfftn(x._a, axes=dims, norm=_FORWARD[scaling])
-    r = wrap(np.asarray(a if forward else np.conj(a), kind.np), kind)
+    r = wrap(as_array(a if forward else np.conj(a), kind.np), kind)
     n, last = x._a.shape[dims[-1]], dims[-1]
     return record(r, "FftR2CBackward0", (x,), lambda g: c2c(_resize(g, n, last), dims, scaling, not forward).real)
 
@@ -47,7 +47,7 @@ def c2r(x: Tensor, dims: tuple[int, ...], scaling: str, n: int) -> Tensor:
     """The inverse transform of the half that `r2c` gives, to `n` real values along the last of `dims`."""
     kind = x._kind.with_dtype(x._kind.dtype.to_real())
     sizes = [x._a.shape[d] for d in dims[:-1]] + [n]
-    r = wrap(np.asarray(np.fft.irfftn(x._a, s=sizes, axes=dims, norm=_INVERSE[scaling]), kind.np), kind)
+    r = wrap(as_array(np.fft.irfftn(x._a, s=sizes, axes=dims, norm=_INVERSE[scaling]), kind.np), kind)
     last = dims[-1]
 
     def grad(g: Tensor) -> Tensor:

@@ -490,7 +490,7 @@ def _result_shape(a: Any, index: tuple[Any, ...], arrays: dict[int, Any]) -> tup
             if i.size and (i.min() < -a.shape[0] or i.max() >= a.shape[0]):
                 raise IndexError("out of bounds")
             return (*i.shape, *a.shape[1:])
-        probe = np.broadcast_to(np.empty((), np.bool_), a.shape)
+        probe = np.broadcast_to(np.empty((), np.bool_, like=a), a.shape)
         return probe[index].shape
     except IndexError as error:
         raise index_error(error, a.shape, arrays) from None

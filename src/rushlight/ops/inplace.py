@@ -164,7 +164,7 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
         self._a = array_over(storage, self._kind.dtype, start, shape, tuple(reversed(strides)))
     else:
         have = array_over(storage, self._kind.dtype, 0, (storage.nbytes() // item,), (1,))
-        grown = np.zeros(start + count, self._kind.np)
+        grown = self._kind.xp.zeros(start + count, self._kind.np)
         grown[:have.size] = have
         self._a = grown[start:].reshape(shape)
     self._ver += 1

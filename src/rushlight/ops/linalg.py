@@ -90,7 +90,7 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:  # noqa: N803
         if check_errors:
             raise
         bad = np.abs(np.linalg.det(A._a)) == 0
-        return inv_ex_result((A * float("nan"), wrap(np.asarray(bad.astype(np.int32)), A._kind.with_dtype(_int32))))
+        return inv_ex_result((A * float("nan"), wrap(as_array(bad.astype(np.int32)), A._kind.with_dtype(_int32))))
 
 
 inv_ex_result = return_types.make("linalg_inv_ex", "inverse", "info")
@@ -327,7 +327,7 @@ def eig(A: Tensor) -> Any:  # noqa: N803
     """(eigenvalues, eigenvectors) of square matrices; always complex."""
     check_matrix("eig", A, True)
     kind = A._kind.with_dtype(A._kind.dtype.to_complex())
-    w, v = (wrap(np.asarray(each, kind.np), kind) for each in run("eig", np.linalg.eig, A._a))
+    w, v = (wrap(as_array(each, kind.np), kind) for each in run("eig", np.linalg.eig, A._a))
 
     def grad(gs: Any, w: Tensor, v: Tensor) -> Tensor:
         gw, gv = gs

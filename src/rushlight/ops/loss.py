@@ -159,13 +159,13 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     if w is not None:
         picked = picked * w
     if ignored.any():
-        mask = wrap(np.asarray(ignored), t._kind.bool_)
+        mask = wrap(as_array(ignored), t._kind.bool_)
         picked = picked.masked_fill(mask, 0)
         w = None if w is None else w.masked_fill(mask, 0)
     if reduction != "mean":
         return picked.sum() if reduction == "sum" else picked if batched else picked.squeeze(0)
     total = picked.sum()
-    return total / w.sum() if w is not None else total / wrap(np.asarray((~ignored).sum(), x._kind.np), x._kind)
+    return total / w.sum() if w is not None else total / wrap(as_array((~ignored).sum(), x._kind.np), x._kind)
 
 
 def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
@@ -243,7 +243,7 @@ def _smoothed(logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
     uniform = -spread.sum(dim)
     ignored = target._a == ignore_index
     if ignored.any():
-        uniform = uniform.masked_fill(wrap(np.asarray(ignored), target._kind.bool_), 0)
+        uniform = uniform.masked_fill(wrap(as_array(ignored), target._kind.bool_), 0)
     if reduction == "sum":
         uniform = uniform.sum()
     elif reduction == "mean":
@@ -251,7 +251,7 @@ def _smoothed(logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
             uniform = uniform.sum() / int((~ignored).sum()) if ignored.size else uniform.sum()
         else:
             at = wrap(np.where(ignored, 0, target._a), target._kind)
-            uniform = uniform.sum() / weight.take(at).masked_fill(wrap(np.asarray(ignored), target._kind.bool_), 0).sum()
+            uniform = uniform.sum() / weight.take(at).masked_fill(wrap(as_array(ignored), target._kind.bool_), 0).sum()
     return sharp * (1 - smoothing) + uniform * (smoothing / classes)
 
 

@@ -89,7 +89,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     t, n, c = x._a.shape
     if not 0 <= blank < c:
         raise RuntimeError("blank must be in label range")
-    lengths_in, lengths = (np.asarray(v._a if isinstance(v, Tensor) else v, np.int64).reshape(-1) for v in (input_lengths, target_lengths))
+    lengths_in, lengths = (np.asarray(v.cpu()._a if isinstance(v, Tensor) else v, np.int64).reshape(-1) for v in (input_lengths, target_lengths))
     if len(lengths_in) != n or len(lengths) != n:
         which = "input_lengths" if len(lengths_in) != n else "target_lengths"
         raise RuntimeError(f"{which} must be of size batch_size")

@@ -46,7 +46,7 @@ _NUMBERS = (bool, int, float, complex, np.number, np.bool_)
 
 def number_tensor(kind: Kind, value: Any) -> Tensor:
     """A Python number as a 0-dim tensor of `kind`, kept for next time. Zeros are not kept: 0.0 and -0.0 are one dict key."""
-    t = wrap(kind.xp.array(value, kind.np), kind)
+    t = wrap(np.array(value, kind.np), kind)      # on any device: a 0-dim NumPy array stands for a number
     if value and value == value and kind.fast:
         scalars = kind.scalars
         if len(scalars) >= 1024:
@@ -136,7 +136,7 @@ def _number(as_kind: Kind, value: Any, kind: Kind) -> Tensor:
             if limits.bits == 64:
                 raise RuntimeError("value cannot be converted to type int64_t without overflow")
             value = (value - limits.min) % (1 << limits.bits) + limits.min
-    return wrap(as_kind.xp.array(value, as_kind.np), as_kind)
+    return wrap(np.array(value, as_kind.np), as_kind)
 
 
 def result_type(tensor1: Any, tensor2: Any) -> dtype:

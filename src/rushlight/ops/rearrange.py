@@ -338,7 +338,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     if r < 0:
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
-        return wrap(np.empty(0, input._kind.np), input._kind)
+        return wrap(input._kind.xp.empty(0, input._kind.np), input._kind)
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = np.array(list(choose(range(input._a.size), r)), np.int64).reshape(-1, r)
     return stack([input.index_select(0, _index(input, rows[:, i].copy())) for i in range(r)], 1)

@@ -17,6 +17,7 @@ from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS, export, method, not_implemented, op
 from .dims import wrap_dim, wrap_dims
 from .record import record
+from .strides import zeros_for
 from .write import write_out
 
 __all__ = ["reduced_dims"]
@@ -262,7 +263,7 @@ def _along(name: str, largest: bool, kind_of_result: Any) -> Any:
         _empty_error(name, input, dim)
         dim = wrap_dim(dim, a.ndim)
         if a.ndim == 0:
-            values, index = input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)
+            values, index = input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)
             return kind_of_result((values, index))
         at = _arg(a, dim, largest)
         r = np.take_along_axis(a, at, dim)
@@ -277,7 +278,7 @@ def _along(name: str, largest: bool, kind_of_result: Any) -> Any:
                 return zeros.scatter(dim, kept, g if keepdim else g.unsqueeze(dim))
 
             def array_grad(g: Any) -> Any:
-                full = np.zeros(shape, g.dtype)
+                full = zeros_for(g, shape)
                 np.put_along_axis(full, at, g if keepdim else np.expand_dims(g, dim), dim)
                 return full
             record(values, f"{name.capitalize()}Backward0", (input,), grad, array_grad=array_grad)
@@ -387,7 +388,7 @@ def _argument(name: str, largest: bool) -> None:
         find = np.argmax if largest else np.argmin
         if dim is None:
             r = find(a)
-            r = np.full((1,) * a.ndim, r) if keepdim else np.asarray(r)
+            r = np.full((1,) * a.ndim, r) if keepdim else as_array(r)
         elif a.ndim == 0:
             wrap_dim(dim, 0)
             r = np.zeros((), np.int64)
@@ -458,7 +459,7 @@ def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str
     a = input._a.astype(np.float32) if kind.reduced else input._a
     dims = reduced_dims(dim, a.ndim)
     count = _product([a.shape[i] for i in dims])
-    center = as_array(np.asarray(np.add.reduce(a, axis=dims, keepdims=True, dtype=np.float64 if a.dtype == np.float32 else None))
+    center = as_array(as_array(np.add.reduce(a, axis=dims, keepdims=True, dtype=np.float64 if a.dtype == np.float32 else None))
                       / (count or np.nan)).astype(a.dtype)
     d = a - center
     square = d * d if a.dtype.kind != "c" else d.real * d.real + d.imag * d.imag
@@ -542,7 +543,7 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     r = np.log(np.add.reduce(np.exp(a - top), axis=dims, keepdims=True)) + top
     kept = r.shape
     shape = kept if keepdim else tuple([n for i, n in enumerate(kept) if i not in dims])
-    out = wrap(as_array(np.asarray(r).reshape(shape), kind.np), kind)
+    out = wrap(as_array(as_array(r).reshape(shape), kind.np), kind)
     return record(out, "LogsumexpBackward0", (input,), lambda g, x, y: g.reshape(kept) * (x - y.reshape(kept)).exp(), (input, out))
 
 
@@ -622,7 +623,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
     close = (a == b) | (np.isfinite(b) & (np.abs(a - b) <= atol + np.abs(rtol * b)))
     if equal_nan:
         close = close | (np.isnan(a) & np.isnan(b))
-    return wrap(np.asarray(close), input._kind.bool_)
+    return wrap(as_array(close), input._kind.bool_)
 
 
 @op(method=True)

@@ -83,11 +83,11 @@ def _running_extreme(name: str, larger: Any, kind_of_result: Any) -> Any:
             raise not_implemented(name, kind)
         dim = wrap_dim(dim, a.ndim)
         if a.ndim == 0:
-            return kind_of_result((input.clone(), wrap(np.zeros((), np.int64), kind.int64)))
+            return kind_of_result((input.clone(), wrap(kind.xp.zeros((), np.int64), kind.int64)))
         work = np.moveaxis(a.astype(np.float32) if kind.reduced else a, dim, 0)
-        indices = np.zeros(work.shape, np.int64)
+        indices = np.zeros(work.shape, np.int64, like=work)
         if work.shape[0]:
-            best, at = work[0], np.zeros(work.shape[1:], np.int64)
+            best, at = work[0], np.zeros(work.shape[1:], np.int64, like=work)
             for i in range(1, work.shape[0]):
                 with np.errstate(invalid="ignore"):
                     wins = larger(work[i], best) | (work[i] != work[i])

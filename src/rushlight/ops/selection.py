@@ -377,7 +377,6 @@ def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0,
 
     def view(a: Any) -> Any:
         r = a.diagonal(offset, d1, d2)
-        if isinstance(r, np.ndarray):
-            r.flags.writeable = True
+        r.flags.writeable = True
         return r
     return _replaced(input, src, view, "DiagonalScatterBackward0", lambda g: diagonal(g, offset, d1, d2))

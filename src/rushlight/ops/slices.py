@@ -94,7 +94,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     shape = a.shape
     r = a.diagonal(offset, d1, d2)
-    if isinstance(r, np.ndarray) and a.flags.writeable:
+    if a.flags.writeable:
         r.flags.writeable = True
     return make_view(input, r, "DiagonalBackward0", lambda g: _undiagonal(g, shape, offset, d1, d2), diagonal, (offset, d1, d2))
 
@@ -103,8 +103,7 @@ def _undiagonal(g: Tensor, shape: tuple[int, ...], offset: int, d1: int, d2: int
     """Zeros of `shape` with `g` on a diagonal."""
     zeros = g._kind.xp.zeros(shape, g._a.dtype)
     target = zeros.diagonal(offset, d1, d2)
-    if isinstance(target, np.ndarray):
-        target.flags.writeable = True
+    target.flags.writeable = True
     target[...] = g._a
     return record(wrap(zeros, g._kind), "DiagonalBackwardBackward0", (g,), lambda gg: diagonal(gg, offset, d1, d2))
 

@@ -12,6 +12,7 @@ from ..tensor import Tensor, as_array, wrap
 from .define import not_implemented, op
 from .dims import wrap_dim
 from .record import record
+from .strides import zeros_for
 from .reduction import _evenly
 
 __all__: list[str] = []
@@ -36,13 +37,13 @@ def _order(a: Any, dim: int, descending: bool) -> Any:
 
 def _picked(input: Tensor, at: Any, dim: int, name: str) -> tuple[Tensor, Tensor]:
     """(values, indices) for indices along a dimension, with gradient."""
-    at = np.ascontiguousarray(at)
+    at = np.ascontiguousarray(at, like=at)
     index = wrap(at, input._kind.int64)
     values = wrap(np.take_along_axis(input._a, at, dim), input._kind)
     shape = input._a.shape
 
     def array_grad(g: Any) -> Any:
-        full = np.zeros(shape, g.dtype)
+        full = zeros_for(g, shape)
         np.put_along_axis(full, at, g, dim)
         return full
     record(values, name, (input,), lambda g: g.new_zeros(shape).scatter(dim, index, g), array_grad=array_grad)
@@ -55,7 +56,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     dim = wrap_dim(dim, input._a.ndim)
     a = _comparable(input, "sort")
     if a.ndim == 0:
-        return return_types.sort((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+        return return_types.sort((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
     return return_types.sort(_picked(input, _order(a, dim, descending), dim, "SortBackward0"))
 
 
@@ -81,7 +82,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     if not 0 <= k <= size:
         raise RuntimeError("selected index k out of range")
     if a.ndim == 0:
-        return return_types.topk((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+        return return_types.topk((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
     at = _order(a, dim, largest)
     return return_types.topk(_picked(input, at.take(range(k), axis=dim) if k < size else at, dim, "TopkBackward0"))
 
@@ -95,7 +96,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     if not 1 <= k <= size:
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(dim))
     if a.ndim == 0:
-        return return_types.kthvalue((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+        return return_types.kthvalue((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
     at = _order(a, dim, False).take([k - 1], axis=dim)
     return return_types.kthvalue(_maybe_squeezed(_picked(input, at, dim, "KthvalueBackward0"), dim, keepdim))
 
@@ -116,7 +117,7 @@ def _median(name: str, skip_nan: bool, kind_of_result: Any) -> Any:
             return record(value, "MedianBackward0", (input,), lambda g, x, y: _evenly(g, x, y, None), (input, value))
         dim = wrap_dim(dim, a.ndim)
         if a.ndim == 0:
-            return kind_of_result((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+            return kind_of_result((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
         if a.shape[dim] == 0:
             raise IndexError(f"median(): Expected reduction dim {dim} to have non-zero size.")
         return kind_of_result(_median_along(input, dim, keepdim))
@@ -149,7 +150,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     a = _comparable(input, "mode")
     dim = wrap_dim(dim, a.ndim)
     if a.ndim == 0:
-        return return_types.mode((input.clone(), wrap(np.zeros((), np.int64), input._kind.int64)))
+        return return_types.mode((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
     if a.shape[dim] == 0:
         raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
     rows = np.moveaxis(a, dim, -1).reshape(-1, a.shape[dim])
@@ -168,7 +169,7 @@ def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str
     if not isinstance(q, Tensor):
         if not 0 <= q <= 1:
             raise RuntimeError(f"quantile() q must be in the range [0, 1] but got {q}")
-        q = wrap(np.asarray(q, kind.np), kind)
+        q = wrap(as_array(q, kind.np), kind)
     if q._kind is not kind:
         raise RuntimeError("quantile() q tensor must be same dtype as the input tensor")
     if q._a.ndim > 1:
@@ -235,9 +236,9 @@ def _results(values: Tensor, inverse: Any, counts: Any, return_inverse: bool, re
     int64 = input._kind.int64
     out: list[Any] = [values]
     if return_inverse:
-        out.append(wrap(np.asarray(inverse, np.int64), int64))
+        out.append(wrap(as_array(inverse, np.int64), int64))
     if return_counts:
-        out.append(wrap(np.asarray(counts, np.int64), int64))
+        out.append(wrap(as_array(counts, np.int64), int64))
     return out[0] if len(out) == 1 else tuple(out)
 
 
@@ -263,7 +264,7 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
     rows = a.reshape(-1) if dim is None else np.moveaxis(a, wrap_dim(dim, a.ndim), 0)
     n = rows.shape[0]
     flat = rows.reshape(n, rows.size // n if n else 0)
-    new = np.ones(n, bool)
+    new = np.ones(n, bool, like=a)
     new[1:] = (flat[1:] != flat[:-1]).any(axis=1)
     starts = np.flatnonzero(new)
     counts = np.diff(np.append(starts, n))
@@ -283,7 +284,7 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         raise TypeError("isin() needs at least one tensor")
     a = elements._a if isinstance(elements, Tensor) else np.asarray(elements)
     b = test_elements._a if isinstance(test_elements, Tensor) else np.asarray(test_elements)
-    return wrap(np.asarray(np.isin(a, b, assume_unique=False, invert=invert)), t._kind.bool_)
+    return wrap(as_array(np.isin(a, b, assume_unique=False, invert=invert)), t._kind.bool_)
 
 
 # --- binary search and histograms -----------------------------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ def _search(sequence: Any, values: Any, right: bool) -> Any:
         return np.searchsorted(sequence, values, side="right" if right else "left")
     rows, asked = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
     found = [np.searchsorted(s, v, side="right" if right else "left") for s, v in zip(rows, asked, strict=True)]
-    return np.asarray(found, np.int64).reshape(values.shape)
+    return as_array(found, np.int64).reshape(values.shape)
 
 
 @op(out=True)
@@ -315,7 +316,7 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
                            f"{list(values.shape)}")
     if sorter is not None:
         sequence = np.take_along_axis(sequence, sorter._a, -1)
-    r = np.asarray(_search(sequence, values, right or side == "right"))
+    r = as_array(_search(sequence, values, right or side == "right"))
     kind = sorted_sequence._kind.int64
     if out_int32:
         from ..dtypes import int32

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...autograd.grad_mode import no_grad
-from ...tensor import Tensor, wrap
+from ...tensor import Tensor, as_array, wrap
 from .._torch import torch
 
 __all__ = ["get_total_norm", "clip_grads_with_norm_", "clip_grad_norm_", "clip_grad_norm", "clip_grad_value_"]
@@ -30,7 +30,7 @@ def _norm2(tensors: list[Tensor]) -> Tensor | None:
             return None
         flat = a.reshape(-1)
         total += flat.dot(flat)
-    return wrap(np.asarray(np.sqrt(total), kind.np), kind)
+    return wrap(as_array(np.sqrt(total), kind.np), kind)
 
 
 def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False,

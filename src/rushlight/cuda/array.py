@@ -1,0 +1,723 @@
+"""`DeviceArray`: the array of a CUDA tensor. It wraps a cupy.ndarray and answers to NumPy's names, so that ops are written once.
+
+Ops call NumPy's functions on the arrays they are given; NumPy hands the call to `__array_ufunc__` and `__array_function__` here, and they to
+a fused kernel (kernels/cuda), to CuPy, or, for the few functions that neither has, to NumPy on a copy (`HOST_CALLS` counts those).
+New arrays come from ``kind.xp`` (a `Namespace`) or from NumPy's ``like=``. NumPy arrays never mix with device arrays, except 0-dim ones,
+which stand for numbers: that is how an operand on another device is noticed, in every op alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import driver
+from .driver import AcceleratorError
+
+__all__ = ["DeviceArray", "Namespace", "box", "raw", "HOST_CALLS", "KERNELS"]
+
+HOST_CALLS: Counter[str] = Counter()            # functions that ran on the host because CuPy has no such function
+KERNELS: dict[str, Callable[..., Any]] = {}     # ufunc name -> fused kernel (*cupy arrays and scalars) -> cupy array or NotImplemented
+new = object.__new__
+host_array = np.ndarray
+
+
+def mixed(value: Any, index: int) -> RuntimeError:
+    """PyTorch's error for operands on different devices."""
+    other = f"cuda:{value.device.id}" if hasattr(value, "device") and hasattr(value.device, "id") else "cpu"
+    return RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, cuda:{index} and {other}!")
+
+
+def raw(value: Any) -> Any:
+    """What CuPy takes for an argument: its own arrays, numbers, and lists of them."""
+    cls = value.__class__
+    if cls is DeviceArray:
+        return value.c
+    if cls is host_array:
+        if value.ndim:
+            raise mixed(value, driver.needed().cuda.runtime.getDevice())
+        return value[()]
+    if cls is tuple or cls is list:
+        return cls([raw(each) for each in value])
+    return value
+
+
+def box(c: Any, source: DeviceArray | None = None) -> Any:
+    """A result of CuPy as a DeviceArray; `source`: the array that it may be a view of. Other values as they are."""
+    if isinstance(c, (tuple, list)):
+        items = [box(each, source) for each in c]
+        return c.__class__(*items) if hasattr(c, "_fields") else c.__class__(items)
+    if not hasattr(c, "__cuda_array_interface__"):
+        return c
+    r = new(DeviceArray)
+    r.c = c
+    r.shape = c.shape
+    r.dtype = c.dtype
+    r.ndim = c.ndim
+    r.size = c.size
+    r.writeable = True
+    if source is None:
+        r.base = None
+    elif c is source.c:
+        return source
+    else:
+        memory = c.base
+        r.base = (source if source.base is None else source.base) if memory is not None and (
+            memory is source.c or memory is source.c.base) else None
+        r.writeable = source.writeable or r.base is None
+    return r
+
+
+class Flags:
+    """``array.flags``: contiguity is CuPy's, `writeable` is kept by the DeviceArray."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: DeviceArray) -> None:
+        self._array = array
+
+    c_contiguous = property(lambda self: self._array.c.flags.c_contiguous)
+    f_contiguous = property(lambda self: self._array.c.flags.f_contiguous)
+    contiguous = c_contiguous
+    forc = property(lambda self: self._array.c.flags.forc)
+    owndata = property(lambda self: self._array.base is None)
+    aligned = property(lambda self: True)
+    carray = property(lambda self: self._array.c.flags.c_contiguous and self._array.writeable)
+
+    @property
+    def writeable(self) -> bool:
+        """Whether in-place ops may write: False for expanded tensors."""
+        return self._array.writeable
+
+    @writeable.setter
+    def writeable(self, value: bool) -> None:
+        self._array.writeable = value
+
+
+class DeviceArray:
+    """An array in GPU memory; see the module's text."""
+
+    __slots__ = ("c", "shape", "dtype", "ndim", "size", "base", "writeable", "__weakref__")
+    __array_priority__ = 100000
+    __hash__ = None  # type: ignore[assignment]
+    c: Any
+    shape: tuple[int, ...]
+    dtype: Any
+    ndim: int
+    size: int
+    base: Any
+    writeable: bool
+
+    strides = property(lambda self: self.c.strides)
+    itemsize = property(lambda self: self.dtype.itemsize)
+    nbytes = property(lambda self: self.size * self.dtype.itemsize)
+    flags = property(Flags)
+    data = property(lambda self: self.c.data)
+    device = property(lambda self: self.c.device)
+    T = property(lambda self: box(self.c.T, self))
+    mT = property(lambda self: box(self.c.swapaxes(-1, -2), self))
+    flat = property(lambda self: self.get().flat)
+    __cuda_array_interface__ = property(lambda self: self.c.__cuda_array_interface__)
+
+    @property
+    def real(self) -> DeviceArray:
+        """The real part, a view."""
+        return box(self.c.real, self)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self.c.real = raw(value)
+
+    @property
+    def imag(self) -> DeviceArray:
+        """The imaginary part, a view (zeros for real arrays)."""
+        return box(self.c.imag, self)
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self.c.imag = raw(value)
+
+    # --- to the host ----------------------------------------------------------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise TypeError(f"can't convert cuda:{self.device.id} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+
+    def get(self, out: Any = None) -> Any:
+        """A copy in host memory, of the same order in memory where there is one."""
+        c = self.c
+        if out is not None:
+            return c.get(out=out)
+        return c.get(order="F" if c.flags.f_contiguous and not c.flags.c_contiguous else "C")
+
+    def item(self, *args: Any) -> Any:
+        """One element as a Python number."""
+        return self.c.get().item(*args)
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self.c.get().tolist()
+
+    def tobytes(self, order: str = "C") -> bytes:
+        """The elements as bytes."""
+        return self.c.get().tobytes(order)
+
+    def __bool__(self) -> bool:
+        return bool(self.c.get())
+
+    def __int__(self) -> int:
+        return int(self.c.get())
+
+    def __index__(self) -> int:
+        return self.c.get().__index__()
+
+    def __float__(self) -> float:
+        return float(self.c.get())
+
+    def __complex__(self) -> complex:
+        return complex(self.c.get())
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"DeviceArray({self.c!r})"
+
+    def __str__(self) -> str:
+        return str(self.get())
+
+    # --- elements -------------------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, item: Any) -> DeviceArray:
+        return box(self.c[_index(item, self)], self)
+
+    def __setitem__(self, item: Any, value: Any) -> None:
+        value = raw(value)
+        cls = value.__class__
+        if not (cls is float or cls is int or hasattr(value, "__cuda_array_interface__")):
+            value = np.asarray(value)[()] if not isinstance(value, (list, tuple)) else driver.needed().asarray(value, self.dtype)
+        try:
+            self.c[_index(item, self)] = value
+        except driver.needed().cuda.memory.OutOfMemoryError as error:
+            raise explained(error) from None
+
+    # --- memory ---------------------------------------------------------------------------------------------------------------------
+
+    def copy(self, order: str = "C") -> DeviceArray:
+        """A copy with its own memory."""
+        return box(_call(self.c.copy, order))
+
+    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> DeviceArray:
+        """The elements in another dtype; the array itself where nothing changes and `copy` is False."""
+        if not copy and self.dtype == dtype:
+            return self
+        return box(_call(self.c.astype, dtype, order))
+
+    def view(self, dtype: Any = None) -> DeviceArray:
+        """The same memory, read as another dtype."""
+        return box(self.c.view(dtype) if dtype is not None else self.c.view(), self)
+
+    def reshape(self, *shape: Any, order: str = "C") -> DeviceArray:
+        """The elements in another shape: a view where that is possible."""
+        return box(_call(self.c.reshape, *shape, order=order), self)
+
+    def strided(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, dtype: Any = None) -> DeviceArray:
+        """A view of the same memory with any shape, strides and offset (in bytes); the caller has checked the bounds."""
+        r = box(driver.needed().ndarray(shape, self.dtype if dtype is None else dtype, memptr=self.c.data + offset, strides=strides))
+        r.base = self if self.base is None else self.base
+        r.writeable = self.writeable
+        return r
+
+    def fill(self, value: Any) -> None:
+        """Set all elements to one number."""
+        self.c.fill(raw(value))
+
+    def sort(self, axis: int = -1, kind: Any = None) -> None:
+        """Sort in place; always stable."""
+        self.c[...] = driver.needed().sort(self.c, axis=axis)
+
+    def round(self, decimals: int = 0) -> DeviceArray:
+        """Rounded to a number of decimals."""
+        return box(_call(self.c.round, decimals))
+
+    # --- dispatch -------------------------------------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__":
+            return call_ufunc(ufunc, inputs, kwargs, self)
+        return _METHODS[method](ufunc, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        special = SPECIAL.get(func.__name__)
+        if special is not None:
+            return special(*args, **kwargs)
+        return call_function(func, args, kwargs, self)
+
+
+def _index(item: Any, array: DeviceArray) -> Any:
+    """An index in CuPy's terms. Integer arrays are checked on the device: CuPy would wrap what is out of bounds."""
+    cls = item.__class__
+    if cls is tuple:
+        if not any(each.__class__ is DeviceArray or each.__class__ is host_array or each.__class__ is list for each in item):
+            return item
+        return _array_index(item, array)
+    if cls is DeviceArray or cls is host_array or cls is list:
+        return _array_index((item,), array)
+    return item
+
+
+def _array_index(items: tuple[Any, ...], array: DeviceArray) -> tuple[Any, ...]:
+    from ..kernels.cuda.indexing import check_bounds
+    module = driver.needed()
+    result: list[Any] = []
+    used = sum(each.ndim if getattr(each, "dtype", None) == bool else 1 for each in items if each is not None and each is not Ellipsis)
+    dim = 0
+    for each in items:
+        if each is Ellipsis:
+            dim += array.ndim - used
+        elif each is not None:
+            if each.__class__ is list:
+                each = np.asarray(each)
+            if each.__class__ is host_array:
+                if each.dtype == bool or not each.ndim:
+                    each = box(module.asarray(each))
+                else:
+                    size = array.shape[dim] if dim < array.ndim else 0
+                    if each.size and dim < array.ndim and not (-size <= each.min() and each.max() < size):
+                        bad = next(int(i) for i in each.reshape(-1) if not -size <= i < size)
+                        raise IndexError(f"index {bad} is out of bounds for dimension {dim} with size {size}")
+                    result.append(module.asarray(each))
+                    dim += 1
+                    continue
+            if each.__class__ is DeviceArray:
+                if each.dtype == bool:
+                    dim += each.ndim
+                else:
+                    if each.size and dim < array.ndim:
+                        check_bounds(each.c, array.shape[dim])
+                    dim += 1
+                each = each.c
+            else:
+                dim += 1
+        result.append(each)
+    return tuple(result)
+
+
+def explained(error: Any) -> Exception:
+    """PyTorch's error for one of CuPy's: out of memory, or an error that the device reported."""
+    module = driver.needed()
+    if isinstance(error, module.cuda.memory.OutOfMemoryError):
+        from .memory import explain
+        return explain(error)
+    return AcceleratorError(f"CUDA error: {error}")
+
+
+def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call CuPy; its out-of-memory error becomes PyTorch's."""
+    try:
+        return function(*args, **kwargs)
+    except MemoryError as error:
+        raise explained(error) from None
+
+
+def on_host(function: Any, name: str, args: Any, kwargs: Any) -> Any:
+    """Run a NumPy function on copies in host memory, for what CuPy lacks; results go back to the device."""
+    HOST_CALLS[name] += 1
+    out = kwargs.pop("out", None)
+    if out is None:
+        return _boxed_host(function(*_host(args), **_host(kwargs)))
+    target = out[0] if isinstance(out, tuple) else out
+    target[...] = _boxed_host(function(*_host(args), out=target.get(), **_host(kwargs)))
+    return target
+
+
+def _host(value: Any) -> Any:
+    if value.__class__ is DeviceArray:
+        return value.get()
+    if value.__class__ is tuple or value.__class__ is list:
+        return value.__class__([_host(each) for each in value])
+    if value.__class__ is dict:
+        return {key: _host(each) for key, each in value.items()}
+    return value
+
+
+def _boxed_host(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return box(_call(driver.needed().asarray, value))
+    if isinstance(value, (tuple, list)):
+        items = [_boxed_host(each) for each in value]
+        return value.__class__(*items) if hasattr(value, "_fields") else value.__class__(items)
+    return value
+
+
+# --- ufuncs ------------------------------------------------------------------------------------------------------------------------------
+
+def call_ufunc(ufunc: Any, inputs: Any, kwargs: Any, first: DeviceArray) -> Any:
+    """A ufunc on arrays of the device: a fused kernel where there is one, else CuPy's, else NumPy's on copies."""
+    name = ufunc.__name__
+    out = kwargs.get("out")
+    values = [each.c if each.__class__ is DeviceArray else raw(each) for each in inputs]
+    if driver.several:
+        return guarded(first.c, _call_ufunc, ufunc, name, values, inputs, kwargs, out)
+    return _call_ufunc(ufunc, name, values, inputs, kwargs, out)
+
+
+def _call_ufunc(ufunc: Any, name: str, values: Any, inputs: Any, kwargs: Any, out: Any) -> Any:
+    try:
+        if not kwargs or (out is not None and len(kwargs) <= 1 + ("casting" in kwargs) and len(out) == 1 and out[0].__class__ is DeviceArray):
+            kernel = KERNELS.get(name)
+            target = None if out is None else out[0]
+            if kernel is not None:
+                result = kernel(*values, out=None if target is None else target.c)
+                if result is not NotImplemented:
+                    return box(result) if target is None else target
+            function = getattr(driver.needed(), name, None)
+            if function is None:
+                return on_host(ufunc, name, inputs, dict(kwargs))
+            if target is None:
+                return box(function(*values))
+            function(*values, out=target.c, **({"casting": kwargs["casting"]} if "casting" in kwargs else {}))
+            return target
+        return _rare_ufunc(ufunc, name, values, inputs, kwargs)
+    except (TypeError, NotImplementedError):
+        return on_host(ufunc, name, inputs, dict(kwargs))
+    except MemoryError as error:
+        raise explained(error) from None
+
+
+def _rare_ufunc(ufunc: Any, name: str, values: Any, inputs: Any, kwargs: Any) -> Any:
+    """where=, dtype= and several outputs."""
+    function = getattr(driver.needed(), name, None)
+    if function is None:
+        return on_host(ufunc, name, inputs, dict(kwargs))
+    options = {key: raw(value) for key, value in kwargs.items()}
+    if options.get("where") is True:
+        del options["where"]
+    out = options.pop("out", None)
+    if out is None:
+        return box(function(*values, **options))
+    if len(out) == 1:
+        function(*values, out=out[0], **options)
+        return kwargs["out"][0]
+    for target, result in zip(kwargs["out"], function(*values, **options), strict=True):
+        if target is not None:
+            target[...] = box(result)
+    return kwargs["out"]
+
+
+def guarded(c: Any, function: Any, *args: Any) -> Any:
+    """Call a function while the GPU of an array is the current one."""
+    module = driver.needed()
+    if c.device.id == module.cuda.runtime.getDevice():
+        return function(*args)
+    with module.cuda.Device(c.device.id):
+        return function(*args)
+
+
+_REDUCTIONS = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min", "logical_and": "all", "logical_or": "any"}
+
+
+def _reduce(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+    values = dict(zip(("axis", "dtype", "out", "keepdims", "initial", "where"), inputs[1:], strict=False)) | kwargs
+    a = inputs[0]
+    name = _REDUCTIONS.get(ufunc.__name__)
+    axis, keepdims = values.get("axis", 0), bool(values.get("keepdims", False))
+    if name is None or values.get("where", True) is not True or values.get("out") is not None:
+        return on_host(ufunc.reduce, f"{ufunc.__name__}.reduce", inputs, dict(kwargs))
+    initial = values.get("initial", np._NoValue)
+    if a.ndim == 0:
+        axis = None
+    return guarded(a.c, _reduce_here, a, name, axis, keepdims, values.get("dtype"), None if initial is np._NoValue else initial)
+
+
+def _reduce_here(a: DeviceArray, name: str, axis: Any, keepdims: bool, dtype: Any, initial: Any) -> Any:
+    c = a.c
+    if name in ("sum", "prod"):
+        r = _call(getattr(c, name), axis, dtype, None, keepdims)
+        if initial is not None:
+            r = r + initial if name == "sum" else r * initial
+        return box(r)
+    if name in ("max", "min") and initial is not None:
+        axes = range(a.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        if any(a.shape[each] == 0 for each in axes):
+            wanted = {each % max(a.ndim, 1) for each in axes}
+            shape = tuple(1 if i in wanted else n for i, n in enumerate(a.shape) if keepdims or i not in wanted)
+            return box(driver.needed().full(shape, initial, a.dtype))
+        r = _call(getattr(c, name), axis, None, keepdims)
+        return box(getattr(driver.needed(), "maximum" if name == "max" else "minimum")(r, raw(np.asarray(initial, a.dtype))))
+    return box(_call(getattr(c, name), axis, None, keepdims))
+
+
+def _accumulate(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+    values = dict(zip(("axis", "dtype", "out"), inputs[1:], strict=False)) | kwargs
+    name = {"add": "cumsum", "multiply": "cumprod"}.get(ufunc.__name__)
+    if name is None or values.get("out") is not None:
+        return on_host(ufunc.accumulate, f"{ufunc.__name__}.accumulate", inputs, dict(kwargs))
+    return guarded(inputs[0].c, lambda: box(_call(getattr(inputs[0].c, name), values.get("axis", 0), values.get("dtype"))))
+
+
+def _at(ufunc: Any, inputs: Any, kwargs: Any) -> None:
+    a, index = inputs[0], inputs[1]
+    name = ufunc.__name__
+    if a.__class__ is not DeviceArray:
+        raise mixed(a, inputs[-1].device.id)
+    function = {"add": "scatter_add", "maximum": "scatter_max", "minimum": "scatter_min"}.get(name)
+    if function is None or a.dtype.kind not in "fiu" or (a.dtype.itemsize < 4 and function != "scatter_add") or a.dtype.itemsize < 2:
+        HOST_CALLS[f"{name}.at"] += 1
+        host = a.get()
+        ufunc.at(host, _host(index), *[_host(each) for each in inputs[2:]])
+        a[...] = _boxed_host(host)
+        return
+    guarded(a.c, lambda: getattr(a.c, function)(_index(index, a), raw(inputs[2])))
+
+
+def _outer(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+    a, b = inputs
+    return ufunc(a.reshape(a.shape + (1,) * b.ndim), b, **kwargs)
+
+
+def _reduceat(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+    return on_host(ufunc.reduceat, f"{ufunc.__name__}.reduceat", inputs, dict(kwargs))
+
+
+_METHODS = {"reduce": _reduce, "accumulate": _accumulate, "at": _at, "outer": _outer, "reduceat": _reduceat}
+
+
+# --- functions ---------------------------------------------------------------------------------------------------------------------------
+
+_found: dict[Any, Any] = {}
+
+
+def cupy_function(func: Any) -> Any:
+    """CuPy's function of the same name as a NumPy function, or None."""
+    module = driver.needed()
+    key = (module, func)
+    if key not in _found:
+        holder: Any = module
+        try:
+            for part in func.__module__.split(".")[1:]:
+                holder = getattr(holder, part)
+            found = getattr(holder, func.__name__)
+        except AttributeError:
+            found = None
+        _found[key] = None if found is func else found
+    return _found[key]
+
+
+def call_function(func: Any, args: Any, kwargs: Any, first: Any = None) -> Any:
+    """A NumPy function (not a ufunc) on arrays of the device."""
+    function = cupy_function(func)
+    if function is None:
+        return on_host(func, func.__name__, args, dict(kwargs))
+    values, options = [raw(each) for each in args], {key: raw(value) for key, value in kwargs.items()}
+    source = next((each for each in args if each.__class__ is DeviceArray), first)
+    try:
+        result = guarded(source.c, lambda: function(*values, **options)) if driver.several and source is not None else function(*values, **options)
+    except (TypeError, NotImplementedError):
+        return on_host(func, func.__name__, args, dict(kwargs))
+    except MemoryError as error:
+        raise explained(error) from None
+    out = kwargs.get("out")
+    if out is not None:
+        return out[0] if isinstance(out, tuple) and len(out) == 1 else out
+    return box(result, source)
+
+
+def _creation(name: str) -> Any:
+    """np.<name>(..., like=array)."""
+    func = getattr(np, name)
+
+    def create(*args: Any, **kwargs: Any) -> Any:
+        module = driver.needed()
+        kwargs.pop("device", None)
+        if name in ("array", "asarray", "ascontiguousarray"):
+            if args[0].__class__ is DeviceArray:
+                return call_function(func, args, kwargs, args[0])
+            return box(_call(getattr(module, name), *args, **kwargs))
+        return box(_call(getattr(module, name), *[raw(each) for each in args], **kwargs))
+    return create
+
+
+def _sorted(name: str) -> Any:
+    func = getattr(np, name)
+
+    def call(a: Any, axis: Any = -1, kind: Any = None, **kwargs: Any) -> Any:
+        if axis is None:
+            a, axis = a.reshape(-1), -1
+        if a.ndim == 0:
+            return on_host(func, name, (a,), {"axis": -1}) if name == "argsort" else a.copy()
+        return call_function(func, (a, axis), {})        # CuPy's sort is stable
+    return call
+
+
+def _lexsort(keys: Any, axis: int = -1) -> Any:
+    if keys.__class__ is not DeviceArray:
+        keys = np.stack(list(keys))
+    return call_function(np.lexsort, (keys,), {})
+
+
+def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+    if repeats.__class__ is DeviceArray or repeats.__class__ is host_array:
+        counts = _host(repeats)
+        if a.__class__ is not DeviceArray:
+            a = _boxed_host(a)
+        if counts.size == 1:
+            repeats = int(counts.reshape(-1)[0])
+        else:
+            length = a.size if axis is None else a.shape[axis]
+            where = np.repeat(np.arange(length), np.broadcast_to(counts, (length,)))
+            return (a.reshape(-1) if axis is None else a)[(slice(None),) * (0 if axis is None else axis % a.ndim) + (where,)]
+    return call_function(np.repeat, (a, repeats), {"axis": axis})
+
+
+def _where(condition: Any, *args: Any) -> Any:
+    if condition.__class__ is host_array and not condition.ndim:
+        condition = np.asarray(condition, like=next(each for each in args if each.__class__ is DeviceArray))
+    return call_function(np.where, (condition, *args), {})
+
+
+def _may_share(a: Any, b: Any, max_work: Any = None) -> bool:
+    if a.__class__ is not DeviceArray or b.__class__ is not DeviceArray or not a.size or not b.size:
+        return False
+
+    def bounds(x: DeviceArray) -> tuple[int, int]:
+        reach = [(n - 1) * step for n, step in zip(x.shape, x.strides, strict=True)]
+        start = x.data.ptr
+        return start + sum(r for r in reach if r < 0), start + sum(r for r in reach if r > 0) + x.itemsize
+    low_a, high_a = bounds(a)
+    low_b, high_b = bounds(b)
+    return low_a < high_b and low_b < high_a
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **kwargs: Any) -> Any:
+    low, high = kwargs.get("min", a_min), kwargs.get("max", a_max)
+    r = a
+    if low is not None:
+        r = np.maximum(r, low)
+    if high is not None:
+        r = np.minimum(r, high)
+    if out is None:
+        return r.copy() if r is a else r
+    out[...] = r
+    return out
+
+
+def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+    if where is True:
+        dst[...] = src
+    else:
+        dst[...] = np.where(where, src, dst)
+
+
+def _dtype_of(value: Any) -> Any:
+    return value.dtype if value.__class__ is DeviceArray else value
+
+
+SPECIAL: dict[str, Callable[..., Any]] = {
+    **{name: _creation(name) for name in ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "arange", "eye", "identity",
+                                          "tri", "asfortranarray")},
+    "sort": _sorted("sort"), "argsort": _sorted("argsort"), "lexsort": _lexsort, "repeat": _repeat, "where": _where,
+    "may_share_memory": _may_share, "shares_memory": _may_share, "clip": _clip, "copyto": _copyto,
+    "result_type": lambda *values: np.result_type(*[_dtype_of(each) for each in values]),
+    "can_cast": lambda from_, to, casting="safe": np.can_cast(_dtype_of(from_), to, casting),
+    "shape": lambda a: a.shape, "ndim": lambda a: a.ndim, "iscomplexobj": lambda a: a.dtype.kind == "c", "isrealobj": lambda a: a.dtype.kind != "c",
+    "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
+    "max": lambda a, axis=None, keepdims=False, **other: np.maximum.reduce(a, axis=axis, keepdims=keepdims, **other),
+    "min": lambda a, axis=None, keepdims=False, **other: np.minimum.reduce(a, axis=axis, keepdims=keepdims, **other),
+    "copy": lambda a, order="K", subok=False: a.copy(order),
+}
+SPECIAL["amax"], SPECIAL["amin"] = SPECIAL["max"], SPECIAL["min"]
+
+
+class Namespace:
+    """``kind.xp`` of a CUDA kind: NumPy's functions, with results on the device. Creation happens on one GPU."""
+
+    def __init__(self, index: int, path: str = "") -> None:
+        self._index, self._path = index, path
+
+    def __getattr__(self, name: str) -> Any:
+        func = getattr(np.linalg if self._path == "linalg" else np.fft if self._path == "fft" else np, name)
+        if name in ("linalg", "fft"):
+            value: Any = Namespace(self._index, name)
+        elif isinstance(func, type) or not callable(func):
+            value = func
+        elif name in _CREATORS and not self._path:
+            value = _on(self._index, SPECIAL.get(name) or (lambda *args, **kwargs: call_function(func, args, kwargs)))
+        else:
+            value = func      # finds its way by its arguments
+        setattr(self, name, value)
+        return value
+
+
+_CREATORS = ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "arange", "eye", "identity", "tri", "linspace")
+
+
+def _on(index: int, function: Any) -> Any:
+    def create(*args: Any, **kwargs: Any) -> Any:
+        if not driver.several:
+            return function(*args, **kwargs)
+        with driver.needed().cuda.Device(index):
+            return function(*args, **kwargs)
+    return create
+
+
+# --- methods and operators ---------------------------------------------------------------------------------------------------------------
+
+def _forward(name: str, may_view: bool) -> Any:
+    def call(self: DeviceArray, *args: Any, **kwargs: Any) -> Any:
+        r = getattr(self.c, name)(*raw(args), **{key: raw(value) for key, value in kwargs.items()})
+        return box(r, self if may_view else None)
+    call.__name__ = name
+    call.__doc__ = f"As ``numpy.ndarray.{name}``."
+    return call
+
+
+def _transpose(self: DeviceArray, *axes: Any) -> DeviceArray:
+    """The dimensions in another order, a view."""
+    if len(axes) == 1 and axes[0].__class__ is host_array:
+        axes = tuple(axes[0].tolist())
+    return box(self.c.transpose(*axes), self)
+
+
+DeviceArray.transpose = _transpose  # type: ignore[attr-defined]
+for _name in ("swapaxes", "squeeze", "ravel", "diagonal"):
+    setattr(DeviceArray, _name, _forward(_name, True))
+for _name in ("flatten", "dot", "sum", "prod", "mean", "cumsum", "cumprod", "argmax", "argmin", "all", "any", "nonzero", "take", "trace", "std", "var"):
+    setattr(DeviceArray, _name, _forward(_name, False))
+DeviceArray.max = lambda self, axis=None, out=None, keepdims=False: np.maximum.reduce(self, axis=axis, keepdims=keepdims)  # type: ignore[attr-defined]
+DeviceArray.min = lambda self, axis=None, out=None, keepdims=False: np.minimum.reduce(self, axis=axis, keepdims=keepdims)  # type: ignore[attr-defined]
+DeviceArray.conj = DeviceArray.conjugate = lambda self: np.conjugate(self) if self.dtype.kind == "c" else self  # type: ignore[attr-defined]
+DeviceArray.argsort = lambda self, axis=-1, kind=None: SPECIAL["argsort"](self, axis)  # type: ignore[attr-defined]
+DeviceArray.clip = lambda self, min=None, max=None, out=None: _clip(self, min, max, out)  # type: ignore[attr-defined]
+DeviceArray.repeat = lambda self, repeats, axis=None: _repeat(self, repeats, axis)  # type: ignore[attr-defined]
+DeviceArray.searchsorted = lambda self, v, side="left": call_function(np.searchsorted, (self, v), {"side": side})  # type: ignore[attr-defined]
+DeviceArray.byteswap = lambda self: _boxed_host(self.get().byteswap())  # type: ignore[attr-defined]
+
+_OPERATORS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "floordiv": np.floor_divide, "mod": np.remainder,
+              "pow": np.power, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift}
+
+
+def _operator(ufunc: Any, mode: str) -> Any:
+    if mode == "i":
+        return lambda self, other: call_ufunc(ufunc, (self, other), {"out": (self,)}, self)
+    if mode == "r":
+        return lambda self, other: call_ufunc(ufunc, (other, self), {}, self)
+    return lambda self, other: call_ufunc(ufunc, (self, other), {}, self)
+
+
+for _name, _ufunc in _OPERATORS.items():
+    for _mode in ("", "r", "i"):
+        setattr(DeviceArray, f"__{_mode}{_name}__", _operator(_ufunc, _mode))
+for _name, _ufunc in {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}.items():
+    setattr(DeviceArray, f"__{_name}__", _operator(_ufunc, ""))
+for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
+    setattr(DeviceArray, f"__{_name}__", lambda self, u=_ufunc: call_ufunc(u, (self,), {}, self))
+DeviceArray.__matmul__ = lambda self, other: np.matmul(self, other)  # type: ignore[attr-defined]
+DeviceArray.__rmatmul__ = lambda self, other: np.matmul(other, self)  # type: ignore[attr-defined]

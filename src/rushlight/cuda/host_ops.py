@@ -1,0 +1,100 @@
+"""Ops that are computed on the host: for CUDA tensors, the inputs are copied there and the results back, and gradients take the same way.
+
+They are the ones whose algorithm is sequential or rare on a GPU. `install` puts them in place when the first CUDA tensor is made, so CPU
+programs never meet this module. The list is part of the documentation (docs/cuda.md).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ..tensor import Tensor
+
+__all__ = ["HOST_OPS", "install", "to_host", "to_device"]
+
+HOST_OPS = ("mode", "median", "nanmedian", "quantile", "nanquantile", "kthvalue", "cummax", "cummin", "digamma", "polygamma", "unique",
+            "unique_consecutive", "histc", "histogram", "histogramdd", "bincount", "combinations", "repeat_interleave", "ctc_loss",
+            "multi_margin_loss", "multilabel_margin_loss", "bucketize", "searchsorted", "cdist", "poisson", "binomial", "multinomial",
+            "fractional_max_pool2d", "fractional_max_pool3d", "tril_indices", "triu_indices")
+
+
+def to_host(value: Any) -> Any:
+    """CUDA tensors (in lists, tuples and dicts, too) on the CPU."""
+    if isinstance(value, Tensor):
+        return value.cpu() if value._kind.device.type == "cuda" else value
+    if isinstance(value, (tuple, list)) and any(isinstance(each, Tensor) for each in value):
+        return _rebuilt(value, [to_host(each) for each in value])
+    return value
+
+
+def to_device(value: Any, device: Any) -> Any:
+    """The way back."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, (tuple, list)):
+        return _rebuilt(value, [to_device(each, device) for each in value])
+    return value
+
+
+def _rebuilt(value: Any, items: list[Any]) -> Any:
+    """A sequence of the same type: list, tuple, namedtuple, or one of torch.return_types (which take one sequence)."""
+    return type(value)(*items) if type(value).__new__ is not tuple.__new__ and hasattr(value, "_make") else type(value)(items)
+
+
+def _device_of(values: Any) -> Any:
+    for value in values:
+        if isinstance(value, Tensor) and value._kind.device.type == "cuda":
+            return value._kind.device
+        if isinstance(value, (tuple, list)):
+            found = _device_of(value)
+            if found is not None:
+                return found
+    return None
+
+
+def on_host(function: Any) -> Any:
+    """The function, with CUDA tensors taken to the CPU and back."""
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        device = _device_of(args) or _device_of(kwargs.values())
+        out = kwargs.pop("out", None)
+        if device is None:
+            return function(*args, **kwargs) if out is None else function(*args, out=out, **kwargs)
+        from .array import HOST_CALLS
+        HOST_CALLS[function.__name__] += 1
+        result = to_device(function(*[to_host(each) for each in args], **{key: to_host(value) for key, value in kwargs.items()}), device)
+        if out is None:
+            return result
+        from ..ops.write import write_out
+        return write_out(out, result, function.__name__)
+    call.__rushlight_on_host__ = True  # type: ignore[attr-defined]
+    return call
+
+
+def _creator_on_host(function: Any) -> Any:
+    """A creation function whose numbers are made on the CPU."""
+    @functools.wraps(function)
+    def call(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+        from ..devices import as_device
+        wanted = as_device(device)
+        return function(*args, device="cpu", **kwargs).to(wanted)
+    call.__rushlight_on_host__ = True  # type: ignore[attr-defined]
+    return call
+
+
+def install() -> None:
+    """Replace the listed functions and methods by ones that go to the host for CUDA tensors."""
+    import rushlight
+    from ..nn import functional
+    from ..ops.define import FUNCTIONS
+    for name in HOST_OPS:
+        wrapper = _creator_on_host if name.endswith("_indices") else on_host
+        done: dict[int, Any] = {}
+        for holder in (FUNCTIONS, vars(rushlight), vars(functional)):
+            found = holder.get(name)
+            if found is not None and not hasattr(found, "__rushlight_on_host__"):
+                holder[name] = done.setdefault(id(found), wrapper(found))
+        method = Tensor.__dict__.get(name)
+        if method is not None and not hasattr(method, "__rushlight_on_host__") and wrapper is on_host:
+            setattr(Tensor, name, done.setdefault(id(method), on_host(method)))
