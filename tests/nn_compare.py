@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
         except RuntimeError:
             return repr(value)
         assert len(shape) == value.dim()
-        return str(value.dtype), value.detach().numpy().copy()
+        return str(value.dtype), value.detach().cpu().numpy().copy()
     if isinstance(value, dict):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)) and type(value).__name__ != "Size":
@@ -46,7 +46,7 @@ def plain(value: Any) -> Any:
 def normal(text: str) -> str:
     """Without what may differ: package name, addresses."""
     import re
-    return re.sub(r"0x[0-9a-f]+", "0x", text.replace("rushlight.", "torch."))
+    return re.sub(r"0x[0-9a-f]+", "0x", text.replace("rushlight.", "torch.").replace(", device='cuda:0'", ""))
 
 
 def outcome(package: Any, expression: str, setup: str = "", seed: int = 0) -> tuple[Any, Any, list[Any]]:

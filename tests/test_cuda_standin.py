@@ -1,24 +1,33 @@
 """Device logic on the stand-in for CuPy (tests/cuda_standin.py): creation, movement, mixed devices, gradients, printing."""
 
+import contextlib
+
 import pytest
 
 import cuda_standin
 import rushlight as torch
 
 
+REAL = torch.cuda.is_available() and not hasattr(torch.cuda.driver.cupy(), "cublas_of_the_standin")
+
+
 @pytest.fixture(autouse=True)
 def device():
-    with cuda_standin.cuda():
+    with cuda_standin.cuda() if not REAL else contextlib.nullcontext():
         yield
 
 
 def test_without_a_gpu_the_error_says_what_to_install():
-    from rushlight.cuda import _cupy, _find
-    from rushlight.devices import device
-    if _cupy() is None:
-        with pytest.raises(AssertionError, match="pip install"):
-            _find(device("cuda"))
-        assert not torch.cuda.is_available() and torch.cuda.device_count() == 0
+    from rushlight.cuda import driver
+    previous = driver.replace(None)
+    try:
+        assert not torch.cuda.is_available() and torch.cuda.device_count() == 0 and torch.cuda.memory_allocated() == 0
+        torch.cuda.manual_seed(3)
+        for ask in (lambda: driver.find(torch.device("cuda")), torch.cuda.init, torch.cuda.current_device, torch.cuda.synchronize):
+            with pytest.raises(AssertionError, match="pip install 'rushlight\\[cuda\\]'"):
+                ask()
+    finally:
+        driver.replace(previous)
 
 
 def test_creation_and_movement():

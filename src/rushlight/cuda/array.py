@@ -277,7 +277,7 @@ def _array_index(items: tuple[Any, ...], array: DeviceArray) -> tuple[Any, ...]:
     from ..kernels.cuda.indexing import check_bounds
     module = driver.needed()
     result: list[Any] = []
-    used = sum(each.ndim if getattr(each, "dtype", None) == bool else 1 for each in items if each is not None and each is not Ellipsis)
+    used = sum(each.ndim if hasattr(each, "dtype") and each.dtype.kind == "b" else 1 for each in items if each is not None and each is not Ellipsis)
     dim = 0
     for each in items:
         if each is Ellipsis:
@@ -629,8 +629,8 @@ SPECIAL: dict[str, Callable[..., Any]] = {
     "can_cast": lambda from_, to, casting="safe": np.can_cast(_dtype_of(from_), to, casting),
     "shape": lambda a: a.shape, "ndim": lambda a: a.ndim, "iscomplexobj": lambda a: a.dtype.kind == "c", "isrealobj": lambda a: a.dtype.kind != "c",
     "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
-    "max": lambda a, axis=None, keepdims=False, **other: np.maximum.reduce(a, axis=axis, keepdims=keepdims, **other),
-    "min": lambda a, axis=None, keepdims=False, **other: np.minimum.reduce(a, axis=axis, keepdims=keepdims, **other),
+    "max": lambda a, axis=None, out=None, keepdims=False, **other: np.maximum.reduce(a, axis=axis, keepdims=keepdims, **other),
+    "min": lambda a, axis=None, out=None, keepdims=False, **other: np.minimum.reduce(a, axis=axis, keepdims=keepdims, **other),
     "copy": lambda a, order="K", subok=False: a.copy(order),
 }
 SPECIAL["amax"], SPECIAL["amin"] = SPECIAL["max"], SPECIAL["min"]
@@ -691,8 +691,8 @@ for _name in ("swapaxes", "squeeze", "ravel", "diagonal"):
     setattr(DeviceArray, _name, _forward(_name, True))
 for _name in ("flatten", "dot", "sum", "prod", "mean", "cumsum", "cumprod", "argmax", "argmin", "all", "any", "nonzero", "take", "trace", "std", "var"):
     setattr(DeviceArray, _name, _forward(_name, False))
-DeviceArray.max = lambda self, axis=None, out=None, keepdims=False: np.maximum.reduce(self, axis=axis, keepdims=keepdims)  # type: ignore[attr-defined]
-DeviceArray.min = lambda self, axis=None, out=None, keepdims=False: np.minimum.reduce(self, axis=axis, keepdims=keepdims)  # type: ignore[attr-defined]
+DeviceArray.max = lambda self, axis=None, out=None, keepdims=False, **other: np.maximum.reduce(self, axis=axis, keepdims=keepdims, **other)  # type: ignore[attr-defined]
+DeviceArray.min = lambda self, axis=None, out=None, keepdims=False, **other: np.minimum.reduce(self, axis=axis, keepdims=keepdims, **other)  # type: ignore[attr-defined]
 DeviceArray.conj = DeviceArray.conjugate = lambda self: np.conjugate(self) if self.dtype.kind == "c" else self  # type: ignore[attr-defined]
 DeviceArray.argsort = lambda self, axis=-1, kind=None: SPECIAL["argsort"](self, axis)  # type: ignore[attr-defined]
 DeviceArray.clip = lambda self, min=None, max=None, out=None: _clip(self, min, max, out)  # type: ignore[attr-defined]

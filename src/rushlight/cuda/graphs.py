@@ -64,6 +64,7 @@ class graph:
 
     def __enter__(self) -> None:
         import gc
+
         from . import synchronize
         synchronize()
         gc.collect()

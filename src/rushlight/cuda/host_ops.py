@@ -86,6 +86,7 @@ def _creator_on_host(function: Any) -> Any:
 def install() -> None:
     """Replace the listed functions and methods by ones that go to the host for CUDA tensors."""
     import rushlight
+
     from ..nn import functional
     from ..ops.define import FUNCTIONS
     for name in HOST_OPS:

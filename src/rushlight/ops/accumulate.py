@@ -52,7 +52,7 @@ def _group(rows: Any, values: Any) -> tuple[Any, Any]:
         return rows, values
     n = rows.size
     starts = np.flatnonzero(new_run) + 1
-    rank = np.arange(n)
+    rank = np.arange(n, like=rows)
     rank[starts[0] if starts.size else n:] -= np.repeat(starts, np.diff(starts, append=n))
     while True:
         even = np.flatnonzero(rank & 1 == 0)

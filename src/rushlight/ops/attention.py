@@ -56,17 +56,17 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]
                                                                    -3) for t in (key, value))    # type: ignore[return-value]
 
 
-def _bias_array(mask: Tensor | None, causal: bool, rows: int, columns: int, dtype: Any) -> Any:
+def _bias_array(mask: Tensor | None, causal: bool, rows: int, columns: int, dtype: Any, like: Any) -> Any:
     """What is added to the scores, as an array of the query's dtype; None for nothing."""
     if causal:
-        hidden = np.arange(columns) > np.arange(rows)[:, None]
+        hidden = np.arange(columns, like=like) > np.arange(rows, like=like)[:, None]
     elif mask is None:
         return None
     elif mask.dtype is bool_:
         hidden = ~mask._a
     else:
         return mask._a.astype(dtype, copy=False)
-    bias = np.zeros(hidden.shape, dtype)
+    bias = np.zeros(hidden.shape, dtype, like=like)
     bias[hidden] = -inf
     return bias
 
@@ -121,7 +121,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
         array = array.astype(dtype, copy=False)
         return array if array.shape[:-2] == leading else np.broadcast_to(array, (*leading, *array.shape[-2:]))
     rows, columns = query._a.shape[-2], key._a.shape[-2]
-    bias = _bias_array(mask, causal, rows, columns, dtype)
+    bias = _bias_array(mask, causal, rows, columns, dtype, query._a)
     if bias is not None and bias.shape != (rows, columns):
         try:
             leading = np.broadcast_shapes(leading, np.broadcast_shapes(bias.shape, (*leading, rows, columns))[:-2])
@@ -171,7 +171,7 @@ def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dr
     scores = (query * scale).matmul(key.transpose(-2, -1))
     bias: Any = None
     if causal:
-        bias = wrap(_bias_array(None, True, query.shape[-2], key.shape[-2], query._kind.np), query._kind)
+        bias = wrap(_bias_array(None, True, query.shape[-2], key.shape[-2], query._kind.np, query._a), query._kind)
     elif mask is not None:
         bias = FUNCTIONS["zeros_like"](mask, dtype=query.dtype).masked_fill(~mask, -inf) if mask.dtype is bool_ else mask
     if bias is not None:

@@ -96,7 +96,7 @@ def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency
     flat, g = at.reshape(-1), g.reshape(-1, g.shape[-1])
     if by_frequency:
         g = g / np.bincount(flat, minlength=rows)[flat].astype(g.dtype)[:, None]
-    out = np.zeros((rows, g.shape[1]), g.dtype)
+    out = np.zeros((rows, g.shape[1]), g.dtype, like=g)
     if flat.size:
         add_rows(out, flat.astype(np.int64), g)
     if padding_idx is not None:
@@ -197,7 +197,7 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("num_classes should be positive")
     elif a.size and a.max() >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return wrap((a[..., None] == np.arange(num_classes)).astype(np.int64), tensor._kind)
+    return wrap((a[..., None] == np.arange(num_classes, like=a)).astype(np.int64), tensor._kind)
 
 
 @export

@@ -96,12 +96,12 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
         diagonal(self).fill_(fill_value)
         return self
     if a.ndim == 2:
-        rows = np.arange(a.shape[0])
+        rows = np.arange(a.shape[0], like=a)
         step = a.shape[1] + 1
         rows = rows[rows % step < a.shape[1]]
         index: Any = (rows, rows % step)
     else:
-        index = (np.arange(a.shape[0]),) * a.ndim
+        index = (np.arange(a.shape[0], like=a),) * a.ndim
     from ..tensor import from_array
     from .indexing import index_put_into
     value = from_array(np.asarray(_fill_value(self, fill_value, "fill_diagonal_"), self._kind.np))

@@ -59,9 +59,9 @@ def _resampled(x: Tensor, dim: int, taps: list[tuple[Any, Any]]) -> Tensor:
     shape = [1] * x._a.ndim
     shape[dim] = -1
     for index, weight in taps:
-        part = x.index_select(dim, wrap(index, x._kind.int64))
+        part = x.index_select(dim, wrap(x._kind.xp.asarray(index), x._kind.int64))
         if weight is not None:
-            part = part * wrap(weight.astype(x._kind.np).reshape(shape), x._kind)
+            part = part * wrap(x._kind.xp.asarray(weight.astype(x._kind.np).reshape(shape)), x._kind)
         total = part if total is None else total + part
     return total
 

@@ -195,7 +195,7 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
     n, classes = input._a.shape
     _check_classes(target, classes, ignore_index)
     logs = K.log_softmax(input._a, 1)
-    rows = np.arange(n)
+    rows = np.arange(n, like=logs)
     ignored = t == ignore_index
     some = bool(ignored.any())
     at = np.where(ignored, 0, t) if some else t
@@ -216,7 +216,7 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
         return (r,)
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
-        one = wrap((at[:, None] == np.arange(classes)).astype(logs.dtype), x._kind)
+        one = wrap((at[:, None] == np.arange(classes, like=at)).astype(logs.dtype), x._kind)
         r = (x.softmax(1) - one) * (g / n)
         return r.masked_fill(wrap(ignored[:, None], x._kind.bool_), 0) if some else r
     return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)

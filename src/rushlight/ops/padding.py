@@ -10,6 +10,7 @@ from ..tensor import Tensor, wrap
 from .define import export
 from .promotion import not_a_tensor
 from .record import record
+from .strides import zeros_for
 
 __all__ = ["pad"]
 
@@ -64,7 +65,7 @@ def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
     back = [-w for w in widths]
 
     def array_grad(g: Any) -> Any:
-        full = np.zeros(a.shape, g.dtype)
+        full = zeros_for(g, a.shape)
         full[source] = g[inner]
         return full
     return record(wrap(out, input._kind), "ConstantPadNdBackward0", (input,), lambda g: _constant(g, back, 0), array_grad=array_grad)

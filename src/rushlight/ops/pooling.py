@@ -257,8 +257,8 @@ def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool)
 
 def _adaptive_max_windows(x: Tensor, out: Sizes, size: Sizes) -> tuple[Tensor, Tensor]:
     """Windows of different sizes, one by one."""
-    flat = np.arange(prod(size)).reshape(size)
-    index = np.empty(x._a.shape[:2] + out, np.int64)
+    flat = np.arange(prod(size), like=x._a).reshape(size)
+    index = np.empty(x._a.shape[:2] + out, np.int64, like=x._a)
     bounds = [_bounds(s, o) for s, o in zip(size, out, strict=True)]
     for at in np.ndindex(*out):
         window = tuple(slice(*bounds[i][j]) for i, j in enumerate(at))

@@ -12,8 +12,8 @@ from ..tensor import Tensor, as_array, wrap
 from .define import not_implemented, op
 from .dims import wrap_dim
 from .record import record
-from .strides import zeros_for
 from .reduction import _evenly
+from .strides import zeros_for
 
 __all__: list[str] = []
 

@@ -244,8 +244,8 @@ def grid_sampler(input: Tensor, grid: Tensor, interpolation_mode: int, padding_m
 def _picked(input: Tensor, at: list[Any], weight: Tensor | None) -> Tensor:
     """input[n, :, at...] (N, C, *out), zero outside, times the weight."""
     spatial = input._a.shape[2:]
-    inside = np.ones(at[0].shape, bool)
-    flat = np.zeros(at[0].shape, np.int64)
+    inside = np.ones(at[0].shape, bool, like=at[0])
+    flat = np.zeros(at[0].shape, np.int64, like=at[0])
     for place, size in zip(at, spatial, strict=True):
         inside &= (place >= 0) & (place < size)
         flat = flat * size + np.clip(place, 0, size - 1)

@@ -132,7 +132,7 @@ class LBFGS(Optimizer):
     def _gather_grad(self) -> Any:
         parts = []
         for p in self._params:
-            part = np.zeros(p._a.size, p._kind.np) if p._grad is None else p._grad.to_dense()._a.reshape(-1)
+            part = p._kind.xp.zeros(p._a.size, p._kind.np) if p._grad is None else p._grad.to_dense()._a.reshape(-1)
             parts.append(part.view(part.real.dtype) if part.dtype.kind == "c" else part)
         return np.concatenate(parts)
 
