@@ -7,7 +7,6 @@ import pytest
 import cuda_standin
 import rushlight as torch
 
-
 REAL = torch.cuda.is_available() and not hasattr(torch.cuda.driver.cupy(), "cublas_of_the_standin")
 
 
