@@ -208,7 +208,7 @@ def module(m):
     for name, value in vars(m).items():
         if name in ("_parameters", "_buffers", "_modules"):
             vars(copy)[name].update({key: mirror(each) for key, each in value.items()})
-        elif not name.startswith("_"):
+        elif name not in vars(pt.nn.Module()):
             setattr(copy, name, mirror(value))
     return copy
 

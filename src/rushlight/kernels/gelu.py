@@ -21,8 +21,10 @@ def _blocks(function: Any, a: Any, *more: Any) -> Any:
     """function(block, out, ...) over all blocks; the result has the memory order of `a` where that is dense."""
     if a.size <= _BLOCK:
         out = np.empty_like(a)
-        if a.size:
+        if a.size and a.ndim:
             out[...] = function(a, *more)
+        elif a.size:          # functions that write into their intermediate results need arrays, which NumPy's 0-dim results are not
+            out[...] = function(a.reshape(1), *[each.reshape(1) for each in more])[0]
         return out
     if a.flags.c_contiguous:
         out = np.empty_like(a)

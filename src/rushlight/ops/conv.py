@@ -216,6 +216,10 @@ def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, outp
     if any(i < 0 for i in size):
         raise RuntimeError(f"Given input size per channel: {list(x._a.shape[2:])}. Calculated output size per channel: {list(size)}. Output size is "
                            "too small")
+    if any(e >= s for e, s in zip(extra, stride, strict=True)):
+        # More output padding than a stride: as if there were more input, of zeros.
+        from .padding import pad
+        x = pad(x, [width for e, s in zip(extra[::-1], stride[::-1], strict=True) for width in (0, e // s)])
     y = _Geometry(stride, padding, dilation, groups).input_gradient(x, w, size)
     if bias is not None:
         y = _with_bias(y, bias, n)

@@ -505,6 +505,10 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     kind = creation_kind(dtype, device, (dtypes.int64 if ints else None) if out is None else out._kind.dtype)
     if by == 0:
         raise RuntimeError("step must be nonzero")
+    if kind.dtype is dtypes.int64 and not ints and math.isfinite(first) and math.isfinite(last):
+        first, last, by, ints = int(first), int(last), int(by), True
+        if by == 0:
+            raise ValueError("step must be nonzero")
     if not (math.isfinite(first) and math.isfinite(last)):
         raise RuntimeError(f"unsupported range: {first} -> {last}")
     if (last - first) * by < 0:
@@ -560,6 +564,7 @@ def _linspace(kind: Kind, start: Any, end: Any, steps: int) -> Any:
     if steps == 1:
         return kind.xp.full(1, start, kind.np)
     if not kind.differentiable:
+        start, end = int(start), int(end)
         step = (np.float32(end) - np.float32(start)) / np.float32(max(steps - 1, 1))
         i = kind.xp.arange(steps)
         a = np.where(i < steps // 2, start + step * i.astype(np.float32), end - step * (steps - 1 - i).astype(np.float32))

@@ -45,6 +45,8 @@ def _pool(input: Tensor, n: int, kernel_size: Any, output_size: Any, output_rati
     if not input._a.size:
         empty = x.new_empty((*x.shape[:2], *out)) + x.sum()
         return (empty, empty.detach().to(x._kind.int64.dtype)) if return_indices else empty
+    if samples is not None and samples.dim() == 3 and samples.size(0) > x.size(0):
+        samples = samples.narrow(0, 0, x.size(0))
     if samples is None:
         samples = FUNCTIONS["rand"](x.size(0), x.size(1), n, dtype=input.dtype, device=input.device)
     elif tuple(samples.shape) != (x.size(0), x.size(1), n):

@@ -227,7 +227,7 @@ def _matmul_batches(input: Tensor, other: Tensor, kind: Kind) -> Tensor:
                            f"[{_product(b.shape[:-2])}, {b.shape[-2]}].")
     if b.ndim == 2 and a.ndim > 2:
         # One matrix on the right: a single product of all rows, forward and backward.
-        flat = input.reshape(-1, a.shape[-1])
+        flat = input.reshape(_product(a.shape[:-1]), a.shape[-1])
         return _mm(flat, other, kind).view(*a.shape[:-1], b.shape[-1])
     if a.shape[:-2] != b.shape[:-2]:
         try:

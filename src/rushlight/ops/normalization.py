@@ -135,7 +135,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     axes = (0, *range(2, len(shape)))
     if training or running_mean is None:
         out, mean, variance = _standardized(input, axes, eps, weight, bias, channel_shape, "NativeBatchNormBackward0")
-        if training and running_mean is not None:
+        if training and running_mean is not None and input._a.size:
             count = prod(shape[:1] + shape[2:])
             _update(running_mean, mean, momentum)
             _update(running_var, variance * (count / (count - 1)), momentum)
@@ -211,7 +211,7 @@ def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = Non
     """Normalised over the last dimensions, `normalized_shape`. Ba, Kiros and Hinton, "Layer Normalization", 2016."""
     _check(input, "LayerNormKernelImpl")
     shape = _normalized_shape(input, normalized_shape, weight, bias)
-    if input._a.size == 0:
+    if prod(shape) == 0:
         return input.clone()
     ndim = input._a.ndim
     return _standardized(input, tuple(range(ndim - len(shape), ndim)), eps, weight, bias, shape, "NativeLayerNormBackward0")[0]

@@ -21,6 +21,9 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     for t in (x1, x2):
         if not t._kind.is_floating:
             raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {t.dtype}")
+    if x1._a.shape != x2._a.shape:
+        from .shape import broadcast_tensors
+        x1, x2 = broadcast_tensors(x1, x2)
     n1 = _vector_norm(x1, 2.0, dim, True).clamp(min=eps)
     n2 = _vector_norm(x2, 2.0, dim, True).clamp(min=eps)
     return ((x1 / n1) * (x2 / n2)).sum(dim)

@@ -557,7 +557,9 @@ def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
     if p == -inf:
         return amin(size, dims, keepdim)
     if p == 0:
-        return sum((x != 0).to(size.dtype), dims, keepdim)
+        shape = x._a.shape
+        count = sum((x != 0).to(size.dtype), dims, keepdim)
+        return record(count, "LinalgVectorNormBackward0", (x,), lambda g: x.new_zeros(shape))
     if p == 1:
         return sum(size, dims, keepdim)
     return sum(size ** p, dims, keepdim) ** (1.0 / p)

@@ -147,6 +147,8 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     if n < 0:
         raise RuntimeError(f"order must be non-negative but got {n}")
     dim = wrap_dim(dim, input._a.ndim)
+    if n == 0:
+        return input.clone()
     if prepend is not None or append is not None:
         from .joining import cat
         input = cat([t for t in (prepend, input, append) if t is not None], dim)
@@ -154,7 +156,7 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
         size = input._a.shape[dim]
         later, earlier = input.narrow(dim, 1, size - 1), input.narrow(dim, 0, size - 1)
         input = later ^ earlier if input.dtype is input._kind.bool_.dtype else later - earlier
-    return input if n else input.clone()
+    return input
 
 
 def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> Any:

@@ -191,6 +191,8 @@ def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str
     for each in np.atleast_1d(q._a):
         results.append(_quantile_at(values, float(each), axis, last, nans, interpolation, skip_nan))
     from .joining import stack
+    if ndim == 0:
+        return stack(results).reshape(q._a.shape)
     shaped = [r if keepdim and dim is not None else r.reshape([1] * ndim) if keepdim else r.squeeze(axis) for r in results]
     return stack(shaped) if q._a.ndim else shaped[0]
 
@@ -292,6 +294,8 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 def _search(sequence: Any, values: Any, right: bool) -> Any:
     if sequence.ndim == 1:
         return np.searchsorted(sequence, values, side="right" if right else "left")
+    if not values.size:
+        return np.empty(values.shape, np.int64)
     rows, asked = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
     found = [np.searchsorted(s, v, side="right" if right else "left") for s, v in zip(rows, asked, strict=True)]
     return as_array(found, np.int64).reshape(values.shape)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import finfo
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, ParamsT
 from .pointwise import _new_scalar, _number
@@ -84,7 +85,7 @@ class Adafactor(Optimizer):
         step, lr = _number(state["step"]), float(group["lr"])
         small, least = group["eps"]
         if small is None:
-            small = float(np.finfo(a.dtype).eps)
+            small = finfo(p.dtype).eps
         fresh = step ** group["beta2_decay"]            # the weight of the new squared gradient
         size = max(least, _norm(a) / sqrt(max(a.size, 1))) * min(lr, 1.0 / sqrt(step))
         if group["weight_decay"]:

@@ -170,7 +170,7 @@ class LBFGS(Optimizer):
         return first
 
     def _iterate(self, closure: Callable[[], Any], group: dict[str, Any], state: dict[str, Any], loss: float, grad: Any) -> None:
-        lr, tolerance = float(group["lr"]), group["tolerance_change"]
+        lr, tolerance = group["lr"] if isinstance(group["lr"], int) else float(group["lr"]), group["tolerance_change"]
         evaluations, iteration = 1, 0
         memory = Memory(state, group["history_size"], self._params[0]._kind)
         previous_loss = state.get("prev_loss")
@@ -231,7 +231,7 @@ class Memory:
         self.ro = [float(value) for value in state.get("ro") or []]
         self.scale = float(state.get("H_diag", 1))
         self.direction = state["d"]._a if state.get("d") is not None else None
-        self.t = float(state["t"]) if state.get("t") is not None else None
+        self.t = state.get("t")
         self.grad = state["prev_flat_grad"]._a if state.get("prev_flat_grad") is not None else None
         self.weights: list[Any] = [each if each is None else float(each) for each in state.get("al") or []]
 
