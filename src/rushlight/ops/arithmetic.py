@@ -77,6 +77,8 @@ sub, sub_, _isub = _with_alpha("sub", _sub, "sub(input, other, *, alpha=1, out=N
 
 def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     """other - alpha * input."""
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("rsub", "input", 1, input)
     if alpha != 1:
         input = _scaled("rsub", input, alpha)
     return _sub(other, input) if isinstance(other, Tensor) else _rsub(input, other)
@@ -157,7 +159,7 @@ def _int_fmod(a: Any, b: Any) -> Any:
 
 remainder = binary("remainder", np.remainder, (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), complex=False,
                    int_forward=_int_remainder, only="number", domain=(0.5, 4.0))
-fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), complex=False, int_forward=_int_fmod, only="number",
+fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), complex=False, int_forward=_int_fmod, only="number", numbers="second",
               domain=(0.5, 4.0))
 
 
@@ -242,6 +244,9 @@ def pow_(self: Tensor, exponent: Any) -> Tensor:
 def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent, computed in float64 (complex128)."""
     from .. import dtypes as d
+    if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
+        raise not_a_tensor("float_power", "input", 1, input)
+
     def double(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value.to(d.complex128 if value.is_complex() else d.float64)

@@ -223,7 +223,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
 def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, result: str = "same", label: str = "", inplace: bool = True,
            methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "", int_forward: Any = None,
            domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, only: str = "",
-           namespace: str = "", numbers: bool = True) -> Any:
+           namespace: str = "", numbers: str = "both") -> Any:
     """Define an elementwise op of two tensors (or a tensor and a number), with broadcasting and type promotion.
 
     ufunc       (array, array) -> array for equal dtypes
@@ -233,7 +233,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
     only        the promoted dtypes that PyTorch implements: "float" (floating-point), "number" (not bool), "int" (integers without bool)
     namespace   "special" for torch.special.<name>: a function only
-    numbers     False where both operands have to be tensors
+    numbers     "both": either operand may be a number; "second": only that one; "none": both have to be tensors
     """
     short = name
     if namespace:
@@ -254,7 +254,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         label or f"{title}Backward0", BinaryNode, da=staticmethod(_spread(grads[0], "aby")), db=staticmethod(_spread(grads[1], "aby")),
         ada=None if agrads[0] is None else staticmethod(fuse(agrads[0], "gab")),
         adb=None if agrads[1] is None else staticmethod(fuse(agrads[1], "gab")), uses=(uses[0], uses[1]))
-    spec = (name, ufunc, result, complex, refuse, node_type, uses, int_forward, only)
+    spec = (name, ufunc, result, complex, refuse, node_type, uses, int_forward, only, numbers)
+    quick_numbers = frozenset(() if numbers == "none" else (float, int))
     to_bool = result == "bool"
     quick = not saves_y and result != "int"
 
@@ -263,7 +264,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
             return write_out(out, fn(input, other), name)
         if other.__class__ is not Tensor and not isinstance(other, Tensor):
             cls = other.__class__
-            if not (cls is float or cls is int) or not isinstance(input, Tensor):
+            if cls not in quick_numbers or not isinstance(input, Tensor):
                 return binary_slow(spec, input, other)
             kind = input._kind
             if not kind.fast:
@@ -325,8 +326,6 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
                 node.fix = (None if na is None else (shape, kind), None if nb is None else (other_shape, kind))
         return r
 
-    if not numbers:
-        fn = _of_tensors(name, fn)
     fn.__name__ = fn.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, other, *, out=None) -> Tensor\n\nElementwise {short} with broadcasting and type promotion."
     if namespace:
@@ -345,14 +344,6 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     DEFINITIONS[name] = {"form": "binary", "fn": fn, "result": result, "complex": complex, "domain": domain, "inplace": inplace and methods,
                          "differentiable": differentiable, "function": function, "method": methods}
     return fn
-
-
-def _of_tensors(name: str, fn: Any) -> Any:
-    def function(input: Any, other: Any, *, out: Any = None) -> Any:
-        if not isinstance(other, Tensor):
-            raise not_a_tensor(name, "other", 2, other)
-        return fn(input, other, out=out)
-    return function
 
 
 def _spread(grad: Any, names: str) -> Any:
@@ -401,11 +392,13 @@ def overridden(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
 
 def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
-    name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only = spec
+    name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only, numbers = spec
     if getattr(input, "_kind", _DENSE).sparse or getattr(other, "_kind", _DENSE).sparse:
         from ..sparse.tensor import call
         return call(name.lstrip("_"), input, other)
     try:
+        if numbers != "both":
+            _refuse_numbers(name, input, other, numbers)
         a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
     except TypeError as error:
         return overridden(FUNCTIONS.get(name) or getattr(Tensor, name), (input, other), {}, error)
@@ -427,6 +420,14 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     if node_type is None or (a._node is None and b._node is None) or not out_kind.differentiable:
         return r
     return _record_binary(r, a, b, kind, node_type, uses)
+
+
+def _refuse_numbers(name: str, input: Any, other: Any, numbers: str) -> None:
+    """PyTorch's TypeError for a number where the op takes tensors only."""
+    if not isinstance(input, Tensor):
+        raise not_a_tensor(name, "input", 1, input)
+    if numbers == "none" and not isinstance(other, Tensor):
+        raise not_a_tensor(name, "other", 2, other)
 
 
 def _outside(only: str, kind: Kind) -> bool:
@@ -458,7 +459,7 @@ def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: Any, 
 
 def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: bool = False, doc: str = "") -> Any:
     """Define an elementwise comparison: a bool tensor, no gradient; in place it writes 0 and 1."""
-    return binary(name, ufunc, None, result="bool", alias=alias, complex=complex, doc=doc)
+    return binary(name, ufunc, None, result="bool", alias=alias, complex=complex, doc=doc, numbers="second")
 
 
 def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool = False, out: bool = False,

@@ -246,9 +246,9 @@ def _shift(ufunc: Any, left: bool) -> Any:
 
 bitwise_left_shift = binary("bitwise_left_shift", _shift(np.left_shift, True), None, result="int", only="int")
 bitwise_right_shift = binary("bitwise_right_shift", _shift(np.right_shift, False), None, result="int", only="int")
-logical_and = binary("logical_and", np.logical_and, None, result="bool")
-logical_or = binary("logical_or", np.logical_or, None, result="bool")
-logical_xor = binary("logical_xor", np.logical_xor, None, result="bool")
+logical_and = binary("logical_and", np.logical_and, None, result="bool", numbers="none")
+logical_or = binary("logical_or", np.logical_or, None, result="bool", numbers="none")
+logical_xor = binary("logical_xor", np.logical_xor, None, result="bool", numbers="none")
 
 
 @op(method=True, inplace=True, out=True)
@@ -286,21 +286,21 @@ def _share_array(g: Any, mine: Any, other: Any, loses: Any) -> Any:
 maximum = binary("maximum", np.maximum,
                  (lambda g, a, b: _share(g, a, b, a < b), lambda g, a, b: _share(g, b, a, b < a)),
                  array_grad=(lambda g, a, b: _share_array(g, a, b, a < b), lambda g, a, b: _share_array(g, b, a, b < a)),
-                 complex=False, inplace=False)
+                 complex=False, inplace=False, numbers="none")
 minimum = binary("minimum", np.minimum,
                  (lambda g, a, b: _share(g, a, b, a > b), lambda g, a, b: _share(g, b, a, b > a)),
                  array_grad=(lambda g, a, b: _share_array(g, a, b, a > b), lambda g, a, b: _share_array(g, b, a, b > a)),
-                 complex=False, inplace=False)
+                 complex=False, inplace=False, numbers="none")
 fmax = binary("fmax", np.fmax, (lambda g, a, b: g.masked_fill(~((a >= b) | b.isnan()), 0),
-                                lambda g, a, b: g.masked_fill((a >= b) | b.isnan(), 0)), complex=False, inplace=False)
+                                lambda g, a, b: g.masked_fill((a >= b) | b.isnan(), 0)), complex=False, inplace=False, numbers="none")
 fmin = binary("fmin", np.fmin, (lambda g, a, b: g.masked_fill(~((a <= b) | b.isnan()), 0),
-                                lambda g, a, b: g.masked_fill((a <= b) | b.isnan(), 0)), complex=False, inplace=False)
+                                lambda g, a, b: g.masked_fill((a <= b) | b.isnan(), 0)), complex=False, inplace=False, numbers="none")
 atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b / (a * a + b * b)), lambda g, a, b: g * (-a / (a * a + b * b))),
-               array_grad=True, result="float", complex=False, alias=("arctan2",))
-hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False, only="float")
-copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False)
-nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: g.masked_fill(a == b, 0), lambda g: g * 0), complex=False, only="float")
-heaviside = binary("heaviside", np.heaviside, None, complex=False, refuse=lambda a, b: None if a is b else
+               array_grad=True, result="float", complex=False, alias=("arctan2",), numbers="none")
+hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False, only="float", numbers="none")
+copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False, numbers="second")
+nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: g.masked_fill(a == b, 0), lambda g: g * 0), complex=False, only="float", numbers="none")
+heaviside = binary("heaviside", np.heaviside, None, complex=False, numbers="none", refuse=lambda a, b: None if a is b else
                    "heaviside is not yet implemented for tensors with different dtypes.")
 
 
@@ -325,11 +325,11 @@ def _logaddexp(a: Any, b: Any) -> Any:
 
 
 logaddexp = binary("logaddexp", _logaddexp,
-                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), inplace=False, refuse=_no_integers("logaddexp"))
+                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), inplace=False, numbers="none", refuse=_no_integers("logaddexp"))
 logaddexp2 = binary("logaddexp2", np.logaddexp2,
-                    (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False, only="float")
-gcd = binary("gcd", np.gcd, None, result="int", only="int")
-lcm = binary("lcm", np.lcm, None, result="int", only="int")
+                    (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False, numbers="none", only="float")
+gcd = binary("gcd", np.gcd, None, result="int", only="int", numbers="none")
+lcm = binary("lcm", np.lcm, None, result="int", only="int", numbers="none")
 
 
 def _xlogy(a: Any, b: Any) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..tensor import Tensor, as_array, wrap
-from .define import not_implemented, op
+from .define import check_tensor, not_implemented, op
 from .dims import wrap_dim, wrap_dims
 from .record import record
 from .reduction import reduced_dims
@@ -53,6 +53,7 @@ def frexp(input: Tensor) -> Any:
 @op(method=True, inplace=True, out=True)
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
+    check_tensor("ldexp", input=input, other=other)
     return input * 2.0 ** other
 
 

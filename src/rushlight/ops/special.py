@@ -91,9 +91,9 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
 
 
 igamma = binary("igamma", IG.lower, (_no_derivative("igamma", "self"), lambda g, a, b: g * _gamma_density(a, b)), complex=False, only="float",
-                numbers=False, doc="The regularised lower incomplete gamma function P(input, other).")
+                numbers="none", doc="The regularised lower incomplete gamma function P(input, other).")
 igammac = binary("igammac", IG.upper, (_no_derivative("igammac", "self"), lambda g, a, b: -g * _gamma_density(a, b)), complex=False,
-                 only="float", numbers=False, doc="The regularised upper incomplete gamma function Q(input, other) = 1 - P(input, other).")
+                 only="float", numbers="none", doc="The regularised upper incomplete gamma function Q(input, other) = 1 - P(input, other).")
 zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), result="float", complex=False,
               namespace="special", doc="Hurwitz's zeta function, the sum of (k + other)^-input over k = 0, 1, ...")
 
