@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from . import special
+from .native import kernel
 
-__all__ = ["gelu", "gelu_slope", "gelu_tanh", "gelu_tanh_slope"]
+__all__ = ["gelu", "gelu_gradient", "gelu_tanh", "gelu_tanh_gradient"]
 
 _BLOCK = 1 << 15
 _RSQRT_2PI = 1 / math.sqrt(2 * math.pi)
@@ -73,14 +74,18 @@ def _slope(a: Any, g: Any) -> Any:
     return density
 
 
-def gelu(a: Any) -> Any:
+def _numpy_gelu(a: Any) -> Any:
     """a times the standard normal distribution function of a."""
     return _blocks(_gelu, a)
 
 
-def gelu_slope(a: Any, g: Any) -> Any:
+def _numpy_gelu_gradient(g: Any, a: Any) -> Any:
     """g times the derivative of `gelu` at a."""
     return _blocks(_slope, a, g)
+
+
+gelu = kernel("gelu", _numpy_gelu)
+gelu_gradient = kernel("gelu_gradient", _numpy_gelu_gradient)
 
 
 def _inner(a: Any) -> Any:
@@ -114,11 +119,15 @@ def _tanh_slope(a: Any, g: Any) -> Any:
     return slope
 
 
-def gelu_tanh(a: Any) -> Any:
+def _numpy_gelu_tanh(a: Any) -> Any:
     """The approximation a / 2 (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3)))."""
     return _blocks(_gelu_tanh, a)
 
 
-def gelu_tanh_slope(a: Any, g: Any) -> Any:
+def _numpy_gelu_tanh_gradient(g: Any, a: Any) -> Any:
     """g times the derivative of `gelu_tanh` at a."""
     return _blocks(_tanh_slope, a, g)
+
+
+gelu_tanh = kernel("gelu_tanh", _numpy_gelu_tanh)
+gelu_tanh_gradient = kernel("gelu_tanh_gradient", _numpy_gelu_tanh_gradient)

@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import bool_
 from ..kernels import gelu as G
 from ..kernels import special as S
+from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS, check_tensor, export, method, unary, with_out
@@ -25,8 +26,10 @@ __all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "ce
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 # --- the error and gamma functions ----------------------------------------------------------------------------------------------------
-erf = unary("erf", S.erf, lambda g, x: g * (x * x).neg().exp() * (2 / math.sqrt(math.pi)), complex=False)
-erfc = unary("erfc", S.erfc, lambda g, x: g * (x * x).neg().exp() * (-2 / math.sqrt(math.pi)), complex=False)
+erf = unary("erf", kernel("erf", S.erf), lambda g, x: g * (x * x).neg().exp() * (2 / math.sqrt(math.pi)), complex=False,
+            array_grad=lambda g, x: g * np.exp(-(x * x)) * (2 / math.sqrt(math.pi)))
+erfc = unary("erfc", kernel("erfc", S.erfc), lambda g, x: g * (x * x).neg().exp() * (-2 / math.sqrt(math.pi)), complex=False,
+             array_grad=lambda g, x: g * np.exp(-(x * x)) * (-2 / math.sqrt(math.pi)))
 erfinv = unary("erfinv", S.erfinv, lambda g, y: g * (y * y).exp() * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9))
 lgamma = unary("lgamma", S.lgamma, lambda g, x: g * digamma(x), complex=False, domain=(0.2, 4.0))
 digamma = unary("digamma", S.digamma, lambda g, x: g * polygamma(1, x), complex=False, domain=(0.2, 4.0))
@@ -114,6 +117,10 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return relu_(input) if inplace else _relu(input)
 
 
+_hardtanh_forward = fuse(lambda a, low, high: np.minimum(np.maximum(a, low), high))
+_hardtanh_array = fuse(lambda g, a, low, high: np.where((a <= low) | (a >= high), 0.0, g))
+
+
 def _clamped(input: Tensor, low: float, high: float) -> Tensor:
     kind = input._kind
     if kind.dtype is bool_:
@@ -124,8 +131,8 @@ def _clamped(input: Tensor, low: float, high: float) -> Tensor:
         if kind.np.kind == "u" and low < 0:
             raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
         return wrap(as_array(np.clip(input._a, int(low), int(high)), kind.np), kind)
-    return _apply("HardtanhBackward0", "hardtanh_cpu", input, lambda a: np.minimum(np.maximum(a, low), high),
-                  lambda g, x: g.masked_fill((x <= low) | (x >= high), 0), lambda g, a: np.where((a <= low) | (a >= high), 0.0, g))
+    return _apply("HardtanhBackward0", "hardtanh_cpu", input, lambda a: _hardtanh_forward(a, low, high),
+                  lambda g, x: g.masked_fill((x <= low) | (x >= high), 0), lambda g, a: _hardtanh_array(g, a, low, high))
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -149,20 +156,19 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 # --- the exponential linear units -----------------------------------------------------------------------------------------------------
 
+_elu_forward = fuse(lambda a, scale, factor, input_scale: np.where(a > 0, a * scale, np.expm1(np.minimum(a, 0) * input_scale) * factor))
+_elu_array = fuse(lambda g, a, scale, slope, input_scale: g * np.where(a > 0, scale, np.exp(np.minimum(a, 0) * input_scale) * slope))
+
+
 def _elu(input: Tensor, alpha: float, scale: float, input_scale: float, label: str = "EluBackward0") -> Tensor:
     """scale * (x, or alpha (exp(input_scale x) - 1) for x < 0)."""
     factor = alpha * scale
 
-    def forward(a: Any) -> Any:
-        return np.where(a > 0, a * scale if scale != 1 else a, np.expm1(np.minimum(a, 0) * input_scale) * factor)
-
     def grad(g: Tensor, x: Tensor) -> Tensor:
         from .selection import where
         return g * where(x > 0, scale, (x.clamp(max=0) * input_scale).exp() * (factor * input_scale))
-
-    def array_grad(g: Any, a: Any) -> Any:
-        return g * np.where(a > 0, a.dtype.type(scale), np.exp(np.minimum(a, 0) * input_scale) * (factor * input_scale))
-    return _apply(label, "elu_cpu", input, forward, grad, array_grad)
+    return _apply(label, "elu_cpu", input, lambda a: _elu_forward(a, scale, factor, input_scale), grad,
+                  lambda g, a: _elu_array(g, a, scale, factor * input_scale, input_scale))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -222,9 +228,9 @@ def gelu(input: Tensor, approximate: str = "none", *, out: Any = None) -> Tensor
     if out is not None:
         return write_out(out, gelu(input, approximate), "gelu")
     if approximate == "none":
-        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu, _gelu_grad, lambda g, a: G.gelu_slope(a, g))
+        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu, _gelu_grad, G.gelu_gradient)
     if approximate == "tanh":
-        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu_tanh, _gelu_tanh_grad, lambda g, a: G.gelu_tanh_slope(a, g))
+        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu_tanh, _gelu_tanh_grad, G.gelu_tanh_gradient)
     raise RuntimeError("approximate argument must be either none or tanh.")
 
 
@@ -245,6 +251,10 @@ def _silu_forward(a: Any) -> Any:
 def _silu_array(g: Any, a: Any) -> Any:
     s = _logistic(a.reshape(-1) if a.ndim == 0 else a).reshape(a.shape)
     return g * (s * (1 + a * (1 - s)))
+
+
+_silu_forward = kernel("silu", _silu_forward)
+_silu_array = kernel("silu_gradient", _silu_array)
 
 
 def _silu_grad(g: Tensor, x: Tensor) -> Tensor:
@@ -269,18 +279,25 @@ def _softplus_array(a: Any) -> Any:
     return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))
 
 
+_softplus_array = kernel("softplus", _softplus_array)
+
+
 def _mish_grad(g: Tensor, x: Tensor) -> Tensor:
     t = softplus(x).tanh()
     return g * (t + x * x.sigmoid() * (1 - t * t))
 
 
+@fuse
 def _mish_array(g: Any, a: Any) -> Any:
     t = np.tanh(_softplus_array(a))
     return g * (t + a * (1 / (1 + np.exp(-a))) * (1 - t * t))
 
 
+_mish_forward = kernel("mish", lambda a: a * np.tanh(_softplus_array(a)))
+
+
 def _mish(input: Tensor) -> Tensor:
-    return _apply("MishBackward0", "mish_cpu", input, lambda a: a * np.tanh(_softplus_array(a)), _mish_grad, _mish_array)
+    return _apply("MishBackward0", "mish_cpu", input, _mish_forward, _mish_grad, _mish_array)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
@@ -289,33 +306,39 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _inplace(_mish, input) if inplace else _mish(input)
 
 
+_softplus_forward = fuse(lambda a, beta, threshold: np.where(a * beta > threshold, a, _softplus_array(a * beta) / beta))
+_softplus_gradient = fuse(lambda g, a, beta, threshold: np.where(a * beta > threshold, g, g / (1 + np.exp(-(a * beta)))))
+
+
 @with_out
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
-    def forward(a: Any) -> Any:
-        z = a * beta if beta != 1 else a
-        r = _softplus_array(z)
-        return np.where(z > threshold, a, r / beta if beta != 1 else r)
-
     def grad(g: Tensor, x: Tensor) -> Tensor:
         from .selection import where
         z = x * beta
         return g * where(z > threshold, 1.0, z.sigmoid())
 
-    def array_grad(g: Any, a: Any) -> Any:
-        z = a * beta
-        return g * np.where(z > threshold, a.dtype.type(1), 1 / (1 + np.exp(-z)))
-    return _apply("SoftplusBackward0", "softplus_cpu", input, forward, grad, array_grad)
+    return _apply("SoftplusBackward0", "softplus_cpu", input, lambda a: _softplus_forward(a, beta, threshold), grad,
+                  lambda g, a: _softplus_gradient(g, a, beta, threshold))
+
+
+_logsigmoid_forward = fuse(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))))
+_logsigmoid_array = fuse(lambda g, a: g / (1 + np.exp(a)))
 
 
 @with_out
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)) = -softplus(-x)."""
-    return _apply("LogSigmoidBackward0", "log_sigmoid_cpu", input, lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))),
-                  lambda g, x: g * (-x).sigmoid(), lambda g, a: g / (1 + np.exp(a)))
+    return _apply("LogSigmoidBackward0", "log_sigmoid_cpu", input, _logsigmoid_forward, lambda g, x: g * (-x).sigmoid(), _logsigmoid_array)
 
 
 # --- piecewise linear -----------------------------------------------------------------------------------------------------------------
+
+_hardswish_forward = fuse(lambda a: a * np.minimum(np.maximum(a + 3, 0), 6) / 6)
+_hardswish_array = fuse(lambda g, a: g * np.where(a <= -3, 0.0, np.where(a >= 3, 1.0, a / 3 + 0.5)))
+_hardsigmoid_forward = fuse(lambda a: np.minimum(np.maximum(a + 3, 0), 6) / 6)
+_hardsigmoid_array = fuse(lambda g, a: np.where((a > -3) & (a < 3), g / 6, 0.0))
+
 
 def _hardswish_grad(g: Tensor, x: Tensor) -> Tensor:
     from .selection import where
@@ -323,8 +346,7 @@ def _hardswish_grad(g: Tensor, x: Tensor) -> Tensor:
 
 
 def _hardswish(input: Tensor) -> Tensor:
-    return _apply("HardswishBackward0", "hardswish_cpu", input, lambda a: a * np.minimum(np.maximum(a + 3, 0), 6) / 6, _hardswish_grad,
-                  lambda g, a: g * np.where(a <= -3, a.dtype.type(0), np.where(a >= 3, a.dtype.type(1), a / 3 + a.dtype.type(0.5))))
+    return _apply("HardswishBackward0", "hardswish_cpu", input, _hardswish_forward, _hardswish_grad, _hardswish_array)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
@@ -334,8 +356,8 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def _hardsigmoid(input: Tensor) -> Tensor:
-    return _apply("HardsigmoidBackward0", "hardsigmoid_cpu", input, lambda a: np.minimum(np.maximum(a + 3, 0), 6) / 6,
-                  lambda g, x: (g / 6).masked_fill(~((x > -3) & (x < 3)), 0), lambda g, a: np.where((a > -3) & (a < 3), g / 6, 0.0))
+    return _apply("HardsigmoidBackward0", "hardsigmoid_cpu", input, _hardsigmoid_forward,
+                  lambda g, x: (g / 6).masked_fill(~((x > -3) & (x < 3)), 0), _hardsigmoid_array)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -344,11 +366,15 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _inplace(_hardsigmoid, input) if inplace else _hardsigmoid(input)
 
 
+_outside = fuse(lambda g, a, limit: np.where((a >= -limit) & (a <= limit), 0.0, g))
+_softshrink_forward = fuse(lambda a, limit: np.where(a > limit, a - limit, np.where(a < -limit, a + limit, a * 0)))
+
+
 @with_out
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
-    return _apply("HardshrinkBackward0", "hardshrink_cpu", input, lambda a: np.where((a >= -lambd) & (a <= lambd), 0.0, a),
-                  lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: np.where((a >= -lambd) & (a <= lambd), 0.0, g))
+    return _apply("HardshrinkBackward0", "hardshrink_cpu", input, lambda a: _outside(a, a, lambd),
+                  lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: _outside(g, a, lambd))
 
 
 @with_out
@@ -358,8 +384,8 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     if lambd < 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
     return _apply("SoftshrinkBackward0", "softshrink_cpu", input,
-                  lambda a: np.where(a > lambd, a - lambd, np.where(a < -lambd, a + lambd, a * 0)),
-                  lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: np.where((a >= -lambd) & (a <= lambd), 0.0, g))
+                  lambda a: _softshrink_forward(a, lambd),
+                  lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: _outside(g, a, lambd))
 
 
 def tanhshrink(input: Tensor) -> Tensor:
@@ -374,14 +400,18 @@ def softsign(input: Tensor) -> Tensor:
     return input / (input.abs() + 1)
 
 
+_threshold_forward = fuse(lambda a, limit, value: np.where(a <= limit, value, a))
+_above = fuse(lambda g, a, limit: np.where(a <= limit, 0.0, g))
+
+
 def _threshold(input: Tensor, limit: float, value: float, label: str = "ThresholdBackward0") -> Tensor:
     kind = input._kind
     if kind.dtype is bool_ or kind.is_complex:
         raise NotImplementedError(f"\"threshold_cpu\" not implemented for '{title(kind.dtype)}'")
     if not kind.is_floating:
         return wrap(as_array(np.where(input._a <= int(limit), int(value), input._a), kind.np), kind)
-    return _apply(label, "threshold_cpu", input, lambda a: np.where(a <= limit, a.dtype.type(value), a),
-                  lambda g, x: g.masked_fill(x <= limit, 0), lambda g, a: np.where(a <= limit, 0.0, g))
+    return _apply(label, "threshold_cpu", input, lambda a: _threshold_forward(a, limit, value),
+                  lambda g, x: g.masked_fill(x <= limit, 0), lambda g, a: _above(g, a, limit))
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
@@ -397,11 +427,15 @@ def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
 
 # --- with slopes ----------------------------------------------------------------------------------------------------------------------
 
+_leaky_forward = fuse(lambda a, slope: np.where(a > 0, a, a * slope))
+_leaky_array = fuse(lambda g, a, slope: np.where(a > 0, g, g * slope))
+
+
 def _leaky(input: Tensor, slope: float, label: str = "LeakyReluBackward0") -> Tensor:
     def grad(g: Tensor, x: Tensor) -> Tensor:
         from .selection import where
         return where(x > 0, g, g * slope)
-    return _apply(label, "leaky_relu_cpu", input, lambda a: np.where(a > 0, a, a * slope), grad, lambda g, a: np.where(a > 0, g, g * slope))
+    return _apply(label, "leaky_relu_cpu", input, lambda a: _leaky_forward(a, slope), grad, lambda g, a: _leaky_array(g, a, slope))
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -481,6 +515,15 @@ def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, traini
     return _inplace(_rrelu, input, lower, upper, training, generator, "RreluWithNoiseBackward1")
 
 
+_gated = fuse(lambda first, second: first / (1 + np.exp(-second)))
+
+
+@fuse
+def _gated_array(g: Any, first: Any, second: Any) -> Any:
+    s = 1 / (1 + np.exp(-second))
+    return g * s, g * first * (s * (1 - s))
+
+
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a * sigmoid(b) for the halves a and b of dimension `dim`."""
     check_tensor("glu", input=input)
@@ -494,7 +537,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     half = n // 2
     a = input._a.astype(np.float32) if kind.reduced else input._a
     first, second = np.split(a, [half], axis=d)
-    r = wrap(as_array(first / (1 + np.exp(-second)), kind.np), kind)
+    r = wrap(as_array(_gated(first, second), kind.np), kind)
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
         from .joining import cat
@@ -504,8 +547,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
     def array_grad(g: Any, a: Any) -> Any:
         first, second = np.split(a, [half], axis=d)
-        s = 1 / (1 + np.exp(-second))
-        return np.concatenate([g * s, g * first * (s * (1 - s))], axis=d)
+        return np.concatenate(_gated_array(g, first, second), axis=d)
     return record(r, "GluBackward0", (input,), grad, (input,), _widened(array_grad) if kind.reduced else array_grad)
 
 

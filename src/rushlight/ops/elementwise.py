@@ -35,14 +35,14 @@ square = unary("square", kernel("square", lambda a: np.square(a) if a.dtype != b
 sin = unary("sin", np.sin, lambda g, x: g * x.cos(), array_grad=lambda g, x: g * np.cos(x))
 cos = unary("cos", np.cos, lambda g, x: g * -x.sin(), array_grad=lambda g, x: g * -np.sin(x))
 tan = unary("tan", np.tan, lambda g, y: g * (y * y + 1), array_grad=True, domain=(-1.4, 1.4))
-asin = unary("asin", np.arcsin, lambda g, x: g * (1 - x * x).rsqrt(), alias=("arcsin",), domain=(-0.95, 0.95))
-acos = unary("acos", np.arccos, lambda g, x: -g * (1 - x * x).rsqrt(), alias=("arccos",), domain=(-0.95, 0.95))
+asin = unary("asin", np.arcsin, lambda g, x: g * (1 - x * x).rsqrt(), array_grad=lambda g, x: g / np.sqrt(1 - x * x), alias=("arcsin",), domain=(-0.95, 0.95))
+acos = unary("acos", np.arccos, lambda g, x: -g * (1 - x * x).rsqrt(), array_grad=lambda g, x: -g / np.sqrt(1 - x * x), alias=("arccos",), domain=(-0.95, 0.95))
 atan = unary("atan", np.arctan, lambda g, x: g / (x * x + 1), array_grad=True, alias=("arctan",))
 sinh = unary("sinh", np.sinh, lambda g, x: g * x.cosh(), array_grad=lambda g, x: g * np.cosh(x))
 cosh = unary("cosh", np.cosh, lambda g, x: g * x.sinh(), array_grad=lambda g, x: g * np.sinh(x))
 tanh = unary("tanh", np.tanh, lambda g, y: g * (1 - y * y), array_grad=kernel("tanh_gradient", lambda g, y: g * (1 - y * y)))
-asinh = unary("asinh", np.arcsinh, lambda g, x: g * (x * x + 1).rsqrt(), alias=("arcsinh",))
-acosh = unary("acosh", np.arccosh, lambda g, x: g * (x * x - 1).rsqrt(), alias=("arccosh",), domain=(1.1, 4.0))
+asinh = unary("asinh", np.arcsinh, lambda g, x: g * (x * x + 1).rsqrt(), array_grad=lambda g, x: g / np.sqrt(x * x + 1), alias=("arcsinh",))
+acosh = unary("acosh", np.arccosh, lambda g, x: g * (x * x - 1).rsqrt(), array_grad=lambda g, x: g / np.sqrt(x * x - 1), alias=("arccosh",), domain=(1.1, 4.0))
 atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), array_grad=True, alias=("arctanh",), domain=(-0.9, 0.9))
 
 
