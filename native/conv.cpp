@@ -36,58 +36,58 @@ template <typename T> void pack_weight(const Weight<T>& w, const std::vector<Tap
     }
 }
 
-// The chosen columns' places in the target, and which panels of them lie side by side.
+// Where in the target the chosen columns of every slot of the panels go.
 template <typename T> class Places {
   public:
-    void choose(const View& view, const Target<T>& target, index_t begin, index_t end) {
+    void choose(const View& view, const Target<T>& target, index_t first, const Windows<T>& windows) {
         const Index3& grid = view.grid;
-        offsets_.clear();
-        index_t image = begin / view.positions(), p = begin % view.positions();
+        offsets_.assign(static_cast<std::size_t>(windows.panels() * COLUMNS<T>), -1);
+        index_t image = first / view.positions(), p = first % view.positions();
         index_t w = p % grid[2], h = p / grid[2] % grid[1], d = p / (grid[1] * grid[2]);
-        for (index_t column = begin; column < end; ++column) {
-            offsets_.push_back(image * target.image_step + (target.origin[0] + d * target.scale[0]) * target.plane +
-                               (target.origin[1] + h * target.scale[1]) * target.line + target.origin[2] + w * target.scale[2]);
-            if (++w < grid[2]) continue;
-            w = 0;
-            if (++h < grid[1]) continue;
-            h = 0;
-            if (++d < grid[0]) continue;
-            d = 0;
-            ++image;
+        for (const auto& piece : windows.pieces()) {
+            for (index_t slot = piece.to; slot < piece.to + piece.count; ++slot) {
+                offsets_[slot] = image * target.image_step + (target.origin[0] + d * target.scale[0]) * target.plane +
+                                 (target.origin[1] + h * target.scale[1]) * target.line + target.origin[2] + w * target.scale[2];
+                if (++w < grid[2]) continue;
+                w = 0;
+                if (++h < grid[1]) continue;
+                h = 0;
+                if (++d < grid[0]) continue;
+                d = 0;
+                ++image;
+            }
         }
     }
-    index_t count() const { return static_cast<index_t>(offsets_.size()); }
-    const index_t* at(index_t column) const { return offsets_.data() + column; }
-    bool whole(index_t column) const {  // offsets only grow
-        return column + COLUMNS<T> <= count() && offsets_[column + COLUMNS<T> - 1] - offsets_[column] == COLUMNS<T> - 1;
-    }
+    const index_t* of(index_t panel) const { return offsets_.data() + panel * COLUMNS<T>; }
 
   private:
     std::vector<index_t> offsets_;
 };
 
-// Writes a tile to places that do not lie side by side.
-template <typename T> void scatter_tile(const T* tile, int rows, T* data, index_t row_step, const index_t* offsets, index_t columns, bool add) {
-    constexpr int L = LANES<T>;
-    for (index_t j = 0; j < columns; j += L) {
-        if (j + L <= columns && offsets[j + L - 1] - offsets[j] == L - 1) {
-            for (int r = 0; r < rows; ++r) {
-                T* to = data + r * row_step + offsets[j];
-                const Vector<T> v = load(tile + r * COLUMNS<T> + j);
-                store(to, add ? load(to) + v : v);
-            }
+// Whether n slots are all used and their places lie side by side (they only grow).
+inline bool adjacent(const index_t* offsets, index_t n) { return offsets[0] >= 0 && offsets[n - 1] - offsets[0] == n - 1; }
+
+// Writes a tile to places that do not all lie side by side.
+template <typename T> void scatter_tile(const T* tile, int rows, T* data, index_t row_step, const index_t* offsets, bool add) {
+    for (index_t j = 0; j < COLUMNS<T>;) {
+        if (offsets[j] < 0) {
+            ++j;
             continue;
         }
-        const index_t n = std::min<index_t>(L, columns - j);
+        index_t n = 1;
+        while (j + n < COLUMNS<T> && n < LANES<T> && offsets[j + n] == offsets[j] + n) ++n;
         for (int r = 0; r < rows; ++r) {
-            T* to = data + r * row_step;
+            T* to = data + r * row_step + offsets[j];
             const T* from = tile + r * COLUMNS<T> + j;
-            if (add) {
-                for (index_t i = 0; i < n; ++i) to[offsets[j + i]] += from[i];
+            if (n == LANES<T>) {
+                store(to, add ? load(to) + load(from) : load(from));
+            } else if (add) {
+                for (index_t i = 0; i < n; ++i) to[i] += from[i];
             } else {
-                for (index_t i = 0; i < n; ++i) to[offsets[j + i]] = from[i];
+                for (index_t i = 0; i < n; ++i) to[i] = from[i];
             }
         }
+        j += n;
     }
 }
 
@@ -105,6 +105,7 @@ template <typename T, typename F> bool multiply(const View& view, index_t groups
     const index_t depth_blocks = (depth + DEPTH - 1) / DEPTH, depth_step = (depth + depth_blocks - 1) / depth_blocks;
     const int panel = panel_rows(rows);
     const index_t threads = thread_count();
+    const bool loose = Windows<T>::loose_pays(view);
     // Few columns: rows are shared out among the threads, so that the weight is packed once.
     index_t row_parts = 1, block = round_up(std::min(BLOCK_COLUMNS<T>, (columns + threads - 1) / threads), COLUMNS<T>);
     if (groups == 1 && rows >= 2 * columns) {
@@ -136,21 +137,20 @@ template <typename T, typename F> bool multiply(const View& view, index_t groups
         parallel_for(groups * row_parts * column_blocks, 1, [&](index_t begin, index_t end) {
             Places<T> places;
             alignas(64) T tile_memory[ROWS * COLUMNS<T>];
-            const index_t strip = panel * 16;  // rows whose panels stay in the cache
+            index_t row_offsets[DEPTH];
+            const index_t strip = panel * 40;
             for (index_t task = begin; task < end; ++task) {
                 const index_t group_index = task / (row_parts * column_blocks), part = task / column_blocks % row_parts;
                 const index_t first_column = task % column_blocks * block, last_column = std::min(columns, first_column + block);
                 const index_t first_row = part * row_step, last_row = std::min(rows, first_row + row_step);
                 const Group<T> group = group_of(group_index);
                 Windows<T> windows(view, group.data, data_end);
-                windows.choose(first_column, last_column);
-                places.choose(view, group.target, first_column, last_column);
-                const index_t panels = (places.count() + COLUMNS<T> - 1) / COLUMNS<T>;
-                T* right = workspace().right.get<T>(panels * Windows<T>::panel_size(depth_step));
+                windows.choose(first_column, last_column, loose);
+                places.choose(view, group.target, first_column, windows);
+                T* right = workspace().right.get<T>(Windows<T>::panel_size(depth_step));
                 T* left = prepack ? nullptr : workspace().left.get<T>(strip * depth_step + LANES<T>);
                 for (index_t k = 0; k < depth; k += depth_step) {
-                    const index_t n = std::min(depth_step, depth - k), right_panel = Windows<T>::panel_size(n);
-                    windows.pack_columns(k, n, right);
+                    const index_t n = std::min(depth_step, depth - k);
                     for (index_t row = first_row; row < last_row; row += strip) {
                         const index_t strip_end = std::min(last_row, row + strip);
                         const T* a = packed + group_index * packed_group + k / depth_step * packed_block + row * n;
@@ -158,22 +158,25 @@ template <typename T, typename F> bool multiply(const View& view, index_t groups
                             pack_weight(group.weight, view.taps, row, strip_end - row, panel, k, n, left);
                             a = left;
                         }
-                        for (index_t j = 0; j < panels; ++j) {
-                            const T* b = right + j * right_panel;
-                            const bool whole = places.whole(j * COLUMNS<T>);
-                            const index_t* offsets = places.at(j * COLUMNS<T>);
+                        for (index_t j = 0; j < windows.panels(); ++j) {  // a panel stays in the first-level cache, the strip in the second
+                            const T *low = nullptr, *high = nullptr;
+                            const bool found = loose && windows.find_columns(j, k, n, &low, &high, row_offsets);
+                            if (!found) windows.pack_columns(j, k, n, right);
+                            const index_t* offsets = places.of(j);
+                            const bool whole = adjacent(offsets, COLUMNS<T>);
                             const T* ai = a;
                             for (index_t r = row; r < strip_end; r += panel) {
                                 const int m = static_cast<int>(std::min<index_t>(panel, strip_end - r));
-                                T* to = group.target.data + r * group.target.row_step;
+                                T* target = group.target.data + r * group.target.row_step;
+                                T* to = whole ? target + *offsets : tile_memory;
+                                const index_t step = whole ? group.target.row_step : COLUMNS<T>;
                                 const T* start = k == 0 && group.bias != nullptr ? group.bias + r : nullptr;
-                                if (whole) {
-                                    tile_for<T>(m)(n, ai, b, to + *offsets, group.target.row_step, start, k != 0);
+                                if (found) {
+                                    tile_at_for<T>(m)(n, ai, low, high, row_offsets, to, step, start, whole && k != 0);
                                 } else {
-                                    tile_for<T>(m)(n, ai, b, tile_memory, COLUMNS<T>, start, false);
-                                    scatter_tile(tile_memory, m, to, group.target.row_step, offsets,
-                                                 std::min<index_t>(COLUMNS<T>, places.count() - j * COLUMNS<T>), k != 0);
+                                    tile_for<T>(m)(n, ai, right, to, step, start, whole && k != 0);
                                 }
+                                if (!whole) scatter_tile(tile_memory, m, target, group.target.row_step, offsets, k != 0);
                                 ai += n * m;
                             }
                         }

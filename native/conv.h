@@ -72,8 +72,8 @@ template <typename T, typename F> bool each_phase(const Convolution& c, T* dx, F
 
 constexpr double WORK_WITH_GIL = 2e5;  // so few operations are done before another thread could take over
 
-// Blocks of the products, which stay in the second-level cache.
-constexpr index_t DEPTH = 320;
+// Blocks of the products: a panel of DEPTH rows stays in the first-level cache; the columns of a task.
+constexpr index_t DEPTH = 256;
 template <typename T> constexpr index_t BLOCK_COLUMNS = 1024 / static_cast<index_t>(sizeof(T));
 
 inline index_t round_up(index_t n, index_t step) { return (n + step - 1) / step * step; }

@@ -29,35 +29,31 @@ template <typename T> struct Job {
 
     // dw[.., first..last] (row step `step`) = the sum over columns [begin, end) of the positions.
     void run(index_t begin, index_t end, index_t first, index_t last, T* dw, index_t step) const {
-        const index_t positions = c.out_positions(), strip = panel * 16;
-        const index_t panels = (last - first + COLUMNS<T> - 1) / COLUMNS<T>;
-        T* right = workspace().right.get<T>(panels * Windows<T>::panel_size(DEPTH));
-        T* left = workspace().left.get<T>(strip * DEPTH + 2 * LANES<T>);
+        const index_t positions = c.out_positions(), last_channel = (last - 1) / static_cast<index_t>(view.taps.size()) + 1;
+        T* right = workspace().right.get<T>(Windows<T>::panel_size(DEPTH));
+        T* left = workspace().left.get<T>(rows * DEPTH + 2 * LANES<T>);
         alignas(64) T tile_memory[ROWS * COLUMNS<T>];
         Windows<T> windows(view, x, x_end);
         const index_t blocks = (end - begin + DEPTH - 1) / DEPTH, block = round_up((end - begin + blocks - 1) / blocks, LANES<T>);
         for (index_t k = begin; k < end; k += block) {
-            const index_t n = std::min(block, end - k), right_panel = Windows<T>::panel_size(n);
-            windows.choose(k, k + n);
-            windows.pack_rows(first, last - first, right);
-            for (index_t row = 0; row < rows; row += strip) {
-                const index_t strip_end = std::min(rows, row + strip);
-                pack_gradient(g, c.outputs * positions, positions, row, strip_end - row, panel, k, n, left);
-                for (index_t j = 0; j < panels; ++j) {
-                    const T* a = left;
-                    const index_t column = first + j * COLUMNS<T>, width = std::min<index_t>(COLUMNS<T>, last - column);
-                    for (index_t r = row; r < strip_end; r += panel) {
-                        const int m = static_cast<int>(std::min<index_t>(panel, strip_end - r));
-                        T* to = dw + r * step + column;
-                        if (width == COLUMNS<T>) {
-                            tile_for<T>(m)(n, a, right + j * right_panel, to, step, nullptr, k != begin);
-                        } else {
-                            tile_for<T>(m)(n, a, right + j * right_panel, tile_memory, COLUMNS<T>, nullptr, false);
-                            for (int i = 0; i < m; ++i)
-                                for (index_t l = 0; l < width; ++l) to[i * step + l] = tile_memory[i * COLUMNS<T> + l] + (k == begin ? T(0) : to[i * step + l]);
-                        }
-                        a += n * m;
+            const index_t n = std::min(block, end - k);
+            windows.choose(k, k + n, false);
+            pack_gradient(g, c.outputs * positions, positions, 0, rows, panel, k, n, left);
+            for (index_t column = first; column < last; column += COLUMNS<T>) {
+                const index_t width = std::min<index_t>(COLUMNS<T>, last - column);
+                windows.pack_rows(column, width, last_channel, right);
+                const T* a = left;
+                for (index_t r = 0; r < rows; r += panel) {
+                    const int m = static_cast<int>(std::min<index_t>(panel, rows - r));
+                    T* to = dw + r * step + column;
+                    if (width == COLUMNS<T>) {
+                        tile_for<T>(m)(n, a, right, to, step, nullptr, k != begin);
+                    } else {
+                        tile_for<T>(m)(n, a, right, tile_memory, COLUMNS<T>, nullptr, false);
+                        for (int i = 0; i < m; ++i)
+                            for (index_t l = 0; l < width; ++l) to[i * step + l] = tile_memory[i * COLUMNS<T> + l] + (k == begin ? T(0) : to[i * step + l]);
                     }
+                    a += n * m;
                 }
             }
         }
@@ -75,7 +71,7 @@ template <typename T> void weight_gradient(const Convolution& c, const T* x, con
         return Job<T>{c, view, x + group * c.in_channels() * in, x_end, g + group * rows * out, panel_rows(rows), rows};
     };
     // Columns of dw are shared out among the threads; where there are few, the positions are, and partial sums are added up.
-    const index_t most = BLOCK_COLUMNS<T> * 3 / 2;
+    const index_t most = BLOCK_COLUMNS<T> * 3;
     index_t block = round_up(std::min(most, (columns + threads - 1) / threads), COLUMNS<T>);
     if (columns <= COLUMNS<T> * threads || rows * 8 <= columns) block = std::min(most, round_up(columns, COLUMNS<T>));
     const index_t blocks = (columns + block - 1) / block;

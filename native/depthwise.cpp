@@ -6,48 +6,65 @@ namespace rushlight {
 namespace {
 
 constexpr index_t COLUMNS_AT_ONCE = 1024;
+constexpr int AT_ONCE = 6;  // independent sums, which hide the time that one addition takes
+
+template <typename T> index_t place(const Index3& grid, const Target<T>& target, index_t position) {
+    const index_t w = position % grid[2], h = position / grid[2] % grid[1], d = position / (grid[1] * grid[2]);
+    return (target.origin[0] + d * target.scale[0]) * target.plane + (target.origin[1] + h * target.scale[1]) * target.line + target.origin[2] +
+           w * target.scale[2];
+}
+
+// All channels of all images as the channels of one image.
+View as_channels(View view) {
+    view.channels = view.images * (view.image / view.channel);
+    view.images = 1;
+    return view;
+}
 
 // target = sum over taps of weight[channel * taps + tap.at] * data, for every channel of every image.
-template <typename T> void sum_taps(const View& view, const T* data, const T* weight, index_t kernel, const T* bias, const Target<T>& target) {
-    constexpr int L = LANES<T>;
-    const index_t channels = view.channel == 0 ? 0 : view.image / view.channel, positions = view.positions();
-    const T* end = data + view.images * view.image;
+template <typename T> void sum_taps(const View& images_view, const T* data, const T* weight, index_t kernel, const T* bias, const Target<T>& target) {
+    const View view = as_channels(images_view);
+    const index_t channels = images_view.image / images_view.channel, positions = view.positions();
+    const T* end = data + view.channels * view.channel;
     const index_t taps = static_cast<index_t>(view.taps.size());
-    const Index3& grid = view.grid;
     const bool plain = target.scale == Index3{1, 1, 1} && target.origin == Index3{0, 0, 0} && positions == target.row_step;
     const index_t grain = std::max<index_t>(1, 32768 / (positions * taps + 1));
-    parallel_for(view.images * channels, grain, [&](index_t begin, index_t stop) {
+    parallel_for(view.channels, grain, [&](index_t begin, index_t stop) {
         Windows<T> windows(view, data, end);
         std::vector<T> w(static_cast<std::size_t>(taps));
         for (index_t first = 0; first < positions; first += COLUMNS_AT_ONCE) {
-            windows.choose(first, std::min(positions, first + COLUMNS_AT_ONCE));
+            windows.choose(first, std::min(positions, first + COLUMNS_AT_ONCE), false);
             for (index_t task = begin; task < stop; ++task) {
                 const index_t channel = task % channels;
                 for (index_t t = 0; t < taps; ++t) w[t] = weight[channel * kernel + view.taps[t].at];
                 const T start = bias == nullptr ? T(0) : bias[channel];
                 T* plane = target.data + task / channels * target.image_step + channel * target.row_step;
-                windows.each_run(task / channels * (view.image / view.channel) + channel, [&](index_t column, const T* source, const index_t* offsets, index_t n) {
-                    Vector<T> low = Vector<T>{} + start, high = low;
+                windows.fill(task, task + 1);
+                const auto& pieces = windows.pieces();
+                const index_t n = static_cast<index_t>(pieces.size());
+                for (index_t i = 0; i < n; i += AT_ONCE) {
+                    const T* sources[AT_ONCE];
+                    Vector<T> sums[AT_ONCE];
+                    for (int j = 0; j < AT_ONCE; ++j) {
+                        sources[j] = windows.source(std::min(i + j, n - 1), task);
+                        sums[j] = Vector<T>{} + start;
+                    }
                     for (index_t t = 0; t < taps; ++t) {
-                        const T* from = source + offsets[t];
-                        low += w[t] * load(from);
-                        if (n > L) high += w[t] * load(from + L);
+                        const index_t offset = windows.tap_offsets()[t];
+#pragma GCC unroll 8
+                        for (int j = 0; j < AT_ONCE; ++j) sums[j] += w[t] * load(sources[j] + offset);
                     }
-                    alignas(64) T sums[2 * L];
-                    store(sums, low);
-                    store(sums + L, high);
-                    const index_t position = first + column;
-                    if (plain) {
-                        std::memcpy(static_cast<void*>(plane + position), sums, static_cast<std::size_t>(n) * sizeof(T));
-                        return;
+                    for (index_t j = i; j < std::min(n, i + AT_ONCE); ++j) {
+                        const index_t position = first + pieces[j].to;
+                        if (plain && pieces[j].count == LANES<T>) {
+                            store(plane + position, sums[j - i]);
+                        } else if (plain) {
+                            std::memcpy(static_cast<void*>(plane + position), &sums[j - i], static_cast<std::size_t>(pieces[j].count) * sizeof(T));
+                        } else {
+                            for (index_t l = 0; l < pieces[j].count; ++l) plane[place(view.grid, target, position + l)] = sums[j - i][l];
+                        }
                     }
-                    for (index_t i = 0; i < n; ++i) {
-                        const index_t p = position + i;
-                        const index_t d = p / (grid[1] * grid[2]), h = p / grid[2] % grid[1], x = p % grid[2];
-                        plane[(target.origin[0] + d * target.scale[0]) * target.plane + (target.origin[1] + h * target.scale[1]) * target.line +
-                              target.origin[2] + x * target.scale[2]] = sums[i];
-                    }
-                });
+                }
             }
         }
     });
@@ -69,32 +86,51 @@ template <typename T> void depthwise_input_gradient(const Convolution& c, const 
 
 template <typename T> void depthwise_weight_gradient(const Convolution& c, const T* x, const T* g, T* dw) {
     constexpr int L = LANES<T>;
-    const View view = forward_view(c);
+    using Mask = typename VectorOf<T>::index;
+    const View view = as_channels(forward_view(c));
     const index_t taps = c.taps(), in = c.in_positions(), out = c.out_positions();
     parallel_for(c.inputs, std::max<index_t>(1, 32768 / (out * taps * c.images + 1)), [&](index_t begin, index_t stop) {
         Windows<T> windows(view, x, x + c.images * c.inputs * in);
-        T* sums = workspace().left.get<T>(taps * L);
+        Vector<T>* sums = reinterpret_cast<Vector<T>*>(workspace().left.get<T>(taps * L));
         for (index_t channel = begin; channel < stop; ++channel) std::fill(dw + channel * taps, dw + (channel + 1) * taps, T(0));
         for (index_t first = 0; first < out; first += COLUMNS_AT_ONCE) {
-            windows.choose(first, std::min(out, first + COLUMNS_AT_ONCE));
+            windows.choose(first, std::min(out, first + COLUMNS_AT_ONCE), false);
+            const auto& pieces = windows.pieces();
+            const index_t n = static_cast<index_t>(pieces.size());
+            T* gradient = workspace().right.get<T>(n * L);  // in whole vectors, a piece filled up with zeros
             for (index_t channel = begin; channel < stop; ++channel) {
-                std::fill(sums, sums + taps * L, T(0));
+                for (index_t t = 0; t < taps; ++t) sums[t] = Vector<T>{};
                 for (index_t image = 0; image < c.images; ++image) {
                     const T* plane = g + (image * c.outputs + channel) * out + first;
-                    windows.each_run(image * c.inputs + channel, [&](index_t column, const T* source, const index_t* offsets, index_t n) {
-                        const T* from = plane + column;
-                        for (index_t t = 0; t < taps; ++t) {
-                            const T* seen = source + offsets[t];
-                            index_t i = 0;
-                            Vector<T> sum = load(sums + t * L);
-                            for (; i + L <= n; i += L) sum += load(from + i) * load(seen + i);
-                            store(sums + t * L, sum);
-                            for (; i < n; ++i) sums[t * L] += from[i] * seen[i];
+                    for (index_t i = 0; i < n; ++i) {
+                        store(gradient + i * L, Vector<T>{});
+                        std::memcpy(static_cast<void*>(gradient + i * L), plane + pieces[i].to, static_cast<std::size_t>(pieces[i].count) * sizeof(T));
+                    }
+                    const index_t seen_channel = image * c.inputs + channel;
+                    windows.fill(seen_channel, seen_channel + 1);
+                    for (index_t t = 0; t < taps; ++t) {
+                        const index_t offset = windows.tap_offsets()[t];
+                        const auto product = [&](index_t i) {
+                            Vector<T> seen = load(windows.source(i, seen_channel) + offset);
+                            if (pieces[i].count < L) {  // what lies behind the piece may be nan
+                                Mask lane;
+                                for (int l = 0; l < L; ++l) lane[l] = l < pieces[i].count ? -1 : 0;
+                                seen = lane != 0 ? seen : Vector<T>{};
+                            }
+                            return load(gradient + i * L) * seen;
+                        };
+                        Vector<T> sum[4] = {};
+                        index_t i = 0;
+                        for (; i + 4 <= n; i += 4) {
+#pragma GCC unroll 4
+                            for (int j = 0; j < 4; ++j) sum[j] += product(i + j);
                         }
-                    });
+                        for (; i < n; ++i) sum[0] += product(i);
+                        sums[t] += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+                    }
                 }
                 for (index_t t = 0; t < taps; ++t)
-                    for (int i = 0; i < L; ++i) dw[channel * taps + t] += sums[t * L + i];
+                    for (int i = 0; i < L; ++i) dw[channel * taps + t] += sums[t][i];
             }
         }
     });

@@ -45,20 +45,8 @@ template <typename T> inline void copy_vectors(T* to, const T* from, index_t n) 
     for (index_t i = 0; i < n; i += LANES<T>) store(to + i, load(from + i));
 }
 
-// c (rows x COLUMNS, row step ldc) = a b, plus start[row] where given, plus what c held if `add`.
-template <typename T, int R> void tile(index_t depth, const T* a, const T* b, T* c, index_t ldc, const T* start, bool add) {
-    using V = Vector<T>;
-    V sum[R][2] = {};
-    for (index_t k = 0; k < depth; ++k) {
-        const V b0 = load(b), b1 = load(b + LANES<T>);
-#pragma GCC unroll 16
-        for (int r = 0; r < R; ++r) {
-            sum[r][0] += a[r] * b0;
-            sum[r][1] += a[r] * b1;
-        }
-        a += R;
-        b += COLUMNS<T>;
-    }
+// Adds the registers' sums to what belongs to a tile (start[row] where given, and what c held if `add`) and writes it.
+template <typename T, int R> __attribute__((always_inline)) inline void finish_tile(Vector<T> (&sum)[R][2], T* c, index_t ldc, const T* start, bool add) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
         T* row = c + r * ldc;
@@ -75,6 +63,38 @@ template <typename T, int R> void tile(index_t depth, const T* a, const T* b, T*
     }
 }
 
+// c (rows x COLUMNS, row step ldc) = a b, plus start[row] where given, plus what c held if `add`.
+template <typename T, int R> void tile(index_t depth, const T* a, const T* b, T* c, index_t ldc, const T* start, bool add) {
+    Vector<T> sum[R][2] = {};
+    for (index_t k = 0; k < depth; ++k) {
+        const Vector<T> b0 = load(b), b1 = load(b + LANES<T>);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            sum[r][0] += a[r] * b0;
+            sum[r][1] += a[r] * b1;
+        }
+        a += R;
+        b += COLUMNS<T>;
+    }
+    finish_tile<T, R>(sum, c, ldc, start, add);
+}
+
+// The same for a right side that is not packed: row k is the vectors at low + offsets[k] and high + offsets[k].
+template <typename T, int R>
+void tile_at(index_t depth, const T* a, const T* low, const T* high, const index_t* offsets, T* c, index_t ldc, const T* start, bool add) {
+    Vector<T> sum[R][2] = {};
+    for (index_t k = 0; k < depth; ++k) {
+        const Vector<T> b0 = load(low + offsets[k]), b1 = load(high + offsets[k]);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            sum[r][0] += a[r] * b0;
+            sum[r][1] += a[r] * b1;
+        }
+        a += R;
+    }
+    finish_tile<T, R>(sum, c, ldc, start, add);
+}
+
 template <typename T> using Tile = void (*)(index_t depth, const T* a, const T* b, T* c, index_t ldc, const T* start, bool add);
 
 template <typename T, std::size_t... R> inline Tile<T> tile_of(int rows, std::index_sequence<R...>) {
@@ -82,6 +102,15 @@ template <typename T, std::size_t... R> inline Tile<T> tile_of(int rows, std::in
     return table[rows - 1];
 }
 template <typename T> inline Tile<T> tile_for(int rows) { return tile_of<T>(rows, std::make_index_sequence<ROWS>()); }
+
+template <typename T>
+using TileAt = void (*)(index_t depth, const T* a, const T* low, const T* high, const index_t* offsets, T* c, index_t ldc, const T* start, bool add);
+
+template <typename T, std::size_t... R> inline TileAt<T> tile_at_of(int rows, std::index_sequence<R...>) {
+    static constexpr TileAt<T> table[] = {tile_at<T, static_cast<int>(R) + 1>...};
+    return table[rows - 1];
+}
+template <typename T> inline TileAt<T> tile_at_for(int rows) { return tile_at_of<T>(rows, std::make_index_sequence<ROWS>()); }
 
 // Rows of a panel when `rows` rows are shared out evenly.
 inline int panel_rows(index_t rows) {
