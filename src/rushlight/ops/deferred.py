@@ -14,6 +14,10 @@ from .define import FUNCTIONS, NAMESPACES
 __all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "namespace"]
 
 FUNCTIONS_OF: dict[str, str] = {
+    "linalg": (
+        "det slogdet logdet inverse pinverse cholesky cholesky_solve cholesky_inverse triangular_solve lu lu_solve "
+        "lu_unpack qr geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef svd_lowrank pca_lowrank lobpcg "
+        "symeig eig solve lstsq matrix_rank"),
     "mixed_precision": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
     "special": "i0 i0_ igamma igammac mvlgamma",
     "gamma_sampling": "_standard_gamma _standard_gamma_grad _sample_dirichlet _dirichlet_grad binomial",
@@ -21,6 +25,9 @@ FUNCTIONS_OF: dict[str, str] = {
     "windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
 }
 METHODS_OF: dict[str, str] = {
+    "linalg": (
+        "det slogdet logdet inverse pinverse cholesky cholesky_solve cholesky_inverse triangular_solve lu lu_solve qr "
+        "geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef symeig eig solve lstsq"),
     "special": "i0 i0_ igamma igamma_ igammac igammac_ mvlgamma mvlgamma_",
     "stft": "stft istft",
 }

@@ -82,7 +82,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     if not input._kind.differentiable:
         raise not_implemented("renorm", input._kind)
     dim = wrap_dim(dim, input._a.ndim)
-    from .linalg import vector_norm
+    from .linalg.norms import vector_norm
     from .selection import where
     others = [d for d in range(input._a.ndim) if d != dim]
     work = input.float() if input._kind.reduced else input

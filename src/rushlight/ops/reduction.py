@@ -557,12 +557,29 @@ def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
     if p == -inf:
         return amin(size, dims, keepdim)
     if p == 0:
-        shape = x._a.shape
         count = sum((x != 0).to(size.dtype), dims, keepdim)
-        return record(count, "LinalgVectorNormBackward0", (x,), lambda g: x.new_zeros(shape))
+        return record(count, "LinalgVectorNormBackward0", (x,), lambda g, x: x * 0, (x,))
     if p == 1:
         return sum(size, dims, keepdim)
-    return sum(size ** p, dims, keepdim) ** (1.0 / p)
+    return _power_norm(x, p, dims, keepdim)
+
+
+def _power_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
+    """(sum |x|^p)^(1/p); its gradient sgn(x) (|x| / norm)^(p - 1) is zero where all elements are zero (for p < 1, where the element is)."""
+    a = x._a.astype(np.float32) if x._kind.reduced else x._a
+    dims = reduced_dims(dims, a.ndim)
+    real = x._kind.with_dtype(x._kind.dtype.to_real())
+    out = wrap(as_array(np.add.reduce(np.abs(a) ** p, axis=dims, keepdims=keepdim) ** (1.0 / p), real.np), real)
+    kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
+
+    def grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        y, size = y.reshape(kept), x.abs()
+        scale = (g.reshape(kept) / y ** (p - 1)).masked_fill(y == 0, 0)
+        if p >= 2:
+            return x * (size if p == 3 else size ** (p - 2)) * scale
+        power = size ** (p - 1)
+        return x.sgn() * (power if p >= 1 else power.masked_fill(x == 0, 0)) * scale
+    return record(out, "LinalgVectorNormBackward0", (x,), grad, (x, out), holomorphic=False)
 
 
 def _euclidean(x: Tensor, dims: Any, keepdim: bool) -> Tensor:
@@ -578,7 +595,7 @@ def _euclidean(x: Tensor, dims: Any, keepdim: bool) -> Tensor:
 
     def grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
         y = y.reshape(kept)
-        return x * (g.reshape(kept) / y).masked_fill(y == 0, 0)
+        return x * (g.reshape(kept) / y).masked_fill(y == 0, 0) if x._a.size else x
     return record(out, "LinalgVectorNormBackward0", (x,), grad, (x, out), holomorphic=False)
 
 

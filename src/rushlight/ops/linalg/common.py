@@ -1,0 +1,90 @@
+"""Checks, results and errors that all of linalg shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...dtypes import int32
+from ...tensor import Tensor, as_array, wrap
+from ..define import FUNCTIONS
+from ..write import title
+
+__all__ = ["LinAlgError", "adjoint", "check_floating", "check_info", "check_matrix", "check_shapes", "check_square", "eye", "info_tensor",
+           "real_kind", "result"]
+
+
+class LinAlgError(RuntimeError):
+    """A matrix that the algorithm can't handle (singular, not positive definite, not converging)."""
+
+
+def check_floating(name: str, a: Tensor, low: bool = False) -> None:
+    """Raise PyTorch's error unless `a` is floating-point or complex (of at least single precision, unless `low`)."""
+    if not a._kind.differentiable:
+        raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {title(a._kind.dtype)}")
+    if a._kind.reduced and not low:
+        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {title(a._kind.dtype)}")
+
+
+def check_matrix(name: str, a: Tensor, argument: str = "A") -> None:
+    """Raise PyTorch's error unless `a` has rows and columns."""
+    if a._a.ndim < 2:
+        raise RuntimeError(f"{name}: The input tensor {argument} must have at least 2 dimensions.")
+
+
+def check_square(name: str, a: Tensor, argument: str = "A") -> None:
+    """Raise PyTorch's error unless `a` is a batch of square matrices."""
+    check_matrix(name, a, argument)
+    if a._a.shape[-1] != a._a.shape[-2]:
+        raise RuntimeError(f"{name}: {argument} must be batches of square matrices, but they are {a._a.shape[-2]} by {a._a.shape[-1]} matrices")
+
+
+def check_shapes(name: str, a: Tensor, b: Tensor, left: bool) -> None:
+    """Raise PyTorch's error unless A X = B (X A = B) can be solved, and both are of one dtype."""
+    if a._kind is not b._kind:
+        raise RuntimeError(f"{name}: Expected A and B to have the same dtype, but found A of type {title(a._kind.dtype)} and B of type "
+                           f"{title(b._kind.dtype)} instead")
+    if (b._a.shape[-2] if left else b._a.shape[-1]) != a._a.shape[-1]:
+        raise RuntimeError(f"{name}: Incompatible shapes of A and B for the equation {'AX' if left else 'XA'} = B "
+                           f"({a._a.shape[-2]}x{a._a.shape[-1]} and {b._a.shape[-2]}x{b._a.shape[-1]})")
+
+
+def check_info(name: str, info: Any, problem: Any, error: type[Exception] = LinAlgError) -> None:
+    """Raise the error for the first matrix whose info is not 0; `problem(info)` is its text."""
+    if info.any():
+        flat = info.reshape(-1)
+        first = int(np.argmax(flat != 0))
+        where = f"(Batch element {first}): " if info.ndim else ""
+        raise error(f"{name}: {where}{problem(int(flat[first]))}")
+
+
+def real_kind(t: Tensor) -> Any:
+    """The kind of a tensor's absolute values."""
+    return t._kind.with_dtype(t._kind.dtype.to_real()) if t._kind.is_complex else t._kind
+
+
+def result(a: Any, like: Tensor) -> Tensor:
+    """A tensor of LAPACK's output, real or complex, in the precision of `like`."""
+    a = as_array(a)
+    kind = like._kind
+    if a.dtype.kind == "f":
+        kind = real_kind(like)
+    elif not kind.is_complex:
+        kind = kind.with_dtype(kind.dtype.to_complex())
+    return wrap(a.astype(kind.np, copy=False), kind)
+
+
+def info_tensor(info: Any, like: Tensor) -> Tensor:
+    """An int32 tensor of error codes (or pivots)."""
+    return wrap(as_array(info, np.dtype(np.int32)), like._kind.with_dtype(int32))
+
+
+def adjoint(a: Tensor) -> Tensor:
+    """The conjugate transpose of the last two dimensions."""
+    return a.mH
+
+
+def eye(n: int, like: Tensor, dtype: Any = None) -> Tensor:
+    """The identity in the dtype of `like`, on its device."""
+    return FUNCTIONS["eye"](n, dtype=dtype or like._kind.dtype, device=like._kind.device)
