@@ -43,6 +43,8 @@ _LAZY = {
                      "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     "cpu": "",
+    "from_dlpack": "utils.dlpack",
+    "to_dlpack": "utils.dlpack",
     **dict.fromkeys(("autocast", "GradScaler"), "amp"),
     **dict.fromkeys(("is_autocast_enabled", "set_autocast_enabled", "get_autocast_dtype", "set_autocast_dtype", "is_autocast_cache_enabled",
                      "set_autocast_cache_enabled", "clear_autocast_cache", "autocast_increment_nesting", "autocast_decrement_nesting",

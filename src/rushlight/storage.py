@@ -7,6 +7,7 @@ NumPy keeps memory alive through ``array.base``; the last array of that chain is
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from mmap import mmap
 from sys import getrefcount
 from typing import Any
 from weakref import WeakValueDictionary
@@ -212,7 +213,7 @@ class UntypedStorage:
         if self.is_cuda:
             return True
         base = getattr(self._array, "base", None)
-        return isinstance(base, memoryview) or type(base).__module__ in ("mmap", "multiprocessing.shared_memory")
+        return isinstance(base, (memoryview, mmap))
 
     def share_memory_(self) -> UntypedStorage:
         """Memory that NumPy has allocated can't become shared in place."""

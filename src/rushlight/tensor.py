@@ -501,6 +501,19 @@ class Tensor:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
+        # What NumPy's functions return for tensors; bool becomes uint8, as in PyTorch.
+        array = np.asarray(array)
+        return from_array(array.astype(np.uint8) if array.dtype == np.bool_ else array)
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+        from .utils.dlpack import export
+        return export(self, stream, max_version, dl_device, copy)
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        from .utils.dlpack import device_of
+        return device_of(self)
+
     @property
     def __cuda_array_interface__(self) -> Any:
         if self._kind.device.type != "cuda":

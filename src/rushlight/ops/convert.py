@@ -279,15 +279,12 @@ export(lambda obj: isinstance(obj, Tensor), "is_tensor")
 
 @method
 def share_memory_(self: Tensor) -> Tensor:
-    """Move the memory, in place, to where processes that are forked from this one see it and its changes. Views taken before keep the old
-    memory; a view itself is refused."""
+    """Move the memory, in place, to where other processes see it and its changes: those forked from this one, and those that get the tensor
+    by torch.multiprocessing. Views taken before keep the old memory; a view itself is refused."""
     if self._kind.device != CPU or self.is_shared():
         return self
     if self._view is not None:
         raise NotImplementedError("share_memory_ of a view is missing: share the tensor it was taken from, or a clone()")
-    from mmap import mmap
-    a = self._a
-    shared = np.ndarray(a.shape, a.dtype, buffer=mmap(-1, max(a.nbytes, 1)))
-    shared[...] = a
-    self._a = shared
+    from ..shared_memory import shared_copy
+    self._a = shared_copy(self._a)
     return self
