@@ -22,6 +22,7 @@ PyObject* create() {
         add_conv,
         add_rnn,
         add_pooling,
+        add_attention,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;
     for (auto* add : families) good = good && add(module) == 0;

@@ -112,6 +112,35 @@ template <typename T, std::size_t... R> inline TileAt<T> tile_at_of(int rows, st
 }
 template <typename T> inline TileAt<T> tile_at_for(int rows) { return tile_at_of<T>(rows, std::make_index_sequence<ROWS>()); }
 
+// The same for operands that lie otherwise: row k of b is at b + k * b_step; element (r, k) of a is a[r * COLUMNS + k] (ROW_MAJOR: a tile's own
+// layout) or a[r + k * a_step].
+template <typename T, int R, bool ROW_MAJOR>
+void tile_steps(index_t depth, const T* a, index_t a_step, const T* b, index_t b_step, T* c, index_t ldc, bool add) {
+    Vector<T> sum[R][2] = {};
+    for (index_t k = 0; k < depth; ++k) {
+        const Vector<T> b0 = load(b), b1 = load(b + LANES<T>);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const T x = a[ROW_MAJOR ? r * COLUMNS<T> : r];
+            sum[r][0] += x * b0;
+            sum[r][1] += x * b1;
+        }
+        a += ROW_MAJOR ? 1 : a_step;
+        b += b_step;
+    }
+    finish_tile<T, R>(sum, c, ldc, nullptr, add);
+}
+
+template <typename T> using TileSteps = void (*)(index_t depth, const T* a, index_t a_step, const T* b, index_t b_step, T* c, index_t ldc, bool add);
+
+template <typename T, bool ROW_MAJOR, std::size_t... R> inline TileSteps<T> tile_steps_of(int rows, std::index_sequence<R...>) {
+    static constexpr TileSteps<T> table[] = {tile_steps<T, static_cast<int>(R) + 1, ROW_MAJOR>...};
+    return table[rows - 1];
+}
+template <typename T, bool ROW_MAJOR> inline TileSteps<T> tile_steps_for(int rows) {
+    return tile_steps_of<T, ROW_MAJOR>(rows, std::make_index_sequence<ROWS>());
+}
+
 // Rows of a panel when `rows` rows are shared out evenly.
 inline int panel_rows(index_t rows) {
     if (rows <= 0) return 1;

@@ -12,9 +12,32 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["attention_weights", "attention_output", "attention_backward"]
+from . import native
+
+__all__ = ["attention_weights", "attention_output", "attention_backward", "tiled", "tiled_forward", "tiled_backward"]
+
+_library = native.library
 
 PIECE = 1 << 17         # scores computed at a time
+
+
+def tiled(q: Any, dtype: Any) -> bool:
+    """Whether the native library computes attention on arrays such as q, as this dtype, without the matrix of weights (native/attention.cpp)."""
+    return _library is not None and q.__class__ is np.ndarray and dtype.char in "fd" and q.ndim <= 10
+
+
+def tiled_forward(q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float) -> tuple[Any, Any]:
+    """(softmax(scale * q k' + bias) v, the logarithm of each row's sum of exponentials, flat). `causal` hides key j from query i < j."""
+    return _library.attention_forward(q, k, v, _bias_of(bias, q, k), causal, scale)
+
+
+def tiled_backward(g: Any, q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float, out: Any, sums: Any) -> tuple[Any, Any, Any]:
+    """Gradients of q, k, v."""
+    return _library.attention_backward(q, k, v, _bias_of(bias, q, k), causal, scale, g, out, sums)
+
+
+def _bias_of(bias: Any, q: Any, k: Any) -> Any:
+    return bias if bias is None else np.broadcast_to(bias, (*q.shape[:-1], k.shape[-2]))
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:

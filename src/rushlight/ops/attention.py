@@ -121,7 +121,9 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
         array = array.astype(dtype, copy=False)
         return array if array.shape[:-2] == leading else np.broadcast_to(array, (*leading, *array.shape[-2:]))
     rows, columns = query._a.shape[-2], key._a.shape[-2]
-    bias = _bias_array(mask, causal, rows, columns, dtype, query._a)
+    mask_wanted = mask is not None and mask._node is not None
+    tiled = not dropout_p and not mask_wanted and K.tiled(query._a, dtype)
+    bias = None if causal and tiled else _bias_array(mask, causal, rows, columns, dtype, query._a)
     if bias is not None and bias.shape != (rows, columns):
         try:
             leading = np.broadcast_shapes(leading, np.broadcast_shapes(bias.shape, (*leading, rows, columns))[:-2])
@@ -129,6 +131,8 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
                 raise ValueError
         except ValueError:
             raise RuntimeError(f"attn_mask of size {list(bias.shape)} does not broadcast to the scores, {[*leading, rows, columns]}") from None
+    if tiled:
+        return _tiled(query, key, value, mask, bias, causal, scale, spread)
     arrays = [spread(t._a) for t in (query, key, value)]
     weights, inverse = K.attention_weights(arrays[0], arrays[1], bias, scale)
     noise = _noise(weights, dropout_p, kind.with_dtype(float32) if kind.reduced else kind) if dropout_p else None
@@ -138,7 +142,6 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
         return out
     computed = kind.with_dtype(float32) if kind.reduced else kind
     extra = [wrap(each, computed) for each in (weights, inverse, noise) if each is not None]
-    mask_wanted = len(tensors) == 4 and tensors[3]._node is not None
     count = len(tensors)
 
     def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
@@ -158,6 +161,28 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     # A bool mask is saved last, for the differentiable gradient alone.
     last = () if mask is None or count == 4 else (mask,)
     return record(out, "ScaledDotProductFlashAttentionForCpuBackward0", tensors, grad, (*tensors, out, *extra, *last), array_grad)
+
+
+def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Any, causal: bool, scale: float, spread: Any) -> Tensor:
+    """The same where the native library computes it tile by tile: what is kept for the gradients is one number per query."""
+    kind = query._kind
+    result, sums = K.tiled_forward(*[spread(t._a) for t in (query, key, value)], bias, causal, scale)
+    out = wrap(result.astype(kind.np, copy=False), kind)
+    if query._node is None and key._node is None and value._node is None:
+        return out
+    computed = kind.with_dtype(float32) if kind.reduced else kind
+    dtype = computed.np
+
+    def array_grad(g: Any, q: Any, k: Any, v: Any, result: Any, sums: Any, *_: Any) -> tuple[Any, ...]:
+        grads = K.tiled_backward(spread(g), spread(q), spread(k), spread(v), bias, causal, scale, result.astype(dtype, copy=False), sums)
+        return tuple([each.astype(kind.np, copy=False) for each in grads])
+
+    def grad(g: Any, q: Tensor, k: Tensor, v: Tensor, result: Tensor, sums: Tensor, *masks: Tensor) -> tuple[Any, ...]:
+        given = masks[0] if masks else None
+        return recomputed_grad(lambda q, k, v: (_composed(q, k, v, given, None, causal, scale),), (q, k, v), (g,))
+    # The mask is saved last, for the differentiable gradient alone.
+    return record(out, "ScaledDotProductFlashAttentionForCpuBackward0", (query, key, value), grad,
+                  (query, key, value, out, wrap(sums, computed), *(() if mask is None else (mask,))), array_grad)
 
 
 def _noise(weights: Any, p: float, kind: Any) -> Any:
