@@ -40,7 +40,7 @@ newaxis = None
 # Loaded at first use, to keep `import rushlight` quick: name -> module that holds it ("" for the module of that name itself).
 _LAZY = {
     **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
-                     "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "return_types", "storage", "types"), ""),
+                     "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C", "return_types", "storage", "types"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     "cpu": "",
     "from_dlpack": "utils.dlpack",

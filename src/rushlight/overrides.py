@@ -90,10 +90,10 @@ def _ask(public: Any, relevant: list[Any], args: Any, kwargs: Any) -> Any:
         result = type(value).__torch_function__(public, types, args, kwargs)
         if result is not NotImplemented:
             return result
-    names = [type(value) for value in relevant]
-    where = f" nor in mode {LOCAL.modes[-1]}" if LOCAL.modes else ""
-    raise TypeError(f"no implementation found for '{getattr(public, '__module__', 'torch')}.{getattr(public, '__name__', public)}' on types that "
-                    f"implement __torch_function__: {names}{where}")
+    asked = [f"mode {LOCAL.modes[-1]}"] if LOCAL.modes else []
+    asked += [f"tensor subclass {type(value)}" for value in relevant]
+    raise TypeError(f"Multiple dispatch failed for '{resolve_name(public) or public}'; all __torch_function__ handlers returned NotImplemented:\n\n"
+                    + "\n".join("  - " + each for each in asked))
 
 
 def has_torch_function(relevant_args: Iterable[Any]) -> bool:
@@ -164,17 +164,13 @@ def watch() -> None:
     """Put doors in front of all public functions and methods."""
     if _doors:
         return
-    from importlib import import_module
-    from importlib.util import find_spec
     for function in list(define.FUNCTIONS.values()):
         _add_door(function, function)
-    for name in ("nn.functional", "linalg", "fft", "special", "ops.rnn"):
-        if find_spec("rushlight." + name) is not None:
-            module = import_module("rushlight." + name)
-            for key in getattr(module, "__all__", None) or dir(module):
-                value = getattr(module, key)
-                if not key.startswith("_") and isinstance(value, FunctionType) and value.__module__.startswith("rushlight"):
-                    _add_door(value, value)
+    for module in _modules():
+        for key in getattr(module, "__all__", None) or dir(module):
+            value = getattr(module, key)
+            if not key.startswith("_") and isinstance(value, FunctionType) and value.__module__.startswith("rushlight"):
+                _add_door(value, value)
     for name, value in list(vars(Tensor).items()):
         if isinstance(value, FunctionType) and name not in _NO_DOOR:
             named = vars(Tensor).get(value.__name__)
@@ -183,6 +179,12 @@ def watch() -> None:
             _add_door(value.fget, value.__get__)
             _add_door(value.fset, value.__set__)
     define.on_export = lambda function: _add_door(function, function)
+
+
+def _modules() -> list[Any]:
+    """The modules of public functions besides torch itself."""
+    from importlib import import_module
+    return [import_module("rushlight." + name) for name in ("nn.functional", "linalg", "fft", "special", "ops.rnn")]
 
 
 # What makes, inspects or subclasses tensors below the level that can be overridden.
@@ -230,7 +232,7 @@ def _converted(result: Any, cls: Any) -> Any:
         return result.as_subclass(cls)
     if isinstance(result, (tuple, list)):
         items = [_converted(each, cls) for each in result]
-        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
+        return getattr(type(result), "_make", type(result))(items)
     return result
 
 
@@ -326,25 +328,23 @@ def get_ignored_functions() -> set[Any]:
 
 
 @functools.cache
-def _by_namespace() -> dict[str, list[Any]]:
+def _by_namespace() -> dict[Any, list[Any]]:
     import rushlight
-    from rushlight import linalg
-    from rushlight.nn import functional
     ignored = get_ignored_functions()
-    found: dict[str, list[Any]] = {}
-    for label, module in (("torch", rushlight), ("torch.nn.functional", functional), ("torch.linalg", linalg)):
-        names = define.FUNCTIONS if module is rushlight else dir(module)
+    found: dict[Any, list[Any]] = {}
+    for module in (rushlight, *_modules()):
+        names = define.FUNCTIONS if module is rushlight else getattr(module, "__all__", None) or dir(module)
         functions = [getattr(module, name) for name in names if not name.startswith("_")]
-        found[label] = [each for each in functions if isinstance(each, FunctionType) and each not in ignored
+        found[module] = [each for each in functions if isinstance(each, FunctionType) and each not in ignored
                         and each.__module__.startswith("rushlight")]
-    found["torch.Tensor"] = [value.__get__ if isinstance(value, property) else value for name, value in vars(Tensor).items()
+    found[Tensor] = [value.__get__ if isinstance(value, property) else value for name, value in vars(Tensor).items()
                              if name not in _NO_DOOR and isinstance(value, (FunctionType, property))]
     return found
 
 
 def get_overridable_functions() -> dict[Any, list[Any]]:
-    """The functions that ``__torch_function__`` sees, by namespace ("torch", "torch.nn.functional", "torch.linalg", "torch.Tensor")."""
-    return {name: list(functions) for name, functions in _by_namespace().items()}
+    """The functions that ``__torch_function__`` sees, by namespace (the modules torch, torch.nn.functional, torch.linalg, ..., and torch.Tensor)."""
+    return {namespace: list(functions) for namespace, functions in _by_namespace().items()}
 
 
 def get_testing_overrides() -> dict[Any, Callable[..., int]]:
@@ -356,7 +356,8 @@ def get_testing_overrides() -> dict[Any, Callable[..., int]]:
 def _names() -> dict[Any, str]:
     import rushlight
     names: dict[Any, str] = {}
-    for label, functions in _by_namespace().items():
+    for namespace, functions in _by_namespace().items():
+        label = "torch.Tensor" if namespace is Tensor else namespace.__name__.replace("rushlight", "torch", 1)
         for function in functions:
             owner = getattr(function, "__self__", None)
             if isinstance(owner, property):
@@ -380,4 +381,4 @@ def resolve_name(f: Any) -> str | None:
 
 def is_tensor_method_or_property(func: Any) -> bool:
     """Whether a function is a method, or the getter of a property, of Tensor."""
-    return func in set(_by_namespace()["torch.Tensor"])
+    return func in set(_by_namespace()[Tensor])
