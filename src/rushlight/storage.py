@@ -16,7 +16,7 @@ import numpy as np
 
 from . import dtypes as _dtype
 from .devices import CPU, device, resolve
-from .kind import kind_of
+from .kind import NotBatched, kind_of
 
 __all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "is_storage", "storage_of", "storage_offset", "untyped_storage"]
 
@@ -46,10 +46,14 @@ def _span(array: Any) -> tuple[int, int]:
 def _address(array: Any) -> int:
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0]
+    if hasattr(array, "level"):
+        raise NotBatched("vmap: Cannot access the storage of a tensor that is batched")
     return int(array.data.ptr)
 
 
 def _device_of(array: Any) -> device:
+    if hasattr(array, "level"):
+        raise NotBatched("vmap: Cannot access the storage of a tensor that is batched")
     return CPU if isinstance(array, np.ndarray) else device("cuda", array.device.id)
 
 

@@ -430,6 +430,8 @@ class Tensor:
         if not force:
             if self._node is not None:
                 raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+            if self._a.__class__ is not ndarray and hasattr(self._a, "level"):
+                return self._a.tolist()      # refuses: inside vmap there is no one array
             if self._a.__class__ is not ndarray:
                 raise TypeError(f"can't convert {self._kind.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
                                 "memory first.")

@@ -45,15 +45,16 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
     finally:
         _set_grad(previous)
         LOCAL.partial_backward = partial
-    return [settled(captured.get(_key(edge)), graph) for edge in inputs] if inputs is not None else []
+    return [captured.get(_key(edge)) for edge in inputs] if inputs is not None else []
 
 
-def settled(g: Any, graph: bool) -> Any:
-    """A gradient without the batches of vmaps that have ended (see func/batched.py): the sum over their samples."""
+def settled(g: Any, graph: bool, tensor: Any) -> Any:
+    """A tensor's gradient without the batches of vmaps that have ended (see func/batched.py), unless the tensor has them: summed over their
+    samples."""
     if g is None or (array_of(g) if graph else g).__class__ is np.ndarray or hasattr(g, "sparse_array") or hasattr(g, "as_tensor"):
         return g
     from ..func.vmap import settle_array, settle_tensor
-    return settle_tensor(g) if graph else settle_array(g)
+    return settle_tensor(g, tensor) if graph else settle_array(g, tensor)
 
 
 def _owner(edge: Any) -> Node:
@@ -214,7 +215,7 @@ class _Pass:
             self.captured[(leaf, 0)] = g
         if not self.accumulate:
             return
-        g = settled(g, self.graph)
+        g = settled(g, self.graph, leaf.variable)
         if hooks is not None:
             for hook in list(hooks.node_pre.values()):
                 g = self.replaced(hook((self.as_tensor(g),)), g)
@@ -294,9 +295,8 @@ class _Pass:
 
 def _by_sample(node: Node, g: Any, graph: bool, error: NotBatched) -> Any:
     """The gradients of a node whose formula has no batched form (see func/fallback.py): through its ops, which run sample by sample."""
-    from ..overrides import watch
-    watch()
-    return node.tensors(g) if graph else Node.arrays(node, g)
+    from ..func.fallback import node_by_sample
+    return node_by_sample(node, g, graph)
 
 
 def _add_to_port(pending: dict[Node, Any], port: Port, grad: Any) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..tensor import Tensor, wrap
-from .engine import _reachable, run
+from .engine import _reachable, run, settled
 from .grad_mode import LOCAL, adjust, enable_grad
 from .graph import AccumulateGrad, Node
 
@@ -78,9 +78,10 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
         edges = [t._node for t in inputs]
         LOCAL.transposing += 1
         try:
-            back = run([(outputs[i]._node, u) for i, u in zip(used, dummies, strict=True)], True, True, edges, accumulate=False) if used else []
+            back: list[Any] = run([(outputs[i]._node, u) for i, u in zip(used, dummies, strict=True)], True, True, edges, accumulate=False) if used else []
         finally:
             LOCAL.transposing -= 1
+        back = [settled(g, True, t if isinstance(t, Tensor) else None) for g, t in zip(back, inputs, strict=False)]
 
     def tangents_of(tangents: Sequence[Any], create_graph: bool) -> list[Any]:
         pairs = [(g, t) for g, t in zip(back, tangents, strict=False) if g is not None and t is not None and g._node is not None]
@@ -89,7 +90,8 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
             return results
         roots = [(g._node, _tangent(t, g, create_graph)) for g, t in pairs]
         found = run(roots, create_graph, True, [u._node for u in dummies], accumulate=False)
-        for i, each in zip(used, found, strict=True):
+        for i, u, each in zip(used, dummies, found, strict=True):
+            each = settled(each, create_graph, u)
             if each is not None and not create_graph:
                 from .graph import wrap_array
                 each = wrap_array(each)

@@ -188,9 +188,9 @@ class AccumulateGrad(Node):
         tensor = self.tensor()
         if tensor is None:
             return
-        if g.__class__ is not ndarray and hasattr(g, "level"):
-            from ..func.vmap import settle_array
-            g = settle_array(g)
+        if g.__class__ is not ndarray:
+            from .engine import settled
+            g = settled(g, False, tensor)
         old = tensor._grad
         if old is not None:
             try:
@@ -219,7 +219,7 @@ class AccumulateGrad(Node):
         if tensor is not None:
             if g._a.__class__ is not ndarray:
                 from .engine import settled
-                g = settled(g, True)
+                g = settled(g, True, tensor)
             old = tensor._grad
             tensor._grad = g.clone() if old is None else old + g
 

@@ -426,7 +426,7 @@ def physical_axis(axis: Any, ndim: int) -> Any:
     """The axis (or axes, or None for all) of the physical array that is this axis of a sample."""
     if axis is None:
         return tuple(range(1, ndim + 1))
-    if isinstance(axis, (tuple, list)):
+    if isinstance(axis, (tuple, list, range)):
         return tuple([normal_axis(a, ndim) + 1 for a in axis])
     return normal_axis(axis, ndim) + 1
 
@@ -461,84 +461,79 @@ def _after(ufunc: Any, inputs: Any, result: Any) -> Any:
 
 # --- indexing -------------------------------------------------------------------------------------------------------------------------
 
-def _physical_index(a: Any, index: Any, level: int, batch: int) -> Any:
-    """The index of the physical array that picks, in each sample, what `index` picks; NotBatched where samples would differ in shape."""
-    index = index if index.__class__ is tuple else (index,)
+def _physical_index(a: Any, index: tuple[Any, ...], level: int, batch: int) -> tuple[Any, int, int]:
+    """The index of the physical array that picks, in each sample, what `index` picks; and where NumPy puts the dimensions that integer
+    arrays pick: (index, how many, in front of which of the sample's dimensions; -1 for in front of the batch)."""
+    arrays = [i for i, each in enumerate(index) if _is_array_index(each)]
+    picked = max([np.ndim(index[i]) if index[i].dtype != bool else 1 for i in arrays], default=0)
     if max_level(index) < level:
-        return (slice(None), *index)
-    for each in index:
-        if is_at(each, level) and each.dtype == bool:
-            raise NotBatched("indexing with a batched mask gives samples of different sizes")
-    # Some index is an array per sample: the batch becomes one more integer index. NumPy puts the picked dimensions where the indices
-    # stand if these are next to each other, else in front; with the batch's index in front, the result is (batch, *picked, *rest) there too.
-    ndim = max([np.ndim(each) for each in index if _is_array_index(each)])
-    positions = [i for i, each in enumerate(index) if _is_array_index(each)]
-    together = positions == list(range(positions[0], positions[-1] + 1))
+        separate = bool(arrays) and _separate(index)
+        return (slice(None), *index), picked, -1 if separate else 0
+    if any(is_at(each, level) and each.dtype == bool for each in index):
+        raise NotBatched("indexing with a batched mask gives samples of different sizes")
+    # Some index is an array per sample: the batch becomes one more integer index. It stands in front, and so does what is picked,
+    # unless the indices follow each other from the first dimension on.
     lead = 0
-    for each in index[:positions[0]]:
-        if each is Ellipsis:
-            lead += np.ndim(a) - sum(1 for other in index if other is not None and other is not Ellipsis)
-        else:
-            lead += 1
-    samples = np.arange(batch).reshape((batch,) + (1,) * ndim)
-    full = (samples, *[lined_up(each, level, ndim) if _is_array_index(each) else each for each in index])
-    return full, (ndim, lead if together else 0)
+    if not _separate(index):
+        first = next(i for i, each in enumerate(index) if _is_integer_index(each))
+        for each in index[:first]:
+            lead += np.ndim(a) - sum(1 for other in index if other is not None and other is not Ellipsis) if each is Ellipsis else 1
+    samples = np.arange(batch).reshape((batch,) + (1,) * picked)
+    return (samples, *[lined_up(each, level, picked) if _is_array_index(each) else each for each in index]), picked, lead
+
+
+def _separate(index: tuple[Any, ...]) -> bool:
+    """Whether something that is no integer index stands between integer indices (NumPy then puts what they pick in front)."""
+    positions = [i for i, each in enumerate(index) if _is_integer_index(each)]
+    return bool(positions) and positions != list(range(positions[0], positions[-1] + 1))
+
+
+def _as_index(index: Any) -> tuple[Any, ...]:
+    """The index as a tuple, with sequences as arrays."""
+    index = index if index.__class__ is tuple else (index,)
+    return tuple([np.asarray(each) if isinstance(each, (list, range)) else each for each in index])
 
 
 def _is_array_index(each: Any) -> bool:
-    return isinstance(each, (BatchedArray, ndarray, np.integer, list)) or (isinstance(each, int) and not isinstance(each, bool))
+    return isinstance(each, (BatchedArray, ndarray))
+
+
+def _is_integer_index(each: Any) -> bool:
+    return _is_array_index(each) or (isinstance(each, (int, np.integer)) and not isinstance(each, bool))
 
 
 def batched_getitem(a: Any, index: Any) -> Any:
     """``a[index]`` where a, or an array in the index, is batched."""
+    index = _as_index(index)
     level = max_level((a, index))
     batch = batch_size((a, index), level)
     if not is_at(a, level):
-        # The same array for all samples: its elements are picked by the index's physical arrays.
-        index = index if index.__class__ is tuple else (index,)
-        p = np.broadcast_to(a, (batch, *a.shape)) if len(index) > 1 else None
-        if p is None:
-            return BatchedArray(a[index[0].physical], level) if index[0].dtype != bool else batched_getitem(BatchedArray(
-                np.broadcast_to(a, (batch, *a.shape)), level), index)
-        a = BatchedArray(p, level)
-    found = _physical_index(a, index, level, batch)
-    if len(found) == 2 and found[1].__class__ is tuple:
-        full, (ndim, lead) = found
-        r = a.physical[full]
-        # NumPy has put (batch, *picked) in front: move the picked dimensions back where the index stood.
-        if lead:
-            r = np.moveaxis(r, list(range(1, 1 + ndim)), list(range(1 + lead, 1 + lead + ndim))) if _moved(full) else r
-        return BatchedArray(r, level)
-    return BatchedArray(a.physical[found], level)
-
-
-def _moved(full: Any) -> bool:
-    """Whether NumPy puts the result of the integer indices in front: something that is no integer index stands between them."""
-    positions = [i for i, each in enumerate(full) if _is_array_index(each)]
-    return positions != list(range(positions[0], positions[-1] + 1))
+        if len(index) == 1 and index[0].dtype != bool:       # the same array for all samples: its rows are picked at once
+            return BatchedArray(a[index[0].physical], level)
+        a = BatchedArray(np.broadcast_to(a, (batch, *a.shape)), level)
+    full, picked, lead = _physical_index(a, index, level, batch)
+    r = a.physical[full]
+    if lead < 0:
+        r = np.moveaxis(r, picked, 0)
+    elif lead and _separate(full):
+        # What was picked stands behind the batch: move it back to where the index stood.
+        r = np.moveaxis(r, list(range(1, 1 + picked)), list(range(1 + lead, 1 + lead + picked)))
+    return BatchedArray(r, level)
 
 
 def batched_setitem(a: Any, index: Any, value: Any) -> None:
-    """``a[index] = value`` where a is batched; the value may be."""
+    """``a[index] = value`` where a is batched; the index and the value may be."""
+    index = _as_index(index)
     level = max_level((a, index, value))
     if not is_at(a, level):
         raise shared_write()
-    batch = a.batch
-    found = _physical_index(a, index, level, batch)
-    if len(found) == 2 and found[1].__class__ is tuple:
-        full, (ndim, lead) = found
-        if lead and _moved(full):
-            for i in range(batch):
-                at = tuple([each.physical[i, ...] if is_at(each, level) else each for each in (index if index.__class__ is tuple else (index,))])
-                a.physical[i, ...][at] = value.physical[i, ...] if is_at(value, level) else value
-            return
-        target = a.physical
-        n = ndim + target.ndim - 1 - sum(1 for each in full[1:] if each is not None and each is not Ellipsis and not isinstance(each, slice))
-        target[full] = lined_up(value, level, n)
-        return
+    full, picked, lead = _physical_index(a, index, level, a.batch)
     target = a.physical
-    if is_at(value, level):
-        n = target[found].ndim - 1
-        target[found] = lined_up(value, level, n)
+    if lead < 0 or (lead and _separate(full)):
+        for i in range(a.batch):
+            at = tuple([each.physical[i, ...] if is_at(each, level) else each for each in index])
+            target[i, ...][at] = value.physical[i, ...] if is_at(value, level) else value
+    elif is_at(value, level):
+        target[full] = lined_up(value, level, target[full].ndim - 1)
     else:
-        target[found] = value
+        target[full] = value

@@ -57,6 +57,31 @@ def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
     return _stacked(results, level)
 
 
+def node_by_sample(node: Any, g: Any, graph: bool) -> Any:
+    """The gradients of a node whose formula on arrays has no batched form: through its ops, or else the whole formula sample by sample."""
+    from ..autograd.graph import Node, wrap_array
+    from ..ops.record import RecordNode
+    from ..overrides import watch
+    watch()
+    try:
+        return node.tensors(g) if graph else Node.arrays(node, g)
+    except NotBatched as error:
+        if not isinstance(node, RecordNode):
+            raise
+        if not graph:
+            g = wrap_array(g) if node.outputs == 1 else [None if each is None else wrap_array(each) for each in g]
+        grads = per_sample(_named("formula", node.formula), (g, *(node.values(not graph) if node.saved != () else ())), {}, error)
+    grads = grads if isinstance(grads, (tuple, list)) else (grads,)
+    return grads if graph else [None if each is None else each._a for each in grads]
+
+
+def _named(name: str, function: Any) -> Any:
+    def call(*args: Any) -> Any:
+        return function(*args)
+    call.__name__ = name
+    return call
+
+
 _DATA = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "numpy", "__complex__", "__contains__"}
 
 
@@ -110,7 +135,10 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
 
     def pick(value: Any, i: int) -> Any:
         if isinstance(value, Tensor):
-            return samples[id(value)][i] if id(value) in samples else value
+            if id(value) not in samples:
+                return value
+            sample = samples[id(value)][i]
+            return sample.clone() if own_storage else sample
         if value.__class__ is dict:
             return {key: pick(each, i) for key, each in value.items()}
         if value.__class__ is list or value.__class__ is tuple:
@@ -119,6 +147,7 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
 
     split(args)
     split(kwargs)
+    own_storage = function.__name__.startswith("as_strided")      # offsets count from the sample's first element
     writes = _writes(function.__name__)
     same = level in running and running[level][1] == "same"
     from ..generator import all_default_generators
@@ -147,6 +176,8 @@ def _stacked(results: list[Any], level: int) -> Any:
     from ..ops.joining import stack
     from .vmap import batch_tensor
     first = results[0]
+    if first is None:
+        return None
     if isinstance(first, Tensor):
         shapes = {t._a.shape for t in results}
         if len(shapes) > 1:

@@ -315,7 +315,10 @@ def _tile(A: Any, reps: Any) -> Any:
 
 @rule(np.diagonal)
 def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    return a.like(np.diagonal(a.physical, offset, physical_axis(axis1, a.ndim), physical_axis(axis2, a.ndim)))
+    r = np.diagonal(a.physical, offset, physical_axis(axis1, a.ndim), physical_axis(axis2, a.ndim))
+    if isinstance(r, np.ndarray) and a.physical.flags.writeable:
+        r.flags.writeable = True        # the ops decide, as with arrays that are not batched
+    return a.like(r)
 
 
 @rule(np.trace)

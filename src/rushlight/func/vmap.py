@@ -56,20 +56,25 @@ def share_tensor(t: Tensor, level: int, size: int) -> Tensor:
     return record(r, "ShareBackward", (t,), lambda g: g, array_grad=lambda g: g)
 
 
-def settle_array(a: Any) -> Any:
+def _kept_levels(tensor: Tensor | None) -> set[int]:
+    """The levels that a gradient may have: those of vmaps that run, and those of its tensor."""
+    return {level for level, _, _ in LOCAL.vmaps} | set(() if tensor is None else levels_of(tensor._a))
+
+
+def settle_array(a: Any, tensor: Tensor | None) -> Any:
     """A gradient array for a tensor from outside of vmaps that have ended: summed over their samples."""
-    running = {level for level, _, _ in LOCAL.vmaps}
+    kept = _kept_levels(tensor)
     for level in levels_of(a):
-        if level not in running:
+        if level not in kept:
             a = np.add.reduce(take_level(a, level), axis=0)
     return a
 
 
-def settle_tensor(t: Tensor) -> Tensor:
+def settle_tensor(t: Tensor, tensor: Tensor | None) -> Tensor:
     """`settle_array` with a history."""
-    running = {level for level, _, _ in LOCAL.vmaps}
+    kept = _kept_levels(tensor)
     for level in levels_of(t._a):
-        if level not in running:
+        if level not in kept:
             t = unbatch_tensor(t, level, take_level(t._a, level).shape[0], 0).sum(0)
     return t
 

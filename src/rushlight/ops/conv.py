@@ -43,7 +43,7 @@ class _Geometry:
     def input_gradient(self, g: Tensor, w: Tensor, size: Sizes) -> Tensor:
         kernel = w._a.shape[2:]
         out = wrap(_computed(K.input_gradient, g, g._a, w._a, size, *self.arguments), g._kind)
-        return record(out, "ConvolutionBackward0", (g, w), (lambda gg, g, w: self.forward(gg, w),
+        return record(out, "ConvolutionBackward0", (g, w), (lambda gg, g, w: _cropped(self.forward(gg, w), g),
                                                             lambda gg, g, w: self.weight_gradient(gg, g, kernel)), (g, w))
 
     def weight_gradient(self, x: Tensor, g: Tensor, kernel: Sizes) -> Tensor:
@@ -51,6 +51,12 @@ class _Geometry:
         out = wrap(_computed(K.weight_gradient, x, x._a, g._a, kernel, *self.arguments), x._kind)
         return record(out, "ConvolutionBackward0", (x, g), (lambda gg, x, g: self.input_gradient(g, gg, size),
                                                             lambda gg, x, g: self.forward(x, gg)), (x, g))
+
+
+def _cropped(y: Tensor, like: Tensor) -> Tensor:
+    """y without positions that only a transposed convolution's output_padding has made room for."""
+    shape = like._a.shape
+    return y if y._a.shape == shape else y[tuple([slice(0, n) for n in shape])]
 
 
 def _computed(kernel: Any, like: Tensor, a: Any, b: Any, *arguments: Any) -> Any:

@@ -177,7 +177,7 @@ def _parse(self: Tensor, index: Any) -> tuple[tuple[Any, ...], dict[int, Any]]:
 def _on_device(kind: Any, arrays: dict[int, Any]) -> dict[int, Any]:
     """Index arrays where the indexed tensor is: from the CPU to anywhere, but not from one device to another."""
     if kind.xp is np:
-        if any(not isinstance(array, ndarray) for array in arrays.values()):
+        if any(not isinstance(array, ndarray) and not hasattr(array, "level") for array in arrays.values()):
             raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
         return arrays
     return {d: kind.xp.asarray(array) for d, array in arrays.items()}

@@ -17,6 +17,8 @@ from .write import write_out
 
 __all__ = ["cat", "stack"]
 
+ndarray = np.ndarray
+
 
 def _checked(tensors: Any, name: str) -> list[Tensor]:
     """The argument `tensors` as a list; TypeError where it holds anything else."""
@@ -151,7 +153,7 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
             raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t._a.shape)} at entry {i}")
     kind = _common_kind(tensors, "stack")
     arrays = _arrays(tensors, kind)
-    if dim == 0:
+    if dim == 0 and arrays[0].__class__ is ndarray and arrays[-1].__class__ is ndarray:
         array = kind.xp.empty((len(arrays), *shape), kind.np)
         for i, each in enumerate(arrays):
             array[i] = each

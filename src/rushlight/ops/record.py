@@ -190,8 +190,11 @@ class RecordNode(Node):
         return values
 
     def tensors(self, g: Any, detach: bool = False) -> Any:
+        return self.formula(g, *(self.values(detach) if self.saved != () else ()))
+
+    def formula(self, g: Any, *saved: Any) -> Any:
+        """The inputs' gradients from the output's and the saved tensors."""
         grad = self.grad
-        saved = self.values(detach) if self.saved != () else ()
         if grad.__class__ is tuple:
             return [None if edge is None else f(g, *saved) for edge, f in zip(self.next, grad, strict=True)]
         grads = grad(g, *saved)

@@ -101,7 +101,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
 
 def _undiagonal(g: Tensor, shape: tuple[int, ...], offset: int, d1: int, d2: int) -> Tensor:
     """Zeros of `shape` with `g` on a diagonal."""
-    zeros = g._kind.xp.zeros(shape, g._a.dtype)
+    zeros = zeros_for(g._a, shape)
     target = zeros.diagonal(offset, d1, d2)
     target.flags.writeable = True
     target[...] = g._a
