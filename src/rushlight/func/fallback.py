@@ -44,6 +44,11 @@ def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
     if function.__name__ in _DATA:
         raise error
     size = running[level][0] if level in running else next(_size(t._a, level) for t in tensors if level in levels_of(t._a))
+    if size and not _RANDOM_ERROR(error):
+        from .op_rules import at_once
+        result = at_once(function, args, kwargs, level, size)
+        if result is not NotImplemented:
+            return result
     writes = _writes(function.__name__)
     if writes and level not in levels_of(args[0]._a):
         raise shared_write()

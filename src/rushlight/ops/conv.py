@@ -20,6 +20,7 @@ from .write import title
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution"]
 
 Sizes = tuple[int, ...]
+ndarray = np.ndarray
 
 
 class _Geometry:
@@ -76,6 +77,11 @@ def _tuple(value: Any, n: int, name: str) -> Sizes:
         raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got "
                            f"{name}={list(values)}")
     return values
+
+
+def _vmapped(*tensors: Any) -> bool:
+    """Whether one of the tensors is batched by vmap."""
+    return any([isinstance(t, Tensor) and t._a.__class__ is not ndarray and hasattr(t._a, "level") for t in tensors])
 
 
 def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, transposed: bool, groups: int) -> tuple[Tensor, bool]:
@@ -183,6 +189,9 @@ def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Si
 
 def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str) -> Tensor:
     """conv1d, conv2d and conv3d."""
+    if _vmapped(x, w, bias):
+        from ..func.op_rules import convolution as at_once
+        return at_once(lambda x, w, groups: convolution(x, w, None, stride, padding, dilation, groups, n, name), x, w, bias, groups, n)
     x, unbatched = _checked(x, w, bias, n, name, False, groups)
     stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
     kernel = w._a.shape[2:]
@@ -208,6 +217,9 @@ def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dila
 
 def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int,
                 name: str) -> Tensor:
+    if _vmapped(x, w, bias):
+        from ..func.op_rules import convolution as at_once
+        return at_once(lambda x, w, groups: _transposed(x, w, None, stride, padding, output_padding, groups, dilation, n, name), x, w, bias, groups, n)
     x, unbatched = _checked(x, w, bias, n, name, True, groups)
     stride, padding, dilation = _tuple(stride, n, "stride"), _tuple(padding, n, "padding"), _tuple(dilation, n, "dilation")
     extra = _tuple(output_padding, n, "output_padding")

@@ -76,6 +76,9 @@ def _geometry(x: Tensor, n: int, name: str, kernel: Any, stride: Any, padding: A
 
 
 def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool) -> Any:
+    if isinstance(x, Tensor) and hasattr(x._a, "level"):
+        from ..func.op_rules import fold
+        return fold(lambda x: _max_pool(x, n, name, kernel, stride, padding, dilation, ceil, indices), n + 2, x)
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if kind.is_complex or kind.dtype is kind.bool_.dtype:
@@ -150,6 +153,9 @@ def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Size
 
 
 def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, ceil: bool, include_pad: bool, divisor: int | None) -> Tensor:
+    if isinstance(x, Tensor) and hasattr(x._a, "level"):
+        from ..func.op_rules import fold
+        return fold(lambda x: _avg_pool(x, n, name, kernel, stride, padding, ceil, include_pad, divisor), n + 2, x)
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if not kind.is_floating and kind.dtype.name != "int64":
