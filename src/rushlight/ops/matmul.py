@@ -8,7 +8,7 @@ import numpy as np
 
 from ..dtypes import bool_, promote_types
 from ..kernels import native
-from ..kind import Kind
+from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
 from .define import export, op
@@ -50,7 +50,10 @@ def product(a: Any, b: Any) -> Any:
     """a @ b on arrays: BLAS where there is one for the dtype; float16 and bfloat16 through float32."""
     if a.dtype.itemsize == 2 and a.dtype.kind in "fV":
         return product(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    r = native.matmul(a, b)
+    try:
+        r = native.matmul(a, b)
+    except NotBatched:       # an array and one that is batched by vmap: ndarray.dot does not hand over, the ufunc does
+        r = np.matmul(a, b)
     return r if r.__class__ is ndarray else as_array(r)
 
 
