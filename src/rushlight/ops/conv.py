@@ -81,7 +81,7 @@ def _tuple(value: Any, n: int, name: str) -> Sizes:
 
 def _vmapped(*tensors: Any) -> bool:
     """Whether one of the tensors is batched by vmap."""
-    return any([isinstance(t, Tensor) and t._a.__class__ is not ndarray and hasattr(t._a, "level") for t in tensors])
+    return any(isinstance(t, Tensor) and t._a.__class__ is not ndarray and hasattr(t._a, "level") for t in tensors)
 
 
 def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, transposed: bool, groups: int) -> tuple[Tensor, bool]:
