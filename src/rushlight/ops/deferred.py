@@ -16,7 +16,7 @@ __all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "namespace"]
 FUNCTIONS_OF: dict[str, str] = {
     "linalg": (
         "det slogdet logdet inverse pinverse cholesky cholesky_solve cholesky_inverse triangular_solve lu lu_solve "
-        "lu_unpack qr geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef svd_lowrank pca_lowrank lobpcg "
+        "lu_unpack qr geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef svd_lowrank pca_lowrank lobpcg vander "
         "symeig eig solve lstsq matrix_rank"),
     "mixed_precision": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
     "special": "i0 i0_ igamma igammac mvlgamma",

@@ -117,6 +117,8 @@ def cond(A: Tensor, p: Any = None) -> Tensor:  # noqa: N803
     if not A._a.size:
         return A.new_zeros(A._a.shape[:-2], dtype=real_kind(A).dtype)
     inverse, info = inv_ex(A)
-    r = matrix_norm(A, p) * matrix_norm(inverse, p)
     bad = info != 0
-    return r.masked_fill(bad, np.inf) if bool(bad._a.any()) else r
+    if not bool(bad._a.any()):
+        return matrix_norm(A, p) * matrix_norm(inverse, p)
+    finite = inverse.masked_fill(bad[..., None, None], 0)
+    return (matrix_norm(A, p) * matrix_norm(finite, p)).masked_fill(bad, np.inf)

@@ -147,7 +147,7 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 
 
 @op(namespace="linalg")
-def vander(x: Tensor, N: int | None = None) -> Tensor:  # noqa: N803
+def vander(x: Tensor, *, N: int | None = None) -> Tensor:  # noqa: N803
     """The matrix of powers x^0, x^1, ..., x^(N - 1) of each element."""
     n = x._a.shape[-1] if N is None and x._a.ndim else 1 if N is None else N
     if n <= 1:
@@ -156,6 +156,19 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:  # noqa: N803
     x = (x if x._a.ndim else x.unsqueeze(0)).to(kind.dtype).unsqueeze(-1)
     powers = x.expand(*x._a.shape[:-1], n - 1).cumprod(-1)
     return FUNCTIONS["cat"]([FUNCTIONS["ones_like"](powers[..., :1]), powers], -1)
+
+
+@op(name="vander")
+def _old_vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:  # noqa: N803
+    """The matrix of powers of a vector's elements, from the highest (or, if `increasing`, from 0) on."""
+    if x._a.ndim != 1:
+        raise RuntimeError("x must be a one-dimensional tensor.")
+    n = x._a.shape[0] if N is None else N
+    if n < 0:
+        raise RuntimeError("N must be non-negative.")
+    x = x if x._kind.differentiable else x.to(x._kind.int64.dtype)
+    powers = x.unsqueeze(-1) ** FUNCTIONS["arange"](n, device=x._kind.device)
+    return powers if increasing else powers.flip(-1)
 
 
 @op(method=True)

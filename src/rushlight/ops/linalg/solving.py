@@ -141,12 +141,12 @@ def triangular(a: Tensor, b: Tensor, upper: bool, unit: bool = False) -> Tensor:
 
 @op(method=True, out=True)
 def triangular_solve(input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:  # noqa: N803
-    """(solution, copy of A) of A X = input, or A^H X = input if `transpose` (old form; see torch.linalg.solve_triangular)."""
+    """(solution, copy of A) of A X = input, or A^T X = input if `transpose` (old form; see torch.linalg.solve_triangular)."""
     check_square("triangular_solve", A)
     check_matrix("triangular_solve", input, "b")
     check_floating("triangular_solve", A)
     check_shapes("triangular_solve", A, input, True)
-    x = triangular(adjoint(A), input, not upper, unitriangular) if transpose else triangular(A, input, upper, unitriangular)
+    x = triangular(A.mT, input, not upper, unitriangular) if transpose else triangular(A, input, upper, unitriangular)
     copy = A.expand(*x._a.shape[:-2], *A._a.shape[-2:]).clone() if x._a.ndim > A._a.ndim else A.clone()
     return triangular_solve_result((x, copy))
 
