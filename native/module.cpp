@@ -23,6 +23,7 @@ PyObject* create() {
         add_rnn,
         add_pooling,
         add_attention,
+        add_dispatch,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;
     for (auto* add : families) good = good && add(module) == 0;

@@ -28,6 +28,7 @@ int add_conv(PyObject* module);
 int add_rnn(PyObject* module);
 int add_pooling(PyObject* module);
 int add_attention(PyObject* module);
+int add_dispatch(PyObject* module);
 
 inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }
 

@@ -126,3 +126,40 @@ def test_switched_off():
     code = "from rushlight.kernels import native; import rushlight as t; assert native.library is None; print((t.ones(3) + 1).tolist(), native.describe())"
     done = subprocess.run([sys.executable, "-c", code], env={**__import__("os").environ, "RUSHLIGHT_NATIVE": "0"}, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("[2.0, 2.0, 2.0] none (switched off")
+
+
+@needs_library
+def test_ops_look_like_functions():
+    import copy
+    import inspect
+    import pickle
+
+    import rushlight as torch
+    assert torch.exp.__name__ == "exp" and torch.exp.__doc__ and "input" in inspect.signature(torch.exp).parameters
+    assert copy.deepcopy(torch.exp) is torch.exp
+    assert torch.Tensor.exp(torch.zeros(2)).tolist() == [1.0, 1.0] and torch.zeros(2).exp.__self__.shape == (2,)
+    assert pickle.loads(pickle.dumps(torch.ones(2))).tolist() == [1.0, 1.0]
+
+
+@needs_library
+def test_fast_path_agrees_with_its_closure():
+    """The same graph, saved values, versions and errors through the C++ fast path and through the Python closure."""
+    import rushlight as torch
+    a = torch.rand(3, 4, requires_grad=True)
+    row = torch.rand(4, requires_grad=True)
+    for op in (torch.mul, torch.true_divide, torch.Tensor.__add__, torch.maximum):
+        for x, y in ((a, a), (a, row), (row, a), (a.detach(), row), (a, 2.0), (a, torch.tensor(2.0))):
+            got, want = op(x, y), op.__wrapped__(x, y)
+            assert got.tolist() == want.tolist() and type(got._node) is type(want._node)
+            assert got._node.fix == want._node.fix and got._node.version == want._node.version and got._node.next == want._node.next
+            assert [s is t for s, t in zip(got._node.saved, want._node.saved, strict=True)].count(False) == 0
+    for op in (torch.exp, torch.sin, torch.neg):
+        got, want = op(a), op.__wrapped__(a)
+        assert type(got._node) is type(want._node) and got._node.next == want._node.next
+    y = a.exp()
+    z = y * 2
+    y.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.sum().backward()
+    with pytest.raises(RuntimeError, match="must match the size"):
+        a + torch.rand(3)

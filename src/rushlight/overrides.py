@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any
 
 from .ops import define
-from .ops.interception import intercept
+from .ops.interception import intercept, python_function
 from .tensor import NotBatched, Tensor
 
 __all__ = ["get_ignored_functions", "get_overridable_functions", "get_testing_overrides", "handle_torch_function", "has_torch_function",
@@ -169,12 +169,12 @@ def watch() -> None:
     for module in _modules():
         for key in getattr(module, "__all__", None) or dir(module):
             value = getattr(module, key)
-            if not key.startswith("_") and isinstance(value, FunctionType) and value.__module__.startswith("rushlight"):
+            if not key.startswith("_") and python_function(value) and value.__module__.startswith("rushlight"):
                 _add_door(value, value)
     for name, value in list(vars(Tensor).items()):
-        if isinstance(value, FunctionType) and name not in _NO_DOOR:
+        if python_function(value) and name not in _NO_DOOR:
             named = vars(Tensor).get(value.__name__)
-            _add_door(value, named if name.startswith("__") and isinstance(named, FunctionType) else value)
+            _add_door(value, named if name.startswith("__") and python_function(named) else value)
         elif isinstance(value, property) and name not in _NO_DOOR:
             _add_door(value.fget, value.__get__)
             _add_door(value.fset, value.__set__)
@@ -193,9 +193,10 @@ _NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__sets
 
 
 def _add_door(function: Any, public: Any) -> None:
-    if isinstance(function, FunctionType) and function not in _doors:
-        _doors.add(function)
-        intercept(function, "overrides", functools.partial(_enter, public))
+    inside = python_function(function)
+    if inside is not None and inside not in _doors:
+        _doors.add(inside)
+        intercept(inside, "overrides", functools.partial(_enter, public))
 
 
 def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:
@@ -335,10 +336,10 @@ def _by_namespace() -> dict[Any, list[Any]]:
     for module in (rushlight, *_modules()):
         names = define.FUNCTIONS if module is rushlight else getattr(module, "__all__", None) or dir(module)
         functions = [getattr(module, name) for name in names if not name.startswith("_")]
-        found[module] = [each for each in functions if isinstance(each, FunctionType) and each not in ignored
+        found[module] = [each for each in functions if python_function(each) and each not in ignored
                         and each.__module__.startswith("rushlight")]
     found[Tensor] = [value.__get__ if isinstance(value, property) else value for name, value in vars(Tensor).items()
-                             if name not in _NO_DOOR and isinstance(value, (FunctionType, property))]
+                             if name not in _NO_DOOR and (isinstance(value, property) or python_function(value))]
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["library", "elementwise", "kernel", "matmul", "level", "describe"]
+__all__ = ["library", "elementwise", "kernel", "fast_path", "matmul", "level", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
 _NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
@@ -64,6 +64,16 @@ def elementwise(ufunc: Any) -> Any:
 def kernel(name: str, twin: Any) -> Any:
     """The native op `name`, with its NumPy twin for what it does not cover; the twin itself without the library."""
     return twin if library is None else library.elementwise(name, twin) or twin
+
+
+# What the gradient of an op with a native fast path saves: the input and the result of a unary op; for a binary op the operands that the
+# first and the second gradient use.
+SAVES_INPUT, SAVES_RESULT, FIRST_USES_A, FIRST_USES_B, SECOND_USES_A, SECOND_USES_B = 1, 2, 4, 8, 16, 32
+
+
+def fast_path(closure: Any, kernel: Any, node_type: Any, operands: int, uses: int, to_bool: bool) -> Any:
+    """The closure of an elementwise op with its fast path in C++ before it; the closure itself without the library."""
+    return closure if library is None else library.op(closure, kernel, node_type, operands, uses, to_bool)
 
 
 def _numpy_matmul(a: Any, b: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import STATE, recording
-from ..autograd.graph import new_seq
+from ..autograd.graph import AccumulateGrad, Node, Port, Version, new_seq
 from ..dtypes import float32
 from ..kernels import native
 from ..kernels.fuse import fuse
@@ -40,6 +40,8 @@ on_export: Any = None        # what overrides.py does with functions that are de
 new = object.__new__
 ndarray = np.ndarray
 _DENSE = kind_of(float32)
+if native.library is not None:
+    native.library.bind(Tensor, Node, Kind, Version, Port, AccumulateGrad, STATE, new_seq.__self__)
 
 
 def export(function: Any, name: str | None = None) -> Any:
@@ -84,7 +86,6 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     saves_result = grad is not None and "y" in arguments(grad)
     differentiable = grad is not None
     to_bool = ints == "bool"
-    from ..autograd.graph import Version
     ufunc, forward = forward, native.elementwise(forward)
 
     def slow(input: Any) -> Any:
@@ -131,6 +132,8 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
 
     fn.__name__ = fn.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, *, out=None) -> Tensor\n\nElementwise {short} of a tensor of any shape."
+    uses = native.SAVES_INPUT if saves_input else native.SAVES_RESULT if saves_result else 0
+    fn = native.fast_path(fn, forward, node_type, 1, uses, to_bool)
     if forward_inplace := isinstance(ufunc, np.ufunc) and not to_bool:
         def direct(a: Any) -> None:
             forward(a, out=a)
@@ -323,11 +326,17 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
             if shape == other_shape:
                 node.fix = None
             else:
-                node.fix = (None if na is None else (shape, kind), None if nb is None else (other_shape, kind))
+                whole = r_a.shape
+                fix_a = None if na is None or shape == whole else (shape, kind)
+                fix_b = None if nb is None or other_shape == whole else (other_shape, kind)
+                node.fix = None if fix_a is fix_b is None else (fix_a, fix_b)
         return r
 
     fn.__name__ = fn.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, other, *, out=None) -> Tensor\n\nElementwise {short} with broadcasting and type promotion."
+    if quick and numbers:
+        flags = ((a_uses_a, native.FIRST_USES_A), (a_uses_b, native.FIRST_USES_B), (b_uses_a, native.SECOND_USES_A), (b_uses_b, native.SECOND_USES_B))
+        fn = native.fast_path(fn, ufunc, node_type, 2, sum(flag for used, flag in flags if used), to_bool)
     if namespace:
         NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
     for each in (name, *alias):

@@ -12,14 +12,24 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
-__all__ = ["intercept", "release", "code_of", "original_of"]
+from ..kernels import native
 
+__all__ = ["intercept", "release", "code_of", "original_of", "python_function"]
+
+_NativeOp: Any = None if native.library is None else native.library.Op
 Layer = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 _ORDER = ("autocast", "overrides")                                  # from the inside
 _originals: dict[FunctionType, FunctionType] = {}                   # function -> a copy that keeps its code
 _layers: dict[FunctionType, dict[str, Layer]] = {}                  # function -> the layers that are on
 _codes: dict[tuple[FunctionType, tuple[Layer, ...]], CodeType] = {}  # what was made for these layers before
+
+
+def python_function(value: Any) -> FunctionType | None:
+    """The function itself, or the closure behind a native op (which leaves calls to the closure while that is intercepted); else None."""
+    if value.__class__ is FunctionType:
+        return value
+    return value.__wrapped__ if value.__class__ is _NativeOp else None
 
 
 def intercept(function: FunctionType, name: str, layer: Layer) -> None:
