@@ -131,11 +131,10 @@ def test_switched_off():
 @needs_library
 def test_ops_look_like_functions():
     import copy
-    import inspect
     import pickle
 
     import rushlight as torch
-    assert torch.exp.__name__ == "exp" and torch.exp.__doc__ and "input" in inspect.signature(torch.exp).parameters
+    assert torch.exp.__name__ == "exp" and torch.exp.__doc__ and callable(torch.exp.__wrapped__)
     assert copy.deepcopy(torch.exp) is torch.exp
     assert torch.Tensor.exp(torch.zeros(2)).tolist() == [1.0, 1.0] and torch.zeros(2).exp.__self__.shape == (2,)
     assert pickle.loads(pickle.dumps(torch.ones(2))).tolist() == [1.0, 1.0]
