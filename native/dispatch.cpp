@@ -47,7 +47,7 @@ PyObject* make_node(PyTypeObject* type, PyObject* next) {
 namespace {
 
 // What a gradient needs to see, as flags.
-enum Uses { SAVES_INPUT = 1, SAVES_RESULT = 2, FIRST_USES_A = 4, FIRST_USES_B = 8, SECOND_USES_A = 16, SECOND_USES_B = 32 };
+enum Uses { SAVES_INPUT = 1, SAVES_RESULT = 2, FIRST_USES_A = 4, FIRST_USES_B = 8, SECOND_USES_A = 16, SECOND_USES_B = 32, TAKES_NUMBERS = 64 };
 
 struct Op {
     PyObject_HEAD
@@ -159,6 +159,7 @@ PyObject* binary(const Op* op, PyObject* a, PyObject* b) {
     PyObject* kind = slot(a, layout.kind);
     if (slot(kind, layout.fast) != Py_True) return nullptr;
     if (PyFloat_CheckExact(b) || PyLong_CheckExact(b)) {
+        if (!(op->uses & TAKES_NUMBERS)) return nullptr;
         b = PyDict_GetItemWithError(slot(kind, layout.scalars), b);  // numbers used before are kept as tensors
         if (b == nullptr) return nullptr;
     } else if (!is_tensor(b) || slot(b, layout.kind) != kind) {

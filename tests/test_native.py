@@ -146,7 +146,7 @@ def test_fast_path_agrees_with_its_closure():
     import rushlight as torch
     a = torch.rand(3, 4, requires_grad=True)
     row = torch.rand(4, requires_grad=True)
-    for op in (torch.mul, torch.true_divide, torch.Tensor.__add__, torch.atan2):
+    for op in (torch.mul, torch.true_divide, torch.Tensor.__add__, torch.fmod):
         for x, y in ((a, a), (a, row), (row, a), (a.detach(), row), (a, 2.0), (a, torch.tensor(2.0))):
             got, want = op(x, y), op.__wrapped__(x, y)
             assert got.tolist() == want.tolist() and type(got._node) is type(want._node)

@@ -67,8 +67,8 @@ def kernel(name: str, twin: Any) -> Any:
 
 
 # What the gradient of an op with a native fast path saves: the input and the result of a unary op; for a binary op the operands that the
-# first and the second gradient use.
-SAVES_INPUT, SAVES_RESULT, FIRST_USES_A, FIRST_USES_B, SECOND_USES_A, SECOND_USES_B = 1, 2, 4, 8, 16, 32
+# first and the second gradient use, and whether the second operand may be a number.
+SAVES_INPUT, SAVES_RESULT, FIRST_USES_A, FIRST_USES_B, SECOND_USES_A, SECOND_USES_B, TAKES_NUMBERS = 1, 2, 4, 8, 16, 32, 64
 
 
 def fast_path(closure: Any, kernel: Any, node_type: Any, operands: int, uses: int, to_bool: bool) -> Any:

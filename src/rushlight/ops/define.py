@@ -334,8 +334,9 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
 
     fn.__name__ = fn.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, other, *, out=None) -> Tensor\n\nElementwise {short} with broadcasting and type promotion."
-    if quick and numbers:
-        flags = ((a_uses_a, native.FIRST_USES_A), (a_uses_b, native.FIRST_USES_B), (b_uses_a, native.SECOND_USES_A), (b_uses_b, native.SECOND_USES_B))
+    if quick:
+        flags = ((a_uses_a, native.FIRST_USES_A), (a_uses_b, native.FIRST_USES_B), (b_uses_a, native.SECOND_USES_A), (b_uses_b, native.SECOND_USES_B),
+                 (numbers != "none", native.TAKES_NUMBERS))
         fn = native.fast_path(fn, ufunc, node_type, 2, sum(flag for used, flag in flags if used), to_bool)
     if namespace:
         NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
