@@ -2,7 +2,7 @@
 
 
 from .compare import same_error
-from .mirror import Copier, Missing
+from .mirror import Copier, Missing, Unrepresentable
 from .ops import ours_of
 from .running import TooSlow, attempt, describe, limited, quiet, seed
 
@@ -32,8 +32,8 @@ def _one(op, case):
             ours = _raised(ours_of(op), case.sample_input, True)
     except TooSlow as error:
         return "time", str(error)
-    except Missing as error:
-        return "error", str(error)
+    except (Missing, Unrepresentable) as error:
+        return "skip" if isinstance(error, Unrepresentable) else ("error", str(error))
     if ours is None:
         return "error", f"no error, PyTorch raises {describe(theirs)}"
     return None if same_error(ours, theirs) else ("error", f"{describe(ours)} instead of {describe(theirs)}")

@@ -24,6 +24,10 @@ NAMESPACES = ("torch", "torch.Tensor", "torch.nn.functional", "torch.nn", "torch
               "torch.masked", "torch.sparse", "torch.autograd", "torch.nn.init", "torch.func", "torch.optim", "torch.optim.lr_scheduler")
 
 
+class Unrepresentable(Exception):
+    """A tensor that exists in PyTorch only: on its meta device, or with more dimensions than NumPy has."""
+
+
 class Missing(Exception):
     """rushlight lacks a name."""
 
@@ -156,6 +160,8 @@ class Copier:
 
     def _tensor(self, t):
         source = t.detach()
+        if t.device.type == "meta" or t.ndim > 64:
+            raise Unrepresentable(str(t.device) if t.ndim <= 64 else f"{t.ndim} dimensions")
         if t.layout is not pt.strided:
             return self._sparse(source, t.requires_grad and self.grad)
         source = source.resolve_conj().resolve_neg()

@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import json
 import types
+from pathlib import Path
 
 from .mirror import Missing, attribute
 
@@ -62,3 +64,8 @@ def missing(namespace):
         except Exception:  # noqa: BLE001   the module that should hold it can't be imported
             lacking.append(name)
     return lacking, len(names)
+
+
+def known_missing():
+    """The missing names by namespace when the line was written."""
+    return json.loads((Path(__file__).parent / "line.json").read_text()).get("names", {})

@@ -34,6 +34,8 @@ def _line(results):
         if groups:
             spans = {group: _spans(indices) for group, indices in groups.items()}
             entries.append(f"{json.dumps(f'{kind} {name}')}: {json.dumps(spans)}")
+    lacking = {namespace: names.missing(namespace)[0] for namespace in names.NAMESPACES}
+    entries.append(f'"names": {json.dumps({namespace: each for namespace, each in lacking.items() if each})}')
     return "{\n" + ",\n".join(entries) + "\n}\n"
 
 

@@ -15,7 +15,7 @@ from ..kind import Kind, cpu_kind, kind_of
 from ..layout import strided
 from ..size import Size
 from ..tensor import Tensor, wrap
-from .define import export, method, op
+from .define import check_tensor, export, method, op
 from .write import write_out
 
 __all__ = ["tensor", "as_tensor", "creation_kind", "finish", "size_of"]
@@ -549,10 +549,21 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype
     return write_out(out, r, "range") if out is not None else finish(r, requires_grad, False, layout)
 
 
+def _ends(name: str, start: Any, end: Any, steps: Any) -> list[Any]:
+    """The ends of a range as numbers, checked."""
+    if isinstance(steps, float):
+        raise TypeError(f"{name}(): argument 'steps' must be int, not float")
+    if any(isinstance(v, Tensor) and v._a.ndim for v in (start, end)):
+        shown = [v._a.ndim if isinstance(v, Tensor) else 0 for v in (start, end)]
+        raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got start with {shown[0]} dimension(s) and end with "
+                           f"{shown[1]} dimension(s).")
+    return [v.item() if isinstance(v, Tensor) else v for v in (start, end)]
+
+
 def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
              requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """`steps` evenly spaced values from start to end, both included; computed from both ends, so that it is symmetric."""
-    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    start, end = _ends("linspace", start, end, steps)
     kind = creation_kind(dtype, device, get_default_dtype().to_complex() if isinstance(start, complex) or isinstance(end, complex) else None)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -588,6 +599,7 @@ def _fma(step: Any, i: Any, base: Any) -> Any:
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None,
              device: Any = None, requires_grad: bool = False) -> Tensor:
     """base ** linspace(start, end, steps)."""
+    start, end = _ends("logspace", start, end, steps)
     kind = creation_kind(dtype, device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -616,7 +628,7 @@ for _fn in (arange, linspace, logspace, eye):
 export(range_, "range")
 
 
-@op(out=True)
+@op(out="fresh")
 def complex_(real: Tensor, imag: Tensor) -> Tensor:
     """The complex tensor with these real and imaginary parts."""
     if real._kind is not imag._kind:
@@ -636,6 +648,7 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
 @op(out=True)
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """The complex tensor with these absolute values and angles (radians)."""
+    check_tensor("polar", abs=abs, angle=angle)
     return complex_(abs * angle.cos(), abs * angle.sin())
 
 

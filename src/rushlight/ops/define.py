@@ -27,7 +27,7 @@ from ..tensor import NotBatched, Tensor, as_array, wrap
 from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
-from .write import inplace_from, title, write_in_place, write_out
+from .write import check_dtype, check_fresh, inplace_from, title, write_in_place, write_out
 
 __all__ = ["FUNCTIONS", "NAMESPACES", "DEFINITIONS", "op", "unary", "binary", "comparison", "export", "method", "record", "wrap"]
 
@@ -472,13 +472,13 @@ def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: b
     return binary(name, ufunc, None, result="bool", alias=alias, complex=complex, doc=doc, numbers="second")
 
 
-def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool = False, out: bool = False,
+def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool = False, out: bool | str = False,
        torch: bool = True, namespace: str = "", alias: tuple[str, ...] = (), samples: Any = None, method_first: int = 0) -> Any:
     """Register a function as an op.
 
     method   True: also ``Tensor.<name>``; a string: under that name
     inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history
-    out      ``torch.<name>(..., out=tensor)``
+    out      ``torch.<name>(..., out=tensor)``; "fresh": only memory that no operand uses, and of the result's dtype
     torch    False: not in the torch namespace
     namespace  "linalg" for torch.linalg.<name> (instead of torch.<name>)
     samples  function yielding (args, kwargs) for the differential tests
@@ -515,13 +515,15 @@ def _renamed(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
 
 
-def _public(function: Any, name: str, out: bool) -> Any:
+def _public(function: Any, name: str, out: bool | str) -> Any:
     """The torch.<name> form: out=, NumPy's argument names, and PyTorch's error for an argument that is not a tensor."""
     def call(*args: Any, **kwargs: Any) -> Any:
         target = None
         if kwargs:
             if out and "out" in kwargs:
                 target = kwargs.pop("out")
+                if out == "fresh" and target is not None:
+                    check_fresh(target, (*args, *kwargs.values()), name)
             kwargs = _renamed(function, kwargs)
         try:
             result = function(*args, **kwargs)
@@ -530,7 +532,11 @@ def _public(function: Any, name: str, out: bool) -> Any:
             result = call_function(name, args, kwargs)
         except (AttributeError, TypeError) as error:
             return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, diagnose(function, name, args, kwargs, error))
-        return result if target is None else write_out(target, result, name)
+        if target is None:
+            return result
+        if out == "fresh":
+            check_dtype(target, result)
+        return write_out(target, result, name)
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__

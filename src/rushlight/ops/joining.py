@@ -13,7 +13,7 @@ from .define import export
 from .dims import wrap_dim
 from .record import record
 from .shape import _reshape
-from .write import write_out
+from .write import check_fresh, write_out
 
 __all__ = ["cat", "stack"]
 
@@ -54,9 +54,10 @@ def _sparse(name: str, *args: Any) -> Tensor:
     return call(name, *args)
 
 
-def _finish(r: Tensor, out: Any, name: str) -> Tensor:
+def _finish(r: Tensor, out: Any, name: str, tensors: Any) -> Tensor:
     if out is None:
         return r
+    check_fresh(out, tensors, name)
     if isinstance(out, Tensor) and not can_cast(r._kind.dtype, out._kind.dtype):
         from .write import title
         raise RuntimeError(f"torch.{name}(): input types can't be cast to the desired output type {title(out._kind.dtype)}")
@@ -107,7 +108,7 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
         if t._node is not None:
             _record_cat(r, tensors if len(tensors) == len(parts) else parts, dim)
             break
-    return r if out is None else _finish(r, out, "cat")
+    return r if out is None else _finish(r, out, "cat", tensors)
 
 
 def _mismatch(tensors: list[Tensor], dim: int) -> RuntimeError:
@@ -167,7 +168,7 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
         def back(g: Any) -> Any:
             return tuple([g[place] for place in places])
         record(r, "StackBackward0", tuple(tensors), back, (), back)
-    return r if out is None else _finish(r, out, "stack")
+    return r if out is None else _finish(r, out, "stack", tensors)
 
 
 def _at_least(tensors: Any, ndim: int, name: str) -> list[Tensor]:
@@ -185,7 +186,7 @@ def hstack(tensors: Any, *, out: Any = None) -> Tensor:
         parts = _at_least(tensors, 1, "hstack")
     except SparseRefusal:
         return _sparse("hstack", tensors)
-    return _finish(cat(parts, 0 if parts[0]._a.ndim == 1 else 1), out, "hstack")
+    return _finish(cat(parts, 0 if parts[0]._a.ndim == 1 else 1), out, "hstack", tensors)
 
 
 def vstack(tensors: Any, *, out: Any = None) -> Tensor:
@@ -194,12 +195,12 @@ def vstack(tensors: Any, *, out: Any = None) -> Tensor:
         parts = _at_least(tensors, 2, "vstack")
     except SparseRefusal:
         return _sparse("vstack", tensors)
-    return _finish(cat(parts, 0), out, "vstack")
+    return _finish(cat(parts, 0), out, "vstack", tensors)
 
 
 def dstack(tensors: Any, *, out: Any = None) -> Tensor:
     """Join along dimension 2."""
-    return _finish(cat(_at_least(tensors, 3, "dstack"), 2), out, "dstack")
+    return _finish(cat(_at_least(tensors, 3, "dstack"), 2), out, "dstack", tensors)
 
 
 def column_stack(tensors: Any, *, out: Any = None) -> Tensor:
@@ -207,7 +208,7 @@ def column_stack(tensors: Any, *, out: Any = None) -> Tensor:
     tensors = _checked(tensors, "column_stack")
     if not tensors:
         raise RuntimeError("column_stack expects a non-empty TensorList")
-    return _finish(cat([t if t._a.ndim > 1 else _reshape(t, (t._a.size, 1)) for t in tensors], 1), out, "column_stack")
+    return _finish(cat([t if t._a.ndim > 1 else _reshape(t, (t._a.size, 1)) for t in tensors], 1), out, "column_stack", tensors)
 
 
 for _function, _names in ((cat, ("concat", "concatenate")), (stack, ()), (hstack, ()), (vstack, ("row_stack",)), (dstack, ()), (column_stack, ())):

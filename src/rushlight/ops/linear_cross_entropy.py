@@ -24,6 +24,7 @@ def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *
     options        a `LinearCrossEntropyOptions`: in chunks of the batch, whose logits are computed again in the backward pass
     """
     indices = not target._kind.differentiable
+    _check(input, linear_weight, target, linear_bias, weight, label_smoothing)
     if ignore_index is None:
         ignore_index = -100
     elif not indices and ignore_index >= 0:
@@ -45,6 +46,21 @@ def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *
     for part in parts[1:]:
         total = total + part
     return total if reduction == "sum" else total / _weight_of(target, weight, ignore_index, indices)
+
+
+def _check(x: Tensor, w: Tensor, target: Tensor, bias: Tensor | None, weight: Tensor | None, label_smoothing: float) -> None:
+    classes = w._a.shape[:-1]
+    if len(classes) > 1 and x._a.ndim == 1:
+        raise RuntimeError(f"K-dimensional loss defined by linear_weight shape {tuple(w._a.shape)} requires batched input, (N, {w._a.shape[-1]}), got "
+                           f"unbatched input with shape {tuple(x._a.shape)}")
+    if bias is not None and bias._a.shape != classes:
+        raise RuntimeError(f"expected linear_bias shape {tuple(classes)}, got {tuple(bias._a.shape)}")
+    if weight is not None and weight._a.shape != classes[:1]:
+        raise RuntimeError(f"expected weight shape to be {tuple(classes[:1])}, got {tuple(weight._a.shape)}")
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"expected label_smoothing to be in range [0, 1], got {label_smoothing}")
+    if x._a.ndim == 2 and target._a.ndim and target._a.shape[0] != x._a.shape[0]:
+        raise ValueError(f"Expected input batch_size ({x._a.shape[0]}) to match target batch_size ({target._a.shape[0]}).")
 
 
 def _logits(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:

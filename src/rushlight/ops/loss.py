@@ -181,6 +181,8 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     dim = 0 if input._a.ndim == 1 else 1
     logs = input.log_softmax(dim)
     if input._a.shape == target._a.shape and target._kind.is_floating:
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _with_probabilities(logs, target, weight, reduction, label_smoothing, dim)
     if target._kind.is_floating:
         raise RuntimeError("expected scalar type Long but found " + target._kind.dtype.alias.capitalize())
@@ -390,7 +392,9 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
     _check_tensors("multi_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
     if p not in (1, 2):
-        raise RuntimeError("only p == 1 and p == 2 supported")
+        raise ValueError("only p == 1 and p == 2 supported")
+    if weight is not None and weight._a.ndim != 1:
+        raise ValueError("weight must be one-dimensional")
     x, y, batched = _rows(input, target, "multi_margin_loss")
     y = y.reshape(-1)
     if y._a.size != x._a.shape[0]:
@@ -413,6 +417,8 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = No
     reduction = reduction_of(size_average, reduce, reduction)
     if input._a.shape != target._a.shape:
         raise RuntimeError(f"inconsistent target size: {list(target._a.shape)} for input of size: {list(input._a.shape)}")
+    if input._a.shape == (0,):
+        raise RuntimeError("Expected non-empty vector or matrix with optional 0-dim batch size, but got: [0]")
     x, _, batched = _rows(input, target, "multilabel_margin_loss")
     t = target._a.reshape(x._a.shape)
     valid = np.logical_and.accumulate(t >= 0, axis=1)

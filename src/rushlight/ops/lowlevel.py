@@ -40,6 +40,12 @@ def _chunk_cat(tensors: Any, dim: int, num_chunks: int, *, out: Any = None) -> T
     if out is not None:
         from .write import write_out
         return write_out(out, _chunk_cat(tensors, dim, num_chunks), "_chunk_cat")
+    if num_chunks <= 0:
+        raise RuntimeError("_chunk_cat expects positive num_chunks")
+    if not tensors:
+        raise RuntimeError("_chunk_cat expects a non-empty input tensor list")
+    if any(not t._a.size for t in tensors):
+        raise RuntimeError("_chunk_cat expects non-empty tensor")
     rows = []
     for t in tensors:
         d = dim % t._a.ndim

@@ -122,6 +122,8 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     Ioffe and Szegedy, "Batch Normalization", 2015.
     """
     _check(input, "batch_norm")
+    if training and eps <= 0.0:
+        raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     shape = input._a.shape
     if len(shape) < 2:
         if not input._a.size:

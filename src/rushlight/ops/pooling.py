@@ -41,6 +41,9 @@ def _batched(x: Any, n: int, name: str) -> tuple[Tensor, bool]:
     if not isinstance(x, Tensor):
         raise not_a_tensor(name, "input", 1, x)
     if x._a.ndim == n + 1:
+        if n == 1 and not x._a.shape[0] or n == 3 and 0 in x._a.shape:
+            raise RuntimeError(f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:"
+                               f"{list(x._a.shape)}")
         return x.unsqueeze(0), True
     if x._a.ndim != n + 2:
         raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: "
@@ -226,8 +229,14 @@ def _bounds(n: int, out: int) -> list[tuple[int, int]]:
     return [((i * n) // out, -((-(i + 1) * n) // out)) for i in range(out)]
 
 
+def _least(input: Any, n: int) -> None:
+    if n > 1 and isinstance(input, Tensor) and input._a.ndim <= n:
+        raise ValueError(f"Input dimension should be at least {n + 1}")
+
+
 def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
     name = f"adaptive_avg_pool{n}d"
+    _least(input, n)
     x, unbatched = _batched(input, n, name)
     out = _adaptive_size(x, n, output_size, name)
     size = x._a.shape[2:]
@@ -248,6 +257,7 @@ def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
 
 def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool) -> Any:
     name = f"adaptive_max_pool{n}d"
+    _least(input, n)
     x, unbatched = _batched(input, n, name)
     out = _adaptive_size(x, n, output_size, name)
     size = x._a.shape[2:]

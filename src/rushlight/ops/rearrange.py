@@ -87,6 +87,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     if (axes and len(shift) != len(axes)) or (not axes and len(shift) != 1):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shift)}, dims:{len(axes)}")
     a = input._a
+    if axes and not a.ndim:
+        raise IndexError(f"Dimension specified as {axes[0]} but tensor has no dimensions")
     axes = tuple([wrap_dim(d, a.ndim) for d in axes])
     back = tuple([-s for s in shift])
     array = np.roll(a, shift, axes) if axes and a.ndim else np.roll(a, shift[0]) if a.size else a.copy()

@@ -53,7 +53,7 @@ def _grid(index: Any, dim: int) -> tuple[Any, ...]:
     return tuple([index if d == dim else _steps(n, ndim - d - 1, index) for d, n in enumerate(index.shape)])
 
 
-@op(method=True, out=True)
+@op(method=True, out="fresh")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """``out[i][j][k] = input[index[i][j][k]][j][k]`` for dim 0, and so on: one element per element of `index`, along `dim`."""
     a = input._a

@@ -149,7 +149,7 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     return inplace_from(self, masked_fill, (self, mask, value), {})
 
 
-@op(method=True, out=True)
+@op(method=True, out="fresh")
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The elements where the mask holds, as a vector; mask and input broadcast."""
     if mask._kind.dtype.name != "bool":
@@ -210,7 +210,7 @@ def argwhere(input: Tensor) -> Tensor:
     return nonzero(input)
 
 
-@op(method=True, out=True)
+@op(method=True, out="fresh")
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements of the flattened tensor, in the shape of `index`; negative numbers count from the end."""
     if index._kind.dtype.name != "int64":
@@ -310,7 +310,7 @@ def out_of_range(index: Any, n: int) -> bool:
     return bool(index.min() < 0 or index.max() >= n)
 
 
-@op(method=True, out=True)
+@op(method=True, out="fresh")
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of a dimension that `index` (a vector) names, as a copy."""
     a = input._a

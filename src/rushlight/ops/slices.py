@@ -308,6 +308,8 @@ def _axis_split(name: str, axis: int, least: int) -> Any:
             raise RuntimeError(f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with "
                                f"{len(shape)} dimensions!")
         dim = 0 if name == "hsplit" and len(shape) == 1 else axis
+        if isinstance(indices_or_sections, str):
+            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, str): 'indices_or_sections' must be int or ints")
         if isinstance(indices_or_sections, int):
             if indices_or_sections <= 0 or shape[dim] % indices_or_sections:
                 raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {shape[dim]} is not "

@@ -87,7 +87,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return return_types.topk(_picked(input, at.take(range(k), axis=dim) if k < size else at, dim, "TopkBackward0"))
 
 
-@op(method=True, out=True)
+@op(method=True, out="fresh")
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """(value, index) of the k-th smallest element along a dimension (k counts from 1)."""
     a = _comparable(input, "kthvalue")

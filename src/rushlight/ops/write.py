@@ -295,6 +295,25 @@ class _Offset:
     __radd__ = __add__
 
 
+def check_fresh(out: Any, inputs: Any, name: str) -> None:
+    """PyTorch's error where a tensor given as out= shares memory with an operand, for ops that do not work element by element."""
+    for each in out if isinstance(out, (tuple, list)) else (out,):
+        if not isinstance(each, Tensor):
+            continue
+        for t in inputs:
+            if isinstance(t, Tensor) and each._a.size and np.may_share_memory(each._a, t._a):
+                raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+                                   f"location. Please clone() the tensor before performing the operation. ({name})")
+
+
+def check_dtype(out: Any, r: Any) -> None:
+    """PyTorch's error where out= has another dtype than the result, for ops that do not convert."""
+    for a, b in zip(out, r, strict=False) if isinstance(r, tuple) else ((out, r),):
+        if isinstance(a, Tensor) and a._kind.dtype is not b._kind.dtype:
+            raise RuntimeError(f"Expected out tensor to have dtype {b._kind.dtype.alias or b._kind.dtype.name}, but got "
+                               f"{a._kind.dtype.alias or a._kind.dtype.name} instead")
+
+
 def write_out(out: Any, r: Any, name: str) -> Any:
     """Put a result (or a tuple of results) into the tensors given as out=, and return them."""
     if isinstance(r, tuple):
@@ -312,6 +331,8 @@ def write_out(out: Any, r: Any, name: str) -> Any:
         raise RuntimeError(f"Expected out tensor to have device {r._kind.device}, but got {kind.device} instead")
     if not can_cast(r._kind.dtype, kind.dtype):
         raise RuntimeError(f"result type {title(r._kind.dtype)} can't be cast to the desired output type {title(kind.dtype)}")
+    if not out._a.flags.writeable:
+        writable(out)
     if out._a.shape != r._a.shape:
         if out._a.size:
             import warnings
