@@ -638,3 +638,39 @@ def test_numpy_is_shared():
     assert a[0] == 7
     t.numpy()[1] = 8
     assert t.tolist() == [7, 8, 2]
+
+
+def test_gradient_edges():
+    for t in (rl, pt):
+        x = t.ones(2, requires_grad=True)
+        y = x * 2
+        z = (y * y).sum()
+        edge = t.autograd.graph.get_gradient_edge(y)
+        assert edge.output_nr == 0 and edge.node is y.grad_fn
+        assert [g.tolist() for g in t.autograd.grad(z, [edge, x], retain_graph=True)] == [[4.0, 4.0], [8.0, 8.0]]
+        assert t.autograd.grad(z, edge, retain_graph=True)[0].tolist() == [4.0, 4.0]
+        t.autograd.backward(z, inputs=(t.autograd.graph.get_gradient_edge(x),), retain_graph=True)
+        assert x.grad.tolist() == [8.0, 8.0]
+        assert t.autograd.grad(t.autograd.graph.get_gradient_edge(z), x, grad_outputs=t.ones(()))[0].tolist() == [8.0, 8.0]
+        u, _ = t.ones(4, requires_grad=True).split(2)
+        assert t.autograd.grad((u * 3).sum(), t.autograd.graph.get_gradient_edge(u))[0].tolist() == [3.0, 3.0]
+        with pytest.raises(RuntimeError):
+            t.autograd.graph.get_gradient_edge(t.ones(1))
+
+
+def test_multi_grad_hooks_fire_once_per_backward():
+    calls = []
+    for t in (rl, pt):
+        seen = []
+        a, b, c = (t.ones(1, requires_grad=True) for _ in range(3))
+        handle = t.autograd.graph.register_multi_grad_hook((a, b, c), lambda grads: seen.append([g if g is None else g.item() for g in grads]))
+        (a * b).sum().backward()
+        (c * 2).sum().backward()
+        (a + b + c).sum().backward()
+        handle.remove()
+        (a + b).sum().backward()
+        handle = t.autograd.graph.register_multi_grad_hook((a, b, c), lambda grad: seen.append(grad.item()), mode="any")
+        (a + b).sum().backward()
+        (c * 1).sum().backward()
+        calls.append(seen)
+    assert calls[0] == calls[1]

@@ -6,7 +6,7 @@ from typing import Any
 
 from .engine import run, settled
 from .grad_mode import LOCAL
-from .graph import AccumulateGrad, array_of
+from .graph import AccumulateGrad, array_of, Port
 
 __all__ = ["backward", "grad"]
 
@@ -17,6 +17,10 @@ def _tensors(value: Any) -> tuple[Any, ...]:
 
 def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any:
     """The gradient to start from: what was given, checked, or 1 for a one-element tensor. An array, or a tensor if `graph`."""
+    if tensor.__class__ is _Edge:
+        if gradient is None:
+            raise NotImplementedError("the gradient of a GradientEdge can't be created implicitly: give grad_outputs (grad_tensors)")
+        return gradient if graph else gradient._a
     if tensor._kind.sparse or gradient is not None and getattr(gradient, "_kind", tensor._kind).sparse:
         return _sparse_root(tensor, gradient, graph)
     if gradient is None:
@@ -51,6 +55,22 @@ def _sparse_root(tensor: Any, gradient: Any, graph: bool) -> Any:
     return gradient if graph else array_of(gradient)
 
 
+class _Edge:
+    """A GradientEdge in the place of a tensor."""
+
+    __slots__ = ("_node",)
+    retains_grad = False
+
+    def __init__(self, edge: Any) -> None:
+        self._node = edge.node if edge.node.outputs == 1 else Port(edge.node, edge.output_nr)
+
+
+def _places(value: Any) -> tuple[Any, ...]:
+    """Tensors, and edges of the graph (autograd.graph.GradientEdge), to differentiate (by)."""
+    given = (value,) if hasattr(value, "ownership_token") else _tensors(value)
+    return tuple([_Edge(t) if hasattr(t, "ownership_token") else t for t in given])
+
+
 def _edge(tensor: Any) -> Any:
     if tensor._node is None:
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
@@ -62,7 +82,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
     """Add the gradients of `tensors` to the ``.grad`` of the leaves (or of `inputs`). See `Tensor.backward`."""
     if LOCAL.dual:       # in forward mode, gradients have tangents too (forward.py)
         create_graph = True
-    tensors = _tensors(tensors)
+    tensors = _places(tensors)
     if grad_variables is not None:
         grad_tensors = grad_variables
     gradients = (None,) * len(tensors) if grad_tensors is None else _tensors(grad_tensors)
@@ -70,7 +90,7 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         raise RuntimeError(f"got {len(tensors)} tensors and {len(gradients)} gradients")
     edges = None
     if inputs is not None:
-        inputs = _tensors(inputs)
+        inputs = _places(inputs)
         if not inputs:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
         for i, t in enumerate(inputs):
@@ -88,7 +108,7 @@ def _keep_non_leaf(inputs: Any, found: list[Any], graph: bool) -> None:
     """backward(inputs=...) fills ``.grad`` of non-leaf tensors too."""
     from .graph import wrap_array
     for t, g in zip(inputs, found, strict=True):
-        if g is not None and t._node.__class__ is not AccumulateGrad and not t.retains_grad:
+        if g is not None and t.__class__ is not _Edge and t._node.__class__ is not AccumulateGrad and not t.retains_grad:
             g = settled(g, graph, t)
             g = g.clone() if graph else wrap_array(g.copy())
             t._grad = g if t._grad is None else t._grad + g
@@ -104,7 +124,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     is_grads_batched  every grad_output has an extra first dimension; so have the results (one pass for all slices, as under vmap)
     materialize_grads inputs that don't matter get zeros
     """
-    outputs, inputs = _tensors(outputs), _tensors(inputs)
+    outputs, inputs = _places(outputs), _places(inputs)
     if LOCAL.dual:
         create_graph = True
     if allow_unused is False and materialize_grads:
@@ -128,14 +148,14 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
 def _result(t: Any, g: Any, graph: bool, allow_unused: bool, materialize: bool) -> Any:
     from ..tensor import wrap
     if g is None:
-        if materialize:
+        if materialize and t.__class__ is not _Edge:
             zeros = wrap(t._kind.xp.zeros(t._a.shape, t._kind.np), t._kind)
             return zeros.requires_grad_() if graph else zeros
         if not allow_unused:
             raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is "
                                "the desired behavior.")
         return None
-    g = settled(g, graph, t)
+    g = settled(g, graph, None if t.__class__ is _Edge else t)
     if graph:
         return g
     from .graph import wrap_array

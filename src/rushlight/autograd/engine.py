@@ -36,8 +36,9 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
         order, waiting = _restrict(order, roots, {_owner(edge) for edge in inputs})
     else:
         wanted = frozenset()
-    previous, partial = LOCAL.grad, LOCAL.partial_backward
+    previous, partial, outer = LOCAL.grad, LOCAL.partial_backward, LOCAL.backward
     _set_grad(graph)
+    LOCAL.backward = (order, waiting)
     if inputs is not None:
         LOCAL.partial_backward = True
     try:
@@ -45,7 +46,15 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
     finally:
         _set_grad(previous)
         LOCAL.partial_backward = partial
+        LOCAL.backward = outer
     return [captured.get(_key(edge)) for edge in inputs] if inputs is not None else []
+
+
+def will_run(edges: list[Any]) -> int:
+    """How many of these edges get a gradient in the backward pass that runs (found out once per pass and asker)."""
+    order, waiting = LOCAL.backward
+    running = set(order)
+    return sum(edge in waiting if edge.__class__ is AccumulateGrad else _owner(edge) in running for edge in edges)
 
 
 def settled(g: Any, graph: bool, tensor: Any) -> Any:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..hooks import RemovableHandle
+from .engine import will_run
 from .grad_mode import LOCAL, adjust
 from .graph import Node, Port
 
@@ -94,32 +95,30 @@ class _MultiHandle(RemovableHandle):
 
 
 def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., None], *, mode: str = "all") -> RemovableHandle:
-    """mode "all": ``fn(grads)`` once the gradients of all tensors (of those in this backward) are there; "any": ``fn(grad)`` at the first.
-
-    Here "all" waits for every tensor that requires grad, so a backward that reaches only some of them does not call it.
-    """
+    """mode "all": ``fn(grads)`` once the gradients of all those tensors that a backward pass reaches are there (None for the others);
+    "any": ``fn(grad)`` at the first. Once per pass."""
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
+    edges = [get_gradient_edge(t) for t in tensors]
+    edges = [edge.node if edge.node.outputs == 1 else Port(edge.node, edge.output_nr) for edge in edges]
     lock = threading.Lock()
-    grads: list[Any] = [None] * len(tensors)
-    seen: set[int] = set()
+    passes: dict[int, tuple[Any, int, list[Any], list[bool]]] = {}     # by backward pass: (pass, how many will come, gradients, which came)
 
     def one(index: int) -> Callable[[Any], None]:
         def hook(grad: Any) -> None:
+            running = LOCAL.backward
             with lock:
-                first = not seen
-                seen.add(index)
-                grads[index] = grad
-                complete = len(seen) == len(tensors)
-                values = list(grads)
+                if id(running) not in passes:
+                    passes[id(running)] = (running, will_run(edges), [None] * len(tensors), [False] * len(tensors))
+                _, expected, grads, came = passes[id(running)]
+                first = not any(came)
+                grads[index], came[index] = grad, True
+                complete = sum(came) == expected
                 if complete:
-                    seen.clear()
-                    grads[:] = [None] * len(tensors)
+                    del passes[id(running)]
             if mode == "any" and first:
                 fn(grad)
             elif mode == "all" and complete:
-                fn(values)
+                fn(list(grads))
         return hook
     return _MultiHandle([t.register_hook(one(i)) for i, t in enumerate(tensors)])
-
-
