@@ -6,7 +6,7 @@ from typing import Any
 
 from .engine import run, settled
 from .grad_mode import LOCAL
-from .graph import AccumulateGrad, array_of, Port
+from .graph import AccumulateGrad, Port, array_of
 
 __all__ = ["backward", "grad"]
 
