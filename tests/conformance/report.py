@@ -6,7 +6,7 @@ from pathlib import Path
 import torch as pt
 
 from . import names
-from .left_out import GAUGE, LEFT_OUT, NO_GRADIENT, TIES, UNDEFINED_VALUES
+from .left_out import COARSE, GAUGE, LEFT_OUT, NO_GRADIENT, OUT_NOT_WRITTEN, TIES, UNDEFINED_VALUES
 from .ops import namespace
 from .suite import everything, run
 
@@ -93,6 +93,9 @@ def _document(results):
     lines += ["", f"Values are undefined, so only dtype and shape are compared: {', '.join(f'`{n}`' for n in sorted(UNDEFINED_VALUES))}.", "",
               "Unique up to signs or phases, so what PyTorch's gradient tests call invariant is compared: "
               f"{', '.join(f'`{n}`' for n in sorted(GAUGE))}.", "",
+              f"PyTorch leaves out= unwritten for some arguments: {', '.join(f'`{n}`' for n in sorted(OUT_NOT_WRITTEN))}.", "",
+              "PyTorch computes coarsely, so the tolerance is larger (ours are tested against mpmath): "
+              f"{', '.join(f'`{n}`' for n in sorted(COARSE))}.", "",
               f"Indices may differ where elements are equal: {', '.join(f'`{n}`' for n in sorted(TIES))}.", ""]
     lines += [f"Gradients of `{name}` are not compared: {reason}." for name, reason in sorted(NO_GRADIENT.items())] + [""]
     return "\n".join(lines)

@@ -239,8 +239,20 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:  # noqa
         check_square("cholesky_solve", L)
     check_floating("cholesky_solve", L)
     check_shapes("cholesky_solve", L, B, True)
-    lower, up = (adjoint(L), L) if upper else (L, adjoint(L))
-    return triangular(up, triangular(lower, B, False), True)
+    return _cholesky_solve(B, L, upper, "CholeskySolveBackward0")
+
+
+def _cholesky_solve(b: Tensor, factor: Tensor, upper: bool, name: str) -> Tensor:
+    plain = factor.detach()
+    lower, up = (adjoint(plain), plain) if upper else (plain, adjoint(plain))
+    r = triangular(up, triangular(lower, b.detach(), False), True)
+
+    def grad(g: Tensor, factor: Tensor, x: Tensor) -> Any:
+        gb = _cholesky_solve(g, factor, upper, "CholeskySolveBackward0")
+        ga = matmul(gb, adjoint(x))          # A = L L^H: its gradient goes to both factors
+        both = -(ga + adjoint(ga))
+        return gb, (matmul(factor, both) if upper else matmul(both, factor))
+    return record(r, name, (b, factor), grad, (factor, r), holomorphic=False)
 
 
 @op(method=True, out=True)
@@ -248,7 +260,7 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803
     """The inverse of A = L L^H (A = L^H L if `upper`)."""
     check_square("cholesky_inverse", L)
     check_floating("cholesky_inverse", L)
-    return cholesky_solve(eye(L._a.shape[-1], L), L, upper)
+    return _cholesky_solve(eye(L._a.shape[-1], L).expand(L._a.shape), L, upper, "CholeskyInverseBackward0")
 
 
 for _name, _fn in {"det": det, "slogdet": slogdet, "inverse": inv}.items():
