@@ -24,6 +24,8 @@ PyObject* create() {
         add_pooling,
         add_attention,
         add_dispatch,
+        add_indexing,
+        add_sorting,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;
     for (auto* add : families) good = good && add(module) == 0;

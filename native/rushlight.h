@@ -29,6 +29,8 @@ int add_rnn(PyObject* module);
 int add_pooling(PyObject* module);
 int add_attention(PyObject* module);
 int add_dispatch(PyObject* module);
+int add_indexing(PyObject* module);
+int add_sorting(PyObject* module);
 
 inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }
 

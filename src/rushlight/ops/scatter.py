@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..kernels import indexing as K
+from ..kernels.indexing import grid as _grid
+from ..kernels.indexing import steps as _steps
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows, put_add
 from .define import _checked_inplace, export, method, op
@@ -37,22 +39,6 @@ def _in_range(index: Any, dim: int, n: int) -> None:
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
 
 
-@lru_cache(maxsize=64)
-def _host_steps(n: int, trailing: int) -> Any:
-    return np.arange(n).reshape((n,) + (1,) * trailing)
-
-
-def _steps(n: int, trailing: int, index: Any) -> Any:
-    """0..n-1 as an array (on the device of `index`) that broadcasts along a dimension with `trailing` dimensions after it."""
-    return _host_steps(n, trailing) if index.__class__ is np.ndarray else np.arange(n, like=index).reshape((n,) + (1,) * trailing)
-
-
-def _grid(index: Any, dim: int) -> tuple[Any, ...]:
-    """The NumPy index under which element p of the result is at (p, but with index[p] in dimension dim)."""
-    ndim = index.ndim
-    return tuple([index if d == dim else _steps(n, ndim - d - 1, index) for d, n in enumerate(index.shape)])
-
-
 @op(method=True, out="fresh")
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """``out[i][j][k] = input[index[i][j][k]][j][k]`` for dim 0, and so on: one element per element of `index`, along `dim`."""
@@ -69,7 +55,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
             raise RuntimeError(f"Size does not match at dimension {d} expected index {list(i.shape)} to be no larger than self {list(shape)} apart "
                                f"from dimension {dim}")
     _in_range(at, dim, full.shape[dim])
-    r = wrap(full[_grid(at, dim)].reshape(i.shape), input._kind)
+    r = wrap(K.gather(full, dim, at).reshape(i.shape), input._kind)
     if input._node is None:
         return r
     return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i, g), (index,),
@@ -84,6 +70,8 @@ def _add_scattered(target: Any, dim: int, index: Any, values: Any) -> Any:
     shape = target.shape or (1,)
     if values.shape != index.shape:
         values = values[tuple([slice(0, n) for n in index.shape])]
+    if K.scatter_add(target, dim, index, values):
+        return target
     strides = [1] * len(shape)
     for d in range(len(shape) - 2, -1, -1):
         strides[d] = strides[d + 1] * shape[d + 1]
@@ -147,7 +135,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     array = input._a.copy()
     if i.size:
         target, at = (array, i) if array.ndim else (array.reshape(1), i.reshape(1))
-        target[_grid(at, dim)] = _cut(src._a, i.shape).reshape(at.shape) if is_tensor else _fill_value(input, src, "scatter_")
+        K.scatter(target, dim, at, _cut(src._a, i.shape).reshape(at.shape) if is_tensor else _fill_value(input, src, "scatter_"))
     r = wrap(array, input._kind)
     if not is_tensor:
         return record(r, "ScatterBackward1", (input,), lambda g, i: scatter(g, dim, i, 0), (index,))

@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import return_types
 from ..dtypes import float32, float64
+from ..kernels import sorting as K
+from ..kernels.indexing import gather, scatter
 from ..tensor import Tensor, as_array, wrap
 from .define import not_implemented, op
 from .dims import wrap_dim
@@ -26,25 +28,16 @@ def _comparable(input: Tensor, name: str) -> Any:
     return input._a.astype(np.float32) if kind.reduced else input._a
 
 
-def _order(a: Any, dim: int, descending: bool) -> Any:
-    """Stable indices that sort; nan counts as the largest."""
-    if not descending:
-        return np.argsort(a, axis=dim, kind="stable")
-    # A stable descending sort: sort the reversed array ascending, and reverse the result.
-    flipped = np.argsort(np.flip(a, dim), axis=dim, kind="stable")
-    return np.flip(a.shape[dim] - 1 - flipped, dim)
-
-
 def _picked(input: Tensor, at: Any, dim: int, name: str) -> tuple[Tensor, Tensor]:
     """(values, indices) for indices along a dimension, with gradient."""
     at = np.ascontiguousarray(at, like=at)
     index = wrap(at, input._kind.int64)
-    values = wrap(np.take_along_axis(input._a, at, dim), input._kind)
+    values = wrap(gather(input._a, dim, at), input._kind)
     shape = input._a.shape
 
     def array_grad(g: Any) -> Any:
         full = zeros_for(g, shape)
-        np.put_along_axis(full, at, g, dim)
+        scatter(full, dim, at, g)
         return full
     record(values, name, (input,), lambda g: g.new_zeros(shape).scatter(dim, index, g), array_grad=array_grad)
     return values, index
@@ -57,7 +50,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = 
     a = _comparable(input, "sort")
     if a.ndim == 0:
         return return_types.sort((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
-    return return_types.sort(_picked(input, _order(a, dim, descending), dim, "SortBackward0"))
+    return return_types.sort(_picked(input, K.order(a, dim, descending), dim, "SortBackward0"))
 
 
 @op(method=True, out=True)
@@ -83,8 +76,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise RuntimeError("selected index k out of range")
     if a.ndim == 0:
         return return_types.topk((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
-    at = _order(a, dim, largest)
-    return return_types.topk(_picked(input, at.take(range(k), axis=dim) if k < size else at, dim, "TopkBackward0"))
+    return return_types.topk(_picked(input, K.first(a, dim, k, largest), dim, "TopkBackward0"))
 
 
 @op(method=True, out="fresh")
@@ -97,7 +89,7 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(dim))
     if a.ndim == 0:
         return return_types.kthvalue((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
-    at = _order(a, dim, False).take([k - 1], axis=dim)
+    at = K.at_rank(a, dim, np.full([1 if i == dim else n for i, n in enumerate(a.shape)], k - 1, like=a).astype(np.int64))
     return return_types.kthvalue(_maybe_squeezed(_picked(input, at, dim, "KthvalueBackward0"), dim, keepdim))
 
 
@@ -124,7 +116,6 @@ def _median(name: str, skip_nan: bool, kind_of_result: Any) -> Any:
 
     def _median_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
         a = _comparable(input, name)
-        order = _order(a, dim, False)
         size = a.shape[dim]
         if a.dtype.kind == "f":
             bad = np.isnan(a).sum(axis=dim, keepdims=True)
@@ -133,7 +124,7 @@ def _median(name: str, skip_nan: bool, kind_of_result: Any) -> Any:
                 middle = np.where(bad > 0, size - bad, middle)  # the first nan
         else:
             middle = np.full([1 if i == dim else n for i, n in enumerate(a.shape)], (size - 1) // 2)
-        at = np.take_along_axis(order, middle, dim)
+        at = K.at_rank(a, dim, middle.astype(np.int64, copy=False))
         return _maybe_squeezed(_picked(input, at, dim, "MedianBackward0" if not skip_nan else "NanmedianBackward0"), dim, keepdim)
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = "The lower median of all elements, or (values, indices) along a dimension" + ("; nan is left out." if skip_nan else ".")

@@ -1,0 +1,264 @@
+// Orders along a dimension: stable sorting (radix sort), the k first, and the element of a rank. Elements become unsigned keys of the same order
+// (nan last, -0 equal to 0, inverted for descending order) that carry their places.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "pool.h"
+#include "rushlight.h"
+
+namespace rushlight {
+namespace {
+
+// The unsigned key of an element.
+inline std::uint32_t key_of(float x) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if (x == 0.0f) bits = 0;
+    const std::uint32_t key = bits ^ ((bits >> 31) != 0 ? 0xffffffffu : 0x80000000u);
+    return x != x ? 0xffffffffu : key;
+}
+inline std::uint64_t key_of(double x) {
+    std::uint64_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    if (x == 0.0) bits = 0;
+    const std::uint64_t key = bits ^ ((bits >> 63) != 0 ? ~std::uint64_t(0) : std::uint64_t(1) << 63);
+    return x != x ? ~std::uint64_t(0) : key;
+}
+inline std::uint32_t key_of(std::int8_t x) { return static_cast<std::uint32_t>(x) ^ 0x80000000u; }
+inline std::uint32_t key_of(std::int16_t x) { return static_cast<std::uint32_t>(x) ^ 0x80000000u; }
+inline std::uint32_t key_of(std::int32_t x) { return static_cast<std::uint32_t>(x) ^ 0x80000000u; }
+inline std::uint64_t key_of(std::int64_t x) { return static_cast<std::uint64_t>(x) ^ (std::uint64_t(1) << 63); }
+inline std::uint32_t key_of(std::uint8_t x) { return x; }
+inline std::uint32_t key_of(bool x) { return x; }
+
+// Key and place in one: of two equal keys the earlier place is the smaller item.
+struct Wide {
+    std::uint64_t key, place;
+    bool operator<(const Wide& other) const { return key < other.key || (key == other.key && place < other.place); }
+};
+inline std::uint64_t item_of(std::uint32_t key, index_t place, bool descending) {
+    return static_cast<std::uint64_t>(descending ? ~key : key) << 32 | static_cast<std::uint64_t>(place);
+}
+inline Wide item_of(std::uint64_t key, index_t place, bool descending) { return {descending ? ~key : key, static_cast<std::uint64_t>(place)}; }
+inline std::int64_t place_of(std::uint64_t item) { return static_cast<std::int64_t>(item & 0xffffffffu); }
+inline std::int64_t place_of(const Wide& item) { return static_cast<std::int64_t>(item.place); }
+inline std::uint64_t digit_source(std::uint64_t item) { return item >> 32; }
+inline std::uint64_t digit_source(const Wide& item) { return item.key; }
+
+constexpr int DIGIT = 11, BUCKETS = 1 << DIGIT;
+constexpr index_t RADIX_FROM = 400;  // fewer elements are compared
+
+// Sorts items that stand in the order of their places.
+template <typename Item> void sort_items(std::vector<Item>& items, std::vector<Item>& spare) {
+    const index_t n = static_cast<index_t>(items.size());
+    if (n < RADIX_FROM) {
+        std::sort(items.begin(), items.end());
+        return;
+    }
+    constexpr int digits = (sizeof(Item) == 8 ? 32 + DIGIT - 1 : 64 + DIGIT - 1) / DIGIT;
+    std::vector<index_t> counts(static_cast<std::size_t>(digits * BUCKETS));
+    for (const Item& item : items) {
+        const std::uint64_t key = digit_source(item);
+        for (int d = 0; d < digits; ++d) ++counts[d * BUCKETS + (key >> (d * DIGIT) & (BUCKETS - 1))];
+    }
+    spare.resize(items.size());
+    for (int d = 0; d < digits; ++d) {
+        index_t* count = counts.data() + d * BUCKETS;
+        if (*std::max_element(count, count + BUCKETS) == n) continue;  // all alike
+        index_t at = 0;
+        for (int b = 0; b < BUCKETS; ++b) {
+            const index_t here = count[b];
+            count[b] = at;
+            at += here;
+        }
+        for (const Item& item : items) spare[count[digit_source(item) >> (d * DIGIT) & (BUCKETS - 1)]++] = item;
+        items.swap(spare);
+    }
+}
+
+// Rows along a dimension of a and of the result: bytes between elements, and where rows begin.
+struct Rows {
+    int ndim = 0, dim = 0;
+    index_t shape[32], steps[32], result_steps[32];
+    index_t count = 1, size = 0, step = 0, result_step = 0;
+    const char* data = nullptr;
+    std::int64_t* result = nullptr;
+
+    Rows(PyArrayObject* a, PyArrayObject* out, int along) : ndim(PyArray_NDIM(a)), dim(along) {
+        for (int i = 0; i < ndim; ++i) {
+            shape[i] = i == dim ? 1 : PyArray_DIM(a, i);
+            steps[i] = PyArray_STRIDE(a, i);
+            result_steps[i] = PyArray_STRIDE(out, i) / 8;
+            count *= shape[i];
+        }
+        size = PyArray_DIM(a, dim);
+        step = steps[dim];
+        result_step = result_steps[dim];
+        data = PyArray_BYTES(a);
+        result = data_of<std::int64_t>(out);
+    }
+    void find(index_t row, const char** from, std::int64_t** to) const {
+        *from = data;
+        *to = result;
+        for (int i = ndim - 1; i >= 0; --i) {
+            const index_t at = row % shape[i];
+            row /= shape[i];
+            *from += at * steps[i];
+            *to += at * result_steps[i];
+        }
+    }
+};
+
+template <typename T> using ItemOf = decltype(item_of(key_of(T()), 0, false));
+
+template <typename T> void read_items(const char* from, index_t step, index_t n, bool descending, std::vector<ItemOf<T>>& items) {
+    items.resize(static_cast<std::size_t>(n));
+    for (index_t i = 0; i < n; ++i) items[i] = item_of(key_of(*reinterpret_cast<const T*>(from + i * step)), i, descending);
+}
+
+// The k smallest of few: a sorted list that most elements are compared with once.
+template <typename T> void first_few(const char* from, index_t step, index_t n, index_t k, bool descending, std::vector<ItemOf<T>>& best) {
+    best.clear();
+    for (index_t i = 0; i < n; ++i) {
+        const auto item = item_of(key_of(*reinterpret_cast<const T*>(from + i * step)), i, descending);
+        if (static_cast<index_t>(best.size()) == k) {
+            if (!(item < best.back())) continue;
+            best.pop_back();
+        }
+        best.insert(std::upper_bound(best.begin(), best.end(), item), item);
+    }
+}
+
+constexpr index_t FEW = 64;
+
+// The places of the first k elements in order.
+template <typename T> void order_rows(const Rows& rows, index_t k, bool descending) {
+    parallel_for(rows.count, std::max<index_t>(1, 4096 / (rows.size + 1)), [&](index_t begin, index_t end) {
+        std::vector<ItemOf<T>> items, spare;
+        for (index_t row = begin; row < end; ++row) {
+            const char* from;
+            std::int64_t* to;
+            rows.find(row, &from, &to);
+            if (k <= FEW && k * 4 <= rows.size) {
+                first_few<T>(from, rows.step, rows.size, k, descending, items);
+            } else {
+                read_items<T>(from, rows.step, rows.size, descending, items);
+                if (k < rows.size) {
+                    std::nth_element(items.begin(), items.begin() + k, items.end());
+                    std::sort(items.begin(), items.begin() + k);
+                } else {
+                    sort_items(items, spare);
+                }
+            }
+            for (index_t i = 0; i < k; ++i) to[i * rows.result_step] = place_of(items[i]);
+        }
+    });
+}
+
+// The place of the element of each row's rank, which is what `result` holds before.
+template <typename T> void select_rows(const Rows& rows) {
+    parallel_for(rows.count, std::max<index_t>(1, 4096 / (rows.size + 1)), [&](index_t begin, index_t end) {
+        std::vector<ItemOf<T>> items;
+        for (index_t row = begin; row < end; ++row) {
+            const char* from;
+            std::int64_t* to;
+            rows.find(row, &from, &to);
+            read_items<T>(from, rows.step, rows.size, false, items);
+            std::nth_element(items.begin(), items.begin() + *to, items.end());
+            *to = place_of(items[*to]);
+        }
+    });
+}
+
+// Calls f with a number of the array's type; false for other types.
+template <typename F> bool with_type(int type, F f) {
+    switch (type) {
+        case NPY_FLOAT: f(float()); return true;
+        case NPY_DOUBLE: f(double()); return true;
+        case NPY_INT8: f(std::int8_t()); return true;
+        case NPY_UINT8: f(std::uint8_t()); return true;
+        case NPY_INT16: f(std::int16_t()); return true;
+        case NPY_INT32: f(std::int32_t()); return true;
+        case NPY_INT64: f(std::int64_t()); return true;
+        case NPY_BOOL: f(bool()); return true;
+        default: return false;
+    }
+}
+
+bool check(PyObject* object, PyObject* dim_object, int* dim) {
+    const long along = PyLong_AsLong(dim_object);
+    if (along == -1 && PyErr_Occurred()) return false;
+    if (!PyArray_Check(object) || !PyArray_ISBEHAVED_RO(as_array(object)) || along < 0 || along >= PyArray_NDIM(as_array(object)) ||
+        PyArray_DIM(as_array(object), static_cast<int>(along)) >= std::numeric_limits<std::uint32_t>::max()) {
+        PyErr_SetString(PyExc_ValueError, "expected an array and one of its dimensions");
+        return false;
+    }
+    *dim = static_cast<int>(along);
+    return true;
+}
+
+PyObject* sort_order(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
+    int dim;
+    if (!check(args[0], args[1], &dim)) return nullptr;
+    PyArrayObject* a = as_array(args[0]);
+    const int descending = PyObject_IsTrue(args[2]);
+    const Py_ssize_t k = PyLong_AsSsize_t(args[3]);
+    if (k == -1 && PyErr_Occurred()) return nullptr;
+    if (k < 0 || k > PyArray_DIM(a, dim)) return PyErr_Format(PyExc_ValueError, "k is out of range");
+    npy_intp shape[32];
+    std::copy(PyArray_DIMS(a), PyArray_DIMS(a) + PyArray_NDIM(a), shape);
+    shape[dim] = k;
+    PyArrayObject* out = new_array(PyArray_NDIM(a), shape, NPY_INT64);
+    if (out == nullptr || PyArray_SIZE(out) == 0) return reinterpret_cast<PyObject*>(out);
+    bool known;
+    {
+        WithoutGil release(PyArray_SIZE(a) > 2000);
+        const Rows rows(a, out, dim);
+        known = with_type(PyArray_TYPE(a), [&](auto zero) { order_rows<decltype(zero)>(rows, k, descending != 0); });
+    }
+    if (known) return reinterpret_cast<PyObject*>(out);
+    Py_DECREF(out);
+    return PyErr_Format(PyExc_TypeError, "this dtype is not supported");
+}
+
+PyObject* select_rank(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
+    int dim;
+    if (!check(args[0], args[1], &dim)) return nullptr;
+    PyArrayObject* a = as_array(args[0]);
+    if (!PyArray_Check(args[2]) || PyArray_TYPE(as_array(args[2])) != NPY_INT64 || PyArray_NDIM(as_array(args[2])) != PyArray_NDIM(a)) {
+        return PyErr_Format(PyExc_ValueError, "expected int64 ranks, one for each row");
+    }
+    PyArrayObject* out = as_array(PyArray_NewCopy(as_array(args[2]), NPY_CORDER));
+    if (out == nullptr) return nullptr;
+    bool good = true;
+    for (int i = 0; i < PyArray_NDIM(a); ++i) good = good && PyArray_DIM(out, i) == (i == dim ? 1 : PyArray_DIM(a, i));
+    for (index_t i = 0; i < PyArray_SIZE(out) && good; ++i) good = data_of<std::int64_t>(out)[i] >= 0 && data_of<std::int64_t>(out)[i] < PyArray_DIM(a, dim);
+    bool known = good;
+    if (good && PyArray_SIZE(out) != 0) {
+        WithoutGil release(PyArray_SIZE(a) > 2000);
+        const Rows rows(a, out, dim);
+        known = with_type(PyArray_TYPE(a), [&](auto zero) { select_rows<decltype(zero)>(rows); });
+    }
+    if (known) return reinterpret_cast<PyObject*>(out);
+    Py_DECREF(out);
+    return PyErr_Format(good ? PyExc_TypeError : PyExc_ValueError, good ? "this dtype is not supported" : "a rank is out of range");
+}
+
+PyMethodDef methods[] = {
+    {"sort_order", reinterpret_cast<PyCFunction>(sort_order), METH_FASTCALL,
+     "sort_order(a, dim, descending, k): the places (int64) of the first k elements in stable order; nan counts as the largest."},
+    {"select_rank", reinterpret_cast<PyCFunction>(select_rank), METH_FASTCALL,
+     "select_rank(a, dim, ranks): the places of the elements that stand at `ranks` (of size 1 in dim) in that order."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+int add_sorting(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+
+}  // namespace rushlight

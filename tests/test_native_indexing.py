@@ -1,0 +1,124 @@
+"""Native gather, scatter, row sums and orders against NumPy: dtypes, strides, both ends of the sizes, nan, one and two threads."""
+
+import numpy as np
+import pytest
+
+from rushlight.kernels import indexing, native, sorting
+from rushlight.ops.accumulate import add_rows
+
+pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+
+SHAPES = [(1,), (7,), (40_000,), (3, 5), (300, 200), (4, 1, 6), (2, 3, 4, 5), (0, 3), (70, 9, 80)]
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def threads(request):
+    before = native.library.get_threads()
+    native.library.set_threads(request.param)
+    yield
+    native.library.set_threads(before)
+
+
+def forms(a):
+    """An array as it is, and with other strides."""
+    wide = np.zeros((*a.shape[:-1], a.shape[-1] * 2), a.dtype)
+    wide[..., ::2] = a
+    return a, np.asfortranarray(a), wide[..., ::2]
+
+
+def values_of(rng, shape, dtype):
+    return (rng.integers(0, 2, shape) if dtype == "?" else rng.integers(0, 100, shape)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8", "i4", "u1", "?", "c8", "c16"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gather_and_scatter(shape, dtype):
+    rng = np.random.default_rng(0)
+    a = values_of(rng, shape, dtype)
+    for dim in range(len(shape)):
+        length = 5
+        index_shape = tuple(length if d == dim else max(n - (n > 3), 0) for d, n in enumerate(shape))
+        index = rng.integers(0, max(shape[dim], 1), index_shape) if shape[dim] else np.zeros((0,) * len(shape), np.int64)
+        grid = indexing.grid(index, dim)
+        src = values_of(rng, index.shape, dtype)
+        for each in forms(a):
+            for i in forms(index):
+                np.testing.assert_array_equal(indexing.gather(each, dim, i), a[grid])
+        # distinct places, so that the order of writing does not matter
+        places = rng.permuted(np.broadcast_to(np.arange(shape[dim]).reshape([-1 if d == dim else 1 for d in range(len(shape))]), shape), axis=dim)
+        new = values_of(rng, shape, dtype)
+        for each, source in zip(forms(a), forms(new), strict=True):
+            got, want = each.copy(order="K"), a.copy()
+            indexing.scatter(got, dim, places, source)
+            want[indexing.grid(places, dim)] = new
+            np.testing.assert_array_equal(got, want)
+        got, want = a.copy(), a.copy()
+        indexing.scatter(got, dim, index, np.array(1, dtype))
+        want[grid] = np.array(1, dtype)
+        np.testing.assert_array_equal(got, want)
+        if dtype not in ("f2", "?"):
+            got, want = a.copy(), a.copy()
+            assert indexing.scatter_add(got, dim, index, src)
+            np.add.at(want, grid, src)
+            np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+def test_out_of_range_writes_nothing():
+    a, index = np.zeros((3, 4)), np.array([[0, 1], [2, 4]])
+    for bad in (index, index - 1):
+        with pytest.raises(IndexError):
+            indexing.gather(a, 1, bad)
+        with pytest.raises(IndexError):
+            indexing.scatter(a, 1, bad, np.ones((2, 2)))
+        with pytest.raises(IndexError):
+            indexing.scatter_add(a, 1, bad, np.ones((2, 2)))
+    with pytest.raises(IndexError):
+        native.library.add_rows(a, np.array([0, 3]), np.ones((2, 4)))
+    assert not a.any()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "i8"])
+@pytest.mark.parametrize("rows, n, width", [(1, 1, 1), (5, 0, 3), (7, 300, 3), (500, 3000, 33), (50_000, 40_000, None)])
+def test_add_rows(rows, n, width, dtype):
+    rng = np.random.default_rng(0)
+    tail = () if width is None else (width,)
+    index = rng.integers(-rows, rows, n)
+    values = rng.integers(0, 50, (n, *tail)).astype(dtype)
+    want = np.zeros((rows, *tail), dtype)
+    np.add.at(want, index, values)
+    np.testing.assert_array_equal(add_rows(np.zeros((rows, *tail), dtype), index, values), want)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4", "i2", "i1", "u1", "?"])
+@pytest.mark.parametrize("shape", [(1,), (5,), (1200,), (70_000,), (30, 40), (3, 500, 4), (4, 0)], ids=str)
+def test_orders(shape, dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    a = (rng.standard_normal(shape) * 3).astype(dtype)
+    if dtype[0] == "f" and a.size > 4:
+        flat = a.reshape(-1)
+        flat[::5], flat[1::7], flat[2::9] = np.round(flat[::5]), np.nan, -0.0
+        flat[3], flat[4] = np.inf, -np.inf
+    for dim in range(len(shape)):
+        size = shape[dim]
+        ranks = np.asarray(rng.integers(0, max(size, 1), [1 if d == dim else n for d, n in enumerate(shape)]), np.int64)
+        for each in forms(a):
+            for down in (False, True):
+                got = [sorting.order(each, dim, down)] + [sorting.first(each, dim, k, down) for k in {0, min(1, size), size // 20, size // 2}]
+                with monkeypatch.context() as m:
+                    m.setattr(sorting, "_library", None)
+                    want = [sorting.order(a, dim, down)] + [sorting.first(a, dim, k, down) for k in {0, min(1, size), size // 20, size // 2}]
+                for x, y in zip(got, want, strict=True):
+                    np.testing.assert_array_equal(x, y)
+            if a.size:
+                got = sorting.at_rank(each, dim, ranks)
+                np.testing.assert_array_equal(got, np.take_along_axis(sorting.order(a, dim, False), ranks, dim))
+
+
+def test_refuses_what_does_not_fit():
+    library, a = native.library, np.zeros((3, 4))
+    for call in (lambda: library.sort_order(a, 2, False, 1), lambda: library.sort_order(a, 0, False, 9), lambda: library.select_rank(a, 0, np.full((1, 4), 3)),
+                 lambda: library.gather(a, 0, np.zeros(3, np.int64)), lambda: library.scatter(a, 0, np.zeros((1, 1), np.int64), np.zeros((2, 2)), False)):
+        with pytest.raises(ValueError):
+            call()
+    with pytest.raises(TypeError):
+        library.sort_order(a.astype("c16"), 0, False, 1)
