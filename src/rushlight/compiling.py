@@ -25,5 +25,5 @@ def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None 
         return lambda function: compile(function, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options,
                                         disable=disable)
     if not callable(model):
-        raise RuntimeError(f"torch.compile(): expected a function or module, got {type(model).__name__}")
+        raise AssertionError(f"A callable function is expected, but {type(model)} is provided.")
     return model

@@ -263,10 +263,12 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        self.requires_grad_(value)
+        self.requires_grad_(bool(value))
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switch gradient recording on (or off) for a leaf, in place."""
+        if requires_grad.__class__ is not bool:
+            raise TypeError(f"requires_grad_(): argument 'requires_grad' (position 1) must be bool, not {type(requires_grad).__name__}")
         node = self._node
         if not requires_grad:
             if node is not None and node.__class__ is not AccumulateGrad:
@@ -275,7 +277,7 @@ class Tensor:
             self._node = None
         elif node is None:
             if not self._kind.differentiable:
-                raise RuntimeError("only Tensors of floating point and complex dtype can require gradients")
+                raise RuntimeError("only Tensors of floating point dtype can require gradients (or complex ones)")
             self._node = AccumulateGrad(self)
         return self
 
@@ -323,7 +325,8 @@ class Tensor:
             if value._kind.device is not self._kind.device:
                 raise RuntimeError(f"attempting to assign a gradient located on {value._kind.device} to a tensor on {self._kind.device}")
             if value.shape != self.shape:
-                raise RuntimeError(f"assigned grad has data of a different size: {list(value.shape)} instead of {list(self.shape)}")
+                raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '{list(self.shape)}'. "
+                                   "Please ensure that the gradient and the tensor are the same size")
         self._grad = value
 
     @grad.deleter
@@ -444,6 +447,10 @@ class Tensor:
         if dtype is None or np.dtype(dtype) == a.dtype:
             return a.copy() if copy else a
         return a.astype(dtype)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
+        """What NumPy's functions make of their result where an argument was a tensor: a tensor again."""
+        return from_array(np.asarray(array))
 
     def __bool__(self) -> bool:
         a = self._a

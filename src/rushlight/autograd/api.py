@@ -135,6 +135,8 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
     retain = create_graph if retain_graph is None else retain_graph
     for t in inputs:
+        if not hasattr(t, "_node"):
+            raise RuntimeError(f"all inputs have to be Tensors or GradientEdges, but got {type(t).__name__}")
         if t._node is None:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     if is_grads_batched:
@@ -142,17 +144,17 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     edges = [t._node for t in inputs]
     roots = [(_edge(t), _root(t, g, create_graph)) for t, g in zip(outputs, given, strict=True)]
     found = run(roots, create_graph, retain, edges, accumulate=False)
-    return tuple(_result(t, g, create_graph, allow_unused, materialize_grads) for t, g in zip(inputs, found, strict=True))
+    return tuple(_result(i, t, g, create_graph, allow_unused, materialize_grads) for i, (t, g) in enumerate(zip(inputs, found, strict=True)))
 
 
-def _result(t: Any, g: Any, graph: bool, allow_unused: bool, materialize: bool) -> Any:
+def _result(index: int, t: Any, g: Any, graph: bool, allow_unused: bool, materialize: bool) -> Any:
     from ..tensor import wrap
     if g is None:
         if materialize and t.__class__ is not _Edge:
             zeros = wrap(t._kind.xp.zeros(t._a.shape, t._kind.np), t._kind)
             return zeros.requires_grad_() if graph else zeros
         if not allow_unused:
-            raise RuntimeError("One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is "
+            raise RuntimeError(f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set allow_unused=True if this is "
                                "the desired behavior.")
         return None
     g = settled(g, graph, None if t.__class__ is _Edge else t)

@@ -71,7 +71,7 @@ class FunctionNode(Node, FunctionCtx):
             values.append(entry if isinstance(entry, Tensor) else entry.tensor(self, not LOCAL.grad))
         if version != self.version:
             bad = max((e for e in self.saved if e is not None), key=lambda e: e._ver + 0)
-            raise self._modified(bad._a, False, bad._ver + 0, self.version)
+            raise self._modified(bad._a, getattr(bad, "_node", None), bad._ver + 0, self.version)
         return tuple(values)
 
     saved_variables = saved_tensors

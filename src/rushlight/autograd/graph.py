@@ -142,8 +142,12 @@ class Node:
             "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify retain_graph=True if "
             "you need to backward through the graph a second time or if you need to access saved tensors after calling backward.")
 
-    def _modified(self, array: Any, output: bool, now: int, then: int) -> RuntimeError:
-        what = f", which is output 0 of {self.label}," if output else ""
+    def _modified(self, array: Any, maker: Any, now: int, then: int) -> RuntimeError:
+        """The error for a saved tensor that was changed since; `maker` is the edge to the node that made it, None for leaves."""
+        what = ""
+        if maker is not None and maker.__class__ is not AccumulateGrad:
+            node, index = (maker.node, maker.index) if maker.__class__ is Port else (maker, 0)
+            what = f", which is output {index} of {node.label.partition('Backward')[0]},"
         shape = ", ".join(map(str, array.shape))
         return RuntimeError(
             f"one of the variables needed for gradient computation has been modified by an inplace operation: "

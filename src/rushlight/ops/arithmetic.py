@@ -10,7 +10,7 @@ from ..dtypes import bool_
 from ..kernels import native
 from ..kind import kind_of
 from ..tensor import Tensor, as_array, wrap
-from .define import binary, export, method, unary
+from .define import OPERATORS, binary, export, method, unary
 from .promotion import not_a_tensor, number_dtype, promote
 from .write import inplace_from, title
 
@@ -295,33 +295,34 @@ def _reflected(fast: Any, name: str) -> Any:
     return reflected
 
 
-_rsub = _reflected(_sub, "__rsub__")
+_rsub = _reflected(OPERATORS["sub"], "__rsub__")
 
 
-def _or_not_implemented(fast: Any) -> Any:
-    """The operator form: something that is no tensor and no number gets its own chance."""
-    def operator(self: Any, other: Any) -> Any:
-        try:
-            return fast(self, other)
-        except TypeError:
-            if isinstance(other, (Tensor, int, float, complex)):
-                raise
-            return NotImplemented
-    return operator
+def _power_operator(self: Any, exponent: Any) -> Any:
+    """tensor ** tensor or number."""
+    if isinstance(exponent, Tensor):
+        return _pow(self, exponent)
+    return _pow_number(self, exponent) if isinstance(exponent, _NUMBERS) else NotImplemented
 
 
-Tensor.__add__ = Tensor.__radd__ = _add
-Tensor.__sub__ = _sub
+def _reflected_power(self: Any, other: Any) -> Any:
+    """number ** tensor."""
+    return _pow(other, self) if isinstance(other, _NUMBERS) else NotImplemented
+
+
+_NUMBERS = (bool, int, float, complex, np.number)
+Tensor.__add__ = Tensor.__radd__ = OPERATORS["add"]
+Tensor.__sub__ = OPERATORS["sub"]
 Tensor.__rsub__ = _rsub
-Tensor.__mul__ = Tensor.__rmul__ = mul
-Tensor.__truediv__ = Tensor.__div__ = true_divide
-Tensor.__rtruediv__ = Tensor.__rdiv__ = _reflected(true_divide, "__rtruediv__")
-Tensor.__floordiv__ = floor_divide
-Tensor.__rfloordiv__ = _reflected(floor_divide, "__rfloordiv__")
-Tensor.__mod__ = remainder
-Tensor.__rmod__ = _reflected(remainder, "__rmod__")
-Tensor.__pow__ = pow
-Tensor.__rpow__ = lambda self, other: pow(other, self)
+Tensor.__mul__ = Tensor.__rmul__ = OPERATORS["mul"]
+Tensor.__truediv__ = Tensor.__div__ = OPERATORS["true_divide"]
+Tensor.__rtruediv__ = Tensor.__rdiv__ = _reflected(OPERATORS["true_divide"], "__rtruediv__")
+Tensor.__floordiv__ = OPERATORS["floor_divide"]
+Tensor.__rfloordiv__ = _reflected(OPERATORS["floor_divide"], "__rfloordiv__")
+Tensor.__mod__ = OPERATORS["remainder"]
+Tensor.__rmod__ = _reflected(OPERATORS["remainder"], "__rmod__")
+Tensor.__pow__ = _power_operator
+Tensor.__rpow__ = _reflected_power
 Tensor.__iadd__ = _iadd
 Tensor.__isub__ = _isub
 Tensor.__imul__ = Tensor.mul_

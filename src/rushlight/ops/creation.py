@@ -49,11 +49,16 @@ def finish(r: Tensor, requires_grad: bool, pin_memory: bool = False, layout: Any
         check_layout(layout)
     if pin_memory:
         return r.pin_memory()
-    return r.requires_grad_() if requires_grad else r
+    if not requires_grad:
+        return r
+    if requires_grad.__class__ is bool and not r._kind.differentiable:
+        raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
+    return r.requires_grad_(requires_grad)
 
 
 def size_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """A shape given as separate ints or as one sequence."""
+    one = len(size) == 1 and not isinstance(size[0], (tuple, list))
     if len(size) == 1 and not hasattr(size[0], "__index__") and isinstance(size[0], (tuple, list, Size)):
         size = tuple(size[0])
     elif len(size) == 1 and isinstance(size[0], Tensor) and size[0]._a.ndim == 1:
@@ -62,10 +67,13 @@ def size_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
         shape = tuple([s if s.__class__ is int else s.__index__() for s in size])
     except (AttributeError, TypeError):
         at = next((i for i, s in enumerate(size) if not hasattr(s, "__index__") or isinstance(s, Tensor)), 0)
-        raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type {type(size[at]).__name__} at "
-                        f"pos {at}") from None
+        what = type(size[at]).__name__
+        raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not {what}" if one else
+                        f"{name}(): argument 'size' failed to unpack the object at pos {at + 1} with error \"type must be tuple of ints,but got {what}\"") from None
     for s in shape:
         if s < 0:
+            if name == "zeros":
+                raise RuntimeError(f"zeros: Dimension size must be non-negative. Got {s} in {list(shape)}")
             raise RuntimeError(f"Trying to create tensor with negative dimension {s}: {list(shape)}")
     return shape
 
@@ -110,6 +118,8 @@ def _scan(data: Any, state: list[Any], shape: list[int], depth: int) -> None:
     elif data is None:
         raise RuntimeError("Could not infer dtype of NoneType")
     elif isinstance(data, str):
+        if shape and state[0] is None:
+            raise ValueError("too many dimensions 'str'")
         raise TypeError("new(): invalid data type 'str'")
     else:
         raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
@@ -192,24 +202,34 @@ def _checked_array(data: Any, d: Any) -> Any:
     """np.array(data) in dtype d, with PyTorch's errors for values that don't fit."""
     try:
         if d.category == dtypes.INT:
-            a = np.asarray(data)
-            if a.dtype.kind == "O":
-                raise OverflowError
-            if a.dtype.kind == "f":
-                return a.astype(np.int64).astype(d.np)
-            if a.dtype.kind == "c":
-                raise RuntimeError("value cannot be converted to type int64_t without overflow")
-            return a.astype(d.np)
+            return _checked_ints(np.asarray(data), d)
         if d is dtypes.bool_:
             return np.asarray(np.asarray(data) != 0)
         if not d.is_complex:
             a = np.asarray(data)
             if a.dtype.kind == "c":
-                raise RuntimeError("value cannot be converted to type float without overflow")
+                raise TypeError("must be real number, not complex")
             return a.astype(d.np)
         return np.array(data, d.np)
     except OverflowError:
-        raise RuntimeError("Overflow when unpacking long long") from None
+        raise ValueError("Overflow when unpacking long long") from None
+
+
+def _checked_ints(a: Any, d: Any) -> Any:
+    """Numbers as integers of dtype d: fractions are cut off, and values outside of its range refused (an unsigned one takes -1 for its
+    largest number, as PyTorch does)."""
+    if a.dtype.kind == "O" or a.dtype == np.uint64 and a.size and a.max() > 2 ** 63 - 1 and d.np != np.uint64:
+        raise OverflowError
+    if a.dtype.kind == "c":
+        raise TypeError("'complex' object cannot be interpreted as an integer")
+    if a.size and a.dtype.kind in "iuf":
+        limits = np.iinfo(d.np)
+        low, high = a.min(), a.max()
+        if not (high < limits.max + 1 and low > (-limits.max - 1 if limits.min == 0 else limits.min - 1)):      # also for nan
+            raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+    if a.dtype.kind == "f":
+        return a.astype(np.int64).astype(d.np)
+    return a.astype(d.np)
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
@@ -322,6 +342,8 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
     def with_keyword(*size: Any, **kwargs: Any) -> Tensor:
         if "size" in kwargs:
             size = (kwargs.pop("size"),)
+        elif not size:
+            raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
         return fn(*size, **kwargs)
 
     def like(input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
@@ -347,7 +369,7 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
         kind = like_kind(self, dtype, device)
         return finish(wrap(maker(kind.xp, size_of(size, name), kind.np), kind), requires_grad, pin_memory, layout)
 
-    for each, label in ((with_keyword, name), (like, name + "_like"), (new, "new_" + name)):
+    for each, label in ((fn, name), (with_keyword, name), (like, name + "_like"), (new, "new_" + name)):
         each.__name__ = each.__qualname__ = label
         each.__doc__ = doc
     export(with_keyword)
@@ -638,7 +660,11 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
         raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
                            f"{kind.dtype.alias.capitalize()} and {kind.dtype.alias.capitalize()}")
     ckind = kind.with_dtype(kind.dtype.to_complex())
-    shape = np.broadcast_shapes(real._a.shape, imag._a.shape)
+    try:
+        shape = np.broadcast_shapes(real._a.shape, imag._a.shape)
+    except ValueError:
+        from .promotion import broadcast_error
+        raise broadcast_error(real._a.shape, imag._a.shape) from None
     a = kind.xp.empty(shape, ckind.np)
     a.real, a.imag = real._a, imag._a
     from .record import record

@@ -23,7 +23,7 @@ from ..kernels import native
 from ..kernels.fuse import fuse
 from ..kind import Kind, kind_of
 from ..layout import SparseRefusal
-from ..tensor import NotBatched, Tensor, as_array, wrap
+from ..tensor import NotBatched, Tensor, as_array, from_array, wrap
 from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
@@ -33,6 +33,7 @@ __all__ = ["FUNCTIONS", "NAMESPACES", "DEFINITIONS", "op", "unary", "binary", "c
 
 FUNCTIONS: dict[str, Any] = {}              # what `rushlight` shows as torch.<name>
 NAMESPACES: dict[str, dict[str, Any]] = {}   # what `torch.linalg`, `torch.fft`, ... show: namespace -> name -> function
+OPERATORS: dict[str, Any] = {}              # the forms of binary ops that are Python's operators
 DEFINITIONS: dict[str, dict[str, Any]] = {}  # per op: what the tests need to know (samples, variants)
 
 on_export: Any = None        # what overrides.py does with functions that are defined after it has begun to watch
@@ -257,87 +258,94 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         label or f"{title}Backward0", BinaryNode, da=staticmethod(_spread(grads[0], "aby")), db=staticmethod(_spread(grads[1], "aby")),
         ada=None if agrads[0] is None else staticmethod(fuse(agrads[0], "gab")),
         adb=None if agrads[1] is None else staticmethod(fuse(agrads[1], "gab")), uses=(uses[0], uses[1]))
-    spec = (name, ufunc, result, complex, refuse, node_type, uses, int_forward, only, numbers)
+    spec = ("div" if name == "true_divide" else name, ufunc, result, complex, refuse, node_type, uses, int_forward, only, numbers)
     quick_numbers = frozenset(() if numbers == "none" else (float, int))
     to_bool = result == "bool"
     quick = not saves_y and result != "int"
 
-    def fn(input: Any, other: Any, *, out: Any = None) -> Any:
-        if out is not None:
-            return write_out(out, fn(input, other), name)
-        if other.__class__ is not Tensor and not isinstance(other, Tensor):
-            cls = other.__class__
-            if cls not in quick_numbers or not isinstance(input, Tensor):
-                return binary_slow(spec, input, other)
-            kind = input._kind
-            if not kind.fast:
-                return binary_slow(spec, input, other)
-            b = kind.scalars.get(other)
-            if b is None:
-                b = number_tensor(kind, other)
-        else:
-            b = other
-            try:
+    def build(slow: Any) -> Any:
+        # Twice the same code: as function, and as operator, which gives operands that it does not know their own chance.
+        def fn(input: Any, other: Any, *, out: Any = None) -> Any:
+            if out is not None:
+                return write_out(out, fn(input, other), name)
+            if other.__class__ is not Tensor and not isinstance(other, Tensor):
+                cls = other.__class__
+                if cls not in quick_numbers or not isinstance(input, Tensor):
+                    return slow(spec, input, other)
                 kind = input._kind
-            except AttributeError:
-                return binary_slow(spec, input, other)
-        if kind is not b._kind or not kind.fast or not quick:
-            return binary_slow(spec, input, other)
-        try:
-            r_a = ufunc(input._a, b._a)
-        except ValueError:
-            raise broadcast_error(input._a.shape, b._a.shape) from None
-        if r_a.__class__ is not ndarray:
-            r_a = as_array(r_a)
-        r = new(Tensor)
-        r._a = r_a
-        r._kind = kind.bool_ if to_bool else kind
-        r._view = r._grad = None
-        r._ver = 0
-        na = input._node
-        nb = b._node
-        if (na is None and nb is None) or not differentiable:
-            r._node = None
-        elif STATE.unusual:
-            r._node = None
-            finish_special(r, node_type, (input, b))
-        else:
-            node = r._node = new(node_type)
-            node.next = (na, nb)
-            node.seq = new_seq()
-            node.hooks = None
-            if saves_nothing:
-                node.saved = ()
-                node.version = 0
+                if not kind.fast:
+                    return slow(spec, input, other)
+                b = kind.scalars.get(other)
+                if b is None:
+                    b = number_tensor(kind, other)
             else:
-                version = 0
-                a = None
-                if (a_uses_a and na is not None) or (b_uses_a and nb is not None):
-                    a = input
-                    version = input._ver + 0
-                if (a_uses_b and na is not None) or (b_uses_b and nb is not None):
-                    version += b._ver
-                    node.saved = (a, b)
+                b = other
+                try:
+                    kind = input._kind
+                except AttributeError:
+                    return slow(spec, input, other)
+            if kind is not b._kind or not kind.fast or not quick:
+                return slow(spec, input, other)
+            try:
+                r_a = ufunc(input._a, b._a)
+            except ValueError:
+                raise broadcast_error(input._a.shape, b._a.shape) from None
+            if r_a.__class__ is not ndarray:
+                r_a = as_array(r_a)
+            r = new(Tensor)
+            r._a = r_a
+            r._kind = kind.bool_ if to_bool else kind
+            r._view = r._grad = None
+            r._ver = 0
+            na = input._node
+            nb = b._node
+            if (na is None and nb is None) or not differentiable:
+                r._node = None
+            elif STATE.unusual:
+                r._node = None
+                finish_special(r, node_type, (input, b))
+            else:
+                node = r._node = new(node_type)
+                node.next = (na, nb)
+                node.seq = new_seq()
+                node.hooks = None
+                if saves_nothing:
+                    node.saved = ()
+                    node.version = 0
                 else:
-                    node.saved = (a, None)
-                node.version = version
-            shape = input._a.shape
-            other_shape = b._a.shape
-            if shape == other_shape:
-                node.fix = None
-            else:
-                whole = r_a.shape
-                fix_a = None if na is None or shape == whole else (shape, kind)
-                fix_b = None if nb is None or other_shape == whole else (other_shape, kind)
-                node.fix = None if fix_a is fix_b is None else (fix_a, fix_b)
-        return r
+                    version = 0
+                    a = None
+                    if (a_uses_a and na is not None) or (b_uses_a and nb is not None):
+                        a = input
+                        version = input._ver + 0
+                    if (a_uses_b and na is not None) or (b_uses_b and nb is not None):
+                        version += b._ver
+                        node.saved = (a, b)
+                    else:
+                        node.saved = (a, None)
+                    node.version = version
+                shape = input._a.shape
+                other_shape = b._a.shape
+                if shape == other_shape:
+                    node.fix = None
+                else:
+                    whole = r_a.shape
+                    fix_a = None if na is None or shape == whole else (shape, kind)
+                    fix_b = None if nb is None or other_shape == whole else (other_shape, kind)
+                    node.fix = None if fix_a is fix_b is None else (fix_a, fix_b)
+            return r
+        return fn
 
-    fn.__name__ = fn.__qualname__ = short
+    fn, operator = build(binary_slow), build(operator_slow)
+    for each in (fn, operator):
+        each.__name__ = each.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, other, *, out=None) -> Tensor\n\nElementwise {short} with broadcasting and type promotion."
     if quick:
         flags = ((a_uses_a, native.FIRST_USES_A), (a_uses_b, native.FIRST_USES_B), (b_uses_a, native.SECOND_USES_A), (b_uses_b, native.SECOND_USES_B),
                  (numbers != "none", native.TAKES_NUMBERS))
-        fn = native.fast_path(fn, ufunc, node_type, 2, sum(flag for used, flag in flags if used), to_bool)
+        uses_flags = sum(flag for used, flag in flags if used)
+        fn, operator = (native.fast_path(each, ufunc, node_type, 2, uses_flags, to_bool) for each in (fn, operator))
+    OPERATORS[name] = operator
     if namespace:
         NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
     for each in (name, *alias):
@@ -438,6 +446,19 @@ def _refuse_numbers(name: str, input: Any, other: Any, numbers: str) -> None:
         raise not_a_tensor(name, "input", 1, input)
     if numbers == "none" and not isinstance(other, Tensor):
         raise not_a_tensor(name, "other", 2, other)
+
+
+def operator_slow(spec: Any, input: Any, other: Any) -> Any:
+    """The same for operators: NotImplemented for operands that are neither tensors nor numbers, so that theirs are asked."""
+    if isinstance(other, ndarray):
+        other = from_array(other)
+    for value in (input, other):
+        if not isinstance(value, _OPERANDS) and not hasattr(value.__class__, "__torch_function__"):
+            return NotImplemented
+    return binary_slow(spec, input, other)
+
+
+_OPERANDS = (Tensor, bool, int, float, complex, np.number, np.bool_)
 
 
 def _outside(only: str, kind: Kind) -> bool:

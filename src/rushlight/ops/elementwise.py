@@ -10,7 +10,7 @@ import numpy as np
 from ..dtypes import bool_, promote_types
 from ..kernels.native import kernel
 from ..tensor import Tensor, as_array, wrap
-from .define import binary, comparison, export, method, op, unary
+from .define import OPERATORS, binary, comparison, export, method, op, unary
 from .record import record
 from .write import inplace_from, title
 
@@ -215,19 +215,9 @@ gt = comparison("gt", np.greater, alias=("greater",))
 ge = comparison("ge", np.greater_equal, alias=("greater_equal",))
 
 
-def _equality(fast: Any, otherwise: bool) -> Any:
-    """== and != answer for any object: something that is no tensor and no number is not equal."""
-    def operator(self: Any, other: Any) -> Any:
-        try:
-            return fast(self, other)
-        except TypeError:
-            return NotImplemented
-    return operator
-
-
-Tensor.__eq__ = _equality(eq, False)
-Tensor.__ne__ = _equality(ne, True)
-Tensor.__lt__, Tensor.__le__, Tensor.__gt__, Tensor.__ge__ = lt, le, gt, ge
+# == and != answer for any object: something that is no tensor and no number is not equal.
+Tensor.__eq__, Tensor.__ne__ = OPERATORS["eq"], OPERATORS["ne"]
+Tensor.__lt__, Tensor.__le__, Tensor.__gt__, Tensor.__ge__ = OPERATORS["lt"], OPERATORS["le"], OPERATORS["gt"], OPERATORS["ge"]
 
 # --- bits and logic -------------------------------------------------------------------------------------------------------------------
 bitwise_and = binary("bitwise_and", np.bitwise_and, None, result="int")
@@ -260,13 +250,22 @@ def bitwise_not(input: Tensor) -> Tensor:
     return wrap(as_array(np.invert(input._a)), kind)
 
 
-Tensor.__and__ = Tensor.__rand__ = bitwise_and
-Tensor.__or__ = Tensor.__ror__ = bitwise_or
-Tensor.__xor__ = Tensor.__rxor__ = bitwise_xor
-Tensor.__lshift__, Tensor.__rshift__ = bitwise_left_shift, bitwise_right_shift
-Tensor.__rlshift__ = lambda self, other: bitwise_left_shift(other, self)
-Tensor.__rrshift__ = lambda self, other: bitwise_right_shift(other, self)
-Tensor.__invert__ = bitwise_not
+Tensor.__and__ = Tensor.__rand__ = OPERATORS["bitwise_and"]
+Tensor.__or__ = Tensor.__ror__ = OPERATORS["bitwise_or"]
+Tensor.__xor__ = Tensor.__rxor__ = OPERATORS["bitwise_xor"]
+Tensor.__lshift__, Tensor.__rshift__ = OPERATORS["bitwise_left_shift"], OPERATORS["bitwise_right_shift"]
+Tensor.__rlshift__ = lambda self, other: OPERATORS["bitwise_left_shift"](other, self)
+Tensor.__rrshift__ = lambda self, other: OPERATORS["bitwise_right_shift"](other, self)
+
+
+def _invert(self: Tensor) -> Tensor:
+    """``~tensor``: all bits inverted, logical not for bool."""
+    if self._kind.differentiable:
+        raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+    return bitwise_not(self)
+
+
+Tensor.__invert__ = _invert
 Tensor.__iand__, Tensor.__ior__, Tensor.__ixor__ = Tensor.bitwise_and_, Tensor.bitwise_or_, Tensor.bitwise_xor_
 Tensor.__ilshift__, Tensor.__irshift__ = Tensor.bitwise_left_shift_, Tensor.bitwise_right_shift_
 

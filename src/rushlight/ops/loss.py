@@ -143,14 +143,17 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     if input._a.ndim != 1 and input._a.shape[:1] != target._a.shape[:1]:
         raise ValueError(f"Expected input batch_size ({input._a.shape[0]}) to match target batch_size ({target._a.shape[0] if target._a.ndim else 0}).")
     if target._kind.dtype.name not in ("int64", "uint8"):
-        raise RuntimeError("expected scalar type Long but found " + target._kind.dtype.alias.capitalize())
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target._kind.dtype.alias.capitalize()}")
     batched = input._a.ndim > 1
     x, t = (input, target) if batched else (input.unsqueeze(0), target.reshape(1))
+    if x._a.ndim == 2 and t._a.ndim != 1:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
     if x._a.shape[2:] != t._a.shape[1:]:
         raise RuntimeError(f"Expected target size {[x._a.shape[0], *x._a.shape[2:]]}, got {list(t._a.shape)}")
     classes = x._a.shape[1]
     if weight is not None and weight._a.shape != (classes,):
-        raise RuntimeError("weight tensor should be defined either for all or no classes")
+        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: "
+                           f"{list(weight._a.shape)}")
     _check_classes(t, classes, ignore_index)
     ignored = t._a == ignore_index
     at = wrap(np.where(ignored, 0, t._a).astype(np.int64), t._kind.int64)
@@ -185,7 +188,7 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _with_probabilities(logs, target, weight, reduction, label_smoothing, dim)
     if target._kind.is_floating:
-        raise RuntimeError("expected scalar type Long but found " + target._kind.dtype.alias.capitalize())
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target._kind.dtype.alias.capitalize()}")
     if not label_smoothing:
         return nll_loss(logs, target, weight, None, ignore_index, None, reduction)
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, dim)
@@ -306,6 +309,9 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     reduction = reduction_of(size_average, reduce, reduction)
     if input._a.shape != target._a.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if not target._kind.is_floating:
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {target._kind.dtype.alias.capitalize() or 'Byte'}: the target of "
+                           "binary_cross_entropy_with_logits has to be a float tensor, use target.float()")
     from .activation import logsigmoid
     logs = logsigmoid(input)
     scaled = logs if pos_weight is None else logs * ((pos_weight - 1) * target + 1)

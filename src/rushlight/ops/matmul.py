@@ -11,7 +11,7 @@ from ..kernels import native
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
-from .define import export, op
+from .define import check_tensor, export, op
 from .promotion import same_device
 from .record import record
 from .write import title, write_out
@@ -40,7 +40,7 @@ def _check(name: str, a: Tensor, b: Tensor, first: str = "m1", second: str = "m2
 
 
 def _c_name(kind: Kind) -> str:
-    names = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long long", "int32": "int",
+    names = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int",
              "int16": "short", "int8": "signed char", "uint8": "unsigned char", "complex64": "c10::complex<float>",
              "complex128": "c10::complex<double>"}
     return names.get(kind.dtype.name, kind.dtype.name)
@@ -196,6 +196,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
         a, b = input._a, other._a
     except SparseRefusal:
         return _sparse("matmul", input, other)
+    except AttributeError:
+        check_tensor("matmul", input=input, other=other)
+        raise
     na, nb = a.ndim, b.ndim
     if na == 2 and nb == 2:
         kind = input._kind
@@ -255,7 +258,7 @@ def _operator(self: Tensor, other: Any) -> Any:
 
 
 Tensor.__matmul__ = _operator
-Tensor.__rmatmul__ = lambda self, other: matmul(other, self)
+Tensor.__rmatmul__ = lambda self, other: matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
 def _imatmul(self: Tensor, other: Tensor) -> Tensor:
@@ -362,9 +365,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
         x, w = input._a, weight._a
     except SparseRefusal:
         return _sparse("linear", input, weight, bias)
+    except AttributeError:
+        check_tensor("linear", input=input, weight=weight)
+        raise
     kind = input._kind
     if w.ndim != 2 or kind is not weight._kind or not kind.fast or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
-            bias is not None and (bias._kind is not kind or bias._a.ndim != 1)):
+            bias is not None and (bias._kind is not kind or bias._a.shape != w.shape[:1])):
         return _linear_slow(input, weight, bias)
     shape = x.shape
     if len(shape) == 2:
@@ -418,10 +424,6 @@ _LINEAR_GRAD = (lambda g, x, w: matmul(g, w),
 
 def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Other dtypes, a weight vector, a 0-dim bias, and all errors."""
-    for position, (name, value) in enumerate((("input", input), ("weight", weight)), 1):
-        if not isinstance(value, Tensor):
-            from .promotion import not_a_tensor
-            raise not_a_tensor("linear", name, position, value)
     if bias is not None and not isinstance(bias, Tensor):
         raise TypeError(f"linear(): argument 'bias' (position 3) must be Tensor, not {type(bias).__name__}")
     for t in (weight, bias):
@@ -434,6 +436,9 @@ def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise RuntimeError(f"linear(): weight must be 1-D or 2-D, got {weight._a.ndim}-D")
     else:
         r = matmul(input, weight.t())
+    if bias is not None and bias._a.ndim == 1 and bias._a.shape[0] not in (1, r._a.shape[-1]):
+        raise RuntimeError(f"The expanded size of the tensor ({r._a.shape[-1]}) must match the existing size ({bias._a.shape[0]}) at non-singleton "
+                           f"dimension {r._a.ndim - 1}.  Target sizes: {list(r._a.shape)}.  Tensor sizes: {list(bias._a.shape)}")
     return r if bias is None else r + bias
 
 

@@ -101,6 +101,8 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
 @op(torch=False, method=True)
 def repeat(self: Tensor, *args: Any, repeats: Any = None) -> Tensor:
     """A copy with the tensor repeated that often per dimension; more numbers than dimensions add dimensions in front."""
+    if not args and repeats is None:
+        raise TypeError('repeat() missing 1 required positional arguments: "repeats"')
     return _repeat(self, sizes(args if repeats is None else (repeats,), "repeat", "repeats"))
 
 

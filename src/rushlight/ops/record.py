@@ -43,10 +43,10 @@ class UnaryNode(Node):
             raise self._freed()
         if saves == "x":
             if saved._ver + 0 != self.version:
-                raise self._modified(saved._a, False, saved._ver + 0, self.version)
+                raise self._modified(saved._a, saved._node, saved._ver + 0, self.version)
             return (agrad(g, saved._a),)
         if self.version.n:
-            raise self._modified(saved, True, self.version.n, 0)
+            raise self._modified(saved, self, self.version.n, 0)
         return (agrad(g, saved),)
 
     def tensors(self, g: Any, detach: bool = False) -> Any:
@@ -57,10 +57,10 @@ class UnaryNode(Node):
             raise self._freed()
         if self.saves == "x":
             if saved._ver + 0 != self.version:
-                raise self._modified(saved._a, False, saved._ver + 0, self.version)
+                raise self._modified(saved._a, saved._node, saved._ver + 0, self.version)
             return (self.grad(g, detached(saved) if detach else saved),)
         if self.version.n:
-            raise self._modified(saved, True, self.version.n, 0)
+            raise self._modified(saved, self, self.version.n, 0)
         y = wrap(saved, g._kind)
         if not detach:
             y._node, y._ver = self, self.version
@@ -119,7 +119,7 @@ class BinaryNode(Node):
     def _modified_one(self) -> RuntimeError:
         t = max((t for t in self.saved if t is not None), key=lambda t: t._ver + 0)
         others = sum(s._ver + 0 for s in self.saved if s is not None and s is not t)
-        return self._modified(t._a, False, t._ver + 0, self.version - others)
+        return self._modified(t._a, t._node, t._ver + 0, self.version - others)
 
 
 class SavedOutput:
@@ -182,7 +182,7 @@ class RecordNode(Node):
         if version != self.version:
             s = max(self.saved, key=lambda s: s._ver + 0)
             others = sum(t._ver + 0 for t in self.saved if t is not s)
-            raise self._modified(s._a, s.__class__ is SavedOutput, s._ver + 0, self.version - others)
+            raise self._modified(s._a, self if s.__class__ is SavedOutput else getattr(s, "_node", None), s._ver + 0, self.version - others)
         if detach:
             values = [detached(v) for v in values]
         if self.conj:

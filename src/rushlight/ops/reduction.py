@@ -16,6 +16,7 @@ from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS, export, method, not_implemented, op
 from .dims import wrap_dim, wrap_dims
+from .promotion import broadcast_error
 from .record import record
 from .strides import zeros_for
 from .write import write_out
@@ -238,8 +239,9 @@ def _prod_grad(g: Tensor, x: Tensor, dim: int) -> Tensor:
 def _empty_error(name: str, input: Tensor, dim: Any) -> None:
     if input._a.size == 0:
         if dim is None:
-            raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
-                               "'dim' argument.")
+            kind = IndexError if name.startswith("arg") else RuntimeError
+            raise kind(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' "
+                       "argument.")
         if input._a.ndim and input._a.shape[wrap_dim(dim, input._a.ndim)] == 0:
             raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
 
@@ -639,6 +641,10 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
         a, b = a.astype(np.float64), b.astype(np.float64)
     elif input._kind.reduced:
         a, b = a.astype(np.float32), b.astype(np.float32)
+    try:
+        np.broadcast_shapes(a.shape, b.shape)
+    except ValueError:
+        raise broadcast_error(a.shape, b.shape) from None
     close = (a == b) | (np.isfinite(b) & (np.abs(a - b) <= atol + np.abs(rtol * b)))
     if equal_nan:
         close = close | (np.isnan(a) & np.isnan(b))

@@ -415,6 +415,8 @@ for _name, _get in (("T", _T), ("mT", _mT), ("H", _H), ("mH", _mH)):
 @op(torch=False, method=True)
 def expand(self: Tensor, *args: Any, size: Any = None, implicit: bool = False) -> Tensor:
     """Dimensions of size one repeated without a copy; -1 keeps a size, new dimensions go in front."""
+    if not args and size is None:
+        raise TypeError('expand() missing 1 required positional arguments: "size"')
     return _expand(self, sizes(args if size is None else (size,), "expand"))
 
 

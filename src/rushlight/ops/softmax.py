@@ -84,7 +84,8 @@ def _torch_log_softmax(input: Tensor, dim: int, dtype: Any = None, *, out: Any =
     return _normalised(input, dim, dtype, "LogSoftmaxBackward0", "log_softmax", K.log_softmax, _log_softmax_grad, K.log_softmax_backward)
 
 
-_torch_softmax.__name__, _torch_log_softmax.__name__ = "softmax", "log_softmax"
+_torch_softmax.__name__ = _torch_softmax.__qualname__ = "softmax"
+_torch_log_softmax.__name__ = _torch_log_softmax.__qualname__ = "log_softmax"
 for _function in (_torch_softmax, _torch_log_softmax):
     export(_function)
     method(_function)
