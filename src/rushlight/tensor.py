@@ -448,10 +448,6 @@ class Tensor:
             return a.copy() if copy else a
         return a.astype(dtype)
 
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
-        """What NumPy's functions make of their result where an argument was a tensor: a tensor again."""
-        return from_array(np.asarray(array))
-
     def __bool__(self) -> bool:
         a = self._a
         if a.size != 1:
