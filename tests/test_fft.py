@@ -146,6 +146,15 @@ def test_istft(options):
         assert_same_behaviour(run, pt.randn(*shape, rows, 12, dtype=pt.complex128, requires_grad=True), window)
 
 
+def test_gradients_of_real_signals_do_not_warn():
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        x = rl.randn(6, requires_grad=True)
+        rl.fft.fft(x).abs().sum().backward()
+        assert x.grad.dtype is rl.float32
+
+
 def test_round_trip():
     x = rl.randn(3, 400, dtype=rl.float64)
     window = rl.hann_window(64, dtype=rl.float64)

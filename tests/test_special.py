@@ -158,3 +158,5 @@ def test_methods_and_the_rest():
     assert_same_behaviour(lambda m, x: m.igamma(x, x), pt.arange(3))
     assert_same_behaviour(lambda m, x: m.special.zeta(2, x), x)
     assert_same_behaviour(lambda m, x: m.special.xlog1py(x, 2), x)
+    assert_same_behaviour(lambda m: m.special.xlog1py(1, 2))
+    assert_same_behaviour(lambda m: m.special.zeta(1, 2))

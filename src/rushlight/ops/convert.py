@@ -55,7 +55,9 @@ def convert(input: Tensor, kind: Kind, copy: bool = False) -> Tensor:
     r = wrap(a, kind)
     if not kind.differentiable:
         return r
-    return record(r, "ToCopyBackward0", (input,), lambda g: convert(g, have), array_grad=None)
+    # The gradient of a real tensor is real: taking that part of it is no loss to warn of.
+    return record(r, "ToCopyBackward0", (input,), lambda g: convert(g if have.is_complex or not g._kind.is_complex else g.real, have),
+                  array_grad=None)
 
 
 def _cast(a: Any, have: Kind, kind: Kind) -> Any:

@@ -408,6 +408,12 @@ def overridden(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
     raise error from None
 
 
+def _shown(name: str) -> Any:
+    """The public function of an op: torch.<name>, torch.<namespace>.<name>, or else the method."""
+    space, _, short = name.partition("_")
+    return FUNCTIONS.get(name) or NAMESPACES.get(space, {}).get(short) or getattr(Tensor, name)
+
+
 def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
     name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only, numbers = spec
@@ -419,7 +425,7 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
             _refuse_numbers(name, input, other, numbers)
         a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
     except TypeError as error:
-        return overridden(FUNCTIONS.get(name) or getattr(Tensor, name), (input, other), {}, error)
+        return overridden(_shown(name), (input, other), {}, error)
     if kind.is_complex and not complex_:
         raise NotImplementedError(f'"{name}" not implemented for \'Complex{kind.dtype.to_real().alias.capitalize()}\'')
     if (result == "int" and kind.differentiable) or (only and _outside(only, kind)):
