@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
 from .grad_mode import LOCAL, _set_grad
 from .graph import AccumulateGrad, Node, Port, array_of, wrap_array
@@ -351,10 +352,10 @@ def sum_array_to(g: Any, shape: tuple[int, ...], node: Any = None) -> Any:
         raise RuntimeError(f"Function {node.label if node else 'backward'} returned an invalid gradient at index 0 - got {list(g.shape)} but "
                            f"expected shape compatible with {list(shape)}")
     if extra:
-        g = np.add.reduce(g, axis=tuple(range(extra))) if extra > 1 else np.add.reduce(g, axis=0)
+        g = R.sum(g, tuple(range(extra)) if extra > 1 else 0, False)
     axes = tuple([i for i, want in enumerate(shape) if want == 1 and g.shape[i] != 1])
     if axes:
-        g = np.add.reduce(g, axis=axes, keepdims=True)
+        g = R.sum(g, axes, True)
     return g
 
 

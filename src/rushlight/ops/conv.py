@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import conv as K
+from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
 from .define import export
 from .promotion import not_a_tensor
@@ -171,7 +172,7 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n:
 
 def _channel_sums(g: Any) -> Any:
     """Sums over all dimensions but the second."""
-    return np.add.reduce(np.add.reduce(g.reshape(g.shape[0], g.shape[1], -1), axis=2), axis=0)
+    return R.sum(g.reshape(g.shape[0], g.shape[1], -1), (0, 2), False)
 
 
 def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Sizes]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import cross_entropy as C
 from ..kernels import softmax as K
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS
@@ -194,8 +195,26 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, dim)
 
 
+def _native_cross_entropy(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """The same by the native kernel, which keeps one number per row for the backward pass."""
+    kind, t = input._kind, target._a
+    total, n, logs = C.forward(input._a, t, ignore_index)
+    out = wrap(np.array(total / n if n else math.nan, kind.np), kind)
+    if input._node is None:
+        return out
+
+    def grad(g: Tensor, x: Tensor) -> Tensor:
+        ignored = t == ignore_index
+        one = wrap((t[:, None] == np.arange(x._a.shape[1])).astype(kind.np), kind)
+        return ((x.softmax(1) - one) * (g / n)).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
+    return record(out, "NllLossBackward0", (input,), grad, (input,),
+                  array_grad=lambda g, x: (C.backward(g.item() / n if n else math.nan, x, t, logs, ignore_index),))
+
+
 def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     """The mean over rows of logits as one node."""
+    if C.available(input._a, target._a):
+        return _native_cross_entropy(input, target, ignore_index)
     t = target._a
     n, classes = input._a.shape
     _check_classes(target, classes, ignore_index)

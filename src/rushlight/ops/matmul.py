@@ -8,6 +8,7 @@ import numpy as np
 
 from ..dtypes import bool_, promote_types
 from ..kernels import native
+from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
@@ -319,7 +320,7 @@ def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
     need_bias, need_a, need_b = bias._node is not None, a._node is not None, b._node is not None
 
     def arrays(g: Any, a: Any, b: Any) -> Any:
-        return ((np.add.reduce(g, axis=0) if need_bias else None), (g.dot(b.T) if need_a else None), (a.T.dot(g) if need_b else None))
+        return ((R.sum(g, 0, False) if need_bias else None), (g.dot(b.T) if need_a else None), (a.T.dot(g) if need_b else None))
     return record(out, "AddmmBackward0", (bias, a, b), (lambda g, a, b: g.sum(0), lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g)),
                   (a, b), array_grad=arrays)
 
@@ -402,7 +403,7 @@ def _bias_gradient(rows: Any) -> Any:
     """The sum over rows, as a product with ones: BLAS is faster at it, and more accurate, than NumPy's row-by-row sum."""
     if rows.shape[0] > 16:
         return _ones(rows.shape[0], rows.dtype).dot(rows)
-    return np.add.reduce(rows, axis=0)
+    return R.sum(rows, 0, False)
 
 
 _ones_cache: dict[Any, Any] = {}

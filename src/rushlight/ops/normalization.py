@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import norm as K
 from ..tensor import Tensor, wrap
 from .define import export
 from .promotion import not_a_tensor
@@ -30,6 +31,8 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
                   grouped: Axes | None = None) -> tuple[Tensor, Any, Any]:
     """(result, mean, variance as arrays). `shape`: that of weight and bias, to broadcast; `grouped`: compute on x in this shape."""
     kind = x._kind
+    if K.available(x._a, weight, bias):
+        return _native(x, axes, eps, weight, bias, shape, name, grouped)
     a = x._a.astype(np.float32) if kind.reduced else x._a
     a = a if grouped is None else a.reshape(grouped)
     count = prod([a.shape[i] for i in axes])
@@ -75,6 +78,15 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
             gx = gx if grouped is None else gx.reshape(full)
         return gx, gw, gb
 
+    saved = (x,) if weight is None else (x, weight)
+    grad = _differentiable(axes, eps, weight, bias, shape, outer, grouped, full)
+    record(out, name, (x, weight, bias), grad, saved, array_grad=None if kind.reduced else arrays)
+    return out, mean, variance
+
+
+def _differentiable(axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, outer: Axes, grouped: Axes | None,
+                    full: Axes) -> Any:
+    """The gradients of x, weight and bias in differentiable ops."""
     def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
         v = x if grouped is None else x.reshape(grouped)
         centered = v - v.mean(axes, True)
@@ -86,10 +98,30 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
         gw = None if weight is None else (g * xhat.reshape(full)).sum(outer).reshape(weight._a.shape)
         gb = None if bias is None else g.sum(outer).reshape(bias._a.shape)
         return gx.reshape(full), gw, gb
+    return grad
 
-    saved = (x,) if weight is None else (x, weight)
-    record(out, name, (x, weight, bias), grad, saved, array_grad=None if kind.reduced else arrays)
-    return out, mean, variance
+
+def _native(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, name: str,
+            grouped: Axes | None) -> tuple[Tensor, Any, Any]:
+    """`_standardized` by the native kernels."""
+    a, kind = x._a, x._kind
+    full = a.shape
+    kept = tuple([1 if i in axes else n for i, n in enumerate(full if grouped is None else grouped)])
+    plan = K.plan(full, axes, shape, grouped)
+    w, b = None if weight is None else weight._a, None if bias is None else bias._a
+    r, mean, variance = K.forward(plan, a, w, b, eps)
+    out = wrap(r, kind)
+    wanted = x._node is not None, weight is not None and weight._node is not None, bias is not None and bias._node is not None
+    if True in wanted:
+        padded = (1,) * (len(full) - len(shape)) + shape
+        outer = tuple([i for i, n in enumerate(padded) if n == 1])
+
+        def arrays(g: Any, x: Any, *more: Any) -> Any:
+            gx, gw, gb = K.backward(plan, g, x, w, mean, variance, eps, *wanted)
+            return gx, None if gw is None else gw.reshape(w.shape), None if gb is None else gb.reshape(b.shape)
+        record(out, name, (x, weight, bias), _differentiable(axes, eps, weight, bias, shape, outer, grouped, full),
+               (x,) if weight is None else (x, weight), array_grad=arrays)
+    return out, mean.reshape(kept), variance.reshape(kept)
 
 
 def _check(input: Any, name: str) -> None:

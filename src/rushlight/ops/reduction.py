@@ -11,6 +11,7 @@ import numpy as np
 from .. import return_types
 from ..dtypes import bool_
 from ..dtypes import dtype as dtype_type
+from ..kernels import reduce as R
 from ..kind import Kind
 from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
@@ -56,23 +57,6 @@ def _expander(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> t
     return tensors, arrays
 
 
-def _accumulate(a: Any, axis: Any, keepdim: bool) -> Any:
-    """np.add.reduce with pairwise accuracy also where NumPy adds row after row (long reductions over a leading axis)."""
-    if a.ndim > 1 and axis is not None and a.dtype == np.float32 and a.size > 65536:
-        axes = axis if axis.__class__ is tuple else (axis,)
-        if a.ndim - 1 not in axes and _product([a.shape[i] for i in axes]) > 512:
-            return _blocked(a, axes, keepdim)
-    return np.add.reduce(a, axis, None, None, keepdim)  # positional: half the overhead of keywords
-
-
-def _blocked(a: Any, axes: tuple[int, ...], keepdim: bool) -> Any:
-    """Sum blocks of 64 along the longest reduced axis, then blocks of the sums, and so on."""
-    longest = max(axes, key=lambda i: a.shape[i])
-    while a.shape[longest] > 128:
-        a = np.add.reduceat(a, np.arange(0, a.shape[longest], 64), axis=longest)
-    return np.add.reduce(a, axis=axes, keepdims=keepdim)
-
-
 def _sum_kind(kind: Kind, dtype: Any) -> Kind:
     if dtype is not None:
         if dtype.__class__ is not dtype_type:
@@ -97,10 +81,10 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
         return _sum_slow(input, dim, keepdim, dtype)
     if dim is None:
         dims = None
-        r = np.add.reduce(a, None, None, None, keepdim)
+        r = R.sum(a, None, keepdim)
     else:
         dims = reduced_dims(dim, len(shape))
-        r = _accumulate(a, dims, keepdim)
+        r = R.sum(a, dims, keepdim)
     if r.__class__ is not ndarray:
         r = as_array(r)
     out = wrap(r, kind)
@@ -118,7 +102,7 @@ def _sum_slow(input: Tensor, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
         from .convert import convert
         input = convert(input, kind)
         a = input._a
-    r = _accumulate(a.astype(np.float32) if kind.reduced else a, dims, keepdim)
+    r = R.sum(a.astype(np.float32) if kind.reduced else a, dims, keepdim)
     out = wrap(as_array(r, kind.np), kind)
     tensors, arrays = _expander(a.shape, dims, keepdim)
     return record(out, "SumBackward0" if dim is None else "SumBackward1", (input,), tensors, array_grad=arrays)
@@ -142,14 +126,11 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     for i in dims:
         count *= shape[i]
     if kind.reduced:
-        r = as_array(_accumulate(a.astype(np.float32), dims, keepdim) / np.float32(count), kind.np)
+        r = as_array(R.sum(a.astype(np.float32), dims, keepdim) / np.float32(count), kind.np)
     else:
-        r = _accumulate(a, dims, keepdim) if dim is not None else np.add.reduce(a, None, None, None, keepdim)
-        scale = a.dtype.type(count)
+        r = R.mean(a, dims, keepdim)
         if r.__class__ is not ndarray:
-            r = as_array(r / scale)
-        else:
-            np.true_divide(r, scale, out=r)
+            r = as_array(r)
     out = wrap(r, kind)
     if input._node is None:
         return out
@@ -251,14 +232,7 @@ def _no_complex(name: str, input: Tensor) -> None:
         raise not_implemented(name, input._kind)
 
 
-def _arg(a: Any, dim: int, largest: bool) -> Any:
-    """Index of the first extreme (nan counts as the most extreme) along a dimension, which is kept."""
-    if a.dtype.kind == "V" or a.dtype.name == "bfloat16":
-        a = a.astype(np.float32)
-    return (np.argmax if largest else np.argmin)(a, axis=dim, keepdims=True)
-
-
-def _along(name: str, largest: bool, kind_of_result: Any) -> Any:
+def _along(name: str, extremes: Any, kind_of_result: Any) -> Any:
     def along(input: Tensor, dim: Any, keepdim: bool) -> Any:
         _no_complex(name, input)
         a = input._a
@@ -267,12 +241,12 @@ def _along(name: str, largest: bool, kind_of_result: Any) -> Any:
         if a.ndim == 0:
             values, index = input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)
             return kind_of_result((values, index))
-        at = _arg(a, dim, largest)
-        r = np.take_along_axis(a, at, dim)
-        index = wrap(at if keepdim else at.squeeze(dim), input._kind.int64)
-        values = wrap(r if keepdim else r.squeeze(dim), input._kind)
+        r, at = extremes(a, dim, keepdim)
+        index = wrap(at, input._kind.int64)
+        values = wrap(r, input._kind)
         if input._node is not None:
             shape = a.shape
+            at = at if keepdim else np.expand_dims(at, dim)
             kept = wrap(at, input._kind.int64)
 
             def grad(g: Tensor) -> Tensor:
@@ -288,15 +262,15 @@ def _along(name: str, largest: bool, kind_of_result: Any) -> Any:
     return along
 
 
-_max_along = _along("max", True, return_types.max)
-_min_along = _along("min", False, return_types.min)
+_max_along = _along("max", R.max_along, return_types.max)
+_min_along = _along("min", R.min_along, return_types.min)
 
 
-def _full_extreme(input: Tensor, ufunc: Any, name: str) -> Tensor:
+def _full_extreme(input: Tensor, reduce: Any, name: str) -> Tensor:
     _no_complex(name, input)
     _empty_error(name, input, None)
     a = input._a
-    out = wrap(as_array(ufunc.reduce(a, axis=None), a.dtype), input._kind)
+    out = wrap(as_array(reduce(a, None, False), a.dtype), input._kind)
     if input._node is None:
         return out
     return record(out, f"{name.capitalize()}Backward1", (input,), lambda g, x, y: _evenly(g, x, y, None), (input, out))
@@ -309,7 +283,7 @@ def _evenly(g: Tensor, x: Tensor, y: Tensor, dims: Any) -> Tensor:
     return share * (g / share.sum(dims, keepdim=True) if dims else g / share.sum())
 
 
-def _extreme(name: str, ufunc: Any, along: Any) -> None:
+def _extreme(name: str, reduce: Any, along: Any) -> None:
     def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if not isinstance(input, Tensor):
             from .promotion import not_a_tensor
@@ -318,7 +292,7 @@ def _extreme(name: str, ufunc: Any, along: Any) -> None:
         if isinstance(other, Tensor) and not (other._a.ndim == 0 and "dim" in kwargs):
             r = FUNCTIONS[name + "imum"](input, other)
         elif not args and not kwargs:
-            r = _full_extreme(input, ufunc, name)
+            r = _full_extreme(input, reduce, name)
         else:
             r = _with_dim(*args, input=input, **kwargs)
         return r if out is None else write_out(out, r, name)
@@ -337,11 +311,11 @@ def _extreme(name: str, ufunc: Any, along: Any) -> None:
     method(function)
 
 
-_extreme("max", np.maximum, _max_along)
-_extreme("min", np.minimum, _min_along)
+_extreme("max", R.amax, _max_along)
+_extreme("min", R.amin, _min_along)
 
 
-def _amax(name: str, ufunc: Any) -> Any:
+def _amax(name: str, reduce: Any) -> Any:
     def fn(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
         _no_complex(name, input)
         a = input._a
@@ -353,7 +327,7 @@ def _amax(name: str, ufunc: Any) -> Any:
             for i in dims:
                 if a.shape[i] == 0:
                     raise IndexError(f"{name}(): Expected reduction dim {i} to have non-zero size.")
-        out = wrap(as_array(ufunc.reduce(a, axis=dims, keepdims=keepdim), a.dtype), input._kind)
+        out = wrap(as_array(reduce(a, dims, keepdim), a.dtype), input._kind)
         if input._node is None:
             return out
         shape = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
@@ -364,8 +338,8 @@ def _amax(name: str, ufunc: Any) -> Any:
     return op(method=True, out=True)(fn)
 
 
-amax = _amax("amax", np.maximum)
-amin = _amax("amin", np.minimum)
+amax = _amax("amax", R.amax)
+amin = _amax("amin", R.amin)
 
 
 @op(method=True, out=True)
@@ -470,7 +444,7 @@ def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str
         import warnings
         warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
                       "divided by output numel).", UserWarning, stacklevel=4)
-    r = as_array(_accumulate(square, dims, keepdim) / (square.dtype.type(freedom)))
+    r = as_array(R.sum(square, dims, keepdim) / (square.dtype.type(freedom)))
     real = kind.with_dtype(kind.dtype.to_real())
     variance = wrap(as_array(r, real.np), real)
     shape = center.shape if keepdim else tuple([n for i, n in enumerate(center.shape) if i not in dims])
@@ -590,9 +564,10 @@ def _euclidean(x: Tensor, dims: Any, keepdim: bool) -> Tensor:
     a = x._a
     dims = reduced_dims(dims, a.ndim)
     work = a.astype(np.float32) if kind.reduced else a
-    square = work * work if a.dtype.kind != "c" else work.real * work.real + work.imag * work.imag
     real = kind.with_dtype(kind.dtype.to_real())
-    out = wrap(as_array(np.sqrt(np.add.reduce(square, axis=dims, keepdims=keepdim)), real.np), real)
+    if kind.is_complex:
+        work = np.abs(work)
+    out = wrap(as_array(R.norm(work, dims, keepdim), real.np), real)
     kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
 
     def grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:

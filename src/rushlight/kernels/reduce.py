@@ -1,0 +1,57 @@
+"""Reductions of arrays: ``sum(array, axis, keepdims)`` with axis None, an int or a tuple. Native for float32 and float64 (native/reduce.cpp)."""
+
+from __future__ import annotations
+
+from math import prod as _product
+from typing import Any
+
+import numpy as np
+
+from .native import function
+
+__all__ = ["sum", "mean", "amax", "amin", "norm", "max_along", "min_along"]
+
+
+def _numpy_sum(a: Any, axis: Any, keepdims: bool) -> Any:
+    """np.add.reduce with pairwise accuracy also where NumPy adds row after row (long reductions over a leading axis)."""
+    if a.ndim > 1 and axis is not None and a.dtype == np.float32 and a.size > 65536:
+        axes = axis if axis.__class__ is tuple else (axis,)
+        if a.ndim - 1 not in axes and _product([a.shape[i] for i in axes]) > 512:
+            return _blocked(a, axes, keepdims)
+    return np.add.reduce(a, axis, None, None, keepdims)  # positional: half the overhead of keywords
+
+
+def _blocked(a: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """Sum blocks of 64 along the longest reduced axis, then blocks of the sums, and so on."""
+    longest = max(axes, key=lambda i: a.shape[i])
+    while a.shape[longest] > 128:
+        a = np.add.reduceat(a, np.arange(0, a.shape[longest], 64), axis=longest)
+    return np.add.reduce(a, axis=axes, keepdims=keepdims)
+
+
+def _numpy_mean(a: Any, axis: Any, keepdims: bool) -> Any:
+    r = _numpy_sum(a, axis, keepdims)
+    axes = range(a.ndim) if axis is None else axis if axis.__class__ is tuple else (axis,)
+    return r / a.dtype.type(_product([a.shape[i] for i in axes]))
+
+
+def _numpy_norm(a: Any, axis: Any, keepdims: bool) -> Any:
+    return np.sqrt(np.add.reduce(a * a, axis, None, None, keepdims))
+
+
+def _numpy_along(arg: Any) -> Any:
+    def along(a: Any, axis: int, keepdims: bool) -> Any:
+        at = arg(a.astype(np.float32) if a.dtype.kind == "V" or a.dtype.name == "bfloat16" else a, axis=axis, keepdims=True)
+        r = np.take_along_axis(a, at, axis)
+        return (r, at) if keepdims else (r.squeeze(axis), at.squeeze(axis))
+    return along
+
+
+sum = function("sum", _numpy_sum)
+mean = function("mean", _numpy_mean)
+norm = function("norm", _numpy_norm)
+amax = function("amax", lambda a, axis, keepdims: np.maximum.reduce(a, axis, None, None, keepdims))
+amin = function("amin", lambda a, axis, keepdims: np.minimum.reduce(a, axis, None, None, keepdims))
+# (extremes along one axis, the index of the first of each); nan is the most extreme
+max_along = function("max_along", _numpy_along(np.argmax))
+min_along = function("min_along", _numpy_along(np.argmin))
