@@ -27,6 +27,7 @@ def pytest_configure(config):
             config.stash[_STANDIN] = cuda_standin.cuda()
             config.stash[_STANDIN].__enter__()
         rushlight.set_default_device("cuda")
+        rushlight.cuda.random.use_cpu_streams()      # so that what is drawn is what the oracle draws
         common.DEVICE = "cuda"
 
 

@@ -56,7 +56,7 @@ def library(source):
         if not path.exists():
             unit = folder / f"{key}-{os.getpid()}.cpp"
             unit.write_text(text)
-            done = subprocess.run([COMPILER, "-std=c++17", "-O1", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-o", f"{unit}.so", str(unit)],
+            done = subprocess.run([COMPILER, "-std=c++17", "-O0", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-o", f"{unit}.so", str(unit)],
                                   capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"the kernel does not compile:\n{done.stderr[:4000]}\n{source}")
@@ -101,8 +101,8 @@ class RawKernel:
                 if arg.device.id != STATE.device:
                     raise ValueError(f"{where}: array of another device")
                 return ctypes.c_void_p(arg.data.ptr)
-            if isinstance(arg, int):
-                return ctypes.c_void_p(arg)
+            if isinstance(arg, (int, np.uint64)):
+                return ctypes.c_void_p(int(arg))
             raise TypeError(f"{where}: needs a device array, not {type(arg)}")
         wanted = np.dtype(_SIZES[kind])
         if isinstance(arg, (bool, float)) and not isinstance(arg, np.generic) or isinstance(arg, int) and wanted.itemsize != 8:

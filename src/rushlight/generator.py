@@ -41,6 +41,12 @@ class Generator:
 
     device: device_type
 
+    def __new__(cls, device: Any = "cpu") -> Generator:
+        if cls is Generator and device != "cpu" and as_device(device).type == "cuda":
+            from .cuda.generator import CudaGenerator
+            return object.__new__(CudaGenerator)
+        return object.__new__(cls)
+
     def __init__(self, device: Any = "cpu") -> None:
         concrete = CPU if device == "cpu" else as_device(device)
         self.device = concrete

@@ -19,8 +19,9 @@ from .driver import AcceleratorError
 
 __all__ = ["DeviceArray", "Namespace", "box", "raw", "HOST_CALLS", "KERNELS"]
 
+FLOATS = ("float16", "bfloat16", "float32", "float64")
 HOST_CALLS: Counter[str] = Counter()            # functions that ran on the host because CuPy has no such function
-KERNELS: dict[str, Callable[..., Any]] = {}     # ufunc name -> fused kernel (*cupy arrays and scalars) -> cupy array or NotImplemented
+KERNELS: dict[str, Callable[..., Any]] = {}     # ufunc name -> kernel (*cupy arrays and numbers, out=None) -> cupy array or NotImplemented
 new = object.__new__
 host_array = np.ndarray
 
@@ -636,11 +637,61 @@ SPECIAL: dict[str, Callable[..., Any]] = {
 SPECIAL["amax"], SPECIAL["amin"] = SPECIAL["max"], SPECIAL["min"]
 
 
+class Fused:
+    """``kind.xp.fused.<kernel>``: the fused kernels of kernels/cuda, on DeviceArrays. Looked up by name, loaded at first use."""
+
+    _MODULES = {"softmax": ("softmax", "log_softmax", "softmax_backward", "log_softmax_backward"),
+                "norm": ("rows_forward", "rows_backward", "channels_statistics", "channels_apply", "channels_backward"),
+                "loss": ("cross_entropy", "cross_entropy_backward"), "embedding": ("take_rows", "add_rows"),
+                "attention": ("attention", "attention_backward", "fits")}
+
+    def __getattr__(self, name: str) -> Any:
+        from importlib import import_module
+        for module, names in self._MODULES.items():
+            if name in names:
+                found = kernel_on_arrays(getattr(import_module(f"rushlight.kernels.cuda.{module}"), name))
+                break
+        else:
+            if name not in FORMULAS:
+                raise AttributeError(f"there is no fused CUDA kernel {name!r}")
+            found = kernel_on_arrays(FORMULAS[name])
+        setattr(self, name, found)
+        return found
+
+
+def kernel_on_arrays(function: Any) -> Any:
+    """A function of cupy arrays as one of DeviceArrays; out of memory becomes PyTorch's error."""
+    def call(*args: Any, **kwargs: Any) -> Any:
+        values = raw(args)
+        if driver.several:
+            first = next((each for each in values if hasattr(each, "__cuda_array_interface__")), None)
+            if first is not None:
+                return box(guarded(first, lambda: _call(function, *values, **kwargs)))
+        return box(_call(function, *values, **kwargs))
+    return call
+
+
 class Namespace:
     """``kind.xp`` of a CUDA kind: NumPy's functions, with results on the device. Creation happens on one GPU."""
 
     def __init__(self, index: int, path: str = "") -> None:
-        self._index, self._path = index, path
+        self._index, self._path, self.fused = index, path, FUSED
+
+    def forward(self, name: str, function: Any) -> Any:
+        """How the elementwise op `name` is computed here, on arrays of floating dtype: by its kernel, else as NumPy's expression says."""
+        kernel = FORMULAS.get(name)
+        if kernel is None:
+            return _widened(function)
+
+        def run(a: DeviceArray) -> Any:
+            r = guarded(a.c, kernel, a.c) if driver.several else _call(kernel, a.c)
+            return box(r) if r is not NotImplemented else _widened(function)(a)
+        return run
+
+    @staticmethod
+    def has_kernel(ufunc: Any) -> bool:
+        """Whether a ufunc has a kernel that rounds once, so that float16 and bfloat16 need not be widened first."""
+        return getattr(ufunc, "__name__", "") in KERNELS
 
     def __getattr__(self, name: str) -> Any:
         func = getattr(np.linalg if self._path == "linalg" else np.fft if self._path == "fft" else np, name)
@@ -654,6 +705,11 @@ class Namespace:
             value = func      # finds its way by its arguments
         setattr(self, name, value)
         return value
+
+
+def _widened(function: Any) -> Any:
+    """A NumPy expression on an array of a dtype that is computed in float32."""
+    return lambda a: function(a.astype(np.float32) if a.dtype.itemsize == 2 else a)
 
 
 _CREATORS = ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "arange", "eye", "identity", "tri", "linspace")
@@ -689,7 +745,7 @@ def _transpose(self: DeviceArray, *axes: Any) -> DeviceArray:
 DeviceArray.transpose = _transpose  # type: ignore[attr-defined]
 for _name in ("swapaxes", "squeeze", "ravel", "diagonal"):
     setattr(DeviceArray, _name, _forward(_name, True))
-for _name in ("flatten", "dot", "sum", "prod", "mean", "cumsum", "cumprod", "argmax", "argmin", "all", "any", "nonzero", "take", "trace", "std", "var"):
+for _name in ("flatten", "sum", "prod", "mean", "cumsum", "cumprod", "argmax", "argmin", "all", "any", "nonzero", "take", "trace", "std", "var"):
     setattr(DeviceArray, _name, _forward(_name, False))
 DeviceArray.max = lambda self, axis=None, out=None, keepdims=False, **other: np.maximum.reduce(self, axis=axis, keepdims=keepdims, **other)  # type: ignore[attr-defined]
 DeviceArray.min = lambda self, axis=None, out=None, keepdims=False, **other: np.minimum.reduce(self, axis=axis, keepdims=keepdims, **other)  # type: ignore[attr-defined]
@@ -721,3 +777,29 @@ for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute
     setattr(DeviceArray, f"__{_name}__", lambda self, u=_ufunc: call_ufunc(u, (self,), {}, self))
 DeviceArray.__matmul__ = lambda self, other: np.matmul(self, other)  # type: ignore[attr-defined]
 DeviceArray.__rmatmul__ = lambda self, other: np.matmul(other, self)  # type: ignore[attr-defined]
+
+# The kernels know this module by name only, so they come last.
+from ..kernels.cuda.elementwise import FORMULAS, UFUNCS  # noqa: E402
+
+FUSED = Fused()
+KERNELS.update({name: FORMULAS[name] for name in UFUNCS})
+
+
+def _matmul(a: Any, b: Any, out: Any = None) -> Any:
+    from ..kernels.cuda.matmul import matmul
+    if out is not None or not hasattr(a, "ndim") or not hasattr(b, "ndim"):
+        return NotImplemented
+    if a.ndim == 1 or b.ndim == 1:
+        if a.dtype.kind not in "fV" or not a.ndim or not b.ndim:
+            return NotImplemented
+        r = matmul(a.reshape(1, -1) if a.ndim == 1 else a, b.reshape(-1, 1) if b.ndim == 1 else b)
+        if r is NotImplemented:
+            return r
+        return r.reshape(r.shape[:-2] + (() if a.ndim == 1 else r.shape[-2:-1]) + (() if b.ndim == 1 else r.shape[-1:]))
+    return matmul(a, b)
+
+
+KERNELS["matmul"] = _matmul
+DeviceArray.dot = lambda self, b, out=None: np.matmul(self, b) if self.ndim <= 2 and b.ndim <= 2 and self.ndim and b.ndim else (  # type: ignore[attr-defined]
+    call_function(np.dot, (self, b), {}))
+SPECIAL["dot"] = lambda a, b, out=None: a.dot(b)

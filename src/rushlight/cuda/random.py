@@ -9,7 +9,7 @@ from ..devices import device as device_type
 from . import driver
 
 __all__ = ["manual_seed", "manual_seed_all", "seed", "seed_all", "initial_seed", "get_rng_state", "get_rng_state_all", "set_rng_state",
-           "set_rng_state_all", "default_generators"]
+           "set_rng_state_all", "default_generators", "use_cpu_streams"]
 
 
 def _generator(device: Any = None) -> Any:
@@ -42,6 +42,18 @@ def manual_seed_all(seed: int) -> None:
     """Seed the generators of all GPUs."""
     for i in range(len(default_generators)):
         _generator(i).manual_seed(int(seed))
+
+
+def use_cpu_streams(mode: bool = True) -> None:
+    """Draw CUDA tensors' random numbers from the CPU's streams: a seed then gives the same numbers on both, at the cost of a copy."""
+    from ..generator import Generator
+    from .generator import STREAMS
+    if not isinstance(mode, bool):
+        raise TypeError(f"use_cpu_streams(): argument 'mode' must be bool, not {type(mode).__name__}")
+    STREAMS["cpu"] = mode
+    for i in range(len(default_generators)):
+        found: Generator = _generator(i)
+        found.manual_seed(found.initial_seed())
 
 
 def seed() -> None:

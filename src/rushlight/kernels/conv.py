@@ -66,6 +66,9 @@ def _is_depthwise(c: int, w: Any, groups: int) -> bool:
 
 def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
     """The convolution of x with w, plus the bias (O,)."""
+    if hasattr(x, "c"):      # an array on a device
+        y = _on_device("forward")(x, w, stride, padding, dilation, groups)
+        return y if bias is None else y + bias.reshape(-1, *(1,) * len(stride))
     if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
         return _library.conv_forward(x, w, bias, stride, padding, dilation, groups)
     y = _forward(x, w, stride, padding, dilation, groups)
@@ -108,6 +111,8 @@ def _depthwise(x: Any, w: Any, out: Sizes, stride: Sizes, padding: Sizes, dilati
 
 def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the input, of spatial size `size`."""
+    if hasattr(g, "c"):      # an array on a device
+        return _on_device("input_gradient")(g, w, size, stride, padding, dilation, groups)
     if _library is not None and g.__class__ is np.ndarray and g.dtype in _NATIVE:
         return _library.conv_input_gradient(g, w, size, stride, padding, dilation, groups)
     kernel, out = w.shape[2:], g.shape[2:]
@@ -132,6 +137,8 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
 
 def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the weight, (O, C / groups, *kernel)."""
+    if hasattr(x, "c"):      # an array on a device
+        return _on_device("weight_gradient")(x, g, kernel, stride, padding, dilation, groups)
     if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
         return _library.conv_weight_gradient(x, g, kernel, stride, padding, dilation, groups)
     n, o = g.shape[:2]
@@ -151,3 +158,10 @@ def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes
         flat_c = columns[:, 0].transpose(0, 2, 1).reshape(flat_g.shape[1], -1)
         return flat_g.dot(flat_c).reshape(o, c, *kernel)
     return np.add.reduce(np.matmul(gs, columns.swapaxes(2, 3)), axis=0).reshape(o, c // groups, *kernel)
+
+
+def _on_device(name: str) -> Any:
+    """The CUDA form of one of the functions above."""
+    from ..cuda.array import kernel_on_arrays
+    from .cuda import conv
+    return kernel_on_arrays(getattr(conv, name))

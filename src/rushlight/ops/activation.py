@@ -75,11 +75,21 @@ def _widened(array_grad: Any) -> Any:
     return lambda g, a: array_grad(g.astype(np.float32), a.astype(np.float32)).astype(g.dtype)
 
 
+_FUSED = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "_silu_forward": "silu"}      # forward functions that have a kernel on the device
+
+
 def _apply(label: str, name: str, input: Tensor, forward: Any, grad: Any, array_grad: Any = None) -> Tensor:
     """One node that saves its input: `forward(array)`, `grad(g, x)` on tensors, `array_grad(g, a)` on arrays."""
     kind = _floating(input, name)
     a = input._a
-    if kind.reduced:
+    fused = _FUSED.get(forward.__name__) if kind.xp is not np else None
+    if fused is not None:
+        r = getattr(kind.xp.fused, fused)(a)
+        if array_grad is not None and fused + "_gradient" in ("gelu_gradient", "silu_gradient"):
+            array_grad = getattr(kind.xp.fused, fused + "_gradient")
+        elif array_grad is not None and kind.reduced:
+            array_grad = _widened(array_grad)
+    elif kind.reduced:
         r = as_array(forward(a.astype(np.float32)), kind.np)
         if array_grad is not None:
             array_grad = _widened(array_grad)

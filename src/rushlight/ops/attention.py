@@ -107,6 +107,10 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
         scale = 1.0 / sqrt(query.shape[-1]) if query.shape[-1] else 1.0
     kind = query._kind
     if kind.xp is not np or not (kind.fast or kind.reduced) or any(t._a.__class__ is not np.ndarray for t in (query, key, value)):
+        if kind.xp is not np and not dropout_p and (attn_mask is None or attn_mask._node is None):
+            found = _on_device(query, key, value, attn_mask, is_causal, float(scale))
+            if found is not None:
+                return found
         return _composed(query, key, value, attn_mask, dropout_p, is_causal, scale)
     return _fused(query, key, value, attn_mask, float(dropout_p), is_causal, float(scale))
 
@@ -183,6 +187,32 @@ def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias:
     # The mask is saved last, for the differentiable gradient alone.
     return record(out, "ScaledDotProductFlashAttentionForCpuBackward0", (query, key, value), grad,
                   (query, key, value, out, wrap(sums, computed), *(() if mask is None else (mask,))), array_grad)
+
+
+def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor | None:
+    """One node with the device's tiled kernels; None for shapes and dtypes that they don't take."""
+    fused, kind = query._kind.xp.fused, query._kind
+    q, k, v = query._a, key._a, value._a
+    if q.shape[:-2] != k.shape[:-2] or k.shape[:-2] != v.shape[:-2]:
+        return None
+    flat = [a.reshape(-1, *a.shape[-2:]) for a in (q, k, v)]
+    if not fused.fits(*flat):
+        return None
+    bias = None if mask is None else _bias_array(mask, False, q.shape[-2], k.shape[-2], kind.np, q)
+    if bias is not None and bias.ndim > 2:
+        bias = np.broadcast_to(bias, (*q.shape[:-2], q.shape[-2], k.shape[-2])).reshape(-1, q.shape[-2], k.shape[-2])
+    elif bias is not None:
+        bias = np.broadcast_to(bias, (q.shape[-2], k.shape[-2]))
+    out, shift = fused.attention(*flat, bias, causal, scale)
+    result = wrap(out.reshape(q.shape), kind)
+
+    def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
+        grads = fused.attention_backward(g.reshape(out.shape), *flat, bias, out, shift, causal, scale)
+        return tuple([grad.reshape(a.shape) for grad, a in zip(grads, (q, k, v), strict=True)])
+
+    def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
+        return recomputed_grad(lambda q, k, v: (_composed(q, k, v, mask, None, causal, scale),), saved[:3], (g,))
+    return record(result, "ScaledDotProductFlashAttentionBackward0", (query, key, value), grad, (query, key, value), array_grad)
 
 
 def _noise(weights: Any, p: float, kind: Any) -> Any:

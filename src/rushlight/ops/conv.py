@@ -63,7 +63,7 @@ def _cropped(y: Tensor, like: Tensor) -> Tensor:
 
 def _computed(kernel: Any, like: Tensor, a: Any, b: Any, *arguments: Any) -> Any:
     """Run a kernel; float16 and bfloat16 through float32."""
-    if like._kind.reduced:
+    if like._kind.reduced and like._kind.xp is np:
         return kernel(a.astype(np.float32), b.astype(np.float32), *arguments).astype(like._kind.np)
     return kernel(a, b, *arguments)
 

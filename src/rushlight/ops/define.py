@@ -205,7 +205,10 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
         result_kind = kind.bool_ if ints == "bool" else kind if r.dtype.kind == "c" else kind.with_dtype(kind.dtype.to_real())
     elif kind.is_floating:
         result_kind = kind.bool_ if ints == "bool" else kind
-        r = forward(a.astype(np.float32) if kind.reduced else a)
+        if kind.xp is not np:
+            r = kind.xp.forward(name, forward)(a)
+        else:
+            r = forward(a.astype(np.float32) if kind.reduced else a)
     elif ints == "refuse":
         raise not_implemented(name, kind)
     elif ints == "float":
@@ -433,7 +436,7 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     compute = int_forward if int_forward is not None and not kind.differentiable else ufunc
     x, y = a._a, b._a
     try:
-        if kind.reduced:
+        if kind.reduced and not (kind.xp is not np and x.dtype == y.dtype and kind.xp.has_kernel(compute)):
             array = compute(x.astype(np.float32), y.astype(np.float32))
         else:
             array = compute(x if x.dtype == kind.np else x.astype(kind.np), y if y.dtype == kind.np else y.astype(kind.np))

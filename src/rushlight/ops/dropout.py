@@ -72,12 +72,34 @@ def _dropped(input: Tensor, noise: Tensor) -> Tensor:
     return record(r, "MulBackward0", (input,), lambda g, noise: g * noise, (noise,), _array_grad)
 
 
+def _own_stream() -> bool:
+    from ..cuda.generator import STREAMS
+    return not STREAMS["cpu"]
+
+
+def _dropped_on_device(input: Tensor, p: float) -> Tensor:
+    """`dropout` as one kernel, whose mask comes from the device's own stream; the mask is kept as bool."""
+    from ..cuda.array import box, raw
+    from ..generator import generator_of
+    from ..kernels.cuda import philox
+    kind = input._kind
+    y, kept = philox.dropout(raw(input._a), generator_of(None, kind.device, "dropout"), 1.0 - p)
+    mask = wrap(box(kept), kind.bool_)
+    scale = 1.0 / (1.0 - p)
+    return record(wrap(box(y), kind), "NativeDropoutBackward0", (input,), lambda g, mask: g * mask * scale, (mask,),
+                  array_grad=lambda g, mask: kind.xp.fused.dropout(g, mask.astype(g.dtype), scale))
+
+
 def dropout(input: Tensor, p: float, train: bool) -> Tensor:
     """In training: each element becomes zero with probability p, the others are divided by 1 - p. Else the input itself."""
     p = _check("dropout", input, p)
     if p == 0.0 or not train or not input._a.size:
         return input
-    return input * 0.0 if p == 1.0 else _dropped(input, _noise(input, p, False, True))
+    if p == 1.0:
+        return input * 0.0
+    if input._kind.device.type == "cuda" and input._kind.is_floating and _own_stream():
+        return _dropped_on_device(input, p)
+    return _dropped(input, _noise(input, p, False, True))
 
 
 def dropout_(input: Tensor, p: float, train: bool) -> Tensor:

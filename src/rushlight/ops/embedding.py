@@ -68,7 +68,8 @@ def _renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: floa
 
 def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequency: bool, sparse: bool = False) -> Tensor:
     at = index._a
-    out = wrap(weight._a.take(at, axis=0), weight._kind)
+    xp = weight._kind.xp
+    out = wrap(weight._a.take(at, axis=0) if xp is np else xp.fused.take_rows(weight._a, at), weight._kind)
     if weight._node is None:
         return out
     rows, width = weight._a.shape
@@ -97,7 +98,10 @@ def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency
     if by_frequency:
         g = g / np.bincount(flat, minlength=rows)[flat].astype(g.dtype)[:, None]
     out = np.zeros((rows, g.shape[1]), g.dtype, like=g)
-    if flat.size:
+    if flat.size and hasattr(g, "c") and g.dtype.name in ("float32", "float64", "float16", "bfloat16"):
+        from ..cuda.array import FUSED
+        out = FUSED.add_rows(rows, flat, g)
+    elif flat.size:
         add_rows(out, flat.astype(np.int64), g)
     if padding_idx is not None:
         out[padding_idx] = 0

@@ -12,7 +12,7 @@ from ..kernels import cross_entropy as C
 from ..kernels import softmax as K
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS
-from .promotion import not_a_tensor
+from .promotion import not_a_tensor, same_device
 from .record import record
 
 __all__ = ["reduced", "reduction_of", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div",
@@ -179,7 +179,8 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     reduction = reduction_of(size_average, reduce, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
-    if (reduction == "mean" and weight is None and not label_smoothing and input._a.ndim == 2 and target._a.ndim == 1 and input._kind.fast
+    if (reduction == "mean" and weight is None and not label_smoothing and input._a.ndim == 2 and target._a.ndim == 1
+            and (input._kind.fast or (input._kind.xp is not np and input._kind.is_floating))
             and target._kind.dtype.name == "int64" and input._a.shape[0] == target._a.shape[0] and input._a.size):
         return _cross_entropy_rows(input, target, ignore_index)
     dim = 0 if input._a.ndim == 1 else 1
@@ -217,6 +218,8 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
         return _native_cross_entropy(input, target, ignore_index)
     t = target._a
     n, classes = input._a.shape
+    if input._kind.xp is not np:
+        return _cross_entropy_on_device(input, target, ignore_index)
     _check_classes(target, classes, ignore_index)
     logs = K.log_softmax(input._a, 1)
     rows = np.arange(n, like=logs)
@@ -243,6 +246,24 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
         one = wrap((at[:, None] == np.arange(classes, like=at)).astype(logs.dtype), x._kind)
         r = (x.softmax(1) - one) * (g / n)
         return r.masked_fill(wrap(ignored[:, None], x._kind.bool_), 0) if some else r
+    return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)
+
+
+def _cross_entropy_on_device(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """The same by two kernels; the device itself checks the classes, and counts those that are not ignored."""
+    same_device("cross_entropy", input, target)
+    kind, t, a = input._kind, target._a, input._a
+    losses, shift = kind.xp.fused.cross_entropy(a, t, ignore_index)
+    count = (t != ignore_index).sum().astype(losses.dtype)
+    out = wrap((losses.sum() / count).astype(kind.np), kind)
+
+    def arrays(g: Any, x: Any) -> Any:
+        return (kind.xp.fused.cross_entropy_backward(x, t, shift, g.astype(losses.dtype) / count, ignore_index),)
+
+    def grad(g: Tensor, x: Tensor) -> Tensor:
+        ignored = t == ignore_index
+        one = wrap((np.where(ignored, 0, t)[:, None] == np.arange(a.shape[1], like=t)).astype(kind.np), kind)
+        return ((x.softmax(1) - one) * (g / wrap(count.astype(kind.np), kind))).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
     return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)
 
 

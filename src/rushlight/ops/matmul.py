@@ -49,7 +49,7 @@ def _c_name(kind: Kind) -> str:
 
 def product(a: Any, b: Any) -> Any:
     """a @ b on arrays: BLAS where there is one for the dtype; float16 and bfloat16 through float32."""
-    if a.dtype.itemsize == 2 and a.dtype.kind in "fV":
+    if a.dtype.itemsize == 2 and a.dtype.kind in "fV" and a.__class__ is ndarray:
         return product(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     try:
         r = native.matmul(a, b)

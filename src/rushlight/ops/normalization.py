@@ -31,6 +31,8 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
                   grouped: Axes | None = None) -> tuple[Tensor, Any, Any]:
     """(result, mean, variance as arrays). `shape`: that of weight and bias, to broadcast; `grouped`: compute on x in this shape."""
     kind = x._kind
+    if kind.xp is not np:
+        return _standardized_on_device(x, axes, eps, weight, bias, shape, name, grouped)
     if K.available(x._a, weight, bias):
         return _native(x, axes, eps, weight, bias, shape, name, grouped)
     a = x._a.astype(np.float32) if kind.reduced else x._a
@@ -122,6 +124,49 @@ def _native(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias: Tens
         record(out, name, (x, weight, bias), _differentiable(axes, eps, weight, bias, shape, outer, grouped, full),
                (x,) if weight is None else (x, weight), array_grad=arrays)
     return out, mean.reshape(kept), variance.reshape(kept)
+
+
+def _standardized_on_device(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, name: str,
+                            grouped: Axes | None) -> tuple[Tensor, Any, Any]:
+    """`_standardized` by the device's kernels: rows where the statistics are over trailing dimensions, channels for batch norm."""
+    fused, kind, a = x._kind.xp.fused, x._kind, x._a
+    full = a.shape
+    w, b = (None if t is None else t._a.reshape(-1).astype(kind.np, copy=False) for t in (weight, bias))
+    view = full if grouped is None else grouped
+    padded = (1,) * (len(full) - len(shape)) + tuple(shape)
+    outer = tuple([i for i, n in enumerate(padded) if n == 1])
+    trailing, affine = axes == tuple(range(len(view) - len(axes), len(view))), weight is not None or bias is not None
+    keep = tuple([1 if i in axes else n for i, n in enumerate(view)])
+    if not trailing:
+        mean, variance = fused.channels_statistics(a)
+        y = fused.channels_apply(a, mean, variance, w, b, eps)
+    else:
+        n = prod(view[len(view) - len(axes):])
+        if grouped is None and (len(shape) == len(axes) or (weight is None and bias is None)):
+            groups, per_group, span, column = 1, 0, 1, True        # layer norm: a weight per column
+        else:                                                       # group and instance norm: a weight per channel
+            span, column = prod(full[2:]), False
+            per_group = n // span
+            groups = full[1] // per_group
+        y, mean, rstd = fused.rows_forward(a, w, b, n, eps, False, groups, per_group, span)
+        variance = 1 / (rstd * rstd) - eps
+    out = wrap(y, kind)
+    if x._node is None and (weight is None or weight._node is None) and (bias is None or bias._node is None):
+        return out, mean.reshape(keep), variance.reshape(keep)
+
+    def arrays(g: Any, x: Any, *more: Any) -> Any:
+        if not trailing:
+            gx, gw, gb = fused.channels_backward(g, x, w, mean, variance, eps, True)
+        else:
+            gx, gw, gb = fused.rows_backward(g, x, w, mean, rstd, n, False, groups, per_group, span, need_w=column and affine)
+            if gw is None and affine:
+                xhat = (x.reshape(-1, n) - mean[:, None]) * rstd[:, None]
+                gw, gb = np.add.reduce(g * xhat.reshape(full), axis=outer), np.add.reduce(g, axis=outer)
+        return (gx, None if weight is None else gw.reshape(weight._a.shape).astype(kind.np, copy=False),
+                None if bias is None else gb.reshape(bias._a.shape).astype(kind.np, copy=False))
+    grad = _differentiable(axes, eps, weight, bias, shape, outer, grouped, full)
+    record(out, name, (x, weight, bias), grad, (x,) if weight is None else (x, weight), array_grad=arrays)
+    return out, mean.reshape(keep), variance.reshape(keep)
 
 
 def _check(input: Any, name: str) -> None:

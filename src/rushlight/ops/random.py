@@ -123,7 +123,29 @@ def one_by_one() -> None:
         raise NotBatched("this random op draws sample by sample")
 
 
+def on_device(gen: Generator, kind: Kind, name: str, write: Any, *numbers: float) -> Any:
+    """`write`, with the device's own kernel for the same distribution at hand where generator and dtype are a GPU's."""
+    if kind.device is CPU:
+        return write
+    from ..cuda.generator import STREAMS
+    from ..kernels.cuda import philox
+    if not STREAMS["cpu"]:
+        kernel = getattr(philox, name)
+
+        def direct(a: Any) -> None:
+            from ..cuda.array import guarded, raw
+            whole = a if a.flags.c_contiguous else kind.xp.empty(a.shape, kind.np)
+            guarded(raw(whole), lambda: kernel(raw(whole), gen, *numbers))
+            if whole is not a:
+                a[...] = whole
+        write.on_device = direct
+    return write
+
+
 def _by_way_of_cpu(kind: Kind, write: Any) -> Any:
+    if hasattr(write, "on_device"):
+        return write.on_device
+
     def direct(a: Any) -> None:
         host = np.empty(a.shape, kind.np)
         write(host)
@@ -146,7 +168,7 @@ def normal_writer(gen: Generator, kind: Kind, mean: float, std: float) -> Any:
         return lambda a: R.fill_normal(gen, as_real_array(a), mean, std / math.sqrt(2.0))
     if not kind.is_floating:
         raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{title(kind.dtype)}'")
-    return lambda a: R.fill_normal(gen, a, mean, std)
+    return on_device(gen, kind, "normal", lambda a: R.fill_normal(gen, a, mean, std), mean, std)
 
 
 def uniform_writer(gen: Generator, kind: Kind, low: float, high: float) -> Any:
@@ -164,7 +186,7 @@ def uniform_writer(gen: Generator, kind: Kind, low: float, high: float) -> Any:
                            f"from={_show(low)} which result in to-from to exceed the limit")
     if kind.is_complex:
         return lambda a: R.draw(gen, as_real_array(a), R.uniform, low, high)
-    return lambda a: R.draw(gen, a, R.uniform, low, high)
+    return on_device(gen, kind, "uniform", lambda a: R.draw(gen, a, R.uniform, low, high), low, high)
 
 
 def normal_(self: Tensor, mean: float = 0, std: float = 1, *, generator: Any = None) -> Tensor:
@@ -207,7 +229,8 @@ def _floating_fill(name: str, sampler: Any, parameters: tuple[tuple[str, float],
                 raise RuntimeError(f"{refusal} distribution is a continuous probability distribution. dtype must be a floating point but you "
                                    f"specified {title(kind.dtype)}")
             raise NotImplementedError(f"\"{name}cpu\" not implemented for '{title(kind.dtype)}'")
-        return fill(self, label, lambda a: R.draw(gen, a, sampler, *values))
+        write: Any = lambda a: R.draw(gen, a, sampler, *values)
+        return fill(self, label, on_device(gen, kind, "exponential", write, *values) if name == "exponential_" else write)
 
     def fn(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
         if len(args) > len(parameters):

@@ -46,14 +46,17 @@ def _normalised(input: Tensor, dim: int, dtype: Any, label: str, name: str, forw
         input, dim = _prepared(input, dim, dtype, name)
     kind = input._kind
     a = input._a
-    if a.ndim == 0 or a.size == 0 or kind.reduced:
+    fused = kind.xp is not np and kind.xp.fused
+    if fused and a.ndim:
+        r, backward = getattr(fused, name)(a, dim), getattr(fused, name + "_backward")
+    elif a.ndim == 0 or a.size == 0 or kind.reduced:
         r = _rare(a, dim, kind, forward)
     else:
         r = forward(a, dim)
     out = wrap(r, kind)
     if input._node is None:
         return out
-    simple = a.ndim and a.size and not kind.reduced
+    simple = a.ndim and a.size and (fused or not kind.reduced)
     return record(out, label, (input,), grad(dim), (out,), (lambda g, y: backward(g, y, dim)) if simple else None)
 
 

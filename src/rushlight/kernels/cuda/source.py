@@ -12,7 +12,7 @@ from typing import Any
 from ...cuda import driver
 from ...cuda.driver import AcceleratorError
 
-__all__ = ["Kernel", "all_sources", "C_TYPES", "ACCUMULATE", "PRELUDE", "THREADS", "blocks"]
+__all__ = ["Kernel", "all_sources", "C_TYPES", "ACCUMULATE", "PRELUDE", "THREADS", "blocks", "row_threads"]
 
 THREADS = 256
 
@@ -145,3 +145,11 @@ def all_sources() -> Iterator[tuple[str, str]]:
 def blocks(work: int, per_block: int = THREADS, most: int = 1 << 30) -> int:
     """How many blocks cover so much work."""
     return max(1, min(-(-work // per_block), most))
+
+
+def row_threads(n: int) -> int:
+    """Threads of a block that works on one row of n elements: a power of two from 32 to 1024."""
+    threads = 32
+    while threads < 1024 and threads * 4 < n:
+        threads *= 2
+    return threads

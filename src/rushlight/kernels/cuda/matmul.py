@@ -1,0 +1,110 @@
+"""Matrix products through cuBLAS: batches without copies, float16 and bfloat16 with float32 sums, TF32 where the settings allow it."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from ...cuda import driver
+
+__all__ = ["matmul", "tf32"]
+
+_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}       # cudaDataType
+_ONES = {np.float32: (ctypes.c_float(1.0), ctypes.c_float(0.0)), np.float64: (ctypes.c_double(1.0), ctypes.c_double(0.0))}
+allow_tf32 = [False]
+
+
+def tf32() -> bool:
+    """Whether float32 products may round their factors to TF32."""
+    from ...settings import get_float32_matmul_precision
+    return allow_tf32[0] or get_float32_matmul_precision() != "highest"
+
+
+def _cublas() -> Any:
+    module = driver.needed()
+    found = getattr(module, "cublas_of_the_standin", None)
+    if found is None:
+        from cupy_backends.cuda.libs import cublas as found
+    return found
+
+
+def _layout(a: Any) -> tuple[Any, bool, int] | None:
+    """(array, whether its last two dimensions are transposed in memory, leading dimension); None where a copy is needed."""
+    rows, columns = a.shape[-2:]
+    item = a.itemsize
+    row_step, column_step = a.strides[-2] // item, a.strides[-1] // item
+    if (column_step == 1 or columns == 1) and (row_step >= columns or rows == 1):
+        return a, False, max(row_step if rows > 1 else columns, columns, 1)
+    if (row_step == 1 or rows == 1) and (column_step >= rows or columns == 1):
+        return a, True, max(column_step if columns > 1 else rows, rows, 1)
+    return None
+
+
+def _batch(a: Any, batch: tuple[int, ...]) -> tuple[Any, int] | None:
+    """(array, step between matrices in elements) where one step leads through the whole batch; None where not."""
+    if not batch:
+        return a, 0
+    have = a.shape[:-2]
+    if all(n == 1 for n in have):
+        return a, 0
+    if have != batch:
+        return None
+    step = 0
+    reached = None
+    for n, s in zip(reversed(have), reversed(a.strides[:-2]), strict=True):
+        if n == 1:
+            continue
+        if reached is None:
+            step = s
+        elif s != reached:
+            return None
+        reached = s * n
+    return a, step // a.itemsize
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """a @ b for cupy arrays of one floating dtype and at least two dimensions each; NotImplemented for other dtypes."""
+    name = a.dtype.name
+    if name not in _TYPES or b.dtype != a.dtype or a.ndim < 2 or b.ndim < 2:
+        return NotImplemented
+    module = driver.needed()
+    m, k = a.shape[-2:]
+    n = b.shape[-1]
+    if b.shape[-2] != k:
+        raise ValueError(f"matmul: {a.shape} and {b.shape} do not fit")
+    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    out = module.empty((*batch, m, n), a.dtype)
+    if not out.size:
+        return out
+    if not k:
+        out.fill(0)
+        return out
+    if not b.ndim > 2 and a.ndim > 2 and a.flags.c_contiguous:      # many rows at once
+        return matmul(a.reshape(-1, k), b).reshape(out.shape)
+    first, second = _prepared(a, batch), _prepared(b, batch)
+    (a, a_transposed, a_leading, a_step), (b, b_transposed, b_leading, b_step) = first, second
+    count = out.size // (m * n)
+    cublas = _cublas()
+    wide = np.float64 if name == "float64" else np.float32
+    compute = cublas.CUBLAS_COMPUTE_64F if wide is np.float64 else cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if name == "float32" and tf32() \
+        else cublas.CUBLAS_COMPUTE_32F
+    one, zero = _ONES[wide]
+    # cuBLAS thinks in columns: out.T = b.T @ a.T, and memory by rows is the transposed matrix by columns.
+    cublas.gemmStridedBatchedEx(
+        module.cuda.Device().cublas_handle, cublas.CUBLAS_OP_T if b_transposed else cublas.CUBLAS_OP_N,
+        cublas.CUBLAS_OP_T if a_transposed else cublas.CUBLAS_OP_N, n, m, k, ctypes.addressof(one), b.data.ptr, _TYPES[name], b_leading, b_step,
+        a.data.ptr, _TYPES[name], a_leading, a_step, ctypes.addressof(zero), out.data.ptr, _TYPES[name], n, m * n, count, compute, -1)
+    return out
+
+
+def _prepared(a: Any, batch: tuple[int, ...]) -> tuple[Any, bool, int, int]:
+    """(array, transposed, leading dimension, step of the batch), of a copy where the memory does not fit."""
+    layout, steps = _layout(a), _batch(a, batch)
+    if layout is None or steps is None:
+        module = driver.needed()
+        a = module.ascontiguousarray(a if steps is not None else module.broadcast_to(a, (*batch, *a.shape[-2:])))
+        layout, steps = _layout(a), _batch(a, batch)
+    assert layout is not None and steps is not None
+    return a, layout[1], layout[2], steps[1]

@@ -1,0 +1,229 @@
+"""Layer, group, RMS and batch norm with their gradients.
+
+Layer, group and RMS norm work on rows: one block per row. Element `col` of row `row` has weight number
+``row % groups * per_group + col / span``: layer and RMS norm have groups = 1 and span = 1. Batch norm works on channels: one block per
+channel gathers the statistics, an elementwise kernel applies them. Statistics are kept in the arithmetic type.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...cuda import driver
+from .source import ACCUMULATE, THREADS, Kernel, blocks, row_threads
+
+__all__ = ["rows_forward", "rows_backward", "channels_statistics", "channels_apply", "channels_backward"]
+
+_INDEX = r"""
+__device__ __forceinline__ int weight_of(long long row, int col, int groups, int per_group, int span) {
+    return (int)(row % groups) * per_group + col / span;
+}
+"""
+_ROWS = Kernel("norm_rows", _INDEX + r"""
+extern "C" __global__ void kernel(const T* __restrict__ x, const T* w, const T* b, T* __restrict__ y, A* mean, A* rstd, int n, double eps,
+                                  int rms, int groups, int per_group, int span) {
+    long long row = blockIdx.x;
+    const T* in = x + row * n;
+    A m = (A)0;
+    if (!rms) {
+        for (int i = threadIdx.x; i < n; i += blockDim.x) m += load(in[i]);
+        m = block_sum(m) / (A)n;
+    }
+    A v = (A)0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) { A d = load(in[i]) - m; v += d * d; }
+    A r = rsqrt_(block_sum(v) / (A)n + (A)eps);
+    if (threadIdx.x == 0) { mean[row] = m; rstd[row] = r; }
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+        int k = weight_of(row, i, groups, per_group, span);
+        A value = (load(in[i]) - m) * r;
+        if (w) value *= load(w[k]);
+        if (b) value += load(b[k]);
+        store(y + row * n + i, value);
+    }
+}
+""")
+_ROWS_INPUT = Kernel("norm_rows_input_gradient", _INDEX + r"""
+extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__ x, const T* w, const A* mean, const A* rstd, T* __restrict__ gx,
+                                  int n, int rms, int groups, int per_group, int span) {
+    long long row = blockIdx.x, start = row * n;
+    A m = mean[row], r = rstd[row], first = (A)0, second = (A)0;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+        A v = load(g[start + i]);
+        if (w) v *= load(w[weight_of(row, i, groups, per_group, span)]);
+        first += v;
+        second += v * (load(x[start + i]) - m) * r;
+    }
+    first = rms ? (A)0 : block_sum(first) / (A)n;
+    second = block_sum(second) / (A)n;
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+        A v = load(g[start + i]);
+        if (w) v *= load(w[weight_of(row, i, groups, per_group, span)]);
+        store(gx + start + i, r * (v - first - (load(x[start + i]) - m) * r * second));
+    }
+}
+""")
+# Each block adds up 32 columns over a slice of the rows; the slices are summed afterwards, always in the same order.
+_ROWS_WEIGHT = Kernel("norm_rows_weight_gradient", r"""
+extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__ x, const A* mean, const A* rstd, A* gw, A* gb, long long rows, int n,
+                                  int per_slice) {
+    __shared__ A sums[2][8][33];
+    int lane = threadIdx.x & 31, part = threadIdx.x >> 5, col = blockIdx.x * 32 + lane;
+    A a = (A)0, c = (A)0;
+    long long last = (long long)(blockIdx.y + 1) * per_slice;
+    if (last > rows) last = rows;
+    if (col < n) for (long long row = (long long)blockIdx.y * per_slice + part; row < last; row += 8) {
+        A v = load(g[row * n + col]);
+        a += v * (load(x[row * n + col]) - mean[row]) * rstd[row];
+        c += v;
+    }
+    sums[0][part][lane] = a;
+    sums[1][part][lane] = c;
+    __syncthreads();
+    if (part == 0 && col < n) {
+        a = c = (A)0;
+        for (int k = 0; k < 8; k++) { a += sums[0][k][lane]; c += sums[1][k][lane]; }
+        gw[(long long)blockIdx.y * n + col] = a;
+        gb[(long long)blockIdx.y * n + col] = c;
+    }
+}
+""")
+_STATISTICS = Kernel("norm_channel_statistics", r"""
+extern "C" __global__ void kernel(const T* __restrict__ x, A* mean, A* var, int batch, int channels, long long span) {
+    int c = blockIdx.x;
+    long long count = batch * span;
+    A s = (A)0;
+    for (long long i = threadIdx.x; i < count; i += blockDim.x) s += load(x[(i / span * channels + c) * span + i % span]);
+    A m = block_sum(s) / (A)count, v = (A)0;
+    for (long long i = threadIdx.x; i < count; i += blockDim.x) {
+        A d = load(x[(i / span * channels + c) * span + i % span]) - m;
+        v += d * d;
+    }
+    v = block_sum(v) / (A)count;
+    if (threadIdx.x == 0) { mean[c] = m; var[c] = v; }
+}
+""")
+_APPLY = Kernel("norm_channel_apply", r"""
+extern "C" __global__ void kernel(const T* __restrict__ x, const A* mean, const A* var, const T* w, const T* b, T* __restrict__ y, long long n,
+                                  int channels, long long span, double eps) {
+    long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    int c = (int)(i / span % channels);
+    A v = (load(x[i]) - mean[c]) * rsqrt_(var[c] + (A)eps);
+    if (w) v *= load(w[c]);
+    if (b) v += load(b[c]);
+    store(y + i, v);
+}
+""")
+_CHANNEL_SUMS = Kernel("norm_channel_gradient_sums", r"""
+extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__ x, const A* mean, const A* var, A* gw, A* gb, int batch, int channels,
+                                  long long span, double eps) {
+    int c = blockIdx.x;
+    long long count = batch * span;
+    A m = mean[c], r = rsqrt_(var[c] + (A)eps), a = (A)0, s = (A)0;
+    for (long long i = threadIdx.x; i < count; i += blockDim.x) {
+        long long at = (i / span * channels + c) * span + i % span;
+        A v = load(g[at]);
+        a += v * (load(x[at]) - m) * r;
+        s += v;
+    }
+    a = block_sum(a);
+    s = block_sum(s);
+    if (threadIdx.x == 0) { gw[c] = a; gb[c] = s; }
+}
+""")
+_CHANNEL_INPUT = Kernel("norm_channel_input_gradient", r"""
+extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__ x, const A* mean, const A* var, const T* w, const A* gw, const A* gb,
+                                  T* __restrict__ gx, long long n, int channels, long long span, double eps, long long count) {
+    long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    int c = (int)(i / span % channels);
+    A r = rsqrt_(var[c] + (A)eps), scale = w ? load(w[c]) * r : r;
+    A v = load(g[i]);
+    if (count) v -= gb[c] / (A)count + (load(x[i]) - mean[c]) * r * gw[c] / (A)count;
+    store(gx + i, scale * v);
+}
+""")
+
+
+def _arithmetic(dtype: Any) -> Any:
+    """The dtype that statistics are kept in."""
+    return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
+
+
+def _or_null(a: Any) -> Any:
+    """The array, or the null pointer."""
+    return np.uint64(0) if a is None else a if a.flags.c_contiguous else a.copy()
+
+
+def _dense(a: Any) -> Any:
+    return a if a.flags.c_contiguous else a.copy()
+
+
+def rows_forward(x: Any, w: Any, b: Any, n: int, eps: float, rms: bool, groups: int = 1, per_group: int = 0, span: int = 1) -> tuple[Any, Any, Any]:
+    """(y, mean, 1 / standard deviation) of rows of n elements."""
+    module = driver.needed()
+    x = _dense(x)
+    rows, kind = x.size // n, _arithmetic(x.dtype)
+    y, mean, rstd = module.empty(x.shape, x.dtype), module.empty(rows, kind), module.empty(rows, kind)
+    _ROWS(x.dtype.name)((rows,), (row_threads(n),), (x, _or_null(w), _or_null(b), y, mean, rstd, np.int32(n), np.float64(eps), np.int32(rms),
+                                                     np.int32(groups), np.int32(per_group), np.int32(span)))
+    return y, mean, rstd
+
+
+def rows_backward(g: Any, x: Any, w: Any, mean: Any, rstd: Any, n: int, rms: bool, groups: int = 1, per_group: int = 0, span: int = 1,
+                  need_x: bool = True, need_w: bool = True) -> tuple[Any, Any, Any]:
+    """Gradients of the input, the weight and the bias (None where not needed; per column: fold groups and spans yourself)."""
+    module = driver.needed()
+    g, x = _dense(g), _dense(x)
+    rows, name = x.size // n, x.dtype.name
+    gx = gw = gb = None
+    if need_x:
+        gx = module.empty(x.shape, x.dtype)
+        _ROWS_INPUT(name)((rows,), (row_threads(n),), (g, x, _or_null(w), mean, rstd, gx, np.int32(n), np.int32(rms), np.int32(groups),
+                                                       np.int32(per_group), np.int32(span)))
+    if need_w:
+        columns = blocks(n, 32)
+        slices = max(1, min(-(-rows // 64), 512 // columns + 1, 65535))
+        per_slice = -(-rows // slices)
+        gw, gb = module.empty((slices, n), mean.dtype), module.empty((slices, n), mean.dtype)
+        _ROWS_WEIGHT(name)((columns, slices), (256,), (g, x, mean, rstd, gw, gb, np.int64(rows), np.int32(n), np.int32(per_slice)))
+        gw, gb = gw.sum(0), gb.sum(0)
+    return gx, gw, gb
+
+
+def channels_statistics(x: Any) -> tuple[Any, Any]:
+    """(mean, biased variance) per channel of (N, C, *)."""
+    module = driver.needed()
+    x = _dense(x)
+    batch, channels = x.shape[:2]
+    mean, var = module.empty(channels, _arithmetic(x.dtype)), module.empty(channels, _arithmetic(x.dtype))
+    _STATISTICS(x.dtype.name)((channels,), (row_threads(x.size // channels),), (x, mean, var, np.int32(batch), np.int32(channels),
+                                                                                np.int64(x.size // (batch * channels))))
+    return mean, var
+
+
+def channels_apply(x: Any, mean: Any, var: Any, w: Any, b: Any, eps: float) -> Any:
+    """Normalise (N, C, *) by statistics per channel."""
+    x = _dense(x)
+    y = driver.needed().empty(x.shape, x.dtype)
+    batch, channels = x.shape[:2]
+    _APPLY(x.dtype.name)((blocks(x.size),), (THREADS,), (x, mean, var, _or_null(w), _or_null(b), y, np.int64(x.size), np.int32(channels),
+                                                         np.int64(x.size // (batch * channels)), np.float64(eps)))
+    return y
+
+
+def channels_backward(g: Any, x: Any, w: Any, mean: Any, var: Any, eps: float, batch_statistics: bool) -> tuple[Any, Any, Any]:
+    """Gradients of the input, the weight and the bias; `batch_statistics`: they came from x and so depend on it."""
+    module = driver.needed()
+    g, x = _dense(g), _dense(x)
+    batch, channels = x.shape[:2]
+    span = x.size // (batch * channels)
+    gw, gb = module.empty(channels, mean.dtype), module.empty(channels, mean.dtype)
+    _CHANNEL_SUMS(x.dtype.name)((channels,), (row_threads(batch * span),), (g, x, mean, var, gw, gb, np.int32(batch), np.int32(channels), np.int64(span),
+                                                                           np.float64(eps)))
+    gx = module.empty(x.shape, x.dtype)
+    _CHANNEL_INPUT(x.dtype.name)((blocks(x.size),), (THREADS,), (g, x, mean, var, _or_null(w), gw, gb, gx, np.int64(x.size), np.int32(channels),
+                                                                np.int64(span), np.float64(eps), np.int64(batch * span if batch_statistics else 0)))
+    return gx, gw, gb

@@ -1,0 +1,229 @@
+"""CUDA kernels: each source is compiled by NVRTC for every supported architecture, and run on the host (cuda_emulator.py) against NumPy."""
+
+import ctypes
+import glob
+import os
+import site
+
+import numpy as np
+import pytest
+
+import cuda_standin
+import rushlight as rl
+from rushlight.kernels.cuda import attention, conv, elementwise, embedding, loss, matmul, norm, optimizer, philox, softmax, source  # noqa: F401
+
+ARCHITECTURES = ("sm_80", "sm_90")
+
+
+@pytest.fixture(autouse=True)
+def cupy():
+    with cuda_standin.cuda() as module:
+        yield module
+
+
+# --- NVRTC -------------------------------------------------------------------------------------------------------------------------------
+
+def _nvrtc():
+    """NVIDIA's run-time compiler, from its pip package or a CUDA toolkit; None where there is none."""
+    folders = [os.path.join(each, "nvidia", "*", "lib") for each in (*site.getsitepackages(), site.getusersitepackages())]
+    folders += ["/usr/local/cuda*/lib64", "/usr/local/cuda*/targets/*/lib"]
+    for folder in folders:
+        for path in sorted(glob.glob(os.path.join(folder, "libnvrtc.so.1*"))):
+            try:
+                return ctypes.CDLL(path)
+            except OSError:
+                continue
+    return None
+
+
+NVRTC = _nvrtc()
+
+
+def compile_for(text, name, architecture):
+    """The compiler's log; AssertionError where the source does not compile."""
+    program = ctypes.c_void_p()
+    assert NVRTC.nvrtcCreateProgram(ctypes.byref(program), text.encode(), f"{name}.cu".encode(), 0, None, None) == 0
+    options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++17"]
+    result = NVRTC.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    size = ctypes.c_size_t()
+    NVRTC.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    NVRTC.nvrtcGetProgramLog(program, log)
+    NVRTC.nvrtcDestroyProgram(ctypes.byref(program))
+    assert result == 0, f"{name} for {architecture}:\n{log.value.decode()[:3000]}\n{text}"
+    return log.value.decode()
+
+
+def sources():
+    """All kernels: those that exist by themselves, and one of every form that formulas and optimizers make."""
+    found = dict(source.all_sources())
+    for name, formula in elementwise.FORMULAS.items():
+        dtypes = elementwise.FLOATS if name in ("add", "gelu", "less") else ("float32",)
+        for dtype in dtypes:
+            for ndim in (-1, 3) if name in ("add", "less", "gelu") else (-1,):
+                kernel = source.Kernel(f"formula_{name}_{ndim + 1}", formula.source(dtype, "a" * formula.inputs, ndim), (dtype,))
+                found[kernel.entry(dtype)] = kernel.source(dtype)
+    return found
+
+
+@pytest.mark.skipif(NVRTC is None, reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_kernel_compiles(architecture):
+    _step_all_optimizers("cuda")
+    every = sources()
+    assert len(every) > 150
+    for name, text in every.items():
+        compile_for(text, name, architecture)
+
+
+@pytest.mark.skipif(NVRTC is None, reason="NVRTC is not installed: pip install nvidia-cuda-nvrtc-cu12")
+def test_a_kernel_that_does_not_compile_is_noticed():
+    with pytest.raises(AssertionError, match="undefined"):
+        compile_for('extern "C" __global__ void k(float* x) { x[0] = nothing; }', "k", "sm_90")
+
+
+def _step_all_optimizers(device):
+    results = {}
+    for name in ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "Adagrad", "Adadelta", "ASGD"):
+        values = [np.random.default_rng(i).normal(size=shape) for i, shape in enumerate(((3, 4), (5,), (2, 2, 2)))]
+        params = [rl.tensor(v, dtype=rl.float32, device=device, requires_grad=True) for v in values]
+        optimizer = getattr(rl.optim, name)(params, lr=0.05, **({"momentum": 0.9} if name == "SGD" else {}), weight_decay=0.0 if name == "Rprop" else 0.01) \
+            if name != "Rprop" else rl.optim.Rprop(params, lr=0.05)
+        for step in range(3):
+            for p, v in zip(params, values):
+                p.grad = rl.tensor(np.cos(v * (step + 1)), dtype=rl.float32, device=device)
+            optimizer.step()
+        results[name] = [p.detach().cpu().numpy() for p in params]
+    return results
+
+
+def test_optimizers_step_as_on_the_cpu():
+    ours, expected = _step_all_optimizers("cuda"), _step_all_optimizers("cpu")
+    for name in expected:
+        for a, b in zip(ours[name], expected[name]):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+# --- against NumPy -----------------------------------------------------------------------------------------------------------------------
+
+def normal(*shape, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("shape, axis", [((5, 7), 1), ((3, 300), -1), ((4, 5, 6), 1), ((2, 3), 0), ((3, 1), 1)])
+def test_softmax(cupy, name, shape, axis):
+    from rushlight.kernels import softmax as twin
+    x, g = normal(*shape) * 3, normal(*shape, seed=1)
+    y = getattr(softmax, name)(cupy.asarray(x), axis)
+    np.testing.assert_allclose(y.get(), getattr(twin, name)(x, axis), rtol=2e-6, atol=1e-6)
+    gx = getattr(softmax, f"{name}_backward")(cupy.asarray(g), y, axis)
+    np.testing.assert_allclose(gx.get(), getattr(twin, f"{name}_backward")(g, y.get(), axis), rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape_a, shape_b", [((3, 4), (4, 5)), ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 1, 3, 4), (1, 6, 4, 5)), ((1, 4), (4, 1)),
+                                              ((3, 0), (0, 2)), ((0, 3), (3, 2))])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("transposed", ["", "a", "b", "ab", "step"])
+def test_matmul(cupy, shape_a, shape_b, dtype, transposed):
+    import ml_dtypes
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    a, b = normal(*shape_a).astype(kind), normal(*shape_b, seed=1).astype(kind)
+
+    def on_device(array, name):
+        if name in transposed:
+            return cupy.asarray(np.ascontiguousarray(array.swapaxes(-1, -2))).swapaxes(-1, -2)
+        if transposed == "step":
+            return cupy.asarray(np.repeat(array, 2, -1))[..., ::2]
+        return cupy.asarray(array)
+    r = matmul.matmul(on_device(a, "a"), on_device(b, "b"))
+    tolerance = {"float64": 1e-12, "float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2}[dtype]
+    np.testing.assert_allclose(r.get().astype(np.float64), a.astype(np.float64) @ b.astype(np.float64), rtol=tolerance, atol=tolerance)
+    assert r.dtype == kind
+
+
+def test_tf32_follows_the_settings(cupy):
+    from cuda_emulator import cublas
+    a = cupy.asarray(normal(2, 2))
+    try:
+        for setting, wanted in (("highest", cublas.CUBLAS_COMPUTE_32F), ("high", cublas.CUBLAS_COMPUTE_32F_FAST_TF32)):
+            rl.set_float32_matmul_precision(setting)
+            matmul.matmul(a, a)
+            assert cublas.CALLS[-1][1] == wanted
+    finally:
+        rl.set_float32_matmul_precision("highest")
+
+
+@pytest.mark.parametrize("size, kernel, stride, padding, dilation, groups", [
+    ((7,), (3,), (1,), (1,), (1,), 1), ((6, 5), (3, 3), (1, 1), (1, 1), (1, 1), 1), ((6, 5), (3, 2), (2, 1), (1, 0), (1, 2), 2),
+    ((5, 5), (1, 1), (1, 1), (0, 0), (1, 1), 1), ((4, 5, 4), (2, 3, 2), (1, 2, 1), (1, 1, 0), (1, 1, 1), 1), ((6, 6), (3, 3), (2, 2), (1, 1), (1, 1), 4)])
+def test_convolution(cupy, size, kernel, stride, padding, dilation, groups):
+    from rushlight.kernels import conv as twin
+    x, w = normal(2, 4, *size), normal(4 if groups == 4 else 6, 4 // groups, *kernel, seed=1)
+    y = conv.forward(cupy.asarray(x), cupy.asarray(w), stride, padding, dilation, groups)
+    expected = twin.forward(x, w, stride, padding, dilation, groups)
+    np.testing.assert_allclose(y.get(), expected, rtol=1e-4, atol=1e-5)
+    g = normal(*expected.shape, seed=2)
+    np.testing.assert_allclose(conv.input_gradient(cupy.asarray(g), cupy.asarray(w), size, stride, padding, dilation, groups).get(),
+                               twin.input_gradient(g, w, size, stride, padding, dilation, groups), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(conv.weight_gradient(cupy.asarray(x), cupy.asarray(g), kernel, stride, padding, dilation, groups).get(),
+                               twin.weight_gradient(x, g, kernel, stride, padding, dilation, groups), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows, columns, dim, causal, biased", [(5, 7, 8, False, False), (70, 70, 4, True, False), (3, 40, 16, False, True)])
+def test_attention(cupy, rows, columns, dim, causal, biased):
+    q, k, v, g = normal(2, rows, dim), normal(2, columns, dim, seed=1), normal(2, columns, dim, seed=2), normal(2, rows, dim, seed=3)
+    bias = normal(rows, columns, seed=4) if biased else None
+    tensors = [rl.tensor(a.astype(np.float64), requires_grad=True) for a in (q, k, v)]
+    mask = None if bias is None else rl.tensor(bias.astype(np.float64))
+    expected = rl.nn.functional.scaled_dot_product_attention(*tensors, attn_mask=mask, is_causal=causal)
+    expected.backward(rl.tensor(g.astype(np.float64)))
+    device = [cupy.asarray(a) for a in (q, k, v)]
+    bias = None if bias is None else cupy.asarray(bias)
+    out, shift = attention.attention(*device, bias, causal, dim ** -0.5)
+    np.testing.assert_allclose(out.get(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    grads = attention.attention_backward(cupy.asarray(g), *device, bias, out, shift, causal, dim ** -0.5)
+    for ours, t in zip(grads, tensors):
+        np.testing.assert_allclose(ours.get(), t.grad.numpy(), rtol=1e-3, atol=1e-4)
+
+
+# --- Philox ------------------------------------------------------------------------------------------------------------------------------
+
+def test_philox_known_answers():
+    """The vectors that Random123, the authors' library, ships for philox4x32-10."""
+    for counter, key, words in (((0, 0, 0, 0), (0, 0), (0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8)),
+                                ((0xffffffff,) * 4, (0xffffffff,) * 2, (0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd)),
+                                ((0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344), (0xa4093822, 0x299f31d0),
+                                 (0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1))):
+        assert tuple(philox.philox_words(np.array([counter], np.uint64), *key)[0].tolist()) == words
+
+
+def test_uniform_is_the_documented_stream(cupy):
+    out = cupy.empty(10, np.float32)
+    gen = rl.Generator(device="cuda").manual_seed(7)
+    philox.uniform(out, gen, 0.0, 1.0)
+    words = np.stack([philox.philox_numbers(7, 0, thread, 1)[0] for thread in range(10)])[:, 0]
+    expected = (words.astype(np.float32) * np.float32(2.3283064e-10) + np.float32(1.1641532e-10)).astype(np.float32)
+    np.testing.assert_allclose(out.get(), np.where(expected == 1, 0, expected), rtol=1e-7)
+    assert gen.get_offset() == 4
+
+
+def test_distributions(cupy):
+    gen = rl.Generator(device="cuda").manual_seed(3)
+    for dtype in (np.float32, np.float64, np.float16):
+        out = cupy.empty(6000, dtype)
+        philox.normal(out, gen, 1.0, 2.0)
+        values = out.get().astype(np.float64)
+        assert abs(values.mean() - 1) < 0.1 and abs(values.std() - 2) < 0.1
+        philox.uniform(out, gen, -1.0, 3.0)
+        values = out.get().astype(np.float64)
+        assert values.min() >= -1 and values.max() <= 3 and abs(values.mean() - 1) < 0.1
+        philox.exponential(out, gen, 2.0)
+        assert abs(out.get().astype(np.float64).mean() - 0.5) < 0.05
+    out = cupy.empty(6000, np.int64)
+    philox.integers(out, gen, -3, 4)
+    assert set(out.get().tolist()) == set(range(-3, 4))
+    philox.bernoulli(out, gen, 0.25)
+    assert abs(out.get().mean() - 0.25) < 0.03
+    y, kept = philox.dropout(cupy.ones(6000, np.float32), gen, 0.75)
+    assert abs(kept.get().mean() - 0.75) < 0.03 and set(np.unique(y.get())) == {np.float32(0), np.float32(1) / np.float32(0.75)}
