@@ -26,6 +26,7 @@ def pytest_configure(config):
         if not rushlight.cuda.is_available():
             config.stash[_STANDIN] = cuda_standin.cuda()
             config.stash[_STANDIN].__enter__()
+            cuda_standin.without_formulas()
         rushlight.set_default_device("cuda")
         rushlight.cuda.random.use_cpu_streams()      # so that what is drawn is what the oracle draws
         common.DEVICE = "cuda"

@@ -187,6 +187,95 @@ def test_attention(cupy, rows, columns, dim, causal, biased):
         np.testing.assert_allclose(ours.get(), t.grad.numpy(), rtol=1e-3, atol=1e-4)
 
 
+def test_every_formula_computes_what_its_ufunc_computes(cupy):
+    """All formulas in one translation unit: compiling each on its own takes long."""
+    from cuda_emulator import RawKernel
+    chosen = {name: elementwise.FORMULAS[name] for name in elementwise.UFUNCS if hasattr(np, name)}
+    kernels = {name: source.Kernel(f"one_{name}", formula.source("float32", "a" * formula.inputs, -1), ("float32",)) for name, formula in chosen.items()}
+    unit = "".join(f"namespace n{i} {{\n{kernel.source('float32')}\n#undef kernel\n}}\nusing n{i}::{kernel.entry('float32')};\n" for i, kernel in enumerate(kernels.values()))
+    positive = ("log", "log2", "log10", "log1p", "sqrt", "power", "arccosh")
+    for name, kernel in kernels.items():
+        ufunc, inputs = getattr(np, name), chosen[name].inputs
+        values = [normal(37, seed=i) for i in range(inputs)]
+        if name in positive:
+            values = [np.abs(v) + 1 for v in values]
+        elif name in ("arcsin", "arccos", "arctanh"):
+            values = [np.tanh(v) for v in values]
+        elif name == "equal":
+            values[1][::2] = values[0][::2]
+        values[0][5] = np.nan
+        expected = ufunc(*values)
+        out = cupy.empty(37, expected.dtype)
+        RawKernel(unit, kernel.entry("float32"))((1,), (64,), (*[cupy.asarray(v) for v in values], out, np.int64(37)))
+        np.testing.assert_allclose(out.get(), expected, rtol=4e-6, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_formulas_on_every_layout(cupy, dtype):
+    import ml_dtypes
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    a, b = normal(6, 8).astype(kind), normal(8, seed=1).astype(kind)
+    formula = elementwise.FORMULAS["add"]
+
+    def check(x, y):
+        expected = (np.asarray(x.get() if hasattr(x, "get") else x, np.float64) + np.asarray(y.get() if hasattr(y, "get") else y, np.float64)).astype(kind)
+        r = formula(x, y)
+        assert r.dtype == kind and r.shape == expected.shape
+        np.testing.assert_array_equal(r.get().astype(np.float64), expected.astype(np.float64))
+        return r
+    x, y = cupy.asarray(a), cupy.asarray(b)
+    check(x, x)
+    check(x, y)                                      # broadcast
+    assert check(x.T, x.T).strides == x.T.strides    # the layout stays
+    check(x[:, 1:], x[:, :-1])                       # unaligned, strided
+    check(x[1:, 3], x[:-1, 2])
+    check(x.reshape(-1)[1:], x.reshape(-1)[1:])      # dense, not on 16 bytes
+    check(x, 0.5)
+    assert formula(x, cupy.asarray(a.astype(np.float64 if dtype != "float64" else np.float32))) is NotImplemented
+    out = cupy.empty((6, 8), kind)
+    assert formula(x, x, out=out) is out and (out.get() == formula(x, x).get()).all()
+
+
+def test_a_traced_function_is_one_kernel(cupy):
+    formula = elementwise.traced("test_traced", lambda g, y: g * (1 - y * y) + np.where(y > 0, np.sqrt(np.abs(y)), -g), 2)
+    g, y = normal(10), normal(10, seed=1)
+    np.testing.assert_allclose(formula(cupy.asarray(g), cupy.asarray(y)).get(), g * (1 - y * y) + np.where(y > 0, np.sqrt(np.abs(y)), -g), rtol=1e-6)
+    assert elementwise.traced("test_untraceable", lambda a: a if a.any() else -a, 1) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_step_uses_the_kernels(dtype):
+    """Norms, attention, losses, embedding, dropout and the optimizer, forward and backward, against the CPU."""
+    from cuda_emulator import LAUNCHES
+    F = rl.nn.functional
+
+    def run(device):
+        rl.manual_seed(0)
+        model = rl.nn.ModuleDict({"e": rl.nn.Embedding(7, 8), "n": rl.nn.LayerNorm(8), "a": rl.nn.Linear(8, 24), "g": rl.nn.GroupNorm(2, 8),
+                                  "b": rl.nn.BatchNorm1d(8), "h": rl.nn.Linear(8, 7)}).to(device, getattr(rl, dtype))
+        optimizer = rl.optim.AdamW(model.parameters(), lr=1e-2)
+        ids = rl.tensor([[1, 2, 3, 0], [4, 5, 6, 6]], device=device)
+        losses = []
+        for _ in range(3):
+            x = model["n"](model["e"](ids))
+            q, k, v = model["a"](x).chunk(3, -1)
+            x = x + F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = model["b"](model["g"](F.gelu(x).transpose(1, 2))).transpose(1, 2)
+            loss = F.cross_entropy(model["h"](x).flatten(0, 1), ids.flatten().roll(-1))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+    before = dict(LAUNCHES)
+    ours, expected = run("cuda"), run("cpu")
+    np.testing.assert_allclose(ours, expected, rtol=1e-4 if dtype == "float32" else 3e-2)
+    used = {name.rsplit("_", 1)[0] for name in LAUNCHES if LAUNCHES[name] != before.get(name, 0)}
+    assert {"take_rows", "add_rows", "norm_rows", "norm_rows_input_gradient", "norm_rows_weight_gradient", "attention", "attention_key_gradient",
+            "norm_channel_statistics", "norm_channel_input_gradient", "cross_entropy", "cross_entropy_backward"} <= used
+    assert any(name.startswith("optimizer_Adam") for name in used)
+
+
 # --- Philox ------------------------------------------------------------------------------------------------------------------------------
 
 def test_philox_known_answers():

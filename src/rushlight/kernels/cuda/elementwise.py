@@ -243,10 +243,7 @@ class Symbol:
         form = UFUNCS.get(ufunc.__name__)
         if form is None or method != "__call__" or kwargs:
             raise TypeError(f"no CUDA form of {ufunc.__name__}.{method}")
-        text = form
-        for name, value in zip(NAMES, inputs, strict=False):
-            text = _substitute(text, name, spelled(value))
-        return Symbol(f"({text})")
+        return Symbol(f"({_substitute(form, dict(zip(NAMES, map(spelled, inputs), strict=False)))})")
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function is not np.where or len(args) != 3:
@@ -257,9 +254,10 @@ class Symbol:
         raise TypeError("the truth of a symbol")
 
 
-def _substitute(text: str, name: str, value: str) -> str:
+def _substitute(text: str, values: dict[str, str]) -> str:
+    """The text with its variables replaced, all at once."""
     import re
-    return re.sub(rf"\b{name}\b", lambda _: value, text)
+    return re.sub(r"\b[a-z]\b", lambda found: values.get(found.group(), found.group()), text)
 
 
 def spelled(value: Any) -> str:
