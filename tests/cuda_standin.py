@@ -703,7 +703,7 @@ CUPY = None
 def cuda():
     """Inside, there are `cuda` devices."""
     global CUPY
-    from rushlight import kind
+    from rushlight import generator, kind
     from rushlight.cuda import driver
     CUPY = CUPY or _module()
     previous = driver.replace(CUPY)
@@ -713,5 +713,6 @@ def cuda():
     finally:
         driver.replace(previous)
         STATE.device = 0
-        for key in [key for key in kind._kinds if key[1].type == "cuda"]:
-            del kind._kinds[key]
+        for table, of in ((kind._kinds, lambda key: key[1]), (generator._defaults, lambda key: key)):
+            for key in [key for key in table if of(key).type == "cuda"]:
+                del table[key]

@@ -243,11 +243,8 @@ def set_sync_debug_mode(debug_mode: int | str) -> None:
 
 def __getattr__(name: str) -> Any:
     if name == "amp":
-        try:
-            from ..amp import cuda_amp
-        except ImportError:
-            raise AttributeError("module 'rushlight.cuda' has no attribute 'amp'") from None
-        return cuda_amp
+        from importlib import import_module
+        return import_module("rushlight.cuda.amp")
     if name == "nvtx":
         raise NotImplementedError("torch.cuda.nvtx: use cupy.cuda.nvtx")
     raise AttributeError(f"module 'rushlight.cuda' has no attribute {name!r}")

@@ -104,6 +104,7 @@ class CudaGenerator(Generator):
 
     def clone_state(self) -> CudaGenerator:
         """A new generator that continues with the same numbers."""
-        other = CudaGenerator(self.device)
+        other = object.__new__(CudaGenerator)
+        other.device, other.offset, other.lock = self.device, 0, _Lock(other)  # type: ignore[assignment]
         other.load_bytes(self.state_bytes())
         return other
