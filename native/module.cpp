@@ -27,6 +27,8 @@ PyObject* create() {
         add_dispatch,
         add_indexing,
         add_sorting,
+        add_random,
+        add_scan,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;
     for (auto* add : families) good = good && add(module) == 0;

@@ -32,6 +32,8 @@ int add_attention(PyObject* module);
 int add_dispatch(PyObject* module);
 int add_indexing(PyObject* module);
 int add_sorting(PyObject* module);
+int add_random(PyObject* module);
+int add_scan(PyObject* module);
 
 inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }
 

@@ -1,7 +1,7 @@
 """float64 functions that round as the C library does, and multiply-adds that round once.
 
 PyTorch's scalar kernels call the C library. So does NumPy for float64, except on machines with AVX-512, where it has its own versions
-that may differ in the last bit. There the functions are called element by element through Python.
+that may differ in the last bit. There the native library calls the C library; without it, Python does, element by element.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
+
+from . import native
 
 __all__ = ["log", "log1p", "exp", "tan", "cos_sin", "fma", "fma32"]
 
@@ -20,8 +22,13 @@ def _own_functions() -> bool:
     return bool(features.get("AVX512_SKX") or features.get("AVX512F"))
 
 
+_library = native.library
+
+
 def scalar_version(name: str) -> Any:
-    """The C library's function for arrays, by way of Python's math module."""
+    """The C library's function for arrays: by way of the native library, or of Python's math module."""
+    if _library is not None:
+        return lambda x: _library.c_math(name, x)
     function = getattr(math, name)
     limits = {"log": (-math.inf, math.nan), "log1p": (-math.inf, math.nan)}
 
@@ -51,6 +58,8 @@ tan = scalar_version("tan") if _OWN else np.tan
 
 def cos_sin(x: Any) -> tuple[Any, Any]:
     """(cos, sin) of a float64 array."""
+    if _library is not None:
+        return _library.c_math("cos", x), _library.c_math("sin", x)
     if _OWN:
         # The complex exponential is the C library's everywhere, and its parts are its sine and cosine.
         z = np.exp(1j * x)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from . import native
 from .libm import exp, fma, log, log1p, tan
 from .random_normal import fill_normal_blocks, serial_normals
 
@@ -256,6 +257,8 @@ def permutation(gen: Any, n: int) -> Any:
         if n < 2:
             return np.arange(n)
         words = gen.words(n - 1) if n < (2 ** 32 - 1) // 20 else gen.longs(n - 1)
+    if native.library is not None:
+        return native.library.permutation(words)
     targets = words % np.arange(n, 1, -1, dtype=words.dtype)
     if n <= 64:
         places = list(range(n))

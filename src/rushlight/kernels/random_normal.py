@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from . import native
 from .libm import cos_sin, fma, fma32, log, log1p
 
 __all__ = ["fill_normal_blocks", "serial_normals"]
@@ -28,6 +29,7 @@ _TWO_PI = np.array(2 * math.pi, np.float32)
 _ONE, _MINUS_TWO = np.array(1, np.float32), np.array(-2, np.float32)
 _I1, _I2, _I4, _I23, _I29, _I30, _I31, _BIAS, _MANTISSA, _EVEN = (
     np.array(i, np.int32) for i in (1, 2, 4, 23, 29, 30, 31, 127, 0x7FFFFF, -2))
+_native_blocks = getattr(native.library, "normal_blocks", None)       # native/random.cpp: the same roundings
 _DIRECT = 312          # words from which on numbers are computed for the request alone, not for the whole block
 _BLOCK = 624
 
@@ -191,6 +193,9 @@ def _angle(words: Any, w: _Work) -> tuple[Any, Any]:
 
 def _transform(words: Any, out: Any) -> None:
     """Unit normal float32 numbers from 16 words per block; both arrays hold whole blocks."""
+    if _native_blocks is not None:
+        _native_blocks(words, out)
+        return
     words, out = words.reshape(-1, 2, 8), out.reshape(-1, 2, 8)
     blocks = _CHUNK // 8
     w = _Work(min(len(words), blocks) * 8)
@@ -252,7 +257,7 @@ def _blocks_float32(gen: Any, out: Any, anew: int) -> None:
     """Unit normal float32 numbers; where the size is no multiple of 16, `anew` words are passed over before the last 16 are drawn."""
     n = out.size
     whole = n & -16
-    if n < _DIRECT:
+    if n < _DIRECT and _native_blocks is None:
         _few_blocks(_polar(gen, whole), out[:whole])
         if whole != n:
             _few_blocks(_polar(gen, anew + 16)[:, anew:], out[-16:])

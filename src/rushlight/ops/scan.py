@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import return_types
+from ..kernels import scan as K
 from ..tensor import Tensor, as_array, wrap
 from .define import not_implemented, op
 from .dims import wrap_dim
@@ -28,7 +29,7 @@ def _running(ufunc: Any, input: Tensor, dim: int) -> Tensor:
     kind, a = input._kind, input._a
     if a.ndim == 0:
         return wrap(a.copy(), kind)
-    r = ufunc.accumulate(a.astype(np.float32) if kind.reduced else a, axis=dim)
+    r = K.running(ufunc, a.astype(np.float32) if kind.reduced else a, dim)
     return wrap(as_array(r, kind.np), kind)
 
 
@@ -42,7 +43,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The running sum along a dimension. Integers and bool add up in int64."""
     x, dim = _prepared(input, dim, dtype)
     return record(_running(np.add, x, dim), "CumsumBackward0", (x,), lambda g: _reverse_sum(g, dim),
-                  array_grad=lambda g: np.flip(np.add.accumulate(np.flip(g, dim), axis=dim), dim) if g.ndim else g)
+                  array_grad=lambda g: np.flip(K.running(np.add, np.flip(g, dim), dim), dim) if g.ndim else g)
 
 
 @op(method=True, inplace=True, out=True)
@@ -76,7 +77,7 @@ def _cumprod_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
     return cat(results, dim)
 
 
-def _running_extreme(name: str, larger: Any, kind_of_result: Any) -> Any:
+def _running_extreme(name: str, kind_of_result: Any) -> Any:
     def fn(input: Tensor, dim: int) -> Any:
         kind, a = input._kind, input._a
         if kind.is_complex:
@@ -84,18 +85,9 @@ def _running_extreme(name: str, larger: Any, kind_of_result: Any) -> Any:
         dim = wrap_dim(dim, a.ndim)
         if a.ndim == 0:
             return kind_of_result((input.clone(), wrap(kind.xp.zeros((), np.int64), kind.int64)))
-        work = np.moveaxis(a.astype(np.float32) if kind.reduced else a, dim, 0)
-        indices = np.zeros(work.shape, np.int64, like=work)
-        if work.shape[0]:
-            best, at = work[0], np.zeros(work.shape[1:], np.int64, like=work)
-            for i in range(1, work.shape[0]):
-                with np.errstate(invalid="ignore"):
-                    wins = larger(work[i], best) | (work[i] != work[i])
-                best, at = np.where(wins, work[i], best), np.where(wins, i, at)
-                indices[i] = at
-        index = np.ascontiguousarray(np.moveaxis(indices, 0, dim))
+        extremes, index = K.running_extreme(a.astype(np.float32) if kind.reduced else a, dim, name == "cummax")
         at = wrap(index, kind.int64)
-        values = wrap(np.take_along_axis(a, index, dim), kind)
+        values = wrap(as_array(extremes, kind.np), kind)
         record(values, f"{name.capitalize()}Backward0", (input,), lambda g: g.new_zeros(g.shape).scatter_add(dim, at, g))
         return kind_of_result((values, at))
     fn.__name__ = fn.__qualname__ = name
@@ -103,8 +95,8 @@ def _running_extreme(name: str, larger: Any, kind_of_result: Any) -> Any:
     return op(method=True, out=True)(fn)
 
 
-cummax = _running_extreme("cummax", lambda new, best: (new >= best) & (best == best), return_types.cummax)
-cummin = _running_extreme("cummin", lambda new, best: (new <= best) & (best == best), return_types.cummin)
+cummax = _running_extreme("cummax", return_types.cummax)
+cummin = _running_extreme("cummin", return_types.cummin)
 
 
 @op(method=True, out=True)

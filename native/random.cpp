@@ -1,0 +1,171 @@
+// What turns random words into numbers: normal numbers by blocks, permutations, and the C library's functions, which PyTorch's scalar kernels call
+// and NumPy replaces by its own on some processors. kernels/random_normal.py explains the formulas and rounds in the same way.
+#include <cmath>
+#include <cstring>
+
+#include "pool.h"
+#include "rushlight.h"
+
+namespace rushlight {
+namespace {
+
+constexpr index_t GRAIN = 4096;
+
+#if defined(__FMA__) || defined(__aarch64__)
+#define RUSHLIGHT_NORMAL_BLOCKS 1
+
+inline float madd(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline std::int32_t bits_of(float x) {
+    std::int32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+inline float float_of(std::int32_t bits) {
+    float x;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// log of numbers in (0, 1], after Moshier's logf (Cephes)
+inline float log_of(float u) {
+    constexpr std::int32_t one = 0x3f800000, sqrt_half = 0x3f3504f3;
+    std::int32_t bits = bits_of(u) + (one - sqrt_half);
+    const float e = static_cast<float>((bits >> 23) - 127);
+    const float x = float_of((bits & 0x7fffff) + sqrt_half) - 1.0f, z = x * x;
+    float p = 7.0376836292e-2f;
+    p = madd(p, x, -1.1514610310e-1f);
+    p = madd(p, x, 1.1676998740e-1f);
+    p = madd(p, x, -1.2420140846e-1f);
+    p = madd(p, x, 1.4249322787e-1f);
+    p = madd(p, x, -1.6668057665e-1f);
+    p = madd(p, x, 2.0000714765e-1f);
+    p = madd(p, x, -2.4999993993e-1f);
+    p = madd(p, x, 3.3333331174e-1f);
+    float y = madd(p * x, z, e * -2.12194440e-4f);
+    y = madd(z, -0.5f, y);
+    return madd(e, 0.693359375f, x + y);
+}
+
+// sine and cosine of angles in [0, 2 pi], after Moshier's sinf and cosf (Cephes)
+inline void sin_cos_of(float theta, float* sine, float* cosine) {
+    const std::int32_t octant = (static_cast<std::int32_t>(theta * 1.27323954473516f) + 1) & -2;
+    const float j = static_cast<float>(octant);
+    float x = madd(j, -0.78515625f, theta);
+    x = madd(j, -2.4187564849853515625e-4f, x);
+    x = madd(j, -3.77489497744594108e-8f, x);
+    const float z = x * x;
+    float c = madd(2.443315711809948e-5f, z, -1.388731625493765e-3f);
+    c = madd(c, z, 4.166664568298827e-2f) * z;
+    c = madd(c, z, z * -0.5f) + 1.0f;
+    float s = madd(-1.9515295891e-4f, z, 8.3321608736e-3f);
+    s = madd(s, z, -1.6666654611e-1f) * z;
+    s = madd(s, x, x);
+    const bool swapped = (octant & 2) != 0;
+    const std::int32_t first = bits_of(swapped ? c : s), second = bits_of(swapped ? s : c);
+    *sine = float_of(first ^ ((octant & 4) << 29));
+    *cosine = float_of(second ^ (((octant + 2) & 4) << 29));
+}
+
+void normal_blocks(const std::uint32_t* words, index_t blocks, float* out) {
+    parallel_for(blocks, GRAIN / 16, [&](index_t begin, index_t end) {
+        for (index_t block = begin; block < end; ++block) {
+            const std::uint32_t* from = words + block * 16;
+            float* to = out + block * 16;
+#pragma omp simd
+            for (int i = 0; i < 8; ++i) {
+                const float u = static_cast<float>((1 << 24) - static_cast<std::int32_t>(from[i] & 0xffffff)) * 0x1p-24f;
+                const float radius = std::sqrt(log_of(u) * -2.0f);
+                const float theta = static_cast<float>(static_cast<std::int32_t>(from[i + 8] & 0xffffff)) * 0x1p-24f * 6.28318530717958647692f;
+                float s, c;
+                sin_cos_of(theta, &s, &c);
+                to[i] = radius * c;
+                to[i + 8] = radius * s;
+            }
+        }
+    });
+}
+
+PyObject* normal_blocks_(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    PyArrayObject *words = count == 2 ? as_array(args[0]) : nullptr, *out = count == 2 ? as_array(args[1]) : nullptr;
+    if (count != 2 || !PyArray_Check(args[0]) || !PyArray_Check(args[1]) || PyArray_TYPE(words) != NPY_UINT32 || PyArray_TYPE(out) != NPY_FLOAT ||
+        !contiguous(words) || !contiguous(out) || PyArray_SIZE(words) != PyArray_SIZE(out) || PyArray_SIZE(out) % 16 != 0) {
+        return PyErr_Format(PyExc_ValueError, "expected as many words (uint32) as numbers (float32), in blocks of 16");
+    }
+    {
+        WithoutGil release(PyArray_SIZE(out) > GRAIN);
+        normal_blocks(data_of<std::uint32_t>(words), PyArray_SIZE(out) / 16, data_of<float>(out));
+    }
+    Py_RETURN_NONE;
+}
+#endif
+
+// The place i of 0..n-1 changes with place i + word % (n - i), for every word.
+template <typename Word> void follow_swaps(const Word* words, index_t n, std::int64_t* places) {
+    for (index_t i = 0; i < n; ++i) places[i] = i;
+    for (index_t i = 0; i + 1 < n; ++i) std::swap(places[i], places[i + static_cast<index_t>(words[i] % static_cast<Word>(n - i))]);
+}
+
+PyObject* permutation(PyObject*, PyObject* object) {
+    PyArrayObject* words = as_array(object);
+    if (!PyArray_Check(object) || (PyArray_TYPE(words) != NPY_UINT32 && PyArray_TYPE(words) != NPY_UINT64) || !contiguous(words) || PyArray_NDIM(words) != 1) {
+        return PyErr_Format(PyExc_ValueError, "expected words: uint32 or uint64");
+    }
+    const npy_intp n = PyArray_SIZE(words) + 1;
+    PyArrayObject* out = new_array(1, &n, NPY_INT64);
+    if (out == nullptr) return nullptr;
+    if (PyArray_TYPE(words) == NPY_UINT32) {
+        follow_swaps(data_of<std::uint32_t>(words), n, data_of<std::int64_t>(out));
+    } else {
+        follow_swaps(data_of<std::uint64_t>(words), n, data_of<std::int64_t>(out));
+    }
+    return reinterpret_cast<PyObject*>(out);
+}
+
+using Function = double (*)(double);
+
+struct Named {
+    const char* name;
+    Function function;
+};
+const Named functions[] = {{"log", std::log}, {"log1p", std::log1p}, {"exp", std::exp}, {"tan", std::tan}, {"cos", std::cos}, {"sin", std::sin}};
+
+// The C library's function of every element, as a new array.
+PyObject* c_math(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 2 || !PyArray_Check(args[1])) return PyErr_Format(PyExc_TypeError, "expected a name and an array");
+    const char* name = PyUnicode_AsUTF8(args[0]);
+    if (name == nullptr) return nullptr;
+    for (const Named& each : functions) {
+        if (std::strcmp(each.name, name) != 0) continue;
+        PyArrayObject* x = as_array(PyArray_FROM_OTF(args[1], NPY_DOUBLE, NPY_ARRAY_CARRAY_RO));
+        if (x == nullptr) return nullptr;
+        PyArrayObject* out = new_array(PyArray_NDIM(x), PyArray_DIMS(x), NPY_DOUBLE);
+        if (out != nullptr) {
+            WithoutGil release(PyArray_SIZE(x) > GRAIN);
+            const double* from = data_of<double>(x);
+            double* to = data_of<double>(out);
+            const Function function = each.function;
+            parallel_for(PyArray_SIZE(x), GRAIN, [&](index_t begin, index_t end) {
+                for (index_t i = begin; i < end; ++i) to[i] = function(from[i]);
+            });
+        }
+        Py_DECREF(x);
+        return reinterpret_cast<PyObject*>(out);
+    }
+    return PyErr_Format(PyExc_ValueError, "no function '%s'", name);
+}
+
+PyMethodDef methods[] = {
+#if defined(RUSHLIGHT_NORMAL_BLOCKS)
+    {"normal_blocks", reinterpret_cast<PyCFunction>(normal_blocks_), METH_FASTCALL,
+     "normal_blocks(words, out): unit normal float32 numbers from blocks of 16 words, as PyTorch's CPU kernel makes them."},
+#endif
+    {"permutation", permutation, METH_O, "permutation(words): place i changes with place i + words[i] % (n - i), n one more than the words."},
+    {"c_math", reinterpret_cast<PyCFunction>(c_math), METH_FASTCALL, "c_math(name, x): the C library's log, log1p, exp, tan, cos or sin of float64 numbers."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+int add_random(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+
+}  // namespace rushlight

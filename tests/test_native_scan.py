@@ -1,0 +1,82 @@
+"""Native running sums, products and extremes, and native random numbers, against their NumPy twins."""
+
+import numpy as np
+import pytest
+
+import rushlight as rl
+from rushlight.kernels import libm, native, random_fill, random_normal, scan
+
+pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+
+SHAPES = [(1,), (70_000,), (3, 5), (200, 300), (4, 1, 6), (5, 7, 100), (0, 3), (3, 0)]
+
+
+@pytest.fixture(params=[1, 2], autouse=True)
+def threads(request):
+    before = native.library.get_threads()
+    native.library.set_threads(request.param)
+    yield
+    native.library.set_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_scans(shape, dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    a = rng.integers(-3, 4, shape).astype(dtype)
+    ones = np.where(rng.random(shape) < 0.5, 1, -1).astype(dtype)
+    if dtype[0] == "f" and a.size > 10:
+        a.reshape(-1)[a.size // 2] = np.nan
+    for dim in range(len(shape)):
+        for x in (a, np.asfortranarray(a), np.flip(a, dim)):
+            got = scan.running(np.add, x, dim), scan.running(np.multiply, ones, dim), *scan.running_extreme(x, dim, True), *scan.running_extreme(x, dim, False)
+            with monkeypatch.context() as m:
+                m.setattr(scan, "_library", None)
+                want = scan.running(np.add, x, dim), scan.running(np.multiply, ones, dim), *scan.running_extreme(x, dim, True), *scan.running_extreme(x, dim, False)
+            for ours, twin in zip(got, want, strict=True):
+                np.testing.assert_array_equal(ours, twin)
+
+
+def test_refuses_what_does_not_fit():
+    for call in (native.library.running, native.library.running_extreme):
+        with pytest.raises(ValueError):
+            call(np.zeros((2, 3)), 2, True)
+        with pytest.raises(TypeError):
+            call(np.zeros((2, 3), "c16"), 1, True)
+    with pytest.raises(ValueError):
+        native.library.permutation(np.zeros(3))
+    with pytest.raises(ValueError):
+        native.library.c_math("nothing", np.zeros(3))
+
+
+@pytest.mark.skipif(not hasattr(native.library, "normal_blocks"), reason="no fused multiply-add at this level")
+@pytest.mark.parametrize("n", [16, 17, 100, 311, 312, 1000, 70_001])
+def test_normal_numbers_are_the_twins(n, monkeypatch):
+    def numbers():
+        gen = rl.Generator().manual_seed(n)
+        out = np.empty(n, np.float32)
+        random_normal.fill_normal_blocks(gen, out, 0.0, 1.0)
+        again = np.empty(n, np.float32)
+        random_normal.fill_normal_blocks(gen, again, 3.0, 0.7)
+        return out, again, gen.words(5)
+    ours = numbers()
+    monkeypatch.setattr(random_normal, "_native_blocks", None)
+    for a, b in zip(ours, numbers(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("n", [2, 3, 64, 65, 5000])
+def test_permutations_are_the_twins(n, monkeypatch):
+    ours = random_fill.permutation(rl.Generator().manual_seed(n), n)
+    monkeypatch.setattr(native, "library", None)
+    np.testing.assert_array_equal(ours, random_fill.permutation(rl.Generator().manual_seed(n), n))
+
+
+def test_c_functions():
+    import math
+    x = np.random.default_rng(0).random(10_000) + 0.1
+    for name in ("log", "log1p", "exp", "tan", "cos", "sin"):
+        np.testing.assert_array_equal(native.library.c_math(name, x), [getattr(math, name)(v) for v in x])
+    cos, sin = libm.cos_sin(x)
+    np.testing.assert_array_equal(cos, [math.cos(v) for v in x])
+    np.testing.assert_array_equal(sin, [math.sin(v) for v in x])
