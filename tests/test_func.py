@@ -135,3 +135,30 @@ def test_replace_all_batch_norm_modules():
         model = t.nn.Sequential(t.nn.BatchNorm1d(3))
         assert t.func.replace_all_batch_norm_modules_(model) is model
         assert model[0].running_mean is None and not model[0].track_running_stats
+
+
+REARRANGED = ["b h w c -> b h w c", "b h w c -> (b h) w c", "b h w c -> h (b w) c", "b h w c -> b (c h w)", "b (h1 h) (w1 w) c -> (b h1 w1) h w c",
+              "b ... c -> c (...) b", "... c -> c ...", "b h w (c 1) -> b c h w 1"]
+
+
+@pytest.mark.parametrize("pattern", REARRANGED)
+def test_rearrange(pattern):
+    x = pt.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+    lengths = {"h1": 2, "w1": 3} if "h1" in pattern else {}
+    assert_same(rl.func.rearrange(to_rl(x), pattern, **lengths), pt.func.rearrange(x, pattern, **lengths))
+
+
+def test_rearrange_a_list_and_errors():
+    parts = [pt.ones(2, 3), pt.zeros(2, 3)]
+    assert_same(rl.func.rearrange([to_rl(t) for t in parts], "n a b -> a (n b)"), pt.func.rearrange(parts, "n a b -> a (n b)"))
+    for pattern, lengths in (("a b", {}), ("a b -> a", {}), ("a a -> a", {}), ("a (b -> a b", {}), ("a (b c) -> a b c", {}), ("a b c -> a b c", {}),
+                             ("a (b c) -> a b c", {"b": 2}), ("a b -> b a", {"z": 1})):
+        with pytest.raises(ValueError):
+            rl.func.rearrange(rl.ones(2, 3), pattern, **lengths)
+
+
+def test_debug_unwrap():
+    for t in (rl, pt):
+        seen = []
+        t.vmap(lambda v: (seen.append(t.func.debug_unwrap(v)), v)[1])(t.ones(2, 3))
+        assert tuple(seen[0].shape) == (2, 3)

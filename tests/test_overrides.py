@@ -279,3 +279,23 @@ def test_dispatch_modes_say_what_to_use():
         from rushlight.utils._python_dispatch import TorchDispatchMode
         with TorchDispatchMode():
             pass
+
+
+@BOTH
+def test_redispatch(t):
+    seen = []
+
+    class Logging(t.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            seen.append(func.__name__)
+            return t.overrides.redispatch_function(func, types, args, kwargs)
+
+    def scaled(a, b):
+        if t.overrides.has_torch_function((a, b)):
+            return t.overrides.handle_torch_function(scaled, (a, b), a, b)
+        return a * b + 1
+    x = t.ones(1).as_subclass(Logging)
+    seen.clear()
+    assert scaled(x, x).tolist() == [2.0]
+    assert seen == ["scaled", "mul"]

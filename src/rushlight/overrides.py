@@ -21,13 +21,14 @@ from .tensor import NotBatched, Tensor
 
 __all__ = ["get_ignored_functions", "get_overridable_functions", "get_testing_overrides", "handle_torch_function", "has_torch_function",
            "has_torch_function_unary", "has_torch_function_variadic", "resolve_name", "is_tensor_like", "is_tensor_method_or_property",
-           "wrap_torch_function", "enable_reentrant_dispatch", "TorchFunctionMode", "BaseTorchFunctionMode", "DisableTorchFunctionSubclass",
+           "wrap_torch_function", "redispatch_function", "enable_reentrant_dispatch", "TorchFunctionMode", "BaseTorchFunctionMode", "DisableTorchFunctionSubclass",
            "DisableTorchFunction"]
 
 
 class _Local(threading.local):
     modes: tuple[TorchFunctionMode, ...] = ()
     no_subclass = False      # inside DisableTorchFunctionSubclass
+    skip = False             # the next call does not ask (redispatch_function)
 
 
 LOCAL = _Local()
@@ -98,12 +99,15 @@ def _ask(public: Any, relevant: list[Any], args: Any, kwargs: Any) -> Any:
 
 def has_torch_function(relevant_args: Iterable[Any]) -> bool:
     """Whether one of the arguments overrides functions, or a mode is active."""
+    if LOCAL.skip:
+        LOCAL.skip = False
+        return False
     return bool(LOCAL.modes) or (not LOCAL.no_subclass and any(_overrides(each) for each in relevant_args))
 
 
 def has_torch_function_unary(tensor: Any) -> bool:
     """`has_torch_function` of one argument."""
-    return bool(LOCAL.modes) or (not LOCAL.no_subclass and _overrides(tensor))
+    return has_torch_function((tensor,))
 
 
 def has_torch_function_variadic(*args: Any) -> bool:
@@ -201,9 +205,11 @@ def _add_door(function: Any, public: Any) -> None:
 
 def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:
     """What a door does: look for overrides, and for vmap's fallback."""
-    if LOCAL.modes:
+    if LOCAL.skip:
+        LOCAL.skip = False
+    elif LOCAL.modes:
         return _ask(public, [] if LOCAL.no_subclass else _relevant(args, kwargs), args, kwargs)
-    if not LOCAL.no_subclass:
+    elif not LOCAL.no_subclass:
         relevant = _relevant(args, kwargs)
         if relevant:
             return _ask(public, relevant, args, kwargs)
@@ -235,6 +241,18 @@ def _converted(result: Any, cls: Any) -> Any:
         items = [_converted(each, cls) for each in result]
         return getattr(type(result), "_make", type(result))(items)
     return result
+
+
+def redispatch_function(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    """From inside a ``__torch_function__``: call the function itself, one level on. The torch functions that it calls are asked about as usual.
+
+    (A mode is off in its ``__torch_function__``: ``with self:`` around this lets it see those functions too.)
+    """
+    LOCAL.skip = True
+    try:
+        return func(*args, **(kwargs or {}))
+    finally:
+        LOCAL.skip = False
 
 
 class DisableTorchFunctionSubclass:

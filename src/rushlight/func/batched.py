@@ -252,7 +252,7 @@ class BatchedArray(NDArrayOperatorsMixin):
             raise AttributeError(f"'BatchedArray' object has no attribute {name!r}")
         return lambda *args, **kwargs: function(self, *args, **kwargs)
 
-    def strided(self, shape: Any, strides: Any, offset: int) -> BatchedArray:
+    def strided(self, shape: Any, strides: Any, offset: int = 0) -> BatchedArray:
         """Each sample's memory in another shape and with other strides (in bytes)."""
         from ..ops.strides import strided
         p = self.physical
@@ -290,8 +290,10 @@ class BatchedArray(NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function in _CREATION:       # np.zeros(shape, like=self)
+            rest = {key: value for key, value in kwargs.items() if key != "shape"}
             shape = kwargs["shape"] if "shape" in kwargs else args[0]
-            return self.like(function((self.batch, *((shape,) if isinstance(shape, int) else shape)), *args[1:], like=self.physical))
+            full = (self.batch, *((shape,) if isinstance(shape, int) else shape))
+            return self.like(function(full, *args[1:], **rest, like=self.physical))
         from .rules import call
         return call(function, args, kwargs)
 

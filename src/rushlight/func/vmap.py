@@ -10,12 +10,12 @@ import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
 from ..ops.record import record
-from ..tensor import NotBatched, Tensor, wrap
+from ..tensor import Tensor, wrap
 from ..utils._pytree import _broadcast_to_and_flatten, register_pytree_node, tree_flatten, tree_unflatten
 from . import fallback
 from .batched import BatchedArray, levels_of, new_level, put_level, take_level
 
-__all__ = ["vmap", "batch_tensor", "unbatch_tensor", "Level"]
+__all__ = ["vmap", "batch_tensor", "unbatch_tensor", "share_tensor", "Level", "is_batched", "debug_unwrap"]
 
 
 class Level:
@@ -249,4 +249,12 @@ def is_batched(t: Any) -> bool:
     return isinstance(t, Tensor) and t._a.__class__ is BatchedArray
 
 
-__all__ += ["is_batched", "NotBatched"]
+
+def debug_unwrap(tensor: Tensor, *, recurse: bool = True) -> Tensor:
+    """The values of all samples that a tensor inside vmap stands for (of the innermost level alone, with recurse=False); without history."""
+    a = tensor._a
+    while isinstance(a, BatchedArray):
+        a = a.physical
+        if not recurse:
+            break
+    return tensor if a is tensor._a else wrap(a, tensor._kind)
