@@ -41,8 +41,11 @@ newaxis = None
 _LAZY = {
     **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
                      "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C", "return_types", "storage", "types"), ""),
+    **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional", "torch_version",
+                     "__config__"), ""),
+    # What PyTorch has and rushlight has not: using one of their names says what to do instead.
+    **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "fx", "package", "library", "nested", "monitor", "xpu", "mtia", "mps"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
-    "cpu": "",
     "from_dlpack": "utils.dlpack",
     "to_dlpack": "utils.dlpack",
     **dict.fromkeys(("autocast", "GradScaler"), "amp"),
@@ -62,6 +65,9 @@ _LAZY = {
                      "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode"), "settings"),
     "is_anomaly_enabled": "autograd.anomaly",
     "compile": "compiling",
+    **dict.fromkeys(("fork", "wait"), "jit"),
+    **dict.fromkeys(("typename", "set_default_tensor_type", "get_device_module", "AcceleratorError"), "settings"),
+    "thread_safe_generator": "random",
     "vmap": "func",
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "ops.rnn"),
 }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
            "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always", "is_warn_always_enabled",
-           "get_deterministic_debug_mode", "set_deterministic_debug_mode"]
+           "get_deterministic_debug_mode", "set_deterministic_debug_mode", "typename", "set_default_tensor_type", "get_device_module",
+           "AcceleratorError"]
 
 _state = {"deterministic": False, "warn_only": False, "matmul": "highest", "warn_always": False}
 
@@ -62,3 +63,51 @@ def set_warn_always(b: bool, /) -> None:
 def is_warn_always_enabled() -> bool:
     """What `set_warn_always` was told."""
     return bool(_state["warn_always"])
+
+
+class AcceleratorError(RuntimeError):
+    """An error of the GPU's own software."""
+
+
+def typename(obj: object, /) -> str:
+    """The full name of an object's type; of a tensor, its old name such as "torch.FloatTensor"."""
+    from .tensor import Tensor
+    if isinstance(obj, Tensor):
+        return str(obj.type())
+    name, module = "", getattr(obj, "__module__", "") or ""
+    if hasattr(obj, "__qualname__"):
+        name = obj.__qualname__
+    elif hasattr(obj, "__name__"):
+        name = obj.__name__
+    else:
+        module, name = type(obj).__module__ or "", type(obj).__qualname__
+    return name if module in ("", "builtins") else f"{module}.{name}"
+
+
+def set_default_tensor_type(t: object, /) -> None:
+    """The old way to choose the default dtype (and device), by a type such as ``torch.DoubleTensor`` or its name. TypeError for others."""
+    from .devices import set_default_device
+    from .dtypes import DTYPES, set_default_dtype
+    name = t if isinstance(t, str) else typename(t)
+    parts = name.removeprefix("rushlight.").removeprefix("torch.").split(".")
+    dtype = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16"}.get(parts[-1].removesuffix("Tensor"))
+    if dtype is None or len(parts) > 2 or parts[0] not in ("cuda", parts[-1]):
+        raise TypeError(f"invalid type object: only floating-point types are supported as the default type, got {name}")
+    set_default_dtype(DTYPES[dtype])
+    set_default_device("cuda" if len(parts) == 2 else "cpu")
+
+
+def get_device_module(device: object = None) -> object:
+    """The namespace of a device's type: ``torch.cpu`` or ``torch.cuda``. None means the accelerator, or the CPU where there is none."""
+    from importlib import import_module
+
+    from .devices import device as device_type
+    if device is None:
+        from .accelerator import current_accelerator
+        accelerator = current_accelerator()
+        kind = "cpu" if accelerator is None else accelerator.type
+    else:
+        kind = device_type(device).type  # type: ignore[arg-type]
+    if kind not in ("cpu", "cuda"):
+        raise RuntimeError(f"Device '{kind}' does not have a corresponding module registered as 'torch.{kind}'.")
+    return import_module(f".{kind}", __package__)

@@ -6,3 +6,5 @@ cuda = None
 hip = None
 git_version = "unknown"
 debug = False
+rocm = None
+xpu = None

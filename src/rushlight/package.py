@@ -1,0 +1,10 @@
+"""``torch.package``: not supported; using it says what to do instead."""
+
+from __future__ import annotations
+
+from .unsupported import attribute_of
+
+__all__: list[str] = []
+
+
+__getattr__ = attribute_of("package", "torch.save writes models and their state")

@@ -1,0 +1,30 @@
+"""Parts of PyTorch that rushlight does not have: using one says so, and what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["NotSupported", "not_supported", "attribute_of"]
+
+
+class NotSupported(NotImplementedError, AttributeError):
+    """Something of PyTorch that is not here. It is an AttributeError too, so that ``hasattr`` and ``getattr`` with a default work."""
+
+
+def attribute_of(namespace: str, instead: str) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` for a namespace of PyTorch that is not supported."""
+    def __getattr__(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module 'rushlight.{namespace}' has no attribute {name!r}")
+        raise NotSupported(f"torch.{namespace}.{name} is not supported by rushlight: {instead}")
+    return __getattr__
+
+
+def not_supported(name: str, instead: str) -> Callable[..., Any]:
+    """A function of PyTorch that raises when it is called."""
+    def function(*args: Any, **kwargs: Any) -> Any:
+        raise NotSupported(f"torch.{name} is not supported by rushlight: {instead}")
+    function.__name__ = function.__qualname__ = name.rpartition(".")[2]
+    function.__doc__ = f"Not supported (NotImplementedError): {instead}"
+    return function
