@@ -119,7 +119,7 @@ def _regularised(a: Any, x: Any, upper: bool) -> Any:
     a, x = a.astype(np.float64).reshape(-1), x.astype(np.float64).reshape(-1)
     inside = (a > 0) & (x > 0) & np.isfinite(a) & np.isfinite(x)
     zero, one = (1.0, 0.0) if upper else (0.0, 1.0)
-    r = np.full(x.shape, np.nan)
+    r = np.full(x.shape, np.nan, like=x)
     r[(a > 0) & (x == 0) | np.isposinf(a) & (x >= 0) & np.isfinite(x)] = zero
     r[np.isposinf(x) & (a >= 0) & np.isfinite(a) | (a == 0) & (x > 0)] = one
     if inside.any():

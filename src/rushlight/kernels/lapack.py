@@ -1,7 +1,7 @@
 """What LAPACK has and NumPy has not, on arrays (..., rows, columns): LU, triangular solves, LDL, Cholesky that says where it failed.
 
 Written after G. H. Golub and C. F. Van Loan, "Matrix Computations", with LAPACK's conventions: pivots count from 1, `info` is 0 or the
-(1-based) place of the failure. Loops run over columns; all matrices of a batch go through them together.
+(1-based) place of the failure. Loops run over columns; all matrices of a batch go through them together. What goes through a matrix element by element (LDL, a Cholesky that failed) takes NumPy arrays only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cholesky", "ldl_factor", "ldl_solve", "lu_factor", "lu_rows", "solve_triangular"]
+__all__ = ["cholesky", "ldl_factor", "ldl_solve", "lu_factor", "lu_rows", "on_host", "solve_triangular"]
 
 _BLOCK = 32
 
@@ -19,7 +19,12 @@ _BLOCK = 32
 def _stack(a: Any, keep: int = 2) -> Any:
     """A copy as one stack (count, rows, columns), or (count, rows) with keep=1."""
     batch = a.shape[:a.ndim - keep]
-    return np.array(a, copy=True).reshape(math.prod(batch), *a.shape[a.ndim - keep:])
+    return a.copy().reshape(math.prod(batch), *a.shape[a.ndim - keep:])
+
+
+def on_host(a: Any) -> Any:
+    """The array, or a copy of a device's in host memory."""
+    return a if a.__class__ is np.ndarray else a.get()
 
 
 def _size1(a: Any) -> Any:
@@ -44,7 +49,7 @@ def _solve_lower(a: Any, b: Any, unit: bool) -> Any:
         bottom = _solve_lower(a[..., half:, half:], b[..., half:, :] - np.matmul(a[..., half:, :half], top), unit)
         return np.concatenate([top, bottom], axis=-2)
     batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    x = np.array(np.broadcast_to(b, batch + b.shape[-2:]), copy=True)
+    x = np.broadcast_to(b, batch + b.shape[-2:]).copy()
     for i in range(n):
         if i:
             x[..., i, :] -= np.matmul(a[..., i, None, :i], x[..., :i, :])[..., 0, :]
@@ -101,11 +106,14 @@ def lu_rows(pivots: Any, m: int) -> Any:
 def cholesky(a: Any) -> tuple[Any, Any]:
     """(L, info) of Hermitian positive-definite matrices, of which the lower triangle is read."""
     try:
-        return np.linalg.cholesky(a), np.zeros(a.shape[:-2], np.int32, like=a)
+        r = np.linalg.cholesky(a)
+        if a.__class__ is np.ndarray or not np.isnan(r).any():       # CuPy says nan instead of raising
+            return r, np.zeros(a.shape[:-2], np.int32)
     except np.linalg.LinAlgError:
-        x = _stack(a)
-        info = np.array([_cholesky_one(each) for each in x], np.int32).reshape(a.shape[:-2])
-        return np.tril(x).reshape(a.shape), info
+        pass
+    x = _stack(on_host(a))
+    info = np.array([_cholesky_one(each) for each in x], np.int32).reshape(a.shape[:-2])
+    return np.tril(x).reshape(a.shape), info
 
 
 def _cholesky_one(a: Any) -> int:

@@ -23,7 +23,7 @@ def _recurrence(first: Any, step: Any, limits: dict[str, int] | None = None, clo
         if shifted:
             x = 2 * x - 1
         limit = None if limits is None else limits[dtype.name]
-        use_closed = np.zeros(n.shape, bool) if closed is None else (n > 8) & (np.abs(x) < 1)
+        use_closed = np.zeros(n.shape, bool, like=n) if closed is None else (n > 8) & (np.abs(x) < 1)
         left = np.where(use_closed if limit is None else n > limit, 0, n)      # the degrees that the recurrence has to reach
         r = np.where(n < 0, 0.0, 1.0)
         before, now = np.ones_like(x), first(x)

@@ -66,8 +66,8 @@ def real_kind(t: Tensor) -> Any:
 
 def result(a: Any, like: Tensor) -> Tensor:
     """A tensor of LAPACK's output, real or complex, in the precision of `like`."""
-    a = as_array(a)
     kind = like._kind
+    a = _moved(as_array(a), kind)
     if a.dtype.kind == "f":
         kind = real_kind(like)
     elif not kind.is_complex:
@@ -77,7 +77,12 @@ def result(a: Any, like: Tensor) -> Tensor:
 
 def info_tensor(info: Any, like: Tensor) -> Tensor:
     """An int32 tensor of error codes (or pivots)."""
-    return wrap(as_array(info, np.dtype(np.int32)), like._kind.with_dtype(int32))
+    return wrap(_moved(as_array(info, np.dtype(np.int32)), like._kind), like._kind.with_dtype(int32))
+
+
+def _moved(a: Any, kind: Any) -> Any:
+    """An array on the device of `kind`: some algorithms run on the host."""
+    return a if kind.xp is np or a.__class__ is not np.ndarray else kind.xp.asarray(a)
 
 
 def adjoint(a: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.lapack import on_host
 from ...tensor import Tensor
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
@@ -89,7 +90,7 @@ def lobpcg(A: Tensor, k: int | None = None, B: Tensor | None = None, X: Tensor |
     rounds = 1000 if niter is None else niter if niter >= 0 else 10 ** 9
     tolerance = float(np.finfo(A._a.dtype).eps) ** 0.5 if tol is None else tol
     batch = A._a.shape[:-2]
-    flat = [None if t is None else np.broadcast_to(t._a, batch + t._a.shape[-2:]).reshape(-1, *t._a.shape[-2:]) for t in (A, B, start, iK)]
+    flat = [None if t is None else np.broadcast_to(on_host(t._a), batch + t._a.shape[-2:]).reshape(-1, *t._a.shape[-2:]) for t in (A, B, start, iK)]
     pairs = [_lobpcg(a, *[None if each is None else each[i] for each in flat[1:]], k, rounds, tolerance, largest is not False)
              for i, a in enumerate(flat[0])]
     e = result(np.stack([pair[0] for pair in pairs]).reshape(*batch, k), A)

@@ -191,7 +191,7 @@ def _old_lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:  # n
 def _ldl(name: str, A: Tensor, hermitian: bool, check: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: N803
     check_square(name, A)
     check_floating(name, A)
-    ld, pivots, info = lapack.ldl_factor(A._a, hermitian and A._kind.is_complex)
+    ld, pivots, info = lapack.ldl_factor(lapack.on_host(A._a), hermitian and A._kind.is_complex)
     if check:
         check_info(name, info, lambda i: f"The diagonal block {i} of D is zero: the matrix is singular.", RuntimeError)
     r = result(ld, A)
@@ -226,7 +226,7 @@ def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False)
         raise RuntimeError(f"{name}: Expected LD.shape[:-1] and pivots.shape to be the same, but got pivots with shape {list(pivots._a.shape)} "
                            "instead")
     check_shapes(name, LD, B, True)
-    r = result(lapack.ldl_solve(LD._a, pivots._a, B._a, hermitian and LD._kind.is_complex), LD)
+    r = result(lapack.ldl_solve(*(lapack.on_host(t._a) for t in (LD, pivots, B)), hermitian and LD._kind.is_complex), LD)
 
     def grad(g: Tensor) -> Any:
         raise NotImplementedError("the derivative for 'linalg_ldl_solve' is not implemented.")

@@ -28,12 +28,15 @@ triangular_solve_result = return_types.make("triangular_solve", "solution", "clo
 def _solved(function: Any, a: Any, *more: Any) -> tuple[Any, Any]:
     """(function(a, ...), info): where NumPy refuses a singular matrix, its part of the result is nan and info says which pivot was zero."""
     try:
-        return function(a, *more), np.zeros(a.shape[:-2], np.int32, like=a)
+        r = function(a, *more)
+        if a.__class__ is np.ndarray or np.isfinite(r).all():       # CuPy says inf or nan instead of raising
+            return r, np.zeros(a.shape[:-2], np.int32)
     except np.linalg.LinAlgError:
-        info = L.lu_factor(a)[2]
-        bad = info[..., None, None] != 0
-        r = function(np.where(bad, np.eye(a.shape[-1], dtype=a.dtype), a), *more)
-        return np.where(bad, r.dtype.type(np.nan), r), info
+        pass
+    info = L.lu_factor(a)[2]
+    bad = info[..., None, None] != 0
+    r = function(np.where(bad, np.eye(a.shape[-1], dtype=a.dtype, like=a), a), *more)
+    return np.where(bad, r.dtype.type(np.nan), r), info
 
 
 def _inverse(A: Tensor) -> tuple[Tensor, Any]:  # noqa: N803
@@ -61,7 +64,7 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:  # noqa: N803
     check_floating("linalg.inv_ex", A)
     if check_errors:
         r = inv(A)
-        return inv_ex_result((r, info_tensor(np.zeros(A._a.shape[:-2], np.int32, like=A._a), A)))
+        return inv_ex_result((r, info_tensor(np.zeros(A._a.shape[:-2], np.int32), A)))
     r, info = _inverse(A)
     return inv_ex_result((r, info_tensor(info, A)))
 
@@ -83,7 +86,7 @@ def solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = Fa
     """(result, info): info is 0 where the system could be solved (the result is nan elsewhere)."""
     if check_errors:
         r = solve(A, B, left=left)
-        return solve_ex_result((r, info_tensor(np.zeros(A._a.shape[:-2], np.int32, like=A._a), A)))
+        return solve_ex_result((r, info_tensor(np.zeros(A._a.shape[:-2], np.int32), A)))
     r, info = _system("linalg.solve_ex", A, B, left)
     return solve_ex_result((r, info_tensor(info, A)))
 
