@@ -9,6 +9,10 @@ namespace rushlight {
 extern PyTypeObject* symbol_type;
 PyObject* trace(const char* name, PyObject* const* args, int count);
 
+// A program from the tracer's description: (constants, [(op, out, in, ...)], registers, [(output register, is bool)], aligned). Null with an
+// error set where that is no program. `flags` gets which outputs are bool.
+Program* build_program(PyObject* description, int inputs, bool* flags);
+
 PyArray_Descr* descr_of(Type type, PyArrayObject* like);  // a new reference; half types take it from an array
 bool overlap(PyArrayObject* a, PyArrayObject* b);
 

@@ -5,23 +5,8 @@
 #include "elementwise.h"
 
 namespace rushlight {
-namespace {
 
-struct Fused {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    PyObject *function, *tracer;
-    Program* program;      // null: not traced yet, or not traceable
-    bool traced;
-    int inputs, given;     // how many arguments the function takes, and how many a call gets
-    std::uint8_t pick[MAX_INPUTS];   // which of the given ones the function takes
-    bool flag[MAX_OUTPUTS];          // outputs that are bool
-    bool flat;             // prepared, and without bool outputs
-    bool straight;         // pick is 0, 1, 2, ... of just as many
-};
-
-// Fills a program from the tracer's description: (constants, [(op, out, in, ...)], registers, [(output register, is bool)], aligned).
-Program* build(PyObject* description, int inputs, bool* flags) {
+Program* build_program(PyObject* description, int inputs, bool* flags) {
     PyObject *constants, *code, *outputs;
     int registers, aligned;
     if (!PyArg_ParseTuple(description, "O!O!iO!p", &PyList_Type, &constants, &PyList_Type, &code, &registers, &PyList_Type, &outputs, &aligned)) return nullptr;
@@ -67,11 +52,26 @@ Program* build(PyObject* description, int inputs, bool* flags) {
     return program;
 }
 
+namespace {
+
+struct Fused {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *function, *tracer;
+    Program* program;      // null: not traced yet, or not traceable
+    bool traced;
+    int inputs, given;     // how many arguments the function takes, and how many a call gets
+    std::uint8_t pick[MAX_INPUTS];   // which of the given ones the function takes
+    bool flag[MAX_OUTPUTS];          // outputs that are bool
+    bool flat;             // prepared, and without bool outputs
+    bool straight;         // pick is 0, 1, 2, ... of just as many
+};
+
 bool prepare(Fused* self) {
     self->traced = true;
     PyObject* description = PyObject_CallFunction(self->tracer, "Oi", self->function, self->inputs);
     if (description == nullptr) return false;
-    if (description != Py_None) self->program = build(description, self->inputs, self->flag);
+    if (description != Py_None) self->program = build_program(description, self->inputs, self->flag);
     Py_DECREF(description);
     if (self->program != nullptr) {
         self->program->prepare();

@@ -16,6 +16,7 @@ PyObject* create() {
         add_threads,
         add_elementwise,
         add_fuse,
+        add_step,
         add_function,
         add_convert,
         add_matmul,

@@ -31,37 +31,40 @@ void Program::prepare() {
     }
 }
 
+void run_flat(const Program& program, Type compute, const char* constants, const char* const* inputs, char* const* outputs, index_t begin, index_t end) {
+    const index_t size = size_of(compute);
+    const index_t block = end - begin < BLOCK_BYTES / size ? end - begin : BLOCK_BYTES / size;
+    const index_t slot = (block * size + 63) / 64 * 64;
+    const int first = program.inputs + static_cast<int>(program.constants.size());
+    char* memory = static_cast<char*>(alloca(static_cast<std::size_t>(slot) * program.temporaries() + 64));
+    memory += 64 - reinterpret_cast<std::uintptr_t>(memory) % 64;
+    const char* at[MAX_REGISTERS];
+    for (int k = 0; k < program.inputs; ++k) at[k] = inputs[k] + begin * size;
+    for (int r = program.inputs; r < first; ++r) at[r] = constants + (r - program.inputs) * size;
+    for (int r = first; r < program.registers; ++r) at[r] = memory + (r - first) * slot;
+    for (std::size_t k = 0; k < program.outputs.size(); ++k) at[program.outputs[k]] = outputs[k] + begin * size;
+    for (index_t start = begin; start < end; start += block) {
+        const index_t n = end - start < block ? end - start : block;
+        for (std::size_t i = 0; i < program.code.size(); ++i) {
+            const Instruction& each = program.code[i];
+            each.op->same[compute](at[each.in[0]], at[each.in[1]], at[each.in[2]], const_cast<char*>(at[each.out]), n, program.scalar[i]);
+        }
+        for (int k = 0; k < program.inputs; ++k) at[k] += n * size;
+        for (std::uint8_t r : program.outputs) at[r] += n * size;
+    }
+}
+
 void evaluate_flat(const Program& program, Type compute, const char* const* inputs, char* const* outputs, index_t total) {
-    const index_t size = size_of(compute), grain = ELEMENTS_PER_THREAD * 2 / (1 + program.cost);
-    const auto work = [&](index_t begin, index_t end) {
-        const index_t block = end - begin < BLOCK_BYTES / size ? end - begin : BLOCK_BYTES / size;
-        const index_t slot = (block * size + 63) / 64 * 64;
-        const int constants = static_cast<int>(program.constants.size()), first = program.inputs + constants;
-        char* memory = static_cast<char*>(alloca(static_cast<std::size_t>(slot) * program.temporaries() + 64));
-        memory += 64 - reinterpret_cast<std::uintptr_t>(memory) % 64;
-        const char* at[MAX_REGISTERS];
-        for (int k = 0; k < program.inputs; ++k) at[k] = inputs[k] + begin * size;
-        for (int c = 0; c < constants; ++c) {
-            at[program.inputs + c] = compute == F64 ? reinterpret_cast<const char*>(&program.constants_f64[c]) : reinterpret_cast<const char*>(&program.constants_f32[c]);
-        }
-        for (int r = first; r < program.registers; ++r) at[r] = memory + (r - first) * slot;
-        for (std::size_t k = 0; k < program.outputs.size(); ++k) at[program.outputs[k]] = outputs[k] + begin * size;
-        for (index_t start = begin; start < end; start += block) {
-            const index_t n = end - start < block ? end - start : block;
-            for (std::size_t i = 0; i < program.code.size(); ++i) {
-                const Instruction& each = program.code[i];
-                each.op->same[compute](at[each.in[0]], at[each.in[1]], at[each.in[2]], const_cast<char*>(at[each.out]), n, program.scalar[i]);
-            }
-            for (int k = 0; k < program.inputs; ++k) at[k] += n * size;
-            for (std::uint8_t r : program.outputs) at[r] += n * size;
-        }
-    };
+    if (total <= 0) return;
+    const index_t grain = ELEMENTS_PER_THREAD * 2 / (1 + program.cost);
+    const char* constants = compute == F64 ? reinterpret_cast<const char*>(program.constants_f64.data()) : reinterpret_cast<const char*>(program.constants_f32.data());
     if (total <= grain) {
-        if (total > 0) work(0, total);
+        run_flat(program, compute, constants, inputs, outputs, 0, total);
         return;
     }
     WithoutGil release;
-    parallel_for(total, grain < 1024 ? 1024 : grain, work);
+    parallel_for(total, grain < 1024 ? 1024 : grain,
+                 [&](index_t begin, index_t end) { run_flat(program, compute, constants, inputs, outputs, begin, end); });
 }
 
 bool broadcast(PyArrayObject* const* arrays, int count, Shape* shape) {

@@ -35,7 +35,11 @@ struct Program {
     void prepare();
 };
 
-// Runs a prepared program on contiguous operands; results are of the compute type.
+// Runs a prepared program on elements [begin, end) of contiguous operands in the calling thread; results are of the compute type.
+// `constants` holds the program's, in the compute type.
+void run_flat(const Program& program, Type compute, const char* constants, const char* const* inputs, char* const* outputs, index_t begin, index_t end);
+
+// The same on all of n elements, on several threads where that pays.
 void evaluate_flat(const Program& program, Type compute, const char* const* inputs, char* const* outputs, index_t n);
 
 // Where an operand lies. For inputs that are broadcast, strides are 0.

@@ -21,6 +21,7 @@ using index_t = std::ptrdiff_t;
 int add_threads(PyObject* module);
 int add_elementwise(PyObject* module);
 int add_fuse(PyObject* module);
+int add_step(PyObject* module);
 int add_function(PyObject* module);
 int add_convert(PyObject* module);
 int add_matmul(PyObject* module);

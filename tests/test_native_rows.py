@@ -165,3 +165,35 @@ def test_cross_entropy(classes, ignored):
         with pytest.raises(IndexError, match="Target 999 is out of bounds"):
             t.nn.functional.cross_entropy(t.tensor(logits), t.tensor(np.where(target == target[1], 999, target)))
         assert np.isnan(t.nn.functional.cross_entropy(t.tensor(logits), t.tensor(np.full(70, -100))).item())
+
+
+OPTIMIZERS = [("SGD", {}), ("SGD", {"momentum": 0.9}), ("SGD", {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}), ("Adam", {}),
+              ("Adam", {"amsgrad": True, "maximize": True}), ("AdamW", {}), ("Adamax", {}), ("NAdam", {}), ("RAdam", {}), ("Adagrad", {}),
+              ("Adadelta", {}), ("ASGD", {}), ("Rprop", {}), ("RMSprop", {}), ("RMSprop", {"momentum": 0.9, "centered": True})]
+
+
+@pytest.mark.parametrize("name, options", OPTIMIZERS, ids=str)
+def test_optimizer_steps_are_native(name, options, monkeypatch):
+    """Every rule has a program, which does what the rule does in NumPy; and a copy of a stepped optimizer steps as well."""
+    import copy
+
+    from rushlight.optim import pointwise
+    results = []
+    for native_too in (True, False):
+        rushlight.manual_seed(0)
+        monkeypatch.setattr(pointwise, "library", native.library if native_too else None)
+        parameters = [rushlight.nn.Parameter(rushlight.randn(*shape, dtype=dtype)) for shape, dtype in
+                      [((3, 5), rushlight.float32), ((20_001,), rushlight.float32), ((7,), rushlight.float64), ((0, 2), rushlight.float32)]]
+        optimizer = getattr(rushlight.optim, name)(parameters, lr=0.01, **options)
+        for step in range(8):
+            for p in parameters:
+                p.grad = rushlight.randn(*p.shape, dtype=p.dtype)
+            if step == 6:       # not contiguous: NumPy's way, from here on
+                parameters[0].grad = rushlight.randn(5, 3).t()
+            optimizer.step()
+        programs = optimizer._stepper.programs
+        assert bool(programs) is native_too and not [p for p in programs.values() if type(p).__name__ != "PyCapsule"]
+        copy.deepcopy(optimizer).step()
+        results.append([p.detach().numpy() for p in parameters])
+    for ours, twin in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, twin, rtol=1e-5, atol=1e-6)

@@ -1,11 +1,12 @@
 """`PointwiseOptimizer`: the machinery of all optimisers whose update works element by element.
 
 A subclass describes its state (`_layout`), its numbers for a step (`_advance`), and its arithmetic (`_rule`), once. The rule is
-written with functions ``xp.multiply(a, b, out)`` and runs in two ways:
+written with functions ``xp.multiply(a, b, out)`` and runs in three ways:
 
 * on NumPy arrays, in place and over scratch memory (`Plan`): small parameters that are at the same step are gathered into one
   block of memory, so that a step of a small model costs a dozen NumPy calls instead of a dozen per parameter; large
   parameters are worked through in pieces that stay in the cache. State that is made here lies in one block from the start;
+* in one native call for all parameters (`kernels.step`), where there is the library and arrays are contiguous float32 or float64;
 * on tensors (`TensorMath`), where recording is asked for (``differentiable=True``) or the arrays are not NumPy's.
 
 A plan is made once and checked at each step: the same parameters, arrays, gradients present and state, else it is made again.
@@ -19,6 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import set_grad_enabled
+from ..kernels.native import library
+from ..kernels.step import Stepper
 from ..kind import kind_of
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
@@ -26,6 +29,7 @@ from .optimizer import Optimizer
 
 __all__ = ["PointwiseOptimizer", "TensorMath", "effective_grad"]
 
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 PIECE = 16384          # elements per rule call: six float32 arrays of this size fit a core's cache
 SMALL = 8192           # parameters up to this size are gathered
 
@@ -288,6 +292,7 @@ class PointwiseOptimizer(Optimizer):
     def _forget_plans(self) -> None:
         super()._forget_plans()
         self._pool: dict[Any, list[Any]] = {}
+        self._stepper = Stepper()
 
 
 def _as_real(t: Tensor) -> Tensor:
@@ -434,9 +439,11 @@ class Block:
 class Cohort:
     """Parameters at the same step: they share the scalars and the rule's numbers."""
 
-    __slots__ = ("blocks", "scalars", "fresh")
+    __slots__ = ("blocks", "scalars", "fresh", "members", "columns")
 
-    def __init__(self, scalars: list[Any], fresh: bool) -> None:
+    def __init__(self, members: list[int], scalars: list[Any], fresh: bool) -> None:
+        self.members = members
+        self.columns: Any = ()                  # for the native step: parameters, then each kind of state, as lists of arrays
         # Per scalar either one flat array over all members, or a list of 0-dim arrays.
         self.scalars = [_in_a_row([each.reshape(1) for each in column]) if len(column) == 1 else _scalar_row(column) for column in scalars]
         self.fresh = fresh
@@ -522,13 +529,22 @@ class Plan:
         for name, value in zip(scalars, values, strict=True):
             self._make_scalars(optimizer, members, name, value)
         blocks = self._blocks(members)
-        for chosen in blocks:
+        for chosen in (*blocks, [i for i in members if self.active[i]._a.size == 0]):
             self._make_buffers(optimizer, chosen)
         columns = [[optimizer.state[self.active[i]][name]._a for i in members] for name in scalars]
-        cohort = Cohort(columns, fresh)
-        for chosen in blocks:
-            cohort.blocks.extend(self._pieces(optimizer, chosen))
+        cohort = Cohort(members, columns, fresh)
+        arrays = [[self.active[i]._a for i in members], *[[optimizer.state[self.active[i]][name]._a for i in members] for name in self.layout[1]]]
+        if library is not None and all(a.dtype in _NATIVE and a.flags.c_contiguous for column in arrays for a in column):
+            cohort.columns = arrays
+        else:
+            self._make_blocks(optimizer, cohort)
         self.cohorts.append(cohort)
+
+    def _make_blocks(self, optimizer: PointwiseOptimizer, cohort: Cohort) -> None:
+        """For the steps in NumPy."""
+        cohort.columns = ()
+        for chosen in self._blocks(cohort.members):
+            cohort.blocks.extend(self._pieces(optimizer, chosen))
 
     def _blocks(self, members: list[int]) -> list[list[int]]:
         """Small parameters of one dtype together, up to PIECE elements; large ones alone."""
@@ -626,6 +642,11 @@ class Plan:
             if new:
                 cohort.write(new)
             cohort.fresh = False
+            if cohort.columns:
+                p, *state = cohort.columns
+                if optimizer._stepper.run(rule, optimizer._scratch, h, keep, (p, [grads[i] for i in cohort.members], *state)):
+                    continue
+                self._make_blocks(optimizer, cohort)
             for block in cohort.blocks:
                 block.run(rule, h, grads, keep)
         for p in self.active:
