@@ -311,3 +311,23 @@ def test_data_pipes():
         Shuffled()
     with pytest.raises(NotImplementedError):
         rl.utils.data.argument_validation(lambda: None)
+
+
+def test_markers():
+    for module in MODULES:
+        assert not isinstance(module.ones(2, 3).shape[0], module.SymInt) and module.SUM != module.AVG and module.has_lapack
+        assert module.Tag.pointwise is not None and module.AggregationType.SUM == module.SUM
+        with pytest.raises((NotImplementedError, TypeError)):
+            module.SymBool()
+        with module.autograd.enforce_grad_layout_policy(False):
+            pass
+        with pytest.raises(RuntimeError, match="compile"), module.autograd.graph.region_activation_memory_budget(0.5):
+            pass
+    with pytest.raises(RuntimeError, match="accelerator"):
+        rl.Stream()
+    assert isinstance(rl.Stream("cpu"), rl.Stream) and isinstance(rl.Event("cpu"), rl.Event) and rl.Event("cpu").query()
+    for name in ("quantize_per_tensor", "parse_schema", "import_ir_module"):
+        with pytest.raises(NotImplementedError, match=f"torch.{name} is not supported"):
+            getattr(rl, name)()
+    assert issubclass(rl.OutOfMemoryError, RuntimeError) and rl.autograd.profiler.record_function is rl.profiler.record_function
+    rl.init_num_threads()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .ops import fft as _fft  # noqa: F401
 from .ops.deferred import namespace
+from .tensor import Tensor
 
 globals().update(namespace("fft"))
-__all__ = sorted(namespace("fft"))
+__all__ = [*sorted(namespace("fft")), "Tensor"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 __all__ = ["use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
            "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always", "is_warn_always_enabled",
-           "get_deterministic_debug_mode", "set_deterministic_debug_mode", "typename", "set_default_tensor_type", "get_device_module",
-           "AcceleratorError"]
+           "get_deterministic_debug_mode", "set_deterministic_debug_mode", "typename", "set_default_tensor_type", "get_device_module"]
 
 _state = {"deterministic": False, "warn_only": False, "matmul": "highest", "warn_always": False}
 
@@ -63,10 +62,6 @@ def set_warn_always(b: bool, /) -> None:
 def is_warn_always_enabled() -> bool:
     """What `set_warn_always` was told."""
     return bool(_state["warn_always"])
-
-
-class AcceleratorError(RuntimeError):
-    """An error of the GPU's own software."""
 
 
 def typename(obj: object, /) -> str:

@@ -8,11 +8,11 @@ _LAZY = {
     "Function": "function", "FunctionCtx": "function",
     "backward": "api", "grad": "api",
     "no_grad": "grad_mode", "enable_grad": "grad_mode", "set_grad_enabled": "grad_mode", "inference_mode": "grad_mode",
-    "set_multithreading_enabled": "grad_mode",
+    "set_multithreading_enabled": "grad_mode", "enforce_grad_layout_policy": "grad_mode", "NestedIOFunction": "function",
     "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
     "gradcheck": "grad_check", "gradgradcheck": "grad_check", "GradcheckError": "grad_check",
 }
-_MODULES = ("function", "functional", "graph", "grad_mode", "anomaly", "anomaly_mode", "forward_ad")
+_MODULES = ("function", "functional", "graph", "grad_mode", "anomaly", "anomaly_mode", "forward_ad", "profiler")
 
 
 def __getattr__(name: str) -> Any:
@@ -32,4 +32,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*_LAZY, *_MODULES, "Variable", "profiler"})
+    return sorted({*_LAZY, *_MODULES, "Variable"})

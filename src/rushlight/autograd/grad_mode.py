@@ -12,7 +12,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-__all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "set_multithreading_enabled"]
+__all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "set_multithreading_enabled",
+           "enforce_grad_layout_policy"]
 
 
 class _State:
@@ -226,3 +227,21 @@ class set_multithreading_enabled:
 
     def __exit__(self, *exception: object) -> None:
         return None
+
+
+class enforce_grad_layout_policy(_Context):
+    """Accepted for PyTorch's sake: gradients keep the layout in which they were computed, which is what False asks for."""
+
+    __slots__ = ("mode",)
+
+    def __init__(self, enable: bool = True) -> None:
+        self.mode = enable
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    def clone(self) -> enforce_grad_layout_policy:
+        return self.__class__(self.mode)

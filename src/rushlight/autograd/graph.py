@@ -288,7 +288,8 @@ def node_class(label: str, base: type, **attributes: Any) -> type:
 
 
 _PUBLIC = ("saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook", "allow_mutation_on_saved_tensors",
-           "GradientEdge", "get_gradient_edge", "increment_version")
+           "GradientEdge", "get_gradient_edge", "increment_version", "region_activation_memory_budget", "set_override_stale_capture_stream",
+           "set_warn_on_accumulate_grad_stream_mismatch")
 
 
 def __getattr__(name: str) -> Any:

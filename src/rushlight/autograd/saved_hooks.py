@@ -13,7 +13,8 @@ from .grad_mode import LOCAL, adjust
 from .graph import Node, Port
 
 __all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook", "allow_mutation_on_saved_tensors",
-           "GradientEdge", "get_gradient_edge", "increment_version"]
+           "GradientEdge", "get_gradient_edge", "increment_version", "region_activation_memory_budget",
+           "set_override_stale_capture_stream", "set_warn_on_accumulate_grad_stream_mismatch"]
 
 
 class saved_tensors_hooks:
@@ -122,3 +123,22 @@ def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., None], *,
                 fn(list(grads))
         return hook
     return _MultiHandle([t.register_hook(one(i)) for i, t in enumerate(tensors)])
+
+
+def region_activation_memory_budget(budget: float) -> Any:
+    """For code that torch.compile compiles, which there is none: RuntimeError, as in PyTorch outside of it. Use torch.utils.checkpoint."""
+    raise RuntimeError("region_activation_memory_budget works under torch.compile only, and rushlight compiles nothing: torch.utils.checkpoint saves "
+                       "memory here")
+
+
+_stream_settings = {"override": False, "warn": True}
+
+
+def set_override_stale_capture_stream(enabled: bool) -> None:
+    """Remember how stale streams are treated while a CUDA graph is captured; backward runs in the current stream here, so none is stale."""
+    _stream_settings["override"] = bool(enabled)
+
+
+def set_warn_on_accumulate_grad_stream_mismatch(enabled: bool) -> None:
+    """Remember whether to warn where a gradient comes from another stream; backward runs in the current stream here, so none does."""
+    _stream_settings["warn"] = bool(enabled)
