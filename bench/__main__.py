@@ -11,6 +11,7 @@ from datetime import date
 from importlib import metadata
 
 from . import measure
+from .gpu import GPU_ROWS
 from .measure import ROOT, Options, Result
 from .workloads import ROWS
 
@@ -21,7 +22,8 @@ EXTRAS = ("import", "size")
 def main() -> int:
     """Exit code 0; 1 when a row could not be measured or README has no place for the table; 2 for wrong arguments."""
     arguments = _arguments()
-    names = [row.name for row in ROWS] + list(EXTRAS)
+    every = ROWS if arguments.device == "cpu" else GPU_ROWS
+    names = [row.name for row in every] + (list(EXTRAS) if arguments.device == "cpu" else [])
     wanted = arguments.rows.split(",") if arguments.rows else names
     unknown = [name for name in wanted if name not in names]
     if unknown:
@@ -34,7 +36,7 @@ def main() -> int:
     options = Options(1, 0.15, arguments.threads, arguments.device, 60.0) if arguments.quick else Options(
         arguments.rounds, arguments.seconds, arguments.threads, arguments.device)
     print(machine(options), flush=True)
-    rows = [row for row in ROWS if row.name in wanted]
+    rows = [row for row in every if row.name in wanted]
     results = measure.run(rows, options, lambda result: print(_line(result), flush=True), set(wanted))
     if arguments.each:
         _print_each(results)
@@ -45,7 +47,8 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Rushlight against PyTorch on this machine: ratios below 1 are faster.")
-    parser.add_argument("--rows", help="names with commas between: " + ", ".join([row.name for row in ROWS] + list(EXTRAS)))
+    parser.add_argument("--rows", help="names with commas between: " + ", ".join([row.name for row in ROWS] + list(EXTRAS))
+                        + "; on cuda: " + ", ".join(row.name for row in GPU_ROWS))
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it runs, not how fast")
     parser.add_argument("--rounds", type=int, default=5, help="fresh processes of each framework per row (default 5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="time per process and row (default 2)")
@@ -93,7 +96,7 @@ def _cells(result: Result) -> list[str]:
 def _line(result: Result) -> str:
     title, ours, theirs, ratio, budget, verdict, memory = _cells(result)
     mark = {"yes": "kept", "no": "MISSED", "": ""}[verdict]
-    line = f"{title[:76]:76} {ours:>9} {theirs:>9} {ratio:>7}  budget {budget or '-':>4} {mark:7} {memory}"
+    line = f"{title[:76]:76} {ours:>9} {theirs:>9} {ratio:>7}  budget {budget or '-':>4} {mark:7} {memory}{result.note}"
     return f"{line}\n    {result.problem}" if result.problem else line
 
 

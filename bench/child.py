@@ -10,6 +10,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
+from .gpu import GPU_ROWS
 from .workloads import ROWS
 
 MIN_STEPS = 3
@@ -18,15 +19,21 @@ MIN_STEPS = 3
 def main() -> None:
     """Measure and print."""
     framework, name, seconds, threads, device = sys.argv[1:]
-    row = next(row for row in ROWS if row.name == name)
+    row = next(row for row in (ROWS if device == "cpu" else GPU_ROWS) if row.name == name)
     torch = importlib.import_module(framework)
     for part in ("nn", "optim", "utils.data"):
         importlib.import_module(f"{framework}.{part}")
     torch.set_num_threads(int(threads))
     work = row.setup(torch, device)
     wait = torch.cuda.synchronize if device != "cpu" else _nothing
-    result = _time_ops(work, float(seconds), wait) if row.unit == "ops" else _time_steps(work, float(seconds), wait)
-    print(json.dumps({**result, "peak_mb": peak_megabytes(), "version": str(torch.__version__)}))
+    if row.unit == "ops":
+        result = _time_ops(work, float(seconds), wait)
+    else:
+        result = _time_steps(work, float(seconds), wait) if device == "cpu" else _time_events(torch, work, float(seconds))
+    peak = peak_megabytes() if device == "cpu" else torch.cuda.max_memory_allocated() / 2 ** 20
+    if row.moved:
+        result |= {"gb_per_s": row.moved / result["seconds"] / 1e9, "copy_gb_per_s": _copy_bandwidth(torch, device)}
+    print(json.dumps({**result, "peak_mb": peak, "version": str(torch.__version__)}))
 
 
 def _nothing() -> None:
@@ -45,6 +52,34 @@ def _time_steps(step: Callable[[], Any], seconds: float, wait: Callable[[], None
         wait()
         times.append(time.perf_counter() - start)
     return {"seconds": median(times), "value": value}
+
+
+def _time_events(torch: Any, step: Callable[[], Any], seconds: float) -> dict[str, Any]:
+    """The time of a step on the GPU, by events: the best of several rows of steps, so that waiting for the host counts where it happens."""
+    value = float(step().detach().double().sum())
+    step()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    step()
+    torch.cuda.synchronize()
+    count = max(1, int(seconds / 7 / max(time.perf_counter() - start, 1e-6)))
+    best = float("inf")
+    for _ in range(7):
+        first, last = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        first.record()
+        for _ in range(count):
+            step()
+        last.record()
+        last.synchronize()
+        best = min(best, first.elapsed_time(last) / 1e3 / count)
+    return {"seconds": best, "value": value}
+
+
+def _copy_bandwidth(torch: Any, device: str) -> float:
+    """What a copy of 1 GiB reads and writes per second on this GPU, in GB/s."""
+    x = torch.zeros(1 << 28, device=device)
+    y = torch.zeros(1 << 28, device=device)
+    return 2 * 4 * (1 << 28) / _time_events(torch, lambda: y.copy_(x)[:1], 0.2)["seconds"] / 1e9
 
 
 def _time_ops(ops: dict[str, Callable[[], Any]], seconds: float, wait: Callable[[], None]) -> dict[str, Any]:

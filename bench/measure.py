@@ -42,6 +42,7 @@ class Result(NamedTuple):
     memory: tuple[float, float] | None = None
     problem: str = ""
     each: dict[str, float] | None = None
+    note: str = ""
 
     @property
     def kept(self) -> bool | None:
@@ -88,7 +89,15 @@ def measure_row(row: Row, options: Options) -> Result:
     memory = tuple(median(pair[i]["peak_mb"] for pair in rounds) for i in (0, 1))
     figures = tuple(median(_figure(pair[i]) for pair in rounds) for i in (0, 1))
     ratio = median(_ratio(pair) for pair in rounds)
-    return Result(row.title, row.unit, row.budget, figures, ratio, memory, problem, _each(rounds))  # type: ignore[arg-type]
+    return Result(row.title, row.unit, row.budget, figures, ratio, memory, problem, _each(rounds), _bandwidth(rounds))  # type: ignore[arg-type]
+
+
+def _bandwidth(rounds: list[list[dict[str, Any]]]) -> str:
+    """The share of the measured copy bandwidth that each framework reaches, for rows that say what they move."""
+    if "gb_per_s" not in rounds[0][0]:
+        return ""
+    shares = [median(pair[i]["gb_per_s"] / pair[i]["copy_gb_per_s"] for pair in rounds) for i in (0, 1)]
+    return f" {shares[0]:.0%} / {shares[1]:.0%} of the copy bandwidth"
 
 
 def _figure(answer: dict[str, Any]) -> float:

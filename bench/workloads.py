@@ -14,7 +14,8 @@ Setup = Callable[[Any, str], Any]
 
 
 class Row(NamedTuple):
-    """One line of the table. `unit` is 's' for a step, 'ops' for a set of timed operations; `training` rows have a memory budget."""
+    """One line of the table. `unit` is 's' for a step, 'ops' for a set of timed operations; `training` rows have a memory budget; `moved`
+    is how many bytes of GPU memory a step has to read and write."""
 
     name: str
     title: str
@@ -22,6 +23,7 @@ class Row(NamedTuple):
     setup: Setup
     unit: str = "s"
     training: bool = False
+    moved: float = 0.0
 
 
 def small_ops(torch: Any, device: str) -> dict[str, Step]:

@@ -403,6 +403,8 @@ def function(path, func, args, kwargs, source=None):
     loose = creates or path in ("split", "array_split")
     if path == "lexsort" and not isinstance(args[0], ndarray):
         raise AttributeError("'tuple' object has no attribute 'ndim'")
+    if path == "array" and isinstance(args[0], ndarray):      # from any device to the current one
+        return device(np.array(args[0]._host))
     out = kwargs.get("out")
     plain = {key: host(value, arrays=loose) for key, value in kwargs.items() if key != "blocking"}
     with np.errstate(all="ignore"):

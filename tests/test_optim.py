@@ -76,7 +76,7 @@ def close(ours, theirs, tolerance=None):
     theirs = theirs.detach().resolve_conj()
     b = theirs.float().numpy() if theirs.dtype == pt.bfloat16 else theirs.numpy()
     tolerance = tolerance or (1e-12 if b.dtype.itemsize // (1 + (b.dtype.kind == "c")) == 8 else 3e-6)
-    np.testing.assert_allclose(np.asarray(ours.detach()._a, dtype=b.dtype), b, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(np.asarray(ours.detach().cpu()._a, dtype=b.dtype), b, rtol=tolerance, atol=tolerance)
 
 
 def same_state(mine, other):

@@ -197,29 +197,26 @@ class DeviceArray:
     # --- elements -------------------------------------------------------------------------------------------------------------------
 
     def __getitem__(self, item: Any) -> DeviceArray:
-        return box(self.c[_index(item, self)], self)
+        return box(_here(self.c, self.c.__getitem__, _index(item, self)), self)
 
     def __setitem__(self, item: Any, value: Any) -> None:
         value = raw(value)
         cls = value.__class__
         if not (cls is float or cls is int or hasattr(value, "__cuda_array_interface__")):
             value = np.asarray(value)[()] if not isinstance(value, (list, tuple)) else driver.needed().asarray(value, self.dtype)
-        try:
-            self.c[_index(item, self)] = value
-        except driver.needed().cuda.memory.OutOfMemoryError as error:
-            raise explained(error) from None
+        _here(self.c, self.c.__setitem__, _index(item, self), value)
 
     # --- memory ---------------------------------------------------------------------------------------------------------------------
 
     def copy(self, order: str = "C") -> DeviceArray:
         """A copy with its own memory."""
-        return box(_call(self.c.copy, order))
+        return box(_here(self.c, self.c.copy, order))
 
     def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> DeviceArray:
         """The elements in another dtype; the array itself where nothing changes and `copy` is False."""
         if not copy and self.dtype == dtype:
             return self
-        return box(_call(self.c.astype, dtype, order))
+        return box(_here(self.c, self.c.astype, dtype, order))
 
     def view(self, dtype: Any = None) -> DeviceArray:
         """The same memory, read as another dtype."""
@@ -227,7 +224,7 @@ class DeviceArray:
 
     def reshape(self, *shape: Any, order: str = "C") -> DeviceArray:
         """The elements in another shape: a view where that is possible."""
-        return box(_call(self.c.reshape, *shape, order=order), self)
+        return box(_here(self.c, self.c.reshape, *shape, order=order), self)
 
     def strided(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, dtype: Any = None) -> DeviceArray:
         """A view of the same memory with any shape, strides and offset (in bytes); the caller has checked the bounds."""
@@ -238,15 +235,15 @@ class DeviceArray:
 
     def fill(self, value: Any) -> None:
         """Set all elements to one number."""
-        self.c.fill(raw(value))
+        _here(self.c, self.c.fill, raw(value))
 
     def sort(self, axis: int = -1, kind: Any = None) -> None:
         """Sort in place; always stable."""
-        self.c[...] = driver.needed().sort(self.c, axis=axis)
+        self[...] = SPECIAL["sort"](self, axis)
 
     def round(self, decimals: int = 0) -> DeviceArray:
         """Rounded to a number of decimals."""
-        return box(_call(self.c.round, decimals))
+        return box(_here(self.c, self.c.round, decimals))
 
     # --- dispatch -------------------------------------------------------------------------------------------------------------------
 
@@ -275,6 +272,9 @@ def _index(item: Any, array: DeviceArray) -> Any:
 
 
 def _array_index(items: tuple[Any, ...], array: DeviceArray) -> tuple[Any, ...]:
+    if driver.several and array.device.id != driver.needed().cuda.runtime.getDevice():
+        with driver.needed().cuda.Device(array.device.id):
+            return _array_index(items, array)
     from ..kernels.cuda.indexing import check_bounds
     module = driver.needed()
     result: list[Any] = []
@@ -326,6 +326,13 @@ def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
     except MemoryError as error:
         raise explained(error) from None
+
+
+def _here(c: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """`_call` while the GPU of the cupy array `c` is the current one."""
+    if driver.several:
+        return guarded(c, lambda: _call(function, *args, **kwargs))
+    return _call(function, *args, **kwargs)
 
 
 def on_host(function: Any, name: str, args: Any, kwargs: Any) -> Any:
@@ -540,6 +547,8 @@ def _creation(name: str) -> Any:
         kwargs.pop("device", None)
         if name in ("array", "asarray", "ascontiguousarray"):
             if args[0].__class__ is DeviceArray:
+                if driver.several and args[0].device.id != module.cuda.runtime.getDevice():
+                    return box(_call(module.array, args[0].c))      # from another GPU
                 return call_function(func, args, kwargs, args[0])
             return box(_call(getattr(module, name), *args, **kwargs))
         return box(_call(getattr(module, name), *[raw(each) for each in args], **kwargs))
@@ -689,6 +698,14 @@ class Namespace:
         return run
 
     @staticmethod
+    def fused_for(*arrays: Any) -> Any:
+        """The fused kernels, if they can take these arrays (None for no array); else None: vmap's batched arrays go op by op."""
+        for each in arrays:
+            if each is not None and each.__class__ is not DeviceArray:
+                return None
+        return FUSED
+
+    @staticmethod
     def has_kernel(ufunc: Any) -> bool:
         """Whether a ufunc has a kernel that rounds once, so that float16 and bfloat16 need not be widened first."""
         return getattr(ufunc, "__name__", "") in KERNELS
@@ -728,7 +745,7 @@ def _on(index: int, function: Any) -> Any:
 
 def _forward(name: str, may_view: bool) -> Any:
     def call(self: DeviceArray, *args: Any, **kwargs: Any) -> Any:
-        r = getattr(self.c, name)(*raw(args), **{key: raw(value) for key, value in kwargs.items()})
+        r = _here(self.c, getattr(self.c, name), *raw(args), **{key: raw(value) for key, value in kwargs.items()})
         return box(r, self if may_view else None)
     call.__name__ = name
     call.__doc__ = f"As ``numpy.ndarray.{name}``."

@@ -91,11 +91,16 @@ class CudaGenerator(Generator):
         return wrap(a, cpu_kind(a))
 
     def state_bytes(self) -> Any:
-        """The state as a new uint8 array."""
+        """The state as a new uint8 array: seed and offset, or the running stream's where the CPU's streams are used."""
+        if STREAMS["cpu"]:
+            return super().state_bytes()
         return np.array([self._seed, self.offset], np.uint64).view(np.uint8).copy()
 
     def load_bytes(self, data: Any) -> None:
         """Take over the state in a uint8 array."""
+        if STREAMS["cpu"]:
+            super().load_bytes(data)
+            return
         if data.size != 16:
             raise RuntimeError(f"RNG state is wrong size: 16 bytes expected, {data.size} given")
         seed, offset = np.frombuffer(data.tobytes(), np.uint64).tolist()

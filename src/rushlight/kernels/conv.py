@@ -132,7 +132,7 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
             padded[_part(at, out, stride, dilation)] += columns[(slice(None), slice(None), *at)]
     if not any(padding):
         return padded
-    return np.ascontiguousarray(padded[(slice(None), slice(None), *[slice(p, p + s) for s, p in zip(size, padding, strict=True)])])
+    return np.ascontiguousarray(padded[(slice(None), slice(None), *[slice(p, p + s) for s, p in zip(size, padding, strict=True)])], like=padded)
 
 
 def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:

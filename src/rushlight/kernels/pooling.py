@@ -65,9 +65,9 @@ def _winners(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
     """For each offset of the window where it holds the maximum: the first of equals, the last nan; never outside of the input."""
     out = y.shape[2:]
     frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
-    bad = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, bool)
+    bad = np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, bool, like=y)
     free = ~bad
-    starts = np.meshgrid(*[np.arange(o) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
+    starts = np.meshgrid(*[np.arange(o, like=x) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
     offsets = list(np.ndindex(*kernel))
     for at in offsets:
         hit = frame[_part(at, out, stride, dilation)] == y
@@ -94,7 +94,7 @@ def max_gradient(g: Any, x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: 
         gx[_part(at, out, stride, dilation)] += np.where(hit, g, 0)
     if gx.shape == x.shape:
         return gx
-    return np.ascontiguousarray(gx[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True)])])
+    return np.ascontiguousarray(gx[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True)])], like=gx)
 
 
 def max_indices(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
@@ -102,7 +102,7 @@ def max_indices(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, di
     if _native(x):
         return _library.max_pool(x, y.shape[2:], kernel, stride, padding, dilation, True)[1]
     index = np.zeros(y.shape, np.int64, like=y)
-    starts = np.meshgrid(*[np.arange(o) * s - p for o, s, p in zip(y.shape[2:], stride, padding, strict=True)], indexing="ij")
+    starts = np.meshgrid(*[np.arange(o, like=x) * s - p for o, s, p in zip(y.shape[2:], stride, padding, strict=True)], indexing="ij")
     for at, hit in _winners(x, y, kernel, stride, padding, dilation):
         flat: Any = 0
         for start, k, d, n in zip(starts, at, dilation, x.shape[2:], strict=True):
@@ -146,4 +146,4 @@ def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding:
         frame[_part(at, out, stride, (1,) * len(kernel))] += g
     if need == tuple(size):
         return frame
-    return np.ascontiguousarray(frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])])
+    return np.ascontiguousarray(frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])], like=frame)

@@ -107,7 +107,7 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
         scale = 1.0 / sqrt(query.shape[-1]) if query.shape[-1] else 1.0
     kind = query._kind
     if kind.xp is not np or not (kind.fast or kind.reduced) or any(t._a.__class__ is not np.ndarray for t in (query, key, value)):
-        if kind.xp is not np and not dropout_p and (attn_mask is None or attn_mask._node is None):
+        if kind.xp is not np and not dropout_p and kind.xp.fused_for(query._a, key._a, value._a) and (attn_mask is None or attn_mask._node is None):
             found = _on_device(query, key, value, attn_mask, is_causal, float(scale))
             if found is not None:
                 return found

@@ -18,19 +18,26 @@ from .write import check_inplace, check_overlap, rebase, writable
 __all__: list[str] = []
 
 
-def move(array: Any, source: Any, target: Any) -> Any:
-    """An array on another device."""
+def move(array: Any, source: Any, target: Any, non_blocking: bool = False) -> Any:
+    """An array on another device. `non_blocking`: the copy is only queued, where the host's side of it is page-locked memory."""
     if source is target:
         return array
     from ..kind import array_module
     if array.__class__ is np.ndarray and not array.ndim:      # a number, which a device tensor may hold as a 0-dim NumPy array
         source = CPU
     if target is CPU:
-        return array.copy() if source is CPU else array.get()
+        if source is CPU or not non_blocking:
+            return array.copy() if source is CPU else array.get()
+        from ..cuda import pinned
+        return pinned.to_host(array.c)
+    if source is CPU and non_blocking:
+        from ..cuda import array as device_array
+        from ..cuda import pinned
+        return device_array.box(pinned.to_device(array, target.index))
     return array_module(target)[0].asarray(array)
 
 
-def convert(input: Tensor, kind: Kind, copy: bool = False) -> Tensor:
+def convert(input: Tensor, kind: Kind, copy: bool = False, non_blocking: bool = False) -> Tensor:
     """The tensor in another kind; itself where nothing changes."""
     have = input._kind
     if have is kind and not copy:
@@ -42,7 +49,7 @@ def convert(input: Tensor, kind: Kind, copy: bool = False) -> Tensor:
         return convert(input, kind.dense, copy)   # type: ignore[attr-defined]
     a = input._a
     if have.device is not kind.device:
-        a = move(a, have.device, kind.device)
+        a = move(a, have.device, kind.device, non_blocking and have.dtype is kind.dtype)
     if have.dtype is not kind.dtype:
         if have.is_complex and not kind.is_complex:
             if kind.dtype is not dtypes.bool_:
@@ -105,10 +112,12 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: A
        memory_format: Any = None) -> Tensor:
     """The tensor with another dtype and/or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``.
 
-    Returns self where nothing changes, unless `copy`. `non_blocking` has no effect on the CPU.
+    Returns self where nothing changes, unless `copy`. `non_blocking` lets a copy between a GPU and page-locked memory run beside the program:
+    read what came to the CPU only after the GPU was waited for.
     """
     kind, positional_copy = _target(self, args, dtype, device, other)
-    r = convert(self, kind, copy or positional_copy)
+    non_blocking = non_blocking or (kind.device is not self._kind.device and next((arg for arg in args if isinstance(arg, bool)), False))
+    r = convert(self, kind, copy or positional_copy, non_blocking)
     if memory_format is not None and memory_format.name != "preserve_format":
         return r.contiguous(memory_format=memory_format)
     return r
@@ -139,7 +148,7 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
 @method
 def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
     """The tensor on a CUDA device (the current one unless said otherwise)."""
-    return convert(self, kind_of(self._kind.dtype, as_device("cuda" if device is None else device)))
+    return convert(self, kind_of(self._kind.dtype, as_device("cuda" if device is None else device)), False, non_blocking)
 
 
 @method
@@ -150,8 +159,16 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 @method
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """Page-locked memory exists with CUDA only."""
-    raise RuntimeError("Cannot access accelerator device when none is available: pin_memory() needs CUDA (pip install 'rushlight[cuda]')")
+    """A copy in page-locked memory, from which transfers to a GPU can run beside other work; the tensor itself if it lies there already."""
+    from ..cuda import driver, pinned
+    if self._kind.device is not CPU:
+        raise RuntimeError(f"cannot pin 'torch.{'cuda.' if self._kind.device.type == 'cuda' else ''}{_TYPE_NAMES[self._kind.dtype.name]}Tensor' "
+                           "only dense CPU tensors can be pinned")
+    if driver.cupy() is None:
+        raise RuntimeError(f"Cannot access accelerator device when none is available: pin_memory() needs CUDA ({driver.why_not()})")
+    if pinned.is_pinned(self._a):
+        return self
+    return record(wrap(pinned.copy(self._a), self._kind), "PinMemoryBackward0", (self,), lambda g: g)
 
 
 _TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
@@ -192,7 +209,7 @@ def _in_format(a: Any, memory_format: Any) -> Any:
     if a.ndim != len(axes):
         raise RuntimeError(f"required rank {len(axes)} tensor to use {memory_format.name} format")
     inverse = np.argsort(axes)
-    return np.ascontiguousarray(a.transpose(axes)).copy().transpose(tuple(inverse))
+    return a.transpose(axes).copy().transpose(tuple(inverse))
 
 
 @method

@@ -205,7 +205,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
         result_kind = kind.bool_ if ints == "bool" else kind if r.dtype.kind == "c" else kind.with_dtype(kind.dtype.to_real())
     elif kind.is_floating:
         result_kind = kind.bool_ if ints == "bool" else kind
-        if kind.xp is not np:
+        if kind.xp is not np and kind.xp.fused_for(a):
             r = kind.xp.forward(name, forward)(a)
         else:
             r = forward(a.astype(np.float32) if kind.reduced else a)

@@ -97,7 +97,7 @@ def dropout(input: Tensor, p: float, train: bool) -> Tensor:
         return input
     if p == 1.0:
         return input * 0.0
-    if input._kind.device.type == "cuda" and input._kind.is_floating and _own_stream():
+    if input._kind.device.type == "cuda" and input._kind.is_floating and input._kind.xp.fused_for(input._a) and _own_stream():
         return _dropped_on_device(input, p)
     return _dropped(input, _noise(input, p, False, True))
 

@@ -218,7 +218,7 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
         return _native_cross_entropy(input, target, ignore_index)
     t = target._a
     n, classes = input._a.shape
-    if input._kind.xp is not np:
+    if input._kind.xp is not np and input._kind.xp.fused_for(input._a, target._a if target._kind.device is input._kind.device else None):
         return _cross_entropy_on_device(input, target, ignore_index)
     _check_classes(target, classes, ignore_index)
     logs = K.log_softmax(input._a, 1)

@@ -31,7 +31,7 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
                   grouped: Axes | None = None) -> tuple[Tensor, Any, Any]:
     """(result, mean, variance as arrays). `shape`: that of weight and bias, to broadcast; `grouped`: compute on x in this shape."""
     kind = x._kind
-    if kind.xp is not np:
+    if kind.xp is not np and kind.xp.fused_for(x._a, *[None if t is None else t._a for t in (weight, bias)]):
         return _standardized_on_device(x, axes, eps, weight, bias, shape, name, grouped)
     if K.available(x._a, weight, bias):
         return _native(x, axes, eps, weight, bias, shape, name, grouped)

@@ -43,7 +43,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
         if left or right:
             dim = input._a.ndim - 1 - i
             index = _INDICES[mode](input, dim, left, right)
-            input = input.index_select(dim, wrap(index, input._kind.int64))
+            input = input.index_select(dim, wrap(input._kind.xp.asarray(index), input._kind.int64))
     return input
 
 

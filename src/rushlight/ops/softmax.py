@@ -46,7 +46,7 @@ def _normalised(input: Tensor, dim: int, dtype: Any, label: str, name: str, forw
         input, dim = _prepared(input, dim, dtype, name)
     kind = input._kind
     a = input._a
-    fused = kind.xp is not np and kind.xp.fused
+    fused = kind.xp is not np and kind.xp.fused_for(a)
     if fused and a.ndim:
         r, backward = getattr(fused, name)(a, dim), getattr(fused, name + "_backward")
     elif a.ndim == 0 or a.size == 0 or kind.reduced:

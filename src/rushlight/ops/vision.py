@@ -109,7 +109,7 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
     padded = np.zeros((n, c, size[0] + 2 * padding[0], size[1] + 2 * padding[1]), x._kind.np)
     for at in np.ndindex(*kernel):
         padded[K._part(at, out, stride, dilation)] += columns[:, :, at[0], at[1]]
-    r = wrap(np.ascontiguousarray(padded[:, :, padding[0]:padding[0] + size[0], padding[1]:padding[1] + size[1]]), x._kind)
+    r = wrap(np.ascontiguousarray(padded[:, :, padding[0]:padding[0] + size[0], padding[1]:padding[1] + size[1]], like=padded), x._kind)
     record(r, "Col2ImBackward0", (x,), lambda g: unfold(g, kernel, dilation, padding, stride))
     return r.squeeze(0) if input._a.ndim == 2 else r
 
@@ -250,7 +250,7 @@ def _picked(input: Tensor, at: list[Any], weight: Tensor | None) -> Tensor:
         inside &= (place >= 0) & (place < size)
         flat = flat * size + np.clip(place, 0, size - 1)
     n, c = input._a.shape[:2]
-    index = np.ascontiguousarray(np.broadcast_to(flat.reshape(n, 1, -1), (n, c, flat[0].size)))
+    index = np.ascontiguousarray(np.broadcast_to(flat.reshape(n, 1, -1), (n, c, flat[0].size)), like=flat)
     values = input.flatten(2).gather(2, wrap(index, input._kind.int64)).view(n, c, *flat.shape[1:])
     if not inside.all():
         values = values.masked_fill(wrap(~inside[:, None], input._kind.bool_), 0)

@@ -270,7 +270,7 @@ class Memory:
     def save(self, state: dict[str, Any]) -> None:
         """Put everything back under PyTorch's names."""
         def tensor(value: Any) -> Tensor:
-            return wrap(np.asarray(value, self.kind.np), self.kind)
+            return wrap(self.kind.xp.asarray(value, self.kind.np), self.kind)
         if self.weights:
             state["al"] = [each if each is None else tensor(each) for each in self.weights]
         state["d"], state["t"] = tensor(self.direction), self.t
