@@ -205,7 +205,11 @@ class AccumulateGrad(Node):
                     return
                 g = array + g
             except SparseRefusal:
-                tensor._grad = wrap_array(array_of(old) + g)
+                if old._kind.sparse or not array.flags.c_contiguous:
+                    tensor._grad = wrap_array(array_of(old) + g)
+                else:
+                    g.add_to(array)
+                    old._ver += 1
                 return
         # More references than a fresh array has here, or a view: the memory may be somebody else's.
         elif g.__class__ is not ndarray:

@@ -58,7 +58,11 @@ class SGD(PointwiseOptimizer):
                 buffer = (buffer * momentum).add(grad, alpha=1 - group["dampening"])
             state["momentum_buffer"] = buffer
             grad = grad.add(buffer, alpha=momentum) if group["nesterov"] else buffer
-        p.add_(grad, alpha=-float(group["lr"]))
+        if not p.is_contiguous():
+            p.add_(grad, alpha=-float(group["lr"]))
+            return
+        grad.sparse_array().add_to(p._a, -float(group["lr"]))
+        p._ver += 1
 
     def _layout(self, group: dict[str, Any]) -> Any:
         return _MOMENTUM if group["momentum"] else _PLAIN

@@ -14,6 +14,7 @@ import numpy as np
 from ..dtypes import from_numpy_dtype
 from ..kind import kind_of
 from ..layout import sparse_coo, sparse_csc, sparse_csr, strided
+from ..ops.accumulate import add_rows
 from ..ops.record import record
 from ..tensor import Tensor, wrap
 from .patterns import Compressed, Coo, Pattern, flat_keys, group
@@ -103,10 +104,12 @@ def coalesced(x: SparseTensor) -> Any:
         return x
     first, where, count = group(pattern.keys())
     values = x.stored
-    wide = np.float32 if values.dtype.itemsize == 2 and values.dtype.kind in "fV" else values.dtype
-    summed = np.zeros((count, *values.shape[1:]), wide)
-    (np.logical_or if values.dtype.kind == "b" else np.add).at(summed, where, values.astype(wide, copy=False))
-    out = make(Coo(np.ascontiguousarray(pattern.indices[:, first]), pattern.shape, True), summed.astype(values.dtype, copy=False), x._kind)
+    summed = np.zeros((count, *values.shape[1:]), values.dtype)
+    if values.ndim == 1:
+        add_rows(summed, where, values)
+    elif values.size:
+        add_rows(summed.reshape(count, -1), where, values.reshape(values.shape[0], -1))
+    out = make(Coo(np.ascontiguousarray(pattern.indices[:, first]), pattern.shape, True), summed, x._kind)
     return link(out, "CoalesceBackward0", (x,), lambda g: g)
 
 

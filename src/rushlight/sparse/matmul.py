@@ -1,6 +1,7 @@
 """Products with sparse matrices.
 
-sparse @ dense gathers the rows of the dense matrix, multiplies them by the values and adds them up by row; its gradient for the values is
+sparse @ dense gathers the rows of the dense matrix, multiplies them by the values and adds them up by row, in rounds in which no row
+occurs twice; its gradient for the values is
 the row-wise product of both sides at the pattern's places, that for the dense matrix is the product with the transposed pattern.
 """
 
@@ -16,7 +17,7 @@ from ..ops.record import record
 from ..tensor import Tensor, wrap
 from .conversion import build, coalesced, index_tensor, link, to_dense, values_of
 from .elementwise import _named, mul
-from .patterns import Compressed, Coo
+from .patterns import Compressed, Coo, Pattern
 from .tensor import SparseTensor, define, rule
 
 __all__ = ["addmm", "mm", "sparse_addmm", "sparse_mm"]
@@ -24,18 +25,25 @@ __all__ = ["addmm", "mm", "sparse_addmm", "sparse_mm"]
 _TYPES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int"}
 
 
-def _spmm(rows: Any, cols: Any, n: int, values: Tensor, dense: Tensor) -> Tensor:
-    """out[rows[i]] += values[i] * dense[cols[i]], out with n rows."""
+def _spmm(pattern: Pattern, axis: int, values: Tensor, dense: Tensor) -> Tensor:
+    """The product of the matrix with this pattern and these values (its transpose with axis=1) and a dense one."""
+    lines, others = pattern.coords()[[axis, 1 - axis]]
     v, d = values._a, dense._a
-    out = np.zeros((n, d.shape[1]), v.dtype)
-    step = max(1, (1 << 22) // max(1, d.shape[1]))          # keeps the gathered rows in bounds
-    for start in range(0, v.shape[0], step):
-        part = slice(start, start + step)
-        add_rows(out, rows[part], v[part, None] * d[cols[part]])
-    at_rows, at_cols, m = index_tensor(rows), index_tensor(cols), d.shape[0]
+    out = np.zeros((pattern.shape[axis], d.shape[1]), v.dtype)
+    rounds = pattern.rounds(axis)
+    if rounds is None:
+        step = max(1, (1 << 22) // max(1, d.shape[1]))          # keeps the gathered rows in bounds
+        for start in range(0, v.shape[0], step):
+            part = slice(start, start + step)
+            add_rows(out, lines[part], v[part, None] * d[others[part]])
+    else:
+        for part in rounds:
+            rows = d.take(others[part], 0)
+            out[lines[part]] += np.multiply(rows, v[part, None], out=rows)
+    at_lines, at_others = index_tensor(lines), index_tensor(others)
     return record(wrap(out, values._kind), "SparseAddmmBackward0", (values, dense),
-                  (lambda g, v, d: (g.index_select(0, at_rows) * d.index_select(0, at_cols)).sum(1), lambda g, v, d: _spmm(cols, rows, m, v, g)),
-                  (values, dense))
+                  (lambda g, v, d: (g.index_select(0, at_lines) * d.index_select(0, at_others)).sum(1),
+                   lambda g, v, d: _spmm(pattern, 1 - axis, v, g)), (values, dense))
 
 
 def _check(a: Any, b: Any) -> None:
@@ -68,8 +76,7 @@ def sparse_mm(mat1: Any, mat2: Any, reduce: str | None = None) -> Any:
     if not isinstance(mat1, SparseTensor):
         return sparse_mm(mat2.t(), mat1.t()).t()
     mat1 = coalesced(mat1) if mat1._node is not None else mat1
-    rows, cols = mat1.pattern.coords()
-    return _spmm(rows, cols, mat1.shape[0], values_of(mat1), mat2)
+    return _spmm(mat1.pattern, 0, values_of(mat1), mat2)
 
 
 def _sparse_product(a: SparseTensor, b: SparseTensor) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..layout import SparseRefusal, sparse_coo, sparse_csc, sparse_csr
+from ..ops.accumulate import add_rows
 
 __all__ = ["Pattern", "Coo", "Compressed", "SparseArray", "flat_keys", "group"]
 
@@ -20,7 +21,7 @@ Array = np.ndarray[Any, Any]
 class Pattern:
     """What both kinds of pattern have: ``shape``, ``nnz``, ``sparse_dim``, ``layout`` and ``coords()``."""
 
-    __slots__ = ("shape",)
+    __slots__ = ("shape", "_rounds")
     shape: tuple[int, ...]
     coalesced = True
 
@@ -49,6 +50,30 @@ class Pattern:
         for size in self.shape[:self.sparse_dim]:
             n *= size
         return n
+
+
+    def rounds(self, axis: int) -> list[Array] | None:
+        """The elements of a matrix in rounds: in one round every row (column with axis=1) occurs at most once, so that NumPy can add them
+        up by index. None where a row is too long for that. Kept for the next product."""
+        try:
+            kept = self._rounds
+        except AttributeError:
+            kept = self._rounds = {}
+        if axis not in kept:
+            kept[axis] = _rounds(self.coords()[axis])
+        return kept[axis]
+
+
+def _rounds(lines: Array) -> list[Array] | None:
+    counts = np.bincount(lines) if lines.size else np.zeros(0, np.int64)
+    if counts.size and counts.max() > 512:
+        return None
+    by_line = np.argsort(lines, kind="stable")
+    starts = np.cumsum(counts) - counts
+    rank = np.empty(lines.size, np.int64)
+    rank[by_line] = np.arange(lines.size) - starts[lines[by_line]]
+    order = np.argsort(rank, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(rank))[:-1]) if lines.size else []
 
 
 class Coo(Pattern):
@@ -163,16 +188,25 @@ class SparseArray:
 
     def dense(self) -> Array:
         """All elements."""
-        from ..ops.accumulate import add_rows
-        sparse_dim = self.pattern.sparse_dim
-        rest = self.pattern.shape[sparse_dim:]
-        out = np.zeros((self.pattern.key_count(), *rest), self.values.dtype)
+        out = np.zeros(self.pattern.shape, self.values.dtype)
+        self.add_to(out)
+        return out
+
+    def add_to(self, target: Array, factor: Any = None) -> None:
+        """Add the elements, times `factor`, to a dense array of the same shape, in place."""
+        values = self.values if factor is None else self.values * np.asarray(factor, self.values.dtype)
+        if not values.size:
+            return
+        n, rest = self.pattern.key_count(), self.pattern.shape[self.pattern.sparse_dim:]
+        rows = target.reshape(n, *rest)
         if self.pattern.coalesced:
-            out[self.pattern.keys()] = self.values
-        elif self.values.size:
-            n = self.values.shape[0]
-            add_rows(out.reshape(out.shape[0], -1) if rest else out, self.pattern.keys(), self.values.reshape(n, -1) if rest else self.values)
-        return out.reshape(self.pattern.shape)
+            rows[self.pattern.keys()] += values
+        elif rest:
+            add_rows(rows.reshape(n, -1), self.pattern.keys(), values.reshape(values.shape[0], -1))
+        else:
+            add_rows(rows, self.pattern.keys(), values)
+        if not np.may_share_memory(rows, target):
+            target[...] = rows.reshape(target.shape)
 
     def __add__(self, other: Any) -> Any:
         if not isinstance(other, SparseArray):
