@@ -152,3 +152,70 @@ def test_print_shows_a_sample():
     shown = []
     rl.vmap(lambda v: (shown.append(repr(v)), v)[1])(to_rl(X))
     assert shown[0].startswith("BatchedTensor(lvl=") and "tensor(" in shown[0]
+
+
+@pytest.mark.parametrize("function", [lambda t, v: t.nn.functional.scaled_dot_product_attention(v, v, v, dropout_p=0.5),
+                                      lambda t, v: t.nn.functional.dropout2d(v[None]), lambda t, v: v.exponential_(), lambda t, v: t.randperm(3)])
+def test_random_ops_are_refused_in_the_fallback_too(function):
+    rl.overrides.watch()
+    for t in (rl, pt):
+        with pytest.raises(RuntimeError, match="randomness error mode"):
+            t.vmap(lambda v: function(t, v))(t.ones(2, 2, 4, 8))
+
+
+def test_values_written_through_views():
+    def function(t, x):
+        def inner(v):
+            v = v.clone()
+            v[1:].mul_(2)
+            v.t()[0] = 5.0
+            v.diagonal().fill_(-1)
+            v.view(-1).as_strided((2,), (3,), 1).add_(10)
+            v.select(0, 1).copy_(v[0])
+            return v
+        return t.vmap(inner)(x)
+    both_same(function, pt.randn(2, 3, 3))
+
+
+def test_indices_of_all_kinds():
+    x, i, mask = pt.randn(3, 4, 5, 6), pt.randint(0, 4, (3, 2)), pt.tensor([True, False, True, True])
+
+    def function(t, x, i, mask):
+        return [t.vmap(f)(x, i) for f in (
+            lambda v, i: v[i], lambda v, i: v[:, i], lambda v, i: v[i, :, i], lambda v, i: v[i[:, None], i], lambda v, i: v[..., i],
+            lambda v, i: v[0, :, i], lambda v, i: v[mask], lambda v, i: v[mask, 1:3], lambda v, i: v[None, i, 1], lambda v, i: v[t.tensor([0, 1]), :, t.tensor([2, 3])],
+            lambda v, i: v[-1, 2:, ::2], lambda v, i: v.index_select(0, i), lambda v, i: v.take(i), lambda v, i: t.index_put(v, (i,), v[0] * 0 + 1))]
+    both_same(function, x, i, mask)
+
+
+SET = [lambda t, v, i: (0, 3.0), lambda t, v, i: (i, 3.0), lambda t, v, i: ((slice(None), i), v[:, :2] * 2), lambda t, v, i: ((i, i), v[0, :2] * 1),
+       lambda t, v, i: (v > 0, 0.0), lambda t, v, i: (t.tensor([1, 2]), -v[:2]), lambda t, v, i: ((i, slice(None), i), -v[:2, :, 0])]
+
+
+@pytest.mark.parametrize("make", SET)
+def test_setitem_of_all_kinds(make):
+    x, i = pt.randn(3, 4, 5, 4), pt.tensor([[0, 2], [1, 3], [3, 0]])
+
+    def inner(t, v, i):
+        v = v.clone()
+        key, value = make(t, v, i)
+        v[key] = value
+        return v
+    # PyTorch has no vmap of some of these: one sample after the other.
+    assert_same(rl.vmap(lambda v, i: inner(rl, v, i))(to_rl(x), to_rl(i)), pt.stack([inner(pt, v, k) for v, k in zip(x, i)]))
+
+
+def test_overlapping_writes_are_refused():
+    with pytest.raises(RuntimeError, match="single memory location"):
+        rl.vmap(lambda v: (lambda w: w[1:].add_(w[:-1]))(v.clone()))(rl.ones(2, 5))
+
+
+def test_gradients_by_sample_of_ops_without_a_batched_form():
+    def function(t, x, w):
+        loss = lambda w, v: t.nn.functional.ctc_loss((v @ w).log_softmax(-1)[:, None], t.tensor([[1, 2]]), t.tensor([4]), t.tensor([2]))
+        return t.vmap(t.func.grad(loss), in_dims=(None, 0))(w, x)
+    x, w = pt.randn(2, 4, 3), pt.randn(3, 3)
+    ours = function(rl, *to_rl([x, w]))
+    theirs = pt.stack([pt.func.grad(lambda w, v=v: pt.nn.functional.ctc_loss((v @ w).log_softmax(-1)[:, None], pt.tensor([[1, 2]]), pt.tensor([4]),
+                                                                             pt.tensor([2])))(w) for v in x])
+    assert_same(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -158,7 +158,8 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
     from ..generator import all_default_generators
     states = [(each, each.clone_state()) for each in all_default_generators()] if same else []
     previous = LOCAL.vmaps
-    LOCAL.vmaps = tuple([each for each in previous if each[0] != level])
+    # One sample is not batched any more; but a vmap that refuses random ops goes on refusing them.
+    LOCAL.vmaps = tuple([each for each in previous if each[0] != level or each[2] == "error"])
     STATE.vmaps += len(LOCAL.vmaps) - len(previous)
     results = []
     try:

@@ -118,7 +118,11 @@ def check_overlap(self: Tensor, other: Tensor) -> None:
     a, b = self._a, other._a
     if not (_dense(a) and _dense(b)) or a.size == 0 or b.size == 0:
         return
-    start_a, start_b = self.data_ptr(), other.data_ptr()
+    while hasattr(a, "level") and hasattr(b, "level"):       # batched by vmap: what holds for the first sample holds for all
+        if not a.batch or not b.batch:
+            return
+        a, b = a.physical[0, ...], b.physical[0, ...]
+    start_a, start_b = wrap(a, self._kind).data_ptr(), wrap(b, other._kind).data_ptr()
     if start_a == start_b and a.size == b.size:
         if a.strides == b.strides:
             return
