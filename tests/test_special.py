@@ -126,6 +126,19 @@ def test_against_mpmath(name):
     assert (np.abs(ours - want) / scale).max() < {"airy_ai": 1e-13, "gammaln": 1e-13, "log_ndtr": 1e-12}.get(name, 1e-14)
 
 
+def test_erfinv_and_ndtri_against_mpmath():
+    rng = np.random.default_rng(2)
+    x = np.concatenate([rng.uniform(-1, 1, 60), 1 - 10 ** rng.uniform(-15, -1, 40), 10 ** rng.uniform(-300, -1, 20)])
+    with mp.workdps(40):
+        want = np.array([float(mp.erfinv(mp.mpf(float(each)))) for each in x])
+    np.testing.assert_allclose(rl.erfinv(rl.tensor(x)).numpy(force=True), want, rtol=2e-15)
+    # ndtri is checked by going back: at the probability that mpmath gives for x, ours is x.
+    x = rng.uniform(-35, 0, 60)
+    with mp.workdps(40):
+        p = np.array([float(mp.erfc(-mp.mpf(float(each)) / mp.sqrt(2)) / 2) for each in x])
+    np.testing.assert_allclose(rl.special.ndtri(rl.tensor(p)).numpy(force=True), x, rtol=1e-14, atol=1e-15)
+
+
 def test_incomplete_gamma_against_mpmath():
     rng = np.random.default_rng(1)
     a = 10 ** rng.uniform(-3, 4, 80)

@@ -6,7 +6,7 @@ Each entry fits a smooth function on an interval; what the functions and their v
 the largest are dropped, so that the tables are as short as double precision allows.
 """
 
-from mpmath import airyai, airybi, besseli, besselj, besselk, bessely, cos, exp, log, mp, mpf, pi, sin, sqrt
+from mpmath import airyai, airybi, besseli, besselj, besselk, bessely, cos, erfc, erfinv, exp, log, mp, mpf, pi, sin, sqrt
 
 mp.dps = 40
 
@@ -26,12 +26,28 @@ def airy_amplitudes(z):
     return ai * sin(a) + bi * cos(a), (bi * sin(a) - ai * cos(a)) * zeta
 
 
+def normal_tail(s):
+    """x > 0 where a normal variable exceeds x with probability exp(-s^2 / 2): Newton's method on the logarithm."""
+    x = s
+    for _ in range(40):
+        upper = erfc(x / sqrt(2)) / 2
+        step = (log(upper) + s * s / 2) * upper * sqrt(2 * pi) * exp(x * x / 2)
+        x += step
+        if abs(step) < mpf(10) ** -35:
+            break
+    return x
+
+
 def of_zeta(zeta):
     return (1.5 * zeta) ** (mpf(2) / 3)
 
 
 # name: (function, from, to, what it is)
 FITS = {
+    "ERFINV_NEAR": (lambda w: erfinv(sqrt(1 - exp(-w))) / sqrt(1 - exp(-w)) if w else sqrt(pi) / 2, 0, 5, "-log(1 - x^2): erfinv(x) / x"),
+    "ERFINV_FAR": (lambda r: erfinv(sqrt(1 - exp(-r * r))) / sqrt(1 - exp(-r * r)), mpf(2.2), mpf(6.2), "sqrt(-log(1 - x^2)): erfinv(x) / x"),
+    "NDTRI_NEAR": (normal_tail, mpf(1.75), 8, "s = sqrt(-2 log p): -ndtri(p)"),
+    "NDTRI_FAR": (lambda u: normal_tail(1 / u) * u, mpf(1) / 40, mpf(1) / 8, "1/s: -ndtri(p) / s"),
     "I0_NEAR": (lambda x: exp(-x) * besseli(0, x), 0, 8, "x: exp(-x) I0(x)"),
     "I0_FAR": (lambda u: sqrt(1 / u) * exp(-1 / u) * besseli(0, 1 / u), 0, mpf(1) / 8, "1/x: sqrt(x) exp(-x) I0(x)"),
     "I1_NEAR": (lambda x: exp(-x) * besseli(1, x) / x, 0, 8, "x: exp(-x) I1(x) / x"),

@@ -13,44 +13,21 @@ from typing import Any
 import numpy as np
 
 from . import special_tables as T
-from .special import _blockwise
+from .special import _blockwise, series, split
 
 __all__ = ["i0", "i0e", "i1", "i1e", "k0", "k0e", "k1", "k1e", "j0", "j1", "y0", "y1", "airy_ai", "spherical_j0"]
-
-
-def _series(table: tuple[float, ...], x: Any) -> Any:
-    """The Chebyshev series of a table at x: Clenshaw's recurrence."""
-    low, high = table[0], table[1]
-    t = (2 * x - (low + high)) / (high - low)
-    t2 = t + t
-    b1 = np.full_like(x, table[-1])
-    b2 = np.zeros_like(x)
-    for c in table[-2:2:-1]:
-        b1, b2 = t2 * b1 - b2 + c, b1
-    return t * b1 - b2 + table[2]
-
-
-def _split(x: Any, near: Any, near_function: Any, far_function: Any) -> Any:
-    """near_function where `near` holds, far_function elsewhere, each called with its own elements only."""
-    if near.all():
-        return near_function(x)
-    r = np.empty_like(x)
-    r[near] = near_function(x[near])
-    far = ~near
-    r[far] = far_function(x[far])
-    return r
 
 
 # --- modified functions -----------------------------------------------------------------------------------------------------------------
 
 def _i0e(x: Any) -> Any:
     y = np.abs(x)
-    return _split(y, y <= 8, lambda y: _series(T.I0_NEAR, y), lambda y: _series(T.I0_FAR, 1 / y) / np.sqrt(y))
+    return split(y, y <= 8, lambda y: series(T.I0_NEAR, y), lambda y: series(T.I0_FAR, 1 / y) / np.sqrt(y))
 
 
 def _i1e(x: Any) -> Any:
     y = np.abs(x)
-    r = _split(y, y <= 8, lambda y: y * _series(T.I1_NEAR, y), lambda y: _series(T.I1_FAR, 1 / y) / np.sqrt(y))
+    r = split(y, y <= 8, lambda y: y * series(T.I1_NEAR, y), lambda y: series(T.I1_FAR, 1 / y) / np.sqrt(y))
     return np.copysign(r, x)
 
 
@@ -71,17 +48,17 @@ def _k(x: Any, scaled: bool, near: Any, far: Any) -> Any:
         return near(x) * np.exp(x) if scaled else near(x)
 
     def away(x: Any) -> Any:
-        r = _series(far, 1 / x) / np.sqrt(x)
+        r = series(far, 1 / x) / np.sqrt(x)
         return r if scaled else r * np.exp(-x)
-    return np.where(x == 0, np.inf, _split(x, small, close, away))
+    return np.where(x == 0, np.inf, split(x, small, close, away))
 
 
 def _k0_near(x: Any) -> Any:
-    return _series(T.K0_NEAR, x * x) - np.log(x / 2) * _i0(x)
+    return series(T.K0_NEAR, x * x) - np.log(x / 2) * _i0(x)
 
 
 def _k1_near(x: Any) -> Any:
-    return _series(T.K1_NEAR, x * x) / x + np.log(x / 2) * _i1(x)
+    return series(T.K1_NEAR, x * x) / x + np.log(x / 2) * _i1(x)
 
 
 # --- the oscillating functions -----------------------------------------------------------------------------------------------------------
@@ -89,7 +66,7 @@ def _k1_near(x: Any) -> Any:
 def _wave(x: Any, p: Any, q: Any, order: int, second: bool) -> Any:
     """sqrt(2 / (pi x)) (P cos a - Q sin a), or (P sin a + Q cos a), a = x - order pi / 2 - pi / 4, without rounding the difference."""
     w = 1 / (x * x)
-    p, q = _series(p, w), _series(q, w) / x
+    p, q = series(p, w), series(q, w) / x
     s, c = np.sin(x), np.cos(x)
     cos_a, sin_a = (c + s, s - c) if order == 0 else (s - c, -s - c)       # times sqrt(2)
     return (p * sin_a + q * cos_a if second else p * cos_a - q * sin_a) / np.sqrt(math.pi * x)
@@ -97,27 +74,27 @@ def _wave(x: Any, p: Any, q: Any, order: int, second: bool) -> Any:
 
 def _j0(x: Any) -> Any:
     y = np.abs(x)
-    return _split(y, y <= 8, lambda y: _series(T.J0_NEAR, y * y), lambda y: _wave(y, T.P0, T.Q0, 0, False))
+    return split(y, y <= 8, lambda y: series(T.J0_NEAR, y * y), lambda y: _wave(y, T.P0, T.Q0, 0, False))
 
 
 def _j1(x: Any) -> Any:
     y = np.abs(x)
-    r = _split(y, y <= 8, lambda y: y * _series(T.J1_NEAR, y * y), lambda y: _wave(y, T.P1, T.Q1, 1, False))
+    r = split(y, y <= 8, lambda y: y * series(T.J1_NEAR, y * y), lambda y: _wave(y, T.P1, T.Q1, 1, False))
     return np.where(x < 0, -r, r)
 
 
 def _y(x: Any, near: Any, far: Any) -> Any:
     """Y of positive x; -inf at 0, nan below."""
     y = np.where(x > 0, x, np.nan)
-    return np.where(x == 0, -np.inf, _split(y, ~(y > 8), near, far))
+    return np.where(x == 0, -np.inf, split(y, ~(y > 8), near, far))
 
 
 def _y0(x: Any) -> Any:
-    return _y(x, lambda x: _series(T.Y0_NEAR, x * x) + 2 / math.pi * np.log(x) * _j0(x), lambda x: _wave(x, T.P0, T.Q0, 0, True))
+    return _y(x, lambda x: series(T.Y0_NEAR, x * x) + 2 / math.pi * np.log(x) * _j0(x), lambda x: _wave(x, T.P0, T.Q0, 0, True))
 
 
 def _y1(x: Any) -> Any:
-    return _y(x, lambda x: x * _series(T.Y1_NEAR, x * x) + 2 / math.pi * (np.log(x) * _j1(x) - 1 / x), lambda x: _wave(x, T.P1, T.Q1, 1, True))
+    return _y(x, lambda x: x * series(T.Y1_NEAR, x * x) + 2 / math.pi * (np.log(x) * _j1(x) - 1 / x), lambda x: _wave(x, T.P1, T.Q1, 1, True))
 
 
 def _airy_ai(x: Any) -> Any:
@@ -126,12 +103,12 @@ def _airy_ai(x: Any) -> Any:
         root = np.sqrt(y)
         zeta = 2 / 3 * y * root
         scale = math.sqrt(math.pi) * np.sqrt(root)
-        decaying = _series(T.AIRY_FAR, 1 / zeta) * np.exp(-zeta) / (2 * scale)
+        decaying = series(T.AIRY_FAR, 1 / zeta) * np.exp(-zeta) / (2 * scale)
         w = 1 / (zeta * zeta)
         a = zeta + math.pi / 4
-        waving = (_series(T.AIRY_P, w) * np.sin(a) - _series(T.AIRY_Q, w) / zeta * np.cos(a)) / scale
+        waving = (series(T.AIRY_P, w) * np.sin(a) - series(T.AIRY_Q, w) / zeta * np.cos(a)) / scale
         return np.where(x > 0, np.where(np.isinf(x), np.nan, decaying), waving)
-    return _split(x, (x >= -5) & (x <= 1), lambda x: _series(T.AIRY_NEAR, x), outside)
+    return split(x, (x >= -5) & (x <= 1), lambda x: series(T.AIRY_NEAR, x), outside)
 
 
 def _spherical_j0(x: Any) -> Any:

@@ -1,8 +1,9 @@
 """The error function and its inverse, the logarithm of the gamma function and its derivatives, on arrays.
 
 Everything is computed in float64 (float32 arrays are widened and rounded once at the end), by methods from the literature:
-W. J. Cody, "Rational Chebyshev approximations for the error function" (1969); M. Giles, "Approximating the erfinv function" (2010), polished
-with Newton steps; Stirling's series with upward recurrence and reflection (Abramowitz & Stegun 6.1, 6.3, 6.4); Euler-Maclaurin for zeta.
+W. J. Cody, "Rational Chebyshev approximations for the error function" (1969); M. Giles, "Approximating the erfinv function" (2010), with
+fits of our own (tools/fit_special.py); Stirling's series with upward recurrence and reflection (Abramowitz & Stegun 6.1, 6.3, 6.4);
+Euler-Maclaurin for zeta.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import math
 from typing import Any
 
 import numpy as np
+
+from . import special_tables as T
 
 __all__ = ["erf", "erfc", "erfcx", "erfinv", "lgamma", "digamma", "polygamma", "zeta", "ndtr", "log_ndtr", "ndtri",
            "normal_tail"]
@@ -39,6 +42,29 @@ def _poly(x: Any, coefficients: tuple[float, ...]) -> Any:
     for c in coefficients[2:]:
         r *= x
         r += c
+    return r
+
+
+def series(table: tuple[float, ...], x: Any) -> Any:
+    """The Chebyshev series of a table (special_tables.py) at x: Clenshaw's recurrence."""
+    low, high = table[0], table[1]
+    t = (2 * x - (low + high)) / (high - low)
+    t2 = t + t
+    b1 = np.full_like(x, table[-1])
+    b2 = np.zeros_like(x)
+    for c in table[-2:2:-1]:
+        b1, b2 = t2 * b1 - b2 + c, b1
+    return t * b1 - b2 + table[2]
+
+
+def split(x: Any, near: Any, near_function: Any, far_function: Any) -> Any:
+    """near_function where `near` holds, far_function elsewhere, each called with its own elements only."""
+    if near.all():
+        return near_function(x)
+    r = np.empty_like(x)
+    r[near] = near_function(x[near])
+    far = ~near
+    r[far] = far_function(x[far])
     return r
 
 
@@ -117,23 +143,12 @@ def erfcx(a: Any) -> Any:
     return _blockwise(_erfcx, a)
 
 
-# Giles' polynomials in w = -log(1 - x^2), highest power first, for w < 5 and beyond.
-_GILES_NEAR = (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164, 0.246640727, 1.50140941)
-_GILES_FAR = (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047, 1.00167406, 2.83297682)
-
-
 def _erfinv(x: Any) -> Any:
+    """x times a function of w = -log(1 - x^2), as M. Giles (2010) has it, with fits of our own."""
     inside = np.where(np.abs(x) < 1, x, 0.0)
     w = -np.log1p(-inside) - np.log1p(inside)
-    near = w < 5
-    y = inside * np.where(near, _poly(np.where(near, w, 0.0) - 2.5, _GILES_NEAR), _poly(np.sqrt(np.where(near, 5.0, w)) - 3.0, _GILES_FAR))
-    for _ in range(3):
-        # Newton's step on erfc, which keeps its digits near 1.
-        size = np.abs(y)
-        error = np.where(size < 0.5, _erf(size) - np.abs(inside), (1 - np.abs(inside)) - _erfc(size))
-        y -= np.sign(y) * error * (0.5 / _RSQRT_PI) * np.exp(size * size)
-    y = np.where(x == 1, np.inf, np.where(x == -1, -np.inf, np.where(np.abs(x) < 1, y, np.nan)))
-    return np.where(x == 0, x, y)
+    r = inside * split(w, w <= 5, lambda w: series(T.ERFINV_NEAR, w), lambda w: series(T.ERFINV_FAR, np.sqrt(w)))
+    return np.where(np.abs(x) < 1, r, np.where(np.abs(x) == 1, np.copysign(np.inf, x), np.nan))
 
 
 def erfinv(a: Any) -> Any:
@@ -301,20 +316,15 @@ def _log_ndtr(x: Any) -> Any:
 
 
 def _ndtri(p: Any) -> Any:
-    """Through erfinv in the middle; in the tails Newton's method for log ndtr(x) = log p, from A&S 26.2.23."""
-    with np.errstate(all="ignore"):
-        middle = np.abs(p - 0.5) < 0.3
-        r = math.sqrt(2.0) * _erfinv(np.where(middle, 2 * p - 1, 0.0))
-        tail = ~middle & (p > 0) & (p < 1)
-        if tail.any():
-            q = np.minimum(p[tail], 1 - p[tail])
-            goal = np.log(q)
-            t = np.sqrt(-2 * goal)
-            x = (2.515517 + t * (0.802853 + t * 0.010328)) / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308))) - t
-            for _ in range(4):
-                x -= (_log_ndtr(x) - goal) * (math.sqrt(math.pi / 2) * _erfcx(x * -math.sqrt(0.5)))
-            r[tail] = np.where(p[tail] < 0.5, x, -x)
-        return np.where(middle | tail, r, np.where(p == 0, -np.inf, np.where(p == 1, np.inf, np.nan)))
+    """Through erfinv in the middle; in the tails a fit in s = sqrt(-2 log p) or 1 / s."""
+    middle = np.abs(p - 0.5) < 0.3
+    r = math.sqrt(2.0) * _erfinv(np.where(middle, 2 * p - 1, 0.0))
+    tail = ~middle & (p > 0) & (p < 1)
+    if tail.any():
+        s = np.sqrt(-2 * np.log(np.minimum(p[tail], 1 - p[tail])))
+        x = split(s, s <= 8, lambda s: series(T.NDTRI_NEAR, s), lambda s: s * series(T.NDTRI_FAR, 1 / s))
+        r[tail] = np.where(p[tail] < 0.5, -x, x)
+    return np.where(middle | tail, r, np.where(p == 0, -np.inf, np.where(p == 1, np.inf, np.nan)))
 
 
 def ndtr(a: Any) -> Any:
