@@ -50,7 +50,7 @@ def release(function: FunctionType, name: str) -> None:
 
 def original_of(function: Any) -> Any:
     """The function without layers."""
-    return _originals.get(function, function)
+    return _originals.get(python_function(function), function)  # type: ignore[arg-type]
 
 
 def code_of(function: Any) -> Any:
