@@ -44,6 +44,20 @@ PyObject* make_node(PyTypeObject* type, PyObject* next) {
     return node;
 }
 
+// The offset of a slot of a Python class.
+bool find_slot(PyObject* type, const char* name, Py_ssize_t* offset) {
+    PyObject* descriptor = PyObject_GetAttrString(type, name);
+    if (descriptor == nullptr) return false;
+    const bool good = Py_IS_TYPE(descriptor, &PyMemberDescr_Type);
+    if (good) {
+        *offset = reinterpret_cast<PyMemberDescrObject*>(descriptor)->d_member->offset;
+    } else {
+        PyErr_Format(PyExc_TypeError, "%s of %R is no slot", name, type);
+    }
+    Py_DECREF(descriptor);
+    return good;
+}
+
 namespace {
 
 // What a gradient needs to see, as flags.
@@ -261,20 +275,6 @@ PyObject* make_op(PyObject*, PyObject* args) {
     op->uses = uses;
     op->to_bool = to_bool;
     return reinterpret_cast<PyObject*>(op);
-}
-
-// The offset of a slot of a Python class.
-bool find_slot(PyObject* type, const char* name, Py_ssize_t* offset) {
-    PyObject* descriptor = PyObject_GetAttrString(type, name);
-    if (descriptor == nullptr) return false;
-    const bool good = Py_IS_TYPE(descriptor, &PyMemberDescr_Type);
-    if (good) {
-        *offset = reinterpret_cast<PyMemberDescrObject*>(descriptor)->d_member->offset;
-    } else {
-        PyErr_Format(PyExc_TypeError, "%s of %R is no slot", name, type);
-    }
-    Py_DECREF(descriptor);
-    return good;
 }
 
 PyObject* bind(PyObject*, PyObject* args) {

@@ -30,6 +30,7 @@ PyObject* create() {
         add_sorting,
         add_random,
         add_scan,
+        add_backward,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;
     for (auto* add : families) good = good && add(module) == 0;

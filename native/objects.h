@@ -36,4 +36,7 @@ PyObject* version_number(PyObject* tensor);
 // A node of a class, with next = (edge) or (edge, edge) or what the caller puts there, and everything else but saved and version filled in.
 PyObject* make_node(PyTypeObject* type, PyObject* next);
 
+// The offset of a slot of a Python class; false with an error set where there is none.
+bool find_slot(PyObject* type, const char* name, Py_ssize_t* offset);
+
 }  // namespace rushlight

@@ -162,3 +162,55 @@ def test_fast_path_agrees_with_its_closure():
         z.sum().backward()
     with pytest.raises(RuntimeError, match="must match the size"):
         a + torch.rand(3)
+
+
+GRAPHS = {
+    "chain": lambda t, x, w: ((x * w + x).tanh() - w).sum(),
+    "broadcast": lambda t, x, w: ((x + w[0]) * 2 / (w + 3)).mean(),
+    "several outputs": lambda t, x, w: sum((part * (i + 1.0)).sum() for i, part in enumerate((x * w).split(1))),
+    "max with indices": lambda t, x, w: (x * w).max(1).values.sum() + x.max(),
+    "views and in-place": lambda t, x, w: (lambda y: (y[1:].mul_(2), y.sum())[1])(x * w),
+    "a leaf twice": lambda t, x, w: (x * x).sum() + x.sum(),
+    "matmul": lambda t, x, w: (x @ w.t()).relu().sum(),
+    "large": lambda t, x, w: (x.repeat(300, 30) * 2 + x.repeat(300, 30)).square().sum(),
+}
+
+
+@needs_library
+@pytest.mark.parametrize("name", GRAPHS)
+def test_native_backward_agrees_with_the_engine(name, monkeypatch):
+    """The same gradients through native/backward.cpp and through autograd/engine.py, the first time and added up, kept and freed."""
+    import rushlight as torch
+    from rushlight.autograd import engine
+    found = []
+    for by_native in (True, False):
+        if not by_native:
+            monkeypatch.setattr(engine, "_native_backward", lambda roots, retain: False)
+        torch.manual_seed(0)
+        x, w = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+        for _ in range(2):
+            loss = GRAPHS[name](torch, x, w)
+            loss.backward(retain_graph=True)
+            loss.backward()
+            with pytest.raises(RuntimeError, match="second time"):
+                loss.backward()
+        found.append((x.grad, w.grad, x.grad._version))
+    assert torch.equal(found[0][0], found[1][0]) and found[0][2] == found[1][2]
+    assert (found[0][1] is None and found[1][1] is None) or torch.equal(found[0][1], found[1][1])
+
+
+@needs_library
+def test_native_backward_leaves_the_unusual_to_the_engine():
+    import rushlight as torch
+    x = torch.randn(3, requires_grad=True)
+    seen = []
+    x.register_hook(lambda g: seen.append(g.tolist()))
+    y = x * 2
+    y.retain_grad()
+    y.sum().backward()
+    assert seen == [[2.0, 2.0, 2.0]] and y.grad.tolist() == [1.0, 1.0, 1.0]
+    y = torch.ones(3, requires_grad=True)
+    gradient = torch.ones(3)
+    (y + 0).backward(gradient)
+    y.grad.add_(1)
+    assert gradient.tolist() == [1.0, 1.0, 1.0]

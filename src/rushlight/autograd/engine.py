@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import native
 from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
 from .grad_mode import LOCAL, _set_grad
@@ -30,6 +31,8 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
                 (None where nothing arrived). None means all leaves.
     accumulate  with `inputs`: also add to the leaves' ``.grad`` (Tensor.backward(inputs=...))
     """
+    if inputs is None and not graph and not LOCAL.anomaly and _native_backward(roots, retain):
+        return []
     order, waiting = _reachable(roots)
     captured: dict[Any, Any] = {}
     if inputs is not None:
@@ -56,6 +59,18 @@ def will_run(edges: list[Any]) -> int:
     order, waiting = LOCAL.backward
     running = set(order)
     return sum(edge in waiting if edge.__class__ is AccumulateGrad else _owner(edge) in running for edge in edges)
+
+
+def _native_backward(roots: list[tuple[Any, Any]], retain: bool) -> bool:
+    """Let the native pass (native/backward.cpp) do it: False, and nothing has changed, where there is none or something is unusual."""
+    if native.library is None:
+        return False
+    previous = LOCAL.grad
+    _set_grad(False)
+    try:
+        return native.library.backward(roots, retain)
+    finally:
+        _set_grad(previous)
 
 
 def settled(g: Any, graph: bool, tensor: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import engine
 from ..autograd.grad_mode import STATE, recording
 from ..autograd.graph import AccumulateGrad, Node, Port, Version, new_seq
 from ..dtypes import float32
@@ -43,6 +44,7 @@ ndarray = np.ndarray
 _DENSE = kind_of(float32)
 if native.library is not None:
     native.library.bind(Tensor, Node, Kind, Version, Port, AccumulateGrad, STATE, new_seq.__self__)
+    native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, native.elementwise(np.add))
 
 
 def export(function: Any, name: str | None = None) -> Any:
