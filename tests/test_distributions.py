@@ -298,8 +298,8 @@ def test_kl_of_families():
             D.kl_divergence(D.Normal(0.0, 1.0), D.Cauchy(0.0, 1.0))
         with pytest.raises(NotImplementedError):
             D.kl_divergence(D.Independent(D.Normal(m.zeros(2), m.ones(2)), 1), D.Independent(D.Normal(m.zeros(2), m.ones(2)), 0))
-        with pytest.raises(TypeError):
-            D.register_kl(int, D.Normal) if D is ours else D.register_kl(3, D.Normal)(None), issubclass(3, int)
+    with pytest.raises(TypeError):
+        ours.register_kl(3, ours.Normal)
 
 
 def test_registering_a_divergence():

@@ -6,3 +6,13 @@ from .autograd.grad_mode import is_grad_enabled as is_grad_enabled
 from .overrides import DisableTorchFunction as DisableTorchFunction
 from .overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
 from .overrides import _disabled_torch_function_impl as _disabled_torch_function_impl
+
+
+def _get_tracing_state() -> None:
+    """The trace that is being recorded: none ever is."""
+    return
+
+
+def _get_privateuse1_backend_name() -> str:
+    """The name of a device that a plug-in brings."""
+    return "privateuseone"

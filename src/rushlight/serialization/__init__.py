@@ -40,6 +40,8 @@ __all__ = ["LoadEndianness", "add_safe_globals", "clear_safe_globals", "default_
 FileLike = str | os.PathLike[str] | IO[bytes]
 MapLocation = Callable[[UntypedStorage, str], UntypedStorage | None] | device | str | dict[str, str] | None
 
+# PyTorch's names for the two, which libraries annotate with.
+FILE_LIKE, MAP_LOCATION = FileLike, MapLocation
 DEFAULT_PROTOCOL = 2
 MAP_SHARED, MAP_PRIVATE = 1, 2
 _MMAP_FLAGS = [MAP_PRIVATE]
