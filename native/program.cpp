@@ -31,7 +31,8 @@ void Program::prepare() {
     }
 }
 
-void run_flat(const Program& program, Type compute, const char* constants, const char* const* inputs, char* const* outputs, index_t begin, index_t end) {
+void run_flat(const Program& program, Type compute, const char* constants, const char* const* inputs, char* const* outputs, index_t begin, index_t end,
+              unsigned numbers) {
     const index_t size = size_of(compute);
     const index_t block = end - begin < BLOCK_BYTES / size ? end - begin : BLOCK_BYTES / size;
     const index_t slot = (block * size + 63) / 64 * 64;
@@ -39,7 +40,13 @@ void run_flat(const Program& program, Type compute, const char* constants, const
     char* memory = static_cast<char*>(alloca(static_cast<std::size_t>(slot) * program.temporaries() + 64));
     memory += 64 - reinterpret_cast<std::uintptr_t>(memory) % 64;
     const char* at[MAX_REGISTERS];
-    for (int k = 0; k < program.inputs; ++k) at[k] = inputs[k] + begin * size;
+    for (int k = 0; k < program.inputs; ++k) at[k] = numbers >> k & 1u ? inputs[k] : inputs[k] + begin * size;
+    const std::uint8_t* modes = program.scalar.data();
+    std::uint8_t own[MAX_CODE];
+    if (numbers != 0) {
+        for (std::size_t i = 0; i < program.code.size(); ++i) own[i] = static_cast<std::uint8_t>(modes[i] | program.code[i].numbers(program.inputs, numbers));
+        modes = own;
+    }
     for (int r = program.inputs; r < first; ++r) at[r] = constants + (r - program.inputs) * size;
     for (int r = first; r < program.registers; ++r) at[r] = memory + (r - first) * slot;
     for (std::size_t k = 0; k < program.outputs.size(); ++k) at[program.outputs[k]] = outputs[k] + begin * size;
@@ -47,24 +54,32 @@ void run_flat(const Program& program, Type compute, const char* constants, const
         const index_t n = end - start < block ? end - start : block;
         for (std::size_t i = 0; i < program.code.size(); ++i) {
             const Instruction& each = program.code[i];
-            each.op->same[compute](at[each.in[0]], at[each.in[1]], at[each.in[2]], const_cast<char*>(at[each.out]), n, program.scalar[i]);
+            each.op->same[compute](at[each.in[0]], at[each.in[1]], at[each.in[2]], const_cast<char*>(at[each.out]), n, modes[i]);
         }
-        for (int k = 0; k < program.inputs; ++k) at[k] += n * size;
+        for (int k = 0; k < program.inputs; ++k) if (!(numbers >> k & 1u)) at[k] += n * size;
         for (std::uint8_t r : program.outputs) at[r] += n * size;
     }
 }
 
-void evaluate_flat(const Program& program, Type compute, const char* const* inputs, char* const* outputs, index_t total) {
+bool allows(const Program& program, unsigned numbers) {
+    for (std::size_t i = 0; i < program.code.size(); ++i) {
+        const Instruction& each = program.code[i];
+        if ((program.scalar[i] | each.numbers(program.inputs, numbers)) == (1u << each.op->operands) - 1) return false;
+    }
+    return true;
+}
+
+void evaluate_flat(const Program& program, Type compute, const char* const* inputs, char* const* outputs, index_t total, unsigned numbers) {
     if (total <= 0) return;
     const index_t grain = ELEMENTS_PER_THREAD * 2 / (1 + program.cost);
     const char* constants = compute == F64 ? reinterpret_cast<const char*>(program.constants_f64.data()) : reinterpret_cast<const char*>(program.constants_f32.data());
     if (total <= grain) {
-        run_flat(program, compute, constants, inputs, outputs, 0, total);
+        run_flat(program, compute, constants, inputs, outputs, 0, total, numbers);
         return;
     }
     WithoutGil release;
     parallel_for(total, grain < 1024 ? 1024 : grain,
-                 [&](index_t begin, index_t end) { run_flat(program, compute, constants, inputs, outputs, begin, end); });
+                 [&](index_t begin, index_t end) { run_flat(program, compute, constants, inputs, outputs, begin, end, numbers); });
 }
 
 bool broadcast(PyArrayObject* const* arrays, int count, Shape* shape) {

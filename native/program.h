@@ -14,6 +14,11 @@ constexpr index_t BLOCK_BYTES = 4096;  // of a register: a dozen of them fit the
 struct Instruction {
     const Op* op;
     std::uint8_t out, in[3];
+    unsigned numbers(int inputs, unsigned which) const {  // which operands are inputs that `which` names
+        unsigned mask = 0;
+        for (int i = 0; i < op->operands; ++i) mask |= in[i] < inputs && (which >> in[i] & 1u) ? 1u << i : 0u;
+        return mask;
+    }
 };
 
 // Registers are numbered: inputs first, then constants, then temporaries.
@@ -37,10 +42,13 @@ struct Program {
 
 // Runs a prepared program on elements [begin, end) of contiguous operands in the calling thread; results are of the compute type.
 // `constants` holds the program's, in the compute type.
-void run_flat(const Program& program, Type compute, const char* constants, const char* const* inputs, char* const* outputs, index_t begin, index_t end);
+void run_flat(const Program& program, Type compute, const char* constants, const char* const* inputs, char* const* outputs, index_t begin, index_t end,
+              unsigned numbers = 0);
 
-// The same on all of n elements, on several threads where that pays.
-void evaluate_flat(const Program& program, Type compute, const char* const* inputs, char* const* outputs, index_t n);
+// The same on all of n elements, on several threads where that pays. Bit k of `numbers` is set where input k is one element for all,
+// which the program has to allow.
+void evaluate_flat(const Program& program, Type compute, const char* const* inputs, char* const* outputs, index_t n, unsigned numbers);
+bool allows(const Program& program, unsigned numbers);  // no instruction has nothing but numbers and constants
 
 // Where an operand lies. For inputs that are broadcast, strides are 0.
 struct Operand {

@@ -59,7 +59,12 @@ def _extension_type(name: str) -> np.dtype[Any]:
     except ImportError:
         raise NotImplementedError(
             f"torch.{name} needs the package ml_dtypes: pip install 'rushlight[bfloat16]' (or use torch.float32)") from None
-    return np.dtype(getattr(ml_dtypes, name))
+    type = np.dtype(getattr(ml_dtypes, name))
+    if name == "bfloat16":
+        from .kernels.native import library
+        if library is not None:
+            library.set_bfloat16(type)
+    return type
 
 
 def _by_name(name: str) -> dtype:

@@ -66,6 +66,14 @@ def kernel(name: str, twin: Any) -> Any:
     return twin if library is None else library.elementwise(name, twin) or twin
 
 
+_KERNEL = None if library is None else type(library.elementwise("add", np.add))
+
+
+def takes_halves(forward: Any, array: Any) -> bool:
+    """Whether `forward` computes float16 and bfloat16 arrays (and numbers beside them) through float32 by itself, in one pass."""
+    return forward.__class__ is _KERNEL and array.__class__ is np.ndarray and (array.itemsize == 2 or array.ndim == 0)
+
+
 # What the gradient of an op with a native fast path saves: the input and the result of a unary op; for a binary op the operands that the
 # first and the second gradient use, and whether the second operand may be a number.
 SAVES_INPUT, SAVES_RESULT, FIRST_USES_A, FIRST_USES_B, SECOND_USES_A, SECOND_USES_B, TAKES_NUMBERS = 1, 2, 4, 8, 16, 32, 64

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import BOOL
+from ..kernels.fuse import fuse
 from ..kind import kind_of
 from ..tensor import Tensor, as_array, wrap
 from .define import _checked_inplace, export, method, op
@@ -53,13 +54,22 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return _by_tensors(input, low, high, out_kind)
 
 
+_between = fuse(lambda a, low, high: np.minimum(np.maximum(a, low), high))
+_between_grad = fuse(lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0.0))
+_above_grad = fuse(lambda g, x, low: np.where(x >= low, g, 0.0))
+_below_grad = fuse(lambda g, x, high: np.where(x <= high, g, 0.0))
+
+
 def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
     a, kind = input._a, input._kind
     if kind.reduced:
         a = a.astype(np.float32)
     lo = None if low is None else _bound(kind, low)
     hi = None if high is None else _bound(kind, high)
-    array = np.minimum(a, hi) if lo is None else np.maximum(a, lo) if hi is None else a.clip(lo, hi)
+    if kind.fast and lo is not None and hi is not None:
+        array = _between(a, low, high)
+    else:
+        array = np.minimum(a, hi) if lo is None else np.maximum(a, lo) if hi is None else a.clip(lo, hi)
     r = wrap(as_array(array, kind.np), kind)
     if input._node is None:
         return r
@@ -69,7 +79,9 @@ def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
         return g * wrap(as_array(inside(x._a), kind.np), kind)
-    return record(r, "ClampBackward1", (input,), grad, (input,), lambda g, x: g * inside(x))
+    def array_grad(g: Any, x: Any) -> Any:
+        return _below_grad(g, x, high) if lo is None else _above_grad(g, x, low) if hi is None else _between_grad(g, x, low, high)
+    return record(r, "ClampBackward1", (input,), grad, (input,), array_grad)
 
 
 def _bound(kind: Any, value: Any) -> Any:

@@ -210,7 +210,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
         if kind.xp is not np and kind.xp.fused_for(a):
             r = kind.xp.forward(name, forward)(a)
         else:
-            r = forward(a.astype(np.float32) if kind.reduced else a)
+            r = forward(a.astype(np.float32) if kind.reduced and not native.takes_halves(forward, a) else a)
     elif ints == "refuse":
         raise not_implemented(name, kind)
     elif ints == "float":
@@ -438,7 +438,9 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     compute = int_forward if int_forward is not None and not kind.differentiable else ufunc
     x, y = a._a, b._a
     try:
-        if kind.reduced and not (kind.xp is not np and x.dtype == y.dtype and kind.xp.has_kernel(compute)):
+        if kind.reduced and native.takes_halves(compute, x) and native.takes_halves(compute, y):
+            array = compute(x if x.dtype == kind.np else x.item(), y if y.dtype == kind.np else y.item())
+        elif kind.reduced and not (kind.xp is not np and x.dtype == y.dtype and kind.xp.has_kernel(compute)):
             array = compute(x.astype(np.float32), y.astype(np.float32))
         else:
             array = compute(x if x.dtype == kind.np else x.astype(kind.np), y if y.dtype == kind.np else y.astype(kind.np))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.fuse import fuse
+from ..kernels.native import kernel
 from ..kind import kind_of
 from ..tensor import Tensor, as_array, wrap
 from .accumulate import add_rows, put_add
@@ -22,6 +24,11 @@ from .write import inplace_from, title, write_out
 __all__ = ["where", "masked_fill", "index_select", "out_of_range", "vector_index"]
 
 _NUMBERS = (int, float, complex, np.number, np.bool_)
+
+
+_select = kernel("where", np.where)
+_shares = fuse(lambda g, m: (np.where(m, g, 0.0), np.where(m, 0.0, g)))       # gradients of where's two operands
+_unmasked = fuse(lambda g, m: np.where(m, 0.0, g))
 
 
 # --- where ----------------------------------------------------------------------------------------------------------------------------
@@ -47,7 +54,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any =
     x, y = _operand(input, kind), _operand(other, kind)
     c = condition._a if d == "bool" else condition._a != 0
     try:
-        array = np.where(c, x, y)
+        array = _select(c, x, y)
     except ValueError:
         raise _where_error(c.shape, x.shape, y.shape) from None
     r = wrap(array, kind)
@@ -57,7 +64,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any =
     if kind.differentiable:
         mask = condition if d == "bool" else wrap(c, condition._kind.bool_)
         record(r, "WhereBackward0", (a, b), (lambda g, m: where(m, g, 0), lambda g, m: where(m, 0, g)), (mask,),
-               lambda g, m: (np.where(m, g, g.dtype.type(0)), np.where(m, g.dtype.type(0), g)))
+               _shares)
     return r if out is None else write_out(out, r, "where")
 
 
@@ -122,7 +129,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_C_NAMES.get(mask._kind.dtype.name, mask.dtype)}")
     v = _fill_value(input, value, "masked_fill_")
     try:
-        array = np.where(mask._a, v, input._a)
+        array = _select(mask._a, v, input._a)
     except ValueError:
         raise broadcast_error(mask._a.shape, input._a.shape) from None
     r = wrap(array, input._kind)
@@ -130,7 +137,7 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         return record(r, "MaskedFillBackward1", (input, value), (lambda g, m: masked_fill(g, m, 0), lambda g, m: where(m, g, 0).sum()), (mask,))
     if input._node is None:
         return r
-    return record(r, "MaskedFillBackward0", (input,), lambda g, m: masked_fill(g, m, 0), (mask,), lambda g, m: np.where(m, g.dtype.type(0), g))
+    return record(r, "MaskedFillBackward0", (input,), lambda g, m: masked_fill(g, m, 0), (mask,), _unmasked)
 
 
 @method
