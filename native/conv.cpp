@@ -5,37 +5,6 @@
 namespace rushlight {
 namespace {
 
-// The left side: element (row, channel, tap) of the weight is data[row * row_step + channel * channel_step + tap.at].
-template <typename T> struct Weight {
-    const T* data;
-    index_t row_step, channel_step;
-};
-
-// Rows [row, row + rows) and depth [k, k + depth) of the weight as panels of depth x panel_rows, one after the other.
-template <typename T> void pack_weight(const Weight<T>& w, const std::vector<Tap>& taps, index_t row, index_t rows, int panel, index_t k, index_t depth,
-                                       T* to) {
-    const index_t n_taps = static_cast<index_t>(taps.size());
-    bool in_order = w.channel_step == n_taps;
-    for (index_t t = 0; t < n_taps && in_order; ++t) in_order = taps[t].at == t;
-    for (index_t first = 0; first < rows; first += panel) {
-        const int n = static_cast<int>(std::min<index_t>(panel, rows - first));
-        if (in_order) {
-            transpose_panel<T>(to, n, n, depth, [&](int r) { return w.data + (row + first + r) * w.row_step + k; });
-        } else {
-            index_t channel = k / n_taps, t = k % n_taps;
-            for (index_t i = 0; i < depth; ++i) {
-                const T* from = w.data + channel * w.channel_step + taps[t].at + (row + first) * w.row_step;
-                for (int r = 0; r < n; ++r) to[i * n + r] = from[r * w.row_step];
-                if (++t == n_taps) {
-                    t = 0;
-                    ++channel;
-                }
-            }
-        }
-        to += depth * n;
-    }
-}
-
 // Where in the target the chosen columns of every slot of the panels go.
 template <typename T> class Places {
   public:
@@ -195,6 +164,7 @@ template <typename T> bool forward(const Convolution& c, const T* x, const T* w,
         depthwise_forward(c, x, w, bias, y);
         return true;
     }
+    if (winograd_pays<T>(c)) return winograd_forward(c, x, w, bias, y);
     const index_t in = c.in_positions(), out = c.out_positions(), m = c.out_channels(), depth = c.in_channels() * c.taps();
     return multiply<T>(forward_view(c), c.groups, m, x + c.images * c.inputs * in, [&](index_t i) {
         return Group<T>{x + i * c.in_channels() * in, {w + i * m * depth, depth, c.taps()}, bias == nullptr ? nullptr : bias + i * m,
@@ -209,6 +179,7 @@ template <typename T> bool input_gradient(const Convolution& c, const T* g, cons
         depthwise_input_gradient(c, g, w, dx);
         return true;
     }
+    if (winograd_pays<T>(c)) return winograd_input_gradient(c, g, w, dx);
     return each_phase(c, dx, [&](const View& view, const Target<T>& target) {
         return multiply<T>(view, c.groups, m, g + c.images * c.outputs * out, [&](index_t i) {
             Target<T> to = target;

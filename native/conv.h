@@ -78,6 +78,43 @@ template <typename T> constexpr index_t BLOCK_COLUMNS = 1024 / static_cast<index
 
 inline index_t round_up(index_t n, index_t step) { return (n + step - 1) / step * step; }
 
+// The left side: element (row, channel, tap) of the weight is data[row * row_step + channel * channel_step + tap.at].
+template <typename T> struct Weight {
+    const T* data;
+    index_t row_step, channel_step;
+};
+
+// Rows [row, row + rows) and depth [k, k + depth) of the weight as panels of depth x panel_rows, one after the other.
+template <typename T>
+inline void pack_weight(const Weight<T>& w, const std::vector<Tap>& taps, index_t row, index_t rows, int panel, index_t k, index_t depth,
+                                       T* to) {
+    const index_t n_taps = static_cast<index_t>(taps.size());
+    bool in_order = w.channel_step == n_taps;
+    for (index_t t = 0; t < n_taps && in_order; ++t) in_order = taps[t].at == t;
+    for (index_t first = 0; first < rows; first += panel) {
+        const int n = static_cast<int>(std::min<index_t>(panel, rows - first));
+        if (in_order) {
+            transpose_panel<T>(to, n, n, depth, [&](int r) { return w.data + (row + first + r) * w.row_step + k; });
+        } else {
+            index_t channel = k / n_taps, t = k % n_taps;
+            for (index_t i = 0; i < depth; ++i) {
+                const T* from = w.data + channel * w.channel_step + taps[t].at + (row + first) * w.row_step;
+                for (int r = 0; r < n; ++r) to[i * n + r] = from[r * w.row_step];
+                if (++t == n_taps) {
+                    t = 0;
+                    ++channel;
+                }
+            }
+        }
+        to += depth * n;
+    }
+}
+
+// Whether a convolution is one of 3x3 with stride 1 that Winograd's algorithm computes faster.
+template <typename T> bool winograd_pays(const Convolution& c);
+template <typename T> bool winograd_forward(const Convolution& c, const T* x, const T* w, const T* bias, T* y);
+template <typename T> bool winograd_input_gradient(const Convolution& c, const T* g, const T* w, T* dx);
+
 // Gradient of the weight into dw (outputs, inputs / groups, *kernel), contiguous.
 template <typename T> void weight_gradient(const Convolution& c, const T* x, const T* g, T* dw);
 

@@ -82,6 +82,25 @@ def test_products(case, dtype):
     close(conv.weight_gradient(strided[0], strided[2], kernel[2:], *options), gw, dtype)
 
 
+# What Winograd's algorithm takes: 3x3, stride 1, many channels; the tiles of 4x4 fit or not.
+WINOGRAD = [((4, 32, 16, 16), (32, 32, 3, 3), 1), ((3, 40, 23, 30), (50, 40, 3, 3), 0), ((1, 64, 33, 64), (37, 64, 3, 3), 2), ((16, 100, 8, 8), (64, 100, 3, 3), 1)]
+
+
+@pytest.mark.parametrize("x_shape, w_shape, padding", WINOGRAD, ids=str)
+def test_winograd(x_shape, w_shape, padding):
+    rng = np.random.default_rng(0)
+    x, b = (rng.standard_normal(s).astype("f4") for s in (x_shape, w_shape[:1]))
+    w = (rng.standard_normal(w_shape) / np.sqrt(9 * w_shape[1])).astype("f4")
+    options = (1, 1), (padding,) * 2, (1, 1), 1
+    y, g, gx, _ = torch_side(x, w, b, *options)
+    got, gradient = conv.forward(x, w, *options, b), conv.input_gradient(g.astype("f4"), w, x_shape[2:], *options)
+    np.testing.assert_allclose(got, y, rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(gradient, gx, rtol=1e-4, atol=2e-5)
+    x[0, 3, 5, 6] = np.nan                              # the tiles that see it, no others
+    hit = np.isnan(conv.forward(x, w, *options, b))
+    assert hit[0, :, 5:7, 6].all() and not hit[1:].any() and not hit[0, :, :, 16:].any()
+
+
 @pytest.mark.parametrize("case", CASES[:20:3], ids=str)
 def test_twin(case, monkeypatch):
     shape, kernel, *options = case
