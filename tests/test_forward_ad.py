@@ -191,3 +191,23 @@ def test_gradcheck_forward():
         rl.autograd.gradcheck(lambda v: wrong.apply(v, 2), x, check_forward_ad=True)
     with pytest.raises(ValueError):
         rl.autograd.gradcheck(lambda v: v * 2, x, check_batched_forward_grad=True)
+
+
+def test_levels_inside_no_grad_and_as_decorators():
+    for t in (rl, pt):
+        ad = t.autograd.forward_ad
+        x = t.ones(2)
+        with t.no_grad(), ad.dual_level():
+            parts = ad.unpack_dual(ad.make_dual(x, x) ** 2)
+            assert parts.tangent.tolist() == [2.0, 2.0] and not parts.tangent.requires_grad
+
+        @ad.dual_level()
+        def function():
+            return ad.unpack_dual(ad.make_dual(x, x) * 3).tangent
+        assert function().tolist() == [3.0, 3.0]
+        with pytest.raises(RuntimeError):
+            ad.make_dual(x, x)
+        weight = t.ones(2, requires_grad=True)
+        with ad.dual_level():
+            dual = ad.make_dual(x, x)
+            assert ad.unpack_dual(t.nn.functional.relu(dual * weight)).tangent.requires_grad

@@ -6,6 +6,7 @@ the graph (forward.py). So a tensor computed from dual tensors has ``requires_gr
 
 from __future__ import annotations
 
+from contextlib import ContextDecorator
 from typing import Any, NamedTuple
 
 from ..tensor import Tensor, wrap
@@ -57,8 +58,8 @@ def exit_dual_level(*, level: int | None = None) -> None:
     levels.pop().recording.__exit__()
 
 
-class dual_level:
-    """Context in which tensors can be dual."""
+class dual_level(ContextDecorator):
+    """Context, or decorator, in which tensors can be dual."""
 
     def __enter__(self) -> int:
         return enter_dual_level()

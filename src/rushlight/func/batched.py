@@ -298,7 +298,7 @@ class BatchedArray(NDArrayOperatorsMixin):
         return call(function, args, kwargs)
 
 
-_CREATION = (np.zeros, np.ones, np.empty)
+_CREATION = (np.zeros, np.ones, np.empty, np.full)
 
 # The methods that NumPy has as functions, by name.
 _METHODS = frozenset(("sum", "prod", "mean", "std", "var", "max", "min", "argmax", "argmin", "argsort", "cumsum", "cumprod", "take",

@@ -19,7 +19,7 @@ def add_rows(target: Any, rows: Any, values: Any) -> Any:
 
     `rows` are in range; negative ones count from the end. Vectors and few rows are added by NumPy, many rows are grouped first."""
     n = rows.size
-    if n == 0 or (_library is not None and target.__class__ is np.ndarray and values.__class__ is np.ndarray and _library.add_rows(target, rows, values)):
+    if n == 0 or (_library is not None and target.__class__ is rows.__class__ is values.__class__ is np.ndarray and _library.add_rows(target, rows, values)):
         return target
     if target.ndim == 1 and target.dtype.kind == "f" and target.dtype.itemsize >= 4 and n * 4 >= target.size:
         target += np.bincount(rows if rows.min() >= 0 else rows % target.size, values, target.size).astype(target.dtype, copy=False)
