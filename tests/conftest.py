@@ -18,6 +18,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "filterwarnings(text): pytest's own, named here for runs with -p no:warnings")
     config.addinivalue_line("markers", "cpu_only: is about the CPU (NumPy memory, CPU streams, ...), so --device cuda skips it")
     if config.getoption("--device") == "cuda":
         import common
