@@ -30,11 +30,12 @@ def main():
     parser.add_argument("--causes", action="store_true", help="the commonest texts of failures")
     parser.add_argument("--all", action="store_true", help="list ops that pass as well")
     parser.add_argument("--write", action="store_true", help="renew docs/compatibility.md and tests/conformance/line.json (takes all parts)")
+    parser.add_argument("--limit", type=int, help="with --write: at most so many samples per op and dtype (4, 7, 10, ... hold those that the test runs)")
     parser.add_argument("-j", type=int, default=2, help="processes")
     options = parser.parse_args()
     if options.write:
         from .report import write
-        write(options.j)
+        write(options.j, options.limit)
         return
     if options.names:
         _names(options.namespace)
