@@ -64,6 +64,8 @@ _LAZY = {
                      "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always",
                      "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode"), "settings"),
     "is_anomaly_enabled": "autograd.anomaly",
+    **dict.fromkeys(("sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite", "sym_sum", "cond", "typename", "is_inference",
+                     "thread_safe_generator", "get_device_module", "set_default_tensor_type"), "symbolic"),
     "compile": "compiling",
     **dict.fromkeys(("fork", "wait"), "jit"),
     **dict.fromkeys(("Stream", "Event"), "streams"),

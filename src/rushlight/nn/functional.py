@@ -24,6 +24,7 @@ from ..ops.normalization import batch_norm, group_norm, instance_norm, layer_nor
 from ..ops.pair_loss import (
     cosine_embedding_loss, cosine_similarity, ctc_loss, pairwise_distance, triplet_margin_loss, triplet_margin_with_distance_loss,
 )
+from ..ops.rarely import conv_tbc
 from ..ops.softmax import gumbel_softmax, log_softmax, softmax, softmin
 from ..tensor import Tensor
 

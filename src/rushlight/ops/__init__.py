@@ -2,7 +2,6 @@
 
 from . import (
     activation,
-    aten,
     arithmetic,
     attention,
     clamp,
@@ -15,14 +14,11 @@ from . import (
     einsum,
     elementwise,
     embedding,
-    floating,
-    histogram,
     indexing,
     inplace,
     interpolate,
     joining,
     loss,
-    lowlevel,
     matmul,
     normalization,
     padding,
@@ -47,7 +43,6 @@ from . import (
 
 OP_MODULES = (
     activation,
-    aten,
     arithmetic,
     attention,
     clamp,
@@ -60,14 +55,11 @@ OP_MODULES = (
     einsum,
     elementwise,
     embedding,
-    floating,
-    histogram,
     indexing,
     inplace,
     interpolate,
     joining,
     loss,
-    lowlevel,
     matmul,
     normalization,
     padding,
@@ -89,3 +81,11 @@ OP_MODULES = (
     view_copies,
     vision,
 )
+
+
+def __getattr__(name: str) -> object:
+    """`torch.ops.aten`, imported when it is asked for."""
+    if name != "aten":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+    return import_module(".aten", __name__)

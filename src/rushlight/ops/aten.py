@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .define import FUNCTIONS
+from .deferred import function as public
 from .lowlevel import ATEN
 
 __all__ = ["Packet"]
@@ -31,7 +31,7 @@ class Packet:
 
 
 def __getattr__(name: str) -> Any:
-    function = ATEN.get(name) or FUNCTIONS.get(name)
+    function = ATEN.get(name) or public(name)
     if function is None:
         raise AttributeError(f"torch.ops.aten.{name} is not supported by rushlight")
     packet = globals()[name] = Packet(name, function)

@@ -18,9 +18,15 @@ FUNCTIONS_OF: dict[str, str] = {
         "det slogdet logdet inverse pinverse cholesky cholesky_solve cholesky_inverse triangular_solve lu lu_solve "
         "lu_unpack qr geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef svd_lowrank pca_lowrank lobpcg vander "
         "symeig eig solve lstsq matrix_rank"),
+    "floating": "angle frexp ldexp ldexp_ hash_tensor renorm renorm_ gradient segment_reduce empty_permuted",
+    "histogram": "histc histogram histogramdd",
+    "lowlevel": (
+        "_chunk_cat _unsafe_masked_index _unsafe_masked_index_put_accumulate native_batch_norm _native_batch_norm_legit native_layer_norm "
+        "native_group_norm _softmax_backward_data _safe_softmax _segment_reduce"),
     "mixed_precision": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
     "special": "i0 i0_ igamma igammac mvlgamma",
     "gamma_sampling": "_standard_gamma _standard_gamma_grad _sample_dirichlet _dirichlet_grad binomial",
+    "rarely": "conv_tbc from_file",
     "stft": "stft istft",
     "windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
 }
@@ -28,6 +34,9 @@ METHODS_OF: dict[str, str] = {
     "linalg": (
         "det slogdet logdet inverse pinverse cholesky cholesky_solve cholesky_inverse triangular_solve lu lu_solve qr "
         "geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef symeig eig solve lstsq"),
+    "floating": "angle frexp ldexp ldexp_ hash_tensor renorm renorm_",
+    "histogram": "histc histogram",
+    "rarely": "apply_ map_ is_set_to dim_order storage_type const_data_ptr module_load chalf",
     "special": "i0 i0_ igamma igamma_ igammac igammac_ mvlgamma mvlgamma_",
     "stft": "stft istft",
 }

@@ -19,7 +19,9 @@ __all__ = [
     "max_pool2d_with_indices", "avg_pool2d", "lp_pool2d", "max_pool3d", "max_pool3d_with_indices",
     "avg_pool3d", "lp_pool3d", "adaptive_avg_pool1d", "adaptive_max_pool1d", "adaptive_avg_pool2d",
     "adaptive_max_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool3d", "max_unpool1d", "max_unpool2d",
-    "max_unpool3d", "fractional_max_pool2d", "fractional_max_pool3d",
+    "max_unpool3d", "fractional_max_pool2d", "fractional_max_pool3d", "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d_with_indices", "adaptive_max_pool3d_with_indices", "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d_with_indices",
 ]
 
 Sizes = tuple[int, ...]
@@ -302,6 +304,22 @@ def _make_adaptive(n: int) -> Any:
 adaptive_avg_pool1d, adaptive_max_pool1d = _make_adaptive(1)
 adaptive_avg_pool2d, adaptive_max_pool2d = _make_adaptive(2)
 adaptive_avg_pool3d, adaptive_max_pool3d = _make_adaptive(3)
+
+
+def _with_indices(pool: Any) -> Any:
+    """The form of a max pooling that returns (values, indices) always."""
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return pool(*args, **{**kwargs, "return_indices": True})
+    function.__name__ = function.__qualname__ = f"{pool.__name__}_with_indices"
+    function.__doc__ = f"`{pool.__name__}` with return_indices=True."
+    return function
+
+
+adaptive_max_pool1d_with_indices = _with_indices(adaptive_max_pool1d)
+adaptive_max_pool2d_with_indices = _with_indices(adaptive_max_pool2d)
+adaptive_max_pool3d_with_indices = _with_indices(adaptive_max_pool3d)
+fractional_max_pool2d_with_indices = _with_indices(fractional_max_pool2d)
+fractional_max_pool3d_with_indices = _with_indices(fractional_max_pool3d)
 
 
 # --- power average, unpooling, fractional ---------------------------------------------------------------------------------------------

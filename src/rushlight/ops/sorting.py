@@ -179,8 +179,8 @@ def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str
     nans = np.isnan(values._a).sum(axis=axis, keepdims=True)
     last = np.maximum(size - nans - 1, 0) if skip_nan else np.full(nans.shape, size - 1)
     results = []
-    for each in np.atleast_1d(q._a):
-        results.append(_quantile_at(values, float(each), axis, last, nans, interpolation, skip_nan))
+    for each in q.reshape(-1).unbind(0):
+        results.append(_quantile_at(values, each, axis, last, nans, interpolation, skip_nan))
     from .joining import stack
     if ndim == 0:
         return stack(results).reshape(q._a.shape)
@@ -188,8 +188,8 @@ def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str
     return stack(shaped) if q._a.ndim else shaped[0]
 
 
-def _quantile_at(values: Tensor, q: float, axis: int, last: Any, nans: Any, interpolation: str, skip_nan: bool) -> Tensor:
-    rank = q * last
+def _quantile_at(values: Tensor, q: Tensor, axis: int, last: Any, nans: Any, interpolation: str, skip_nan: bool) -> Tensor:
+    rank = float(q._a) * last
     if not skip_nan:
         rank = np.where(nans > 0, last, rank)
     if interpolation == "nearest":
@@ -205,7 +205,10 @@ def _quantile_at(values: Tensor, q: float, axis: int, last: Any, nans: Any, inte
         return below
     weight = np.full(rank.shape, 0.5) if interpolation == "midpoint" else rank - low
     above = values.gather(axis, wrap(high, values._kind.int64))
-    return below.lerp(above, wrap(weight.astype(values._a.dtype), values._kind))
+    share = wrap(np.asarray(weight, values._a.dtype), values._kind)
+    if q._node is not None and interpolation == "linear":
+        record(share, "QuantileRankBackward0", (q,), lambda g: (g * wrap(np.asarray(last, values._a.dtype), values._kind)).sum())
+    return below.lerp(above, share)
 
 
 @op(method=True, out=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import conv as K
 from ..tensor import Tensor, wrap
-from .define import op
+from .define import export, op
 from .record import record
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "fold", "grid_sample", "affine_grid"]
@@ -63,6 +63,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
 
 
 native_channel_shuffle = channel_shuffle
+export(channel_shuffle, "native_channel_shuffle")
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -49,6 +49,8 @@ class LinearCrossEntropyLoss(_WeightedLoss):
                  dtype: Any = None, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int | None = None,
                  label_smoothing: float = 0.0, options: LinearCrossEntropyOptions | None = None) -> None:
         super().__init__(weight=weight, reduction=reduction)
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            raise RuntimeError(f"expected weight shape to be {(num_classes,)}, got {tuple(weight.shape)}")
         self.linear = Linear(in_features, num_classes * math.prod(out_features), bias=bias, device=device, dtype=dtype)
         self.num_classes = num_classes
         self.out_features = out_features
