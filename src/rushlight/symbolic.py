@@ -1,4 +1,4 @@
-"""`torch.sym_*`, `torch.cond` and names of things: what traced programs use for sizes and branches. Nothing is traced here, so they act at once."""
+"""`torch.sym_*` and `torch.cond`: what traced programs use for sizes and branches. Nothing is traced here, so they act at once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 from .tensor import Tensor
 
-__all__ = ["sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite", "sym_sum", "cond", "typename", "is_inference",
-           "thread_safe_generator", "get_device_module", "set_default_tensor_type"]
+__all__ = ["sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite", "sym_sum", "cond", "is_inference"]
 
 
 def sym_int(a: Any) -> int:
@@ -62,46 +61,6 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     return (true_fn if bool(pred) else false_fn)(*operands)
 
 
-def typename(obj: Any) -> str:
-    """The full name of an object's type (of a class or function: its own); of tensors the old kind, "torch.FloatTensor"."""
-    if isinstance(obj, Tensor):
-        return obj.type()
-    named = obj if hasattr(obj, "__qualname__") else type(obj)
-    module = getattr(named, "__module__", None)
-    return named.__qualname__ if module in (None, "builtins", "") else f"{module}.{named.__qualname__}".replace("rushlight.", "torch.", 1)
-
-
 def is_inference(input: Tensor) -> bool:
     """Always False: tensors made in inference mode are ordinary ones here."""
     return input.is_inference()
-
-
-def thread_safe_generator() -> Any:
-    """None, for the default generator: DataLoader's workers are processes here, which have their own."""
-    return None
-
-
-def get_device_module(device: Any = None) -> Any:
-    """The module of a device type: torch.cpu or torch.cuda; of the default device without an argument."""
-    import rushlight
-
-    from .devices import default_device
-    from .devices import device as device_
-    type_ = (default_device() if device is None else device_(device)).type
-    if type_ not in ("cpu", "cuda"):
-        raise RuntimeError(f"Device '{type_}' does not have a corresponding module registered as 'torch.{type_}'.")
-    return getattr(rushlight, type_)
-
-
-def set_default_tensor_type(t: Any) -> None:
-    """The old form of `set_default_dtype` and `set_default_device`: takes torch.DoubleTensor and its like, or their names."""
-    import rushlight
-    names = t if isinstance(t, str) else f"torch.{'cuda.' if t.is_cuda else ''}{t.__name__}"
-    owner = rushlight
-    for part in names.split(".")[1:]:
-        owner = getattr(owner, part)
-    if not owner.dtype.is_floating_point:
-        raise TypeError(f"only floating-point types are supported as the default type, got {names}")
-    rushlight.set_default_dtype(owner.dtype)
-    if owner.is_cuda:
-        rushlight.set_default_device("cuda")

@@ -105,3 +105,10 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
         return _by_channel(input, p, training, inplace)
     result = _by_channel(input.unsqueeze_(0) if inplace else input.unsqueeze(0), p, training, inplace)
     return result.squeeze_(0) if inplace else result.squeeze(0)
+
+
+def __getattr__(name: str) -> Any:
+    """`has_torch_function` and its like, which `torch.overrides` holds."""
+    if name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
+        return getattr(_import_module("rushlight.overrides"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -306,8 +306,8 @@ def _power_operator(self: Any, exponent: Any) -> Any:
 
 
 def _reflected_power(self: Any, other: Any) -> Any:
-    """number ** tensor."""
-    return _pow(other, self) if isinstance(other, _NUMBERS) else NotImplemented
+    """number ** tensor; called by name, tensor ** tensor too."""
+    return _pow(other, self) if isinstance(other, (*_NUMBERS, Tensor)) else NotImplemented
 
 
 _NUMBERS = (bool, int, float, complex, np.number)

@@ -292,7 +292,7 @@ def _search(sequence: Any, values: Any, right: bool) -> Any:
         return np.empty(values.shape, np.int64)
     rows, asked = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
     found = [np.searchsorted(s, v, side="right" if right else "left") for s, v in zip(rows, asked, strict=True)]
-    return as_array(found, np.int64).reshape(values.shape)
+    return np.stack(found).reshape(values.shape)
 
 
 @op(out=True)

@@ -181,7 +181,8 @@ class LBFGS(Optimizer):
             memory.update(grad, first)
             direction = memory.direction
             previous_loss = loss
-            memory.t = t = min(1.0, 1.0 / float(np.abs(grad).sum())) * lr if first else lr
+            scale = min(1.0, 1.0 / float(np.abs(grad).sum())) if first else 1
+            t, memory.t = scale * lr, group["lr"] * scale      # what is remembered has the type of lr, a tensor perhaps
             slope = float(np.dot(grad, direction))
             if slope > -tolerance:
                 break
@@ -200,7 +201,7 @@ class LBFGS(Optimizer):
                     used = 1
             evaluations += used
             state["func_evals"] += used
-            if (last or evaluations >= group["max_eval"] or done or np.abs(direction * memory.t).max() <= tolerance
+            if (last or evaluations >= group["max_eval"] or done or np.abs(direction * float(memory.t)).max() <= tolerance
                     or abs(loss - previous_loss) < tolerance):
                 break
         memory.save(state)
@@ -240,7 +241,7 @@ class Memory:
         if first:
             self.direction, self.ys, self.steps, self.ro, self.scale = -grad, [], [], [], 1.0
         else:
-            y, step = grad - self.grad, self.direction * self.t
+            y, step = grad - self.grad, self.direction * float(self.t)
             product = float(np.dot(y, step))
             if product > 1e-10:
                 if len(self.ys) == self.size:
