@@ -5,6 +5,7 @@
 
 #include "function.h"
 #include "pool.h"
+#include "vmath.h"
 
 namespace rushlight {
 namespace {
@@ -256,6 +257,118 @@ template <typename F, After after = AS_IT_IS> PyObject* reduction(PyObject* cons
     return result;
 }
 
+// --- variance and logsumexp -------------------------------------------------------------------------------------------------------------
+
+template <typename T> double squares_around(const T* x, T mean, index_t n) {
+    double result = 0;
+    for (index_t i = 0; i < n; i += BLOCK) {
+        const index_t last = i + BLOCK < n ? i + BLOCK : n;
+        T sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (index_t j = i; j < last; ++j) sum += (x[j] - mean) * (x[j] - mean);
+        result += sum;
+    }
+    return result;
+}
+
+template <typename T> void variance_columns(const T* x, index_t rows, index_t stride, index_t width, double freedom, T* variance, T* mean) {
+    double sums[WIDTH], squares[WIDTH] = {};
+    reduce_columns<Sum>(x, rows, stride, width, sums);
+    for (index_t c = 0; c < width; ++c) mean[c] = static_cast<T>(sums[c] / static_cast<double>(rows));
+    for (index_t i = 0; i < rows; ++i) {
+#pragma omp simd
+        for (index_t c = 0; c < width; ++c) {
+            const double d = x[i * stride + c] - mean[c];
+            squares[c] += d * d;
+        }
+    }
+    for (index_t c = 0; c < width; ++c) variance[c] = static_cast<T>(squares[c] / freedom);
+}
+
+template <typename T> T logsumexp_of(const T* x, index_t n) {
+    const T top = static_cast<T>(reduce_run<Maximum>(x, n)), shift = std::fabs(top) < vmath::infinity<T>() ? top : T(0);
+    double sum = 0;
+    for (index_t i = 0; i < n; i += BLOCK) {
+        const index_t last = i + BLOCK < n ? i + BLOCK : n;
+        T part = 0;
+#pragma omp simd reduction(+ : part)
+        for (index_t j = i; j < last; ++j) part += vmath::exp(x[j] - shift);
+        sum += part;
+    }
+    return static_cast<T>(std::log(sum)) + shift;
+}
+
+// Whether each result comes from elements that lie behind one another.
+bool by_rows(const Groups& of) { return of.count == 1 ? of.reduced[0] : of.count == 2 && of.reduced[1]; }
+
+template <typename T> PyObject* variance_of(PyArrayObject* a, const Groups& of, double freedom) {
+    const bool rows = by_rows(of);
+    if (!rows && !(of.count == 2 && of.reduced[0])) return nullptr;
+    PyArrayObject *variance = new_array(of.out_ndim, of.out_shape, PyArray_TYPE(a)), *mean = new_array(of.out_ndim, of.out_shape, PyArray_TYPE(a));
+    if (variance == nullptr || mean == nullptr) {
+        Py_XDECREF(variance);
+        Py_XDECREF(mean);
+        return nullptr;
+    }
+    const T* x = data_of<T>(a);
+    T *v = data_of<T>(variance), *m = data_of<T>(mean);
+    {
+        WithoutGil release(of.total > PART);
+        if (rows) {
+            parallel_for(of.total / of.length, PART / 4 / of.length + 1, [&](index_t begin, index_t end) {
+                for (index_t i = begin; i < end; ++i) {
+                    const T* row = x + i * of.length;
+                    m[i] = static_cast<T>(reduce_run<Sum>(row, of.length) / static_cast<double>(of.length));
+                    v[i] = static_cast<T>(squares_around(row, m[i], of.length) / freedom);
+                }
+            });
+        } else {
+            const index_t width = of.size[1];
+            parallel_for((width + WIDTH - 1) / WIDTH, 1, [&](index_t begin, index_t end) {
+                for (index_t tile = begin; tile < end; ++tile) {
+                    const index_t first = tile * WIDTH;
+                    variance_columns(x + first, of.size[0], width, width - first < WIDTH ? width - first : WIDTH, freedom, v + first, m + first);
+                }
+            });
+        }
+    }
+    return Py_BuildValue("NN", variance, mean);
+}
+
+// (array, axis, keepdims, freedom) -> (sum of squares around the mean / freedom, mean)
+PyObject* variance(PyObject* const* args, Py_ssize_t count) {
+    const int type = count == 4 ? float_type(args[0]) : -1;
+    Groups of;
+    if (type == -1 || !contiguous(as_array(args[0])) || !PyArray_ISNOTSWAPPED(as_array(args[0])) ||
+        !of.find(as_array(args[0]), args[1], PyObject_IsTrue(args[2]) == 1)) {
+        return nullptr;
+    }
+    const double freedom = PyFloat_AsDouble(args[3]);
+    if (PyErr_Occurred()) return nullptr;
+    return type == NPY_FLOAT ? variance_of<float>(as_array(args[0]), of, freedom) : variance_of<double>(as_array(args[0]), of, freedom);
+}
+
+template <typename T> PyObject* logsumexp_rows(PyArrayObject* a, const Groups& of) {
+    PyArrayObject* out = new_array(of.out_ndim, of.out_shape, PyArray_TYPE(a));
+    if (out == nullptr) return nullptr;
+    WithoutGil release(of.total > PART);
+    parallel_for(of.total / of.length, PART / 8 / of.length + 1, [&](index_t begin, index_t end) {
+        for (index_t i = begin; i < end; ++i) data_of<T>(out)[i] = logsumexp_of(data_of<T>(a) + i * of.length, of.length);
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
+// (array, axis, keepdims)
+PyObject* logsumexp(PyObject* const* args, Py_ssize_t count) {
+    const int type = count == 3 ? float_type(args[0]) : -1;
+    Groups of;
+    if (type == -1 || !contiguous(as_array(args[0])) || !PyArray_ISNOTSWAPPED(as_array(args[0])) ||
+        !of.find(as_array(args[0]), args[1], PyObject_IsTrue(args[2]) == 1) || !by_rows(of)) {
+        return nullptr;
+    }
+    return type == NPY_FLOAT ? logsumexp_rows<float>(as_array(args[0]), of) : logsumexp_rows<double>(as_array(args[0]), of);
+}
+
 // --- extremes with their places ---------------------------------------------------------------------------------------------------------
 
 template <bool largest, typename T> index_t place(const T* x, index_t n, index_t step) {
@@ -318,6 +431,7 @@ extern const NativeFunction reduce_functions[] = {
     {"sum", reduction<Sum>},          {"mean", reduction<Sum, MEAN>},   {"prod", reduction<Product>},
     {"amax", reduction<Maximum>},     {"amin", reduction<Minimum>},     {"square_sum", reduction<SquareSum>},
     {"norm", reduction<SquareSum, ROOT>}, {"max_along", extremes<true>}, {"min_along", extremes<false>},
+    {"variance", variance},           {"logsumexp", logsumexp},
     {nullptr, nullptr},
 };
 

@@ -44,6 +44,12 @@ def test_reductions(shape, dtype):
             np.testing.assert_array_equal(R.amax(a, axis, keep), np.maximum.reduce(a, axis, None, None, keep))
             np.testing.assert_array_equal(R.amin(a, axis, keep), np.minimum.reduce(a, axis, None, None, keep))
             np.testing.assert_allclose(R.norm(a, axis, keep), np.sqrt(np.add.reduce(wide * wide, axis, None, None, keep)), rtol=20 * eps)
+            axes = tuple(range(a.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis % a.ndim,)
+            variance, mean = R.variance(a, axes, keep, max(count - 1, 1))
+            np.testing.assert_allclose(variance, np.var(wide, axes, ddof=min(1, count - 1), keepdims=keep), rtol=1e-4 if dtype == "f4" else 1e-11, atol=1e-30)
+            np.testing.assert_allclose(mean, np.mean(wide, axes, keepdims=keep), rtol=1e-4, atol=1e-5)
+            logs = np.log(np.add.reduce(np.exp(wide), axes, keepdims=keep))
+            np.testing.assert_allclose(R.logsumexp(a, axes, keep), logs, rtol=20 * eps, atol=20 * eps)
             if isinstance(axis, int):
                 for ours, arg in ((R.max_along, np.argmax), (R.min_along, np.argmin)):
                     values, at = ours(a, axis, keep)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..tensor import as_array
 from .native import function
 
-__all__ = ["sum", "mean", "amax", "amin", "norm", "max_along", "min_along"]
+__all__ = ["sum", "mean", "amax", "amin", "norm", "variance", "logsumexp", "max_along", "min_along"]
 
 
 def _numpy_sum(a: Any, axis: Any, keepdims: bool) -> Any:
@@ -39,6 +40,23 @@ def _numpy_norm(a: Any, axis: Any, keepdims: bool) -> Any:
     return np.sqrt(np.add.reduce(a * a, axis, None, None, keepdims))
 
 
+def _numpy_variance(a: Any, axis: Any, keepdims: bool, freedom: float) -> tuple[Any, Any]:
+    count = _product([a.shape[i] for i in axis])
+    center = as_array(as_array(np.add.reduce(a, axis=axis, keepdims=True, dtype=np.float64 if a.dtype == np.float32 else None))
+                      / (count or np.nan)).astype(a.dtype)
+    d = a - center
+    square = d * d if a.dtype.kind != "c" else d.real * d.real + d.imag * d.imag
+    r = as_array(_numpy_sum(square, axis, keepdims) / square.dtype.type(freedom))
+    return r, center if keepdims else center.reshape([n for i, n in enumerate(center.shape) if i not in axis])
+
+
+def _numpy_logsumexp(a: Any, axis: Any, keepdims: bool) -> Any:
+    top = np.maximum.reduce(a.real, axis=axis, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0).astype(a.dtype)
+    r = as_array(np.log(np.add.reduce(np.exp(a - top), axis=axis, keepdims=True)) + top)
+    return r if keepdims else r.reshape([n for i, n in enumerate(r.shape) if i not in axis])
+
+
 def _numpy_along(arg: Any) -> Any:
     def along(a: Any, axis: int, keepdims: bool) -> Any:
         at = arg(a.astype(np.float32) if a.dtype.kind == "V" or a.dtype.name == "bfloat16" else a, axis=axis, keepdims=True)
@@ -52,6 +70,8 @@ mean = function("mean", _numpy_mean)
 norm = function("norm", _numpy_norm)
 amax = function("amax", lambda a, axis, keepdims: np.maximum.reduce(a, axis, None, None, keepdims))
 amin = function("amin", lambda a, axis, keepdims: np.minimum.reduce(a, axis, None, None, keepdims))
+variance = function("variance", _numpy_variance)        # (array, axes, keepdims, freedom) -> (variance, mean)
+logsumexp = function("logsumexp", _numpy_logsumexp)
 # (extremes along one axis, the index of the first of each); nan is the most extreme
 max_along = function("max_along", _numpy_along(np.argmax))
 min_along = function("min_along", _numpy_along(np.argmin))

@@ -12,6 +12,7 @@ from .. import return_types
 from ..dtypes import bool_
 from ..dtypes import dtype as dtype_type
 from ..kernels import reduce as R
+from ..kernels.fuse import fuse
 from ..kind import Kind
 from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
@@ -427,6 +428,9 @@ def _variance_arguments(args: tuple[Any, ...], dim: Any, unbiased: Any, correcti
     return dim, 1 if correction is None else correction, keepdim
 
 
+_variance_grad = fuse(lambda g, x, center, factor: g * ((x - center) * factor))
+
+
 def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str) -> tuple[Tensor, Tensor]:
     """(variance, mean): two passes."""
     kind = input._kind
@@ -435,26 +439,23 @@ def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str
     a = input._a.astype(np.float32) if kind.reduced else input._a
     dims = reduced_dims(dim, a.ndim)
     count = _product([a.shape[i] for i in dims])
-    center = as_array(as_array(np.add.reduce(a, axis=dims, keepdims=True, dtype=np.float64 if a.dtype == np.float32 else None))
-                      / (count or np.nan)).astype(a.dtype)
-    d = a - center
-    square = d * d if a.dtype.kind != "c" else d.real * d.real + d.imag * d.imag
     freedom = max(0, count - correction)
     if freedom <= 0:
         import warnings
         warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
                       "divided by output numel).", UserWarning, stacklevel=4)
-    r = as_array(R.sum(square, dims, keepdim) / (square.dtype.type(freedom)))
+    r, center = R.variance(a, dims, keepdim, freedom)
     real = kind.with_dtype(kind.dtype.to_real())
     variance = wrap(as_array(r, real.np), real)
-    shape = center.shape if keepdim else tuple([n for i, n in enumerate(center.shape) if i not in dims])
-    mean_value = wrap(as_array(center.reshape(shape), kind.np), kind)
+    mean_value = wrap(as_array(center, kind.np), kind)
     if input._node is not None:
-        kept = center.shape
+        kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
 
         def grad(g: Tensor, x: Tensor) -> Tensor:
             return g.reshape(kept) * ((x - mean(x, dims, True)) * (2.0 / freedom if freedom else inf))
-        record(variance, "VarBackward0", (input,), grad, (input,), holomorphic=False)
+        around = center.reshape(kept)
+        record(variance, "VarBackward0", (input,), grad, (input,),
+               (lambda g, x: _variance_grad(g.reshape(kept), x, around, 2.0 / freedom)) if kind.fast and freedom else None, holomorphic=False)
         tensors, arrays = _expander(a.shape, dims, keepdim)
         record(mean_value, "MeanBackward1", (input,), lambda g: tensors(g) / count, array_grad=lambda g: arrays(g) / count)
     return variance, mean_value
@@ -506,6 +507,9 @@ def std_mean(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, c
 
 # --- norms and logsumexp --------------------------------------------------------------------------------------------------------------
 
+_logsumexp_grad = fuse(lambda g, x, y: g * np.exp(x - y))
+
+
 @op(method=True, out=True)
 def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over the given dimensions, without overflow."""
@@ -514,13 +518,12 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     kind = input._kind
     a = input._a.astype(np.float32) if kind.reduced else input._a
     dims = reduced_dims(dim, a.ndim)
-    top = np.maximum.reduce(a.real, axis=dims, keepdims=True, initial=-np.inf)
-    top = np.where(np.isfinite(top), top, 0).astype(a.dtype)
-    r = np.log(np.add.reduce(np.exp(a - top), axis=dims, keepdims=True)) + top
-    kept = r.shape
-    shape = kept if keepdim else tuple([n for i, n in enumerate(kept) if i not in dims])
-    out = wrap(as_array(as_array(r).reshape(shape), kind.np), kind)
-    return record(out, "LogsumexpBackward0", (input,), lambda g, x, y: g.reshape(kept) * (x - y.reshape(kept)).exp(), (input, out))
+    out = wrap(as_array(R.logsumexp(a, dims, keepdim), kind.np), kind)
+    if input._node is None:
+        return out
+    kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
+    return record(out, "LogsumexpBackward0", (input,), lambda g, x, y: g.reshape(kept) * (x - y.reshape(kept)).exp(), (input, out),
+                  lambda g, x, y: _logsumexp_grad(g.reshape(kept), x, y.reshape(kept)))
 
 
 def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
