@@ -217,7 +217,12 @@ def test_missing_namespaces_say_so():
         assert module.onnx.is_in_onnx_export() is False and module.mps is not None and not module.xpu.is_available() and not module.mtia.is_available()
     assert not rl.distributed.is_available() and not rl.distributed.is_initialized() and not rl.distributed.is_nccl_available()
     assert rl.fx.wrap(len) is len
-    for access in ("distributed.all_reduce", "distributed.init_process_group", "onnx.export", "export.export", "quantization.quantize_dynamic",
+    from rushlight.distributed import ProcessGroup, ReduceOp, all_reduce, nn
+    assert ReduceOp.SUM == 0 and not isinstance(3, ProcessGroup) and rl.distributed.group.WORLD is None and rl.torch is rl
+    for use in (lambda: all_reduce(rl.ones(2)), ProcessGroup, lambda: nn.all_gather, lambda: rl.distributed.get_rank()):
+        with pytest.raises(NotImplementedError, match="torch.distributed.*is not supported by rushlight"):
+            use()
+    for access in ("distributed.elastic", "distributed.fully_shard", "onnx.export", "export.export", "quantization.quantize_dynamic",
                    "ao.quantization", "fx.symbolic_trace", "package.PackageExporter", "library.custom_op", "nested.nested_tensor", "monitor.Stat",
                    "xpu.synchronize", "mps.empty_cache", "autograd.profiler.emit_nvtx"):
         place, _, name = access.rpartition(".")
@@ -331,3 +336,22 @@ def test_markers():
             getattr(rl, name)()
     assert issubclass(rl.OutOfMemoryError, RuntimeError) and rl.autograd.profiler.record_function is rl.profiler.record_function
     rl.init_num_threads()
+
+
+def test_what_libraries_ask_for():
+    """Names outside of the documentation that Pyro, GPyTorch, Kornia, torchmetrics and others use."""
+    import pickle
+    for module in MODULES:
+        subclasses = importlib.import_module(f"{module.__name__}._subclasses.fake_tensor")
+        proxies = importlib.import_module(f"{module.__name__}.fx.experimental.proxy_tensor")
+        assert not subclasses.is_fake(module.ones(1)) and proxies.get_proxy_mode() is None
+        assert not module._C._get_tracing_state() and module._C._log_api_usage_once("x") is None
+        assert not any(module.is_autocast_enabled(each) for each in ("cpu", "cuda", "mps", "xpu"))
+        assert module.ones(1).dtype not in (module.complex32, module.qint8, module.quint8, module.float8_e4m3fnuz) and module.chalf is module.complex32
+        assert pickle.loads(pickle.dumps(module.complex32)) is module.complex32 and repr(module.qint8) == "torch.qint8"
+        assert module.torch is module and module.hub.HASH_REGEX.search("resnet18-f37072fd.pth").group(1) == "f37072fd"
+        assert module.serialization.MAP_LOCATION is not None
+    with pytest.raises(NotImplementedError, match="use torch.complex64"):
+        rl.zeros(2, dtype=rl.complex32)
+    with pytest.raises(NotImplementedError):
+        rl._subclasses.FakeTensorMode()

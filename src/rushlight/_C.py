@@ -16,3 +16,7 @@ def _get_tracing_state() -> None:
 def _get_privateuse1_backend_name() -> str:
     """The name of a device that a plug-in brings."""
     return "privateuseone"
+
+
+def _log_api_usage_once(event: str) -> None:
+    """Where PyTorch counts which features are used; nothing is counted here."""

@@ -19,6 +19,7 @@ from .tensor import Tensor  # noqa: E402
 from .version import __version__  # noqa: E402
 
 globals().update(_dtypes.DTYPES)
+globals().update(_dtypes.ABSENT, chalf=_dtypes.ABSENT["complex32"])
 globals().update({d.alias: d for d in _dtypes.DTYPES.values() if d.alias})
 
 from .autograd.grad_mode import (  # noqa: E402
@@ -41,7 +42,7 @@ newaxis = None
 _LAZY = {
     **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
                      "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C", "return_types", "storage", "types"), ""),
-    **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional", "torch_version",
+    **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional", "torch_version", "_subclasses",
                      "__config__"), ""),
     # What PyTorch has and rushlight has not: using one of their names says what to do instead.
     **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "fx", "package", "library", "nested", "monitor", "xpu", "mtia", "mps"), ""),
@@ -83,6 +84,9 @@ _LAZY = {
 
 
 def __getattr__(name):
+    if name == "torch":                    # PyTorch's modules import torch, and libraries have found torch.torch there
+        from .nn._torch import torch
+        return torch
     module_name = _LAZY.get(name)
     if module_name is None:
         value = _deferred.function(name)

@@ -54,6 +54,8 @@ class dtype:
 
 
 def _extension_type(name: str) -> np.dtype[Any]:
+    if name in ABSENT:
+        raise NotImplementedError(f"torch.{name} is not supported by rushlight: use {_INSTEAD[name]}")
     try:
         import ml_dtypes
     except ImportError:
@@ -68,10 +70,11 @@ def _extension_type(name: str) -> np.dtype[Any]:
 
 
 def _by_name(name: str) -> dtype:
-    return DTYPES[name]
+    return DTYPES.get(name) or ABSENT[name]
 
 
 DTYPES: dict[str, dtype] = {}
+ABSENT: dict[str, dtype] = {}        # PyTorch's dtypes that tensors can't have here: programs compare with them
 _FROM_NUMPY: dict[np.dtype[Any], dtype] = {}
 
 
@@ -104,6 +107,17 @@ float8_e4m3fn = _make("float8_e4m3fn", FLOAT, 1, extension=True)
 float8_e5m2 = _make("float8_e5m2", FLOAT, 1, extension=True)
 complex64 = _make("complex64", COMPLEX, 8, alias="cfloat")
 complex128 = _make("complex128", COMPLEX, 16, alias="cdouble")
+
+# name, category, bytes, what to use instead
+_INSTEAD = {}
+for _name, _category, _size, _other in (
+        ("complex32", COMPLEX, 4, "complex64"), ("float8_e4m3fnuz", FLOAT, 1, "float8_e4m3fn"), ("float8_e5m2fnuz", FLOAT, 1, "float8_e5m2"),
+        ("float8_e8m0fnu", FLOAT, 1, "float8_e5m2"), ("float4_e2m1fn_x2", FLOAT, 1, "float8_e4m3fn"), ("qint8", INT, 1, "int8 and a scale"),
+        ("quint8", INT, 1, "uint8 and a scale"), ("qint32", INT, 4, "int32 and a scale"), ("quint4x2", INT, 1, "uint8 and a scale"),
+        ("quint2x4", INT, 1, "uint8 and a scale")):
+    ABSENT[_name] = _make(_name, _category, _size, extension=True, alias="chalf" if _name == "complex32" else "")
+    del DTYPES[_name]
+    _INSTEAD[_name] = f"torch.{_other}"
 
 _TO_REAL = {complex64: float32, complex128: float64}
 _TO_COMPLEX = {float32: complex64, float64: complex128, float16: complex64, bfloat16: complex64}

@@ -63,9 +63,13 @@ def is_autocast_available(device_type: str) -> bool:
     return device_type in _DEFAULT_DTYPES
 
 
+# Device types that PyTorch has an autocast for and rushlight does not have: it is off for them.
+_ABSENT = ("mps", "xpu", "mtia", "maia", "hpu", "ipu", "xla", "privateuseone")
+
+
 def is_autocast_enabled(device_type: str = "cuda") -> bool:
     """Whether autocast is on for devices of this type in this thread."""
-    return _known(device_type) in LOCAL.enabled
+    return device_type not in _ABSENT and _known(device_type) in LOCAL.enabled
 
 
 def set_autocast_enabled(*args: Any) -> None:

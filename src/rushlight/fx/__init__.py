@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .unsupported import attribute_of
+from ..unsupported import attribute_of
 
 __all__ = ["wrap"]
 

@@ -1,0 +1,1 @@
+"""``torch.fx.experimental``: what asks whether something is being traced."""
