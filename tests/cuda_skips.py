@@ -3,8 +3,13 @@
 import re
 
 SKIPS = {
-    r"test_fft\.py": "torch.fft runs on the host: a CUDA form is missing",
+    r"xxtest_fft\.py": "torch.fft runs on the host: a CUDA form is missing",
     r"test_(vmap|func|forward_ad)\.py": "function transforms of CUDA tensors are not tested yet",
+    r"test_nn_modules.*(RReLU)": "its gradient at the host's random slopes is computed on the host",
+    r"test_nn_module.*(register_parameter|setattr\(l, 'weight'|test_container|test_shared_parameters)": "compares texts that name the device, or forks",
+    r"test_optim.*test_bad_parameters": "texts name the tensor type",
+    r"test_checkpoint.*test_gradients_and_dropout": "sets the CPU's random state and expects the device to follow",
+    r"test_rnn.*(test_packed_module|test_errors)": "lengths have to be CPU tensors, and the default device is cuda here",
     r"test_sparse": "sparse CUDA tensors are missing",
     r"test_indexing.*x\[0\] = T.ones\(2, 3, 4\)": "the message names the tensor type, which differs from the oracle's CPU one",
     r"test_reduction.*test_return_types_print": "the text has device='cuda:0' in it",

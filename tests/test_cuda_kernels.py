@@ -150,6 +150,11 @@ def test_tf32_follows_the_settings(cupy):
             rl.set_float32_matmul_precision(setting)
             matmul.matmul(a, a)
             assert cublas.CALLS[-1][1] == wanted
+        rl.backends.cuda.matmul.allow_tf32 = False
+        assert rl.get_float32_matmul_precision() == "highest"
+        rl.backends.cuda.matmul.allow_tf32 = True
+        matmul.matmul(a, a)
+        assert rl.backends.cuda.matmul.allow_tf32 and cublas.CALLS[-1][1] == cublas.CUBLAS_COMPUTE_32F_FAST_TF32
     finally:
         rl.set_float32_matmul_precision("highest")
 

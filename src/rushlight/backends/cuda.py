@@ -15,8 +15,24 @@ __all__ = ["is_built", "is_available", "matmul", "preferred_linalg_library", "pr
            "cudnn_sdp_enabled", "sdp_kernel", "allow_fp16_bf16_reduction_math_sdp", "fp16_bf16_reduction_math_sdp_allowed",
            "is_flash_attention_available"]
 
-matmul = SimpleNamespace(allow_tf32=False, allow_fp16_reduced_precision_reduction=True, allow_bf16_reduced_precision_reduction=True,
-                         allow_fp16_accumulation=False, fp32_precision="none")
+
+class _Matmul(SimpleNamespace):
+    """Switches of matrix products on CUDA. Whatever the others allow, sums are float32 at least."""
+
+    @property
+    def allow_tf32(self) -> bool:
+        """Whether float32 factors may be rounded to TF32: the same setting as `torch.set_float32_matmul_precision`."""
+        from ..settings import get_float32_matmul_precision
+        return get_float32_matmul_precision() != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        from ..settings import set_float32_matmul_precision
+        set_float32_matmul_precision("high" if value else "highest")
+
+
+matmul = _Matmul(allow_fp16_reduced_precision_reduction=True, allow_bf16_reduced_precision_reduction=True, allow_fp16_accumulation=False,
+                 fp32_precision="none")
 _libraries = {"linalg": "default", "blas": "default"}
 _reduced = [False]
 

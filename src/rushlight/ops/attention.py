@@ -195,6 +195,8 @@ def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, c
     q, k, v = query._a, key._a, value._a
     if q.shape[:-2] != k.shape[:-2] or k.shape[:-2] != v.shape[:-2]:
         return None
+    if not (q.size and k.size and v.size):
+        return None
     flat = [a.reshape(-1, *a.shape[-2:]) for a in (q, k, v)]
     if not fused.fits(*flat):
         return None

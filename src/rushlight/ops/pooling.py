@@ -176,7 +176,7 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         y = y / count if kind.is_floating else y.div(count, rounding_mode="trunc")
     else:
         counts = _counts(x._a.shape[2:], out, kernel, stride, padding, include_pad)
-        y = y.div(wrap(counts.astype(y._kind.np), y._kind), rounding_mode=None if kind.is_floating else "trunc")
+        y = y.div(wrap(kind.xp.asarray(counts.astype(y._kind.np)), y._kind), rounding_mode=None if kind.is_floating else "trunc")
     if kind.reduced:
         y = y.to(kind.dtype)
     return y.squeeze(0) if unbatched else y

@@ -220,36 +220,42 @@ class PointwiseOptimizer(Optimizer):
 
     # -- on tensors
 
-    def _step_fused(self, group: dict[str, Any]) -> bool:
-        """Step the parameters on a CUDA device by one kernel for all of them; False, with nothing done, where that can't be."""
+    def _step_fused(self, group: dict[str, Any]) -> list[Tensor]:
+        """Step the parameters on a CUDA device by one kernel for all that have come equally far; returns those it can't step."""
         from ..cuda.array import raw
         from ..kernels.cuda import optimizer
         scalars, buffers = self._layout(group)
-        params = [p for p in group["params"] if p._grad is not None]
-        if group.get("differentiable") or not params or any(p._kind is not params[0]._kind or p._grad._kind is not p._kind
-                                                            or not p._kind.is_floating for p in params):
-            return False
-        freshness = [self._make_state(group, p) for p in params]
-        values = [[_number(self.state[p][name]) for name in scalars] for p in params]
-        if any(v != values[0] for v in values) or any(fresh != freshness[0] for fresh in freshness):
-            return False
-        new, h = self._advance(group, group["lr"], values[0], freshness[0])
+        left: list[Tensor] = []
+        alike: dict[Any, list[Tensor]] = {}
+        for p in group["params"]:
+            if p._grad is None:
+                continue
+            if group.get("differentiable") or p._grad._kind is not p._kind or not p._kind.is_floating or p._kind.device.type != "cuda":
+                left.append(p)
+                continue
+            fresh = self._make_state(group, p)
+            values = tuple([_number(self.state[p][name]) for name in scalars])
+            alike.setdefault((p._kind, fresh, values), []).append(p)
         keep = self._keep(group, group["lr"])
-        arrays = [(raw(p._a), raw(p._grad._a), *[raw(self.state[p][name]._a) for name in buffers]) for p in params]
-        if keep.__class__ is not float or not optimizer.step(self._rule, h, keep, self._scratch, arrays):
-            return False
-        for p in params:
-            p._ver += 1
-            for name, value in zip(scalars, new, strict=True):
-                self.state[p][name]._a.fill(value)
-        return True
+        for (_, fresh, values), params in alike.items():
+            new, h = self._advance(group, group["lr"], list(values), fresh)
+            arrays = [(raw(p._a), raw(p._grad._a), *[raw(self.state[p][name]._a) for name in buffers]) for p in params]     # type: ignore[union-attr]
+            if keep.__class__ is not float or not optimizer.step(self._rule, h, keep, self._scratch, arrays):
+                left += params
+                continue
+            for p in params:
+                p._ver += 1
+                for name, value in zip(scalars, new, strict=True):
+                    self.state[p][name]._a.fill(value)
+        return left
 
     def _step_tensors(self, group: dict[str, Any]) -> None:
-        if group["params"] and group["params"][0]._kind.device.type == "cuda" and self._step_fused(group):
-            return
+        params = group["params"]
+        if params and params[0]._kind.device.type == "cuda":
+            params = self._step_fused(group)
         scalars, buffers = self._layout(group)
         with set_grad_enabled(bool(group.get("differentiable"))):
-            for p in group["params"]:
+            for p in params:
                 if p.grad is None:
                     continue
                 fresh = self._make_state(group, p)

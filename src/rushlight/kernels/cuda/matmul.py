@@ -13,13 +13,12 @@ __all__ = ["matmul", "tf32"]
 
 _TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}       # cudaDataType
 _ONES = {np.float32: (ctypes.c_float(1.0), ctypes.c_float(0.0)), np.float64: (ctypes.c_double(1.0), ctypes.c_double(0.0))}
-allow_tf32 = [False]
 
 
 def tf32() -> bool:
     """Whether float32 products may round their factors to TF32."""
     from ...settings import get_float32_matmul_precision
-    return allow_tf32[0] or get_float32_matmul_precision() != "highest"
+    return get_float32_matmul_precision() != "highest"
 
 
 def _cublas() -> Any:
