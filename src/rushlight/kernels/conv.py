@@ -66,11 +66,11 @@ def _is_depthwise(c: int, w: Any, groups: int) -> bool:
 
 def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
     """The convolution of x with w, plus the bias (O,)."""
+    if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
+        return _library.conv_forward(x, w, bias, stride, padding, dilation, groups)
     if hasattr(x, "c"):      # an array on a device
         y = _on_device("forward")(x, w, stride, padding, dilation, groups)
         return y if bias is None else y + bias.reshape(-1, *(1,) * len(stride))
-    if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
-        return _library.conv_forward(x, w, bias, stride, padding, dilation, groups)
     y = _forward(x, w, stride, padding, dilation, groups)
     if bias is not None:
         y += bias.reshape(1, -1, *(1,) * (y.ndim - 2))
@@ -111,10 +111,10 @@ def _depthwise(x: Any, w: Any, out: Sizes, stride: Sizes, padding: Sizes, dilati
 
 def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the input, of spatial size `size`."""
-    if hasattr(g, "c"):      # an array on a device
-        return _on_device("input_gradient")(g, w, size, stride, padding, dilation, groups)
     if _library is not None and g.__class__ is np.ndarray and g.dtype in _NATIVE:
         return _library.conv_input_gradient(g, w, size, stride, padding, dilation, groups)
+    if hasattr(g, "c"):      # an array on a device
+        return _on_device("input_gradient")(g, w, size, stride, padding, dilation, groups)
     kernel, out = w.shape[2:], g.shape[2:]
     n, o = g.shape[:2]
     c = w.shape[1] * groups
@@ -137,10 +137,10 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
 
 def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the weight, (O, C / groups, *kernel)."""
-    if hasattr(x, "c"):      # an array on a device
-        return _on_device("weight_gradient")(x, g, kernel, stride, padding, dilation, groups)
     if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
         return _library.conv_weight_gradient(x, g, kernel, stride, padding, dilation, groups)
+    if hasattr(x, "c"):      # an array on a device
+        return _on_device("weight_gradient")(x, g, kernel, stride, padding, dilation, groups)
     n, o = g.shape[:2]
     c, out = x.shape[1], g.shape[2:]
     if groups == c == o and groups > 1:
