@@ -80,7 +80,8 @@ class TensorMath:
     @staticmethod
     def choose(condition: Any, a: Any, b: Any) -> Any:
         from ..ops.define import FUNCTIONS
-        return FUNCTIONS["where"](condition, a, b)
+        a, b = (each if isinstance(each, Tensor) else wrap(np.array(float(each)), _double()) for each in (a, b))     # as precise as any
+        return FUNCTIONS["where"](condition, a.to(condition.device), b.to(condition.device))
 
 
 class ArrayMath:
@@ -306,6 +307,11 @@ def _as_real(t: Tensor) -> Tensor:
         return t
     from ..ops.define import FUNCTIONS
     return FUNCTIONS["view_as_real"](t)
+
+
+def _double() -> Any:
+    from ..dtypes import float64
+    return kind_of(float64)
 
 
 def _scalar_kind() -> Any:
