@@ -81,7 +81,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
     frames = x.unfold(1, n_fft, hop) * weights
     scaling = "root" if normalized else "none"
     if is_complex or onesided is False:
-        spectrum = c2c(frames.to(frames._kind.dtype.to_complex()), (2,), scaling, True)
+        spectrum = c2c(frames, (2,), scaling, True)
     else:
         spectrum = r2c(frames, (2,), scaling)
     spectrum = spectrum.transpose(1, 2)
