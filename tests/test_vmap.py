@@ -219,3 +219,51 @@ def test_gradients_by_sample_of_ops_without_a_batched_form():
     theirs = pt.stack([pt.func.grad(lambda w, v=v: pt.nn.functional.ctc_loss((v @ w).log_softmax(-1)[:, None], pt.tensor([[1, 2]]), pt.tensor([4]),
                                                                              pt.tensor([2])))(w) for v in x])
     assert_same(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_function_runs_once_even_where_an_op_has_no_batched_form():
+    """In a fresh process, in which nothing has been intercepted yet."""
+    program = """
+import rushlight as torch
+from rushlight import overrides
+calls = []
+def f(v):
+    calls.append(1)
+    return v.mul_(2).histc(4)
+x = torch.ones(3, 4)
+torch.vmap(f)(x)
+assert len(calls) == 1 and (x == 2).all(), (calls, x)
+assert overrides.watching()
+"""
+    import subprocess
+    import sys
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_functions_that_need_no_fallback_leave_no_doors():
+    program = """
+import rushlight as torch
+from rushlight import overrides
+x = torch.ones(3, 4)
+for _ in range(2):
+    assert torch.vmap(lambda v: (v * 2).sum())(x).tolist() == [8.0, 8.0, 8.0]
+    assert not overrides.watching()
+assert torch.func.hessian(lambda v: (v ** 3).sum())(x[0]).trace() == 24 and not overrides.watching()
+def f(v, change):
+    if change:
+        v.mul_(2)
+        return v.histc(4)
+    return v + 1
+torch.vmap(lambda v: f(v, False))(x)
+later = lambda v, change: torch.vmap(lambda v: f(v, change[0]))(v)
+later(x, [False])
+try:
+    later(x, [True])
+except RuntimeError as error:
+    assert "in place" in str(error)
+else:
+    raise AssertionError("run twice on changed inputs")
+"""
+    import subprocess
+    import sys
+    subprocess.run([sys.executable, "-c", program], check=True)

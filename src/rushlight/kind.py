@@ -11,11 +11,15 @@ from . import dtypes as _dtype
 from .devices import CPU, device
 from .dtypes import dtype
 
-__all__ = ["Kind", "NotBatched", "SparseKind", "kind_of", "sparse_kind", "cpu_kind", "array_module", "register_device"]
+__all__ = ["Kind", "NotBatched", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind", "array_module", "register_device"]
 
 
 class NotBatched(RuntimeError):
     """Inside `vmap`, something can't be computed for all samples at once: the op is run sample by sample instead (func/fallback.py)."""
+
+
+class OneByOne(NotBatched):
+    """A random op that can't draw for all samples in one go."""
 
 
 class Kind:

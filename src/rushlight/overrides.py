@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any
 
 from .ops import define
-from .ops.interception import intercept, python_function
+from .ops.interception import intercept, python_function, release
 from .tensor import NotBatched, Tensor
 
 __all__ = ["get_ignored_functions", "get_overridable_functions", "get_testing_overrides", "handle_torch_function", "has_torch_function",
@@ -156,18 +156,56 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 # --- doors ----------------------------------------------------------------------------------------------------------------------------
 
-_doors: set[FunctionType] = set()
+_doors: dict[FunctionType, Any] = {}      # function -> its door, whether open or not
+_lock = threading.RLock()
+_keep = False                             # the program makes use of overrides: the doors stay
+_visits = 0                               # how many `watched` contexts are active
 
 
 def watching() -> bool:
-    """Whether public functions have doors."""
-    return bool(_doors)
+    """Whether there are doors in front of public functions."""
+    return _keep or _visits > 0
 
 
 def watch() -> None:
-    """Put doors in front of all public functions and methods."""
-    if _doors:
-        return
+    """Put doors in front of all public functions and methods, for good."""
+    global _keep
+    with _lock:
+        if not watching():
+            _open()
+        _keep = True
+
+
+class watched:
+    """Context: doors in front of all public functions and methods."""
+
+    def __enter__(self) -> None:
+        global _visits
+        with _lock:
+            if not watching():
+                _open()
+            _visits += 1
+
+    def __exit__(self, *exception: object) -> None:
+        global _visits
+        with _lock:
+            _visits -= 1
+            if not watching():
+                define.on_export = None
+                for function in _doors:
+                    release(function, "overrides")
+
+
+def _open() -> None:
+    if not _doors:
+        _find_functions()
+    for function, door in _doors.items():
+        intercept(function, "overrides", door)
+    define.on_export = lambda function: _add_door(function, function)
+
+
+def _find_functions() -> None:
+    """Make the doors of all public functions and methods."""
     for function in list(define.FUNCTIONS.values()):
         _add_door(function, function)
     for module in _modules():
@@ -182,7 +220,6 @@ def watch() -> None:
         elif isinstance(value, property) and name not in _NO_DOOR:
             _add_door(value.fget, value.__get__)
             _add_door(value.fset, value.__set__)
-    define.on_export = lambda function: _add_door(function, function)
 
 
 def _modules() -> list[Any]:
@@ -199,8 +236,9 @@ _NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__sets
 def _add_door(function: Any, public: Any) -> None:
     inside = python_function(function)
     if inside is not None and inside not in _doors:
-        _doors.add(inside)
-        intercept(inside, "overrides", functools.partial(_enter, public))
+        _doors[inside] = functools.partial(_enter, public)
+        if watching():
+            intercept(inside, "overrides", _doors[inside])
 
 
 def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:

@@ -1,50 +1,94 @@
 """Ops that can't be computed for a batch at once: run them sample by sample.
 
-Where an op meets something that has no batched form it raises `NotBatched`. The first time that happens, public functions and methods get
-doors (`overrides.watch`), and the vmapped function is run again: the function that fails is then called once per sample, and its results
-are stacked, with their gradients. Programs that never need this don't pay for it.
+Where an op meets something that has no batched form it raises `NotBatched`. The door in front of it (`overrides.watched`) then calls it once
+per sample and stacks the results, with their gradients. Doors are there when a function is vmapped for the first time; if it did not need
+them, it is trusted from then on, and runs without.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from ..autograd.grad_mode import LOCAL, STATE
-from ..tensor import NotBatched, Tensor
+from ..kind import NotBatched, OneByOne
+from ..tensor import Tensor
 from .batched import data_dependent, levels_of, shared_write
 
-__all__ = ["run", "per_sample"]
+__all__ = ["run", "assume_clean", "per_sample", "node_by_sample"]
 
 
-def run(once: Callable[[], Any], randomness: str) -> Any:
-    """Run a vmapped function; again, with the fallback in place, where something in it has no batched form."""
+_clean: WeakSet[Any] = WeakSet()      # functions that were vmapped without meeting an op that has no batched form
+_needed = 0                           # how often the fallback was needed
+
+
+def assume_clean(function: Any) -> None:
+    """Let a function be vmapped without doors from the first time on."""
+    _clean.add(_key(function))
+
+
+def _key(function: Any) -> Any:
+    """What a function is remembered by: the code of the innermost one where it is wrapped; closures are made anew for every call."""
+    while hasattr(function, "__wrapped__") or isinstance(function, partial):
+        function = function.func if isinstance(function, partial) else function.__wrapped__
+    return getattr(function, "__code__", function)
+
+
+def run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequence[Any]) -> Any:
+    """Run a vmapped function with the fallback in place. A function that did not need it the first time is run without."""
+    from .. import overrides
+    if overrides.watching():
+        return once()
+    key = _key(function)
+    if key in _clean:
+        return _optimistic(once, randomness, inputs)
+    before = _needed
+    with overrides.watched():
+        result = once()
+    if _needed == before:
+        with suppress(TypeError):          # some callables can't be referred to weakly
+            _clean.add(key)
+    else:
+        overrides.watch()
+    return result
+
+
+def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any]) -> Any:
+    """Without doors; where they turn out to be needed after all, run again with them."""
     from .. import overrides
     from ..generator import all_default_generators
-    if not overrides.watching():
-        states = [(each, each.clone_state()) for each in all_default_generators()] if randomness != "error" else []
-        try:
-            return once()
-        except NotBatched:
-            overrides.watch()
-        for generator, state in states:
-            generator.load_bytes(state.state_bytes())
+    states = [(each, each.clone_state()) for each in all_default_generators()] if randomness != "error" else []
+    versions = [t._ver + 0 for t in inputs if isinstance(t, Tensor)]
+    try:
+        return once()
+    except NotBatched as error:
+        overrides.watch()
+        if versions != [t._ver + 0 for t in inputs if isinstance(t, Tensor)]:
+            raise RuntimeError("vmap: the function changed an input in place before it met an op that has no batched form (this time, not when it "
+                               "was run first). It can't be run again on changed inputs: restore them and call it once more, or clone() inside") from error
+    for generator, state in states:
+        generator.load_bytes(state.state_bytes())
     return once()
 
 
 def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
     """Call a function that raised NotBatched once per sample of the innermost level in its arguments, and stack the results."""
+    global _needed
+    _needed += 1
     tensors = [*_tensors(args), *_tensors(kwargs)]
     level = max((levels_of(t._a)[0] for t in tensors if levels_of(t._a)), default=0)
     running = {number: (size, randomness) for number, size, randomness in LOCAL.vmaps}
     if not level:
-        if not _RANDOM_ERROR(error) or not any(randomness == "different" for _, randomness in running.values()):
+        if not isinstance(error, OneByOne) or not any(randomness == "different" for _, randomness in running.values()):
             raise error
         level = max(number for number, (_, randomness) in running.items() if randomness == "different")
     if function.__name__ in _DATA:
         raise error
     size = running[level][0] if level in running else next(_size(t._a, level) for t in tensors if level in levels_of(t._a))
-    if size and not _RANDOM_ERROR(error):
+    if size and not isinstance(error, OneByOne):
         from .op_rules import at_once
         result = at_once(function, args, kwargs, level, size)
         if result is not NotImplemented:
@@ -88,10 +132,6 @@ def _named(name: str, function: Any) -> Any:
 
 
 _DATA = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "numpy", "__complex__", "__contains__"}
-
-
-def _RANDOM_ERROR(error: NotBatched) -> bool:
-    return "random op" in str(error)
 
 
 def _writes(name: str) -> bool:

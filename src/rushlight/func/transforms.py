@@ -15,6 +15,7 @@ from ..autograd.forward import alias, depends_on_others, peeled, pushforward, re
 from ..autograd.grad_mode import LOCAL, enable_grad
 from ..tensor import Tensor, wrap
 from ..utils._pytree import tree_flatten, tree_map, tree_unflatten
+from .fallback import assume_clean
 from .vmap import vmap
 
 __all__ = ["grad", "grad_and_value", "vjp", "jvp", "jacrev", "jacfwd", "hessian", "linearize", "functionalize"]
@@ -212,6 +213,7 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
             found = vjp_fn(tree_unflatten(cotangents, out_spec))
             return tuple(tree_flatten(found)[0])
 
+        assume_clean(rows)
         basis = _basis(flat)
         stacked = vmap(rows, chunk_size=chunk_size)(basis) if basis and basis[0]._a.shape[0] else [
             zeros_for(t).new_zeros((0, *t._a.shape)) for t in inputs]
@@ -323,11 +325,15 @@ def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *,
         forward = _Forward(of, primals, has_aux, "jacfwd(f)(*args)")
         basis = _basis(inputs)
         sizes = [x._a.size for x in inputs]
-        columns = vmap(lambda tangents: tuple(forward.tangents(tangents)), out_dims=-1, randomness=randomness)(basis) if sum(sizes) else [
+
+        def column(tangents: list[Tensor]) -> tuple[Tensor, ...]:
+            return tuple(forward.tangents(tangents))
+        assume_clean(column)
+        columns = vmap(column, out_dims=-1, randomness=randomness)(basis) if sum(sizes) else [
             y.new_zeros((*y._a.shape, 0)) for y in forward.flat]
         shaped = []
-        for y, column in zip(forward.flat, columns, strict=True):
-            parts = column.split(sizes, -1)
+        for y, each in zip(forward.flat, columns, strict=True):
+            parts = each.split(sizes, -1)
             tree = tree_unflatten([part.reshape(*y._a.shape, *x._a.shape) if y._a.ndim + x._a.ndim else part.reshape(())
                                    for part, x in zip(parts, inputs, strict=True)], in_spec)
             shaped.append(tree[0] if isinstance(argnums, int) else tree)

@@ -222,7 +222,7 @@ def _run(func: Any, leaves: list[Any], dims: list[Any], spec: Any, kwargs: Any, 
         with Level(size, randomness) as level:
             inputs = tree_unflatten([leaf if dim is None else batch_tensor(leaf, dim, level) for leaf, dim in zip(leaves, dims, strict=True)], spec)
             return _unwrap_outputs(func, func(*inputs, **kwargs), out_dims, level, size)
-    return fallback.run(once, randomness)
+    return fallback.run(once, func, randomness, leaves)
 
 
 def _in_chunks(func: Any, leaves: list[Any], dims: list[Any], spec: Any, kwargs: Any, out_dims: Any, randomness: str, size: int, chunk: int) -> Any:

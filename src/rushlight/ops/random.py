@@ -17,9 +17,9 @@ from ..autograd.grad_mode import LOCAL, STATE
 from ..devices import CPU
 from ..generator import Generator, generator_of
 from ..kernels import random_fill as R
-from ..kind import Kind
+from ..kind import Kind, OneByOne
 from ..size import Size
-from ..tensor import NotBatched, Tensor, wrap
+from ..tensor import Tensor, wrap
 from .creation import check_layout, creation_kind, finish, like_kind, like_layout, size_of
 from .define import export, method
 from .promotion import not_a_tensor
@@ -120,7 +120,7 @@ def drawn(shape: tuple[int, ...], dtype: Any, write: Any) -> Any:
 def one_by_one() -> None:
     """For random ops that can't draw for all samples of a vmap in one go: NotBatched where samples differ."""
     if any(randomness == "different" for _, _, randomness in LOCAL.vmaps):
-        raise NotBatched("this random op draws sample by sample")
+        raise OneByOne("this random op draws sample by sample")
 
 
 def on_device(gen: Generator, kind: Kind, name: str, write: Any, *numbers: float) -> Any:
