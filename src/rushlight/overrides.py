@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
-from .ops import define
+from .ops import deferred, define
 from .ops.interception import intercept, python_function, release
 from .tensor import NotBatched, Tensor
 
@@ -206,6 +206,8 @@ def _open() -> None:
 
 def _find_functions() -> None:
     """Make the doors of all public functions and methods."""
+    for name in {*deferred.FUNCTIONS_OF, *deferred.METHODS_OF}:
+        deferred.load(name)
     for function in list(define.FUNCTIONS.values()):
         _add_door(function, function)
     for module in _modules():
