@@ -24,16 +24,6 @@ _FORWARD = {"none": "backward", "root": "ortho", "n": "forward"}     # our scali
 _INVERSE = {"none": "forward", "root": "ortho", "n": "backward"}     # ... and of an inverse one
 
 
-def _along(function: Any, a: Any, dims: tuple[int, ...], norm: str, n: int | None = None) -> Any:
-    """A transform of NumPy's over several dimensions, one by one, each in memory order (NumPy is several times slower across it)."""
-    for d in reversed(dims):
-        if d == a.ndim - 1 or a.__class__ is not np.ndarray:
-            a = function(a, n, d, norm)
-        else:
-            a = np.ascontiguousarray(np.moveaxis(function(np.ascontiguousarray(np.moveaxis(a, d, -1)), n, -1, norm), -1, d))
-    return a
-
-
 # --- the three transforms -------------------------------------------------------------------------------------------------------------
 
 def c2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool) -> Tensor:
@@ -41,7 +31,7 @@ def c2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool) -> Tensor
     kind = x._kind.with_dtype(x._kind.dtype.to_complex())
     if not dims:
         return x.to(kind.dtype) if kind is not x._kind else x.clone()
-    a = _along(np.fft.fft, x._a, dims, _FORWARD[scaling]) if forward else _along(np.fft.ifft, x._a, dims, _INVERSE[scaling])
+    a = np.fft.fftn(x._a, axes=dims, norm=_FORWARD[scaling]) if forward else np.fft.ifftn(x._a, axes=dims, norm=_INVERSE[scaling])
     r = wrap(as_array(a, kind.np), kind)
     if kind is not x._kind:
         return record(r, "FftR2CBackward0", (x,), lambda g: c2c(g, dims, scaling, not forward).real)
@@ -51,7 +41,7 @@ def c2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool) -> Tensor
 def r2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool = True) -> Tensor:
     """Real to complex over `dims`; of the last of them the n // 2 + 1 terms that determine the others."""
     kind = x._kind.with_dtype(x._kind.dtype.to_complex())
-    a = _along(np.fft.fft, _along(np.fft.rfft, x._a, dims[-1:], _FORWARD[scaling]), dims[:-1], _FORWARD[scaling])
+    a = np.fft.rfftn(x._a, axes=dims, norm=_FORWARD[scaling])
     r = wrap(as_array(a if forward else np.conj(a), kind.np), kind)
     n, last = x._a.shape[dims[-1]], dims[-1]
     return record(r, "FftR2CBackward0", (x,), lambda g: c2c(_resize(g, n, last), dims, scaling, not forward).real)
@@ -60,8 +50,8 @@ def r2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool = True) ->
 def c2r(x: Tensor, dims: tuple[int, ...], scaling: str, n: int) -> Tensor:
     """The inverse transform of the half that `r2c` gives, to `n` real values along the last of `dims`."""
     kind = x._kind.with_dtype(x._kind.dtype.to_real())
-    a = _along(np.fft.irfft, _along(np.fft.ifft, x._a, dims[:-1], _INVERSE[scaling]), dims[-1:], _INVERSE[scaling], n)
-    r = wrap(as_array(a, kind.np), kind)
+    sizes = [x._a.shape[d] for d in dims[:-1]] + [n]
+    r = wrap(as_array(np.fft.irfftn(x._a, s=sizes, axes=dims, norm=_INVERSE[scaling]), kind.np), kind)
     last = dims[-1]
 
     def grad(g: Tensor) -> Tensor:
