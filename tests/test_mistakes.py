@@ -346,3 +346,24 @@ def test_operators_with_other_things(operator):
         except TypeError as error:
             results.append(str(error).split("; you may")[0])
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0], "x", 3, {}], ids=str)
+def test_arguments_that_are_no_tensors(bad):
+    """A TypeError that says what is wrong, never one about our insides."""
+    leaks = []
+    for module, skip in ((rl, {"compile", "load", "save", "seed", "manual_seed", "set_default_device", "from_file", "unravel_index"}),
+                         (rl.nn.functional, set()), (rl.linalg, set()), (rl.special, set())):
+        for name in dir(module):
+            function = getattr(module, name, None)
+            if name.startswith(("_", "set_", "import_")) or name in skip or isinstance(function, type) or not callable(function):
+                continue
+            for args in ((bad,), (bad, rl.ones(2, 3)), (bad, bad)):
+                try:
+                    function(*args)
+                except AttributeError as error:
+                    if error.name in ("_a", "_kind", "_node", "_ver"):
+                        leaks.append(f"{name}{args}: {error}")
+                except Exception:  # noqa: BLE001, S110
+                    pass
+    assert not leaks

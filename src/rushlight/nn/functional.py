@@ -12,6 +12,7 @@ from ..ops.activation import (
     relu6, relu_, rrelu, rrelu_, selu, selu_, sigmoid, silu, softplus, softshrink, softsign, tanh, tanhshrink, threshold, threshold_,
 )
 from ..ops.attention import multi_head_attention_forward, scaled_dot_product_attention
+from ..ops.define import guarded as _guarded
 from ..ops.embedding import bilinear, embedding, embedding_bag, one_hot
 from ..ops.loss import (
     binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss,
@@ -32,6 +33,12 @@ for _module in ("conv", "pooling", "interpolate", "padding", "vision", "distance
     if _find_spec("rushlight.ops." + _module) is not None:
         _names = _import_module("rushlight.ops." + _module)
         globals().update({name: getattr(_names, name) for name in _names.__all__ if name not in globals()})
+
+# Public as they are written: arguments that are no tensors get PyTorch's TypeError here.
+for _name in ("bilinear", "channel_shuffle", "native_channel_shuffle", "cosine_similarity", "cosine_embedding_loss", "affine_grid",
+              "embedding_bag", "local_response_norm", "gumbel_softmax", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
+              "triplet_margin_loss", "fold", "unfold", "rms_norm", "scaled_dot_product_attention"):
+    globals()[_name] = _guarded(globals()[_name], _name)
 
 
 def _probability(p: float) -> None:

@@ -82,6 +82,7 @@ OP_MODULES = (
     vision,
 )
 
+from . import guards  # noqa: E402, F401  (last: it looks at what the others have exported)
 
 def __getattr__(name: str) -> object:
     """`torch.ops.aten`, imported when it is asked for."""

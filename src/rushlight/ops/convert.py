@@ -289,10 +289,20 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
     return self
 
 
-export(lambda t: t.is_floating_point(), "is_floating_point")
-export(lambda t: t.is_complex(), "is_complex")
-export(lambda t: t.is_signed(), "is_signed")
-export(lambda t: t.numel(), "numel")
+def _asking(name: str) -> None:
+    """torch.<name>(input): what the method of that name answers."""
+    def ask(input: Tensor) -> Any:
+        if not isinstance(input, Tensor):
+            from .promotion import not_a_tensor
+            raise not_a_tensor(name, "input", 1, input)
+        return getattr(input, name)()
+    ask.__name__ = ask.__qualname__ = name
+    ask.__doc__ = f"``input.{name}()``."
+    export(ask)
+
+
+for _name in ("is_floating_point", "is_complex", "is_signed", "numel"):
+    _asking(_name)
 export(lambda obj: isinstance(obj, Tensor), "is_tensor")
 
 

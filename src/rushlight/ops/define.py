@@ -623,9 +623,32 @@ def diagnose(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, 
     names = code.co_varnames[:code.co_argcount]
     given = dict(zip(names, args, strict=False)) | kwargs
     for position, parameter in enumerate(names, 1):
-        if annotations.get(parameter) == "Tensor" and parameter in given and not isinstance(given[parameter], Tensor):
+        wanted = annotations.get(parameter)
+        if parameter in given and not isinstance(given[parameter], Tensor) and (
+                wanted == "Tensor" or wanted == "Tensor | None" and given[parameter] is not None):
             return not_a_tensor(name, parameter, position, given[parameter])
+    if isinstance(error, AttributeError) and not isinstance(error.obj, Tensor) and error.name in _ASKED:
+        what = "an int" if error.name == "__index__" else "a Tensor"
+        got = ", ".join(type(value).__name__ for value in (*args, *kwargs.values()))
+        return TypeError(f"{name}() received an invalid combination of arguments - got ({got}): {what} was expected where there is a "
+                         f"{type(error.obj).__name__}")
     return error
+
+
+_ASKED = ("_a", "_kind", "_node", "__index__")     # what ops read of tensors and sizes first
+
+
+def guarded(function: Any, name: str) -> Any:
+    """A function that is public as it is, with PyTorch's TypeError for arguments that are no tensors. Not for hot ones: it costs a call."""
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except AttributeError as error:
+            return overridden(call, args, kwargs, diagnose(function, name, args, kwargs, error))
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = function.__doc__
+    call.__wrapped__ = function
+    return call
 
 
 def check_tensor(name: str, **values: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
+from .define import check_tensor
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
 __all__ = ["interpolate", "upsample", "upsample_nearest", "upsample_bilinear"]
@@ -91,6 +92,7 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
 
     mode: "nearest", "nearest-exact", "area" (any), "linear" (3-D input), "bilinear" and "bicubic" (4-D), "trilinear" (5-D).
     """
+    check_tensor("interpolate", input=input)
     if antialias:
         raise NotImplementedError("interpolate(antialias=True) is not supported: use mode='area' to shrink images")
     n = input._a.ndim - 2

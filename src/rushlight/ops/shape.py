@@ -36,7 +36,7 @@ def sizes(args: tuple[Any, ...], name: str, parameter: str = "size") -> tuple[in
     try:
         return tuple([arg.__index__() for arg in args])
     except (AttributeError, TypeError):
-        at, bad = next((i, arg) for i, arg in enumerate(args) if isinstance(arg, (float, str)) or not hasattr(arg, "__index__"))
+        at, bad = next(((i, arg) for i, arg in enumerate(args) if isinstance(arg, (float, str)) or not hasattr(arg, "__index__")), (0, args[0]))
         raise TypeError(f"{name}(): argument '{parameter}' (position 1) must be tuple of ints, but found element of type "
                         f"{type(bad).__name__} at pos {at}") from None
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import conv as K
 from ..tensor import Tensor, wrap
-from .define import export, op
+from .define import check_tensor, export, op
 from .record import record
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "fold", "grid_sample", "affine_grid"]
@@ -171,6 +171,7 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
 
     mode "bilinear" or "nearest"; padding_mode "zeros", "border" or "reflection".
     """
+    check_tensor("grid_sampler", input=input, grid=grid)
     if mode not in ("bilinear", "nearest", "bicubic"):
         raise ValueError(f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'")
     if padding_mode not in ("zeros", "border", "reflection"):

@@ -47,6 +47,9 @@ def _spmm(pattern: Pattern, axis: int, values: Tensor, dense: Tensor) -> Tensor:
 
 
 def _check(a: Any, b: Any) -> None:
+    for x in (a, b):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"mm(): expected two matrices, but got a {type(x).__name__}")
     if a.dim() != 2 or b.dim() != 2:
         raise RuntimeError(f"mm: expected two matrices, but got tensors of {a.dim()} and {b.dim()} dimensions")
     for x in (a, b):
