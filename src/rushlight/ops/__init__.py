@@ -84,6 +84,7 @@ OP_MODULES = (
 
 from . import guards  # noqa: E402, F401  (last: it looks at what the others have exported)
 
+
 def __getattr__(name: str) -> object:
     """`torch.ops.aten`, imported when it is asked for."""
     if name != "aten":
