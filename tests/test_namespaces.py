@@ -10,10 +10,12 @@ import time
 
 import pytest
 import torch as pt
+import torch.nn.attention.flex_attention
 import torch.utils.benchmark
 import torch.utils.collect_env  # noqa: F401
 
 import rushlight as rl
+import rushlight.nn.attention.flex_attention
 
 MODULES = (rl, pt)
 
@@ -351,6 +353,11 @@ def test_what_libraries_ask_for():
         assert pickle.loads(pickle.dumps(module.complex32)) is module.complex32 and repr(module.qint8) == "torch.qint8"
         assert module.torch is module and module.hub.HASH_REGEX.search("resnet18-f37072fd.pth").group(1) == "f37072fd"
         assert module.serialization.MAP_LOCATION is not None
+        assert not isinstance(module.ones(1), module.fx.Proxy) and module.nn.attention.flex_attention._DEFAULT_SPARSE_BLOCK_SIZE == 128
+        with importlib.import_module(f"{module.__name__}._dynamo._trace_wrapped_higher_order_op").TransformGetItemToIndex():
+            assert module.arange(3)[module.tensor(1)] == 1
+    with pytest.raises(NotImplementedError, match="torch.fx.GraphModule is not supported"):
+        rl.fx.GraphModule()
     with pytest.raises(NotImplementedError, match="use torch.complex64"):
         rl.zeros(2, dtype=rl.complex32)
     with pytest.raises(NotImplementedError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["NotSupported", "not_supported", "attribute_of"]
+__all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of"]
 
 
 class NotSupported(NotImplementedError, AttributeError):
@@ -28,3 +28,12 @@ def not_supported(name: str, instead: str) -> Callable[..., Any]:
     function.__name__ = function.__qualname__ = name.rpartition(".")[2]
     function.__doc__ = f"Not supported (NotImplementedError): {instead}"
     return function
+
+
+def absent_class(name: str, instead: str) -> type:
+    """A class of PyTorch of which nothing is an instance here: programs test against it, and making one raises."""
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        raise NotSupported(f"torch.{name} is not supported by rushlight: {instead}")
+    namespace, _, last = name.rpartition(".")
+    return type(last, (), {"__init__": __init__, "__doc__": "Not supported (NotImplementedError); nothing is an instance of it.",
+                           "__module__": f"{__name__.partition('.')[0]}.{namespace}"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Any
 
-from ..unsupported import NotSupported, attribute_of, not_supported
+from ..unsupported import absent_class, attribute_of, not_supported
 
 __all__ = ["is_available", "is_initialized", "is_mpi_available", "is_nccl_available", "is_gloo_available", "is_ucc_available", "is_xccl_available",
            "is_torchelastic_launched", "ReduceOp", "reduce_op", "GroupMember", "group"]
@@ -65,15 +65,8 @@ _FUNCTIONS = ["init_process_group", "destroy_process_group", "get_rank", "get_wo
 _CLASSES = ["ProcessGroup", "Backend", "Store", "TCPStore", "FileStore", "HashStore", "PrefixStore", "Work", "P2POp", "DeviceMesh"]
 
 
-def _class(name: str) -> type:
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        raise NotSupported(f"torch.distributed.{name} is not supported by rushlight: {_INSTEAD}")
-    return type(name, (), {"__init__": __init__, "__doc__": "Not supported (NotImplementedError); nothing is an instance of it.",
-                           "__module__": __name__})
-
-
 globals().update({name: not_supported(f"distributed.{name}", _INSTEAD) for name in _FUNCTIONS})
-globals().update({name: _class(name) for name in _CLASSES})
+globals().update({name: absent_class(f"distributed.{name}", _INSTEAD) for name in _CLASSES})
 
 _others = attribute_of("distributed", _INSTEAD)
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..unsupported import attribute_of
+from ..unsupported import absent_class, attribute_of
 
-__all__ = ["wrap"]
+__all__ = ["wrap", "Proxy", "Tracer", "Graph", "GraphModule", "Node", "Interpreter"]
+
+_INSTEAD = "a model is the Python code that runs; hooks (register_forward_hook) and TorchFunctionMode see what it does"
+Proxy = absent_class("fx.Proxy", _INSTEAD)
+Tracer = absent_class("fx.Tracer", _INSTEAD)
+Graph = absent_class("fx.Graph", _INSTEAD)
+GraphModule = absent_class("fx.GraphModule", _INSTEAD)
+Node = absent_class("fx.Node", _INSTEAD)
+Interpreter = absent_class("fx.Interpreter", _INSTEAD)
 
 
 def wrap(fn_or_name: Any) -> Any:
@@ -16,4 +24,4 @@ def wrap(fn_or_name: Any) -> Any:
     return fn_or_name
 
 
-__getattr__ = attribute_of("fx", "a model is the Python code that runs; hooks (register_forward_hook) and TorchFunctionMode see what it does")
+__getattr__ = attribute_of("fx", _INSTEAD)

@@ -15,6 +15,7 @@ from .._torch import torch
 
 __all__ = ["BlockMask", "flex_attention", "AuxOutput", "AuxRequest", "create_block_mask", "create_mask", "or_masks", "and_masks", "noop_mask"]
 
+_DEFAULT_SPARSE_BLOCK_SIZE = 128
 Mask = Callable[[Any, Any, Any, Any], Any]
 
 
@@ -124,7 +125,7 @@ class BlockMask:
 
 
 def create_block_mask(mask_mod: Mask, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: Any = None,
-                      BLOCK_SIZE: int | tuple[int, int] = 128, **options: Any) -> BlockMask:
+                      BLOCK_SIZE: int | tuple[int, int] = _DEFAULT_SPARSE_BLOCK_SIZE, **options: Any) -> BlockMask:
     """A `BlockMask` from a mask function ``(batch, head, query, key) -> bool``."""
     if options.keys() - {"_compile", "separate_full_blocks"}:
         raise TypeError(f"create_block_mask() got unexpected keyword arguments: {', '.join(options)}")
