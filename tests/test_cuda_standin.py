@@ -85,3 +85,16 @@ def test_random_streams_of_their_own():
     assert torch.equal(a, b)
     with pytest.raises(RuntimeError, match="cuda"):
         torch.randn(5, generator=torch.Generator(device="cuda"))
+
+
+def test_the_table_of_cupys_names_is_true():
+    """cupy_surface.json says what the stand-in offers; where CuPy is installed (no GPU is needed), it has to agree."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    import json
+    import pathlib
+
+    import cupy_surface
+    table = json.loads((pathlib.Path(__file__).parent / "cupy_surface.json").read_text())
+    if cupy.__version__ != table["version"]:
+        pytest.skip(f"the table is of CuPy {table['version']}, installed is {cupy.__version__}: run python tests/cupy_surface.py")
+    assert json.loads(json.dumps(cupy_surface.surface())) == table

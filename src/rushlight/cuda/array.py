@@ -48,10 +48,10 @@ def raw(value: Any) -> Any:
 
 def box(c: Any, source: DeviceArray | None = None) -> Any:
     """A result of CuPy as a DeviceArray; `source`: the array that it may be a view of. Other values as they are."""
-    if isinstance(c, (tuple, list)):
-        items = [box(each, source) for each in c]
-        return c.__class__(*items) if hasattr(c, "_fields") else c.__class__(items)
-    if not hasattr(c, "__cuda_array_interface__"):
+    if c.__class__ is not driver.array_class:
+        if isinstance(c, (tuple, list)):
+            items = [box(each, source) for each in c]
+            return c.__class__(*items) if hasattr(c, "_fields") else c.__class__(items)
         return c
     r = new(DeviceArray)
     r.c = c
@@ -202,7 +202,7 @@ class DeviceArray:
     def __setitem__(self, item: Any, value: Any) -> None:
         value = raw(value)
         cls = value.__class__
-        if not (cls is float or cls is int or hasattr(value, "__cuda_array_interface__")):
+        if not (cls is float or cls is int or cls is driver.array_class):
             value = np.asarray(value)[()] if not isinstance(value, (list, tuple)) else driver.needed().asarray(value, self.dtype)
         _here(self.c, self.c.__setitem__, _index(item, self), value)
 
@@ -673,7 +673,7 @@ def kernel_on_arrays(function: Any) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         values = raw(args)
         if driver.several:
-            first = next((each for each in values if hasattr(each, "__cuda_array_interface__")), None)
+            first = next((each for each in values if each.__class__ is driver.array_class), None)
             if first is not None:
                 return box(guarded(first, lambda: _call(function, *values, **kwargs)))
         return box(_call(function, *values, **kwargs))

@@ -17,6 +17,7 @@ INSTALL = "pip install 'rushlight[cuda]'"
 _UNKNOWN = object()
 _found: Any = _UNKNOWN          # the module, None where there is none, _UNKNOWN before the first look
 _reason = ""                    # why there is none
+array_class: Any = None         # cupy.ndarray, once CuPy was found
 several = False                 # whether there is more than one GPU, so that the current one has to be looked after
 
 
@@ -36,9 +37,10 @@ def _look() -> tuple[Any, str]:
 
 def cupy() -> Any:
     """CuPy where it is installed and finds a GPU, else None."""
-    global _found, _reason
+    global _found, _reason, array_class
     if _found is _UNKNOWN:
         _found, _reason = _look()
+        array_class = None if _found is None else _found.ndarray
     return _found
 
 
@@ -71,8 +73,9 @@ def find(wanted: device_type) -> tuple[Any, device_type]:
 
 def replace(module: Any) -> Any:
     """Use another module in CuPy's place (the tests' stand-in), or None for "no GPU"; returns what was used before."""
-    global _found, _reason
+    global _found, _reason, array_class
     previous, _found, _reason = _found, module, ""
+    array_class = None if module in (None, _UNKNOWN) else module.ndarray
     return previous
 
 

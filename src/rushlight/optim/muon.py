@@ -17,7 +17,7 @@ __all__ = ["Muon"]
 def _bfloat16(array: Any) -> Any:
     """A float32 array (of one dimension at least) rounded to nearest even in the precision of bfloat16."""
     whole = np.ascontiguousarray(array, np.float32) if isinstance(array, (np.ndarray, np.generic)) else array.astype(np.float32, "C")
-    bits = whole.view(np.uint32)
+    bits = (whole if whole.ndim else whole.reshape(1)).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 

@@ -95,7 +95,7 @@ class Formula:
         first = None
         numbers = ""
         for each in operands:
-            if hasattr(each, "__cuda_array_interface__"):
+            if each.__class__ is driver.array_class:
                 if first is None:
                     first = each
                 elif each.dtype != first.dtype:
@@ -105,7 +105,7 @@ class Formula:
                 numbers += "n"
         if first is None or first.dtype.name not in FLOATS:
             return NotImplemented
-        arrays = [each for each in operands if hasattr(each, "__cuda_array_interface__")]
+        arrays = [each for each in operands if each.__class__ is driver.array_class]
         shape = first.shape
         if any(each.shape != shape for each in arrays):
             shape = np.broadcast_shapes(*[each.shape for each in arrays])
@@ -133,7 +133,7 @@ class Formula:
 
     def _values(self, dtype: str, operands: Any) -> list[Any]:
         number = np.float64 if dtype == "float64" else np.float32
-        return [each if hasattr(each, "__cuda_array_interface__") else number(each) for each in operands]
+        return [each if each.__class__ is driver.array_class else number(each) for each in operands]
 
     def _dense(self, dtype: str, numbers: str, operands: Any, r: Any) -> None:
         kernel = self._kernel(dtype, numbers, -1)
@@ -141,7 +141,7 @@ class Formula:
         kernel(dtype)((blocks(-(-r.size // width)),), (THREADS,), (*self._values(dtype, operands), r, np.int64(r.size)))
 
     def _strided(self, dtype: str, numbers: str, operands: Any, shape: tuple[int, ...], r: Any) -> bool:
-        sizes, steps = _collapsed(shape, [each for each in operands if hasattr(each, "__cuda_array_interface__")])
+        sizes, steps = _collapsed(shape, [each for each in operands if each.__class__ is driver.array_class])
         if len(sizes) > 6:
             return False
         kernel = self._kernel(dtype, numbers, len(sizes))
