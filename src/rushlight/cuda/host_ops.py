@@ -99,7 +99,10 @@ def install() -> None:
 
     from .. import linalg, special
     from ..nn import functional
+    from ..ops import deferred
     from ..ops.define import FUNCTIONS
+    for name in HOST_OPS:
+        deferred.function(name)           # modules that load at first use have to be there before their functions are replaced
     for name in HOST_OPS:
         wrapper = _creator_on_host if name.endswith("_indices") else on_host
         done: dict[int, Any] = {}
