@@ -218,6 +218,91 @@ template <typename T> PyObject* rows_backward(PyObject* const* args) {
     return Py_BuildValue("NNN", or_none(r), or_none(gw), or_none(gb));
 }
 
+// --- root mean square: y = x rstd w with rstd = 1 / sqrt(mean(x^2) + eps) -----------------------------------------------------------------
+
+template <typename T> T root_of(const T* x, index_t n, double eps) {
+    return T(1) / std::sqrt(squares_around(x, T(0), n) / static_cast<T>(n) + static_cast<T>(eps));
+}
+
+// rms_norm(x, weight, eps, n) -> y, for rows of n elements
+template <typename T> PyObject* rms_forward(PyObject* const* args) {
+    Contiguous x(args[0], number<T>()), w(args[1], number<T>());
+    const double eps = PyFloat_AsDouble(args[2]);
+    const index_t n = PyLong_AsSsize_t(args[3]);
+    if (PyErr_Occurred() || !x || n < 1 || x.size() == 0 || x.size() % n != 0 || !optional<T>(args[1], w, n)) return nullptr;
+    PyArrayObject* y = new_like(x.get());
+    if (y == nullptr) return nullptr;
+    WithoutGil release(x.size() > GRAIN);
+    parallel_for(x.size() / n, GRAIN / n + 1, [&](index_t begin, index_t end) {
+        for (index_t row = begin; row < end; ++row) {
+            const T* from = x.data<T>() + row * n;
+            const T* scale = w.data<T>();
+            T* to = data_of<T>(y) + row * n;
+            const T rstd = root_of(from, n, eps);
+            if (scale == nullptr) {
+#pragma omp simd
+                for (index_t j = 0; j < n; ++j) to[j] = from[j] * rstd;
+            } else {
+#pragma omp simd
+                for (index_t j = 0; j < n; ++j) to[j] = from[j] * rstd * scale[j];
+            }
+        }
+    });
+    return reinterpret_cast<PyObject*>(y);
+}
+
+// rms_norm_backward(g, x, weight, eps, n) -> (gx, gw or None)
+template <typename T> PyObject* rms_backward(PyObject* const* args) {
+    Contiguous g(args[0], number<T>()), x(args[1], number<T>()), w(args[2], number<T>());
+    const double eps = PyFloat_AsDouble(args[3]);
+    const npy_intp n = PyLong_AsSsize_t(args[4]);
+    if (PyErr_Occurred() || !g || !x || n < 1 || x.size() == 0 || x.size() % n != 0 || x.size() != g.size() || !optional<T>(args[2], w, n)) return nullptr;
+    PyArrayObject *r = new_like(x.get()), *gw = w ? new_array(1, &n, number<T>()) : nullptr;
+    if (r == nullptr || (w && gw == nullptr)) {
+        Py_XDECREF(r);
+        Py_XDECREF(gw);
+        return nullptr;
+    }
+    {
+        WithoutGil release(x.size() > GRAIN);
+        const index_t rows = x.size() / n, length = 64 > GRAIN / n ? 64 : GRAIN / n, parts = (rows + length - 1) / length;
+        std::vector<T> sums(static_cast<std::size_t>(w ? parts * n : 0));
+        parallel_for(parts, 1, [&](index_t begin, index_t end) {
+            for (index_t row = begin * length; row < end * length && row < rows; ++row) {
+                const T *a = x.data<T>() + row * n, *b = g.data<T>() + row * n, *scale = w.data<T>();
+                T* to = data_of<T>(r) + row * n;
+                const T rstd = root_of(a, n, eps);
+                T inner = 0;
+                if (scale == nullptr) {
+#pragma omp simd reduction(+ : inner)
+                    for (index_t j = 0; j < n; ++j) inner += b[j] * a[j];
+                } else {
+                    T* own = sums.data() + row / length * n;
+#pragma omp simd reduction(+ : inner)
+                    for (index_t j = 0; j < n; ++j) {
+                        own[j] += b[j] * a[j] * rstd;
+                        inner += b[j] * scale[j] * a[j];
+                    }
+                }
+                const T factor = inner * rstd * rstd / static_cast<T>(n);
+                if (scale == nullptr) {
+#pragma omp simd
+                    for (index_t j = 0; j < n; ++j) to[j] = rstd * (b[j] - a[j] * factor);
+                } else {
+#pragma omp simd
+                    for (index_t j = 0; j < n; ++j) to[j] = rstd * (b[j] * scale[j] - a[j] * factor);
+                }
+            }
+        });
+        for (index_t j = 0; w && j < n; ++j) {
+            T sum = 0;
+            for (index_t part = 0; part < parts; ++part) sum += sums[part * n + j];
+            data_of<T>(gw)[j] = sum;
+        }
+    }
+    return Py_BuildValue("NN", r, or_none(gw));
+}
+
 // --- batch norm: x is (images, channels, spatial) ---------------------------------------------------------------------------------------
 
 constexpr index_t LANES = 16;  // channels at a time where there is no spatial extent
@@ -393,6 +478,8 @@ extern const NativeFunction norm_functions[] = {{"norm_rows", by_type<rows_forwa
                                                 {"norm_rows_backward", by_type<rows_backward<float>, rows_backward<double>, 12>},
                                                 {"batch_norm", by_type<batch_forward<float>, batch_forward<double>, 4>},
                                                 {"batch_norm_backward", by_type<batch_backward<float>, batch_backward<double>, 9>},
+                                                {"rms_norm", by_type<rms_forward<float>, rms_forward<double>, 4>},
+                                                {"rms_norm_backward", by_type<rms_backward<float>, rms_backward<double>, 5>},
                                                 {nullptr, nullptr}};
 
 }  // namespace rushlight

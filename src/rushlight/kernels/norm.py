@@ -9,7 +9,7 @@ import numpy as np
 
 from .native import function, library
 
-__all__ = ["available", "plan", "forward", "backward"]
+__all__ = ["available", "plan", "forward", "backward", "rms", "rms_backward"]
 
 ndarray = np.ndarray
 Axes = tuple[int, ...]
@@ -30,6 +30,8 @@ _rows = function("norm_rows", _no_twin)
 _rows_backward = function("norm_rows_backward", _no_twin)
 _batch = function("batch_norm", _no_twin)
 _batch_backward = function("batch_norm_backward", _no_twin)
+rms = function("rms_norm", _no_twin)                        # (x, weight or None, eps, length of the rows) -> x / root mean square * weight
+rms_backward = function("rms_norm_backward", _no_twin)      # (g, x, weight or None, eps, length) -> gradients of x and weight
 
 
 def plan(full: Axes, axes: Axes, shape: Axes, grouped: Axes | None) -> Any:

@@ -319,6 +319,24 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bia
 export(group_norm)
 
 
+def _native_rms(input: Tensor, weight: Tensor | None, eps: float, axes: Axes, length: int) -> Tensor:
+    """`rms_norm` as one node."""
+    w = None if weight is None else weight._a
+    out = wrap(K.rms(input._a, w, eps, length), input._kind)
+    outer = tuple(range(axes[0]))
+
+    def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
+        rstd = ((x * x).mean(axes, True) + eps).rsqrt()
+        gh = g * more[0] if more else g
+        gx = rstd * (gh - x * ((gh * x).mean(axes, True) * (rstd * rstd)))
+        return gx, (g * x * rstd).sum(outer) if more and outer else g * x * rstd if more else None
+
+    def arrays(g: Any, x: Any, *more: Any) -> Any:
+        gx, gw = K.rms_backward(g, x, w, eps, length)
+        return gx, None if gw is None else gw.reshape(w.shape)
+    return record(out, "MulBackward0", (input, weight), grad, (input,) if weight is None else (input, weight), array_grad=arrays)
+
+
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divided by the root of the mean square over the last dimensions. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
     if not input._kind.is_complex:
@@ -327,6 +345,8 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     if eps is None:
         eps = float(np.finfo(np.float32 if input._kind.reduced else input._kind.np).eps)
     axes = tuple(range(input._a.ndim - len(shape), input._a.ndim))
+    if K.available(input._a, weight, None):
+        return _native_rms(input, weight, float(eps), axes, prod(shape))
     x = input.float() if input._kind.reduced else input
     r = x * ((x * x).mean(axes, True) + eps).rsqrt()
     r = r if weight is None else r * weight
