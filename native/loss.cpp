@@ -35,12 +35,18 @@ template <typename T> PyObject* forward(PyObject* const* args) {
         parallel_for(rows, GRAIN / (classes + 1) + 1, [&](index_t begin, index_t end) {
             for (index_t i = begin; i < end; ++i) {
                 const T* a = logits + i * classes;
-                T top = a[0], sum = 0;
+                T top = a[0];
 #pragma omp simd reduction(max : top)
                 for (index_t j = 0; j < classes; ++j) top = a[j] > top ? a[j] : top;
-#pragma omp simd reduction(+ : sum)
-                for (index_t j = 0; j < classes; ++j) sum += vmath::exp(a[j] - top);
-                log[i] = top + std::log(sum);
+                double sum = 0;
+                for (index_t first = 0; first < classes; first += 1024) {
+                    const index_t last = first + 1024 < classes ? first + 1024 : classes;
+                    T block = 0;
+#pragma omp simd reduction(+ : block)
+                    for (index_t j = first; j < last; ++j) block += vmath::exp(a[j] - top);
+                    sum += block;
+                }
+                log[i] = top + static_cast<T>(std::log(sum));
             }
         });
     }

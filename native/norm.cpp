@@ -11,27 +11,45 @@ namespace {
 
 constexpr index_t GRAIN = 8192;
 
+constexpr index_t BLOCK = 2048;  // longer sums are sums of blocks, in double
+
 template <typename T> T sum_of(const T* a, index_t n) {
-    T sum = 0;
+    double result = 0;
+    for (index_t first = 0; first < n; first += BLOCK) {
+        const index_t last = first + BLOCK < n ? first + BLOCK : n;
+        T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (index_t i = 0; i < n; ++i) sum += a[i];
-    return sum;
+        for (index_t i = first; i < last; ++i) sum += a[i];
+        result += sum;
+    }
+    return static_cast<T>(result);
 }
 template <typename T> T squares_around(const T* a, T mean, index_t n) {
-    T sum = 0;
+    double result = 0;
+    for (index_t first = 0; first < n; first += BLOCK) {
+        const index_t last = first + BLOCK < n ? first + BLOCK : n;
+        T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (index_t i = 0; i < n; ++i) sum += (a[i] - mean) * (a[i] - mean);
-    return sum;
-}
-template <typename T> void both_sums(const T* g, const T* x, T mean, index_t n, T* first, T* second) {
-    T s = 0, p = 0;
-#pragma omp simd reduction(+ : s, p)
-    for (index_t i = 0; i < n; ++i) {
-        s += g[i];
-        p += g[i] * (x[i] - mean);
+        for (index_t i = first; i < last; ++i) sum += (a[i] - mean) * (a[i] - mean);
+        result += sum;
     }
-    *first = s;
-    *second = p;
+    return static_cast<T>(result);
+}
+template <typename T> void both_sums(const T* g, const T* x, T mean, index_t n, T* sum, T* product) {
+    double sums = 0, products = 0;
+    for (index_t first = 0; first < n; first += BLOCK) {
+        const index_t last = first + BLOCK < n ? first + BLOCK : n;
+        T s = 0, p = 0;
+#pragma omp simd reduction(+ : s, p)
+        for (index_t i = first; i < last; ++i) {
+            s += g[i];
+            p += g[i] * (x[i] - mean);
+        }
+        sums += s;
+        products += p;
+    }
+    *sum = static_cast<T>(sums);
+    *product = static_cast<T>(products);
 }
 
 // The affine parameters of element j of a row: entry (row % groups) * (n / spatial) + j / spatial.

@@ -19,29 +19,43 @@ template <typename T> T largest(const T* a, index_t n) {
     return top;
 }
 
+// Long sums are sums of blocks, in double: f(first, last) gives a block's.
+template <typename T, typename F> T in_blocks(index_t n, F&& f) {
+    if (n <= TILE) return f(index_t(0), n);
+    double sum = 0;
+    for (index_t i = 0; i < n; i += TILE) sum += f(i, i + TILE < n ? i + TILE : n);
+    return static_cast<T>(sum);
+}
+
 template <typename T> T total(const T* a, index_t n) {
-    T sum = 0;
+    return in_blocks<T>(n, [a](index_t first, index_t last) {
+        T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (index_t i = 0; i < n; ++i) sum += a[i];
-    return sum;
+        for (index_t i = first; i < last; ++i) sum += a[i];
+        return sum;
+    });
 }
 
 // r = exp(a - top), returns its sum
 template <typename T> T exponentials(const T* a, T top, T* r, index_t n) {
-    T sum = 0;
+    return in_blocks<T>(n, [=](index_t first, index_t last) {
+        T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (index_t i = 0; i < n; ++i) {
-        const T e = vmath::exp(a[i] - top);
-        r[i] = e;
-        sum += e;
-    }
-    return sum;
+        for (index_t i = first; i < last; ++i) {
+            const T e = vmath::exp(a[i] - top);
+            r[i] = e;
+            sum += e;
+        }
+        return sum;
+    });
 }
 template <typename T> T sum_of_exponentials(const T* a, T top, index_t n) {
-    T sum = 0;
+    return in_blocks<T>(n, [=](index_t first, index_t last) {
+        T sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (index_t i = 0; i < n; ++i) sum += vmath::exp(a[i] - top);
-    return sum;
+        for (index_t i = first; i < last; ++i) sum += vmath::exp(a[i] - top);
+        return sum;
+    });
 }
 
 template <typename T> void exp_all(const T* a, T* r, index_t n) {
@@ -95,7 +109,8 @@ template <typename T> void softmax_columns(const T* a, T* r, index_t n, index_t 
     constexpr index_t WIDTH = 64;
     for (index_t first = 0; first < width; first += WIDTH) {
         const index_t w = width - first < WIDTH ? width - first : WIDTH;
-        T top[WIDTH], sum[WIDTH];
+        T top[WIDTH], scale[WIDTH];
+        double sum[WIDTH];
         for (index_t c = 0; c < w; ++c) {
             top[c] = a[first + c];
             sum[c] = 0;
@@ -115,11 +130,11 @@ template <typename T> void softmax_columns(const T* a, T* r, index_t n, index_t 
                 y[c] = logarithm ? z : e;
             }
         }
-        for (index_t c = 0; c < w; ++c) sum[c] = logarithm ? std::log(sum[c]) : T(1) / sum[c];
+        for (index_t c = 0; c < w; ++c) scale[c] = static_cast<T>(logarithm ? std::log(sum[c]) : 1.0 / sum[c]);
         for (index_t j = 0; j < n; ++j) {
             T* y = r + first + j * inner;
 #pragma omp simd
-            for (index_t c = 0; c < w; ++c) y[c] = logarithm ? y[c] - sum[c] : y[c] * sum[c];
+            for (index_t c = 0; c < w; ++c) y[c] = logarithm ? y[c] - scale[c] : y[c] * scale[c];
         }
     }
 }
@@ -144,12 +159,14 @@ template <typename T> void backward_columns(const T* g, const T* y, T* r, index_
     constexpr index_t WIDTH = 64;
     for (index_t first = 0; first < width; first += WIDTH) {
         const index_t w = width - first < WIDTH ? width - first : WIDTH;
-        T sum[WIDTH] = {};
+        double sums[WIDTH] = {};
+        T sum[WIDTH];
         for (index_t j = 0; j < n; ++j) {
             const index_t at = first + j * inner;
 #pragma omp simd
-            for (index_t c = 0; c < w; ++c) sum[c] += logarithm ? g[at + c] : g[at + c] * y[at + c];
+            for (index_t c = 0; c < w; ++c) sums[c] += logarithm ? g[at + c] : g[at + c] * y[at + c];
         }
+        for (index_t c = 0; c < w; ++c) sum[c] = static_cast<T>(sums[c]);
         for (index_t j = 0; j < n; ++j) {
             const index_t at = first + j * inner;
 #pragma omp simd
