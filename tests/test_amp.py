@@ -99,11 +99,14 @@ def test_dtypes_and_values(name, dtype):
 
 
 def test_code_is_restored():
-    before = rl.mm.__wrapped__.__code__, rl.nn.functional.linear.__code__
+    from rushlight.ops.interception import python_function
+    exp = python_function(rl.exp)
+    before = rl.mm.__wrapped__.__code__, rl.nn.functional.linear.__code__, exp.__code__
     with rl.autocast("cpu"):
         assert rl.nn.functional.linear.__code__ is not before[1]
         assert rl.nn.functional.linear.__code__.co_name == "linear"
-    assert (rl.mm.__wrapped__.__code__, rl.nn.functional.linear.__code__) == before
+        assert exp.__code__ is before[2]            # an op that cuda's list alone has
+    assert (rl.mm.__wrapped__.__code__, rl.nn.functional.linear.__code__, exp.__code__) == before
 
 
 def test_training_step():

@@ -42,7 +42,7 @@ class _Local(threading.local):
 
 LOCAL = _Local()
 _lock = threading.Lock()
-_users = 0
+_users = dict.fromkeys(_DEFAULT_DTYPES, 0)          # per device type: in how many threads autocast is on
 
 
 # --- state --------------------------------------------------------------------------------------------------------------------------------
@@ -78,10 +78,10 @@ def set_autocast_enabled(*args: Any) -> None:
     if _known(device_type) in LOCAL.enabled:
         if not enabled:
             LOCAL.enabled.discard(device_type)
-            _count(-1)
+            _count(device_type, -1)
     elif enabled:
         LOCAL.enabled.add(device_type)
-        _count(1)
+        _count(device_type, 1)
 
 
 def get_autocast_dtype(device_type: str) -> dtype_type:
@@ -238,28 +238,29 @@ def run_cast(name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, 
 
 # --- intercepting ----------------------------------------------------------------------------------------------------------------------------
 
-def _count(by: int) -> None:
-    """Count the (thread, device type) pairs for which autocast is on; the first and the last one exchange the code."""
-    global _users
+def _count(device_type: str, by: int) -> None:
+    """Count the threads in which autocast is on for a device type; the first one lets calls of its ops be intercepted, the last one ends it."""
     with _lock:
-        before, _users = _users, _users + by
-        if before == 0 or _users == 0:
-            for function, layer in _listed():
-                if _users:
+        before = _users[device_type]
+        _users[device_type] += by
+        if (before == 0) != (_users[device_type] == 0):
+            active = {each for each, count in _users.items() if count}
+            for function, layer, types in _listed():
+                if types & active:
                     intercept(function, "autocast", layer)
                 else:
                     release(function, "autocast")
 
 
 @cache
-def _listed() -> list[tuple[Any, Any]]:
-    """(function, the layer that casts first) of every listed op that there is."""
-    names = {name for ops in OP_LISTS.values() for name in ops}
-    found: dict[int, tuple[Any, Any]] = {}
-    for name in sorted(names):
+def _listed() -> list[tuple[Any, Any, set[str]]]:
+    """(function, the layer that casts first, the device types that list it) of every listed op that there is."""
+    found: dict[int, tuple[Any, Any, set[str]]] = {}
+    for name in sorted({name for ops in OP_LISTS.values() for name in ops}):
+        types = {device_type for device_type, ops in OP_LISTS.items() if name in ops}
         for function in _functions_called(name):
-            if id(function) not in found:
-                found[id(function)] = (function, partial(run_cast, name))
+            entry = found.setdefault(id(function), (function, partial(run_cast, name), set()))
+            entry[2].update(types)
     return list(found.values())
 
 
