@@ -33,7 +33,7 @@ def _filled(input: Tensor, mask: Any, value: Any) -> Tensor:
 
 
 def _lowest(dtype: Any) -> Any:
-    return -math.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+    return -math.inf if dtype.is_floating_point or dtype.is_complex else torch.iinfo(dtype).min
 
 
 def _highest(dtype: Any) -> Any:
