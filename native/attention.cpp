@@ -214,7 +214,7 @@ template <typename T> void forward_panels(const Problem<T>& p, index_t item, ind
     T* scores = memory.scores.get<T>(KEYS * C);
     T* queries = memory.queries.get<T>(count * width * C + 2 * LANES<T>);
     T* results = memory.results.get<T>(count * out_width * C + 2 * LANES<T>);
-    Running<T>* states = reinterpret_cast<Running<T>*>(memory.others.get<T>(count * 2 * C));
+    Running<T>* states = memory.others.get<Running<T>>(count);
     const T *k = p.k.matrix(item), *v = p.v.matrix(item);
     for (index_t i = 0; i < count; ++i) turn_rows(p.q.matrix(item), p.q.row_step, (begin + i) * C, p.queries(), width, p.scale, queries + i * width * C);
     alignas(64) T shrink[C];

@@ -96,9 +96,10 @@ def test_winograd(x_shape, w_shape, padding):
     got, gradient = conv.forward(x, w, *options, b), conv.input_gradient(g.astype("f4"), w, x_shape[2:], *options)
     np.testing.assert_allclose(got, y, rtol=1e-4, atol=2e-5)
     np.testing.assert_allclose(gradient, gx, rtol=1e-4, atol=2e-5)
-    x[0, 3, 5, 6] = np.nan                              # the tiles that see it, no others
+    x[0, 3, 5, 6] = np.nan                              # every output that sees it, and no tile that does not
     hit = np.isnan(conv.forward(x, w, *options, b))
-    assert hit[0, :, 5:7, 6].all() and not hit[1:].any() and not hit[0, :, :, 16:].any()
+    seen = slice(3 + padding, 6 + padding), slice(4 + padding, 7 + padding)
+    assert hit[(0, slice(None), *seen)].all() and not hit[1:].any() and not hit[0, :, :, 16:].any()
 
 
 @pytest.mark.parametrize("case", CASES[:20:3], ids=str)
