@@ -259,7 +259,7 @@ class Evaluation {
         for (int k = 0; k < inputs_; ++k) {
             if (!scalar_[k]) continue;
             uniform_[k] = true;
-            load(operands_[k].type, compute_, operands_[k].data, 0, value_[k], 1);
+            if (total_ > 0) load(operands_[k].type, compute_, operands_[k].data, 0, value_[k], 1);  // an empty operand has not even one
         }
         for (int c = 0; c < constants; ++c) {
             if (compute_ == F64) *reinterpret_cast<double*>(value_[inputs_ + c]) = program_.constants[c];
