@@ -1,6 +1,7 @@
 # make demo    a venv with rushlight, then the main job: a CNN on real digits
 # make test    a venv with the development dependencies, then lint, types and the full test run
 # make native  the native kernels, built in place (after a change in native/)
+# make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make bench   rushlight against torch, side by side
 PYTHON ?= python3
 # EXTRAS=dev,nvrtc adds NVIDIA's run-time compiler (90 MB), with which the tests compile every CUDA kernel; no GPU is needed.
@@ -9,7 +10,13 @@ EXTRAS ?= dev
 ON_DEVICE = $(addprefix tests/test_,$(addsuffix .py,elementwise shape reduction indexing functional conv optim autograd linalg rnn transformer \
 	nn_module nn_modules view_inplace_sequences checkpoint))
 
-.PHONY: demo test native bench
+# What runs a second time without the native kernels: everything that computes (the databases of tests/conformance have their own test files).
+WITHOUT_NATIVE = tests --ignore tests/test_data.py --ignore tests/test_serialization.py --ignore tests/test_cli.py --ignore tests/test_bench_smoke.py \
+	--ignore tests/test_programs.py --ignore tests/conformance
+# The sanitizers' libraries have to come before everything else in a Python that was built without them.
+SANITIZERS = $(foreach library,libasan.so libubsan.so libstdc++.so.6,$(shell $(CXX) -print-file-name=$(library)))
+
+.PHONY: demo test native sanitize bench
 
 demo: .venv/demo
 	.venv/bin/rushlight run examples/digits.py --output demo-output
@@ -18,11 +25,20 @@ test: .venv/dev
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -n auto
+	RUSHLIGHT_NATIVE=0 .venv/bin/python -m pytest -n auto -m "not slow" $(WITHOUT_NATIVE)
 	.venv/bin/python -m pytest -n auto --device cuda $(ON_DEVICE)
 
 native: .venv/dev
 	.venv/bin/cmake -S . -B build/native -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS="$(LEVELS)" -DPython_EXECUTABLE=.venv/bin/python
 	.venv/bin/cmake --build build/native
+
+sanitize: .venv/dev
+	.venv/bin/cmake -S . -B build/sanitize -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=generic -DRUSHLIGHT_SANITIZE=address,undefined \
+		-DPython_EXECUTABLE=.venv/bin/python
+	.venv/bin/cmake --build build/sanitize
+	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+		RUSHLIGHT_NATIVE=generic .venv/bin/python -m pytest $(wildcard tests/test_native*.py)
+	rm -f src/rushlight/_native_generic*
 
 bench: .venv/dev
 	.venv/bin/python -m bench --update-readme
