@@ -524,6 +524,7 @@ def test_call_without_init_fails() -> None:
 def test_every_method_is_there() -> None:
     missing = [name for name in dir(pt.nn.Module) if not hasattr(rl.nn.Module, name)]
     assert set(missing) <= {"_wrapped_call_impl", "_slow_forward", "_maybe_warn_non_full_backward_hook", "T_destination",
+                            "___needs_generation_tag_patch",      # put there by torch's compiler once it is loaded
                             "__annotations__"}, missing
 
 
