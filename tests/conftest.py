@@ -53,4 +53,4 @@ def _the_oracle_as_it_starts():
     oracle = sys.modules.get("torch")
     if oracle is not None and hasattr(oracle, "distributions"):
         oracle.distributions.Distribution.set_default_validate_args(True)
-        oracle.backends.__allow_nonbracketed_mutation_flag = True
+        oracle.backends.flags_frozen.__globals__["__allow_nonbracketed_mutation_flag"] = True
