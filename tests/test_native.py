@@ -122,6 +122,22 @@ def test_allocator_reuses_and_forgets_memory():
     assert grown[99_999] == 99_999 and not grown[100_000:].any()
 
 
+@needs_library
+def test_memory_statistics():
+    import rushlight as torch
+    torch.cpu.empty_cache()
+    torch.cpu.reset_peak_memory_stats()
+    before = torch.cpu.memory_allocated()
+    block = torch.empty(1_000_000)
+    assert before + 4_000_000 <= torch.cpu.memory_allocated() <= torch.cpu.max_memory_allocated() <= before + 4_600_000
+    del block
+    assert torch.cpu.memory_allocated() == before and torch.cpu.memory_reserved() >= before + 4_000_000
+    torch.cpu.empty_cache()
+    assert torch.cpu.memory_stats()["cached_bytes"] == 0
+    with pytest.raises(ValueError):
+        torch.cpu.set_cache_limit(-1)
+
+
 def test_switched_off():
     code = "from rushlight.kernels import native; import rushlight as t; assert native.library is None; print((t.ones(3) + 1).tolist(), native.describe())"
     done = subprocess.run([sys.executable, "-c", code], env={**__import__("os").environ, "RUSHLIGHT_NATIVE": "0"}, capture_output=True, text=True, check=True)

@@ -5,6 +5,16 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from .memory import (
+    empty_cache,
+    max_memory_allocated,
+    memory_allocated,
+    memory_reserved,
+    memory_stats,
+    reset_peak_memory_stats,
+    set_cache_limit,
+)
+
 __all__ = ["is_available", "is_initialized", "synchronize", "current_device", "current_stream", "stream", "set_device", "device_count",
            "Stream", "StreamContext", "Event", "amp"]
 
