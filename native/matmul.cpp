@@ -1,5 +1,9 @@
 // matmul(a, b): matrices and batches of them through NumPy's BLAS, without copies of transposed operands, split over the library's own pool.
 #include "blas.h"
+
+#include <cstring>
+#include <utility>
+
 #include "pool.h"
 #include "rushlight.h"
 
@@ -74,7 +78,8 @@ struct Batch {
 // From how many multiplications on a second thread pays.
 constexpr double WORK_PER_THREAD = 48.0 * 48.0 * 48.0;
 
-template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayObject* out, const Matrix& ma, const Matrix& mb, const Batch& batch) {
+// out = a b (beta 0), or out += a b (beta 1)
+template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayObject* out, const Matrix& ma, const Matrix& mb, const Batch& batch, T beta = T(0)) {
     const index_t m = ma.rows, k = ma.columns, n = mb.columns;
     const char *pa = PyArray_BYTES(a), *pb = PyArray_BYTES(b);
     T* po = data_of<T>(out);
@@ -85,7 +90,7 @@ template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayO
             index_t oa, ob;
             batch.offsets(item, &oa, &ob);
             gemm(ma.transposed, mb.transposed, m, n, k, T(1), reinterpret_cast<const T*>(pa + oa), ma.leading, reinterpret_cast<const T*>(pb + ob),
-                 mb.leading, T(0), po + item * m * n, n);
+                 mb.leading, beta, po + item * m * n, n);
         }
         return;
     }
@@ -108,10 +113,10 @@ template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayO
             T* xo = po + item * m * n;
             if (by_rows) {
                 gemm(ma.transposed, mb.transposed, size, n, k, T(1), xa + (ma.transposed ? first : first * ma.leading), ma.leading, xb, mb.leading,
-                     T(0), xo + first * n, n);
+                     beta, xo + first * n, n);
             } else {
                 gemm(ma.transposed, mb.transposed, m, size, k, T(1), xa, ma.leading, xb + (mb.transposed ? first * mb.leading : first), mb.leading,
-                     T(0), xo + first, n);
+                     beta, xo + first, n);
             }
         }
     });
@@ -149,7 +154,42 @@ PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
+// Every row of out becomes the bias; then out += x w'.
+template <typename T> void linear_into(PyArrayObject* x, PyArrayObject* w, PyArrayObject* bias, PyArrayObject* out, const Matrix& mx, const Matrix& mw) {
+    const T* b = data_of<T>(bias);
+    T* y = data_of<T>(out);
+    for (index_t i = 0; i < mx.rows; ++i) std::memcpy(y + i * mw.columns, b, sizeof(T) * mw.columns);
+    multiply<T>(x, w, out, mx, mw, Batch(), T(1));
+}
+
+PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return PyErr_Format(PyExc_TypeError, "linear(x, w, bias) takes three arrays");
+    for (int i = 0; i < 3; ++i) {
+        if (!PyArray_CheckExact(args[i]) || PyArray_NDIM(as_array(args[i])) != (i < 2 ? 2 : 1) || !PyArray_ISBEHAVED_RO(as_array(args[i]))) Py_RETURN_NONE;
+    }
+    PyArrayObject *x = as_array(args[0]), *w = as_array(args[1]), *bias = as_array(args[2]);
+    const int type = PyArray_TYPE(x);
+    Matrix mx, mw;
+    if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(w) != type || PyArray_TYPE(bias) != type || !have_blas() || !contiguous(bias) ||
+        !as_matrix(x, &mx) || !as_matrix(w, &mw) || mx.columns != mw.columns || mx.columns == 0 || mx.rows == 0 || mw.rows == 0 ||
+        PyArray_DIM(bias, 0) != mw.rows) {
+        Py_RETURN_NONE;
+    }
+    std::swap(mw.rows, mw.columns);
+    mw.transposed = !mw.transposed;
+    const npy_intp shape[2] = {mx.rows, mw.columns};
+    PyArrayObject* out = new_array(2, shape, type);
+    if (out == nullptr) return nullptr;
+    if (type == NPY_FLOAT) {
+        linear_into<float>(x, w, bias, out, mx, mw);
+    } else {
+        linear_into<double>(x, w, bias, out, mx, mw);
+    }
+    return reinterpret_cast<PyObject*>(out);
+}
+
 PyMethodDef methods[] = {
+    {"linear", reinterpret_cast<PyCFunction>(linear), METH_FASTCALL, "linear(x, w, bias): x w' + bias of two matrices and a vector; None where BLAS can't take them as they are."},
     {"matmul", reinterpret_cast<PyCFunction>(matmul), METH_FASTCALL,
      "matmul(a, b): numpy.matmul, with float32 and float64 arrays of two or more dimensions going to BLAS as they are, on the library's threads."},
     {nullptr, nullptr, 0, nullptr},

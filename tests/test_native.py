@@ -49,6 +49,18 @@ def test_matmul(a, b, dtype):
         np.testing.assert_allclose(native.matmul(left, right), np.matmul(left, right), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("n, inside, outside", [(1, 3, 2), (32, 64, 64), (200, 300, 100), (0, 3, 2), (3, 0, 2), (5, 4, 0)])
+def test_linear(n, inside, outside, dtype):
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(s).astype(dtype) for s in ((n, inside), (outside, inside), (outside,)))
+    tolerance = 1e-4 if dtype == "f4" else 1e-12
+    for left, right, bias in ((x, w, b), (np.asfortranarray(x), np.asfortranarray(w), b), (x[::-1], w, np.repeat(b, 2)[::2])):
+        got = native.linear(left, right, bias)
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, left @ right.T + bias, rtol=tolerance, atol=tolerance)
+
+
 @needs_library
 def test_matmul_refuses_what_numpy_refuses():
     with pytest.raises(ValueError):

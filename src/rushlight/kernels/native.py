@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["library", "elementwise", "kernel", "function", "fast_path", "matmul", "level", "describe"]
+__all__ = ["library", "elementwise", "kernel", "function", "fast_path", "matmul", "linear", "level", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
 _NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
@@ -95,6 +95,15 @@ def _numpy_matmul(a: Any, b: Any) -> Any:
 
 
 matmul = _numpy_matmul if library is None else library.matmul
+
+
+def linear(x: Any, w: Any, bias: Any) -> Any:
+    """x @ w.T + bias of matrices (n, in), (out, in) and a vector (out)."""
+    r = None if library is None else library.linear(x, w, bias)
+    if r is None:
+        r = matmul(x, w.T)
+        r += bias
+    return r
 
 
 def describe() -> str:

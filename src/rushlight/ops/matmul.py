@@ -314,13 +314,13 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
 
 def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """mat1 @ mat2 plus a row, as one node."""
-    r = a._a.dot(b._a)
+    r = native.matmul(a._a, b._a)
     r += bias._a
     out = wrap(r, a._kind)
     need_bias, need_a, need_b = bias._node is not None, a._node is not None, b._node is not None
 
     def arrays(g: Any, a: Any, b: Any) -> Any:
-        return ((R.sum(g, 0, False) if need_bias else None), (g.dot(b.T) if need_a else None), (a.T.dot(g) if need_b else None))
+        return ((R.sum(g, 0, False) if need_bias else None), (native.matmul(g, b.T) if need_a else None), (native.matmul(a.T, g) if need_b else None))
     return record(out, "AddmmBackward0", (bias, a, b), (lambda g, a, b: g.sum(0), lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g)),
                   (a, b), array_grad=arrays)
 
@@ -374,14 +374,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
             bias is not None and (bias._kind is not kind or bias._a.shape != w.shape[:1])):
         return _linear_slow(input, weight, bias)
     shape = x.shape
-    if len(shape) == 2:
-        rows = x
-        r = x.dot(w.T)
-    else:
-        rows = x.reshape(-1, shape[-1])
-        r = rows.dot(w.T)
-    if bias is not None:
-        r += bias._a
+    rows = x if len(shape) == 2 else x.reshape(-1, shape[-1])
+    r = native.matmul(rows, w.T) if bias is None else native.linear(rows, w, bias._a)
     if len(shape) != 2:
         r = r.reshape(shape[:-1] + (w.shape[0],))
     result = wrap(r, kind)
@@ -391,8 +385,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
 
     def arrays(g: Any, x: Any, w: Any) -> Any:
         rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
-        return ((rows.dot(w).reshape(x.shape) if need_x else None),
-                (rows.T.dot(x if x.ndim == 2 else x.reshape(-1, x.shape[-1])) if need_w else None),
+        return ((native.matmul(rows, w).reshape(x.shape) if need_x else None),
+                (native.matmul(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1])) if need_w else None),
                 (_bias_gradient(rows) if need_b else None))
 
     name = "AddmmBackward0" if bias is not None and len(shape) == 2 else "MmBackward0" if len(shape) == 2 else "ViewBackward0"
