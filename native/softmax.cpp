@@ -19,11 +19,12 @@ template <typename T> T largest(const T* a, index_t n) {
     return top;
 }
 
-// Long sums are sums of blocks, in double: f(first, last) gives a block's.
+// Long sums are sums of blocks, in double: f(first, last) gives a block's. Blocks are short enough for a loop that is no vector loop.
+constexpr index_t SUMMED = 256;
 template <typename T, typename F> T in_blocks(index_t n, F&& f) {
-    if (n <= TILE) return f(index_t(0), n);
+    if (n <= SUMMED) return f(index_t(0), n);
     double sum = 0;
-    for (index_t i = 0; i < n; i += TILE) sum += f(i, i + TILE < n ? i + TILE : n);
+    for (index_t i = 0; i < n; i += SUMMED) sum += f(i, i + SUMMED < n ? i + SUMMED : n);
     return static_cast<T>(sum);
 }
 
