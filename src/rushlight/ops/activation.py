@@ -82,7 +82,7 @@ def _apply(label: str, name: str, input: Tensor, forward: Any, grad: Any, array_
     """One node that saves its input: `forward(array)`, `grad(g, x)` on tensors, `array_grad(g, a)` on arrays."""
     kind = _floating(input, name)
     a = input._a
-    fused = _FUSED.get(forward.__name__) if kind.xp is not np and kind.xp.fused_for(a) else None
+    fused = _FUSED.get(getattr(forward, "__wrapped__", forward).__name__) if kind.xp is not np and kind.xp.fused_for(a) else None
     if fused is not None:
         r = getattr(kind.xp.fused, fused)(a)
         if array_grad is not None and fused + "_gradient" in ("gelu_gradient", "silu_gradient"):
