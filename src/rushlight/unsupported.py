@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of"]
+__all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of", "is_available", "device_count", "is_initialized"]
 
 
 class NotSupported(NotImplementedError, AttributeError):
@@ -37,3 +37,20 @@ def absent_class(name: str, instead: str) -> type:
     namespace, _, last = name.rpartition(".")
     return type(last, (), {"__init__": __init__, "__doc__": "Not supported (NotImplementedError); nothing is an instance of it.",
                            "__module__": f"{__name__.partition('.')[0]}.{namespace}"})
+
+
+# What a kind of device answers that rushlight does not have (torch.mps, torch.mtia, torch.xpu).
+
+def is_available() -> bool:
+    """Whether there is such a device: no."""
+    return False
+
+
+def device_count() -> int:
+    """How many such devices there are: none."""
+    return 0
+
+
+def is_initialized() -> bool:
+    """Whether such a device is in use: no."""
+    return False

@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from .unsupported import attribute_of
+from .unsupported import attribute_of, device_count, is_available, is_initialized
 
 __all__ = ["is_available", "device_count", "is_initialized"]
-
-
-def is_available() -> bool:
-    """Whether there is such a device: no."""
-    return False
-
-
-def device_count() -> int:
-    """How many such devices there are: none."""
-    return 0
-
-
-def is_initialized() -> bool:
-    """Whether such a device is in use: no."""
-    return False
-
 
 __getattr__ = attribute_of("xpu", "there is the CPU, and cuda")
