@@ -1,5 +1,6 @@
 // The backward pass for the usual case: gradients are arrays, all leaves are wanted, nobody has hooks. It does what autograd/engine.py does,
 // in the same order (newest node first), and leaves everything else to it: `backward` answers False before anything has changed.
+#include "linear.h"
 #include "objects.h"
 #include "pool.h"
 
@@ -11,7 +12,7 @@ namespace rushlight {
 namespace {
 
 // What the pass knows of a node class; classes of nodes live as long as the process.
-enum Form { GENERAL, UNARY, BINARY };
+enum Form { GENERAL, UNARY, BINARY, LINEAR };
 struct ClassInfo {
     Form form = GENERAL;
     char saves = 0;                                     // UNARY: 'x', 'y' or 0
@@ -47,6 +48,8 @@ const ClassInfo& info_of(PyTypeObject* type) {
         info.first = class_attribute(type, "ada");
         info.second = class_attribute(type, "adb");
         if (info.first != nullptr && info.second != nullptr) info.form = BINARY;
+    } else if (is_linear_node(type)) {
+        info.form = LINEAR;
     }
     PyObject* own = class_attribute(type, "free");
     info.frees = own != plain_free;
@@ -228,35 +231,23 @@ class Pass {
     // Runs a node with the gradient g (taken over) and sends on what comes out.
     bool step(PyObject* node, PyObject* g, bool retain) {
         const ClassInfo& info = info_of(Py_TYPE(node));
-        PyObject *first = nullptr, *second = nullptr, *grads = nullptr;
-        int quick = 0;
-        if (PyArray_CheckExact(g)) quick = info.form == UNARY ? unary(info, node, g, &first) : info.form == BINARY ? binary(info, node, g, &first, &second) : 0;
-        if (quick < 0) {
-            if (!rescue(node, g, &grads)) {
-                Py_XDECREF(first);
-                Py_XDECREF(second);
-                Py_DECREF(g);
-                return false;
-            }
-            Py_CLEAR(first);
-            Py_CLEAR(second);
-            quick = 0;
-        } else if (quick == 0) {
+        PyObject *out[3] = {}, *grads = nullptr;  // either a gradient per input, or all of them as a sequence
+        int quick = PyArray_CheckExact(g) ? gradients(info, node, g, out) : 0;
+        if (quick <= 0) clear(out);
+        if (quick == 0) {
             PyObject* args[2] = {node, g};
             grads = PyObject_VectorcallMethod(name_arrays, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, nullptr);
-            if (grads == nullptr && !rescue(node, g, &grads)) {
-                Py_DECREF(g);
-                return false;
-            }
+        }
+        if (quick <= 0 && grads == nullptr && !rescue(node, g, &grads)) {
+            Py_DECREF(g);
+            return false;
         }
         bool good = true;
         PyObject* fix = slot(node, layout.fix);
         if (fix != Py_None) {
-            if (quick) {
-                grads = PyTuple_GET_SIZE(slot(node, layout.next)) == 1 ? PyTuple_Pack(1, first) : PyTuple_Pack(2, first, second);
-                Py_CLEAR(first);
-                Py_CLEAR(second);
-                quick = 0;
+            if (quick > 0) {
+                grads = PyTuple_GET_SIZE(slot(node, layout.next)) == 1 ? PyTuple_Pack(1, out[0]) : PyTuple_Pack(2, out[0], out[1]);
+                clear(out);
             }
             PyObject* args[3] = {node, grads, Py_False};
             PyObject* fixed = grads == nullptr ? nullptr : PyObject_Vectorcall(apply_fix, args, 3, nullptr);
@@ -265,11 +256,24 @@ class Pass {
         }
         Py_DECREF(g);
         if (good && !retain) good = let_go(info, node);
-        if (good) good = quick ? send_two(node, first, second) : send_all(node, grads);
-        Py_XDECREF(first);
-        Py_XDECREF(second);
+        if (good) good = grads == nullptr ? send_each(node, out) : send_all(node, grads);
+        clear(out);
         Py_XDECREF(grads);
         return good;
+    }
+
+    static void clear(PyObject** out) {
+        for (int i = 0; i < 3; ++i) Py_CLEAR(out[i]);
+    }
+
+    // 1: done; 0: left to the node's own method (which also says what is wrong); -1: error.
+    static int gradients(const ClassInfo& info, PyObject* node, PyObject* g, PyObject** out) {
+        switch (info.form) {
+            case UNARY: return unary(info, node, g, &out[0]);
+            case BINARY: return binary(info, node, g, &out[0], &out[1]);
+            case LINEAR: return linear(node, g, out);
+            default: return 0;
+        }
     }
 
     // An op that can't compute on batched arrays (vmap) is run sample by sample; any other error stays one.
@@ -312,7 +316,15 @@ class Pass {
         return same;
     }
 
-    // 1: done; 0: left to the node's own method (which also says what is wrong); -1: error.
+    static bool versions_are(PyObject* a, PyObject* b, PyObject* expected) {
+        PyObject *va = version_number(a), *vb = version_number(b), *sum = PyNumber_Add(va, vb);
+        const bool same = sum != nullptr && PyObject_RichCompareBool(sum, expected, Py_EQ) == 1;
+        Py_DECREF(va);
+        Py_DECREF(vb);
+        Py_XDECREF(sum);
+        return same;
+    }
+
     static int unary(const ClassInfo& info, PyObject* node, PyObject* g, PyObject** out) {
         PyObject* saved = slot(node, layout.saved);
         if (saved == nullptr) return 0;
@@ -339,12 +351,7 @@ class Pass {
             PyObject *ta = PyTuple_GET_ITEM(saved, 0), *tb = PyTuple_GET_ITEM(saved, 1), *expected = slot(node, layout.version_of);
             if ((ta != Py_None && !is_tensor(ta)) || (tb != Py_None && !is_tensor(tb))) return 0;
             if (ta != Py_None && tb != Py_None) {
-                PyObject *va = version_number(ta), *vb = version_number(tb), *sum = PyNumber_Add(va, vb);
-                const bool same = sum != nullptr && PyObject_RichCompareBool(sum, expected, Py_EQ) == 1;
-                Py_DECREF(va);
-                Py_DECREF(vb);
-                Py_XDECREF(sum);
-                if (!same) return 0;
+                if (!versions_are(ta, tb, expected)) return 0;
             } else if (ta != Py_None || tb != Py_None) {
                 if (!version_is(ta != Py_None ? ta : tb, expected)) return 0;
             }
@@ -357,9 +364,22 @@ class Pass {
         return *first == nullptr || *second == nullptr ? -1 : 1;
     }
 
-    bool send_two(PyObject* node, PyObject* first, PyObject* second) {
+    static int linear(PyObject* node, PyObject* g, PyObject** out) {
+        PyObject* saved = slot(node, layout.saved);
+        if (saved == nullptr || !PyTuple_CheckExact(saved) || PyTuple_GET_SIZE(saved) != 2) return 0;
+        PyObject *input = PyTuple_GET_ITEM(saved, 0), *weight = PyTuple_GET_ITEM(saved, 1);
+        if (!PyObject_TypeCheck(input, layout.tensor) || !PyObject_TypeCheck(weight, layout.tensor)) return 0;
+        PyObject *x = slot(input, layout.array), *w = slot(weight, layout.array);
+        if (!PyArray_CheckExact(x) || !PyArray_CheckExact(w) || !versions_are(input, weight, slot(node, layout.version_of))) return 0;
+        return linear_gradients(slot(node, layout.next), as_array(g), as_array(x), as_array(w), out);
+    }
+
+    bool send_each(PyObject* node, PyObject* const* out) {
         PyObject* next = slot(node, layout.next);
-        return send(PyTuple_GET_ITEM(next, 0), first) && (second == nullptr || send(PyTuple_GET_ITEM(next, 1), second));
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(next); ++i) {
+            if (!send(PyTuple_GET_ITEM(next, i), out[i])) return false;
+        }
+        return true;
     }
 
     bool send_all(PyObject* node, PyObject* grads) {

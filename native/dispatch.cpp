@@ -1,6 +1,6 @@
 // The fast paths of elementwise ops: what the closures of ops/define.py do for plain float tensors, in C++. An Op wraps such a closure;
 // whatever is not plain (numbers that were not seen yet, other dtypes, subclasses, modes, out=) is left to the closure.
-#include "objects.h"
+#include "op.h"
 
 #include <structmember.h>
 
@@ -63,23 +63,11 @@ namespace {
 // What a gradient needs to see, as flags.
 enum Uses { SAVES_INPUT = 1, SAVES_RESULT = 2, FIRST_USES_A = 4, FIRST_USES_B = 8, SECOND_USES_A = 16, SECOND_USES_B = 32, TAKES_NUMBERS = 64 };
 
-struct Op {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    PyObject* python;          // the closure, and everything but the fast path
-    PyObject* code;            // the closure's own code: while it has another, somebody looks in on calls (ops/interception.py)
-    PyObject* kernel;          // arrays -> array
-    PyTypeObject* node_type;   // nullptr: not differentiable
-    int operands;
-    int uses;
-    bool to_bool;
-};
-
 void set(PyObject* object, Py_ssize_t offset, PyObject* value) { Py_XSETREF(slot(object, offset), value); }
 
 // The kernel's result as an exact array, or nullptr with an error set.
 PyObject* compute(const Op* op, PyObject* const* arrays) {
-    PyObject* result = PyObject_Vectorcall(op->kernel, arrays, op->operands, nullptr);
+    PyObject* result = PyObject_Vectorcall(op->kernel, arrays, op->fewest, nullptr);
     if (result == nullptr || PyArray_CheckExact(result)) return result;
     PyObject* array = PyArray_FromAny(result, nullptr, 0, 0, 0, nullptr);  // a NumPy scalar
     Py_DECREF(result);
@@ -114,7 +102,9 @@ bool record_unary(const Op* op, PyObject* input, PyObject* edge, PyObject* resul
 }
 
 // The result for a plain tensor; nullptr without an error where the closure has to take over.
-PyObject* unary(const Op* op, PyObject* input) {
+PyObject* unary(const Op* op, PyObject* const* args, Py_ssize_t) {
+    PyObject* input = args[0];
+    if (!is_tensor(input)) return nullptr;
     PyObject *kind = slot(input, layout.kind), *edge = slot(input, layout.node), *array = slot(input, layout.array);
     if (slot(kind, layout.fast) != Py_True || !PyArray_CheckExact(array)) return nullptr;
     const bool record = edge != Py_None && op->node_type != nullptr;
@@ -169,7 +159,9 @@ bool record_binary(const Op* op, PyObject* a, PyObject* b, PyObject* kind, PyObj
     return good;
 }
 
-PyObject* binary(const Op* op, PyObject* a, PyObject* b) {
+PyObject* binary(const Op* op, PyObject* const* args, Py_ssize_t) {
+    PyObject *a = args[0], *b = args[1];
+    if (!is_tensor(a)) return nullptr;
     PyObject* kind = slot(a, layout.kind);
     if (slot(kind, layout.fast) != Py_True) return nullptr;
     if (PyFloat_CheckExact(b) || PyLong_CheckExact(b)) {
@@ -200,8 +192,9 @@ PyObject* binary(const Op* op, PyObject* a, PyObject* b) {
 
 PyObject* call(PyObject* self, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
     const Op* op = reinterpret_cast<Op*>(self);
-    if (kwnames == nullptr && PyVectorcall_NARGS(nargsf) == op->operands && is_tensor(args[0]) && PyFunction_GET_CODE(op->python) == op->code) {
-        PyObject* result = op->operands == 1 ? unary(op, args[0]) : binary(op, args[0], args[1]);
+    const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
+    if (kwnames == nullptr && count >= op->fewest && count <= op->most && PyFunction_GET_CODE(op->python) == op->code) {
+        PyObject* result = op->fast(op, args, count);
         if (result != nullptr || PyErr_Occurred()) return result;
     }
     return PyObject_Vectorcall(op->python, args, nargsf, kwnames);
@@ -262,16 +255,10 @@ PyObject* make_op(PyObject*, PyObject* args) {
     PyObject *python, *kernel, *node_type;
     int operands, uses, to_bool;
     if (!PyArg_ParseTuple(args, "OOOiip", &python, &kernel, &node_type, &operands, &uses, &to_bool)) return nullptr;
-    if (!PyFunction_Check(python)) return PyErr_Format(PyExc_TypeError, "op() takes a Python function first");
-    if (layout.tensor == nullptr) return PyErr_Format(PyExc_RuntimeError, "op() comes after bind()");
-    Op* op = PyObject_New(Op, &OpType);
+    Op* op = new_op(python, operands == 1 ? unary : binary, operands, operands);
     if (op == nullptr) return nullptr;
-    op->vectorcall = call;
-    op->python = Py_NewRef(python);
-    op->code = Py_NewRef(PyFunction_GET_CODE(python));
     op->kernel = Py_NewRef(kernel);
     op->node_type = node_type == Py_None ? nullptr : reinterpret_cast<PyTypeObject*>(Py_NewRef(node_type));
-    op->operands = operands;
     op->uses = uses;
     op->to_bool = to_bool;
     return reinterpret_cast<PyObject*>(op);
@@ -308,6 +295,26 @@ PyMethodDef methods[] = {
 };
 
 }  // namespace
+
+Op* new_op(PyObject* function, FastPath fast, int fewest, int most) {
+    if (!PyFunction_Check(function) || layout.tensor == nullptr) {
+        PyErr_SetString(PyExc_TypeError, "a fast path takes a Python function, after bind()");
+        return nullptr;
+    }
+    Op* op = PyObject_New(Op, &OpType);
+    if (op == nullptr) return nullptr;
+    op->vectorcall = call;
+    op->fast = fast;
+    op->python = Py_NewRef(function);
+    op->code = Py_NewRef(PyFunction_GET_CODE(function));
+    op->kernel = nullptr;
+    op->node_type = nullptr;
+    op->fewest = fewest;
+    op->most = most;
+    op->uses = 0;
+    op->to_bool = false;
+    return op;
+}
 
 int add_dispatch(PyObject* module) {
     if (!prepare_type() || PyModule_AddObjectRef(module, "Op", reinterpret_cast<PyObject*>(&OpType)) < 0) return -1;

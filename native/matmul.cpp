@@ -1,4 +1,6 @@
 // matmul(a, b): matrices and batches of them through NumPy's BLAS, without copies of transposed operands, split over the library's own pool.
+#include "matmul.h"
+
 #include "blas.h"
 
 #include <cstring>
@@ -14,6 +16,11 @@ namespace {
 struct Matrix {
     index_t rows, columns, leading;
     bool transposed;
+
+    void transpose() {
+        std::swap(rows, columns);
+        transposed = !transposed;
+    }
 };
 
 bool as_matrix(PyArrayObject* array, Matrix* matrix) {
@@ -124,17 +131,52 @@ template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayO
 
 PyObject* numpy_matmul = nullptr;  // for what BLAS can't take as it is, and for errors
 
+// Every row of out becomes the bias; then out += x w'.
+template <typename T> void linear_into(PyArrayObject* x, PyArrayObject* w, PyArrayObject* bias, PyArrayObject* out, const Matrix& mx, const Matrix& mw) {
+    const T* b = data_of<T>(bias);
+    T* y = data_of<T>(out);
+    for (index_t i = 0; i < mx.rows; ++i) std::memcpy(y + i * mw.columns, b, sizeof(T) * mw.columns);
+    multiply<T>(x, w, out, mx, mw, Batch(), T(1));
+}
+
+bool is_float(int type) { return type == NPY_FLOAT || type == NPY_DOUBLE; }
+
 PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 2 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1])) return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
-    PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);
+    if (count == 2 && PyArray_CheckExact(args[0]) && PyArray_CheckExact(args[1])) {
+        PyObject* out = product(as_array(args[0]), as_array(args[1]));
+        if (out != nullptr || PyErr_Occurred()) return out;
+    }
+    return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
+}
+
+PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return PyErr_Format(PyExc_TypeError, "linear(x, w, bias) takes three arrays");
+    for (int i = 0; i < 3; ++i) {
+        if (!PyArray_CheckExact(args[i])) Py_RETURN_NONE;
+    }
+    PyObject* out = product_plus(as_array(args[0]), as_array(args[1]), as_array(args[2]));
+    return out != nullptr || PyErr_Occurred() ? out : Py_NewRef(Py_None);
+}
+
+PyMethodDef methods[] = {
+    {"linear", reinterpret_cast<PyCFunction>(linear), METH_FASTCALL, "linear(x, w, bias): x w' + bias of two matrices and a vector; None where BLAS can't take them as they are."},
+    {"matmul", reinterpret_cast<PyCFunction>(matmul), METH_FASTCALL,
+     "matmul(a, b): numpy.matmul, with float32 and float64 arrays of two or more dimensions going to BLAS as they are, on the library's threads."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+PyObject* product(PyArrayObject* a, PyArrayObject* b, bool transpose_b) {
     const int type = PyArray_TYPE(a);
     Matrix ma, mb;
     Batch batch;
-    if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(b) != type || PyArray_NDIM(a) < 2 || PyArray_NDIM(b) < 2 || !have_blas() ||
-        !PyArray_ISBEHAVED_RO(a) || !PyArray_ISBEHAVED_RO(b) || !as_matrix(a, &ma) || !as_matrix(b, &mb) || ma.columns != mb.rows ||
-        ma.columns == 0 || ma.rows == 0 || mb.columns == 0 || !batch.prepare(a, b)) {
-        return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
+    if (!is_float(type) || PyArray_TYPE(b) != type || PyArray_NDIM(a) < 2 || PyArray_NDIM(b) < 2 || !have_blas() || !PyArray_ISBEHAVED_RO(a) ||
+        !PyArray_ISBEHAVED_RO(b) || !as_matrix(a, &ma) || !as_matrix(b, &mb)) {
+        return nullptr;
     }
+    if (transpose_b) mb.transpose();
+    if (ma.columns != mb.rows || ma.columns == 0 || ma.rows == 0 || mb.columns == 0 || !batch.prepare(a, b)) return nullptr;
     batch.shape[batch.ndim] = ma.rows;
     batch.shape[batch.ndim + 1] = mb.columns;
     PyArrayObject* out = new_array(batch.ndim + 2, batch.shape, type);
@@ -154,29 +196,16 @@ PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-// Every row of out becomes the bias; then out += x w'.
-template <typename T> void linear_into(PyArrayObject* x, PyArrayObject* w, PyArrayObject* bias, PyArrayObject* out, const Matrix& mx, const Matrix& mw) {
-    const T* b = data_of<T>(bias);
-    T* y = data_of<T>(out);
-    for (index_t i = 0; i < mx.rows; ++i) std::memcpy(y + i * mw.columns, b, sizeof(T) * mw.columns);
-    multiply<T>(x, w, out, mx, mw, Batch(), T(1));
-}
-
-PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "linear(x, w, bias) takes three arrays");
-    for (int i = 0; i < 3; ++i) {
-        if (!PyArray_CheckExact(args[i]) || PyArray_NDIM(as_array(args[i])) != (i < 2 ? 2 : 1) || !PyArray_ISBEHAVED_RO(as_array(args[i]))) Py_RETURN_NONE;
-    }
-    PyArrayObject *x = as_array(args[0]), *w = as_array(args[1]), *bias = as_array(args[2]);
+PyObject* product_plus(PyArrayObject* x, PyArrayObject* w, PyArrayObject* bias) {
     const int type = PyArray_TYPE(x);
     Matrix mx, mw;
-    if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(w) != type || PyArray_TYPE(bias) != type || !have_blas() || !contiguous(bias) ||
+    if (!is_float(type) || PyArray_TYPE(w) != type || PyArray_TYPE(bias) != type || PyArray_NDIM(x) != 2 || PyArray_NDIM(w) != 2 ||
+        PyArray_NDIM(bias) != 1 || !have_blas() || !PyArray_ISBEHAVED_RO(x) || !PyArray_ISBEHAVED_RO(w) || !contiguous(bias) ||
         !as_matrix(x, &mx) || !as_matrix(w, &mw) || mx.columns != mw.columns || mx.columns == 0 || mx.rows == 0 || mw.rows == 0 ||
         PyArray_DIM(bias, 0) != mw.rows) {
-        Py_RETURN_NONE;
+        return nullptr;
     }
-    std::swap(mw.rows, mw.columns);
-    mw.transposed = !mw.transposed;
+    mw.transpose();
     const npy_intp shape[2] = {mx.rows, mw.columns};
     PyArrayObject* out = new_array(2, shape, type);
     if (out == nullptr) return nullptr;
@@ -188,14 +217,13 @@ PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyMethodDef methods[] = {
-    {"linear", reinterpret_cast<PyCFunction>(linear), METH_FASTCALL, "linear(x, w, bias): x w' + bias of two matrices and a vector; None where BLAS can't take them as they are."},
-    {"matmul", reinterpret_cast<PyCFunction>(matmul), METH_FASTCALL,
-     "matmul(a, b): numpy.matmul, with float32 and float64 arrays of two or more dimensions going to BLAS as they are, on the library's threads."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
-}  // namespace
+PyObject* transposed_product(PyArrayObject* a, PyArrayObject* b) {
+    PyObject* turned = PyArray_Transpose(a, nullptr);
+    if (turned == nullptr) return nullptr;
+    PyObject* out = product(as_array(turned), b, false);
+    Py_DECREF(turned);
+    return out;
+}
 
 int add_matmul(PyObject* module) {
     PyObject* numpy = PyImport_ImportModule("numpy");

@@ -20,6 +20,7 @@ PyObject* create() {
         add_function,
         add_convert,
         add_matmul,
+        add_linear,
         add_allocator,
         add_conv,
         add_rnn,

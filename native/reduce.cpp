@@ -1,5 +1,7 @@
 // Reductions of float arrays along any axes. Long sums are sums of short ones, carried on in double; they are cut in the same places
 // whatever the number of threads, so the result does not depend on it.
+#include "reduce.h"
+
 #include <cmath>
 #include <vector>
 
@@ -426,6 +428,9 @@ template <bool largest> PyObject* extremes(PyObject* const* args, Py_ssize_t cou
 }
 
 }  // namespace
+
+void sum_rows(const float* x, float* out, index_t rows, index_t columns) { reduce_middle<Sum>(x, out, 1, rows, columns); }
+void sum_rows(const double* x, double* out, index_t rows, index_t columns) { reduce_middle<Sum>(x, out, 1, rows, columns); }
 
 extern const NativeFunction reduce_functions[] = {
     {"sum", reduction<Sum>},          {"mean", reduction<Sum, MEAN>},   {"prod", reduction<Product>},

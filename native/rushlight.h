@@ -25,6 +25,7 @@ int add_step(PyObject* module);
 int add_function(PyObject* module);
 int add_convert(PyObject* module);
 int add_matmul(PyObject* module);
+int add_linear(PyObject* module);
 int add_allocator(PyObject* module);
 int add_conv(PyObject* module);
 int add_rnn(PyObject* module);

@@ -6,7 +6,9 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
+import rushlight
 from rushlight.kernels import native
 
 needs_library = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
@@ -242,3 +244,52 @@ def test_native_backward_leaves_the_unusual_to_the_engine():
     (y + 0).backward(gradient)
     y.grad.add_(1)
     assert gradient.tolist() == [1.0, 1.0, 1.0]
+
+
+def _linear_case(t, shape, out, bias, turned, frozen):
+    """F.linear with a gradient through it, on either side; the arrays are the same."""
+    rng = np.random.default_rng(3)
+    x = t.tensor(rng.standard_normal(shape).astype("f4"), requires_grad=frozen != "x")
+    w = t.tensor(rng.standard_normal((shape[-1], out) if turned else (out, shape[-1])).astype("f4"), requires_grad=frozen != "w")
+    b = t.tensor(rng.standard_normal(out).astype("f4"), requires_grad=frozen != "b") if bias else None
+    y = t.nn.functional.linear(x * 1, w.t() if turned else w, b)
+    y.square().sum().backward()
+    return type(y.grad_fn).__name__, [y.detach(), x.grad, w.grad, None if b is None else b.grad]
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (200, 30), (2, 3, 4), (2, 1, 3, 5), (0, 4), (4,)], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("frozen", ["", "x", "w", "b"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_linear_with_its_gradients(shape, bias, frozen, turned):
+    name, ours = _linear_case(rushlight, shape, 7, bias, turned, frozen)
+    want_name, theirs = _linear_case(torch, shape, 7, bias, turned, frozen)
+    assert name == want_name or len(shape) != 2
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert tuple(a.shape) == tuple(b.shape)
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=2e-4, atol=2e-4)
+
+
+def test_linear_keeps_the_graphs_promises():
+    layer = rushlight.nn.Linear(4, 3)
+    x = rushlight.randn(5, 4, requires_grad=True)
+    y = layer(x)
+    assert type(y) is rushlight.Tensor
+    with rushlight.no_grad():
+        layer.weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+    y = layer(x)
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        y.sum().backward()
+    (first,) = rushlight.autograd.grad(layer(x).pow(2).sum(), x, create_graph=True)
+    (second,) = rushlight.autograd.grad(first.sum(), layer.weight)
+    assert second.abs().sum() > 0
+    seen = []
+    y = layer(x)
+    y.grad_fn.register_hook(lambda inputs, outputs: seen.append([each is not None for each in inputs]))
+    y.sum().backward()
+    assert seen == [[True, True, True]]

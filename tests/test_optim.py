@@ -495,3 +495,44 @@ def test_own_optimizer():
     optimizer.register_step_post_hook(lambda *_: seen.append(1))
     optimizer.step()
     assert p.detach().tolist() == [-0.5, 0.5] and seen == [1]
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "ASGD", "RAdam", "NAdam"])
+def test_numbers_that_change_while_training(name):
+    """A recorded rule serves later steps only as long as they would record the same: what is asked about the numbers is asked again."""
+    ours, theirs, grads = make(SHAPES)
+    extra = {"t0": 4} if name == "ASGD" else {}
+    a, b = getattr(torch.optim, name)(ours, lr=0.05, **extra), getattr(pt.optim, name)(theirs, lr=0.05, **extra)
+    for step in range(12):
+        for optimizer in (a, b):
+            group = optimizer.param_groups[0]
+            group["lr"] = 0.05 / (1 + step)
+            group["weight_decay"] = 0.1 if step in (3, 4, 8) else 0.0
+            group["maximize"] = step in (5, 8)
+            if "momentum" in group and step == 6 and name == "RMSprop":
+                group["eps"] = 1e-3
+        grads()
+        a.step()
+        b.step()
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=2e-5, atol=1e-6, err_msg=f"step {step}")
+
+
+def test_a_rule_that_computes_with_its_numbers_is_recorded_anew():
+    from rushlight.kernels.native import library
+    from rushlight.kernels.step import Stepper
+    if library is None:
+        pytest.skip("no native library")
+
+    def rule(xp, h, t, p, g):
+        return (xp.multiply(g, h[0] * 2.0),)
+
+    def compares(xp, h, t, p, g):
+        return (xp.multiply(g, h[0] if h[0] > 0.5 else 0.0),)
+
+    for function, want in ((rule, (0.2, 2.0, 6.0)), (compares, (0.0, 1.0, 3.0))):
+        stepper = Stepper()
+        for number, change in zip((0.1, 1.0, 3.0), want, strict=True):
+            p, g = np.zeros(5, np.float32), np.ones(5, np.float32)
+            assert stepper.run(function, 1, (number,), 1.0, ([p], [g]))
+            np.testing.assert_allclose(p, -change, rtol=1e-6)

@@ -1,9 +1,11 @@
 """Optimizer steps in one native call (native/step.cpp): the rule of an optimizer runs once on a recorder, which writes down its
-arithmetic; the program of that is compiled once, and each step gives it that step's numbers.
+arithmetic, which of the step's numbers it uses where, and what it asks about them; the program of that is compiled once. Later steps
+whose numbers give the same answers only hand their numbers to it.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from .fuse import Tape, _compiled
@@ -32,15 +34,65 @@ class _Value:
         raise TypeError("a rule can't look at values")
 
 
+class _Number(float):
+    """One of the step's numbers while the rule is recorded: a float that notes what is asked about it."""
+
+    __slots__ = ("recorder", "index")
+    recorder: Recorder
+    index: int
+    __class__ = property(lambda self: float)          # type: ignore[assignment]  # rules may ask for plain floats
+    __hash__ = float.__hash__
+
+    def __bool__(self) -> bool:
+        return self != 0.0
+
+
+def _asks(name: str) -> Any:
+    compare = getattr(operator, name)
+
+    def method(self: _Number, other: Any) -> bool:
+        answer: bool = compare(float(self), other)
+        self.recorder.guards.append((self.index, compare, float(other), answer))
+        return answer
+    return method
+
+
+def _computes(name: str) -> Any:
+    """Arithmetic outside the recorder: its result is another in each step, so the recording serves for this one only."""
+    compute = getattr(float, name)
+
+    def method(self: _Number, *others: Any) -> Any:
+        self.recorder.reusable = False
+        return compute(float(self), *others)
+    return method
+
+
+for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
+    setattr(_Number, _name, _asks(_name))
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow", "neg", "abs", "int"):
+    setattr(_Number, f"__{_name}__", _computes(f"__{_name}__"))
+
+
 class Recorder:
     """What rules call as `xp`: writes down (op, operands...), operands being values by index, or constants as -1, -2, ..."""
 
-    __slots__ = ("code", "constants", "count")
+    __slots__ = ("code", "constants", "places", "count", "guards", "reusable")
 
     def __init__(self, inputs: int) -> None:
         self.code: list[tuple[Any, ...]] = []
         self.constants: list[float] = []
+        self.places: list[int | None] = []       # per constant: which of the step's numbers it is, None for one of the rule's own
         self.count = inputs
+        self.guards: list[tuple[int, Any, float, bool]] = []
+        self.reusable = True
+
+    def number(self, index: int, value: Any) -> Any:
+        """A number of the step as rules get it; what is no float stays as it is."""
+        if value.__class__ is not float:
+            return value
+        number = _Number(value)
+        number.recorder, number.index = self, index
+        return number
 
     def record(self, name: str, *operands: Any) -> _Value:
         at = []
@@ -49,6 +101,7 @@ class Recorder:
                 at.append(each.index)
             else:
                 self.constants.append(float(each))
+                self.places.append(each.index if type(each) is _Number else None)
                 at.append(-len(self.constants))
         self.code.append((name, *at))
         value = _Value(self, self.count)
@@ -90,27 +143,51 @@ class Recorder:
 
 
 class Stepper:
-    """The native form of an optimizer's rule: ``run(rule, scratch, numbers, keep, columns)`` steps all tensors in place."""
+    """The native form of one optimizer's rule: ``run(rule, scratch, h, keep, columns)`` steps all tensors in place."""
 
-    __slots__ = ("programs",)
+    __slots__ = ("programs", "known")
 
     def __init__(self) -> None:
         self.programs: dict[Any, Any] = {}      # what was recorded -> its program
+        self.known: dict[Any, list[Any]] = {}   # what is no float among the numbers -> (guards, program, where its constants come from)
 
     def run(self, rule: Any, scratch: int, h: Any, keep: float, columns: tuple[list[Any], ...]) -> bool:
         """One step of parameters, gradients and state (a list of arrays each). False, with nothing changed, where it can't be done here."""
+        numbers = (*h, keep)
+        flags = (len(columns), *[each for each in numbers if each.__class__ is not float])
+        for guards, program, own, places in self.known.get(flags, ()):
+            for index, compare, other, answer in guards:
+                if compare(numbers[index], other) is not answer:
+                    break
+            else:
+                numbers += own
+                return library.step(program, [numbers[i] for i in places], columns)
+        return self._record(rule, scratch, numbers, flags, columns)
+
+    def _record(self, rule: Any, scratch: int, numbers: tuple[Any, ...], flags: Any, columns: tuple[list[Any], ...]) -> bool:
+        """The same for numbers that ask for a recording."""
         inputs = len(columns)
         recorder = Recorder(inputs)
         p, g, *state = [_Value(recorder, i) for i in range(inputs)]
+        *h, keep = [recorder.number(i, each) for i, each in enumerate(numbers)]
         change, *new = rule(recorder, h, (None,) * scratch, p, g, *state)
         if keep != 1.0:
             p = recorder.multiply(p, keep)
-        outputs = [recorder.subtract(p, change), *new]
-        key = (*recorder.code, *[value.index for value in outputs])
+        outputs = [value.index for value in (recorder.subtract(p, change), *new)]
+        key = (inputs, *recorder.code, *outputs)
         program = self.programs.get(key)
         if program is None:
-            program = self.programs[key] = _program(recorder, inputs, [value.index for value in outputs]) or _FAILED
-        return program is not _FAILED and library.step(program, recorder.constants, columns)
+            program = self.programs[key] = _program(recorder, inputs, outputs) or _FAILED
+        if program is _FAILED:
+            return False
+        if recorder.reusable:
+            own = [c for c, place in zip(recorder.constants, recorder.places, strict=True) if place is None]
+            at = iter(range(len(numbers), len(numbers) + len(own)))
+            if len(self.known) > 64:
+                self.known.clear()
+            self.known.setdefault(flags, []).append(
+                (recorder.guards, program, tuple(own), [next(at) if place is None else place for place in recorder.places]))
+        return library.step(program, recorder.constants, columns)
 
 
 def _program(recorder: Recorder, inputs: int, outputs: list[int]) -> Any:

@@ -14,7 +14,7 @@ from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
 from .define import check_tensor, export, op
 from .promotion import same_device
-from .record import record
+from .record import RecordNode, node_class, record
 from .write import title, write_out
 
 __all__ = ["product", "linear"]
@@ -381,16 +381,27 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
     result = wrap(r, kind)
     if input._node is None and weight._node is None and (bias is None or bias._node is None):
         return result
-    need_x, need_w, need_b = input._node is not None, weight._node is not None, bias is not None and bias._node is not None
+    name = _LINEAR_NAMES[2 if len(shape) != 2 else 1 if bias is None else 0]
+    edges = (input._node, weight._node, None if bias is None else bias._node)
+    return record(result, name, (input, weight, bias), _LINEAR_GRAD, (input, weight), array_grad=lambda g, x, w: _linear_arrays(edges, g, x, w))
 
-    def arrays(g: Any, x: Any, w: Any) -> Any:
-        rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
-        return ((native.matmul(rows, w).reshape(x.shape) if need_x else None),
-                (native.matmul(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1])) if need_w else None),
-                (_bias_gradient(rows) if need_b else None))
 
-    name = "AddmmBackward0" if bias is not None and len(shape) == 2 else "MmBackward0" if len(shape) == 2 else "ViewBackward0"
-    return record(result, name, (input, weight, bias), _LINEAR_GRAD, (input, weight), array_grad=arrays)
+def _linear_arrays(edges: Any, g: Any, x: Any, w: Any) -> Any:
+    """The gradients of `linear` on arrays, of the inputs that have an edge."""
+    rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
+    return ((None if edges[0] is None else native.matmul(rows, w).reshape(x.shape)),
+            (None if edges[1] is None else native.matmul(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))),
+            (None if edges[2] is None else _bias_gradient(rows)))
+
+
+class LinearNode(RecordNode):
+    """The node that the native fast path of `linear` makes. The native backward pass knows its gradients; these are for the Python engine."""
+
+    __slots__ = ()
+
+    def arrays(self, g: Any) -> Any:
+        x, w = self.values(True)
+        return _linear_arrays(self.next, g, x._a, w._a)
 
 
 def _bias_gradient(rows: Any) -> Any:
@@ -415,6 +426,7 @@ def _ones(n: int, dtype: Any) -> Any:
 _LINEAR_GRAD = (lambda g, x, w: matmul(g, w),
                 lambda g, x, w: mm(g.reshape(-1, g.shape[-1]).t(), x.reshape(-1, x.shape[-1])),
                 lambda g, x, w: g.reshape(-1, g.shape[-1]).sum(0))
+_LINEAR_NAMES = ("AddmmBackward0", "MmBackward0", "ViewBackward0")       # of matrices with a bias, of those without, of other inputs
 
 
 def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -437,6 +449,8 @@ def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return r if bias is None else r + bias
 
 
+if native.library is not None:
+    linear = native.library.linear_op(linear, *[node_class(_name, LinearNode, grad=_LINEAR_GRAD, agrad=None, conj=False) for _name in _LINEAR_NAMES])
 export(linear, "_linear")
 
 
