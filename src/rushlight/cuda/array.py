@@ -652,7 +652,7 @@ class Fused:
     _MODULES = {"softmax": ("softmax", "log_softmax", "softmax_backward", "log_softmax_backward"),
                 "norm": ("rows_forward", "rows_backward", "channels_statistics", "channels_apply", "channels_backward"),
                 "loss": ("cross_entropy", "cross_entropy_backward"), "embedding": ("take_rows", "add_rows"),
-                "attention": ("attention", "attention_backward", "fits")}
+                "attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward")}
 
     def __getattr__(self, name: str) -> Any:
         from importlib import import_module

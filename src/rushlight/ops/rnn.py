@@ -40,12 +40,17 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
     weights      w_ih, w_hh, b_ih, b_hh, w_hr; the last three may be None
     """
     inputs = (x, h0, c0, *weights)
-    steps = step_rows(batch_sizes, reverse)
-    if x._kind.xp is not np or not (x._kind.fast or x._kind.reduced) or any(t is not None and t._a.__class__ is not np.ndarray for t in inputs):
+    steps, kind = step_rows(batch_sizes, reverse), x._kind
+    arrays = [None if t is None else t._a for t in inputs]
+    if kind.xp is not np and steps and kind.is_floating and kind.xp.fused_for(*arrays):
+        forward, back = _device(mode, steps, kind.xp.fused)
+        compute, computed = _unchanged, kind
+    elif kind.xp is np and (kind.fast or kind.reduced) and all(a is None or a.__class__ is np.ndarray for a in arrays):
+        forward, back = (_lstm if mode == "LSTM" else _gru if mode == "GRU" else _rnn)(mode, steps)
+        compute, computed = _compute, kind.with_dtype(float32) if kind.reduced else kind
+    else:
         return _composed(mode, inputs, steps)
-    forward, back = (_lstm if mode == "LSTM" else _gru if mode == "GRU" else _rnn)(mode, steps)
-    results, kept = forward([None if t is None else _compute(t._a) for t in inputs])
-    kind = x._kind
+    results, kept = forward([None if a is None else compute(a) for a in arrays])
     outs = tuple(wrap(_in_kind(array, kind), kind) for array in results)
     tensors = tuple(t for t in inputs if t is not None)
     # The closures below must not hold arrays: what they need is saved, so that it is freed with the node.
@@ -58,22 +63,27 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
         return [next(given) if there else None for there in present]
 
     def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
-        arrays = restored([_compute(each) for each in saved[:count]])
-        y, kept = _compute(saved[count]), saved[count + 1:]
-        g = [None if each is None else _compute(each) for each in g]
-        finals = [np.zeros(shape, y.dtype) if each is None else each for each, shape in zip(g[1:], shapes[1:], strict=True)]
-        grads = back(g[0], finals, arrays, y, kept, wanted)
+        arrays = restored([compute(each) for each in saved[:count]])
+        y, kept = compute(saved[count]), iter(saved[count + 1:])
+        g = [None if each is None else compute(each) for each in g]
+        finals = [np.zeros(shape, y.dtype, like=y) if each is None else each for each, shape in zip(g[1:], shapes[1:], strict=True)]
+        grads = back(g[0], finals, arrays, y, [next(kept) if there else None for there in was_kept], wanted)
         return tuple(None if each is None else _in_kind(each, kind) for each, there in zip(grads, present, strict=True) if there)
 
     def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
         return recomputed_grad(lambda *tensors: _composed(mode, restored(tensors), steps), saved[:count], g)
-    computed = kind.with_dtype(float32) if kind.reduced else kind
-    return record(outs, "RnnLayerBackward0", tensors, grad, (*tensors, outs[0], *(wrap(array, computed) for array in kept)), array_grad)
+    was_kept = [array is not None for array in kept]
+    return record(outs, "RnnLayerBackward0", tensors, grad, (*tensors, outs[0], *(wrap(array, computed) for array in kept if array is not None)),
+                  array_grad)
 
 
 def _compute(array: Any) -> Any:
     """An array in a type that is good to compute with: float32 for the 16-bit types."""
     return array.astype(np.float32) if array.itemsize < 4 else array
+
+
+def _unchanged(array: Any) -> Any:
+    return array
 
 
 def _in_kind(array: Any, kind: Any) -> Any:
@@ -137,6 +147,16 @@ def _lstm(mode: str, steps: Any) -> Any:
         dx, *dw = _weight_grads(dz, dz, lambda: K.previous_states(y, a[1], steps), turned, wanted)
         return dx, dh0, dc0, *(None if each is None else K.turn_back(each, size) for each in dw), dw_hr
     return forward, back
+
+
+def _device(mode: str, steps: Any, fused: Any) -> Any:
+    """Every mode by the device's kernels (kernels/cuda/rnn.py), in the layer's own dtype."""
+    from ..kernels.cuda.rnn import Steps
+    steps = Steps(steps)
+
+    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
+        return fused.rnn_backward(mode, steps, [gy, *finals], a, y, kept, wanted)
+    return lambda a: fused.rnn_forward(mode, steps, *a), back
 
 
 # --- out of plain ops --------------------------------------------------------------------------------------------------------------------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...cuda import driver
 
-__all__ = ["matmul", "tf32"]
+__all__ = ["matmul", "product_into", "pointer_product", "tf32"]
 
 _TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}       # cudaDataType
 _ONES = {np.float32: (ctypes.c_float(1.0), ctypes.c_float(0.0)), np.float64: (ctypes.c_double(1.0), ctypes.c_double(0.0))}
@@ -86,16 +87,56 @@ def matmul(a: Any, b: Any) -> Any:
     (a, a_transposed, a_leading, a_step), (b, b_transposed, b_leading, b_step) = first, second
     count = out.size // (m * n)
     cublas = _cublas()
-    wide = np.float64 if name == "float64" else np.float32
-    compute = cublas.CUBLAS_COMPUTE_64F if wide is np.float64 else cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if name == "float32" and tf32() \
-        else cublas.CUBLAS_COMPUTE_32F
-    one, zero = _ONES[wide]
+    compute, one, zero = _arithmetic(cublas, name)
     # cuBLAS thinks in columns: out.T = b.T @ a.T, and memory by rows is the transposed matrix by columns.
     cublas.gemmStridedBatchedEx(
         module.cuda.Device().cublas_handle, cublas.CUBLAS_OP_T if b_transposed else cublas.CUBLAS_OP_N,
         cublas.CUBLAS_OP_T if a_transposed else cublas.CUBLAS_OP_N, n, m, k, ctypes.addressof(one), b.data.ptr, _TYPES[name], b_leading, b_step,
         a.data.ptr, _TYPES[name], a_leading, a_step, ctypes.addressof(zero), out.data.ptr, _TYPES[name], n, m * n, count, compute, -1)
     return out
+
+
+def _arithmetic(cublas: Any, name: str) -> tuple[int, Any, Any]:
+    """(compute type, 1, 0) of products of factors of this dtype."""
+    if name == "float64":
+        return cublas.CUBLAS_COMPUTE_64F, *_ONES[np.float64]
+    return cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if name == "float32" and tf32() else cublas.CUBLAS_COMPUTE_32F, *_ONES[np.float32]
+
+
+def product_into(out: Any, a: Any, b: Any, add: bool = False) -> Any:
+    """out = a @ b, or out + a @ b, for matrices. `out` has rows one after the other; it may be float32 where a and b have 16 bits."""
+    (m, k), n = a.shape, b.shape[1]
+    if not out.size or not k:
+        if not add:
+            out.fill(0)
+        return out
+    (a, a_transposed, a_leading, _), (b, b_transposed, b_leading, _) = _prepared(a, ()), _prepared(b, ())
+    cublas = _cublas()
+    compute, one, zero = _arithmetic(cublas, a.dtype.name)
+    cublas.gemmStridedBatchedEx(
+        driver.needed().cuda.Device().cublas_handle, cublas.CUBLAS_OP_T if b_transposed else cublas.CUBLAS_OP_N,
+        cublas.CUBLAS_OP_T if a_transposed else cublas.CUBLAS_OP_N, n, m, k, ctypes.addressof(one), b.data.ptr, _TYPES[b.dtype.name], b_leading, 0,
+        a.data.ptr, _TYPES[a.dtype.name], a_leading, 0, ctypes.addressof(one if add else zero), out.data.ptr, _TYPES[out.dtype.name],
+        max(out.strides[0] // out.itemsize, n), 0, 1, compute, -1)
+    return out
+
+
+def pointer_product(w: Any, out_dtype: str, add: bool) -> Callable[[int, int, int, int, int], None]:
+    """(address of a, its row step, number of rows, address of out, its row step): out = a @ w, or out + a @ w, where a has the dtype of w.
+
+    For loops that do the same product many times: all that can be is decided beforehand.
+    """
+    w, transposed, leading, _ = _prepared(w, ())
+    k, n = w.shape
+    cublas = _cublas()
+    compute, one, zero = _arithmetic(cublas, w.dtype.name)
+    handle, kind, out_kind = driver.needed().cuda.Device().cublas_handle, _TYPES[w.dtype.name], _TYPES[out_dtype]
+    turn, plain, call = cublas.CUBLAS_OP_T if transposed else cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_N, cublas.gemmStridedBatchedEx
+    alpha, beta = ctypes.addressof(one), ctypes.addressof(one if add else zero)
+
+    def run(a: int, a_step: int, rows: int, out: int, out_step: int) -> None:
+        call(handle, turn, plain, n, rows, k, alpha, w.data.ptr, kind, leading, 0, a, kind, a_step, 0, beta, out, out_kind, out_step, 0, 1, compute, -1)
+    return run
 
 
 def _prepared(a: Any, batch: tuple[int, ...]) -> tuple[Any, bool, int, int]:

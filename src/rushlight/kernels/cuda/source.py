@@ -7,6 +7,9 @@ every supported architecture.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
+from os.path import dirname
+from pkgutil import iter_modules
 from typing import Any
 
 from ...cuda import driver
@@ -137,6 +140,8 @@ class Kernel:
 
 def all_sources() -> Iterator[tuple[str, str]]:
     """(name, source) of every kernel for every dtype."""
+    for module in iter_modules([dirname(__file__)]):
+        import_module(f"{__package__}.{module.name}")
     for each in _registered:
         for dtype in each.dtypes:
             yield each.entry(dtype), each.source(dtype)
