@@ -87,16 +87,17 @@ def _amount(value: float, unit: str) -> str:
 def _cells(result: Result) -> list[str]:
     verdict = {None: "", True: "yes", False: "no"}[result.kept]
     memory = f"{result.memory[0]:.0f} / {result.memory[1]:.0f} MB" if result.memory else ""
+    shares = f"{result.shares[0]:.1%} / {result.shares[1]:.1%} of {result.limit}" if result.shares else ""
     if result.problem and math.isnan(result.ratio):
-        return [result.title, "-", "-", "not measured", f"{result.budget or ''}", verdict, memory]
+        return [result.title, "-", "-", "not measured", f"{result.budget or ''}", verdict, memory, shares]
     return [result.title, _amount(result.figures[0], result.unit), _amount(result.figures[1], result.unit), f"{result.ratio:.2f}",
-            "" if result.budget is None else f"{result.budget}", verdict, memory]
+            "" if result.budget is None else f"{result.budget}", verdict, memory, shares]
 
 
 def _line(result: Result) -> str:
-    title, ours, theirs, ratio, budget, verdict, memory = _cells(result)
+    title, ours, theirs, ratio, budget, verdict, memory, shares = _cells(result)
     mark = {"yes": "kept", "no": "MISSED", "": ""}[verdict]
-    line = f"{title[:76]:76} {ours:>9} {theirs:>9} {ratio:>7}  budget {budget or '-':>4} {mark:7} {memory}{result.note}"
+    line = f"{title[:76]:76} {ours:>9} {theirs:>9} {ratio:>7}  budget {budget or '-':>4} {mark:7} {memory:16} {shares}"
     return f"{line}\n    {result.problem}" if result.problem else line
 
 
@@ -108,11 +109,13 @@ def _print_each(results: list[Result]) -> None:
 
 def table(results: list[Result], options: Options) -> str:
     """The Markdown table, with the machine's name."""
-    head = ["what", "rushlight", "PyTorch", "ratio", "budget", "kept", "peak memory"]
+    head = ["what", "rushlight", "PyTorch", "ratio", "budget", "kept", "peak memory", "roofline"]
     lines = [" | ".join(head), " | ".join(["---"] * len(head)), *[" | ".join(_cells(result)) for result in results]]
     text = "\n".join(f"| {line} |" for line in lines)
     return (f"{text}\n\nMeasured on {machine(options)}; median over {options.rounds} rounds of fresh processes in turn. Ratios below 1: "
-            "rushlight is faster, smaller. Peak memory is that of the whole process, rushlight / PyTorch.")
+            "rushlight is faster, smaller. Peak memory is that of the whole process, rushlight / PyTorch. Roofline: the share that both reach of the "
+            "rate of products (1024 x 1024, float32) or the memory bandwidth (a copy of 256 MB) that was measured here, in the same processes; "
+            "what fits a cache can exceed the latter.")
 
 
 def _has_place(readme: os.PathLike[str]) -> bool:

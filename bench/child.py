@@ -32,7 +32,9 @@ def main() -> None:
         result = _time_steps(work, float(seconds), wait) if device == "cpu" else _time_events(torch, work, float(seconds))
     peak = peak_megabytes() if device == "cpu" else torch.cuda.max_memory_allocated() / 2 ** 20
     if row.moved:
-        result |= {"gb_per_s": row.moved / result["seconds"] / 1e9, "copy_gb_per_s": _copy_bandwidth(torch, device)}
+        result |= {"rate": row.moved / result["seconds"], "limit": _copy_bandwidth(torch, device)}
+    elif row.flops:
+        result |= {"rate": row.flops / result["seconds"], "limit": _product_rate(torch, device)}
     print(json.dumps({**result, "peak_mb": peak, "version": str(torch.__version__)}))
 
 
@@ -75,11 +77,25 @@ def _time_events(torch: Any, step: Callable[[], Any], seconds: float) -> dict[st
     return {"seconds": best, "value": value}
 
 
+def _best_seconds(torch: Any, step: Callable[[], Any], device: str) -> float:
+    if device != "cpu":
+        return _time_events(torch, step, 0.2)["seconds"]
+    return min(_loop(step, 1, _nothing) for _ in range(12))
+
+
 def _copy_bandwidth(torch: Any, device: str) -> float:
-    """What a copy of 1 GiB reads and writes per second on this GPU, in GB/s."""
-    x = torch.zeros(1 << 28, device=device)
-    y = torch.zeros(1 << 28, device=device)
-    return 2 * 4 * (1 << 28) / _time_events(torch, lambda: y.copy_(x)[:1], 0.2)["seconds"] / 1e9
+    """What a copy of much more than the caches hold reads and writes, in bytes per second."""
+    n = 1 << 28 if device != "cpu" else 1 << 26
+    x, y = torch.zeros(n, device=device), torch.zeros(n, device=device)
+    return 2 * 4 * n / _best_seconds(torch, lambda: y.copy_(x)[:1], device)
+
+
+def _product_rate(torch: Any, device: str) -> float:
+    """Floating-point operations per second of the product of two float32 matrices of 1024 (on a GPU 8192) rows and columns."""
+    n = 8192 if device != "cpu" else 1024
+    x = torch.rand(n, n, device=device)
+    with torch.no_grad():
+        return 2 * n ** 3 / _best_seconds(torch, lambda: x @ x, device)
 
 
 def _time_ops(ops: dict[str, Callable[[], Any]], seconds: float, wait: Callable[[], None]) -> dict[str, Any]:

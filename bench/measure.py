@@ -32,7 +32,8 @@ class Options(NamedTuple):
 
 
 class Result(NamedTuple):
-    """A finished row: for both frameworks the figure and the peak memory in MiB; `problem` is what went wrong, if anything did."""
+    """A finished row: for both frameworks the figure and the peak memory in MiB; `problem` is what went wrong, if anything did;
+    `shares` of the measured `limit` (memory bandwidth, or the rate of products) that both reach."""
 
     title: str
     unit: str
@@ -42,7 +43,8 @@ class Result(NamedTuple):
     memory: tuple[float, float] | None = None
     problem: str = ""
     each: dict[str, float] | None = None
-    note: str = ""
+    shares: tuple[float, float] | None = None
+    limit: str = ""
 
     @property
     def kept(self) -> bool | None:
@@ -91,15 +93,15 @@ def measure_row(row: Row, options: Options) -> Result:
     memory = tuple(median(pair[i]["peak_mb"] for pair in rounds) for i in (0, 1))
     figures = tuple(median(_figure(pair[i]) for pair in rounds) for i in (0, 1))
     ratio = median(_ratio(pair) for pair in rounds)
-    return Result(row.title, row.unit, row.budget, figures, ratio, memory, problem, _each(rounds), _bandwidth(rounds))  # type: ignore[arg-type]
+    return Result(row.title, row.unit, row.budget, figures, ratio, memory, problem, _each(rounds), _roofline(rounds), "memory" if row.moved else "products")  # type: ignore[arg-type]
 
 
-def _bandwidth(rounds: list[list[dict[str, Any]]]) -> str:
-    """The share of the measured copy bandwidth that each framework reaches, for rows that say what they move."""
-    if "gb_per_s" not in rounds[0][0]:
-        return ""
-    shares = [median(pair[i]["gb_per_s"] / pair[i]["copy_gb_per_s"] for pair in rounds) for i in (0, 1)]
-    return f" {shares[0]:.0%} / {shares[1]:.0%} of the copy bandwidth"
+def _roofline(rounds: list[list[dict[str, Any]]]) -> tuple[float, float] | None:
+    """The shares of what this machine was measured to reach (the better framework's copy or product) that both frameworks get."""
+    if "rate" not in rounds[0][0]:
+        return None
+    shares = [[answer["rate"] / max(each["limit"] for each in pair) for answer in pair] for pair in rounds]
+    return median(pair[0] for pair in shares), median(pair[1] for pair in shares)
 
 
 def _figure(answer: dict[str, Any]) -> float:

@@ -14,8 +14,11 @@ Setup = Callable[[Any, str], Any]
 
 
 class Row(NamedTuple):
-    """One line of the table. `unit` is 's' for a step, 'ops' for a set of timed operations; `training` rows have a memory budget; `moved`
-    is how many bytes of GPU memory a step has to read and write."""
+    """One line of the table. `unit` is 's' for a step, 'ops' for a set of timed operations; `training` rows have a memory budget.
+
+    What a step cannot do without, for the roofline (Williams, Waterman and Patterson, 2009): `moved` bytes read and written, or `flops`
+    floating-point operations of its products and convolutions; 0 where neither is the limit.
+    """
 
     name: str
     title: str
@@ -24,6 +27,7 @@ class Row(NamedTuple):
     unit: str = "s"
     training: bool = False
     moved: float = 0.0
+    flops: float = 0.0
 
 
 def small_ops(torch: Any, device: str) -> dict[str, Step]:
@@ -239,17 +243,51 @@ def dataloader(torch: Any, device: str) -> Step:
     return step
 
 
+def _products(*sizes: tuple[float, float, float], training: bool = True) -> float:
+    """Floating-point operations of products (rows, inside, outside), with those of both gradients; the first one's input has none."""
+    one = [2.0 * rows * inside * outside for rows, inside, outside in sizes]
+    return 3.0 * sum(one) - one[0] if training else sum(one)
+
+
+def _lenet_flops() -> float:
+    return _products((64 * 784, 25, 6), (64 * 100, 150, 16), (64, 400, 120), (64, 120, 84), (64, 84, 10))
+
+
+def _resnet18_flops() -> float:
+    sizes = [(16 * 1024, 27, 64)]
+    inside, pixels = 64, 1024
+    for outside in (64, 128, 256, 512):
+        if outside != inside:
+            pixels //= 4
+            sizes.append((16 * pixels, inside, outside))        # the shortcut
+        sizes += [(16 * pixels, 9 * inside, outside), *[(16 * pixels, 9 * outside, outside)] * 3]
+        inside = outside
+    return _products(*sizes, (16, 512, 10))
+
+
+def _gpt_flops() -> float:
+    tokens = 16 * 128
+    scores = [(16 * 4 * 128, 32, 128 / 2)] * 2                  # q k' and p v, half of them masked
+    return _products(*[(tokens, 128, 384), *scores, (tokens, 128, 128), (tokens, 128, 512), (tokens, 512, 128)] * 4, (tokens, 128, 256))
+
+
+def _encoder_flops() -> float:
+    tokens = 8 * 128
+    scores = [(8 * 6 * 128, 64, 128)] * 2
+    return _products(*[(tokens, 384, 1152), *scores, (tokens, 384, 384), (tokens, 384, 1536), (tokens, 1536, 384)] * 6, training=False)
+
+
 ROWS = [
     Row("ops", "one small op, forward, geometric mean over 35 ops", 0.5, small_ops, unit="ops"),
     Row("chain", "chain of 20 small ops, forward and backward", 0.4, chain),
-    Row("tiny_mlp", "training step of a tiny MLP (4-64-64-2, batch 32, Adam)", 0.25, tiny_mlp, training=True),
-    Row("mlp", "training step of a 784-128-10 MLP, batch 64", 0.6, mlp, training=True),
-    Row("lenet", "LeNet-like CNN, batch 64", 0.9, lenet, training=True),
-    Row("resnet18", "ResNet-18 on 32x32, batch 16", 1.0, resnet18, training=True),
-    Row("lstm", "LSTM 128, 64 steps, batch 32", 0.7, lstm, training=True),
-    Row("gpt", "GPT 4x128, 128 tokens, batch 16", 0.8, gpt, training=True),
-    Row("encoder", "encoder inference, 6x384, batch 8x128", 0.9, encoder),
-    Row("adamw", "AdamW over 100 tensors of 64x64", 0.2, adamw),
+    Row("tiny_mlp", "training step of a tiny MLP (4-64-64-2, batch 32, Adam)", 0.25, tiny_mlp, training=True, flops=_products((32, 4, 64), (32, 64, 64), (32, 64, 2))),
+    Row("mlp", "training step of a 784-128-10 MLP, batch 64", 0.6, mlp, training=True, flops=_products((64, 784, 128), (64, 128, 10))),
+    Row("lenet", "LeNet-like CNN, batch 64", 0.9, lenet, training=True, flops=_lenet_flops()),
+    Row("resnet18", "ResNet-18 on 32x32, batch 16", 1.0, resnet18, training=True, flops=_resnet18_flops()),
+    Row("lstm", "LSTM 128, 64 steps, batch 32", 0.7, lstm, training=True, flops=_products((32 * 64, 128, 512), (32 * 64, 128, 512), (32, 128, 10))),
+    Row("gpt", "GPT 4x128, 128 tokens, batch 16", 0.8, gpt, training=True, flops=_gpt_flops()),
+    Row("encoder", "encoder inference, 6x384, batch 8x128", 0.9, encoder, flops=_encoder_flops()),
+    Row("adamw", "AdamW over 100 tensors of 64x64", 0.2, adamw, moved=100 * 64 * 64 * 4 * 7.0),
     Row("dataloader", "DataLoader, 2 workers, 200 batches of 64x784", None, dataloader),
 ]
 IMPORT_TITLE, IMPORT_BUDGET = "`import rushlight` (wall) against `import torch`", 0.12

@@ -64,12 +64,12 @@ def test_workloads_compute_the_same(name):
 def test_table_and_readme(tmp_path):
     from bench.__main__ import END, START, _has_place, _update, table
     from bench.measure import Options, Result
-    results = [Result("a", "s", 0.5, (1e-6, 2e-6), 0.5, (30.0, 300.0)), Result("b", "MB", 0.1, (50.0, 100.0), 0.5),
+    results = [Result("a", "s", 0.5, (1e-6, 2e-6), 0.5, (30.0, 300.0), shares=(0.25, 0.125), limit="products"), Result("b", "MB", 0.1, (50.0, 100.0), 0.5),
                Result("c", "s", None, (2.0, 1.0), 2.0), Result("d", "s", 1.0, problem="rushlight: no such thing")]
     text = table(results, Options())
-    assert "| a | 1 us | 2 us | 0.50 | 0.5 | yes | 30 / 300 MB |" in text
-    assert "| b | 50 MB | 100 MB | 0.50 | 0.1 | no |  |" in text
-    assert "| c | 2 s | 1 s | 2.00 |  |  |  |" in text and "not measured" in text
+    assert "| a | 1 us | 2 us | 0.50 | 0.5 | yes | 30 / 300 MB | 25.0% / 12.5% of products |" in text
+    assert "| b | 50 MB | 100 MB | 0.50 | 0.1 | no |  |  |" in text
+    assert "| c | 2 s | 1 s | 2.00 |  |  |  |  |" in text and "not measured" in text
     readme = tmp_path / "README.md"
     readme.write_text("no place")
     assert not _has_place(readme) and not _has_place(tmp_path / "missing.md")
