@@ -47,7 +47,7 @@ def library(source):
         pytest.skip("running CUDA kernels on the host needs g++")
     text = f'#include <utility>\n#include "{HEADER}"\n{source}\n'
     for name in parameters(source):
-        text += f'extern "C" int run_{name}(dim3 g, dim3 b, void** a) {{ return emulate(g, b, [](void** p) {{ call({name}, p); }}, a); }}\n'
+        text += f'extern "C" int run_{name}(dim3 g, dim3 b, void** a, size_t s) {{ return emulate(g, b, [](void** p) {{ call({name}, p); }}, a, s); }}\n'
     key = hashlib.sha256((text + HEADER.read_text()).encode()).hexdigest()[:32]
     if key not in _libraries:
         folder = pathlib.Path(tempfile.gettempdir()) / f"rushlight-cuda-emulator-{os.getuid()}"
@@ -76,6 +76,7 @@ class RawKernel:
     def __init__(self, code, name, options=(), backend="nvrtc"):
         self.code, self.name, self.options = code, name, options
         self.kinds = parameters(code)[name]
+        self.max_dynamic_shared_size_bytes = 48 << 10
 
     def compile(self, log_stream=None):
         library(self.code)
@@ -87,10 +88,12 @@ class RawKernel:
         grid, block = ((*grid, 1, 1)[:3], (*block, 1, 1)[:3])
         if not (0 < np.prod(block) <= 1024 and block[2] <= 64 and 0 < grid[0] < 1 << 31 and all(0 < n < 1 << 16 for n in grid[1:])):
             raise RuntimeError(f"CUDA_ERROR_INVALID_VALUE: grid {grid}, block {block}")
+        if shared_mem > min(self.max_dynamic_shared_size_bytes, 99 << 10):      # what every GPU from sm_80 on has
+            raise RuntimeError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory, {self.max_dynamic_shared_size_bytes} allowed")
         values = [self._value(arg, kind, number) for number, (arg, kind) in enumerate(zip(args, self.kinds))]
         pointers = (ctypes.c_void_p * max(len(values), 1))(*[ctypes.cast(ctypes.pointer(v), ctypes.c_void_p) for v in values])
         LAUNCHES[self.name] = LAUNCHES.get(self.name, 0) + 1
-        if run(_Dim3(*map(int, grid)), _Dim3(*map(int, block)), pointers):
+        if run(_Dim3(*map(int, grid)), _Dim3(*map(int, block)), pointers, ctypes.c_size_t(shared_mem)):
             raise LaunchError(f"CUDA_ERROR_LAUNCH_FAILED: {self.name} trapped, or a barrier was not reached by all threads")
 
     def _value(self, arg, kind, number):
