@@ -1,5 +1,6 @@
 // A caching allocator for array memory: NumPy gets a data handler (NEP 49) that keeps freed blocks of 64 KiB and more for the next array of
 // about that size, so that a training step pays for its page faults once. The cache is bounded; small blocks stay with the C library.
+#include "pool.h"
 #include "rushlight.h"
 
 #include <malloc.h>
@@ -113,7 +114,9 @@ void* take_zeroed(void* context, std::size_t count, std::size_t size) {
     const std::size_t total = count * size;
     if (total < SMALLEST) return std::calloc(total ? total : 1, 1);
     void* block = take(context, total);
-    if (block != nullptr) std::memset(block, 0, total);
+    if (block != nullptr) {
+        parallel_for(static_cast<index_t>(total), 1 << 17, [&](index_t begin, index_t end) { std::memset(static_cast<char*>(block) + begin, 0, static_cast<std::size_t>(end - begin)); });
+    }
     return block;
 }
 

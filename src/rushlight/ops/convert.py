@@ -9,6 +9,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import CPU, as_device, device
 from ..dtypes import dtype
+from ..kernels import memory as M
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, as_array, wrap
 from .define import export, method, op
@@ -56,26 +57,15 @@ def convert(input: Tensor, kind: Kind, copy: bool = False, non_blocking: bool = 
                 import warnings
                 warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
                 a = a.real
-        a = _cast(a, have, kind)
+        a = M.converted(a, kind.np)
     elif a is input._a:
-        a = a.copy("K")
+        a = M.copied_like(a)
     r = wrap(a, kind)
     if not kind.differentiable:
         return r
     # The gradient of a real tensor is real: taking that part of it is no loss to warn of.
     return record(r, "ToCopyBackward0", (input,), lambda g: convert(g if have.is_complex or not g._kind.is_complex else g.real, have),
                   array_grad=None)
-
-
-def _cast(a: Any, have: Kind, kind: Kind) -> Any:
-    if have.is_floating and not kind.differentiable and kind.dtype is not dtypes.bool_:
-        if have.reduced:
-            a = a.astype(np.float32)
-        with np.errstate(invalid="ignore"):
-            if kind.np.itemsize < 8:  # as the CPU converts: through int64 (int32 for what fits), then cut off
-                return a.astype(np.int64).astype(kind.np)
-            return a.astype(kind.np)
-    return a.astype(kind.np)
 
 
 _FORMAT_KEYS = ("memory_format", "non_blocking")
@@ -197,7 +187,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     if memory_format is not None and memory_format.name != "preserve_format":
         return record(wrap(_in_format(a, memory_format), input._kind), "CloneBackward0", (input,), lambda g: g, array_grad=lambda g: g)
     # Dense memory keeps its strides; broadcast (expanded) memory becomes contiguous.
-    r = wrap(a.copy("C" if 0 in a.strides else "K"), input._kind)
+    r = wrap(M.copied(a) if 0 in a.strides else M.copied_like(a), input._kind)
     return record(r, "CloneBackward0", (input,), lambda g: g, array_grad=lambda g: g)
 
 
@@ -205,11 +195,11 @@ def _in_format(a: Any, memory_format: Any) -> Any:
     """A fresh copy of the array in a memory format."""
     axes = {"channels_last": (0, 2, 3, 1), "channels_last_3d": (0, 2, 3, 4, 1)}.get(memory_format.name)
     if axes is None:
-        return a.copy("C")
+        return M.copied(a)
     if a.ndim != len(axes):
         raise RuntimeError(f"required rank {len(axes)} tensor to use {memory_format.name} format")
     inverse = np.argsort(axes)
-    return a.transpose(axes).copy().transpose(tuple(inverse))
+    return M.copied(a.transpose(axes)).transpose(tuple(inverse))
 
 
 @method
@@ -218,7 +208,7 @@ def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     if memory_format is None or memory_format.name in ("contiguous_format", "preserve_format"):
         if self._a.flags.c_contiguous:
             return self
-        return record(wrap(self._a.copy("C"), self._kind), "CloneBackward0", (self,), lambda g: g, array_grad=lambda g: g)
+        return record(wrap(M.copied(self._a), self._kind), "CloneBackward0", (self,), lambda g: g, array_grad=lambda g: g)
     if self.is_contiguous(memory_format):
         return self
     return self.clone(memory_format=memory_format)
@@ -227,6 +217,11 @@ def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
 @method
 def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     """Write the values of `src` (broadcast, converted to self's dtype and device) into self."""
+    if (src.__class__ is Tensor and src._kind is self._kind and self._view is None and self._ver.__class__ is int and self._node is None
+            and src._node is None and src._a.shape == self._a.shape and self._a.flags.writeable):
+        M.assign(self._a, src._a)
+        self._ver += 1
+        return self
     if not isinstance(src, Tensor):
         if not isinstance(src, (int, float, complex, bool)):
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {builtin_type(src).__name__}")
@@ -244,9 +239,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
             raise ValueError
         if src._kind.is_complex and not self._kind.is_complex:
             b = b.real
-        if src._kind.dtype is not self._kind.dtype:
-            b = _cast(b, src._kind, self._kind)
-        a[...] = b
+        M.assign(a, b)
     except ValueError:
         where = next((i for i in range(1, min(a.ndim, b.ndim) + 1) if b.shape[-i] not in (1, a.shape[-i])), 1)
         if b.ndim > a.ndim:

@@ -11,6 +11,7 @@ from .. import dtypes
 from ..devices import CPU, as_device
 from ..dtypes import dtype as dtype_type
 from ..dtypes import from_numpy_dtype, get_default_dtype, promote_types
+from ..kernels import memory as M
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import strided
 from ..size import Size
@@ -397,8 +398,17 @@ def like_layout(fresh: Any, a: Any) -> Any:
     return fresh.reshape([a.shape[i] for i in order]).transpose(np.argsort(order))
 
 
+def _filled(xp: Any, shape: tuple[int, ...], value: Any, np_dtype: Any) -> Any:
+    """A new array of one value."""
+    if xp is not np:
+        return xp.full(shape, value, np_dtype)
+    a = np.empty(shape, np_dtype)
+    M.fill(a, value)
+    return a
+
+
 zeros = _filler("zeros", lambda xp, shape, np_dtype: xp.zeros(shape, np_dtype), "A tensor of zeros.")
-ones = _filler("ones", lambda xp, shape, np_dtype: xp.ones(shape, np_dtype), "A tensor of ones.")
+ones = _filler("ones", lambda xp, shape, np_dtype: _filled(xp, shape, 1, np_dtype), "A tensor of ones.")
 empty = _filler("empty", lambda xp, shape, np_dtype: xp.empty(shape, np_dtype), "A tensor whose values are whatever the memory holds.")
 
 
@@ -410,7 +420,7 @@ def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layo
     if not isinstance(value, (int, float, complex, bool, np.number, np.bool_)):
         raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {type(fill_value).__name__}")
     kind = creation_kind(dtype, device, number_dtype(value) if out is None else out._kind.dtype)
-    r = wrap(kind.xp.full(size_of((size,) if not isinstance(size, int) else (size,), "full"), _fits(value, kind), kind.np), kind)
+    r = wrap(_filled(kind.xp, size_of((size,) if not isinstance(size, int) else (size,), "full"), _fits(value, kind), kind.np), kind)
     if out is not None:
         return write_out(out, r, "full")
     return finish(r, requires_grad, pin_memory, layout)
@@ -445,7 +455,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any 
         return call("full_like", input, fill_value, dtype=dtype, requires_grad=requires_grad)
     kind = like_kind(input, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    r = wrap(like_layout(kind.xp.full(input._a.shape, _fits(value, kind), kind.np), input._a), kind)
+    r = wrap(like_layout(_filled(kind.xp, input._a.shape, _fits(value, kind), kind.np), input._a), kind)
     return finish(r, requires_grad, pin_memory, layout)
 
 
@@ -454,7 +464,7 @@ def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, dev
     """A tensor of one value, with self's dtype and device."""
     kind = like_kind(self, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    r = wrap(kind.xp.full(size_of((size,), "new_full"), _fits(value, kind), kind.np), kind)
+    r = wrap(_filled(kind.xp, size_of((size,), "new_full"), _fits(value, kind), kind.np), kind)
     return finish(r, requires_grad, pin_memory, layout)
 
 
@@ -513,6 +523,10 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
 
     int64 where all arguments are ints, else the default dtype.
     """
+    if len(args) == 1 and args[0].__class__ is int and args[0] >= 0 and start is None and step is None and out is None and dtype is None:
+        kind = creation_kind(dtypes.int64, device)
+        if kind.xp is np:
+            return finish(wrap(M.affine(args[0], 0, 1, kind.np), kind), requires_grad, pin_memory, layout)
     names = ("end",) if len(args) == 1 else ("start", "end", "step")
     given = {"start": start, "end": end, "step": step}
     if len(args) == 1 and end is not None:
@@ -535,7 +549,9 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
         raise RuntimeError(f"unsupported range: {first} -> {last}")
     if (last - first) * by < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if ints or not kind.differentiable:
+    if ints and kind.xp is np and kind.np.char in "lifd":
+        a = M.affine(max(0, -((int(first) - int(last)) // int(by))), int(first), int(by), kind.np)
+    elif ints or not kind.differentiable:
         a = kind.xp.arange(int(first), int(last), int(by) if int(by) else by)
         if not ints:
             n = math.ceil((last - first) / by)
@@ -552,6 +568,8 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
 
 def _affine(kind: Kind, first: Any, by: Any, n: int) -> Any:
     """first + i * by for i < n, computed in float64 and rounded once (float32: as PyTorch's vector loop does)."""
+    if kind.xp is np:
+        return M.affine(n, first, by, kind.np)
     return (first + kind.xp.arange(n) * float(by)).astype(kind.np)
 
 
@@ -603,19 +621,14 @@ def _linspace(kind: Kind, start: Any, end: Any, steps: int) -> Any:
         a = np.where(i < steps // 2, start + step * i.astype(np.float32), end - step * (steps - 1 - i).astype(np.float32))
         return np.trunc(a).astype(kind.np)
     work = np.float32 if kind.reduced else kind.np
+    if kind.xp is np and kind.is_floating:
+        return M.between(steps, start, end, np.dtype(work)).astype(kind.np, copy=False)
     lo, hi = kind.xp.asarray(start, work), kind.xp.asarray(end, work)
     step = (hi - lo) / work.type(max(steps - 1, 1)) if not isinstance(work, type) else (hi - lo) / work(max(steps - 1, 1))
     i = kind.xp.arange(steps)
-    forward = _fma(step, i, lo)
-    backward = _fma(-step, steps - 1 - i, hi)
+    forward = M.fma(step, i, lo)
+    backward = M.fma(-step, steps - 1 - i, hi)
     return np.where(i < steps // 2, forward, backward).astype(kind.np)
-
-
-def _fma(step: Any, i: Any, base: Any) -> Any:
-    """base + step * i with one rounding, as fused multiply-add instructions give it (float32 through float64)."""
-    if step.dtype == np.float32:
-        return (base.astype(np.float64) + step.astype(np.float64) * i).astype(np.float32)
-    return base + step * i.astype(step.dtype)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None,

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
+from ..kernels.memory import converted
 from ..tensor import Tensor, as_array, wrap
 from .accumulate import put_add
-from .convert import _cast, move
+from .convert import move
 from .record import record
 from .record import view as make_view
 from .slices import basic
@@ -395,8 +396,7 @@ def _converted(value: Tensor, kind: Any) -> Any:
         return b
     if have.is_complex and not kind.is_complex:
         b = b.real
-        have = have.with_dtype(have.dtype.to_real())
-    return _cast(b, have, kind)
+    return converted(b, kind.np)
 
 
 def _set_general(self: Tensor, index: Any, value: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import memory as M
 from ..tensor import Tensor, wrap
 from .define import _checked_inplace, export, method, op
 from .indexing import _plain
@@ -24,7 +25,7 @@ __all__ = ["fill_"]
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Write one value (a number, or a 0-dim tensor) everywhere."""
     if (value.__class__ is float or value.__class__ is int) and self._kind.fast and self._a.flags.writeable and _plain(self, None):
-        self._a.fill(value)
+        M.fill(self._a, value)
         self._ver += 1
         return self
     if isinstance(value, Tensor) and value._a.ndim:
@@ -41,7 +42,7 @@ def _fill(self: Tensor, value: Any, array: Any, name: str) -> Tensor:
     if not a.flags.writeable:      # an expanded tensor may be filled: each element in memory once
         a = a[tuple([slice(0, 1) if step == 0 else slice(None) for step in a.strides])]
         writable(wrap(a, self._kind))
-    a[...] = array
+    M.fill(a, array)
     self._ver += 1
     if not plain:
         before, r = wrap(self._a, self._kind), wrap(self._a, self._kind)

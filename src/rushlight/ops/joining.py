@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..dtypes import can_cast, promote_types
+from ..kernels import native
+from ..kernels.memory import joined
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from .define import export
@@ -17,7 +17,7 @@ from .write import check_fresh, write_out
 
 __all__ = ["cat", "stack"]
 
-ndarray = np.ndarray
+_join = None if native.library is None else native.library.join_tensors       # plain tensors without history
 
 
 def _checked(tensors: Any, name: str) -> list[Tensor]:
@@ -66,6 +66,10 @@ def _finish(r: Tensor, out: Any, name: str, tensors: Any) -> Tensor:
 
 def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None) -> Tensor:
     """Join tensors along a dimension that exists. The other sizes have to agree; vectors of size 0 are skipped (as PyTorch does)."""
+    if _join is not None and out is None and axis is None:
+        r = _join(tensors, dim, False)
+        if r is not None:
+            return r
     if out is None and axis is None and (tensors.__class__ is list or tensors.__class__ is tuple) and tensors and tensors[0].__class__ is Tensor:
         kind = tensors[0]._kind
         arrays, recorded = [], False
@@ -77,7 +81,7 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
                 recorded = True
         else:
             try:
-                r = wrap(np.concatenate(arrays, dim), kind)
+                r = wrap(joined(arrays, dim, False), kind)
                 if recorded:
                     _record_cat(r, tensors, dim if dim >= 0 else dim + arrays[0].ndim)
                 return r
@@ -100,7 +104,7 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
     if not parts:
         parts = tensors
     try:
-        array = np.concatenate(_arrays(parts, kind), dim)
+        array = joined(_arrays(parts, kind), dim, False)
     except ValueError:
         raise _mismatch(tensors, dim) from None
     r = wrap(array, kind)
@@ -139,6 +143,10 @@ def _record_cat(r: Tensor, parts: list[Tensor], dim: int) -> None:
 
 def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None) -> Tensor:
     """Join tensors of one shape along a new dimension."""
+    if _join is not None and out is None and axis is None:
+        r = _join(tensors, dim, True)
+        if r is not None:
+            return r
     tensors = _checked(tensors, "stack")
     if axis is not None:
         dim = axis
@@ -153,15 +161,7 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
         if t._a.shape != shape:
             raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t._a.shape)} at entry {i}")
     kind = _common_kind(tensors, "stack")
-    arrays = _arrays(tensors, kind)
-    if dim == 0 and arrays[0].__class__ is ndarray and arrays[-1].__class__ is ndarray:
-        array = kind.xp.empty((len(arrays), *shape), kind.np)
-        for i, each in enumerate(arrays):
-            array[i] = each
-    else:
-        index = (slice(None),) * dim + (None,)
-        array = np.concatenate([each[index] for each in arrays], dim)
-    r = wrap(array, kind)
+    r = wrap(joined(_arrays(tensors, kind), dim, True), kind)
     if any(t._node is not None for t in tensors):
         places = [(*(slice(None),) * dim, i, ...) for i in range(len(tensors))]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..kernels.memory import assign, copied, copied_like
 from ..tensor import Tensor, wrap
 from .creation import creation_kind, finish
 from .define import export, op
@@ -33,7 +34,7 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
 
 def _flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     a = input._a
-    array = a[_reversed(dims)].copy() if dims else a.copy()
+    array = copied(a[_reversed(dims)] if dims else a)
     return record(wrap(array, input._kind), "FlipBackward0", (input,), lambda g: _flip(g, dims), (),
                   lambda g: g[_reversed(dims)] if dims and g.ndim else g)
 
@@ -73,7 +74,7 @@ def rot90(input: Tensor, k: int = 1, dims: Any = (0, 1)) -> Tensor:
         raise RuntimeError(f"expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
     k %= 4
     array = np.rot90(input._a, k, (d0, d1))
-    return record(wrap(array.copy("C") if k != 1 and k != 3 else array.copy("K"), input._kind), "Rot90Backward0", (input,),
+    return record(wrap(copied(array) if k != 1 and k != 3 else copied_like(array), input._kind), "Rot90Backward0", (input,),
                   lambda g: rot90(g, -k, (d0, d1)))
 
 
@@ -91,9 +92,26 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
         raise IndexError(f"Dimension specified as {axes[0]} but tensor has no dimensions")
     axes = tuple([wrap_dim(d, a.ndim) for d in axes])
     back = tuple([-s for s in shift])
-    array = np.roll(a, shift, axes) if axes and a.ndim else np.roll(a, shift[0]) if a.size else a.copy()
+    array = _rolled(a, shift, axes)
     return record(wrap(array, input._kind), "RollBackward0", (input,), lambda g: roll(g, back, axes or None), (),
-                  lambda g: np.roll(g, back, axes) if axes and g.ndim else np.roll(g, back[0]))
+                  lambda g: _rolled(g, back, axes))
+
+
+def _rolled(a: Any, shift: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """The array with its elements shifted cyclically along the axes; flattened where there are none."""
+    if a.__class__ is not np.ndarray or len(shift) > 1 or not a.size:
+        return np.roll(a, shift, axes) if axes and a.ndim else np.roll(a, shift[0]) if a.size else a.copy()
+    shape, axis = a.shape, axes[0] if axes else 0
+    if not axes:
+        a = a.reshape(-1)
+    n = a.shape[axis]
+    by = shift[0] % n
+    r = np.empty(a.shape, a.dtype)
+    lead = (slice(None),) * axis
+    assign(r[(*lead, slice(by, None))], a[(*lead, slice(None, n - by))])
+    if by:
+        assign(r[(*lead, slice(None, by))], a[(*lead, slice(n - by, None))])
+    return r if axes else r.reshape(shape)
 
 
 # --- repeating ------------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 from ..autograd.grad_mode import LOCAL, STATE
 from ..autograd.graph import AccumulateGrad, Version, new_seq, node_class
 from ..dtypes import can_cast
+from ..kernels import memory as M
 from ..tensor import Tensor, wrap
 from .record import RecordNode, SavedOutput, UnaryNode, share_version
 
@@ -153,7 +154,7 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
     if not a.flags.writeable:
         writable(self)
     if r._a is not a:
-        a[...] = r._a
+        M.assign(a, r._a)
     self._ver += 1
     if STATE.unusual and not LOCAL.grad and not LOCAL.dual:
         return self
