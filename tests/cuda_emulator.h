@@ -225,6 +225,10 @@ static inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 static inline float __fdividef(float a, float b) { return a / b; }
 #define __sinf sinf
 #define __cosf cosf
+#define __tanf tanf
+#define __sincosf emulated_sincosf
+static inline void emulated_sincosf(float x, float* s, float* c) { *s = sinf(x); *c = cosf(x); }
+static inline void sincospi(double x, double* s, double* c) { *s = sin(x * 3.14159265358979323846); *c = cos(x * 3.14159265358979323846); }
 static inline void sincospif(float x, float* s, float* c) { *s = sinf(x * 3.14159265358979f); *c = cosf(x * 3.14159265358979f); }
 template <class T> static inline T __ldg(const T* p) { return *p; }
 template <class T> static inline T min(T a, T b) { return a < b ? a : b; }

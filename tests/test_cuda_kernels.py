@@ -10,7 +10,7 @@ import pytest
 
 import cuda_standin
 import rushlight as rl
-from rushlight.kernels.cuda import attention, conv, elementwise, matmul, philox, softmax, source
+from rushlight.kernels.cuda import attention, conv, elementwise, matmul, softmax, source
 
 ARCHITECTURES = ("sm_80", "sm_90")
 
@@ -279,45 +279,3 @@ def test_training_step_uses_the_kernels(dtype):
     assert {"take_rows", "add_rows", "norm_rows", "norm_rows_input_gradient", "norm_rows_weight_gradient", "attention", "attention_key_gradient",
             "norm_channel_statistics", "norm_channel_input_gradient", "cross_entropy", "cross_entropy_backward"} <= used
     assert any(name.startswith("optimizer_Adam") for name in used)
-
-
-# --- Philox ------------------------------------------------------------------------------------------------------------------------------
-
-def test_philox_known_answers():
-    """The vectors that Random123, the authors' library, ships for philox4x32-10."""
-    for counter, key, words in (((0, 0, 0, 0), (0, 0), (0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8)),
-                                ((0xffffffff,) * 4, (0xffffffff,) * 2, (0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd)),
-                                ((0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344), (0xa4093822, 0x299f31d0),
-                                 (0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1))):
-        assert tuple(philox.philox_words(np.array([counter], np.uint64), *key)[0].tolist()) == words
-
-
-def test_uniform_is_the_documented_stream(cupy):
-    out = cupy.empty(10, np.float32)
-    gen = rl.Generator(device="cuda").manual_seed(7)
-    philox.uniform(out, gen, 0.0, 1.0)
-    words = np.stack([philox.philox_numbers(7, 0, thread, 1)[0] for thread in range(10)])[:, 0]
-    expected = (words.astype(np.float32) * np.float32(2.3283064e-10) + np.float32(1.1641532e-10)).astype(np.float32)
-    np.testing.assert_allclose(out.get(), np.where(expected == 1, 0, expected), rtol=1e-7)
-    assert gen.get_offset() == 4
-
-
-def test_distributions(cupy):
-    gen = rl.Generator(device="cuda").manual_seed(3)
-    for dtype in (np.float32, np.float64, np.float16):
-        out = cupy.empty(6000, dtype)
-        philox.normal(out, gen, 1.0, 2.0)
-        values = out.get().astype(np.float64)
-        assert abs(values.mean() - 1) < 0.1 and abs(values.std() - 2) < 0.1
-        philox.uniform(out, gen, -1.0, 3.0)
-        values = out.get().astype(np.float64)
-        assert values.min() >= -1 and values.max() <= 3 and abs(values.mean() - 1) < 0.1
-        philox.exponential(out, gen, 2.0)
-        assert abs(out.get().astype(np.float64).mean() - 0.5) < 0.05
-    out = cupy.empty(6000, np.int64)
-    philox.integers(out, gen, -3, 4)
-    assert set(out.get().tolist()) == set(range(-3, 4))
-    philox.bernoulli(out, gen, 0.25)
-    assert abs(out.get().mean() - 0.25) < 0.03
-    y, kept = philox.dropout(cupy.ones(6000, np.float32), gen, 0.75)
-    assert abs(kept.get().mean() - 0.75) < 0.03 and set(np.unique(y.get())) == {np.float32(0), np.float32(1) / np.float32(0.75)}

@@ -17,6 +17,7 @@ from ..generator import Generator
 __all__ = ["CudaGenerator", "STREAMS"]
 
 STREAMS = {"cpu": False}      # whether all numbers come from the CPU's streams
+NOTHING = np.uint64(0)        # a null pointer, too
 
 
 class _Lock:
@@ -42,11 +43,12 @@ class _Lock:
 class CudaGenerator(Generator):
     """A generator of random numbers on a GPU: ``torch.Generator(device="cuda")``."""
 
-    __slots__ = ("offset",)
+    __slots__ = ("offset", "recording")
     offset: int
+    recording: Any       # a graphs.Recording while a CUDA graph that knows this generator is recorded
 
     def __init__(self, device: Any = "cuda") -> None:
-        self.offset = 0
+        self.offset, self.recording = 0, None
         super().__init__(device)
         self.lock = _Lock(self)  # type: ignore[assignment]
 
@@ -66,12 +68,20 @@ class CudaGenerator(Generator):
             raise ValueError("Overflow when unpacking long long: a seed must lie in [-2**63, 2**64)")
         self._reset(seed % 2 ** 64)
 
-    def advance(self, numbers: int) -> tuple[int, int]:
-        """(seed, offset) for a launch that draws so many numbers per thread; the next launch continues behind them."""
+    def advance(self, numbers: int) -> tuple[Any, Any, Any]:
+        """(seed, offset, cell) for a launch that draws so many numbers per thread; the next launch continues behind them.
+
+        While a CUDA graph is recorded, the cell (a device array) holds seed and offset, and the offset here counts from the graph's start.
+        """
         with self.lock.inner:  # type: ignore[attr-defined]
+            steps = -(-numbers // 4) * 4
+            recording = self.recording
+            if recording is not None:
+                offset, recording.used = recording.used, recording.used + steps
+                return NOTHING, np.uint64(offset), recording.cell
             offset = self.offset
-            self.offset += numbers
-        return self._seed, offset
+            self.offset += steps
+        return np.uint64(self._seed), np.uint64(offset), NOTHING
 
     def get_offset(self) -> int:
         """How many numbers each thread has drawn since the seed was set."""
@@ -110,6 +120,6 @@ class CudaGenerator(Generator):
     def clone_state(self) -> CudaGenerator:
         """A new generator that continues with the same numbers."""
         other = object.__new__(CudaGenerator)
-        other.device, other.offset, other.lock = self.device, 0, _Lock(other)  # type: ignore[assignment]
+        other.device, other.offset, other.recording, other.lock = self.device, 0, None, _Lock(other)  # type: ignore[assignment]
         other.load_bytes(self.state_bytes())
         return other

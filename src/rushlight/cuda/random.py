@@ -56,6 +56,44 @@ def use_cpu_streams(mode: bool = True) -> None:
         found.manual_seed(found.initial_seed())
 
 
+# --- drawing -----------------------------------------------------------------------------------------------------------------------------
+
+def own_stream() -> bool:
+    """Whether CUDA tensors' numbers come from the GPU's own stream."""
+    from .generator import STREAMS
+    return not STREAMS["cpu"]
+
+
+def filled(a: Any, name: str, gen: Any, parameters: tuple[Any, ...]) -> None:
+    """Fill a DeviceArray by ``philox.<name>``, in the order of memory: along the smallest stride first. Complex numbers are pairs of real ones."""
+    from ..kernels.cuda import philox
+    from ..kernels.random_fill import memory_axes
+    from .array import _call, box, guarded, raw
+    if a.dtype.kind == "c":
+        from ..ops.random import as_real_array
+        a = as_real_array(a)
+    values = raw(list(parameters))
+
+    def run() -> None:
+        flat = a if a.flags.c_contiguous else a.transpose(memory_axes(a))
+        if flat.flags.c_contiguous:
+            getattr(philox, name)(flat.c, gen, *values)
+        else:
+            whole = driver.needed().empty(flat.shape, flat.dtype)
+            getattr(philox, name)(whole, gen, *values)
+            flat[...] = box(whole)
+    guarded(a.c, _call, run)
+
+
+def sampled(kind: Any, name: str, gen: Any, *parameters: Any) -> Any:
+    """The DeviceArray that ``sampling.<name>`` draws on the kind's GPU."""
+    from ..kernels.cuda import sampling
+    from .array import _call, box, raw
+    values = raw(list(parameters))
+    with driver.needed().cuda.Device(kind.device.index or 0):
+        return box(_call(getattr(sampling, name), gen, *values))
+
+
 def seed() -> None:
     """Seed the current GPU's generator with a random number."""
     if driver.cupy() is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..devices import CPU
 from ..dtypes import bool_
 from ..kernels import gelu as G
 from ..kernels import special as S
@@ -496,6 +497,9 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
         return _leaky(input, (lower + upper) / 2, label)
     kind = _floating(input, "rrelu_with_noise_out_cpu")
     a = input._a
+    if kind.device is not CPU and _drawn_here(kind):
+        noise = _device_slopes(input, lower, upper, generator)
+        return record(wrap(a * noise._a, kind), label, (input,), lambda g, noise: g * noise, (noise,), lambda g, noise: g * noise)
     slope = np.ones(a.shape, np.float64)
     falling = a <= 0
     count = int(np.count_nonzero(falling))
@@ -504,6 +508,21 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
     noise = wrap(slope.astype(kind.np), kind)
     r = wrap(as_array(a * noise._a, kind.np), kind)
     return record(r, label, (input,), lambda g, noise: g * noise, (noise,), lambda g, noise: g * noise)
+
+
+def _drawn_here(kind: Any) -> bool:
+    from .sampling import drawn_here
+    return drawn_here(kind)
+
+
+def _device_slopes(input: Tensor, lower: float, upper: float, generator: Any) -> Tensor:
+    """The GPU draws for every element, and 1 takes the place of what is not needed."""
+    from ..generator import generator_for, generator_of
+    from .random import fresh, uniform_writer
+    kind = input._kind
+    gen = generator_of(generator, kind.device, "rrelu") if generator is not None else generator_for(kind.device)
+    drawn = fresh(kind, input._a.shape, uniform_writer(gen, kind, lower, upper))
+    return wrap(np.where(input._a <= 0, drawn._a, kind.np.type(1)), kind)
 
 
 def _slopes(count: int, lower: float, upper: float, kind: Any, generator: Any) -> Any:

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..devices import CPU
 from ..dtypes import bool_
-from ..kind import Kind
 from ..tensor import Tensor, wrap
 from .define import export
 from .promotion import not_a_tensor
@@ -52,14 +50,7 @@ def _noise(input: Tensor, p: float, feature: bool, scale: bool) -> Tensor:
     work = np.float32 if kind.reduced else kind.np.type
     kept = work(1) / work(1.0 - p) if scale else work(1)
     noise = np.multiply(mask, kind.np.type(kept), dtype=kind.np) if not kind.reduced else mask.astype(kind.np) * kind.np.type(kept)
-    return _placed(noise, kind)
-
-
-def _placed(a: Any, kind: Kind) -> Tensor:
-    if kind.device is not CPU:
-        from .convert import move
-        a = move(a, CPU, kind.device)
-    return wrap(a, kind)
+    return wrap(noise, kind)
 
 
 def _array_grad(g: Any, noise: Any) -> Any:
@@ -72,21 +63,29 @@ def _dropped(input: Tensor, noise: Tensor) -> Tensor:
     return record(r, "MulBackward0", (input,), lambda g, noise: g * noise, (noise,), _array_grad)
 
 
-def _own_stream() -> bool:
-    from ..cuda.generator import STREAMS
-    return not STREAMS["cpu"]
+def _on_device(input: Tensor) -> bool:
+    """Whether one kernel of the GPU can do it, with a mask from the GPU's own stream."""
+    kind = input._kind
+    if kind.device.type != "cuda" or not kind.is_floating or not kind.xp.fused_for(input._a):
+        return False
+    from ..cuda.random import own_stream
+    return own_stream()
 
 
-def _dropped_on_device(input: Tensor, p: float) -> Tensor:
-    """`dropout` as one kernel, whose mask comes from the device's own stream; the mask is kept as bool."""
-    from ..cuda.array import box, raw
+def _device_dropout(input: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """(the result, what stayed as bool) by one kernel."""
+    from ..cuda.array import _call, box, guarded
     from ..generator import generator_of
     from ..kernels.cuda import philox
     kind = input._kind
-    y, kept = philox.dropout(raw(input._a), generator_of(None, kind.device, "dropout"), 1.0 - p)
-    mask = wrap(box(kept), kind.bool_)
-    scale = 1.0 / (1.0 - p)
-    return record(wrap(box(y), kind), "NativeDropoutBackward0", (input,), lambda g, mask: g * mask * scale, (mask,),
+    c = input._a.c
+    y, kept = guarded(c, _call, philox.dropout, c, generator_of(None, kind.device, "dropout"), 1.0 - p)
+    return wrap(box(y), kind), wrap(box(kept), kind.bool_)
+
+
+def _recorded(input: Tensor, y: Tensor, mask: Tensor, p: float) -> Tensor:
+    kind, scale = input._kind, 1.0 / (1.0 - p)
+    return record(y, "NativeDropoutBackward0", (input,), lambda g, mask: g * mask * scale, (mask,),
                   array_grad=lambda g, mask: kind.xp.fused.dropout(g, mask.astype(g.dtype), scale))
 
 
@@ -97,8 +96,8 @@ def dropout(input: Tensor, p: float, train: bool) -> Tensor:
         return input
     if p == 1.0:
         return input * 0.0
-    if input._kind.device.type == "cuda" and input._kind.is_floating and input._kind.xp.fused_for(input._a) and _own_stream():
-        return _dropped_on_device(input, p)
+    if input._kind.device.type == "cuda" and _on_device(input):
+        return _recorded(input, *_device_dropout(input, p), p)
     return _dropped(input, _noise(input, p, False, True))
 
 
@@ -186,10 +185,13 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
     p = float(p)
     mask_kind = kind.with_dtype(bool_)
     if not input._a.size or (train is not None and not train):
-        return input.clone(), _placed(np.ones(input._a.shape, np.bool_), mask_kind)
+        return input.clone(), wrap(kind.xp.ones(input._a.shape, np.bool_), mask_kind)
     if not 0.0 <= p <= 1.0:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={1 - p:g}")
-    mask = _placed(bernoulli_mask(input._a.shape, input._a, 1.0 - p, kind), mask_kind)
+    if _on_device(input) and 0.0 < p < 1.0:
+        y, kept = _device_dropout(input, p)
+        return _recorded(input, y, kept, p), kept
+    mask = wrap(bernoulli_mask(input._a.shape, input._a, 1.0 - p, kind), mask_kind)
     scale = 0.0 if p == 1.0 else 1.0 / (1.0 - p)
     with_mask = input.detach() * mask * scale
     return record(with_mask, "NativeDropoutBackward0", (input,), lambda g, mask: g * mask * scale, (mask,)), mask

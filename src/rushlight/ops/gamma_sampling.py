@@ -12,7 +12,7 @@ from ..tensor import Tensor, wrap
 from .define import export
 from .promotion import broadcast_error, not_a_tensor
 from .record import record
-from .sampling import _host, _place, _zero_gradients
+from .sampling import _host, _place, _zero_gradients, drawn_here
 from .write import title
 
 __all__ = ["standard_gamma", "sample_dirichlet", "binomial"]
@@ -40,6 +40,9 @@ def _standard_gamma(self: Tensor, generator: Any = None) -> Tensor:
     _floating("gamma", self, "self")
     kind = self._kind
     gen = generator_of(generator, kind.device, "_standard_gamma")
+    if drawn_here(kind):
+        r = wrap(sampled_gamma(gen, self), kind)
+        return record(r, "StandardGammaBackward0", (self,), lambda g, a, x: g * _standard_gamma_grad(a, x), (self, r))
     alphas = _host(self)
     flat = np.ascontiguousarray(alphas).reshape(-1)
     with gen.lock:
@@ -48,6 +51,12 @@ def _standard_gamma(self: Tensor, generator: Any = None) -> Tensor:
         array = np.maximum(values.astype(kind.np), np.asarray(_smallest(kind), kind.np)).reshape(alphas.shape)
     r = _place(array, self)
     return record(r, "StandardGammaBackward0", (self,), lambda g, a, x: g * _standard_gamma_grad(a, x), (self, r))
+
+
+def sampled_gamma(gen: Any, shapes: Tensor) -> Any:
+    """Gamma numbers drawn on the GPU, as a DeviceArray."""
+    from ..cuda.random import sampled
+    return sampled(shapes._kind, "standard_gamma", gen, shapes._a, _smallest(shapes._kind))
 
 
 def _smallest(kind: Any) -> float:
@@ -67,13 +76,16 @@ def _sample_dirichlet(self: Tensor, generator: Any = None) -> Tensor:
     _floating("dirichlet", self, "self")
     kind = self._kind
     gen = generator_of(generator, kind.device, "_sample_dirichlet")
-    alphas = np.ascontiguousarray(_wide(self))
-    with gen.lock:
-        gammas = gamma_sampling.standard_gamma(gen, alphas.reshape(-1)).reshape(alphas.shape)
+    if drawn_here(kind):
+        gammas = sampled_gamma(gen, self).astype(np.float64 if kind.np == np.float64 else np.float32)
+    else:
+        alphas = np.ascontiguousarray(_wide(self))
+        with gen.lock:
+            gammas = gamma_sampling.standard_gamma(gen, alphas.reshape(-1)).reshape(alphas.shape)
     shares = (gammas / gammas.sum(-1, keepdims=True)).astype(kind.np)
     below_one = np.nextafter(np.float32(1), np.float32(0)) if kind.reduced or kind.np == np.float32 else np.nextafter(1.0, 0.0)
     array = np.minimum(np.maximum(shares, np.asarray(_smallest(kind), kind.np)), np.asarray(below_one, kind.np))
-    r = _place(array, self)
+    r = wrap(array, kind) if array.__class__ is not np.ndarray else _place(array, self)
 
     def grad(g: Tensor, alpha: Tensor, x: Tensor) -> Tensor:
         total = alpha.sum(-1, keepdim=True).expand_as(alpha)

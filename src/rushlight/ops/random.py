@@ -1,7 +1,7 @@
 """Random tensors: rand, randn, randint, randperm and their like, and the in-place fills normal_, uniform_, bernoulli_, ...
 
-The numbers are PyTorch's CPU numbers (see kernels/random_fill.py). On other devices they are drawn on the CPU, from the device's own
-generator, and copied over.
+The numbers are PyTorch's CPU numbers (see kernels/random_fill.py). A `write` function fills an array; `on_device` gives it a second form, which
+draws on the GPU (kernels/cuda/philox.py). ``torch.cuda.random.use_cpu_streams()`` has all drawn on the CPU and copied over.
 """
 
 from __future__ import annotations
@@ -96,22 +96,25 @@ def _for_samples(kind: Kind, write: Any) -> Any:
             raise RuntimeError("vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same randomness. "
                                "If this is necessary for your usage, please file an issue with functorch.")
         if have:
-            a[...] = drawn(a.shape, kind.np, write)
+            a[...] = drawn(a.shape, kind, write)
         else:
             write(a)
     return direct
 
 
-def drawn(shape: tuple[int, ...], dtype: Any, write: Any) -> Any:
-    """A new CPU array filled by `write`; inside vmap with randomness="different" one per sample, drawn in one go."""
+def drawn(shape: tuple[int, ...], kind: Kind, write: Any) -> Any:
+    """A new array of this kind filled by `write`; inside vmap with randomness="different" one per sample, drawn in one go."""
+    here = kind.device is CPU
+    draw = write if here else _by_way_of_cpu(kind, write)
+    empty = np.empty if here else kind.xp.empty
     if not STATE.vmaps:
-        a = np.empty(shape, dtype)
-        write(a)
+        a = empty(shape, kind.np)
+        draw(a)
         return a
     from ..func.batched import put_level
     levels = [(level, size) for level, size, randomness in LOCAL.vmaps if randomness == "different"]
-    a = np.empty((*[size for _, size in levels], *shape), dtype)
-    write(a)
+    a = empty((*[size for _, size in levels], *shape), kind.np)
+    draw(a)
     for level, _ in levels:
         a = put_level(a, level)
     return a
@@ -123,22 +126,14 @@ def one_by_one() -> None:
         raise OneByOne("this random op draws sample by sample")
 
 
-def on_device(gen: Generator, kind: Kind, name: str, write: Any, *numbers: float) -> Any:
-    """`write`, with the device's own kernel for the same distribution at hand where generator and dtype are a GPU's."""
+def on_device(gen: Generator, kind: Kind, name: str, write: Any, *parameters: Any) -> Any:
+    """`write`, with the GPU's own kernel for the same distribution (``philox.<name>``) at hand where generator and dtype are a GPU's."""
     if kind.device is CPU:
         return write
     from ..cuda.generator import STREAMS
-    from ..kernels.cuda import philox
     if not STREAMS["cpu"]:
-        kernel = getattr(philox, name)
-
-        def direct(a: Any) -> None:
-            from ..cuda.array import guarded, raw
-            whole = a if a.flags.c_contiguous else kind.xp.empty(a.shape, kind.np)
-            guarded(raw(whole), lambda: kernel(raw(whole), gen, *numbers))
-            if whole is not a:
-                a[...] = whole
-        write.on_device = direct
+        from ..cuda.random import filled
+        write.on_device = lambda a: filled(a, name, gen, parameters)
     return write
 
 
@@ -156,7 +151,8 @@ def _by_way_of_cpu(kind: Kind, write: Any) -> Any:
 def as_real_array(a: Any) -> Any:
     """A complex array as a real one with a last dimension of two, in the same memory."""
     part = a.real
-    return np.lib.stride_tricks.as_strided(part, (*a.shape, 2), (*a.strides, part.itemsize))
+    shape, strides = (*a.shape, 2), (*a.strides, part.itemsize)
+    return np.lib.stride_tricks.as_strided(part, shape, strides) if isinstance(a, np.ndarray) else part.strided(shape, strides)
 
 
 def normal_writer(gen: Generator, kind: Kind, mean: float, std: float) -> Any:
@@ -165,7 +161,7 @@ def normal_writer(gen: Generator, kind: Kind, mean: float, std: float) -> Any:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {_show(std)}")
     if kind.is_complex:
         # The real and the imaginary parts share the variance.
-        return lambda a: R.fill_normal(gen, as_real_array(a), mean, std / math.sqrt(2.0))
+        return on_device(gen, kind, "normal", lambda a: R.fill_normal(gen, as_real_array(a), mean, std / math.sqrt(2.0)), mean, std / math.sqrt(2.0))
     if not kind.is_floating:
         raise NotImplementedError(f"\"normal_kernel_cpu\" not implemented for '{title(kind.dtype)}'")
     return on_device(gen, kind, "normal", lambda a: R.fill_normal(gen, a, mean, std), mean, std)
@@ -185,7 +181,7 @@ def uniform_writer(gen: Generator, kind: Kind, low: float, high: float) -> Any:
         raise RuntimeError(f"uniform_ expects to-from <= std::numeric_limits<{title(kind.dtype)}>::max(), but found to={_show(high)} and "
                            f"from={_show(low)} which result in to-from to exceed the limit")
     if kind.is_complex:
-        return lambda a: R.draw(gen, as_real_array(a), R.uniform, low, high)
+        return on_device(gen, kind, "uniform", lambda a: R.draw(gen, as_real_array(a), R.uniform, low, high), low, high)
     return on_device(gen, kind, "uniform", lambda a: R.draw(gen, a, R.uniform, low, high), low, high)
 
 
@@ -229,8 +225,7 @@ def _floating_fill(name: str, sampler: Any, parameters: tuple[tuple[str, float],
                 raise RuntimeError(f"{refusal} distribution is a continuous probability distribution. dtype must be a floating point but you "
                                    f"specified {title(kind.dtype)}")
             raise NotImplementedError(f"\"{name}cpu\" not implemented for '{title(kind.dtype)}'")
-        write: Any = lambda a: R.draw(gen, a, sampler, *values)
-        return fill(self, label, on_device(gen, kind, "exponential", write, *values) if name == "exponential_" else write)
+        return fill(self, label, on_device(gen, kind, name[:-1], lambda a: R.draw(gen, a, sampler, *values), *values))
 
     def fn(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
         if len(args) > len(parameters):
@@ -270,7 +265,7 @@ def geometric_(self: Tensor, p: float, *, generator: Any = None) -> Tensor:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={_show(p)}")
     if kind.is_complex or kind is kind.bool_:
         raise NotImplementedError(f"\"geometric_cpu\" not implemented for '{title(kind.dtype)}'")
-    return fill(self, "GeometricBackward0", lambda a: R.draw(gen, a, R.geometric, p))
+    return fill(self, "GeometricBackward0", on_device(gen, kind, "geometric", lambda a: R.draw(gen, a, R.geometric, p), p))
 
 
 # --- integers -------------------------------------------------------------------------------------------------------------------------
@@ -322,7 +317,11 @@ def integers_writer(gen: Generator, kind: Kind, low: int, high: int) -> Any:
         if low >= high:
             raise RuntimeError(f"random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got from={low} >= to={high}")
     _check_bounds(kind, low, high - 1)
-    return lambda a: R.draw(gen, a, R.integers, low, high - low)
+    return _span_writer(gen, kind, low, high - low)
+
+
+def _span_writer(gen: Generator, kind: Kind, low: int, span: int) -> Any:
+    return on_device(gen, kind, "integers", lambda a: R.draw(gen, a, R.integers, low, span), low, span)
 
 
 def random_(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
@@ -341,7 +340,7 @@ def random_(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> T
     if not bounded:
         if kind.is_complex or kind.dtype.name in ("uint16", "uint32", "uint64"):
             raise NotImplementedError(f"\"random_kernel_cpu\" not implemented for '{title(kind.dtype)}'")
-        return fill(self, "RandomBackward0", lambda a: R.draw(gen, a, R.full_range))
+        return fill(self, "RandomBackward0", on_device(gen, kind, "full_range", lambda a: R.draw(gen, a, R.full_range)))
     if high is not None:
         return fill(self, "RandomBackward0", integers_writer(gen, kind, low, high))
     return fill(self, "RandomBackward0", _open_ended(gen, kind, low))
@@ -353,13 +352,13 @@ def _open_ended(gen: Generator, kind: Kind, low: int) -> Any:
         if d.name not in ("int64", "float64", "float32", "bfloat16"):
             raise (NotImplementedError if d is dtypes.float16 else RuntimeError)(
                 "random_full_64_bits_range_kernel_cpu handles only int64, double, float and bfloat16")
-        return lambda a: R.draw(gen, a, R.integers, 0, 1 << 64)
+        return _span_writer(gen, kind, 0, 1 << 64)
     if kind.is_floating:
         last = 1 << _DIGITS[d.name]
     else:
         last = 1 if d is dtypes.bool_ else int(np.iinfo(kind.np).max)
     _check_bounds(kind, low, last)
-    return lambda a: R.draw(gen, a, R.integers, low, last - low + 1)
+    return _span_writer(gen, kind, low, last - low + 1)
 
 
 for _fn in (normal_, uniform_, geometric_, random_):
@@ -370,11 +369,7 @@ for _fn in (normal_, uniform_, geometric_, random_):
 
 def fresh(kind: Kind, shape: tuple[int, ...], write: Any) -> Tensor:
     """A new tensor filled by `write`."""
-    a = drawn(shape, kind.np, write)
-    if kind.device is not CPU:
-        from .convert import move
-        a = move(a, CPU, kind.device)
-    return wrap(a, kind)
+    return wrap(drawn(shape, kind, write), kind)
 
 
 def _uniform_01(gen: Generator, kind: Kind) -> Any:
@@ -546,15 +541,21 @@ def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = Non
         raise RuntimeError(f"value cannot be converted to type {d.name}_t without overflow")
     if STATE.vmaps:
         one_by_one()
-    a = R.permutation(generator_of(generator, kind.device, "randperm"), n)
-    a = a if kind.np == np.int64 else a.astype(kind.np)
-    if kind.device is not CPU:
-        from .convert import move
-        a = move(a, CPU, kind.device)
-    r = wrap(a, kind)
+    a = permuted(generator_of(generator, kind.device, "randperm"), n, kind)
+    r = wrap(a if kind.np == np.int64 else a.astype(kind.np), kind)
     if out is not None:
         return write_out(out, r, "randperm")
     return finish(r, requires_grad, pin_memory)
+
+
+def permuted(gen: Generator, n: int, kind: Kind) -> Any:
+    """A random permutation as an int64 array on the kind's device."""
+    if kind.device is CPU:
+        return R.permutation(gen, n)
+    from ..cuda.random import own_stream, sampled
+    if own_stream():
+        return sampled(kind, "permutation", gen, n)
+    return kind.xp.asarray(R.permutation(gen, n))
 
 
 for _fn in (randint, randint_like, randperm):

@@ -15,11 +15,11 @@ from ..tensor import Tensor, wrap
 from .creation import finish, like_layout, size_of
 from .define import export, method
 from .promotion import broadcast_error, not_a_tensor
-from .random import drawn, fill, fresh, integer, normal_writer, number, one_by_one
+from .random import drawn, fill, fresh, integer, normal_writer, number, on_device, one_by_one
 from .record import record
 from .write import title, write_out
 
-__all__ = ["bernoulli_mask"]
+__all__ = ["bernoulli_mask", "drawn_here"]
 
 
 def _zero_gradients(count: int) -> Any:
@@ -53,6 +53,8 @@ def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{title(kind.dtype)}'")
         if not p._kind.is_floating:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{title(p._kind.dtype)}'")
+        if drawn_here(kind):
+            return _device_probability_writer(gen, kind, p)
         chances = _host(p)
         if not bool(((chances >= 0) & (chances <= 1)).all()):
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false: the probabilities must lie in [0, 1]")
@@ -68,7 +70,29 @@ def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
     if kind.is_complex:
         raise NotImplementedError(f"\"bernoulli_scalar_cpu_\" not implemented for '{title(kind.dtype)}'")
-    return lambda a: R.draw(gen, a, R.bernoulli, p)
+    return on_device(gen, kind, "bernoulli", lambda a: R.draw(gen, a, R.bernoulli, p), p)
+
+
+def drawn_here(kind: Any) -> bool:
+    """Whether the tensor is a GPU's, and its numbers come from the GPU's own stream."""
+    if kind.device is CPU:
+        return False
+    from ..cuda.random import own_stream
+    return own_stream()
+
+
+def _device_probability_writer(gen: Generator, kind: Any, p: Tensor) -> Any:
+    """A writer whose kernel compares with one probability per element; the GPU checks that they lie in [0, 1]."""
+    chances = p._a.astype(np.float64 if kind.np == np.float64 else np.float32)
+
+    def write(a: Any) -> None:
+        from ..cuda.random import filled
+        spread = np.broadcast_to(chances, a.shape)
+        if not a.flags.c_contiguous:
+            spread = spread.transpose(R.memory_axes(a))
+        filled(a, "bernoulli_each", gen, (kind.xp.ascontiguousarray(spread),))
+    write.on_device = write  # type: ignore[attr-defined]
+    return write
 
 
 def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
@@ -99,10 +123,20 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any =
 
 
 def bernoulli_mask(shape: tuple[int, ...], like: Any, p: float, kind: Any, generator: Any = None) -> Any:
-    """A CPU bool array of this shape (and of the memory layout of the array `like`), True with probability p: a dropout mask."""
+    """A bool array of this shape (and of the memory layout of the array `like`), True with probability p: a dropout mask.
+
+    On CUDA it comes from numbers of the kind's dtype, as PyTorch's noise does.
+    """
     gen = generator_of(generator, kind.device, "dropout")
+    if kind.device is not CPU:
+        noise = kind.xp.empty(shape, kind.np)
+        if like is not None and not like.flags.c_contiguous and not STATE.vmaps:
+            noise = like_layout(noise, like)
+        r = fill(wrap(noise, kind), "", _probability_writer(gen, kind, p, "dropout")) if not STATE.vmaps else fresh(
+            kind, shape, _probability_writer(gen, kind, p, "dropout"))
+        return r._a.astype(np.bool_)
     if STATE.vmaps:
-        return drawn(shape, np.bool_, lambda a: R.draw(gen, a, R.bernoulli, p))
+        return drawn(shape, kind.bool_, lambda a: R.draw(gen, a, R.bernoulli, p))
     mask = np.empty(shape, np.bool_)
     if like is not None and not like.flags.c_contiguous:
         mask = like_layout(mask, like)
@@ -149,7 +183,7 @@ def _normal_of_tensors(mean: Any, std: Any, generator: Any, out: Any) -> Tensor:
     if isinstance(std, Tensor):
         if std._kind.is_complex:
             raise RuntimeError("normal expects standard deviation to be non-complex")
-        if not bool((_host(std) >= 0).all()):
+        if not bool((std._a >= 0).all()):
             raise RuntimeError("normal expects all elements of std >= 0.0")
         r = fresh(kind, shape, normal_writer(gen, kind, 0.0, 1.0)) * std.detach()
     else:
@@ -183,18 +217,34 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     gen = generator_of(generator, kind.device, "multinomial")
     if STATE.vmaps:
         one_by_one()
-    weights = _host(input)
+    here = drawn_here(kind)
+    weights = input._a if here else _host(input)
     if not input._a.size:
-        a = np.empty((*weights.shape[:-1], count), np.int64)
+        r = _place(np.empty((*weights.shape[:-1], count), np.int64), input, kind.int64)
     else:
         lowest, highest = float(weights.min()), float(weights.max())
         if not (lowest >= 0.0 and highest < math.inf):
             raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
         if not bool((weights.astype(np.float64).sum(-1) > 0).all()):
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
-        a = _with_replacement(gen, weights, count) if replacement and count > 1 else _without_replacement(gen, weights, count)
-    r = _place(a, input, kind.int64)
+        several = replacement and count > 1
+        if here:
+            r = _multinomial_on_device(gen, input.detach(), count, several)
+        else:
+            r = _place(_with_replacement(gen, weights, count) if several else _without_replacement(gen, weights, count), input, kind.int64)
     return r if out is None else write_out(out, r, "multinomial")
+
+
+def _multinomial_on_device(gen: Generator, weights: Tensor, count: int, replacement: bool) -> Tensor:
+    kind = weights._kind
+    if replacement:
+        from ..cuda.random import sampled
+        a = sampled(kind, "multinomial", gen, kind.xp.ascontiguousarray(weights._a.reshape(-1, weights._a.shape[-1])), count)
+        return wrap(a.reshape(*weights._a.shape[:-1], count), kind.int64)
+    from .random import _fresh_like
+    q = _fresh_like(kind, weights, None, on_device(gen, kind, "exponential", lambda a: R.draw(gen, a, R.exponential, 1.0), 1.0))
+    scores = weights / q
+    return scores.argmax(-1, keepdim=True) if count == 1 else scores.topk(count)[1]
 
 
 def _check_multinomial(input: Tensor, count: int, replacement: bool) -> None:
@@ -257,12 +307,16 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
     gen = generator_of(generator, kind.device, "poisson")
     if STATE.vmaps:
         one_by_one()
-    rates = _host(input)
-    if not bool((rates >= 0).all()):
-        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    with gen.lock:
-        counts = [_poisson(rate, gen.double) for rate in rates.astype(np.float64).reshape(-1).tolist()]
-    r = _place(np.array(counts, np.float64).reshape(rates.shape).astype(kind.np), input)
+    if drawn_here(kind):
+        from ..cuda.random import sampled
+        r = wrap(sampled(kind, "poisson", gen, input._a), kind)
+    else:
+        rates = _host(input)
+        if not bool((rates >= 0).all()):
+            raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+        with gen.lock:
+            counts = [_poisson(rate, gen.double) for rate in rates.astype(np.float64).reshape(-1).tolist()]
+        r = _place(np.array(counts, np.float64).reshape(rates.shape).astype(kind.np), input)
     return record(r, "PoissonBackward0", (input,), _zero_gradients(1))
 
 

@@ -3,7 +3,11 @@
 Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011. The key is the seed. The upper half of the counter is the
 thread's number, the lower half the generator's offset divided by four plus the step of the thread's loop. A launch has
 ``min(blocks that fit the GPU at once, enough for all elements)`` blocks of 256 threads; each step of the loop gives a thread four numbers,
-which go to four elements one grid apart (two for float64). So the numbers depend on how many multiprocessors the GPU has, as PyTorch's do.
+which go to four elements one grid apart (two where a number takes 64 bits). So the numbers depend on how many multiprocessors the GPU has, as
+PyTorch's do. Words become numbers by cuRAND's formulas, with the fast functions (``__logf``, ``__sincosf``, ...) where PyTorch has them.
+
+Every kernel ends in three parameters: seed, offset, and a cell. While a CUDA graph is recorded, seed and offset stand in the cell, so that each
+replay draws new numbers (cuda/graphs.py); otherwise the cell is null.
 """
 
 from __future__ import annotations
@@ -15,9 +19,11 @@ import numpy as np
 from ...cuda import driver
 from .source import Kernel
 
-__all__ = ["PHILOX", "uniform", "normal", "bernoulli", "exponential", "integers", "dropout", "increment", "philox_numbers", "philox_words"]
+__all__ = ["PHILOX", "STATE", "uniform", "normal", "log_normal", "exponential", "cauchy", "geometric", "bernoulli", "bernoulli_each", "integers",
+           "full_range", "dropout", "grid", "increment", "philox_numbers", "philox_words"]
 
 BLOCK = 256
+STATE = "unsigned long long seed, unsigned long long offset, const unsigned long long* __restrict__ cell"
 PHILOX = r"""
 __device__ __forceinline__ uint4 philox(unsigned c0, unsigned c1, unsigned c2, unsigned c3, unsigned k0, unsigned k1) {
     for (int round = 0; round < 10; round++) {
@@ -33,133 +39,240 @@ __device__ __forceinline__ uint4 draw(unsigned long long seed, unsigned long lon
     return philox((unsigned)at, (unsigned)(at >> 32), (unsigned)id, (unsigned)(id >> 32), (unsigned)seed, (unsigned)(seed >> 32));
 }
 __device__ __forceinline__ float unit(unsigned v) { return v * 2.3283064e-10f + 1.1641532e-10f; }        // in (0, 1]
-__device__ __forceinline__ double unit2(unsigned a, unsigned b) {
-    unsigned long long z = (unsigned long long)a ^ ((unsigned long long)b << 21);
-    return z * 1.1102230246251565e-16 + 5.5511151231257827e-17;
+__device__ __forceinline__ unsigned long long bits53(unsigned a, unsigned b) { return (unsigned long long)a ^ ((unsigned long long)b << 21); }
+__device__ __forceinline__ double unit2(unsigned a, unsigned b) { return bits53(a, b) * 1.1102230246251565e-16 + 5.5511151231257827e-17; }
+// Box and Muller: of each pair of words, the sine first.
+__device__ __forceinline__ void box_muller(unsigned x, unsigned y, float* sine, float* cosine) {
+    float s = sqrtf(-2.0f * logf(unit(x))), a, b;
+    __sincosf(y * (2.3283064e-10f * 6.2831855f) + (2.3283064e-10f * 6.2831855f) / 2, &a, &b);
+    *sine = a * s; *cosine = b * s;
 }
+__device__ __forceinline__ void box_muller2(uint4 q, double* sine, double* cosine) {
+    double s = sqrt(-2.0 * log(unit2(q.x, q.y))), a, b;
+    sincospi(bits53(q.z, q.w) * 2.2204460492503131e-16 + 1.1102230246251565e-16, &a, &b);
+    *sine = a * s; *cosine = b * s;
+}
+// What one step gives a thread: four numbers, or two of 64 bits.
+__device__ __forceinline__ void uniforms(float* v, uint4 q) { v[0] = unit(q.x); v[1] = unit(q.y); v[2] = unit(q.z); v[3] = unit(q.w); }
+__device__ __forceinline__ void uniforms(double* v, uint4 q) { v[0] = unit2(q.x, q.y); v[1] = unit2(q.z, q.w); }
+__device__ __forceinline__ void normals(float* v, uint4 q) { box_muller(q.x, q.y, v, v + 1); box_muller(q.z, q.w, v + 2, v + 3); }
+__device__ __forceinline__ void normals(double* v, uint4 q) { box_muller2(q, v, v + 1); }
+__device__ __forceinline__ void words(unsigned* v, uint4 q) { v[0] = q.x; v[1] = q.y; v[2] = q.z; v[3] = q.w; }
+__device__ __forceinline__ void words(unsigned long long* v, uint4 q) {
+    v[0] = (unsigned long long)q.x << 32 | q.y; v[1] = (unsigned long long)q.z << 32 | q.w;
+}
+// The functions that PyTorch uses in the formulas of distributions: fast ones for float.
+__device__ __forceinline__ float quick_log(float x) { return __logf(x); }
+__device__ __forceinline__ double quick_log(double x) { return log(x); }
+__device__ __forceinline__ float quick_log1p(float x) { return __logf(1.0f + x); }
+__device__ __forceinline__ double quick_log1p(double x) { return log1p(x); }
+__device__ __forceinline__ float quick_exp(float x) { return __expf(x); }
+__device__ __forceinline__ double quick_exp(double x) { return exp(x); }
+__device__ __forceinline__ float quick_tan(float x) { return __tanf(x); }
+__device__ __forceinline__ double quick_tan(double x) { return tan(x); }
+template <class P, class V> __device__ __forceinline__ void put(P* p, V v) { *p = (P)v; }
+template <class V> __device__ __forceinline__ void put(half_t* p, V v) { store(p, (float)v); }
+template <class V> __device__ __forceinline__ void put(bfloat_t* p, V v) { store(p, (float)v); }
+// The type that a distribution over elements of type T is computed in: double for double, else float.
+template <class X> struct Real { typedef float D; };
+template <> struct Real<double> { typedef double D; };
 """
-# The loop that all distributions share: MAKE fills v[] of D (float or double) from the four words q.
+# The loop that all distributions share: `source` fills v[] from the four words of a step, `store` writes the element out[i] from its number u.
 _LOOP = r"""
-extern "C" __global__ void kernel(T* __restrict__ out, long long n, unsigned long long seed, unsigned long long offset, double p0, double p1) {
-    const int UNROLL = sizeof(D) == 8 && %(wide)d ? 2 : 4;
+extern "C" __global__ void kernel(T* __restrict__ out, long long n, %(parameters)s, """ + STATE + r""") {
+    if (cell) { seed = cell[0]; offset += cell[1]; }
+    const int EACH = sizeof(D) == 8 ? 2 : 4;
     long long threads = (long long)gridDim.x * blockDim.x, id = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    long long rounded = ((n - 1) / (threads * UNROLL) + 1) * threads * UNROLL;
     unsigned long long step = 0;
-    for (long long at = id; at < rounded; at += threads * UNROLL, step++) {
-        uint4 q = draw(seed, offset, id, step);
-        D v[4];
-        %(make)s
-        for (int k = 0; k < UNROLL; k++) {
+    for (long long at = id; at < n; at += threads * EACH, step++) {
+        D v[EACH];
+        %(source)s(v, draw(seed, offset, id, step));
+        for (int k = 0; k < EACH; k++) {
             long long i = at + threads * k;
             if (i < n) { D u = v[k]; %(store)s }
         }
     }
 }
 """
-_UNIT = ("if (sizeof(D) == 8) { v[0] = unit2(q.x, q.y); v[1] = unit2(q.z, q.w); } "
-         "else { v[0] = unit(q.x); v[1] = unit(q.y); v[2] = unit(q.z); v[3] = unit(q.w); }")
-# Box and Muller: of each pair of words, the sine first.
-_NORMAL = r"""
-        if (sizeof(D) == 8) {
-            double s = sqrt(-2.0 * log(unit2(q.x, q.y))), w = unit2(q.z, q.w) * 6.283185307179586;
-            v[0] = s * sin(w); v[1] = s * cos(w);
-        } else {
-            float a = sqrtf(-2.0f * logf(unit(q.x))), w = q.y * 1.46291807e-09f + 7.3145904e-10f;
-            float b = sqrtf(-2.0f * logf(unit(q.z))), z = q.w * 1.46291807e-09f + 7.3145904e-10f;
-            v[0] = a * sinf(w); v[1] = a * cosf(w); v[2] = b * sinf(z); v[3] = b * cosf(z);
-        }"""
-_FLOATS = ("float32", "float64", "float16", "bfloat16")
-_ALL = (*_FLOATS, "int64", "int32", "int16", "int8", "uint8", "bool")
+FLOATS = ("float32", "float64", "float16", "bfloat16")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
+UNSIGNED = ("uint16", "uint32", "uint64")
 
 
-def _distribution(name: str, make: str, store: str, dtypes: tuple[str, ...] = _FLOATS, wide: bool = True, type_: str = "A") -> Kernel:
-    return Kernel(f"random_{name}", PHILOX + f"typedef {type_} D;\n" + _LOOP % {"make": make, "store": store, "wide": wide}, dtypes)
+def _distribution(name: str, source: str, store: str, dtypes: tuple[str, ...] = FLOATS, number: str = "Real<T>::D",
+                  parameters: str = "double p0, double p1, double p2") -> Kernel:
+    return Kernel(f"random_{name}", PHILOX + f"typedef {number} D;\n" + _LOOP % {"source": source, "store": store, "parameters": parameters}, dtypes)
 
 
-_UNIFORM = _distribution("uniform", _UNIT, "store(out + i, (A)((u == (D)1 ? (D)0 : u) * (D)(p1 - p0) + (D)p0));")
-_GAUSS = _distribution("normal", _NORMAL, "store(out + i, (A)(u * (D)p1 + (D)p0));")
-_EXPONENTIAL = _distribution("exponential", _UNIT, "D l = u >= (D)1 - (sizeof(D) == 8 ? (D)1.1102230246251565e-16 : (D)5.9604645e-08) ? "
-                             "(sizeof(D) == 8 ? (D)-1.1102230246251565e-16 : (D)-5.9604645e-08) : log_(u); store(out + i, (A)(-l / (D)p0));")
-_BERNOULLI = _distribution("bernoulli", _UNIT, "out[i] = (T)(u <= (D)p0);", ("int64", "int32", "int16", "int8", "uint8", "bool"), type_="float")
-_BERNOULLI_FLOAT = _distribution("bernoulli_float", _UNIT, "store(out + i, (A)(u <= (D)p0));", _FLOATS)
-_INTEGERS = _distribution("integers", "v[0] = q.x; v[1] = q.y; v[2] = q.z; v[3] = q.w;",
-                          "out[i] = (T)((long long)(u % (unsigned)(unsigned long long)p1) + (long long)p0);",
-                          ("int64", "int32", "int16", "int8", "uint8"), wide=False, type_="unsigned")
-_DROPOUT = Kernel("random_dropout", PHILOX + r"""
-extern "C" __global__ void kernel(const T* __restrict__ x, T* __restrict__ y, bool* kept, long long n, unsigned long long seed,
-                                  unsigned long long offset, double keep) {
+_UNIFORM = _distribution("uniform", "uniforms", "T r; put(&r, u * (D)p1 + (D)p0); if (load(r) == (D)p2) put(&r, (D)p0); out[i] = r;")
+_NORMAL = _distribution("normal", "normals", "put(out + i, u * (D)p1 + (D)p0);")
+_LOG_NORMAL = _distribution("log_normal", "normals", "put(out + i, quick_exp(u * (D)p1 + (D)p0));")
+_EXPONENTIAL = _distribution("exponential", "uniforms", "const D half = sizeof(D) == 8 ? (D)1.1102230246251565e-16 : (D)5.9604645e-08; "
+                             "D l = u >= (D)1 - half ? -half : quick_log(u); put(out + i, (D)-1 / (D)p0 * l);")
+_CAUCHY = _distribution("cauchy", "uniforms", "if (sizeof(D) == 4) { const D e = (D)1.1920929e-07; u = u > (D)1 - e ? (D)1 - e : u < e ? e : u; } "
+                        "put(out + i, (D)p0 + (D)p1 * quick_tan((D)3.141592653589793 * (u - (D)0.5)));")
+_GEOMETRIC = _distribution("geometric", "uniforms", "put(out + i, ceil(quick_log(u) / quick_log1p(-(D)p0)));", (*FLOATS, *INTEGERS))
+_BERNOULLI = _distribution("bernoulli", "uniforms", "put(out + i, u < (D)p0);", (*FLOATS, *INTEGERS, "bool"))
+_RANGE = "unsigned long long span, long long low"
+_INTEGERS, _WIDE_INTEGERS = (
+    _distribution(name, "words", f"put(out + i, (long long)({modulo} + (unsigned long long)low));", (*FLOATS, *INTEGERS, *UNSIGNED, "bool"), number, _RANGE)
+    for name, number, modulo in (("integers", "unsigned", "u % (unsigned)span"), ("wide_integers", "unsigned long long", "(span ? u % span : u)")))
+
+_BERNOULLI_EACH = Kernel("random_bernoulli_each", PHILOX + r"""
+extern "C" __global__ void kernel(T* __restrict__ out, const Real<T>::D* __restrict__ p, long long n, """ + STATE + r""") {
+    if (cell) { seed = cell[0]; offset += cell[1]; }
+    long long id = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    float v[4];
+    uniforms(v, draw(seed, offset, id, 0));
+    for (int k = 0; k < 4 && id * 4 + k < n; k++) {
+        Real<T>::D chance = p[id * 4 + k];
+        if (!(chance >= 0 && chance <= 1)) __trap();
+        put(out + id * 4 + k, v[k] <= chance);
+    }
+}
+""", (*FLOATS, *INTEGERS, "bool"))
+
+# Dropout has layouts of its own: each thread takes VEC neighbours at a time, or, where the size is odd, single elements one grid apart.
+_DROPOUT = r"""
+extern "C" __global__ void kernel(const T* __restrict__ x, T* __restrict__ y, bool* __restrict__ kept, long long n, double keep, """ + STATE + r""") {
+    if (cell) { seed = cell[0]; offset += cell[1]; }
+    const int VEC = %(vec)d, EACH = VEC == 1 ? 4 : VEC;
     long long threads = (long long)gridDim.x * blockDim.x, id = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    A scale = (A)1 / (A)keep;
+    A chance = (A)keep, scale = (A)(1.0 / chance);
     unsigned long long step = 0;
-    for (long long at = id * 4; at < n; at += threads * 4, step++) {
-        uint4 q = draw(seed, offset, id, step);
-        unsigned words[4] = {q.x, q.y, q.z, q.w};
-        for (int k = 0; k < 4 && at + k < n; k++) {
-            bool keeps = unit(words[k]) < (float)keep;
-            kept[at + k] = keeps;
-            store(y + at + k, keeps ? load(x[at + k]) * scale : (A)0);
+    for (long long at = id * VEC; at < n; at += threads * EACH) {
+        float v[8];
+        for (int k = 0; k < EACH; k += 4) uniforms(v + k, draw(seed, offset, id, step++));
+        struct __align__(VEC * sizeof(T)) Pack { T e[VEC]; };
+        struct __align__(VEC) Mask { bool e[VEC]; };
+        if (VEC == 1) {
+            for (int k = 0; k < 4; k++) {
+                long long i = at + threads * k;
+                if (i < n) { bool keeps = v[k] < chance; kept[i] = keeps; store(y + i, load(x[i]) * (A)keeps * scale); }
+            }
+        } else {
+            Pack in = *(const Pack*)(x + at), r;
+            Mask m;
+            for (int k = 0; k < VEC; k++) { m.e[k] = v[k] < chance; store(r.e + k, load(in.e[k]) * (A)m.e[k] * scale); }
+            *(Pack*)(y + at) = r;
+            *(Mask*)(kept + at) = m;
         }
     }
 }
-""")
+"""
+_DROPOUTS = {vec: Kernel(f"random_dropout_{vec}", PHILOX + _DROPOUT % {"vec": vec}, FLOATS if vec <= 2 else ("float32", "float16", "bfloat16")[vec > 4:])
+             for vec in (1, 2, 4, 8)}
+
+_capacity: dict[tuple[Any, int], int] = {}      # how many blocks of 256 threads a GPU holds at once
 
 
-def grid(n: int, unroll: int = 1) -> int:
-    """Blocks of a launch over n elements: as many as the GPU holds at once, at most one per 256 elements (times `unroll`)."""
-    attributes = driver.needed().cuda.Device().attributes
-    return max(1, min(-(-n // (BLOCK * unroll)), attributes["MultiProcessorCount"] * (attributes["MaxThreadsPerMultiProcessor"] // BLOCK)))
+def grid(n: int) -> int:
+    """Blocks of a launch over n elements: one per 256, at most as many as the GPU holds at once."""
+    module = driver.needed()
+    key = (module, module.cuda.runtime.getDevice())
+    most = _capacity.get(key)
+    if most is None:
+        attributes = module.cuda.Device().attributes
+        most = _capacity[key] = attributes["MultiProcessorCount"] * (attributes["MaxThreadsPerMultiProcessor"] // BLOCK)
+    return min(-(-n // BLOCK), most)
 
 
-def increment(n: int, blocks: int, unroll: int = 4) -> int:
-    """By how much a launch moves the generator's offset on."""
-    return ((n - 1) // (BLOCK * blocks * unroll) + 1) * 4
+def increment(n: int, blocks: int, each: int = 4) -> int:
+    """By how much a launch moves the generator's offset on, where a step gives a thread so many numbers."""
+    return ((n - 1) // (BLOCK * blocks * each) + 1) * 4
 
 
-def _fill(kernel: Kernel, out: Any, gen: Any, p0: float, p1: float = 0.0, unroll: int = 0) -> None:
+def _fill(kernel: Kernel, out: Any, gen: Any, each: int, *parameters: Any) -> None:
     """Fill a contiguous cupy array from a generator."""
     n = out.size
-    if not n:
-        return
-    unroll = unroll or (2 if out.dtype == np.float64 else 4)
-    blocks = grid(n)
-    seed, offset = gen.advance(increment(n, blocks, unroll))
-    kernel(out.dtype.name)((blocks,), (BLOCK,), (out, np.int64(n), np.uint64(seed), np.uint64(offset), np.float64(p0), np.float64(p1)))
+    if n:
+        blocks = grid(n)
+        kernel(out.dtype.name)((blocks,), (BLOCK,), (out, np.int64(n), *parameters, *gen.advance(increment(n, blocks, each))))
+
+
+def _real(kernel: Kernel, out: Any, gen: Any, p0: float, p1: float = 0.0, p2: float = 0.0) -> None:
+    _fill(kernel, out, gen, 2 if out.dtype == np.float64 else 4, np.float64(p0), np.float64(p1), np.float64(p2))
 
 
 def uniform(out: Any, gen: Any, low: float, high: float) -> None:
-    """Uniform numbers of [low, high)."""
-    _fill(_UNIFORM, out, gen, low, high)
+    """Uniform numbers of [low, high): what cuRAND gives in (0, 1], with the ends exchanged."""
+    first, last = out.dtype.type(low), out.dtype.type(high)
+    with np.errstate(over="ignore"):
+        _real(_UNIFORM, out, gen, float(first), float(last - first), float(last))
 
 
 def normal(out: Any, gen: Any, mean: float, std: float) -> None:
     """Normal numbers."""
-    _fill(_GAUSS, out, gen, mean, std)
+    _real(_NORMAL, out, gen, mean, std)
+
+
+def log_normal(out: Any, gen: Any, mean: float, std: float) -> None:
+    """exp of normal numbers."""
+    _real(_LOG_NORMAL, out, gen, mean, std)
 
 
 def exponential(out: Any, gen: Any, rate: float) -> None:
-    """Exponential numbers."""
-    _fill(_EXPONENTIAL, out, gen, rate)
+    """Exponential numbers, never zero."""
+    _real(_EXPONENTIAL, out, gen, rate)
+
+
+def cauchy(out: Any, gen: Any, median: float, sigma: float) -> None:
+    """median + sigma * tan(pi (u - 1/2))."""
+    _real(_CAUCHY, out, gen, median, sigma)
+
+
+def geometric(out: Any, gen: Any, p: float) -> None:
+    """How many trials of chance p the first success takes."""
+    _real(_GEOMETRIC, out, gen, p)
 
 
 def bernoulli(out: Any, gen: Any, p: float) -> None:
     """1 with probability p, else 0, in any dtype."""
-    _fill(_BERNOULLI_FLOAT if out.dtype.name in _FLOATS else _BERNOULLI, out, gen, p)
+    _real(_BERNOULLI, out, gen, p)
 
 
-def integers(out: Any, gen: Any, low: int, high: int) -> None:
-    """Integers of [low, high), for ranges below 2**32."""
-    _fill(_INTEGERS, out, gen, low, high - low, unroll=4)
+def bernoulli_each(out: Any, gen: Any, p: Any) -> None:
+    """1 with the probability of the element of `p` (contiguous, float64 for a float64 result, else float32). The device stops at p outside [0, 1]."""
+    if out.size:
+        kernel = _BERNOULLI_EACH(out.dtype.name)
+        kernel((-(-out.size // 2048),), (512,), (out, p, np.int64(out.size), *gen.advance(10)))
+
+
+def integers(out: Any, gen: Any, low: int, span: int) -> None:
+    """Integers of [low, low + span): 32 random bits modulo the span, 64 from 2**28 on."""
+    wide = span >= 1 << 28
+    _fill(_WIDE_INTEGERS if wide else _INTEGERS, out, gen, 2 if wide else 4, np.uint64(span % 2 ** 64), np.int64(low))
+
+
+def full_range(out: Any, gen: Any) -> None:
+    """Integers over what the dtype can count: 0 ... max for integers, 0 ... 2**digits for floats."""
+    dtype = out.dtype
+    digits = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}.get(dtype.name)
+    span = (1 << digits) + 1 if digits is not None else 2 if dtype == np.bool_ else int(np.iinfo(dtype).max) + 1
+    wide = dtype in (np.int64, np.float64)
+    _fill(_WIDE_INTEGERS if wide else _INTEGERS, out, gen, 2 if wide else 4, np.uint64(span), np.int64(0))
+
+
+def vector_width(x: Any) -> int:
+    """How many neighbours a thread of dropout takes at once: up to 16 bytes, as the address and the size allow."""
+    if not (x.flags.c_contiguous or x.flags.f_contiguous):
+        return 1
+    width = 16 // x.dtype.itemsize
+    while width > 1 and (x.size % width or x.data.ptr % (width * x.dtype.itemsize)):
+        width //= 2
+    return width
 
 
 def dropout(x: Any, gen: Any, keep: float) -> tuple[Any, Any]:
     """(x with elements kept with probability `keep` and scaled by 1 / keep, the mask)."""
     module = driver.needed()
-    x = module.ascontiguousarray(x)
-    y, kept = module.empty(x.shape, x.dtype), module.empty(x.shape, np.bool_)
+    width = vector_width(x)
+    if width == 1 and not x.flags.f_contiguous:
+        x = module.ascontiguousarray(x)
+    y, kept = module.empty_like(x), module.empty_like(x, np.bool_)
     if x.size:
-        blocks = grid(x.size, 4)
-        seed, offset = gen.advance(increment(x.size, blocks))
-        _DROPOUT(x.dtype.name)((blocks,), (BLOCK,), (x, y, kept, np.int64(x.size), np.uint64(seed), np.uint64(offset), np.float64(keep)))
+        blocks = grid(x.size)
+        _DROPOUTS[width](x.dtype.name)((blocks,), (BLOCK,), (x, y, kept, np.int64(x.size), np.float64(keep), *gen.advance(increment(x.size, blocks))))
     return y, kept
 
 

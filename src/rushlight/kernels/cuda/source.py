@@ -21,7 +21,8 @@ THREADS = 256
 
 # How elements lie in memory, and in which type they are computed.
 C_TYPES = {"float16": "half_t", "bfloat16": "bfloat_t", "float32": "float", "float64": "double", "int64": "long long", "int32": "int",
-           "int16": "short", "int8": "signed char", "uint8": "unsigned char", "bool": "bool"}
+           "int16": "short", "int8": "signed char", "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int",
+           "uint64": "unsigned long long", "bool": "bool"}
 ACCUMULATE = {"float16": "float", "bfloat16": "float", "float32": "float", "float64": "double"}
 
 PRELUDE = r"""
