@@ -1,7 +1,7 @@
 # make demo    a venv with rushlight, then the main job: a CNN on real digits
 # make test    a venv with the development dependencies, then lint, types and the full test run
 # make native  the native kernels, built in place (after a change in native/)
-# make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
+# make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer
 # make bench   rushlight against torch, side by side
 PYTHON ?= python3
 # EXTRAS=dev,nvrtc adds NVIDIA's run-time compiler (90 MB), with which the tests compile every CUDA kernel; no GPU is needed.
@@ -14,7 +14,11 @@ ON_DEVICE = $(addprefix tests/test_,$(addsuffix .py,elementwise shape reduction 
 WITHOUT_NATIVE = tests --ignore tests/test_data.py --ignore tests/test_serialization.py --ignore tests/test_cli.py --ignore tests/test_bench_smoke.py \
 	--ignore tests/test_programs.py --ignore tests/conformance
 # The sanitizers' libraries have to come before everything else in a Python that was built without them.
-SANITIZERS = $(foreach library,libasan.so libubsan.so libstdc++.so.6,$(shell $(CXX) -print-file-name=$(library)))
+libraries = $(foreach library,$(1) libstdc++.so.6,$(shell $(CXX) -print-file-name=$(library)))
+sanitized = rm -f src/rushlight/_native_generic* && .venv/bin/cmake -S . -B build/$(1) -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=generic -DRUSHLIGHT_SANITIZE=$(2) \
+	-DPython_EXECUTABLE=.venv/bin/python && .venv/bin/cmake --build build/$(1)
+
+comma := ,
 
 .PHONY: demo test native sanitize bench
 
@@ -33,11 +37,12 @@ native: .venv/dev
 	.venv/bin/cmake --build build/native
 
 sanitize: .venv/dev
-	.venv/bin/cmake -S . -B build/sanitize -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=generic -DRUSHLIGHT_SANITIZE=address,undefined \
-		-DPython_EXECUTABLE=.venv/bin/python
-	.venv/bin/cmake --build build/sanitize
-	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-		RUSHLIGHT_NATIVE=generic .venv/bin/python -m pytest $(wildcard tests/test_native*.py)
+	$(call sanitized,sanitize,address$(comma)undefined)
+	LD_PRELOAD="$(call libraries,libasan.so libubsan.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 RUSHLIGHT_NATIVE=generic .venv/bin/python -m pytest $(wildcard tests/test_native*.py)
+	$(call sanitized,sanitize-threads,thread)
+	LD_PRELOAD="$(call libraries,libtsan.so)" TSAN_OPTIONS=die_after_fork=0:exitcode=66:suppressions=tests/tsan.supp RUSHLIGHT_NATIVE=generic \
+		setarch -R .venv/bin/python -m pytest -s tests/test_native_threads.py
 	rm -f src/rushlight/_native_generic*
 
 bench: .venv/dev

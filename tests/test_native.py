@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -67,47 +66,6 @@ def test_linear(n, inside, outside, dtype):
 def test_matmul_refuses_what_numpy_refuses():
     with pytest.raises(ValueError):
         native.matmul(np.ones((2, 3)), np.ones((2, 3)))
-
-
-@needs_library
-def test_many_python_threads_at_once():
-    add = native.elementwise(np.add)
-    a = np.arange(200_000, dtype="f4")
-    wrong = []
-
-    def work():
-        for _ in range(50):
-            if not np.array_equal(add(a, a), a * 2) or not np.allclose(native.matmul(square, square), expected):
-                wrong.append(1)
-
-    square = np.random.default_rng(0).standard_normal((150, 150))
-    expected = np.matmul(square, square)
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-
-
-FORK = """
-import os, sys
-import numpy as np
-from rushlight.kernels import native
-add = native.elementwise(np.add)
-a = np.arange(500_000, dtype="f4")
-assert add(a, a)[-1] == 2 * a[-1]                 # the pool has threads now
-child = os.fork()
-if child == 0:
-    ok = np.array_equal(add(a, a), a * 2)         # its own pool: no hang
-    os._exit(0 if ok else 1)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-
-
-@needs_library
-def test_fork_after_threads_have_started():
-    assert subprocess.run([sys.executable, "-c", FORK], timeout=60).returncode == 0
 
 
 @needs_library
