@@ -104,10 +104,10 @@ def _time_ops(ops: dict[str, Callable[[], Any]], seconds: float, wait: Callable[
     return {"each": each, "value": 0.0}
 
 
-def _best_loop(op: Callable[[], Any], seconds: float, wait: Callable[[], None]) -> float:
-    count, rounds = 50, 7
+def _best_loop(op: Callable[[], Any], seconds: float, wait: Callable[[], None], count: int = 50) -> float:
+    rounds = 7
     took = _loop(op, count, wait)
-    count = max(10, int(count * seconds / rounds / max(took, 1e-9)))
+    count = max(1 if count == 1 else 10, int(count * seconds / rounds / max(took, 1e-9)))
     return min(_loop(op, count, wait) for _ in range(rounds)) / count
 
 

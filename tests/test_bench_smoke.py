@@ -61,6 +61,20 @@ def test_workloads_compute_the_same(name):
     assert math.isclose(*values, rel_tol=1e-4), values
 
 
+@pytest.mark.parametrize("family", ["elementwise", "rows", "layers", "indexing"])
+def test_kernel_families_run_on_both(family):
+    import torch as pt
+    from bench.kernels import FAMILIES, table
+
+    import rushlight as torch
+    ours, theirs = FAMILIES[family](torch), FAMILIES[family](pt)
+    assert list(ours) == list(theirs)
+    for op in (*ours.values(), *theirs.values()):
+        op()
+    lines = table({name: {"rushlight": 2e-6, "numpy": 4e-6, "torch": 1e-6} for name in ours})
+    assert lines[2].endswith("| 2 us | 0.50 | 2.00 |")
+
+
 def test_table_and_readme(tmp_path):
     from bench.__main__ import END, START, _has_place, _update, table
     from bench.measure import Options, Result
