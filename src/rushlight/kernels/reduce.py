@@ -1,4 +1,5 @@
-"""Reductions of arrays: ``sum(array, axis, keepdims)`` with axis None, an int or a tuple. Native for float32 and float64 (native/reduce.cpp)."""
+"""Reductions of arrays: ``sum(array, axis, keepdims)`` with axis None, an int or a tuple. Native for
+float32, float64, integers and bool (native/reduce.cpp)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import numpy as np
 from ..tensor import as_array
 from .native import function
 
-__all__ = ["sum", "mean", "amax", "amin", "norm", "variance", "logsumexp", "max_along", "min_along"]
+__all__ = ["sum", "nansum", "size_sum", "prod", "mean", "amax", "amin", "any", "all", "count_nonzero", "norm", "variance", "logsumexp", "max_along",
+           "min_along"]
 
 
 def _numpy_sum(a: Any, axis: Any, keepdims: bool) -> Any:
@@ -19,7 +21,16 @@ def _numpy_sum(a: Any, axis: Any, keepdims: bool) -> Any:
         axes = axis if axis.__class__ is tuple else (axis,)
         if a.ndim - 1 not in axes and _product([a.shape[i] for i in axes]) > 512:
             return _blocked(a, axes, keepdims)
-    return np.add.reduce(a, axis, None, None, keepdims)  # positional: half the overhead of keywords
+    return np.add.reduce(a, axis, _wide(a), None, keepdims)  # positional: half the overhead of keywords
+
+
+def _wide(a: Any) -> Any:
+    """What sums and products are computed in: int64 for integers and bool."""
+    return np.int64 if a.dtype.kind in "biu" else None
+
+
+def _numpy_truth(ufunc: Any) -> Any:
+    return lambda a, axis, keepdims: ufunc.reduce(a if a.dtype == bool else a != 0, axis, None, None, keepdims)
 
 
 def _blocked(a: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -65,7 +76,13 @@ def _numpy_along(arg: Any) -> Any:
     return along
 
 
-sum = function("sum", _numpy_sum)
+sum = function("sum", _numpy_sum)                       # integers and bool in int64
+prod = function("prod", lambda a, axis, keepdims: np.multiply.reduce(a, axis, _wide(a), None, keepdims))
+nansum = function("nansum", lambda a, axis, keepdims: _numpy_sum(np.where(np.isnan(a), a.dtype.type(0), a), axis, keepdims))
+size_sum = function("size_sum", lambda a, axis, keepdims: _numpy_sum(np.abs(a), axis, keepdims))
+any = function("any", _numpy_truth(np.logical_or))
+all = function("all", _numpy_truth(np.logical_and))
+count_nonzero = function("count_nonzero", lambda a, axis, keepdims: np.add.reduce(a != 0, axis, np.int64, None, keepdims))
 mean = function("mean", _numpy_mean)
 norm = function("norm", _numpy_norm)
 amax = function("amax", lambda a, axis, keepdims: np.maximum.reduce(a, axis, None, None, keepdims))

@@ -99,7 +99,7 @@ def _sum_slow(input: Tensor, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
     kind = _sum_kind(input._kind, dtype)
     a = input._a
     dims = reduced_dims(dim, a.ndim)
-    if a.dtype != kind.np:
+    if a.dtype != kind.np and (dtype is not None or a.__class__ is not ndarray):     # else the kernel adds up in int64
         from .convert import convert
         input = convert(input, kind)
         a = input._a
@@ -163,7 +163,15 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
     """The sum with nan counted as zero."""
     if not input._kind.is_floating:
         return sum(input, dim, keepdim, dtype=dtype)
-    return sum(input.masked_fill(input.isnan(), 0), dim, keepdim, dtype=dtype)
+    if dtype is not None or not input._kind.fast:
+        return sum(input.masked_fill(input.isnan(), 0), dim, keepdim, dtype=dtype)
+    shape = input._a.shape
+    dims = reduced_dims(dim, len(shape))
+    out = wrap(as_array(R.nansum(input._a, dims, keepdim)), input._kind)
+    if input._node is None:
+        return out
+    tensors, _ = _expander(shape, dims, keepdim)
+    return record(out, "NansumBackward0", (input,), lambda g, x: tensors(g).masked_fill(x.isnan(), 0), (input,))
 
 
 @op(method=True, out=True)
@@ -177,14 +185,14 @@ def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any
 def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product of all elements, or along one dimension. Integers and bool multiply in int64."""
     kind = _sum_kind(input._kind, dtype)
-    if input._kind is not kind:
+    if input._kind is not kind and (dtype is not None or input._a.__class__ is not ndarray):     # else the kernel multiplies in int64
         input = input.to(kind.dtype)
     a = input._a.astype(np.float32) if kind.reduced else input._a
     if dim is None:
-        r = np.multiply.reduce(a, axis=None)
+        r = R.prod(a, None, False)
     else:
         dim = wrap_dim(dim, a.ndim)
-        r = np.multiply.reduce(a, axis=dim, keepdims=keepdim) if a.ndim else a.copy()
+        r = R.prod(a, dim, keepdim) if a.ndim else a.copy()
     out = wrap(as_array(r, kind.np), kind)
     if input._node is None:
         return out
@@ -347,6 +355,10 @@ amin = _amax("amin", R.amin)
 def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
     """(min, max), over one dimension or over everything."""
     _empty_error("aminmax", input, dim)
+    if input._node is None and input._a.ndim and not input._kind.is_complex:
+        axis = None if dim is None else wrap_dim(dim, input._a.ndim)
+        low, high = R.amin(input._a, axis, keepdim), R.amax(input._a, axis, keepdim)
+        return return_types.aminmax((wrap(as_array(low, input._a.dtype), input._kind), wrap(as_array(high, input._a.dtype), input._kind)))
     dims = () if dim is None else dim
     return return_types.aminmax((amin(input, dims, keepdim), amax(input, dims, keepdim)))
 
@@ -362,7 +374,7 @@ def _argument(name: str, largest: bool) -> None:
         _empty_error(name, input, dim)
         if kind.reduced:
             a = a.astype(np.float32)
-        find = np.argmax if largest else np.argmin
+        find, along = (np.argmax, R.max_along) if largest else (np.argmin, R.min_along)
         if dim is None:
             r = find(a)
             r = np.full((1,) * a.ndim, r) if keepdim else as_array(r)
@@ -370,7 +382,8 @@ def _argument(name: str, largest: bool) -> None:
             wrap_dim(dim, 0)
             r = np.zeros((), np.int64)
         else:
-            r = find(a, axis=wrap_dim(dim, a.ndim), keepdims=keepdim)
+            dim = wrap_dim(dim, a.ndim)
+            r = along(a, dim, keepdim)[1] if a.__class__ is ndarray else find(a, axis=dim, keepdims=keepdim)
             if r.__class__ is not ndarray:
                 r = as_array(r)
         return wrap(r, kind.int64)
@@ -385,13 +398,13 @@ _argument("argmin", False)
 
 # --- truth ----------------------------------------------------------------------------------------------------------------------------
 
-def _truth(name: str, ufunc: Any) -> None:
+def _truth(name: str, reduce: Any) -> None:
     def fn(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Tensor:
         if axis is not None or keepdims is not None:
             dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
         a = input._a
         kind = input._kind
-        r = ufunc.reduce(a if a.dtype == bool else a != 0, axis=None if dim is None else reduced_dims(dim, a.ndim), keepdims=keepdim)
+        r = reduce(a, None if dim is None else reduced_dims(dim, a.ndim), keepdim)
         r = as_array(r)
         return wrap(r.astype(np.uint8), kind) if kind.dtype.name == "uint8" else wrap(r, kind.bool_)
     fn.__name__ = fn.__qualname__ = name
@@ -399,15 +412,15 @@ def _truth(name: str, ufunc: Any) -> None:
     _public(fn, name)
 
 
-_truth("any", np.logical_or)
-_truth("all", np.logical_and)
+_truth("any", R.any)
+_truth("all", R.all)
 
 
 @op(method=True)
 def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
     """How many elements are not zero."""
     a = input._a
-    return wrap(as_array(np.add.reduce(a != 0, axis=reduced_dims(dim, a.ndim), dtype=np.int64)), input._kind.int64)
+    return wrap(as_array(R.count_nonzero(a, None if dim is None else reduced_dims(dim, a.ndim), False)), input._kind.int64)
 
 
 # --- variance -------------------------------------------------------------------------------------------------------------------------
@@ -530,6 +543,8 @@ def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
     """The p-norm over dims, from differentiable ops."""
     if p == 2:
         return _euclidean(x, dims, keepdim)
+    if p == 1 and x._node is None and x._kind.fast:
+        return wrap(as_array(R.size_sum(x._a, reduced_dims(dims, x._a.ndim), keepdim)), x._kind)
     size = x.abs()
     if p == inf:
         return amax(size, dims, keepdim)
