@@ -15,8 +15,8 @@ import numpy as np
 
 from . import native
 
-__all__ = ["rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward", "lstm_backward", "previous_states",
-           "final_state", "turn", "turn_back"]
+__all__ = ["rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward", "lstm_backward", "lstm_results", "previous_states",
+           "recurrent_weight_grad", "final_state"]
 
 Steps = list[tuple[int, int]]
 _library = native.library
@@ -27,15 +27,30 @@ def _native(x: Any) -> bool:
     return _library is not None and x.__class__ is np.ndarray and x.dtype.char in "fd"
 
 
-def _loop(mode: int, steps: Steps, w: Any, h0: Any, c0: Any, *arrays: Any) -> None:
-    """Run a loop over time of native/rnn.cpp: forward with six more arrays, backward with ten."""
-    run = _library.rnn_forward if len(arrays) == 6 else _library.rnn_backward
-    run(mode, np.array(steps, np.int64).reshape(-1, 2), np.ascontiguousarray(w), np.ascontiguousarray(h0),
-        None if c0 is None else np.ascontiguousarray(c0), *arrays)
+def _loop_forward(mode: int, steps: Steps, w: Any, h0: Any, c0: Any, gates: Any, y: Any, c: Any, flat: Any, hidden: Any = None, b_hn: Any = None,
+                  *given: Any) -> None:
+    """Run the loop over time of native/rnn.cpp; an LSTM's input, its weight and the bias may follow."""
+    _library.rnn_forward(mode, np.array(steps, np.int64).reshape(-1, 2), _contiguous(w), _contiguous(h0), _contiguous(c0), gates, y, c, flat, hidden,
+                         _contiguous(b_hn), *map(_contiguous, given or (None, None, None)))
 
 
-def _contiguous(gradient: Any) -> Any:
-    return None if gradient is None else np.ascontiguousarray(gradient)
+def _loop_backward(mode: int, steps: Steps, w: Any, h0: Any, c0: Any, gates: Any, y: Any, c: Any, flat: Any, hidden: Any, gy: Any, *results: Any) -> None:
+    """And back: the results are the carried gradients of h and c, dz, a GRU's dn, and the sum of dz's rows (or None)."""
+    _library.rnn_backward(mode, np.array(steps, np.int64).reshape(-1, 2), _contiguous(w), _contiguous(h0), _contiguous(c0), gates, y, c, flat, hidden,
+                          _with_rows(gy), *results)
+
+
+def _with_rows(gradient: Any) -> Any:
+    """A gradient (N, H) or (T, B, H), whose rows at least lie as a piece."""
+    return gradient if gradient is None or gradient.strides[-1] == gradient.itemsize else np.ascontiguousarray(gradient)
+
+
+def _flat(gradient: Any) -> Any:
+    return None if gradient is None else gradient.reshape(-1, gradient.shape[-1])
+
+
+def _contiguous(array: Any) -> Any:
+    return None if array is None else np.ascontiguousarray(array)
 
 
 def previous_states(y: Any, start: Any, steps: Steps) -> Any:
@@ -62,6 +77,20 @@ def _before(values: Any, start: Any, last: tuple[int, int] | None, n: int) -> An
     return np.concatenate((values[last[0]:last[1]], start[rows:n]))
 
 
+def recurrent_weight_grad(dz: Any, y: Any, start: Any, steps: Steps) -> Any:
+    """dz' times the state before each row, the gradient of W_hh: without a copy of the states where all sequences are equally long."""
+    count = len(start)
+    if len(steps) < 2 or len(steps) * count != len(y):
+        return native.matmul(dz.T, previous_states(y, start, steps))
+    late, early = slice(count, None), slice(0, -count)     # rows that have a step before them, and the rows of those steps
+    if steps[0][0] != 0:                                   # from the last step to the first
+        late, early = early, late
+    result = native.matmul(dz[late].T, y[early])
+    if start.any():
+        result += native.matmul(dz[steps[0][0]:steps[0][1]].T, start)
+    return result
+
+
 def final_state(y: Any, start: Any, steps: Steps) -> Any:
     """The last state of each sequence: (B, H)."""
     result = np.array(start)
@@ -71,10 +100,8 @@ def final_state(y: Any, start: Any, steps: Steps) -> Any:
 
 
 def _input_part(x: Any, w: Any, bias: Any) -> Any:
-    z = x @ w.T
-    if bias is not None:
-        z += bias
-    return z
+    # On the library's threads: NumPy's own, which wait busily for a while, would take the loop's place on the processors.
+    return native.matmul(x, w.T) if bias is None else native.linear(x, w, bias)
 
 
 def _sigmoid_of_half(z: Any) -> None:
@@ -89,7 +116,7 @@ def rnn_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, bias: Any, 
     """y (N, H) with y_t = tanh(W_ih x_t + W_hh y_{t-1} + bias), or relu of it."""
     y = _input_part(x, w_ih, bias)
     if _native(y):
-        _loop(_RNN_RELU if relu else _RNN_TANH, steps, w_hh, h0, None, None, y, None, None, None, None)
+        _loop_forward(_RNN_RELU if relu else _RNN_TANH, steps, w_hh, h0, None, None, y, None, None)
         return y
     w = w_hh.T
     last = None
@@ -109,8 +136,9 @@ def rnn_backward(gy: Any, gh: Any, steps: Steps, y: Any, w_hh: Any, relu: bool) 
     dz = np.empty_like(y)
     carry = np.array(gh, order="C")
     if _native(y):
-        _loop(_RNN_RELU if relu else _RNN_TANH, steps, w_hh, carry, None, None, y, None, None, None, _contiguous(gy), carry, None, dz, None)
+        _loop_backward(_RNN_RELU if relu else _RNN_TANH, steps, w_hh, carry, None, None, y, None, None, None, gy, carry, None, dz, None, None)
         return dz, carry
+    gy = _flat(gy)
     slope = (y > 0).astype(y.dtype) if relu else 1 - y * y
     for lo, hi in reversed(steps):
         dh = carry[:hi - lo]
@@ -135,7 +163,7 @@ def gru_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
         b_hn = b_hh[2 * size:]
     y, hidden = np.empty_like(gates[:, :size], order="C"), np.empty_like(gates[:, :size], order="C")
     if _native(gates):
-        _loop(_GRU, steps, w_hh, h0, None, gates, y, None, None, hidden, _contiguous(b_hn))
+        _loop_forward(_GRU, steps, w_hh, h0, None, gates, y, None, None, hidden, b_hn)
         return y, gates, hidden
     gates[:, :2 * size] *= 0.5                             # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
     w = w_hh.T.copy()
@@ -165,20 +193,19 @@ def gru_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
     return y, gates, hidden
 
 
-def gru_backward(gy: Any, gh: Any, steps: Steps, y: Any, h0: Any, gates: Any, hidden: Any, w_hh: Any) -> tuple[Any, Any, Any, Any]:
-    """(gradients of the input's part (N, 3H), of the hidden part (N, 3H), of h0; the states before (N, H))."""
+def gru_backward(gy: Any, gh: Any, steps: Steps, y: Any, h0: Any, gates: Any, hidden: Any, w_hh: Any) -> tuple[Any, Any, Any]:
+    """(gradients of the input's part (N, 3H), of the hidden part (N, 3H), of h0)."""
     size = w_hh.shape[1]
-    before = previous_states(y, h0, steps)
     dh_part = np.empty_like(gates)
     dn = np.empty_like(y)
     carry = np.array(gh, order="C")
     if _native(gates):
-        _loop(_GRU, steps, w_hh, h0, None, gates, y, None, None, hidden, _contiguous(gy), carry, None, dh_part, dn)
+        _loop_backward(_GRU, steps, w_hh, h0, None, gates, y, None, None, hidden, gy, carry, None, dh_part, dn, None)
     else:
-        _gru_backward_loop(gy, carry, steps, before, gates, hidden, w_hh, dh_part, dn)
+        _gru_backward_loop(_flat(gy), carry, steps, previous_states(y, h0, steps), gates, hidden, w_hh, dh_part, dn)
     dx_part = dh_part.copy()
     dx_part[:, 2 * size:] = dn
-    return dx_part, dh_part, carry, before
+    return dx_part, dh_part, carry
 
 
 def _gru_backward_loop(gy: Any, carry: Any, steps: Steps, before: Any, gates: Any, hidden: Any, w_hh: Any, dh_part: Any, dn: Any) -> None:
@@ -203,29 +230,42 @@ def _gru_backward_loop(gy: Any, carry: Any, steps: Steps, before: Any, gates: An
 
 
 # --- LSTM --------------------------------------------------------------------------------------------------------------------------------
-# Inside, the gates stand in the order o, i, f, g: the three sigmoids side by side, and i, f, g, whose gradients need dc, too.
+# The gates stand in PyTorch's order i, f, g, o.
 
-def turn(w: Any, size: int) -> Any:
-    """Rows of stacked weights from PyTorch's order i, f, g, o to o, i, f, g."""
-    return np.concatenate((w[3 * size:], w[:3 * size]))
+def _in_loop(batch: int, w_ih: Any, w_hh: Any) -> bool:
+    """Whether the product with the input belongs into the native loop: where both weights stay in a processor's cache."""
+    return batch >= 8 and w_ih.nbytes + w_hh.nbytes <= 1 << 20
 
 
-def turn_back(w: Any, size: int) -> Any:
-    """And back."""
-    return np.concatenate((w[size:], w[:size]))
+def lstm_results(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any) -> tuple[Any, Any] | None:
+    """(y, the final cells) where no gradients will be wanted: nothing else is kept. None where there is no native kernel for it."""
+    if not _native(x):
+        return None
+    y, c = np.empty((len(x), h0.shape[1]), x.dtype), np.array(c0, order="C")
+    if _in_loop(len(h0), w_ih, w_hh):
+        _loop_forward(_LSTM, steps, w_hh, h0, c, None, y, c, None, None, None, x, w_ih, np.zeros(len(w_ih), x.dtype) if bias is None else bias)
+    else:
+        _loop_forward(_LSTM, steps, w_hh, h0, c, _input_part(x, w_ih, bias), y, c, None)
+    return y, c
 
 
 def lstm_forward(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any, w_hr: Any) -> tuple[Any, ...]:
-    """(y (N, P), c (N, H), gates (N, 4H) as o, i, f, g, tanh(c)) with c_t = f c_{t-1} + i g and y_t = W_hr (o tanh(c_t)), W_hr None: 1."""
+    """(y (N, P), c (N, H), gates (N, 4H) as i, f, g, o, tanh(c)) with c_t = f c_{t-1} + i g and y_t = W_hr (o tanh(c_t)), W_hr None: 1."""
     size = w_hh.shape[0] // 4
-    w_ih, w = turn(w_ih, size), turn(w_hh, size)
-    gates = _input_part(x, w_ih, None if bias is None else turn(bias, size))
-    if w_hr is None and _native(gates):
-        y, c, flat = (np.empty((len(x), size), gates.dtype) for _ in range(3))
-        _loop(_LSTM, steps, w, h0, c0, gates, y, c, flat, None, None)
+    if w_hr is None and _native(x):
+        y, c, flat = (np.empty((len(x), size), x.dtype) for _ in range(3))
+        if _in_loop(len(h0), w_ih, w_hh):
+            gates = np.empty((len(x), 4 * size), x.dtype)
+            given = (x, w_ih, np.zeros(4 * size, x.dtype) if bias is None else bias)
+            _loop_forward(_LSTM, steps, w_hh, h0, c0, gates, y, c, flat, None, None, *given)
+        else:
+            gates = _input_part(x, w_ih, bias)
+            _loop_forward(_LSTM, steps, w_hh, h0, c0, gates, y, c, flat)
         return y, c, gates, flat
-    gates[:, :3 * size] *= 0.5                             # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
-    w[:3 * size] *= 0.5
+    gates, w = _input_part(x, w_ih, bias), w_hh.copy()
+    for sigmoids in (slice(0, 2 * size), slice(3 * size, None)):
+        gates[:, sigmoids] *= 0.5                          # sigmoid(a) = tanh(a / 2) / 2 + 1 / 2
+        w[sigmoids] *= 0.5
     w = w.T
     rows = len(x)
     c, flat = np.empty((rows, size), gates.dtype), np.empty((rows, size), gates.dtype)
@@ -238,30 +278,29 @@ def lstm_forward(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b
         row, now = gates[lo:hi], c[lo:hi]
         row += np.matmul(_before(y, h0, last, n), w, product[:n])
         np.tanh(row, row)
-        sigmoids = row[:, :3 * size]
-        sigmoids *= 0.5
-        sigmoids += 0.5
-        np.multiply(row[:, 2 * size:3 * size], _before(c, c0, last, n), now)
-        now += np.multiply(row[:, size:2 * size], row[:, 3 * size:], term[:n])
+        _sigmoid_of_half(row[:, :2 * size])
+        _sigmoid_of_half(row[:, 3 * size:])
+        np.multiply(row[:, size:2 * size], _before(c, c0, last, n), now)
+        now += np.multiply(row[:, :size], row[:, 2 * size:3 * size], term[:n])
         out = np.tanh(now, flat[lo:hi])
         if project is None:
-            np.multiply(row[:, :size], out, y[lo:hi])
+            np.multiply(row[:, 3 * size:], out, y[lo:hi])
         else:
-            np.matmul(np.multiply(row[:, :size], out, term[:n]), project, y[lo:hi])
+            np.matmul(np.multiply(row[:, 3 * size:], out, term[:n]), project, y[lo:hi])
         last = (lo, hi)
     return y, c, gates, flat
 
 
 def lstm_backward(gy: Any, gh: Any, gc: Any, steps: Steps, y: Any, h0: Any, c0: Any, c: Any, gates: Any, flat: Any, w_hh: Any,
                   w_hr: Any) -> tuple[Any, ...]:
-    """(gradient of the gates' sums (N, 4H) in the order o, i, f, g, of h0, of c0, of W_hr or None)."""
+    """(gradient of the gates' sums (N, 4H), the sum of its rows, gradients of h0, of c0, of W_hr or None)."""
     size = w_hh.shape[0] // 4
-    w = turn(w_hh, size)
     if w_hr is None and _native(gates):
-        dz_, dh0, dc0 = np.empty_like(gates), np.array(gh, order="C"), np.array(gc, order="C")
-        _loop(_LSTM, steps, w, h0, c0, gates, y, c, flat, None, _contiguous(gy), dh0, dc0, dz_, None)
-        return dz_, dh0, dc0, None
-    o, i, f, g = (gates[:, k * size:(k + 1) * size] for k in range(4))
+        dz_, dh0, dc0, db = np.empty_like(gates), np.array(gh, order="C"), np.array(gc, order="C"), np.zeros(4 * size, gates.dtype)
+        _loop_backward(_LSTM, steps, w_hh, h0, c0, gates, y, c, flat, None, gy, dh0, dc0, dz_, None, db)
+        return dz_, db, dh0, dc0, None
+    gy = _flat(gy)
+    i, f, g, o = (gates[:, k * size:(k + 1) * size] for k in range(4))
     for_o = flat * o * (1 - o)
     for_c = o * (1 - flat * flat)
     factors = np.empty((len(c), 3, size), c.dtype)
@@ -284,9 +323,9 @@ def lstm_backward(gy: Any, gh: Any, gc: Any, steps: Steps, y: Any, h0: Any, c0: 
             outputs[lo:hi] = dh
             dm = dh @ w_hr
         dc += np.multiply(dm, for_c[lo:hi], term[:n])
-        np.multiply(dm, for_o[lo:hi], part[:, 0])
-        np.multiply(dc[:, None, :], factors[lo:hi], part[:, 1:])
-        np.matmul(flat_dz[lo:hi], w, dh)
+        np.multiply(dc[:, None, :], factors[lo:hi], part[:, :3])
+        np.multiply(dm, for_o[lo:hi], part[:, 3])
+        np.matmul(flat_dz[lo:hi], w_hh, dh)
         dc *= f[lo:hi]
     d_hr = None if w_hr is None else outputs.T @ (o * flat)
-    return flat_dz, carry, carry_c, d_hr
+    return flat_dz, np.add.reduce(flat_dz, axis=0), carry, carry_c, d_hr

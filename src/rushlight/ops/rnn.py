@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.grad_mode import LOCAL
 from ..dtypes import float32
 from ..kernels import rnn as K
+from ..kernels.native import matmul
 from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, export, record
 from .matmul import linear
@@ -31,13 +33,14 @@ def step_rows(batch_sizes: Sequence[int], reverse: bool) -> list[tuple[int, int]
 
 
 def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tensor | None, weights: Sequence[Tensor | None],
-          reverse: bool = False) -> tuple[Tensor, ...]:
+          reverse: bool = False, leading: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
     """One layer in one direction: (y, h_n), with c_n for an LSTM.
 
     mode         "RNN_TANH", "RNN_RELU", "GRU" or "LSTM"
     x            (N, features): packed, time step after time step; batch_sizes[t] rows belong to step t
     h0, c0       (B, H)
     weights      w_ih, w_hh, b_ih, b_hh, w_hr; the last three may be None
+    leading      (T, B) where all sequences are equally long and y is to be (T, B, features)
     """
     inputs = (x, h0, c0, *weights)
     steps, kind = step_rows(batch_sizes, reverse), x._kind
@@ -49,8 +52,12 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
         forward, back = (_lstm if mode == "LSTM" else _gru if mode == "GRU" else _rnn)(mode, steps)
         compute, computed = _compute, kind.with_dtype(float32) if kind.reduced else kind
     else:
-        return _composed(mode, inputs, steps)
-    results, kept = forward([None if a is None else compute(a) for a in arrays])
+        y, *finals = _composed(mode, inputs, steps)
+        return y if leading is None else y.view(*leading, y.shape[1]), *finals
+    recorded = (LOCAL.grad or LOCAL.dual) and any(t is not None and t._node is not None for t in inputs)
+    results, kept = forward([None if a is None else compute(a) for a in arrays], recorded)
+    if leading is not None:
+        results = (results[0].reshape(*leading, results[0].shape[1]), *results[1:])
     outs = tuple(wrap(_in_kind(array, kind), kind) for array in results)
     tensors = tuple(t for t in inputs if t is not None)
     # The closures below must not hold arrays: what they need is saved, so that it is freed with the node.
@@ -64,14 +71,17 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
 
     def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
         arrays = restored([compute(each) for each in saved[:count]])
-        y, kept = compute(saved[count]), iter(saved[count + 1:])
+        y, kept = compute(saved[count]).reshape(-1, shapes[0][-1]), iter(saved[count + 1:])
         g = [None if each is None else compute(each) for each in g]
         finals = [np.zeros(shape, y.dtype, like=y) if each is None else each for each, shape in zip(g[1:], shapes[1:], strict=True)]
         grads = back(g[0], finals, arrays, y, [next(kept) if there else None for there in was_kept], wanted)
         return tuple(None if each is None else _in_kind(each, kind) for each, there in zip(grads, present, strict=True) if there)
 
     def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
-        return recomputed_grad(lambda *tensors: _composed(mode, restored(tensors), steps), saved[:count], g)
+        def again(*tensors: Tensor) -> tuple[Tensor, ...]:
+            y, *finals = _composed(mode, restored(tensors), steps)
+            return y.view(shapes[0]), *finals
+        return recomputed_grad(again, saved[:count], g)
     was_kept = [array is not None for array in kept]
     return record(outs, "RnnLayerBackward0", tensors, grad, (*tensors, outs[0], *(wrap(array, computed) for array in kept if array is not None)),
                   array_grad)
@@ -94,58 +104,61 @@ def _add(a: Any, b: Any) -> Any:
     return a if b is None else b if a is None else a + b
 
 
-# Each of the following gives (forward(arrays) -> ((y, h_n, ...), kept), back(gy, [gh, ...], arrays, y, kept, wanted) -> gradients in
-# the order of the arrays x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr).
+# Each of the following gives (forward(arrays, keep) -> ((y, h_n, ...), what is kept for gradients), back(gy, [gh, ...], arrays, y, kept, wanted)
+# -> gradients in the order of the arrays x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr); gy is (N, H) or (T, B, H).
 
-def _weight_grads(dx_part: Any, dh_part: Any, before: Any, arrays: list[Any], wanted: list[bool]) -> tuple[Any, ...]:
-    """(dx, dw_ih, dw_hh, db_ih, db_hh) from the gradients of W_ih x + b_ih and of W_hh h + b_hh."""
-    x, w_ih = arrays[0], arrays[3]
-    db = np.add.reduce(dx_part, axis=0) if wanted[5] or wanted[6] else None
+def _weight_grads(dx_part: Any, dh_part: Any, y: Any, steps: Any, arrays: list[Any], wanted: list[bool], db: Any = None) -> tuple[Any, ...]:
+    """(dx, dw_ih, dw_hh, db_ih, db_hh) from the gradients of W_ih x + b_ih and of W_hh h + b_hh; db: the sum of both's rows, if it is known."""
+    x, h0, w_ih = arrays[0], arrays[1], arrays[3]
+    if db is None and (wanted[5] or wanted[6]):
+        db = np.add.reduce(dx_part, axis=0)
     db_hh = db if dh_part is dx_part or db is None else np.add.reduce(dh_part, axis=0)
-    return (dx_part @ w_ih if wanted[0] else None, dx_part.T @ x if wanted[3] else None, dh_part.T @ before() if wanted[4] else None,
+    return (matmul(dx_part, w_ih) if wanted[0] else None, matmul(dx_part.T, x) if wanted[3] else None,
+            K.recurrent_weight_grad(dh_part, y, h0, steps) if wanted[4] else None,
             db if wanted[5] else None, (db_hh.copy() if db_hh is db else db_hh) if wanted[6] else None)
 
 
 def _rnn(mode: str, steps: Any) -> Any:
     relu = mode == "RNN_RELU"
 
-    def forward(a: list[Any]) -> Any:
+    def forward(a: list[Any], keep: bool) -> Any:
         x, h0, _, w_ih, w_hh, b_ih, b_hh, _ = a
         y = K.rnn_forward(x, steps, h0, w_ih, w_hh, _add(b_ih, b_hh), relu)
         return (y, K.final_state(y, h0, steps)), ()
 
     def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
         dz, dh0 = K.rnn_backward(gy, finals[0], steps, y, a[4], relu)
-        dx, *dw = _weight_grads(dz, dz, lambda: K.previous_states(y, a[1], steps), a, wanted)
+        dx, *dw = _weight_grads(dz, dz, y, steps, a, wanted)
         return dx, dh0, None, *dw, None
     return forward, back
 
 
 def _gru(mode: str, steps: Any) -> Any:
-    def forward(a: list[Any]) -> Any:
+    def forward(a: list[Any], keep: bool) -> Any:
         x, h0, _, w_ih, w_hh, b_ih, b_hh, _ = a
         y, gates, hidden = K.gru_forward(x, steps, h0, w_ih, w_hh, b_ih, b_hh)
         return (y, K.final_state(y, h0, steps)), (gates, hidden)
 
     def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        dx_part, dh_part, dh0, before = K.gru_backward(gy, finals[0], steps, y, a[1], *kept, a[4])
-        dx, *dw = _weight_grads(dx_part, dh_part, lambda: before, a, wanted)
+        dx_part, dh_part, dh0 = K.gru_backward(gy, finals[0], steps, y, a[1], *kept, a[4])
+        dx, *dw = _weight_grads(dx_part, dh_part, y, steps, a, wanted)
         return dx, dh0, None, *dw, None
     return forward, back
 
 
 def _lstm(mode: str, steps: Any) -> Any:
-    def forward(a: list[Any]) -> Any:
+    def forward(a: list[Any], keep: bool) -> Any:
         x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = a
-        y, c, gates, flat = K.lstm_forward(x, steps, h0, c0, w_ih, w_hh, _add(b_ih, b_hh), w_hr)
+        bias = _add(b_ih, b_hh)
+        if not keep and w_hr is None and (done := K.lstm_results(x, steps, h0, c0, w_ih, w_hh, bias)) is not None:
+            return (done[0], K.final_state(done[0], h0, steps), done[1]), ()
+        y, c, gates, flat = K.lstm_forward(x, steps, h0, c0, w_ih, w_hh, bias, w_hr)
         return (y, K.final_state(y, h0, steps), K.final_state(c, c0, steps)), (c, gates, flat)
 
     def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        dz, dh0, dc0, dw_hr = K.lstm_backward(gy, *finals, steps, y, a[1], a[2], *kept, a[4], a[7])
-        size = a[4].shape[0] // 4
-        turned = [*a[:3], K.turn(a[3], size)]              # the kernel's order of gates is not PyTorch's
-        dx, *dw = _weight_grads(dz, dz, lambda: K.previous_states(y, a[1], steps), turned, wanted)
-        return dx, dh0, dc0, *(None if each is None else K.turn_back(each, size) for each in dw), dw_hr
+        dz, db, dh0, dc0, dw_hr = K.lstm_backward(gy, *finals, steps, y, a[1], a[2], *kept, a[4], a[7])
+        dx, *dw = _weight_grads(dz, dz, y, steps, a, wanted, db)
+        return dx, dh0, dc0, *dw, dw_hr
     return forward, back
 
 
@@ -155,8 +168,9 @@ def _device(mode: str, steps: Any, fused: Any) -> Any:
     steps = Steps(steps)
 
     def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
+        gy = gy if gy is None else gy.reshape(y.shape)
         return fused.rnn_backward(mode, steps, [gy, *finals], a, y, kept, wanted)
-    return lambda a: fused.rnn_forward(mode, steps, *a), back
+    return lambda a, keep: fused.rnn_forward(mode, steps, *a), back
 
 
 # --- out of plain ops --------------------------------------------------------------------------------------------------------------------
@@ -200,8 +214,8 @@ def _position(steps: Any, lo: int) -> int:
 
 def _stack(mode: str, x: Tensor, batch_sizes: Sequence[int], hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int,
            dropout: float,
-           train: bool, bidirectional: bool) -> tuple[Tensor, ...]:
-    """All layers over packed data: (y, h_n) or (y, h_n, c_n)."""
+           train: bool, bidirectional: bool, leading: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+    """All layers over packed data: (y, h_n) or (y, h_n, c_n); y (T, B, features) where `leading` is (T, B)."""
     cat, stack = FUNCTIONS["cat"], FUNCTIONS["stack"]
     lstm_mode = mode == "LSTM"
     hidden, cells = hx if lstm_mode else (hx, None)
@@ -212,13 +226,14 @@ def _stack(mode: str, x: Tensor, batch_sizes: Sequence[int], hx: Any, params: Se
         outputs = []
         for direction in range(directions):
             at = index * directions + direction
-            y, *final = layer(mode, x, batch_sizes, hidden[at], cells[at] if lstm_mode else None, groups[at], direction == 1)
+            y, *final = layer(mode, x, batch_sizes, hidden[at], cells[at] if lstm_mode else None, groups[at], direction == 1, leading)
             outputs.append(y)
             finals.append(tuple(final))
-        x = outputs[0] if directions == 1 else cat(outputs, 1)
+        y = outputs[0] if directions == 1 else cat(outputs, -1)
         if dropout and train and index < num_layers - 1:
-            x = FUNCTIONS["dropout"](x, dropout, True)
-    return x, *(stack(column) for column in zip(*finals, strict=True))
+            y = FUNCTIONS["dropout"](y, dropout, True)
+        x = y if y.dim() == 2 else y.view(-1, y.shape[-1])
+    return y, *(stack(column) for column in zip(*finals, strict=True))
 
 
 def _weights(params: Sequence[Tensor], has_biases: bool, count: int, lstm_mode: bool) -> list[tuple[Any, ...]]:
@@ -257,8 +272,7 @@ def _run(mode: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tens
     steps, batch = x.shape[:2]
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    y, *finals = _stack(mode, x.reshape(steps * batch, x.shape[2]), [batch] * steps, given["hx"], *options)
-    y = y.view(steps, batch, y.shape[1])
+    y, *finals = _stack(mode, x.reshape(steps * batch, x.shape[2]), [batch] * steps, given["hx"], *options, (steps, batch))
     return y.transpose(0, 1) if given["batch_first"] else y, *finals
 
 
