@@ -10,7 +10,7 @@ import pytest
 
 import cuda_standin
 import rushlight as rl
-from rushlight.kernels.cuda import attention, conv, elementwise, matmul, softmax, source
+from rushlight.kernels.cuda import conv, elementwise, matmul, softmax, source
 
 ARCHITECTURES = ("sm_80", "sm_90")
 
@@ -175,23 +175,6 @@ def test_convolution(cupy, size, kernel, stride, padding, dilation, groups):
                                twin.weight_gradient(x, g, kernel, stride, padding, dilation, groups), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("rows, columns, dim, causal, biased", [(5, 7, 8, False, False), (70, 70, 4, True, False), (3, 40, 16, False, True)])
-def test_attention(cupy, rows, columns, dim, causal, biased):
-    q, k, v, g = normal(2, rows, dim), normal(2, columns, dim, seed=1), normal(2, columns, dim, seed=2), normal(2, rows, dim, seed=3)
-    bias = normal(rows, columns, seed=4) if biased else None
-    tensors = [rl.tensor(a.astype(np.float64), requires_grad=True) for a in (q, k, v)]
-    mask = None if bias is None else rl.tensor(bias.astype(np.float64))
-    expected = rl.nn.functional.scaled_dot_product_attention(*tensors, attn_mask=mask, is_causal=causal)
-    expected.backward(rl.tensor(g.astype(np.float64)))
-    device = [cupy.asarray(a) for a in (q, k, v)]
-    bias = None if bias is None else cupy.asarray(bias)
-    out, shift = attention.attention(*device, bias, causal, dim ** -0.5)
-    np.testing.assert_allclose(out.get(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
-    grads = attention.attention_backward(cupy.asarray(g), *device, bias, out, shift, causal, dim ** -0.5)
-    for ours, t in zip(grads, tensors):
-        np.testing.assert_allclose(ours.get(), t.grad.numpy(), rtol=1e-3, atol=1e-4)
-
-
 def test_every_formula_computes_what_its_ufunc_computes(cupy):
     """All formulas in one translation unit: compiling each on its own takes long."""
     from cuda_emulator import RawKernel
@@ -276,6 +259,6 @@ def test_training_step_uses_the_kernels(dtype):
     ours, expected = run("cuda"), run("cpu")
     np.testing.assert_allclose(ours, expected, rtol=1e-4 if dtype == "float32" else 3e-2)
     used = {name.rsplit("_", 1)[0] for name in LAUNCHES if LAUNCHES[name] != before.get(name, 0)}
-    assert {"take_rows", "add_rows", "norm_rows", "norm_rows_input_gradient", "norm_rows_weight_gradient", "attention", "attention_key_gradient",
+    assert {"take_rows", "add_rows", "norm_rows", "norm_rows_input_gradient", "norm_rows_weight_gradient", "attention_32", "attention_key_gradient_32",
             "norm_channel_statistics", "norm_channel_input_gradient", "cross_entropy", "cross_entropy_backward"} <= used
     assert any(name.startswith("optimizer_Adam") for name in used)

@@ -46,12 +46,17 @@ def _check(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, 
         raise RuntimeError(f"key {list(key.shape)} and value {list(value.shape)} must have the same length (dimension -2)")
 
 
-def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Key and value with their heads repeated to the query's number (grouped-query attention)."""
+def _check_groups(query: Tensor, key: Tensor, value: Tensor) -> None:
     heads = query.size(-3)
     if heads % key.size(-3) or heads % value.size(-3):
         raise RuntimeError(f"Number of heads in key and value must divide the number of heads in query, got {heads}, {key.size(-3)} "
                            f"and {value.size(-3)}")
+
+
+def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Key and value with their heads repeated to the query's number (grouped-query attention)."""
+    _check_groups(query, key, value)
+    heads = query.size(-3)
     return tuple(t if t.size(-3) == heads else t.repeat_interleave(heads // t.size(-3),
                                                                    -3) for t in (key, value))    # type: ignore[return-value]
 
@@ -101,16 +106,18 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     Rows in which everything is masked give zeros.
     """
     _check(query, key, value, attn_mask, is_causal, dropout_p)
-    if enable_gqa:
-        key, value = _grouped(query, key, value)
     if scale is None:
         scale = 1.0 / sqrt(query.shape[-1]) if query.shape[-1] else 1.0
     kind = query._kind
+    if kind.xp is not np and not dropout_p and kind.xp.fused_for(query._a, key._a, value._a) and (attn_mask is None or attn_mask._node is None):
+        if enable_gqa:
+            _check_groups(query, key, value)
+        found = _on_device(query, key, value, attn_mask, is_causal, float(scale), enable_gqa)
+        if found is not None:
+            return found
+    if enable_gqa:
+        key, value = _grouped(query, key, value)
     if kind.xp is not np or not (kind.fast or kind.reduced) or any(t._a.__class__ is not np.ndarray for t in (query, key, value)):
-        if kind.xp is not np and not dropout_p and kind.xp.fused_for(query._a, key._a, value._a) and (attn_mask is None or attn_mask._node is None):
-            found = _on_device(query, key, value, attn_mask, is_causal, float(scale))
-            if found is not None:
-                return found
         return _composed(query, key, value, attn_mask, dropout_p, is_causal, scale)
     return _fused(query, key, value, attn_mask, float(dropout_p), is_causal, float(scale))
 
@@ -189,32 +196,54 @@ def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias:
                   (query, key, value, out, wrap(sums, computed), *(() if mask is None else (mask,))), array_grad)
 
 
-def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor | None:
-    """One node with the device's tiled kernels; None for shapes and dtypes that they don't take."""
-    fused, kind = query._kind.xp.fused, query._kind
-    q, k, v = query._a, key._a, value._a
-    if q.shape[:-2] != k.shape[:-2] or k.shape[:-2] != v.shape[:-2]:
-        return None
-    if not (q.size and k.size and v.size):
-        return None
-    flat = [a.reshape(-1, *a.shape[-2:]) for a in (q, k, v)]
-    if not fused.fits(*flat):
-        return None
-    bias = None if mask is None else _bias_array(mask, False, q.shape[-2], k.shape[-2], kind.np, q)
-    if bias is not None and bias.ndim > 2:
-        bias = np.broadcast_to(bias, (*q.shape[:-2], q.shape[-2], k.shape[-2])).reshape(-1, q.shape[-2], k.shape[-2])
-    elif bias is not None:
-        bias = np.broadcast_to(bias, (q.shape[-2], k.shape[-2]))
-    out, shift = fused.attention(*flat, bias, causal, scale)
-    result = wrap(out.reshape(q.shape), kind)
+def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float, grouped: bool) -> Tensor | None:
+    """One node with the device's tiled kernels; None for shapes and dtypes that they don't take.
 
-    def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
-        grads = fused.attention_backward(g.reshape(out.shape), *flat, bias, out, shift, causal, scale)
-        return tuple([grad.reshape(a.shape) for grad, a in zip(grads, (q, k, v), strict=True)])
+    Arrays go to the kernels as (batch, heads, length, size) on their own strides; what is broadcast has strides of 0.
+    """
+    fused, kind = query._kind.xp.fused, query._kind
+    shapes = [t._a.shape[:-2] for t in (query, key, value)]
+    if grouped:
+        if shapes[1] != shapes[2] or shapes[0][:-1] != shapes[1][:-1]:
+            return None                                   # heads are repeated, then
+        leading = shapes[0]
+    else:
+        leading = _leading(query, key, value, mask)
+    rows, columns = query._a.shape[-2], key._a.shape[-2]
+
+    def spread(a: Any, like: tuple[int, ...] = leading) -> Any:
+        if a.shape[:-2] != like:
+            a = np.broadcast_to(a, (*like, *a.shape[-2:]))
+        return a if a.ndim == 4 else a.reshape((*(1,) * (4 - a.ndim), *a.shape) if a.ndim < 4 else (-1, *a.shape[-3:]))
+
+    def all_spread(*arrays: Any) -> list[Any]:
+        return [spread(a, a.shape[:-2] if grouped else leading) for a in arrays]
+    arrays = all_spread(query._a, key._a, value._a)
+    if not fused.fits(*arrays):
+        return None
+    bias = None if mask is None else mask._a
+    if bias is not None:
+        try:
+            bias = spread(np.broadcast_to(bias, (*leading, rows, columns)))
+        except ValueError:
+            return None                                   # a mask with more dimensions, or an error
+    result, shift = fused.attention(*arrays, bias, causal, scale)
+    out = wrap(result.reshape(*leading, *result.shape[-2:]), kind)
+
+    def array_grad(g: Any, q: Any, k: Any, v: Any, result: Any, shift: Any, *_: Any) -> tuple[Any, ...]:
+        grads = fused.attention_backward(spread(g), *all_spread(q, k, v), bias, spread(result), shift, causal, scale)
+        return tuple([grad.reshape(*(a.shape[:-2] if grouped else leading), *a.shape[-2:]) for grad, a in zip(grads, (q, k, v), strict=True)])
 
     def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
-        return recomputed_grad(lambda q, k, v: (_composed(q, k, v, mask, None, causal, scale),), saved[:3], (g,))
-    return record(result, "ScaledDotProductFlashAttentionBackward0", (query, key, value), grad, (query, key, value), array_grad)
+        given = saved[5] if mask is not None else None
+
+        def again(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor]:
+            if grouped:
+                k, v = _grouped(q, k, v)
+            return (_composed(q, k, v, given, None, causal, scale),)
+        return recomputed_grad(again, saved[:3], (g,))
+    return record(out, "ScaledDotProductFlashAttentionBackward0", (query, key, value), grad,
+                  (query, key, value, out, wrap(shift, kind.with_dtype(float32)), *(() if mask is None else (mask,))), array_grad)
 
 
 def _noise(weights: Any, p: float, kind: Any) -> Any:

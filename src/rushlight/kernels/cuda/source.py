@@ -118,7 +118,7 @@ class Kernel:
     def source(self, dtype: str) -> str:
         """The whole source for one dtype."""
         types = f"typedef {C_TYPES[dtype]} T;\ntypedef {ACCUMULATE.get(dtype, C_TYPES[dtype])} A;\n"
-        return PRELUDE + types + f'#define kernel {self.entry(dtype)}\n' + self.text.replace("void kernel(", f"void {self.entry(dtype)}(")
+        return PRELUDE + types + f'#define kernel {self.entry(dtype)}\n' + self.text.replace(" kernel(", f" {self.entry(dtype)}(")
 
     def entry(self, dtype: str) -> str:
         """The kernel's name in the compiled module."""
