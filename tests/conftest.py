@@ -29,6 +29,7 @@ def pytest_configure(config):
             config.stash[_STANDIN].__enter__()
             cuda_standin.without_formulas()
         rushlight.set_default_device("cuda")
+        rushlight.backends.cudnn.allow_tf32 = False      # the oracle's convolutions are float32 ones
         rushlight.cuda.random.use_cpu_streams()      # so that what is drawn is what the oracle draws
         common.DEVICE = "cuda"
         original = rushlight.Tensor.numpy

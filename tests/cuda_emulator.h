@@ -22,6 +22,7 @@
 
 struct dim3 { unsigned x, y, z; };
 struct float4 { float x, y, z, w; };
+struct int4 { int x, y, z, w; };
 struct uint4 { unsigned x, y, z, w; };
 struct uint2 { unsigned x, y; };
 static inline uint4 make_uint4(unsigned a, unsigned b, unsigned c, unsigned d) { return {a, b, c, d}; }

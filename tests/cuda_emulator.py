@@ -56,7 +56,7 @@ def library(source):
         if not path.exists():
             unit = folder / f"{key}-{os.getpid()}.cpp"
             unit.write_text(text)
-            done = subprocess.run([COMPILER, "-std=c++17", "-O0", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-o", f"{unit}.so", str(unit)],
+            done = subprocess.run([COMPILER, "-std=c++17", "-O1", "-fno-strict-aliasing", "-w", "-shared", "-fPIC", "-o", f"{unit}.so", str(unit)],
                                   capture_output=True, text=True)
             if done.returncode:
                 raise RuntimeError(f"the kernel does not compile:\n{done.stderr[:4000]}\n{source}")

@@ -2,7 +2,9 @@
 
 import ctypes
 import glob
+import importlib
 import os
+import pkgutil
 import site
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 
 import cuda_standin
 import rushlight as rl
-from rushlight.kernels.cuda import conv, elementwise, matmul, softmax, source
+from rushlight.kernels import cuda as cuda_kernels
+from rushlight.kernels.cuda import elementwise, matmul, softmax, source
 
 ARCHITECTURES = ("sm_80", "sm_90")
 
@@ -56,6 +59,8 @@ def compile_for(text, name, architecture):
 
 def sources():
     """All kernels: those that exist by themselves, and one of every form that formulas and optimizers make."""
+    for module in pkgutil.iter_modules(cuda_kernels.__path__):
+        importlib.import_module(f"{cuda_kernels.__name__}.{module.name}")
     found = dict(source.all_sources())
     for name, formula in elementwise.FORMULAS.items():
         dtypes = elementwise.FLOATS if name in ("add", "gelu", "less") else ("float32",)
@@ -157,22 +162,6 @@ def test_tf32_follows_the_settings(cupy):
         assert rl.backends.cuda.matmul.allow_tf32 and cublas.CALLS[-1][1] == cublas.CUBLAS_COMPUTE_32F_FAST_TF32
     finally:
         rl.set_float32_matmul_precision("highest")
-
-
-@pytest.mark.parametrize("size, kernel, stride, padding, dilation, groups", [
-    ((7,), (3,), (1,), (1,), (1,), 1), ((6, 5), (3, 3), (1, 1), (1, 1), (1, 1), 1), ((6, 5), (3, 2), (2, 1), (1, 0), (1, 2), 2),
-    ((5, 5), (1, 1), (1, 1), (0, 0), (1, 1), 1), ((4, 5, 4), (2, 3, 2), (1, 2, 1), (1, 1, 0), (1, 1, 1), 1), ((6, 6), (3, 3), (2, 2), (1, 1), (1, 1), 4)])
-def test_convolution(cupy, size, kernel, stride, padding, dilation, groups):
-    from rushlight.kernels import conv as twin
-    x, w = normal(2, 4, *size), normal(4 if groups == 4 else 6, 4 // groups, *kernel, seed=1)
-    y = conv.forward(cupy.asarray(x), cupy.asarray(w), stride, padding, dilation, groups)
-    expected = twin.forward(x, w, stride, padding, dilation, groups)
-    np.testing.assert_allclose(y.get(), expected, rtol=1e-4, atol=1e-5)
-    g = normal(*expected.shape, seed=2)
-    np.testing.assert_allclose(conv.input_gradient(cupy.asarray(g), cupy.asarray(w), size, stride, padding, dilation, groups).get(),
-                               twin.input_gradient(g, w, size, stride, padding, dilation, groups), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(conv.weight_gradient(cupy.asarray(x), cupy.asarray(g), kernel, stride, padding, dilation, groups).get(),
-                               twin.weight_gradient(x, g, kernel, stride, padding, dilation, groups), rtol=1e-4, atol=1e-4)
 
 
 def test_every_formula_computes_what_its_ufunc_computes(cupy):

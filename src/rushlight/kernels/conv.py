@@ -11,6 +11,7 @@ same without ever storing the columns.
 
 from __future__ import annotations
 
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from . import native
 
-__all__ = ["forward", "input_gradient", "weight_gradient", "output_size"]
+__all__ = ["forward", "input_gradient", "weight_gradient", "gradients", "output_size"]
 
 _NATIVE = (np.dtype("f4"), np.dtype("f8"))
 _library = native.library
@@ -69,8 +70,7 @@ def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, grou
     if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
         return _library.conv_forward(x, w, bias, stride, padding, dilation, groups)
     if hasattr(x, "c"):      # an array on a device
-        y = _on_device("forward")(x, w, stride, padding, dilation, groups)
-        return y if bias is None else y + bias.reshape(-1, *(1,) * len(stride))
+        return _on_device("forward")(x, w, stride, padding, dilation, groups, bias)
     y = _forward(x, w, stride, padding, dilation, groups)
     if bias is not None:
         y += bias.reshape(1, -1, *(1,) * (y.ndim - 2))
@@ -160,6 +160,15 @@ def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes
     return np.add.reduce(np.matmul(gs, columns.swapaxes(2, 3)), axis=0).reshape(o, c // groups, *kernel)
 
 
+def gradients(g: Any, x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Any, Any]:
+    """The gradients of input and weight; a device prepares g once for both."""
+    if hasattr(g, "c"):
+        return _on_device("gradients")(g, x, w, stride, padding, dilation, groups)
+    return (input_gradient(g, w, x.shape[2:], stride, padding, dilation, groups),
+            weight_gradient(x, g, w.shape[2:], stride, padding, dilation, groups))
+
+
+@cache
 def _on_device(name: str) -> Any:
     """The CUDA form of one of the functions above."""
     from ..cuda.array import kernel_on_arrays

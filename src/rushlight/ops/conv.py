@@ -149,7 +149,7 @@ def _with_bias(y: Tensor, bias: Tensor, n: int) -> Tensor:
 def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n: int) -> Tensor:
     """Convolution and bias as one node on the usual path."""
     kind = x._kind
-    if kind.reduced:
+    if kind.reduced and kind.xp is np:
         y = geometry.forward(x, w)
         return y if bias is None else _with_bias(y, bias, n)
     a, wa = x._a, w._a
@@ -162,9 +162,12 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n:
     axes = (0, *range(2, n + 2))
 
     def arrays(g: Any, x: Any, w: Any) -> Any:
-        return ((K.input_gradient(g, w, size, *geometry.arguments) if need_x else None),
-                (K.weight_gradient(x, g, kernel, *geometry.arguments) if need_w else None),
-                (_channel_sums(g) if need_b else None))
+        if need_x and need_w:
+            gx, gw = K.gradients(g, x, w, *geometry.arguments)
+        else:
+            gx = K.input_gradient(g, w, size, *geometry.arguments) if need_x else None
+            gw = K.weight_gradient(x, g, kernel, *geometry.arguments) if need_w else None
+        return gx, gw, (_channel_sums(g) if need_b else None)
     return record(out, "ConvolutionBackward0", (x, w, bias), (lambda g, x, w: geometry.input_gradient(g, w, size),
                                                               lambda g, x, w: geometry.weight_gradient(x, g, kernel),
                                                               lambda g, x, w: g.sum(axes)), (x, w), array_grad=arrays)
@@ -172,7 +175,8 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n:
 
 def _channel_sums(g: Any) -> Any:
     """Sums over all dimensions but the second."""
-    return R.sum(g.reshape(g.shape[0], g.shape[1], -1), (0, 2), False)
+    g = g.reshape(g.shape[0], g.shape[1], -1)
+    return R.sum(g, (0, 2), False) if g.dtype.itemsize > 2 else R.sum(g.astype(np.float32), (0, 2), False).astype(g.dtype)
 
 
 def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Sizes]:

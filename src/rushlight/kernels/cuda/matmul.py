@@ -64,8 +64,9 @@ def _batch(a: Any, batch: tuple[int, ...]) -> tuple[Any, int] | None:
     return a, step // a.itemsize
 
 
-def matmul(a: Any, b: Any) -> Any:
-    """a @ b for cupy arrays of one floating dtype and at least two dimensions each; NotImplemented for other dtypes."""
+def matmul(a: Any, b: Any, rounded: bool | None = None) -> Any:
+    """a @ b for cupy arrays of one floating dtype and at least two dimensions each; NotImplemented for other dtypes. `rounded`: whether float32 may
+    be rounded to TF32; None: as the settings say."""
     name = a.dtype.name
     if name not in _TYPES or b.dtype != a.dtype or a.ndim < 2 or b.ndim < 2:
         return NotImplemented
@@ -82,7 +83,7 @@ def matmul(a: Any, b: Any) -> Any:
         out.fill(0)
         return out
     if not b.ndim > 2 and a.ndim > 2 and a.flags.c_contiguous:      # many rows at once
-        return matmul(a.reshape(-1, k), b).reshape(out.shape)
+        return matmul(a.reshape(-1, k), b, rounded).reshape(out.shape)
     first, second = _prepared(a, batch), _prepared(b, batch)
     (a, a_transposed, a_leading, a_step), (b, b_transposed, b_leading, b_step) = first, second
     count = out.size // (m * n)

@@ -105,14 +105,14 @@ _registered: list[Kernel] = []
 class Kernel:
     """``Kernel(name, text, dtypes)``: `text` is CUDA C++ that uses T (element) and A (arithmetic) as types and defines ``kernel``.
 
-    ``kernel(dtype_name)(grid, block, args)`` launches; extra type names go into `types`: {"I": "long long"}.
+    ``kernel(dtype_name)(grid, block, args)`` launches. Where it uses dynamic shared memory, `shared` is how many bytes a launch may ask for.
     """
 
-    __slots__ = ("name", "text", "dtypes", "_ready")
+    __slots__ = ("name", "text", "dtypes", "shared", "_ready")
 
-    def __init__(self, name: str, text: str, dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")) -> None:
-        self.name, self.text, self.dtypes = name, text, dtypes
-        self._ready: dict[tuple[Any, str], Any] = {}
+    def __init__(self, name: str, text: str, dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16"), shared: int = 0) -> None:
+        self.name, self.text, self.dtypes, self.shared = name, text, dtypes, shared
+        self._ready: dict[tuple[Any, ...], Any] = {}
         _registered.append(self)
 
     def source(self, dtype: str) -> str:
@@ -127,12 +127,14 @@ class Kernel:
     def __call__(self, dtype: str) -> Any:
         """The compiled kernel: ``(grid, block, args)``. AcceleratorError where it does not compile."""
         module = driver.needed()
-        key = (module, dtype)
+        key = (module, dtype, module.cuda.runtime.getDevice()) if self.shared else (module, dtype)      # the limit is set GPU by GPU
         found = self._ready.get(key)
         if found is None:
             found = self._ready[key] = module.RawKernel(self.source(dtype), self.entry(dtype), options=("--std=c++17",))
             try:
                 found.compile()
+                if self.shared > 48 << 10:
+                    found.max_dynamic_shared_size_bytes = self.shared
             except Exception as error:
                 del self._ready[key]
                 raise AcceleratorError(f"CUDA error: the kernel {self.entry(dtype)} does not compile: {error}") from error
