@@ -58,7 +58,7 @@ def samples_of(op):
 
 
 def array(t):
-    return t.detach()._a
+    return t.detach().cpu()._a
 
 
 OURS = {name: op for name, op in OPS.items() if op.supports_dtype(pt.float64, "cpu")}

@@ -138,7 +138,7 @@ class Copier:
     """Copies values for one call, on PyTorch's side (`ours` False) or to rushlight. Tensors that share memory still do afterwards."""
 
     def __init__(self, ours, grad=True):
-        self.ours, self.grad, self.storages, self.made = ours, grad, {}, {}
+        self.ours, self.grad, self.storages, self.made, self.uploaded = ours, grad, {}, {}, {}
 
     def __call__(self, value):
         if isinstance(value, pt.Tensor):
@@ -190,11 +190,26 @@ class Copier:
                 a.flags.writeable = False
         else:
             a = np.empty(t.shape, dtype.np)
-        copy = wrap(a, kind_of(dtype))
+        kind = kind_of(dtype)
+        if rl.get_default_device().type == "cuda":
+            kind = kind_of(dtype, rl.device("cuda", 0))
+            a = self._on_device(a, data, kind)
+        copy = wrap(a, kind)
         if siblings:
             copy._ver = share_version(siblings[0])
         siblings.append(copy)
         return copy
+
+    def _on_device(self, a, data, kind):
+        """The same view of a copy of the storage on the GPU."""
+        if not a.size:
+            return kind.xp.empty(a.shape, a.dtype)
+        if id(data) not in self.uploaded:
+            self.uploaded[id(data)] = kind.xp.asarray(data)
+        start = a.__array_interface__["data"][0] - data.__array_interface__["data"][0]
+        moved = self.uploaded[id(data)].strided(a.shape, a.strides, start, a.dtype)
+        moved.writeable = a.flags.writeable
+        return moved
 
     def _sparse(self, t, requires_grad):
         if not self.ours:

@@ -23,6 +23,17 @@ def _outputs(func: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(r for r in results if isinstance(r, Tensor) and r._kind.differentiable)
 
 
+def _values(t: Tensor) -> Any:
+    """A copy of the tensor's values in host memory."""
+    a = t._a
+    return a.copy() if a.__class__ is np.ndarray else t.detach().cpu()._a
+
+
+def _tensor(values: Any, like: Tensor) -> Tensor:
+    """Values as a tensor of the other one's kind, on its device."""
+    return wrap(like._kind.xp.asarray(values), like._kind)
+
+
 def _steps(t: Tensor, eps: float) -> list[Any]:
     """The directions of finite differences: real, and imaginary for complex tensors."""
     return [eps, eps * 1j] if t.is_complex() else [eps]
@@ -35,12 +46,12 @@ def _numerical(func: Any, inputs: tuple[Any, ...], t: Tensor, eps: float) -> lis
     jacobians = [[np.zeros((flat_size, o._a.size), o._a.dtype) for _ in _steps(t, eps)] for o in outs]
     for index in range(flat_size):
         at = np.unravel_index(index, t._a.shape)
-        value = t._a[at]
+        value = t._a[at].item()
         for direction, step in enumerate(_steps(t, eps)):
             t._a[at] = value + step
-            up = [o._a.copy() for o in _outputs(func, inputs)]
+            up = [_values(o) for o in _outputs(func, inputs)]
             t._a[at] = value - step
-            down = [o._a.copy() for o in _outputs(func, inputs)]
+            down = [_values(o) for o in _outputs(func, inputs)]
             t._a[at] = value
             for k, (a, b) in enumerate(zip(up, down, strict=True)):
                 jacobians[k][direction][index] = ((a - b) / (2 * eps)).reshape(-1)
@@ -53,9 +64,9 @@ def _analytical(out: Tensor, t: Tensor, scale: complex = 1) -> Any:
     for j in range(out._a.size):
         g = np.zeros(out._a.size, out._a.dtype)
         g[j] = scale
-        found = grad(out, t, wrap(g.reshape(out._a.shape), out._kind), retain_graph=True, allow_unused=True)[0]
+        found = grad(out, t, _tensor(g.reshape(out._a.shape), out), retain_graph=True, allow_unused=True)[0]
         if found is not None:
-            columns[:, j] = found._a.reshape(-1)
+            columns[:, j] = _values(found).reshape(-1)
     return columns
 
 
@@ -135,14 +146,14 @@ def _check_forward(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, 
         numerical = _numerical(func, inputs, t, eps)
         _, push = linearize(of, t.detach())
         for direction, unit in enumerate((1, 1j) if t.is_complex() else (1,)):
-            basis = wrap((np.eye(t._a.size) * unit).astype(t._a.dtype).reshape(t._a.size, *t._a.shape), t._kind)
+            basis = _tensor((np.eye(t._a.size) * unit).astype(t._a.dtype).reshape(t._a.size, *t._a.shape), t)
             rows = [push(v) for v in basis]
             if batched and rows:
                 together = vmap(push)(basis)
-                if any(not np.allclose(a._a, np.stack([row[k]._a for row in rows]), rtol=rtol, atol=atol) for k, a in enumerate(together)):
+                if any(not np.allclose(_values(a), np.stack([_values(row[k]) for row in rows]), rtol=rtol, atol=atol) for k, a in enumerate(together)):
                     raise GradcheckError("batched forward-mode gradients differ from those computed one by one")
             for k in range(len(rows[0]) if rows else 0):
-                analytical = np.stack([row[k].detach()._a.reshape(-1) for row in rows])
+                analytical = np.stack([_values(row[k]).reshape(-1) for row in rows])
                 expected = numerical[k][direction]
                 if not np.allclose(analytical, expected, rtol=rtol, atol=atol, equal_nan=True):
                     raise GradcheckError(f"Jacobian computed with forward mode mismatch for output {k} with respect to input {i},\n"
@@ -153,12 +164,12 @@ def _check_batched(func: Any, inputs: tuple[Any, ...], atol: float, rtol: float)
     wanted = [t for t in inputs if isinstance(t, Tensor) and t.requires_grad]
     for out in _outputs(func, inputs):
         rows = np.random.default_rng(0).standard_normal((3, *out._a.shape)).astype(out._a.dtype)
-        batch = wrap(rows, out._kind)
+        batch = _tensor(rows, out)
         together = grad(out, wanted, batch, is_grads_batched=True, retain_graph=True, allow_unused=True)
         for i in range(3):
             alone = grad(out, wanted, batch[i], retain_graph=True, allow_unused=True)
             for a, b in zip(together, alone, strict=True):
-                if a is not None and not np.allclose(a._a[i], b._a, rtol=rtol, atol=atol):
+                if a is not None and not np.allclose(_values(a)[i], _values(b), rtol=rtol, atol=atol):
                     raise GradcheckError("batched gradients differ from those computed one by one")
 
 
@@ -172,7 +183,7 @@ def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = None, *, eps: floa
         with enable_grad():
             outs = _outputs(func, inputs)
         rng = np.random.default_rng(0)
-        given = tuple(wrap(rng.standard_normal(o._a.shape).astype(o._a.dtype), o._kind).requires_grad_() for o in outs)
+        given = tuple(_tensor(rng.standard_normal(o._a.shape).astype(o._a.dtype), o).requires_grad_() for o in outs)
     else:
         given = (grad_outputs,) if isinstance(grad_outputs, Tensor) else tuple(grad_outputs)
     count = len(inputs)

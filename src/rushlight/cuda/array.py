@@ -41,9 +41,16 @@ def raw(value: Any) -> Any:
         if value.ndim:
             raise mixed(value, driver.needed().cuda.runtime.getDevice())
         return value[()]
+    if cls is float or cls is int:
+        return value
     if cls is tuple or cls is list:
         return cls([raw(each) for each in value])
     return value
+
+
+def is_batched(cls: Any) -> bool:
+    """Whether this is the class of vmap's arrays (func/batched.py): those take part in NumPy's protocols themselves, so that ours steps back."""
+    return hasattr(cls, "physical")
 
 
 def box(c: Any, source: DeviceArray | None = None) -> Any:
@@ -253,6 +260,8 @@ class DeviceArray:
         return _METHODS[method](ufunc, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if len(types) > 1 and any(is_batched(each) for each in types):
+            return NotImplemented
         special = SPECIAL.get(func.__name__)
         if special is not None:
             return special(*args, **kwargs)
@@ -371,7 +380,17 @@ def call_ufunc(ufunc: Any, inputs: Any, kwargs: Any, first: DeviceArray) -> Any:
     """A ufunc on arrays of the device: a fused kernel where there is one, else CuPy's, else NumPy's on copies."""
     name = ufunc.__name__
     out = kwargs.get("out")
-    values = [each.c if each.__class__ is DeviceArray else raw(each) for each in inputs]
+    values = []
+    for each in inputs:
+        cls = each.__class__
+        if cls is DeviceArray:
+            values.append(each.c)
+        elif cls is float or cls is int:
+            values.append(each)
+        elif is_batched(cls):
+            return NotImplemented
+        else:
+            values.append(raw(each))
     if driver.several:
         return guarded(first.c, _call_ufunc, ufunc, name, values, inputs, kwargs, out)
     return _call_ufunc(ufunc, name, values, inputs, kwargs, out)
@@ -779,7 +798,11 @@ _OPERATORS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": 
 
 def _operator(ufunc: Any, mode: str) -> Any:
     if mode == "i":
-        return lambda self, other: call_ufunc(ufunc, (self, other), {"out": (self,)}, self)
+        def inplace(self: DeviceArray, other: Any) -> Any:
+            r = call_ufunc(ufunc, (self, other), {"out": (self,)}, self)
+            # What steps back is asked through NumPy: Python would compute out of place.
+            return ufunc(self, other, out=(self,)) if r is NotImplemented else r
+        return inplace
     if mode == "r":
         return lambda self, other: call_ufunc(ufunc, (other, self), {}, self)
     return lambda self, other: call_ufunc(ufunc, (self, other), {}, self)

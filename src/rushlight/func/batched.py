@@ -497,7 +497,7 @@ def _as_index(index: Any) -> tuple[Any, ...]:
 
 
 def _is_array_index(each: Any) -> bool:
-    return isinstance(each, (BatchedArray, ndarray))
+    return hasattr(each, "ndim") and not isinstance(each, np.generic)
 
 
 def _is_integer_index(each: Any) -> bool:

@@ -243,6 +243,7 @@ RULES[np.isrealobj] = lambda a: a.dtype.kind != "c"
 RULES[np.result_type] = lambda *args: np.result_type(*[x.dtype if isinstance(x, BatchedArray) else x for x in args])
 RULES[np.may_share_memory] = RULES[np.shares_memory] = lambda a, b, max_work=None: bool(np.may_share_memory(
     a.physical if isinstance(a, BatchedArray) else a, b.physical if isinstance(b, BatchedArray) else b))
+RULES[np.ascontiguousarray] = lambda a, dtype=None: a.like(np.ascontiguousarray(a.physical, dtype, like=a.physical))
 RULES[np.reshape] = lambda a, shape=None, order="C", **kwargs: a.reshape(shape)
 RULES[np.ravel] = lambda a, order="C": a.reshape(-1)
 RULES[np.transpose] = lambda a, axes=None: a.transpose(axes) if axes is not None else a.transpose()

@@ -178,7 +178,7 @@ def _upsample_bilinear2d_aa(input: Tensor, output_size: Any, align_corners: bool
     work = input.float() if input._kind.reduced else input
     for dim, out, scale in ((3, output_size[1], scales[1]), (2, output_size[0], scales[0])):
         weights = _antialias(input._a.shape[dim], int(out), align_corners, scale)
-        matrix = wrap(weights.astype(work._kind.np), work._kind)
+        matrix = wrap(work._kind.xp.asarray(weights.astype(work._kind.np)), work._kind)
         work = (work @ matrix.t()) if dim == 3 else (matrix @ work)
     return work.to(input.dtype)
 

@@ -211,13 +211,14 @@ def _triangle(name: str, keep: Any) -> Any:
         a = input._a
         if a.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-        k = diagonal.__index__()
+        k, kind = diagonal.__index__(), input._kind
 
         def array(x: Any) -> Any:
             rows, columns = x.shape[-2:]
             small = x.__class__ is np.ndarray and rows * columns <= 65536
-            return np.where(cached(rows, columns, k) if small else _mask(x, (rows, columns), k), x, x.dtype.type(0))
-        return record(wrap(array(a), input._kind), f"{name.capitalize()}Backward0", (input,), lambda g: fn(g, k), (), array)
+            like = _HOST if x.__class__ is np.ndarray else kind.xp.empty(0)
+            return np.where(cached(rows, columns, k) if small else _mask(like, (rows, columns), k), x, x.dtype.type(0))
+        return record(wrap(array(a), kind), f"{name.capitalize()}Backward0", (input,), lambda g: fn(g, k), (), array)
 
     def _mask(x: Any, shape: tuple[int, int], k: int) -> Any:
         rows, columns = np.arange(shape[0], like=x)[:, None], np.arange(shape[1], like=x)
