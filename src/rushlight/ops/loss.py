@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import cross_entropy as C
+from ..kernels import loss as L
 from ..kernels import softmax as K
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS
@@ -50,15 +50,53 @@ def _check_tensors(name: str, input: Any, target: Any) -> None:
 
 # --- differences ----------------------------------------------------------------------------------------------------------------------
 
+# The slope of each loss in its input, by differentiable ops.
+_SLOPES: dict[str, Any] = {
+    "mse": lambda x, t, p: (x - t) * 2,
+    "l1": lambda x, t, p: (x - t).sign(),
+    "smooth_l1": lambda x, t, p: ((x - t) / p).clamp(-1, 1),
+    "huber": lambda x, t, p: (x - t).clamp(-p, p),
+    "logistic": lambda x, t, p: x.sigmoid() - t,
+    "kl": lambda x, t, p: -t + x * 0,
+    "kl_log": lambda x, t, p: -t.exp() + x * 0,
+}
+_SYMMETRIC = ("mse", "l1", "smooth_l1", "huber")      # the target's gradient is the input's, negative
+
+
+def _takes_pair(name: str, input: Tensor, target: Tensor) -> bool:
+    """Whether the loss can be one node over one kernel."""
+    kind = input._kind
+    return (kind is target._kind and kind.fast and input._a.shape == target._a.shape and input._a.size > 0
+            and (target._node is None or name in _SYMMETRIC))
+
+
+def _pair(name: str, label: str, input: Tensor, target: Tensor, reduction: str, p: float = 0.0, parts: int = 0) -> Tensor:
+    """A loss of pairs as one node. `parts`: what a mean divides by, all elements by default."""
+    kind, a, t = input._kind, input._a, target._a
+    factor = None if reduction == "none" else 1.0 if reduction == "sum" else 1.0 / (parts or a.size)
+    out = wrap(L.pair_loss(name, a, t, p, factor), kind)
+    if input._node is None and target._node is None:
+        return out
+    formula, both = _SLOPES[name], target._node is not None
+
+    def grad(g: Any, x: Any, t: Any) -> Any:
+        r = (g if factor is None else g * factor) * formula(x, t, p)
+        return r, -r if both else None
+
+    def arrays(g: Any, x: Any, t: Any) -> Any:
+        r = L.pair_slope(name, g if factor is None or factor == 1.0 else as_array(g * g.dtype.type(factor)), x, t, p)
+        return r, -r if both else None
+    return record(out, label, (input, target), grad, (input, target), array_grad=arrays)
+
+
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
              weight: Tensor | None = None) -> Tensor:
     """(input - target)^2."""
     _check_tensors("mse_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
     _warn_sizes(input, target)
-    kind = input._kind
-    if reduction == "mean" and weight is None and kind is target._kind and kind.fast and input._a.shape == target._a.shape and input._a.size:
-        return _mse_mean(input, target)
+    if weight is None and _takes_pair("mse", input, target):
+        return _pair("mse", "MseLossBackward0", input, target, reduction)
     difference = input - target
     square = difference * difference
     if weight is None:
@@ -67,26 +105,14 @@ def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: An
     return square.sum() / weight.expand_as(square).sum() if reduction == "mean" else reduced(square, reduction)
 
 
-def _mse_mean(input: Tensor, target: Tensor) -> Tensor:
-    """The mean as one node."""
-    d = input._a - target._a
-    size = d.size
-    flat = d.reshape(-1)
-    out = wrap(as_array(flat.dot(flat) / d.dtype.type(size)), input._kind)
-
-    def arrays(g: Any, a: Any, b: Any) -> Any:
-        r = d * (g * d.dtype.type(2.0 / size))
-        return (r if input._node is not None else None), (-r if target._node is not None else None)
-    return record(out, "MseLossBackward0", (input, target), (lambda g, a, b: g * (a - b) * (2.0 / size), lambda g, a, b: g * (b - a) * (2.0 / size)),
-                  (input, target), array_grad=arrays)
-
-
 def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
             weight: Tensor | None = None) -> Tensor:
     """|input - target|."""
     _check_tensors("l1_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
     _warn_sizes(input, target)
+    if weight is None and _takes_pair("l1", input, target):
+        return _pair("l1", {"none": "AbsBackward0", "sum": "SumBackward0"}.get(reduction, "MeanBackward0"), input, target, reduction)
     loss = (input - target).abs()
     if weight is None:
         return reduced(loss, reduction)
@@ -103,6 +129,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, redu
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
+    if _takes_pair("smooth_l1", input, target):
+        return _pair("smooth_l1", "SmoothL1LossBackward0", input, target, reduction, beta)
     difference = input - target
     size = difference.abs()
     return reduced(FUNCTIONS["where"](size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
@@ -115,6 +143,8 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     _warn_sizes(input, target)
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
+    if weight is None and _takes_pair("huber", input, target):
+        return _pair("huber", "HuberLossBackward0", input, target, reduction, delta)
     difference = input - target
     size = difference.abs()
     loss = FUNCTIONS["where"](size <= delta, difference * difference * 0.5, (size - 0.5 * delta) * delta)
@@ -155,6 +185,9 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     if weight is not None and weight._a.shape != (classes,):
         raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: "
                            f"{list(weight._a.shape)}")
+    if (x._kind.fast and t._kind.dtype.name == "int64" and (weight is None or (weight._kind is x._kind and weight._node is None))
+            and L.available(x._a, t._a, None if weight is None else weight._a)):
+        return _native_nll(input, target, x._a, t._a, None if weight is None else weight._a, ignore_index, reduction)
     _check_classes(t, classes, ignore_index)
     ignored = t._a == ignore_index
     at = wrap(np.where(ignored, 0, t._a).astype(np.int64), t._kind.int64)
@@ -179,6 +212,8 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     reduction = reduction_of(size_average, reduce, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if _takes_entropy(input, target, weight, ignore_index):
+        return _native_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     if (reduction == "mean" and weight is None and not label_smoothing and input._a.ndim == 2 and target._a.ndim == 1
             and (input._kind.fast or (input._kind.xp is not np and input._kind.is_floating))
             and target._kind.dtype.name == "int64" and input._a.shape[0] == target._a.shape[0] and input._a.size):
@@ -196,26 +231,64 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, dim)
 
 
-def _native_cross_entropy(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
-    """The same by the native kernel, which keeps one number per row for the backward pass."""
-    kind, t = input._kind, target._a
-    total, n, logs = C.forward(input._a, t, ignore_index)
-    out = wrap(np.array(total / n if n else math.nan, kind.np), kind)
+def _native_nll(input: Tensor, target: Tensor, x: Any, t: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+    """nll_loss by the native kernel, as one node. `x` and `t` have a batch dimension."""
+    kind, shape = input._kind, input._a.shape
+    losses, total, weights = L.nll(x, t, weight, ignore_index, 0.0)
+    divisor = weights if reduction == "mean" else 1.0
+    factor = 1.0 / divisor if divisor else math.nan
+    out = wrap(losses.reshape(target._a.shape) if reduction == "none" else np.array(total * factor, kind.np), kind)
+    if input._node is None:
+        return out
+
+    def grad(g: Tensor) -> Tensor:
+        shares = L.shares_of(x.shape, x.dtype, t, weight, ignore_index, 0.0)
+        up = g.reshape(x.shape[0], 1, *x.shape[2:]) if reduction == "none" else g * factor
+        return (wrap(shares, kind) * -up).reshape(shape)
+    return record(out, "NllLoss2DBackward0" if x.ndim == 4 else "NllLossBackward0", (input,), grad, (),
+                  lambda g: L.nll_backward(x, t, weight, ignore_index, 0.0, g if reduction == "none" else g.item() * factor).reshape(shape))
+
+
+def _takes_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> bool:
+    """Whether cross entropy can be one node over the native kernel."""
+    kind, shape = input._kind, input._a.shape
+    if not (kind.fast and L.available(input._a, target._a, None if weight is None else weight._a)):
+        return False
+    classes = shape[1] if len(shape) > 1 else shape[0] if shape else 0
+    if weight is not None and not (weight._kind is kind and weight._node is None and weight._a.shape == (classes,)):
+        return False
+    if target._kind is kind:
+        return target._a.shape == shape and target._node is None and ignore_index < 0
+    return target._kind.dtype.name == "int64" and target._a.shape == shape[:1] * (len(shape) > 1) + shape[2:]
+
+
+def _native_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
+    """Cross entropy by the native kernel, which keeps one number per position for the backward pass; one node."""
+    kind, a, t, w = input._kind, input._a, target._a, None if weight is None else weight._a
+    shape = a.shape
+    shares = target._kind is kind
+    if len(shape) == 1:
+        a, t = a.reshape(1, -1), t.reshape(1, -1) if shares else t.reshape(1)
+    losses, logs, total, weights = L.entropy(a, t, w, ignore_index, smoothing)
+    divisor = weights if reduction == "mean" else 1.0
+    factor = 1.0 / divisor if divisor else math.nan
+    out = wrap(losses.reshape(shape[:1] * (len(shape) > 1) + shape[2:]) if reduction == "none" else np.array(total * factor, kind.np), kind)
     if input._node is None:
         return out
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
-        ignored = t == ignore_index
-        one = wrap((t[:, None] == np.arange(x._a.shape[1])).astype(kind.np), kind)
-        return ((x.softmax(1) - one) * (g / n)).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
-    return record(out, "NllLossBackward0", (input,), grad, (input,),
-                  array_grad=lambda g, x: (C.backward(g.item() / n if n else math.nan, x, t, logs, ignore_index),))
+        share = L.shares_of(a.shape, a.dtype, t, w, ignore_index, smoothing)
+        up = g.reshape(a.shape[0], 1, *a.shape[2:]) if reduction == "none" else g * factor
+        sums = wrap(share.sum(1, keepdims=True), kind)
+        return ((x.reshape(a.shape).softmax(1) * sums - wrap(share, kind)) * up).reshape(shape)
+    label = (("NegBackward0" if reduction != "mean" else "DivBackward1") if shares else "AddBackward0" if smoothing else
+             "NllLoss2DBackward0" if a.ndim == 4 else "NllLossBackward0")
+    return record(out, label, (input,), grad, (input,), lambda g, x: (L.entropy_backward(
+        x.reshape(a.shape), t, w, ignore_index, smoothing, logs, g if reduction == "none" else g.item() * factor).reshape(shape),))
 
 
 def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
     """The mean over rows of logits as one node."""
-    if C.available(input._a, target._a):
-        return _native_cross_entropy(input, target, ignore_index)
     t = target._a
     n, classes = input._a.shape
     if input._kind.xp is not np and input._kind.xp.fused_for(input._a, target._a if target._kind.device is input._kind.device else None):
@@ -314,6 +387,10 @@ def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any 
                           "size, and aligns with the KL div math definition.'mean' will be changed to behave the same as 'batchmean' in the next "
                           "major release.", UserWarning, stacklevel=2)
         reduction = reduction_of(None, None, reduction)
+    name = "kl_log" if log_target else "kl"
+    if _takes_pair(name, input, target) and input._a.ndim:
+        return _pair(name, "DivBackward0" if batch else {"none": "SubBackward0", "sum": "SumBackward0"}.get(reduction, "MeanBackward0"), input, target,
+                     "mean" if batch else reduction, 0.0, input._a.shape[0] if batch else 0)
     loss = target.exp() * (target - input) if log_target else FUNCTIONS["xlogy"](target, target) - target * input
     if batch:
         return loss.sum() / input._a.shape[0] if input._a.ndim else loss.sum()
@@ -352,6 +429,8 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     if not target._kind.is_floating:
         raise RuntimeError(f"result type Float can't be cast to the desired output type {target._kind.dtype.alias.capitalize() or 'Byte'}: the target of "
                            "binary_cross_entropy_with_logits has to be a float tensor, use target.float()")
+    if weight is None and pos_weight is None and _takes_pair("logistic", input, target):
+        return _pair("logistic", "BinaryCrossEntropyWithLogitsBackward0", input, target, reduction)
     from .activation import logsigmoid
     logs = logsigmoid(input)
     scaled = logs if pos_weight is None else logs * ((pos_weight - 1) * target + 1)
