@@ -17,6 +17,12 @@ CASES = [
     ((2, 3, 12, 20), (3, 3), (1, 2), (1, 1), (2, 3), False),
     ((1, 1, 1, 1), (1, 1), (1, 1), (0, 0), (1, 1), False),
     ((3, 2, 100), (5,), (3,), (2,), (1,), True),
+    ((2, 3, 35, 37), (2, 2), (2, 2), (0, 0), (1, 1), False),
+    ((2, 3, 7, 5), (3, 2), (3, 2), (0, 0), (1, 1), False),
+    ((1, 2, 70, 80), (2, 2), (1, 1), (1, 1), (1, 1), False),
+    ((2, 2, 40, 40), (20, 20), (20, 20), (0, 0), (1, 1), False),
+    ((2, 2, 6, 7, 38), (2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1), False),
+    ((1, 1, 2, 2), (2, 2), (2, 2), (0, 0), (1, 1), False),
     ((2, 2, 5, 6, 7), (2, 3, 2), (2, 1, 2), (1, 1, 1), (1, 1, 1), True),
     ((0, 3, 8, 8), (2, 2), (2, 2), (0, 0), (1, 1), False),
 ]
@@ -58,10 +64,12 @@ def test_max_pool(case, dtype, monkeypatch):
             y = pooling.max_forward(a, out, *geometry)
             np.testing.assert_array_equal(y, want)
             assert y.dtype == dtype
-            for got, expected in zip(pooling.max_with_indices(a, out, *geometry), (want, places), strict=True):
-                np.testing.assert_array_equal(got, expected)
-            np.testing.assert_array_equal(pooling.max_indices(a, y, *geometry), places)
-            np.testing.assert_allclose(pooling.max_gradient(g, a, y, *geometry), gx, rtol=1e-5, atol=1e-5)
+            values, taps = pooling.max_with_taps(a, out, *geometry)
+            np.testing.assert_array_equal(values, want)
+            np.testing.assert_array_equal(pooling.max_places(taps, shape[2:], *geometry), places)
+            assert taps.dtype == ("u1" if np.prod(kernel) < 255 else "i4")
+            for each in (g, np.asfortranarray(g)):
+                np.testing.assert_allclose(pooling.max_gradient(each, taps, shape[2:], *geometry), gx, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
@@ -87,5 +95,10 @@ def test_refuses_what_does_not_fit():
             library.max_pool(*args)
     with pytest.raises(TypeError):
         library.max_pool(x.astype("i4"), (2, 2), (2, 2), (2, 2), (0, 0), one, False)
+    y, taps = library.max_pool(x, (2, 2), (2, 2), (2, 2), (0, 0), one, True)
+    for args in ((y.repeat(2, 1), taps, (4, 4), (2, 2), (2, 2), (0, 0), one), (y, taps.astype("i4"), (4, 4), (2, 2), (2, 2), (0, 0), one),
+                 (y, taps, (1, 1), (2, 2), (2, 2), (0, 0), one)):
+        with pytest.raises(ValueError):
+            library.max_pool_gradient(*args)
     with pytest.raises(ValueError):
-        library.max_pool_gradient(x[:, :, :3].repeat(2, 1), x, (2, 2), (2, 2), (0, 0), one)
+        library.max_pool_places(taps, (1, 1), (2, 2), (2, 2), (0, 0), one)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from . import native
 
-__all__ = ["max_forward", "max_gradient", "max_indices", "max_with_indices", "average", "average_gradient", "out_size"]
+__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "out_size"]
 
 Sizes = tuple[int, ...]
 _library = native.library
@@ -83,40 +84,46 @@ def _winners(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
             yield at, hit
 
 
-def max_gradient(g: Any, x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    """Each window's gradient goes to its maximum (the first of equals, the last nan)."""
-    if _native(x) and g.dtype == x.dtype:
-        return _library.max_pool_gradient(g, x, kernel, stride, padding, dilation)
-    out = y.shape[2:]
-    frame = _framed(x, out, kernel, stride, padding, dilation, 0)
-    gx = np.zeros(frame.shape, g.dtype, like=g)
-    for at, hit in _winners(x, y, kernel, stride, padding, dilation):
-        gx[_part(at, out, stride, dilation)] += np.where(hit, g, 0)
-    if gx.shape == x.shape:
-        return gx
-    return np.ascontiguousarray(gx[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, x.shape[2:], strict=True)])], like=gx)
-
-
-def max_indices(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
-    """The flat spatial index (int64) of each window's maximum: the first of equals, the last nan."""
-    if _native(x):
-        return _library.max_pool(x, y.shape[2:], kernel, stride, padding, dilation, True)[1]
-    index = np.zeros(y.shape, np.int64, like=y)
-    starts = np.meshgrid(*[np.arange(o, like=x) * s - p for o, s, p in zip(y.shape[2:], stride, padding, strict=True)], indexing="ij")
-    for at, hit in _winners(x, y, kernel, stride, padding, dilation):
-        flat: Any = 0
-        for start, k, d, n in zip(starts, at, dilation, x.shape[2:], strict=True):
-            flat = flat * n + start + k * d
-        index[hit] = np.broadcast_to(flat, y.shape)[hit]
-    return index
-
-
-def max_with_indices(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
-    """`max_forward` and `max_indices` in one."""
+def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
+    """`max_forward`, and which tap of the kernel (its flat number) holds each window's maximum: the first of equals, the last nan. In bytes where
+    that is enough; the type's highest number stands for windows that meet nothing."""
     if _native(x):
         return _library.max_pool(x, out, kernel, stride, padding, dilation, True)
     y = max_forward(x, out, kernel, stride, padding, dilation)
-    return y, max_indices(x, y, kernel, stride, padding, dilation)
+    dtype = np.uint8 if prod(kernel) < 255 else np.int32
+    taps = np.full(y.shape, np.iinfo(dtype).max, dtype, like=y)
+    numbers = {at: number for number, at in enumerate(np.ndindex(*kernel))}
+    for at, hit in _winners(x, y, kernel, stride, padding, dilation):
+        taps[hit] = numbers[at]
+    return y, taps
+
+
+def max_gradient(g: Any, taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """Each window's gradient goes to its maximum."""
+    if _native(g):
+        return _library.max_pool_gradient(g, taps, size, kernel, stride, padding, dilation)
+    out = g.shape[2:]
+    need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(size, out, kernel, stride, padding, dilation, strict=True)]
+    gx = np.zeros((*g.shape[:2], *need), g.dtype, like=g)
+    for number, at in enumerate(np.ndindex(*kernel)):
+        gx[_part(at, out, stride, dilation)] += np.where(taps == number, g, np.zeros((), g.dtype, like=g))
+    return np.ascontiguousarray(gx[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])], like=gx)
+
+
+def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """The flat spatial index (int64) of each window's maximum."""
+    if _library is not None and taps.__class__ is np.ndarray:
+        return _library.max_pool_places(taps, size, kernel, stride, padding, dilation)
+    out = taps.shape[2:]
+    starts = np.meshgrid(*[np.arange(o, like=taps) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
+    index = np.zeros(taps.shape, np.int64, like=taps)
+    for number, at in enumerate(np.ndindex(*kernel)):
+        flat: Any = 0
+        for start, k, d, n in zip(starts, at, dilation, size, strict=True):
+            flat = flat * n + start + k * d
+        hit = taps == number
+        index[hit] = np.broadcast_to(flat, taps.shape)[hit]
+    return index
 
 
 def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:

@@ -90,20 +90,22 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         raise not_implemented("max_pool", kind)
     out, *geometry = _geometry(x, n, name, kernel, stride, padding, dilation, ceil)
     a = x._a.astype(np.float32) if kind.reduced else x._a
+    size = a.shape[2:]
     index = None
-    if indices:
-        y, places = K.max_with_indices(a, out, *geometry)
-        index = wrap(places, kind.int64)
+    if indices or x._node is not None:
+        y, taps = K.max_with_taps(a, out, *geometry)
+        if indices:
+            index = wrap(K.max_places(taps, size, *geometry), kind.int64)
     else:
         y = K.max_forward(a, out, *geometry)
     r = wrap(y if not kind.reduced else y.astype(kind.np), kind)
 
-    def grad(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
-        at = index if index is not None else wrap(K.max_indices(a, y, *geometry), kind.int64)
-        flat = g.new_zeros((*a.shape[:2], prod(a.shape[2:])))
-        return flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(a.shape)
-    record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x, r),
-           array_grad=None if kind.reduced else lambda g, x, y: K.max_gradient(g, x, y, *geometry))
+    def grad(g: Tensor, x: Tensor) -> Tensor:
+        at = index if index is not None else wrap(K.max_places(taps, size, *geometry), kind.int64)
+        flat = g.new_zeros((*x._a.shape[:2], prod(size)))
+        return flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(x._a.shape)
+    record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x,),
+           array_grad=None if kind.reduced else lambda g, x: K.max_gradient(g, taps, size, *geometry))
     shown = index
     if unbatched:
         r, shown = r.squeeze(0), None if index is None else index.squeeze(0)
