@@ -76,7 +76,10 @@ def _native_backward(roots: list[tuple[Any, Any]], retain: bool) -> bool:
 def settled(g: Any, graph: bool, tensor: Any) -> Any:
     """A tensor's gradient without the batches of vmaps that have ended (see func/batched.py), unless the tensor has them: summed over their
     samples."""
-    if g is None or (array_of(g) if graph else g).__class__ is np.ndarray or hasattr(g, "sparse_array") or hasattr(g, "as_tensor"):
+    if g is None:
+        return g
+    a = array_of(g) if graph else g
+    if a.__class__ is np.ndarray or not hasattr(a, "physical"):      # only vmap's arrays have levels
         return g
     from ..func.vmap import settle_array, settle_tensor
     return settle_tensor(g, tensor) if graph else settle_array(g, tensor)

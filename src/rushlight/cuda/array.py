@@ -264,7 +264,7 @@ class DeviceArray:
             return NotImplemented
         special = SPECIAL.get(func.__name__)
         if special is not None:
-            return special(*args, **kwargs)
+            return guarded(self.c, lambda: special(*args, **kwargs)) if driver.several else special(*args, **kwargs)
         return call_function(func, args, kwargs, self)
 
 

@@ -11,21 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import from_numpy_dtype
-from ..kind import kind_of
 from ..layout import sparse_coo, sparse_csc, sparse_csr, strided
 from ..ops.accumulate import add_rows
 from ..ops.record import record
 from ..tensor import Tensor, wrap
 from .patterns import Compressed, Coo, Pattern, flat_keys, group
-from .tensor import SparseTensor, make, rule, unsupported
+from .tensor import SparseTensor, kind_of_array, make, rule, unsupported
 
 __all__ = ["build", "coalesced", "index_tensor", "link", "to_dense", "values_at", "values_of"]
 
 
 def index_tensor(array: Any) -> Tensor:
     """Indices as a tensor that shares their memory."""
-    return wrap(array, kind_of(from_numpy_dtype(array.dtype)))
+    return wrap(array, kind_of_array(array))
 
 
 class _Edge:
@@ -67,13 +65,13 @@ def values_at(t: Tensor, pattern: Pattern) -> Tensor:
     order = None if not isinstance(t.pattern, Compressed) else np.argsort(keys, kind="stable")
     ordered = keys if order is None else keys[order]
     if not keys.size:
-        return wrap(np.zeros((wanted.size, *t.stored.shape[1:]), t.stored.dtype), t._kind.dense)
+        return wrap(t._kind.xp.zeros((wanted.size, *t.stored.shape[1:]), t.stored.dtype), t._kind.dense)
     where = np.minimum(np.searchsorted(ordered, wanted), keys.size - 1)
     found = ordered[where] == wanted
     values = values_of(t).index_select(0, index_tensor(where if order is None else order[where]))
     if found.all():
         return values
-    missing = wrap(~found.reshape(-1, *[1] * (values.dim() - 1)), kind_of(from_numpy_dtype(found.dtype)))
+    missing = wrap(~found.reshape(-1, *[1] * (values.dim() - 1)), values._kind.bool_)
     return values.masked_fill(missing, 0)
 
 
@@ -104,12 +102,12 @@ def coalesced(x: SparseTensor) -> Any:
         return x
     first, where, count = group(pattern.keys())
     values = x.stored
-    summed = np.zeros((count, *values.shape[1:]), values.dtype)
+    summed = np.zeros((count, *values.shape[1:]), values.dtype, like=values)
     if values.ndim == 1:
         add_rows(summed, where, values)
     elif values.size:
         add_rows(summed.reshape(count, -1), where, values.reshape(values.shape[0], -1))
-    out = make(Coo(np.ascontiguousarray(pattern.indices[:, first]), pattern.shape, True), summed, x._kind)
+    out = make(Coo(np.ascontiguousarray(pattern.indices[:, first], like=first), pattern.shape, True), summed, x._kind)
     return link(out, "CoalesceBackward0", (x,), lambda g: g)
 
 
@@ -229,7 +227,7 @@ def to_sparse(self: Any, sparse_dim: int | None = None, *, layout: Any = None, b
             return self
         coords = self.pattern.coords()
         order = np.argsort(flat_keys(coords, self.pattern.shape), kind="stable")
-        pattern = Coo(np.ascontiguousarray(coords[:, order]), self.pattern.shape, True)
+        pattern = Coo(np.ascontiguousarray(coords[:, order], like=coords), self.pattern.shape, True)
         return link(make(pattern, self.stored[order], self._kind), "ToSparseBackward0", (self,), lambda g: to_sparse(g, layout=self.layout))
     n = self.dim()
     if sparse_dim is None:
@@ -244,13 +242,11 @@ def to_sparse(self: Any, sparse_dim: int | None = None, *, layout: Any = None, b
 
 
 def _nonzero(a: Any, sparse_dim: int) -> Any:
-    if a.__class__ is not np.ndarray:
-        raise NotImplementedError("sparse tensors live on the CPU: use .cpu() first")
     used = a != 0
     if a.ndim > sparse_dim:
         used = used.any(tuple(range(sparse_dim, a.ndim)))
     if not sparse_dim:
-        return np.zeros((0, int(bool(used))), np.int64)
+        return np.zeros((0, int(bool(used))), np.int64, like=a)
     return np.stack(np.nonzero(used)).astype(np.int64)
 
 
@@ -268,7 +264,7 @@ def _compressed(self: Any, by_column: bool, dense_dim: int | None) -> Any:
     coords = self.pattern.coords()
     long, short = (coords[1], coords[0]) if by_column else (coords[0], coords[1])
     order = np.lexsort((short, long))
-    pattern = Compressed.from_sorted(long[order], np.ascontiguousarray(short[order]), self.pattern.shape, by_column)
+    pattern = Compressed.from_sorted(long[order], np.ascontiguousarray(short[order], like=short), self.pattern.shape, by_column)
     layout = self.layout
     return link(make(pattern, self.stored[order], self._kind), "ToSparseBackward0", (self,), lambda g: to_sparse(g, layout=layout))
 
@@ -323,13 +319,12 @@ def clone(self: Any, *, memory_format: Any = None) -> Any:
 def convert_sparse(self: Any, kind: Any, copy: bool) -> Any:
     """The tensor with another dtype (``to``, ``double`` and the like)."""
     dense = kind.dense if kind.sparse else kind
-    if dense.device is not self._kind.device:
-        raise NotImplementedError(f"moving a sparse tensor to {dense.device}: sparse tensors live on the CPU")
     if dense is self._kind.dense:
         return clone(self) if copy else self
     have = self._kind
-    out = make(self.pattern, wrap(self.stored, have.dense).to(dense.dtype)._a, dense)
-    return link(out, "ToCopyBackward0", (self,), lambda g: g.to(have.dtype)) if dense.differentiable else out
+    pattern = self.pattern if dense.device is have.device else self.pattern.on(dense.device)
+    out = make(pattern, wrap(self.stored, have.dense).to(dense.device, dense.dtype)._a, dense)
+    return link(out, "ToCopyBackward0", (self,), lambda g: g.to(have.device, have.dtype)) if dense.differentiable else out
 
 
 @rule("type")

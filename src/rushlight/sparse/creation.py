@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..kind import kind_of
+from ..devices import CPU
 from ..layout import sparse_coo, sparse_csc, sparse_csr
+from ..ops.convert import move
+from ..ops.creation import creation_kind
 from ..ops.define import FUNCTIONS
 from ..size import Size
 from ..tensor import Tensor
 from .conversion import build
 from .patterns import Compressed, Coo, flat_keys
-from .tensor import SparseTensor, load_rules, make
+from .tensor import SparseTensor, kind_of_array, load_rules, make
 
 __all__ = ["check_sparse_tensor_invariants", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_compressed_tensor", "sparse_coo_tensor",
            "sparse_csc_tensor", "sparse_csr_tensor", "spdiags", "zeros"]
@@ -71,14 +73,13 @@ def _values(values: Any, dtype: Any, device: Any) -> Tensor:
         values = FUNCTIONS["tensor"](values, dtype=dtype)
     elif dtype is not None:
         values = values.to(dtype)
-    if values.device.type != "cpu" or (device is not None and str(device) != "cpu"):
-        raise NotImplementedError(f"sparse tensors on {device or values.device} are not supported: they live on the CPU")
     if isinstance(values, SparseTensor):
         raise RuntimeError(f"values has incorrect layout: expected torch.strided, but got {values.layout}")
-    return values
+    return values if device is None else values.to(device)
 
 
 def _index_array(name: str, indices: Any, int32: bool = False) -> Any:
+    """The indices as integers, where they are; a list's on the CPU."""
     if isinstance(indices, Tensor):
         if isinstance(indices, SparseTensor):
             raise RuntimeError(f"{name} must be a strided tensor, but got {indices.layout}")
@@ -90,6 +91,11 @@ def _index_array(name: str, indices: Any, int32: bool = False) -> Any:
     if a.dtype.kind not in "iuf" or (int32 and a.dtype.kind == "f"):
         raise RuntimeError(f"{name} must be an integer tensor, but got {a.dtype}")
     return a.astype(np.int64)
+
+
+def _beside(indices: Any, values: Tensor) -> Any:
+    """The indices on the device of the values."""
+    return move(indices, kind_of_array(indices).device, values.device)
 
 
 def _finish(pattern: Any, values: Tensor, requires_grad: bool, name: str) -> Any:
@@ -113,8 +119,8 @@ def sparse_coo_tensor(indices: Any = None, values: Any = None, size: Any = None,
         size, indices = indices, None
     if indices is None:
         size = tuple(size)
-        kind = kind_of(dtype or FUNCTIONS["zeros"](0).dtype)
-        r = make(Coo(np.zeros((len(size), 0), np.int64), size, True), np.zeros(0, kind.np), kind)
+        kind = creation_kind(dtype, device)
+        r = make(Coo(kind.xp.zeros((len(size), 0), np.int64), size, True), kind.xp.zeros(0, kind.np), kind)
         return r.requires_grad_() if requires_grad else r
     at = _index_array("indices", indices)
     if at.ndim == 1 and not at.size:
@@ -137,6 +143,7 @@ def sparse_coo_tensor(indices: Any = None, values: Any = None, size: Any = None,
             raise RuntimeError(f"found negative index {int(at.min())} for dim {int(np.argwhere(at == at.min())[0][0])}")
     size = Size(size if isinstance(size, (tuple, list)) else (size,))
     _check_coo(at, values, tuple(size))
+    at = _beside(at, values)
     coalesced = bool(is_coalesced)
     if coalesced and at.shape[1] > 1 and (np.diff(flat_keys(at, tuple(size))) <= 0).any():
         raise RuntimeError("cannot set is_coalesced to true if indices correspond to uncoalesced COO tensor")
@@ -184,8 +191,9 @@ def sparse_compressed_tensor(compressed_indices: Any, plain_indices: Any, values
         size = ((other, crow.size - 1) if by_column else (crow.size - 1, other)) + tuple(values.shape[1:])
     size = tuple(Size(size))
     _check_compressed(crow, col, values, size, by_column)
+    crow, col = _beside(crow, values), _beside(col, values)
     if check_invariants or (check_invariants is None and check_sparse_tensor_invariants.is_enabled()):
-        inside = np.ones(max(col.size - 1, 0), bool)
+        inside = np.ones(max(col.size - 1, 0), bool, like=col)
         inside[(crow[1:-1] - 1)[(crow[1:-1] > 0) & (crow[1:-1] < col.size)]] = False
         if (np.diff(col)[inside] <= 0).any():
             raise RuntimeError(f"`{short}_indices[..., {long}_indices[..., i - 1]:{long}_indices[..., i]] for all i = 1, ..., "
@@ -245,17 +253,16 @@ def sparse_bsc_tensor(*args: Any, **kwargs: Any) -> Any:
 
 def zeros(size: tuple[int, ...], kind: Any, layout: Any) -> Any:
     """A sparse tensor without elements: ``torch.zeros(size, layout=...)``."""
-    if kind.device.type != "cpu":
-        raise NotImplementedError(f"sparse tensors on {kind.device} are not supported: they live on the CPU")
+    xp = kind.xp
     if layout is sparse_coo:
-        return make(Coo(np.zeros((len(size), 0), np.int64), size, True), np.zeros(0, kind.np), kind)
+        return make(Coo(xp.zeros((len(size), 0), np.int64), size, True), xp.zeros(0, kind.np), kind)
     if layout not in (sparse_csr, sparse_csc):
         raise NotImplementedError(f"layout={layout} is not supported: use torch.sparse_csr or torch.sparse_csc")
     if len(size) != 2:
         raise RuntimeError(f"torch.empty: Only batched sparse compressed (non-block) tensors are supported, but got size {list(size)}")
     by_column = layout is sparse_csc
-    pattern = Compressed(np.zeros(size[1 if by_column else 0] + 1, np.int64), np.zeros(0, np.int64), size, by_column)
-    return make(pattern, np.zeros(0, kind.np), kind)
+    pattern = Compressed(xp.zeros(size[1 if by_column else 0] + 1, np.int64), xp.zeros(0, np.int64), size, by_column)
+    return make(pattern, xp.zeros(0, kind.np), kind)
 
 
 def spdiags(diagonals: Tensor, offsets: Tensor, shape: Any, layout: Any = None) -> Any:
@@ -265,7 +272,7 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: Any, layout: Any = None) 
         raise RuntimeError("Diagonals must be vector or matrix")
     if len(shape) != 2:
         raise RuntimeError("Output shape must be 2d")
-    at = offsets._a.reshape(-1)
+    at = move(offsets._a, offsets.device, CPU).reshape(-1)
     if offsets.dim() > 1:
         raise RuntimeError("Offsets must be scalar or vector")
     if offsets.dtype.name != "int64":
@@ -282,6 +289,7 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: Any, layout: Any = None) 
         indices.append(np.stack((columns - offset, columns)))
         chosen.append(i * rows.shape[1] + columns)
     from .conversion import index_tensor
-    values = rows.reshape(-1).index_select(0, index_tensor(np.concatenate(chosen) if chosen else np.zeros(0, np.int64)))
-    r = build(Coo(np.concatenate(indices, 1) if indices else np.zeros((2, 0), np.int64), tuple(shape)), values)
+    places = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+    values = rows.reshape(-1).index_select(0, index_tensor(_beside(places, rows)))
+    r = build(Coo(_beside(np.concatenate(indices, 1) if indices else np.zeros((2, 0), np.int64), rows), tuple(shape)), values)
     return r if layout is None else r.to_sparse(layout=layout)

@@ -180,7 +180,7 @@ def _intersection(a: SparseTensor, b: SparseTensor) -> Any:
         long, short = (coords[1], coords[0]) if p.by_column else (coords[0], coords[1])
         pattern: Pattern = Compressed.from_sorted(long, short, p.shape, p.by_column)
     else:
-        pattern = Coo(np.ascontiguousarray(p.coords()[:, keep]), p.shape, p.coalesced)
+        pattern = Coo(np.ascontiguousarray(p.coords()[:, keep], like=keep), p.shape, p.coalesced)
     return build(pattern, values_of(a).index_select(0, index_tensor(keep)) * values_at(b, pattern))
 
 
@@ -234,8 +234,8 @@ def zero_(self: Any) -> Any:
     """No element is specified any more (all values are zero in the compressed layouts)."""
     if isinstance(self.pattern, Compressed):
         return assign(self, make(self.pattern, np.zeros_like(self.stored), self._kind), "zero")
-    pattern = Coo(np.zeros((self.pattern.sparse_dim, 0), np.int64), self.pattern.shape, True)
-    return assign(self, make(pattern, np.zeros((0, *self.stored.shape[1:]), self.stored.dtype), self._kind), "zero")
+    pattern = Coo(self._kind.xp.zeros((self.pattern.sparse_dim, 0), np.int64), self.pattern.shape, True)
+    return assign(self, make(pattern, self._kind.xp.zeros((0, *self.stored.shape[1:]), self.stored.dtype), self._kind), "zero")
 
 
 RULES["zero_"] = zero_
@@ -268,8 +268,8 @@ def sparse_resize_(self: Any, size: Any, sparse_dim: int, dense_dim: int) -> Any
         raise RuntimeError("changing the number of sparse dimensions or the dense dimensions on a non-empty sparse tensor is not supported")
     if p.nnz and any(a < b for a, b in zip(size, p.shape, strict=False)):
         raise RuntimeError("shrinking the size of sparse dimensions on a non-empty sparse tensor is not supported")
-    indices = p.indices if sparse_dim == p.sparse_dim else np.zeros((sparse_dim, 0), np.int64)
-    values = self.stored if p.nnz else np.zeros((0, *size[sparse_dim:]), self.stored.dtype)
+    indices = p.indices if sparse_dim == p.sparse_dim else self._kind.xp.zeros((sparse_dim, 0), np.int64)
+    values = self.stored if p.nnz else self._kind.xp.zeros((0, *size[sparse_dim:]), self.stored.dtype)
     return self.replace(make(Coo(indices, size, p.coalesced), values, self._kind))
 
 

@@ -11,7 +11,7 @@ from ..ops.dims import wrap_dim
 from ..tensor import Tensor, wrap
 from .conversion import build, coalesced, index_tensor, link, values_of
 from .elementwise import _named
-from .patterns import Compressed, Coo
+from .patterns import Compressed, Coo, without
 from .tensor import SparseTensor, define, make, rule, unsupported
 
 __all__: list[str] = []
@@ -40,7 +40,7 @@ def _permuted(x: SparseTensor, order: list[int], name: str) -> Any:
         pattern: Any = p if sparse == [0, 1] else p.transposed()
     else:
         indices = p.indices[sparse]
-        pattern = Coo(np.ascontiguousarray(indices), tuple(p.shape[d] for d in order), p.coalesced and sparse == sorted(sparse))
+        pattern = Coo(np.ascontiguousarray(indices, like=indices), tuple(p.shape[d] for d in order), p.coalesced and sparse == sorted(sparse))
     if dense != sorted(dense):
         values = values.permute(0, *[d - p.sparse_dim + 1 for d in dense])
     back = [order.index(d) for d in range(len(order))]
@@ -91,7 +91,7 @@ def unsqueeze(self: Any, dim: int) -> Any:
     if dim > p.sparse_dim:
         return _named(build(Coo(p.indices, shape, p.coalesced), values_of(self).unsqueeze(dim - p.sparse_dim + 1)), "unsqueeze")
     indices = np.insert(p.indices, dim, 0, 0)
-    return _named(build(Coo(np.ascontiguousarray(indices), shape, p.coalesced), values_of(self)), "unsqueeze")
+    return _named(build(Coo(np.ascontiguousarray(indices, like=indices), shape, p.coalesced), values_of(self)), "unsqueeze")
 
 
 # --- indexing -----------------------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def select(self: Any, dim: int, index: int) -> Any:
     values = values_of(self).index_select(0, index_tensor(keep))
     if n == 1:
         return _named(values.sum(0, dtype=values.dtype), "select")
-    return _named(build(Coo(np.ascontiguousarray(np.delete(p.indices[:, keep], dim, 0)), shape, p.coalesced), values), "select")
+    return _named(build(Coo(without(p.indices[:, keep], dim), shape, p.coalesced), values), "select")
 
 
 @rule("unbind")
@@ -128,11 +128,11 @@ def _rearranged(x: SparseTensor, dim: int, source: Any, target: Any, size: int) 
     """Elements at place source[i] along `dim` go to place target[i] (each source may occur several times)."""
     p = x.pattern
     order = np.argsort(source, kind="stable")
-    starts = np.searchsorted(source[order], np.arange(p.shape[dim] + 1))
+    starts = np.searchsorted(source[order], np.arange(p.shape[dim] + 1, like=source))
     at = p.indices[dim]
     counts = (starts[1:] - starts[:-1])[at]
-    element = np.repeat(np.arange(at.size), counts)
-    within = np.arange(element.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    element = np.repeat(np.arange(at.size, like=at), counts)
+    within = np.arange(element.size, like=at) - np.repeat(np.cumsum(counts) - counts, counts)
     indices = p.indices[:, element].copy()
     indices[dim] = target[order[starts[at][element] + within]]
     shape = (*p.shape[:dim], size, *p.shape[dim + 1:])
@@ -157,7 +157,7 @@ def index_select(self: Any, dim: int, index: Tensor) -> Any:
         values = values_of(self).index_select(dim - p.sparse_dim + 1, index_tensor(at))
         shape = (*p.shape[:dim], at.size, *p.shape[dim + 1:])
         return _named(build(Coo(p.indices, shape, p.coalesced), values), "index_select")
-    return _named(_rearranged(self, dim, at, np.arange(at.size), at.size), "index_select")
+    return _named(_rearranged(self, dim, at, np.arange(at.size, like=at), at.size), "index_select")
 
 
 @rule("narrow_copy")
@@ -168,7 +168,7 @@ def narrow_copy(self: Any, dim: int, start: int, length: int) -> Any:
     start = start + size if start < 0 else start
     if not 0 <= start <= size - length:
         raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
-    r = index_select(self, dim, index_tensor(np.arange(start, start + length)))
+    r = index_select(self, dim, index_tensor(self._kind.xp.arange(start, start + length)))
     return coalesced(r) if self.pattern.coalesced else r
 
 

@@ -29,7 +29,7 @@ def _spmm(pattern: Pattern, axis: int, values: Tensor, dense: Tensor) -> Tensor:
     """The product of the matrix with this pattern and these values (its transpose with axis=1) and a dense one."""
     lines, others = pattern.coords()[[axis, 1 - axis]]
     v, d = values._a, dense._a
-    out = np.zeros((pattern.shape[axis], d.shape[1]), v.dtype)
+    out = np.zeros((pattern.shape[axis], d.shape[1]), v.dtype, like=v)
     rounds = pattern.rounds(axis)
     if rounds is None:
         step = max(1, (1 << 22) // max(1, d.shape[1]))          # keeps the gathered rows in bounds
@@ -90,10 +90,10 @@ def _sparse_product(a: SparseTensor, b: SparseTensor) -> Any:
     rows, inner = p.coords()
     right = q.coords()
     by_row = np.lexsort((right[1], right[0]))
-    starts = np.searchsorted(right[0][by_row], np.arange(b.shape[0] + 1))
+    starts = np.searchsorted(right[0][by_row], np.arange(b.shape[0] + 1, like=inner))
     counts = (starts[1:] - starts[:-1])[inner]
-    left = np.repeat(np.arange(inner.size), counts)
-    within = np.arange(left.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    left = np.repeat(np.arange(inner.size, like=inner), counts)
+    within = np.arange(left.size, like=inner) - np.repeat(np.cumsum(counts) - counts, counts)
     chosen = by_row[starts[inner][left] + within]
     values = values_of(a).index_select(0, index_tensor(left)) * values_of(b).index_select(0, index_tensor(chosen))
     r = coalesced(build(Coo(np.stack((rows[left], right[1][chosen])), (a.shape[0], b.shape[1])), values))

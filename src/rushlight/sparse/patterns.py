@@ -1,4 +1,4 @@
-"""Where the elements of a sparse tensor are: `Coo` (coordinates) and `Compressed` (CSR and CSC), and their index arithmetic in NumPy.
+"""Where the elements of a sparse tensor are: `Coo` (coordinates) and `Compressed` (CSR and CSC), and their index arithmetic, on the device of the values.
 
 A pattern knows the shape of the whole tensor and the places of its specified elements; the values are an array beside it, whose first
 dimension counts the elements and whose others are the dense dimensions. Patterns are not changed once they are made.
@@ -13,7 +13,7 @@ import numpy as np
 from ..layout import SparseRefusal, sparse_coo, sparse_csc, sparse_csr
 from ..ops.accumulate import add_rows
 
-__all__ = ["Pattern", "Coo", "Compressed", "SparseArray", "flat_keys", "group"]
+__all__ = ["Pattern", "Coo", "Compressed", "SparseArray", "flat_keys", "group", "without"]
 
 Array = np.ndarray[Any, Any]
 
@@ -65,15 +65,15 @@ class Pattern:
 
 
 def _rounds(lines: Array) -> list[Array] | None:
-    counts = np.bincount(lines) if lines.size else np.zeros(0, np.int64)
+    counts = np.bincount(lines) if lines.size else np.zeros(0, np.int64, like=lines)
     if counts.size and counts.max() > 512:
         return None
     by_line = np.argsort(lines, kind="stable")
     starts = np.cumsum(counts) - counts
-    rank = np.empty(lines.size, np.int64)
-    rank[by_line] = np.arange(lines.size) - starts[lines[by_line]]
+    rank = np.empty(lines.size, np.int64, like=lines)
+    rank[by_line] = np.arange(lines.size, like=lines) - starts[lines[by_line]]
     order = np.argsort(rank, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(rank))[:-1]) if lines.size else []
+    return np.split(order, np.cumsum(np.bincount(rank))[:-1].tolist()) if lines.size else []
 
 
 class Coo(Pattern):
@@ -97,6 +97,10 @@ class Coo(Pattern):
 
     def coords(self) -> Array:
         return self.indices
+
+    def on(self, device: Any) -> Coo:
+        """The same places, on another device."""
+        return Coo(moved(self.indices, device), self.shape, self.coalesced)
 
 
 class Compressed(Pattern):
@@ -124,8 +128,12 @@ class Compressed(Pattern):
     sparse_dim = 2
 
     def coords(self) -> Array:
-        long = np.repeat(np.arange(self.crow.size - 1, dtype=np.int64), np.diff(self.crow))
+        long = np.repeat(np.arange(self.crow.size - 1, dtype=np.int64, like=self.crow), np.diff(self.crow))
         return np.stack((self.col.astype(np.int64), long) if self.by_column else (long, self.col.astype(np.int64)))
+
+    def on(self, device: Any) -> Compressed:
+        """The same places, on another device."""
+        return Compressed(moved(self.crow, device), moved(self.col, device), self.shape, self.by_column)
 
     def transposed(self) -> Compressed:
         """The pattern of the transposed matrix: the same arrays, read the other way."""
@@ -134,14 +142,26 @@ class Compressed(Pattern):
     @staticmethod
     def from_sorted(long: Array, short: Array, shape: tuple[int, ...], by_column: bool) -> Compressed:
         """From row numbers (column numbers by_column) in ascending order, and the other coordinate."""
-        crow = np.zeros(shape[1 if by_column else 0] + 1, np.int64)
-        np.cumsum(np.bincount(long, minlength=crow.size - 1), out=crow[1:])
+        crow = np.zeros(shape[1 if by_column else 0] + 1, np.int64, like=long)
+        crow[1:] = np.cumsum(np.bincount(long, minlength=crow.size - 1))
         return Compressed(crow, short, shape, by_column)
+
+
+def moved(indices: Array, device: Any) -> Array:
+    """Indices on a device."""
+    from ..autograd.graph import kind_of_array
+    from ..ops.convert import move
+    return move(indices, kind_of_array(indices).device, device)
+
+
+def without(coords: Array, dim: int) -> Array:
+    """The coordinates without those of one dimension."""
+    return np.concatenate((coords[:dim], coords[dim + 1:]))
 
 
 def flat_keys(coords: Array, shape: tuple[int, ...]) -> Array:
     """Coordinates (sparse_dim, n) as row-major places."""
-    keys = np.zeros(coords.shape[1], np.int64)
+    keys = np.zeros(coords.shape[1], np.int64, like=coords)
     for each, size in zip(coords, shape, strict=False):
         keys = keys * size + each
     return keys
@@ -176,9 +196,8 @@ class SparseArray:
 
     def as_tensor(self) -> Any:
         """The SparseTensor around it."""
-        from ..kind import cpu_kind
-        from .tensor import make
-        return make(self.pattern, self.values, cpu_kind(self.values))
+        from .tensor import kind_of_array, make
+        return make(self.pattern, self.values, kind_of_array(self.values))
 
     def astype(self, dtype: Any) -> SparseArray:
         return SparseArray(self.pattern, self.values.astype(dtype))
@@ -188,7 +207,7 @@ class SparseArray:
 
     def dense(self) -> Array:
         """All elements."""
-        out = np.zeros(self.pattern.shape, self.values.dtype)
+        out = np.zeros(self.pattern.shape, self.values.dtype, like=self.values)
         self.add_to(out)
         return out
 

@@ -11,7 +11,7 @@ from ..ops.dims import wrap_dim
 from ..tensor import Tensor, wrap
 from .conversion import build, coalesced, expect_coo, index_tensor, link, values_of
 from .elementwise import _named
-from .patterns import Compressed, Coo, flat_keys, group
+from .patterns import Compressed, Coo, flat_keys, group, without
 from .tensor import SparseTensor, rule, unsupported
 
 __all__ = ["log_softmax", "softmax", "sum_"]
@@ -62,8 +62,8 @@ def sum_(self: Any, dim: Any = None, dtype: Any = None, keepdim: bool = False) -
         coords = coords.copy()
         coords[gone] = 0
     else:
-        coords = np.delete(coords, gone, 0)
-    r = build(Coo(np.ascontiguousarray(coords), tuple(rest), pattern.coalesced and not gone), values)
+        coords = coords[[d for d in range(n) if d not in gone]]
+    r = build(Coo(np.ascontiguousarray(coords, like=coords), tuple(rest), pattern.coalesced and not gone), values)
     return _named(r if r.pattern.coalesced else coalesced(r), "sparse_sum")
 
 
@@ -94,7 +94,7 @@ def any_(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 def _groups(x: SparseTensor, dim: int) -> tuple[Any, int]:
     """Which elements lie on one line along a sparse dimension: each element's line, and how many there are."""
-    coords = np.delete(x.pattern.coords(), dim, 0)
+    coords = without(x.pattern.coords(), dim)
     shape = tuple(size for d, size in enumerate(x.pattern.shape[:x.pattern.sparse_dim]) if d != dim)
     _, where, count = group(flat_keys(coords, shape))
     return where, count
@@ -116,7 +116,7 @@ def _softmax(x: Any, dim: int, dtype: Any, log: bool) -> Any:
     if dim >= n:
         return _named(build(x.pattern, FUNCTIONS["softmax" if not log else "log_softmax"](v, dim - n + 1)), "sparse_" + name)
     where, count = _groups(x, dim)
-    top = np.full((count, *x.stored.shape[1:]), -np.inf, x.stored.dtype)
+    top = np.full((count, *x.stored.shape[1:]), -np.inf, x.stored.dtype, like=x.stored)
     np.maximum.at(top, where, x.stored)
     line = index_tensor(where)
     shifted = v - wrap(top[where], x._kind.dense)

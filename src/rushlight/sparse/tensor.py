@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..autograd.graph import kind_of_array
 from ..kind import Kind, SparseKind, sparse_kind
 from ..layout import SparseRefusal, sparse_coo, sparse_csr
 from ..size import Size
 from ..tensor import ItemError, Tensor, wrap
 from .patterns import Compressed, Coo, Pattern, SparseArray
 
-__all__ = ["RULES", "SparseTensor", "call", "call_function", "define", "make", "rule", "unsupported"]
+__all__ = ["RULES", "SparseTensor", "call", "call_function", "define", "kind_of_array", "make", "rule", "unsupported"]
 
 RULES: dict[str, Callable[..., Any]] = {}
 
@@ -65,6 +66,8 @@ def unsupported(name: str, args: Any = ()) -> NotImplementedError:
     flat = [each for arg in args for each in (arg if isinstance(arg, (list, tuple)) else (arg,))]
     pattern = next((each.pattern for each in flat if isinstance(each, SparseTensor)), None)
     backend = "SparseCPU" if pattern is None else pattern.backend
+    if any(isinstance(each, SparseTensor) and each.device.type == "cuda" for each in flat):
+        backend = backend.replace("CPU", "CUDA")
     return NotImplementedError(f"Could not run 'aten::{name}' with arguments from the '{backend}' backend: tensors of layout "
                                f"{sparse_coo if pattern is None else pattern.layout} don't have {name}; use .to_dense() first")
 
