@@ -435,6 +435,42 @@ PyMethodDef methods[] = {
     {nullptr, nullptr, 0, nullptr},
 };
 
+// (array, diagonal, whether the part above it is kept): the triangle of each matrix, zeros elsewhere
+PyObject* triangle(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyLong_CheckExact(args[1])) return nullptr;
+    PyArrayObject* a = as_array(args[0]);
+    const int ndim = PyArray_NDIM(a);
+    if (ndim < 2 || !contiguous(a) || !plain(a)) return nullptr;
+    int over;
+    const long long diagonal = PyLong_AsLongLongAndOverflow(args[1], &over);
+    if (over != 0) return nullptr;
+    PyArrayObject* out = as_array(PyArray_NewLikeArray(a, NPY_CORDER, nullptr, 0));
+    if (out == nullptr) return nullptr;
+    const index_t rows = PyArray_DIM(a, ndim - 2), columns = PyArray_DIM(a, ndim - 1), item = PyArray_ITEMSIZE(a);
+    if (PyArray_SIZE(a) == 0) return reinterpret_cast<PyObject*>(out);
+    const bool upper = args[2] == Py_True;
+    const char* from = PyArray_BYTES(a);
+    char* to = PyArray_BYTES(out);
+    WithoutGil release(large(a));
+    parallel_for(PyArray_SIZE(a) / columns, std::max<index_t>(1, GRAIN / columns), [&](index_t begin, index_t end) {
+        for (index_t row = begin; row < end; ++row) {
+            const long long edge = static_cast<long long>(row % rows) + diagonal + (upper ? 0 : 1);  // the first column of the upper part
+            const std::size_t left = static_cast<std::size_t>(std::min<long long>(std::max<long long>(edge, 0), columns) * item);
+            const std::size_t right = static_cast<std::size_t>(columns * item) - left;
+            const char* source = from + row * columns * item;
+            char* target = to + row * columns * item;
+            if (upper) {
+                std::memset(target, 0, left);
+                std::memcpy(target + left, source + left, right);
+            } else {
+                std::memcpy(target, source, left);
+                std::memset(target + left, 0, right);
+            }
+        }
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
 // --- fills ------------------------------------------------------------------------------------------------------------------------------
 
 template <typename T> void repeat(char* to, index_t n) {
@@ -538,7 +574,7 @@ PyObject* between(PyObject* const* args, Py_ssize_t count) {
 }  // namespace
 
 extern const NativeFunction memory_functions[] = {{"copied", copied}, {"copied_like", copied_like}, {"converted", converted}, {"assign", assign},
-                                                  {"fill", fill},     {"affine", affine},           {"between", between},           {"joined", joined},
+                                                  {"fill", fill},     {"affine", affine},           {"between", between},           {"joined", joined},             {"triangle", triangle},
                                                   {nullptr, nullptr}};
 
 int add_memory(PyObject* module) { return PyModule_AddFunctions(module, methods); }

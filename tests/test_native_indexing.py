@@ -58,7 +58,7 @@ def test_gather_and_scatter(shape, dtype):
         np.testing.assert_array_equal(got, want)
         if dtype not in ("f2", "?"):
             got, want = a.copy(), a.copy()
-            assert indexing.scatter_add(got, dim, index, src)
+            assert indexing.scatter_into(got, dim, index, src, "add")
             np.add.at(want, grid, src)
             np.testing.assert_allclose(got, want, rtol=1e-4)
 
@@ -71,7 +71,7 @@ def test_out_of_range_writes_nothing():
         with pytest.raises(IndexError):
             indexing.scatter(a, 1, bad, np.ones((2, 2)))
         with pytest.raises(IndexError):
-            indexing.scatter_add(a, 1, bad, np.ones((2, 2)))
+            indexing.scatter_into(a, 1, bad, np.ones((2, 2)), "add")
     with pytest.raises(IndexError):
         native.library.add_rows(a, np.array([0, 3]), np.ones((2, 4)))
     assert not a.any()
@@ -122,3 +122,99 @@ def test_refuses_what_does_not_fit():
             call()
     with pytest.raises(TypeError):
         library.sort_order(a.astype("c16"), 0, False, 1)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4", "i1", "u1"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_scatter_into(shape, dtype):
+    rng = np.random.default_rng(1)
+    a = values_of(rng, shape, dtype)
+    if dtype[0] == "f" and a.size > 3:
+        a.reshape(-1)[:2] = np.nan, -np.inf
+    for dim in range(len(shape)):
+        if not shape[dim]:
+            continue
+        index = rng.integers(0, shape[dim], shape)
+        src = np.where(rng.random(shape) < 0.5, 1, 2).astype(dtype)
+        if dtype[0] == "f" and src.size > 5:
+            src.reshape(-1)[4] = np.nan
+        for how, ufunc in {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum}.items():
+            want = a.copy()
+            with np.errstate(all="ignore"):
+                ufunc.at(want, indexing.grid(index, dim), src)
+            for each, i in zip(forms(a), forms(index), strict=True):
+                got = each.copy(order="K")
+                assert indexing.scatter_into(got, dim, i, src, how)
+                np.testing.assert_array_equal(got, want)
+                quick = indexing.scattered(each, dim - len(shape), i, src, indexing.HOW[how])
+                if index.size:
+                    np.testing.assert_array_equal(quick, want)
+            assert indexing.scattered(a, dim, index + shape[dim], src, 1) is None or not index.size
+        np.testing.assert_array_equal(indexing.gathered(a, dim, index) if index.size else a, np.take_along_axis(a, index, dim) if index.size else a)
+        assert indexing.gathered(a, dim, index - shape[dim]) is None
+        assert indexing.gathered(a, len(shape), index) is None and indexing.gathered(a, dim, index.astype("i4")) is None
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4", "?", "c8", "c16", "f2"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_slices(shape, dtype):
+    rng = np.random.default_rng(2)
+    a = values_of(rng, shape, dtype)
+    for dim in range(len(shape)):
+        n = shape[dim]
+        for index in (rng.integers(0, n, 9) if n else np.zeros(0, np.int64), np.zeros(0, np.int64), rng.integers(0, n, (2, 3)) if n else np.zeros((2, 0), np.int64)):
+            np.testing.assert_array_equal(indexing.take_slices(a, dim, index), a.take(index, dim))
+            assert indexing.take_slices(a, dim - len(shape), index) is not None
+            if index.size:
+                assert indexing.take_slices(a, dim, index + n) is None and indexing.take_slices(a, dim, index - n) is None
+            if index.ndim == 1 and dtype in ("f4", "f8", "i8", "i4"):
+                values = values_of(rng, tuple(index.size if d == dim else m for d, m in enumerate(shape)), dtype)
+                got, want = a.copy(), a.copy()
+                assert native.library.add_slices(got, dim, index, values)
+                np.add.at(want, (slice(None),) * dim + (index,), values)
+                np.testing.assert_array_equal(got, want)
+                if index.size:
+                    assert not native.library.add_slices(got, dim, index + n, values)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4", "?", "u1", "f2", "c8"])
+@pytest.mark.parametrize("shape", [*SHAPES, (33_000, 2)], ids=str)
+@pytest.mark.parametrize("share", [0, 0.02, 0.5, 1])
+def test_masks(shape, dtype, share):
+    rng = np.random.default_rng(3)
+    a, mask = values_of(rng, shape, dtype), rng.random(shape) < share
+    np.testing.assert_array_equal(indexing.select_masked(a, mask), a[mask])
+    np.testing.assert_array_equal(indexing.positions(mask), np.stack(mask.nonzero()))
+    count = int(mask.sum())
+    for extra in (0, 3):
+        source = values_of(rng, (count + extra,), dtype)
+        got, want = a.copy(), a.copy()
+        assert indexing.fill_masked(got, mask, source)
+        want[mask] = source[:count]
+        np.testing.assert_array_equal(got, want)
+    if count:
+        got = a.copy()
+        assert indexing.fill_masked(got, mask, source[:count - 1]) is None
+        np.testing.assert_array_equal(got, a)
+    assert indexing.select_masked(a, mask[..., :0]) is None or not a.shape[-1]
+    assert indexing.positions(a.astype("f4")) is None
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("width", [1, 5, 64])
+def test_bags(width, dtype):
+    rng = np.random.default_rng(4)
+    a = rng.standard_normal((50, width)).astype(dtype)
+    index = rng.integers(0, 50, 3000)
+    starts = np.sort(rng.integers(0, 3000, 200))
+    starts[0] = 0
+    for mode, reduce in enumerate((np.sum, np.mean, np.max)):
+        out, places = indexing.bags(a, index, starts, mode)
+        for b, (first, last) in enumerate(zip(starts, [*starts[1:], 3000], strict=True)):
+            want = reduce(a[index[first:last]].astype("f8"), 0) if last > first else np.zeros(width)
+            np.testing.assert_allclose(out[b], want, rtol=1e-4, atol=1e-5)
+            if mode == 2 and last > first:
+                np.testing.assert_array_equal(a[places[b], np.arange(width)], out[b])
+        assert mode == 2 or places is None
+    for bad in ((a, index + 50, starts, 0), (a, index, starts + 3000, 0), (a, index, starts[::-1].copy(), 0), (a.astype("f2"), index, starts, 0)):
+        assert indexing.bags(*bad) is None

@@ -146,3 +146,13 @@ def test_joined_tensors():
     for plain in ([x, y.double()], [x, 1], [], [x, rl.ones(2, 3, requires_grad=True)], [x, rl.ones(3)], x):
         assert native.library.join_tensors(plain, 0, False) is None
     assert native.library.join_tensors([x, y], 5, False) is None
+
+
+@pytest.mark.parametrize("dtype", ["f4", "i8", "?", "c16", "f2"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (5, 3), (200, 190), (2, 3, 4, 5), (0, 3), (3, 0)], ids=str)
+def test_triangles(shape, dtype):
+    a = numbers(shape, dtype_of(dtype))
+    for k in (-300, -2, 0, 1, 4, 10 ** 12):
+        for x in (a, np.asfortranarray(a)):
+            np.testing.assert_array_equal(M.triangle(x, k, True), np.triu(a, k))
+            np.testing.assert_array_equal(M.triangle(x, k, False), np.tril(a, k))

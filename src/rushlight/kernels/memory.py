@@ -8,7 +8,7 @@ import numpy as np
 
 from .native import function
 
-__all__ = ["copied", "copied_like", "converted", "assign", "fill", "affine", "between", "fma", "joined"]
+__all__ = ["copied", "copied_like", "converted", "assign", "fill", "affine", "between", "fma", "joined", "triangle"]
 
 
 def _numpy_converted(a: Any, dtype: Any) -> Any:
@@ -52,6 +52,11 @@ def fma(step: Any, i: Any, base: Any) -> Any:
     return base + step * i.astype(step.dtype)
 
 
+def _numpy_triangle(a: Any, diagonal: int, upper: bool) -> Any:
+    rows, columns = np.arange(a.shape[-2], like=a)[:, None], np.arange(a.shape[-1], like=a)
+    return np.where(columns - rows >= diagonal if upper else columns - rows <= diagonal, a, a.dtype.type(0))
+
+
 def _numpy_joined(arrays: Any, axis: int, new: bool) -> Any:
     if new:
         index = (slice(None),) * axis + (None,)
@@ -67,3 +72,4 @@ fill = function("fill", _numpy_fill)                                # target[...
 affine = function("affine", _numpy_affine)                          # (n, first, by, dtype) -> first + i * by for i < n
 between = function("between", _numpy_between)                       # (steps, start, end, dtype) -> evenly spaced numbers, both ends included
 joined = function("joined", _numpy_joined)                          # (list of arrays of one dtype, axis, whether it is a new one)
+triangle = function("triangle", _numpy_triangle)                    # (array, diagonal, upper) -> that triangle of each matrix, zeros elsewhere

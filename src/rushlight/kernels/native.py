@@ -69,6 +69,11 @@ def kernel(name: str, twin: Any) -> Any:
 _KERNEL = None if library is None else type(library.elementwise("add", np.add))
 
 
+def takes_target(forward: Any) -> bool:
+    """Whether `forward` takes the array to write to as one more operand, which may be one of the others."""
+    return forward.__class__ is _KERNEL
+
+
 def takes_halves(forward: Any, array: Any) -> bool:
     """Whether `forward` computes float16 and bfloat16 arrays (and numbers beside them) through float32 by itself, in one pass."""
     return forward.__class__ is _KERNEL and array.__class__ is np.ndarray and (array.itemsize == 2 or array.ndim == 0)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import native
+from ..kernels.memory import copied
 from .strides import zeros_for
 
 __all__ = ["put_add", "add_rows"]
@@ -19,6 +20,8 @@ def add_rows(target: Any, rows: Any, values: Any) -> Any:
 
     `rows` are in range; negative ones count from the end. Vectors and few rows are added by NumPy, many rows are grouped first."""
     n = rows.size
+    if _library is not None and values.__class__ is np.ndarray and not values.flags.c_contiguous:      # a gradient of a sum, for example
+        values = copied(values)
     if n == 0 or (_library is not None and target.__class__ is rows.__class__ is values.__class__ is np.ndarray and _library.add_rows(target, rows, values)):
         return target
     if target.ndim == 1 and target.dtype.kind == "f" and target.dtype.itemsize >= 4 and n * 4 >= target.size:
@@ -70,6 +73,10 @@ def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: A
     """Add `values` at index arrays given by dimension (see `indexing.advanced`); into zeros of `shape`, or into an array."""
     target = zeros_for(values, shape) if into is None else into
     first = next(iter(arrays.values()))
+    if _library is not None and len(arrays) == 1 and first.ndim == 1:
+        dim = next(iter(arrays))
+        if dim and _library.add_slices(target, dim, first, values):
+            return target
     if first.dtype.kind == "b":
         if into is None:
             target[first] = values

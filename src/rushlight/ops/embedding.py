@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import indexing as K
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows
 from .define import export
@@ -48,7 +49,8 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
         raise RuntimeError("'weight' must be 2-D")
     rows = weight._a.shape[0]
     padding_idx = _wrap_padding(padding_idx, rows)
-    _check_indices(input, rows)
+    if max_norm is not None or input._kind.dtype.name != "int64":
+        _check_indices(input, rows)
     if max_norm is not None:
         _renormalize(weight, input, max_norm, norm_type)
     return _look_up(input, weight, padding_idx, scale_grad_by_freq, sparse)
@@ -71,7 +73,11 @@ def _renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: floa
 def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequency: bool, sparse: bool = False) -> Tensor:
     at = index._a
     xp = weight._kind.xp
-    out = wrap(weight._a.take(at, axis=0) if xp is np or not xp.fused_for(weight._a, at) else xp.fused.take_rows(weight._a, at), weight._kind)
+    array = K.take_slices(weight._a, 0, at)
+    if array is None:
+        _check_indices(index, weight._a.shape[0])
+        array = weight._a.take(at, axis=0) if xp is np or not xp.fused_for(weight._a, at) else xp.fused.take_rows(weight._a, at)
+    out = wrap(array, weight._kind)
     if weight._node is None:
         return out
     rows, width = weight._a.shape
@@ -161,10 +167,36 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")
     rows = weight._a.shape[0]
     padding_idx = _wrap_padding(padding_idx, rows)
+    if padding_idx is None and max_norm is None and per_sample_weights is None and not scale_grad_by_freq and not sparse:
+        found = K.bags(weight._a, flat._a, starts, ("sum", "mean", "max").index(mode))
+        if found is not None:
+            return _native_bags(wrap(found[0], weight._kind), weight, flat._a, starts, mode, found[1])
     values = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     bag = np.searchsorted(starts, np.arange(flat._a.size), side="right") - 1
     keep = np.ones(flat._a.size, bool) if padding_idx is None else flat._a != padding_idx
     return _bags(values, bag, keep, bags, mode, per_sample_weights)
+
+
+def _native_bags(out: Tensor, weight: Tensor, index: Any, starts: Any, mode: str, places: Any) -> Tensor:
+    """The result of the native kernel, with its gradient."""
+    if weight._node is None:
+        return out
+    shape, counts = weight._a.shape, np.diff(starts, append=index.size)
+    int64 = out._kind.int64
+    if mode == "max":
+        kept = wrap(np.maximum(places, 0), int64)
+        none = wrap(places < 0, out._kind.bool_)
+        return record(out, "EmbeddingBagBackward0", (weight,), lambda g: g.new_zeros(shape).scatter_add(0, kept, g.masked_fill(none, 0)))
+    bag = np.repeat(np.arange(starts.size), counts)
+    share = (1 / np.maximum(counts, 1)).astype(weight._kind.np)[:, None] if mode == "mean" else None
+
+    def grad(g: Tensor) -> Tensor:
+        scaled = g if share is None else g * wrap(share, g._kind)
+        return g.new_zeros(shape).index_add(0, wrap(index, int64), scaled.index_select(0, wrap(bag, int64)))
+
+    def arrays(g: Any) -> Any:
+        return add_rows(np.zeros(shape, g.dtype), index, (g if share is None else g * share).take(bag, 0))
+    return record(out, "EmbeddingBagBackward0", (weight,), grad, (), arrays)
 
 
 def _bags(values: Tensor, bag: Any, keep: Any, bags: int, mode: str, weights: Tensor | None) -> Tensor:
@@ -203,6 +235,10 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         raise RuntimeError("num_classes should be positive")
     elif a.size and a.max() >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
+    if a.__class__ is np.ndarray and a.size:
+        r = np.zeros((*a.shape, num_classes), np.int64)
+        K.scatter(r, a.ndim, a[..., None], np.array(1))
+        return wrap(r, tensor._kind)
     return wrap((a[..., None] == np.arange(num_classes, like=a)).astype(np.int64), tensor._kind)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
+from ..kernels.indexing import select_masked
 from ..kernels.memory import converted
 from ..tensor import Tensor, as_array, wrap
 from .accumulate import put_add
@@ -299,6 +300,8 @@ def advanced(self: Tensor, arrays: dict[int, Any]) -> Tensor:
             array = a.take(index[0], 0)
         elif len(arrays) == 1 and index[-1].dtype.kind != "b":
             array = a.take(index[-1], len(index) - 1)      # faster than NumPy's own indexing, and contiguous as PyTorch's results are
+        elif len(index) == 1 and (picked := select_masked(a, index[0])) is not None:
+            array = picked
         else:
             array = a[index]
             if not array.flags.c_contiguous:

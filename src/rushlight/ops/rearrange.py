@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
-from ..kernels.memory import assign, copied, copied_like
+from ..kernels.memory import assign, copied, copied_like, triangle
 from ..tensor import Tensor, wrap
 from .creation import creation_kind, finish
 from .define import export, op
@@ -139,7 +138,17 @@ def _repeat(self: Tensor, times: tuple[int, ...]) -> Tensor:
         split = g.reshape(tuple(n for pair in zip(times, full, strict=True) for n in pair))
         axes = tuple(range(0, 2 * len(times), 2))
         return (split.sum(axes) if axes else split).reshape(shape)
-    return record(wrap(np.tile(a, times), self._kind), "RepeatBackward0", (self,), back, (), back)
+    return record(wrap(_tiled(a, times, full), self._kind), "RepeatBackward0", (self,), back, (), back)
+
+
+def _tiled(a: Any, times: tuple[int, ...], full: tuple[int, ...]) -> Any:
+    """The array, of shape `full` with ones in front, as often as `times` says."""
+    if a.__class__ is not np.ndarray:
+        return np.tile(a, times)
+    r = np.empty([n * t for n, t in zip(full, times, strict=True)], a.dtype)
+    split = r.reshape([n for pair in zip(times, full, strict=True) for n in pair])
+    assign(split, a.reshape([n for size in full for n in (1, size)]))
+    return r
 
 
 @op(method=True)
@@ -214,19 +223,14 @@ def _triangle(name: str, keep: Any) -> Any:
         k, kind = diagonal.__index__(), input._kind
 
         def array(x: Any) -> Any:
-            rows, columns = x.shape[-2:]
-            small = x.__class__ is np.ndarray and rows * columns <= 65536
-            like = _HOST if x.__class__ is np.ndarray else kind.xp.empty(0)
-            return np.where(cached(rows, columns, k) if small else _mask(like, (rows, columns), k), x, x.dtype.type(0))
+            if x.__class__ is np.ndarray:
+                return triangle(x, k, name == "triu")
+            return np.where(_mask(kind.xp.empty(0), x.shape[-2:], k), x, x.dtype.type(0))
         return record(wrap(array(a), kind), f"{name.capitalize()}Backward0", (input,), lambda g: fn(g, k), (), array)
 
     def _mask(x: Any, shape: tuple[int, int], k: int) -> Any:
         rows, columns = np.arange(shape[0], like=x)[:, None], np.arange(shape[1], like=x)
         return keep(columns - rows, k)
-
-    @lru_cache(maxsize=16)
-    def cached(rows: int, columns: int, k: int) -> Any:
-        return _mask(_HOST, (rows, columns), k)
 
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices up to the given diagonal, zeros elsewhere."

@@ -43,6 +43,10 @@ def _in_range(index: Any, dim: int, n: int) -> None:
 def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """``out[i][j][k] = input[index[i][j][k]][j][k]`` for dim 0, and so on: one element per element of `index`, along `dim`."""
     a = input._a
+    quick = K.gathered(a, dim, index._a)
+    if quick is not None:
+        r = wrap(quick, input._kind)
+        return r if input._node is None else _record_gather(r, input, dim if dim >= 0 else dim + a.ndim, index)
     if not index._a.size:
         dim, shape = wrap_dim(dim, a.ndim), a.shape
         return record(wrap(np.empty(index._a.shape, a.dtype, like=a), input._kind), "GatherBackward0", (input,), lambda g: g.new_zeros(shape))
@@ -56,8 +60,11 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
                                f"from dimension {dim}")
     _in_range(at, dim, full.shape[dim])
     r = wrap(K.gather(full, dim, at).reshape(i.shape), input._kind)
-    if input._node is None:
-        return r
+    return r if input._node is None else _record_gather(r, input, dim, index)
+
+
+def _record_gather(r: Tensor, input: Tensor, dim: int, index: Tensor) -> Tensor:
+    shape = input._a.shape
     return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i, g), (index,),
                   lambda g, i: _add_scattered(zeros_for(g, shape), dim, i, g))
 
@@ -70,7 +77,7 @@ def _add_scattered(target: Any, dim: int, index: Any, values: Any) -> Any:
     shape = target.shape or (1,)
     if values.shape != index.shape:
         values = values[tuple([slice(0, n) for n in index.shape])]
-    if K.scatter_add(target, dim, index, values):
+    if K.scatter_into(target, dim, index, values, "add"):
         return target
     strides = [1] * len(shape)
     for d in range(len(shape) - 2, -1, -1):
@@ -129,6 +136,10 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     if reduce is not None and reduce not in ("add", "multiply"):
         raise RuntimeError("reduce argument must be either add or multiply.")
     is_tensor = isinstance(src, Tensor)
+    if is_tensor and reduce is None and src._kind is input._kind:
+        quick = K.scattered(input._a, dim, index._a, src._a, 0)
+        if quick is not None:
+            return _record_scatter(wrap(quick, input._kind), input, dim if dim >= 0 else dim + input._a.ndim, index, src)
     dim, i = _scatter_checks("scatter", input, dim, index, src if is_tensor else None)
     if reduce is not None:
         return _scatter_combine(input, dim, i, src, reduce)
@@ -139,6 +150,10 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     r = wrap(array, input._kind)
     if not is_tensor:
         return record(r, "ScatterBackward1", (input,), lambda g, i: scatter(g, dim, i, 0), (index,))
+    return _record_scatter(r, input, dim, index, src)
+
+
+def _record_scatter(r: Tensor, input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     shape = src._a.shape
     return record(r, "ScatterBackward0", (input, src),
                   (lambda g, i: scatter(g, dim, i, 0), lambda g, i: _src_grad(g, dim, i, shape)), (index,))
@@ -152,7 +167,9 @@ def _scatter_combine(input: Tensor, dim: int, i: Any, src: Any, reduce: str) -> 
         _add_scattered(array, dim, i, values)
     elif i.size:
         target, at = (array, i) if array.ndim else (array.reshape(1), i.reshape(1))
-        np.multiply.at(target, _grid(at, dim), values.reshape(at.shape))
+        values = values.reshape(at.shape)
+        if not K.scatter_into(target, dim, at, values, "multiply"):
+            np.multiply.at(target, _grid(at, dim), values)
 
     def refuse(*_: Any) -> Any:
         raise RuntimeError("derivative for aten::scatter with reduce is not implemented: use scatter_reduce or scatter_add")
@@ -163,14 +180,19 @@ def _scatter_combine(input: Tensor, dim: int, i: Any, src: Any, reduce: str) -> 
 @op(method=True, inplace=True, out=True)
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy with ``out[index[i][j]][j] += src[i][j]`` (dim 0; others alike); positions may repeat."""
-    dim, i = _scatter_checks("scatter", input, dim, index, src)
-    array = input._a.copy("C")
-    _add_scattered(array, dim, i, src._a)
+    array = K.scattered(input._a, dim, index._a, src._a, 1) if src._kind is input._kind else None
+    if array is None:
+        dim, i = _scatter_checks("scatter", input, dim, index, src)
+        array = input._a.copy("C")
+        _add_scattered(array, dim, i, src._a)
+    elif dim < 0:
+        dim += array.ndim
     shape = src._a.shape
     return record(wrap(array, input._kind), "ScatterAddBackward0", (input, src),
                   (lambda g, i: g, lambda g, i: _src_grad(g, dim, i, shape)), (index,))
 
 
+_QUICK = {"sum": K.HOW["add"], "prod": K.HOW["multiply"], "amax": K.HOW["maximum"], "amin": K.HOW["minimum"]}
 _REDUCERS = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
 
 
@@ -184,8 +206,15 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
 
 
 def _scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, include_self: bool, name: str) -> Tensor:
-    dim, i = _scatter_checks("scatter", input, dim, index, src)
-    r = wrap(_reduced(input._a, dim, i, src._a, reduce, include_self, input._kind), input._kind)
+    array = None
+    if include_self and reduce in _QUICK and src._kind is input._kind:
+        array = K.scattered(input._a, dim, index._a, src._a, _QUICK[reduce])
+    if array is None:
+        dim, i = _scatter_checks("scatter", input, dim, index, src)
+        array = _reduced(input._a, dim, i, src._a, reduce, include_self, input._kind)
+    elif dim < 0:
+        dim += array.ndim
+    r = wrap(array, input._kind)
     shape = src._a.shape
 
     def grad(g: Tensor, x: Tensor, i: Tensor, s: Tensor, y: Tensor) -> Any:
@@ -202,11 +231,14 @@ def _reduced(a: Any, dim: int, i: Any, values: Any, reduce: str, include_self: b
     values = _cut(values, i.shape).reshape(at.shape).astype(work.dtype, copy=False)
     grid = _grid(at, dim)
     if not include_self:
-        target[grid] = {"sum": 0, "mean": 0, "prod": 1, "amax": _lowest(work.dtype), "amin": _highest(work.dtype)}[reduce]
+        K.scatter(target, dim, at, np.asarray({"sum": 0, "mean": 0, "prod": 1, "amax": _lowest(work.dtype), "amin": _highest(work.dtype)}[reduce], work.dtype,
+                                              like=work))
     if reduce in ("sum", "mean"):
         _add_scattered(target, dim, at, values)
     else:
-        _REDUCERS[reduce].at(target, grid, values)
+        ufunc = _REDUCERS[reduce]
+        if not K.scatter_into(target, dim, at, values, ufunc.__name__):
+            ufunc.at(target, grid, values)
     if reduce == "mean":
         counts = _counts(target.shape, dim, at, include_self)
         np.floor_divide(target, counts.astype(target.dtype), out=target) if target.dtype.kind in "iub" else np.divide(target, counts, out=target,

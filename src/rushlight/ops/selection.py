@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import indexing as K
 from ..kernels.fuse import fuse
-from ..kernels.native import kernel
+from ..kernels.native import kernel, takes_target
 from ..kind import kind_of
 from ..tensor import Tensor, as_array, wrap
 from .accumulate import add_rows, put_add
@@ -148,7 +149,10 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     if mask._kind.dtype.name == "bool" and _plain(self, value) and self._a.flags.writeable:
         v = _fill_value(self, value, "masked_fill_")
         try:
-            np.copyto(self._a, v, where=mask._a)
+            if self._kind.fast and mask._a.shape == self._a.shape and takes_target(_select):
+                _select(mask._a, v, self._a, self._a)
+            else:
+                np.copyto(self._a, v, where=mask._a)
         except ValueError:
             return inplace_from(self, masked_fill, (self, mask, value), {})
         self._ver += 1
@@ -166,7 +170,9 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
         full = a.shape if a.shape == m.shape else np.broadcast_shapes(a.shape, m.shape)
     except ValueError:
         raise broadcast_error(a.shape, m.shape) from None
-    array = (a if a.shape == full else np.broadcast_to(a, full))[m if m.shape == full else np.broadcast_to(m, full)]
+    array = K.select_masked(a, m)
+    if array is None:
+        array = (a if a.shape == full else np.broadcast_to(a, full))[m if m.shape == full else np.broadcast_to(m, full)]
     r = wrap(array, input._kind)
     return record(r, "MaskedSelectBackward0", (input,), lambda g, m: g.new_zeros(full).masked_scatter(m, g), (mask,))
 
@@ -186,7 +192,8 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     n = int(np.count_nonzero(m))
     if n > source._a.size:
         raise RuntimeError("Number of elements of source < number of ones in mask")
-    array[m] = source._a.reshape(-1)[:n]
+    if K.fill_masked(array, m, source._a) is None:
+        array[m] = source._a.reshape(-1)[:n]
     shape, rest = source._a.shape, source._a.size - n
 
     def source_grad(g: Tensor, m: Tensor) -> Tensor:
@@ -204,6 +211,9 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not zero: one row each, or (as_tuple) one vector per dimension, fit for indexing."""
     kind = input._kind.int64
+    rows = K.positions(input._a if input._kind.dtype.name == "bool" else input._a != 0)
+    if rows is not None:
+        return tuple([wrap(each.copy(), kind) for each in rows]) if as_tuple else wrap(rows.T, kind)
     if as_tuple:
         return tuple([wrap(each.copy(), kind) for each in (input._a if input._a.ndim else input._a.reshape(1)).nonzero()])
     if input._a.ndim == 0:
@@ -223,8 +233,10 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     if index._kind.dtype.name != "int64":
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {title(index.dtype)}")
     flat, i = input._a.reshape(-1), index._a
-    _flat_range(i, flat.size)
-    array = as_array(flat[i])
+    array = K.take_slices(flat, 0, i)
+    if array is None:
+        _flat_range(i, flat.size)
+        array = as_array(flat[i])
     shape = input._a.shape
     return record(wrap(array, input._kind), "TakeBackward0", (input,), lambda g, i: put(g.new_zeros(shape), i, g, True), (index,),
                   lambda g, i: add_rows(zeros_for(g, (flat.size,)), i.reshape(-1), g.reshape(-1)).reshape(shape))
@@ -321,6 +333,10 @@ def out_of_range(index: Any, n: int) -> bool:
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """The slices of a dimension that `index` (a vector) names, as a copy."""
     a = input._a
+    quick = K.take_slices(a, dim, index._a) if index._a.ndim == 1 else None
+    if quick is not None:
+        r = wrap(quick, input._kind)
+        return r if input._node is None else _record_index_select(r, input, dim if dim >= 0 else dim + a.ndim, index)
     dim = wrap_dim(dim, a.ndim)
     if a.ndim == 0:
         if index._a.size != 1:
@@ -329,9 +345,11 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
         return record(wrap(a.copy(), input._kind), "IndexSelectBackward0", (input,), lambda g: g)
     i = vector_index(index, a.shape[dim], "index_select")
     r = wrap(a.take(i, dim), input._kind)
-    if input._node is None:
-        return r
-    shape = a.shape
+    return r if input._node is None else _record_index_select(r, input, dim, index)
+
+
+def _record_index_select(r: Tensor, input: Tensor, dim: int, index: Tensor) -> Tensor:
+    shape = input._a.shape
     return record(r, "IndexSelectBackward0", (input,), lambda g, i: g.new_zeros(shape).index_add(dim, i, g), (index,),
                   lambda g, i: put_add(shape, {dim: i.reshape(-1)}, g))
 
