@@ -38,6 +38,7 @@ struct Reciprocal { template <typename T> static T apply(T a) { return T(1) / a;
 struct Floor { template <typename T> static T apply(T a) { return std::floor(a); } };
 struct Ceil { template <typename T> static T apply(T a) { return std::ceil(a); } };
 struct Trunc { template <typename T> static T apply(T a) { return std::trunc(a); } };
+struct Frac { template <typename T> static T apply(T a) { return a - std::trunc(a); } };
 struct Rint { template <typename T> static T apply(T a) { return std::nearbyint(a); } };
 struct Sign { template <typename T> static T apply(T a) { return T(a > 0) - T(a < 0); } };
 struct Relu { template <typename T> static T apply(T a) { return a > T(0) || is_nan(a) ? a : T(0); } };
@@ -45,7 +46,13 @@ struct ReluGradient { template <typename T> static T apply(T g, T y) { return y 
 struct TanhGradient { template <typename T> static T apply(T g, T y) { return g * (T(1) - y * y); } };
 struct SigmoidGradient { template <typename T> static T apply(T g, T y) { return g * (y * (T(1) - y)); } };
 struct Copy { template <typename T> static T apply(T a) { return a; } };
-struct Where { template <typename T> static T apply(T c, T a, T b) { return c != T(0) ? a : b; } };
+// By bits, so that both values are read and the loop has no branch.
+struct Where {
+    template <typename T> static T apply(T c, T a, T b) {
+        const vmath::Bits<T> mask = -static_cast<vmath::Bits<T>>(c != T(0));
+        return vmath::from_bits<T>((vmath::bits_of(a) & mask) | (vmath::bits_of(b) & ~mask));
+    }
+};
 struct MultiplyAdd { template <typename T> static T apply(T a, T b, T c) { return a * b + c; } };
 struct Clamp {
     template <typename T> static T apply(T a, T low, T high) {
@@ -103,7 +110,7 @@ extern const Op arithmetic_ops[] = {
     any_binary<Maximum>("maximum"), any_binary<Minimum>("minimum"), float_binary<Fmax>("fmax"), float_binary<Fmin>("fmin"),
     float_binary<CopySign>("copysign"), any_unary<Negative>("negative"), any_unary<Absolute>("absolute"), any_unary<Square>("square"),
     float_unary<Sqrt>("sqrt"), float_unary<Rsqrt>("rsqrt"), float_unary<Reciprocal>("reciprocal"), float_unary<Floor>("floor"),
-    float_unary<Ceil>("ceil"), float_unary<Trunc>("trunc"), float_unary<Rint>("rint"), float_unary<Sign>("sign"), float_unary<Relu>("relu"),
+    float_unary<Ceil>("ceil"), float_unary<Trunc>("trunc"), float_unary<Frac>("frac"), float_unary<Rint>("rint"), float_unary<Sign>("sign"), float_unary<Relu>("relu"),
     float_unary<Copy>("copy"), float_binary<ReluGradient>("relu_gradient"), float_binary<TanhGradient>("tanh_gradient"),
     float_binary<SigmoidGradient>("sigmoid_gradient"), compare<Equal>("equal"), compare<NotEqual>("not_equal"), compare<Less>("less"),
     compare<LessEqual>("less_equal"), compare<Greater>("greater"), compare<GreaterEqual>("greater_equal"), compare<And>("logical_and"),

@@ -1,6 +1,8 @@
 // The loops that programs and eager ops are made of: one op on a block of elements, in vector code.
 #pragma once
 
+#include <type_traits>
+
 #include "rushlight.h"
 
 namespace rushlight {
@@ -37,12 +39,18 @@ void store(Type from, Type to, const void* block, char* data, index_t step, inde
 bool loads(Type from, Type to);
 bool stores(Type from, Type to);
 
+// A result as what is stored. A question's answer is chosen, not converted: that is one instruction in vector code, where a conversion is many.
+template <typename R, typename V> inline R stored(V value) {
+    if constexpr (std::is_same<V, bool>::value) return value ? R(1) : R(0);
+    else return static_cast<R>(value);
+}
+
 // Makes loops from a functor with a static `apply`.
 template <typename T, typename R, typename F> void unary_loop(const void* a_, const void*, const void*, void* out_, index_t n, unsigned) {
     const T* a = static_cast<const T*>(a_);
     R* out = static_cast<R*>(out_);
 #pragma omp simd
-    for (index_t i = 0; i < n; ++i) out[i] = static_cast<R>(F::apply(a[i]));
+    for (index_t i = 0; i < n; ++i) out[i] = stored<R>(F::apply(a[i]));
 }
 
 template <typename T, typename R, typename F> void binary_loop(const void* a_, const void* b_, const void*, void* out_, index_t n, unsigned scalar) {
@@ -51,17 +59,17 @@ template <typename T, typename R, typename F> void binary_loop(const void* a_, c
     R* out = static_cast<R*>(out_);
     if (scalar == 0) {
 #pragma omp simd
-        for (index_t i = 0; i < n; ++i) out[i] = static_cast<R>(F::apply(a[i], b[i]));
+        for (index_t i = 0; i < n; ++i) out[i] = stored<R>(F::apply(a[i], b[i]));
     } else if (scalar == 2) {
         const T y = *b;
 #pragma omp simd
-        for (index_t i = 0; i < n; ++i) out[i] = static_cast<R>(F::apply(a[i], y));
+        for (index_t i = 0; i < n; ++i) out[i] = stored<R>(F::apply(a[i], y));
     } else if (scalar == 1) {
         const T x = *a;
 #pragma omp simd
-        for (index_t i = 0; i < n; ++i) out[i] = static_cast<R>(F::apply(x, b[i]));
+        for (index_t i = 0; i < n; ++i) out[i] = stored<R>(F::apply(x, b[i]));
     } else {
-        const R r = static_cast<R>(F::apply(*a, *b));
+        const R r = stored<R>(F::apply(*a, *b));
         for (index_t i = 0; i < n; ++i) out[i] = r;
     }
 }

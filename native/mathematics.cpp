@@ -24,11 +24,14 @@ RUSHLIGHT_FUNCTION(Erf, erf);
 RUSHLIGHT_FUNCTION(Erfc, erfc);
 RUSHLIGHT_FUNCTION(Gelu, gelu);
 RUSHLIGHT_FUNCTION(GeluTanh, gelu_tanh);
+RUSHLIGHT_FUNCTION(Mish, mish);
 RUSHLIGHT_FUNCTION(Sin, sin);
 RUSHLIGHT_FUNCTION(Cos, cos);
 
+struct Hypot { template <typename T> static T apply(T a, T b) { return vmath::hypot(a, b); } };
+struct LogAddExp { template <typename T> static T apply(T a, T b) { return vmath::logaddexp(a, b); } };
 struct Silu { template <typename T> static T apply(T a) { return a / (T(1) + vmath::exp(-a)); } };
-struct Mish { template <typename T> static T apply(T a) { return a * vmath::tanh(vmath::softplus(a)); } };
+struct MishGradient { template <typename T> static T apply(T g, T a) { return g * vmath::mish_slope(a); } };
 struct GeluGradient { template <typename T> static T apply(T g, T a) { return g * vmath::gelu_slope(a); } };
 struct GeluTanhGradient { template <typename T> static T apply(T g, T a) { return g * vmath::gelu_tanh_slope(a); } };
 struct SiluGradient { template <typename T> static T apply(T g, T a) { return g * vmath::silu_slope(a); } };
@@ -49,6 +52,70 @@ void trigonometric_loop(const void* a_, const void* b, const void* c, void* out_
     for (index_t i = 0; i < n; ++i) out[i] = static_cast<float>(function(a[i]));
 }
 
+// What is left of a division, from the quotient rounded towards zero: exact as long as that has few enough bits. Others go to the C library.
+struct Remainder {
+    static float near(float a, float b, bool* far) {
+        const double x = std::fabs(double(a)), y = std::fabs(double(b)), q = std::trunc(x / y), r = x - q * y;
+        *far = q >= 536870912.0;               // q y has to fit 53 bits
+        return static_cast<float>(settle(r, x, y));
+    }
+#if defined(__FMA__) || defined(__aarch64__)
+    static double near(double a, double b, bool* far) {
+        const double x = std::fabs(a), y = std::fabs(b), q = std::trunc(x / y), r = __builtin_fma(-q, y, x);
+        *far = (q >= 4503599627370496.0) | ((y < 1e-290) & (y > 0.0));
+        return settle(r, x, y);
+    }
+#else
+    static double near(double, double, bool* far) {
+        *far = true;
+        return 0.0;
+    }
+#endif
+
+  private:
+    static double settle(double r, double x, double y) {  // the quotient may have been rounded up
+        r = r < 0.0 ? r + y : r;
+        return (y == vmath::infinity<double>()) & (x < y) ? x : r;
+    }
+};
+
+// F::apply(a, b, fmod(a, b))
+template <typename T, typename F> void remainder_loop(const void* a_, const void* b_, const void*, void* out_, index_t n, unsigned scalar) {
+    constexpr index_t PART = 256;
+    const T *a = static_cast<const T*>(a_), *b = static_cast<const T*>(b_);
+    T *out = static_cast<T*>(out_), x[PART], y[PART], rest[PART];
+    for (index_t start = 0; start < n; start += PART) {
+        const index_t count = n - start < PART ? n - start : PART;
+        for (index_t i = 0; i < count; ++i) x[i] = scalar & 1u ? *a : a[start + i];
+        for (index_t i = 0; i < count; ++i) y[i] = scalar & 2u ? *b : b[start + i];
+        int any = 0;
+#pragma omp simd reduction(| : any)
+        for (index_t i = 0; i < count; ++i) {
+            bool far;
+            rest[i] = vmath::with_sign(Remainder::near(x[i], y[i], &far), x[i]);
+            any |= far ? 1 : 0;
+        }
+        if (any) {
+            for (index_t i = 0; i < count; ++i) rest[i] = std::fmod(x[i], y[i]);
+        }
+#pragma omp simd
+        for (index_t i = 0; i < count; ++i) out[start + i] = F::apply(x[i], y[i], rest[i]);
+    }
+}
+
+struct Fmod { template <typename T> static T apply(T, T, T rest) { return rest; } };
+struct Modulo {  // with the divisor's sign
+    template <typename T> static T apply(T, T b, T rest) { return (rest != T(0)) & ((b < T(0)) != (rest < T(0))) ? rest + b : rest; }
+};
+struct FloorDivide {  // from the exact remainder, so that rounding a / b up to a whole number does no harm
+    template <typename T> static T apply(T a, T b, T rest) {
+        const T exact = (a - rest) / b, q = (rest != T(0)) & ((b < T(0)) != (rest < T(0))) ? exact - T(1) : exact;
+        const T low = std::floor(q), whole = q - low > T(0.5) ? low + T(1) : low;
+        return b == T(0) ? a / b : q == T(0) ? vmath::with_sign(T(0), a / b) : whole;
+    }
+};
+template <typename F> constexpr Op remainder_op(const char* name) { return {name, 2, 16, {remainder_loop<float, F>, remainder_loop<double, F>}, {}}; }
+
 template <typename F> constexpr Op both(const char* name, int cost) {
     return {name, 1, cost, {unary_loop<float, float, F>, unary_loop<double, double, F>}, {}};
 }
@@ -62,9 +129,11 @@ template <typename F> constexpr Op single(const char* name, int cost) { return {
 extern const Op math_ops[] = {
     both<Exp>("exp", 4), both<Exp2>("exp2", 4), both<Expm1>("expm1", 6), both<Log>("log", 6), both<Log1p>("log1p", 8), single<Log2>("log2", 10),
     single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),
-    both<Erfc>("erfc", 20), both<Gelu>("gelu", 8), both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 20),
+    both<Erfc>("erfc", 20), both<Gelu>("gelu", 8), both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 8), gradient<MishGradient>("mish_gradient", 10),
     gradient<GeluGradient>("gelu_gradient", 10), gradient<GeluTanhGradient>("gelu_tanh_gradient", 12), gradient<SiluGradient>("silu_gradient", 8),
     {"sin", 1, 8, {trigonometric_loop<Sin, std::sin>}, {}}, {"cos", 1, 8, {trigonometric_loop<Cos, std::cos>}, {}},
+    remainder_op<Fmod>("fmod"), remainder_op<Modulo>("remainder"), remainder_op<FloorDivide>("floor_divide"),
+    gradient<Hypot>("hypot", 4), gradient<LogAddExp>("logaddexp", 12),
     {"power", 2, 24, {binary_loop<float, float, Power>}, {}},
     {nullptr, 0, 0, {}, {}},
 };

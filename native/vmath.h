@@ -204,8 +204,47 @@ RL_INLINE float gate_tanh(float x) {
 RL_INLINE double gate(double x) { return sigmoid(x); }
 RL_INLINE double gate_tanh(double x) { return tanh(x); }
 
+// log(1 + x) for 0 <= x <= 1
+template <typename T> RL_INLINE T log1p_of_fraction(T x) {
+    const T u = T(1) + x;
+    const Parts<T> a = parts_of(u);
+    return a.k * Format<T>::ln2_high + (log_one_plus(a.f) + (a.k * Format<T>::ln2_low + (x - (u - T(1))) / u));
+}
+
 // log(1 + exp(x))
-template <typename T> RL_INLINE T softplus(T x) { return (x > T(0) ? x : x != x ? x : T(0)) + log1p(exp(-absolute(x))); }
+template <typename T> RL_INLINE T softplus(T x) {
+    const T r = (x > T(0) ? x : T(0)) + log1p_of_fraction(exp(-absolute(x)));
+    return x != x ? x : r;
+}
+
+// log(exp(a) + exp(b))
+template <typename T> RL_INLINE T logaddexp(T a, T b) {
+    const T r = (a > b ? a : b) + log1p_of_fraction(exp(-absolute(a - b)));
+    return a == b ? a + T(0.693147180559945309417) : (a != a) | (b != b) ? a + b : r;
+}
+
+// sqrt(a^2 + b^2), without overflow
+RL_INLINE float hypot(float a, float b) {
+    const double x = a, y = b;
+    const float r = static_cast<float>(std::sqrt(x * x + y * y));
+    return (absolute(a) == infinity<float>()) | (absolute(b) == infinity<float>()) ? infinity<float>() : r;
+}
+RL_INLINE double hypot(double a, double b) {
+    const double x = absolute(a), y = absolute(b), larger = x > y ? x : y;
+    const double scale = larger > 1e150 ? 0x1p-600 : larger < 1e-140 ? 0x1p600 : 1.0, p = x * scale, q = y * scale;
+    const double r = std::sqrt(p * p + q * q) / scale;
+    return (x == infinity<double>()) | (y == infinity<double>()) ? infinity<double>() : r;
+}
+
+// x tanh(softplus(x)) and its slope: with n = exp(x) the tanh is n (n + 2) / (n (n + 2) + 2); beyond 20 it is 1
+template <typename T> RL_INLINE T mish(T x) {
+    const T n = exp(x > T(20) ? T(20) : x), w = n * (n + T(2));
+    return x * (w / (w + T(2)));
+}
+template <typename T> RL_INLINE T mish_slope(T x) {
+    const T n = exp(x > T(20) ? T(20) : x), w = n * (n + T(2)), inverse = T(1) / (w + T(2));
+    return w * inverse + x * (T(4) * n * (n + T(1)) * inverse * inverse);
+}
 
 // --- the error function. double: W. J. Cody, "Rational Chebyshev approximations for the error function", 1969 ---------------------------
 
@@ -318,7 +357,7 @@ template <typename T> RL_INLINE T gelu(T x) {
 template <typename T> RL_INLINE T gelu_slope(T x) {
     const T y = absolute(x), z = y > T(40) ? T(40) : y;
     const T density = exp(T(-0.5) * z * z), tail = normal_tail(z, density);
-    const T slope = (x < T(0) ? tail : T(1) - tail) + with_sign(z, x) * density * T(0.39894228040143267794);
+    const T below = tail - z * density * T(0.39894228040143267794), slope = x < T(0) ? below : T(1) - below;
     return x != x ? x : slope;
 }
 template <typename T> RL_INLINE T gelu_tanh(T x) {

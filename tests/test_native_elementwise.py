@@ -216,3 +216,63 @@ def test_threads_agree(threads):
             np.testing.assert_array_equal(fused(a.T, b.T).T[:100], want)
         finally:
             native.library.set_threads(before)
+
+
+def _pairs(dtype):
+    """Operands of very different sizes, whole multiples, and all special values against each other."""
+    special = np.array([0, -0.0, 1, -1, 2, -2.5, 3, 1e-30, -1e30, 6e5, np.inf, -np.inf, np.nan, np.finfo(dtype).tiny / 4, np.finfo(dtype).max], dtype)
+    a, b = (t.ravel() for t in np.meshgrid(special, special))
+    scale = 10.0 ** RNG.integers(-12, 12, 30_000)
+    x, y = (RNG.standard_normal(30_000) * scale).astype(dtype), RNG.standard_normal(30_000).astype(dtype)
+    return np.concatenate([a, x, np.round(x) * y]), np.concatenate([b, y, y])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", ["fmod", "remainder", "floor_divide"])
+def test_remainders_are_exact(name, dtype):
+    """Bit for bit PyTorch's (whose vector code gives nan where a / b overflows; ours does not); with one operand for all as well; in place."""
+    import torch
+    a, b = _pairs(dtype)
+    theirs = getattr(torch, name)
+    ours = kernel(name, lambda *args: pytest.fail("the kernel does not take these"))
+    for x, y in ((a, b), (a[::2], b[::2]), (a, b[7:8].reshape(())), (a[3:4].reshape(()), b)):
+        with np.errstate(all="ignore"):
+            got, want = ours(x, y), theirs(torch.tensor(x), torch.tensor(y)).numpy()
+            beyond = np.isinf(x / y) & np.isfinite(x) & (y != 0)
+        if name != "floor_divide":
+            assert np.isfinite(got[beyond]).all()
+            got[beyond], want[beyond] = 0, 0
+        np.testing.assert_array_equal(got, want)
+        same = ~np.isnan(want)
+        np.testing.assert_array_equal(np.signbit(got[same]), np.signbit(want[same]))
+    t = a.copy()
+    assert ours(t, b, out=t) is t
+    np.testing.assert_array_equal(t, ours(a, b))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", ["hypot", "logaddexp"])
+def test_pairs(name, dtype):
+    a, b = _pairs(dtype)
+    exact = getattr(np, name)
+    with np.errstate(all="ignore"):
+        got, want = kernel(name)(a, b), exact(a.astype(np.longdouble), b.astype(np.longdouble)).astype(dtype)
+    np.testing.assert_allclose(got, want, rtol=4e-7 if dtype == "f4" else 1e-15, atol=1e-7 if name == "logaddexp" and dtype == "f4" else 0 if name == "hypot" else 3e-16)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_softplus_and_mish(dtype):
+    x = sweep().astype(dtype)
+    wide = x.astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        soft = np.maximum(wide, 0) + np.log1p(np.exp(-np.abs(wide)))
+        t = np.tanh(soft)
+        slope = t + wide * (1 / (1 + np.exp(-wide))) * (1 - t * t)
+        near = np.abs(x) < 80
+        rtol = 1e-6 if dtype == "f4" else 3e-15
+        for got, want in ((kernel("softplus")(x), soft), (kernel("mish")(x), wide * t), (kernel("mish_gradient")(np.ones_like(x), x), slope)):
+            want = want.astype(dtype)
+            np.testing.assert_allclose(got[near], want[near], rtol=rtol, atol=1e-6 if dtype == "f4" else 1e-15)
+            assert np.isnan(got[np.isnan(x)]).all()
+        assert kernel("softplus")(np.array([np.inf, -np.inf], dtype)).tolist() == [np.inf, 0]
+        assert kernel("mish")(np.array([np.inf, 500], dtype)).tolist() == [np.inf, 500]

@@ -298,12 +298,12 @@ def _mish_grad(g: Tensor, x: Tensor) -> Tensor:
     return g * (t + x * x.sigmoid() * (1 - t * t))
 
 
-@fuse
 def _mish_array(g: Any, a: Any) -> Any:
     t = np.tanh(_softplus_array(a))
     return g * (t + a * (1 / (1 + np.exp(-a))) * (1 - t * t))
 
 
+_mish_array = kernel("mish_gradient", _mish_array)
 _mish_forward = kernel("mish", lambda a: a * np.tanh(_softplus_array(a)))
 
 

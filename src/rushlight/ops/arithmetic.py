@@ -105,6 +105,8 @@ def _float_floor(a: Any, b: Any) -> Any:
     return np.where(b == 0, a / b, np.floor_divide(a, b))
 
 
+_float_floor = native.kernel("floor_divide", _float_floor)
+
 floor_divide = binary("floor_divide", _float_floor, None, only="number", complex=False, int_forward=_int_floor, domain=(0.5, 4.0))
 _trunc_divide = binary("_trunc_divide", lambda a, b: np.trunc(a / b), (lambda g: g * 0, lambda g: g * 0), complex=False,
                        int_forward=_int_trunc, function=False, methods=False, label="DivBackward1")
@@ -157,7 +159,13 @@ def _int_fmod(a: Any, b: Any) -> Any:
     return np.fmod(a, b)
 
 
-remainder = binary("remainder", np.remainder, (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), complex=False,
+def _remainder(a: Any, b: Any) -> Any:
+    """a - floor(a / b) b, as PyTorch has it: a zero keeps the sign of a."""
+    r = np.fmod(a, b)
+    return np.where((r != 0) & ((b < 0) != (r < 0)), r + b, r)
+
+
+remainder = binary("remainder", native.kernel("remainder", _remainder), (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), complex=False,
                    int_forward=_int_remainder, only="number", domain=(0.5, 4.0))
 fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), complex=False, int_forward=_int_fmod, only="number", numbers="second",
               domain=(0.5, 4.0))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, promote_types
+from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, as_array, wrap
 from .define import OPERATORS, binary, comparison, export, method, op, unary
@@ -172,7 +173,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     return record(r, "RoundBackward0", (input,), _zero_grad, array_grad=_zero_grad)
 
 
-frac = unary("frac", lambda a: a - np.trunc(a), lambda g: g, array_grad=True, complex=False, ints="refuse")
+frac = unary("frac", kernel("frac", lambda a: a - np.trunc(a)), lambda g: g, array_grad=True, complex=False, ints="refuse")
 
 
 @op(method=True)
@@ -315,9 +316,12 @@ def _logaddexp_share(g: Tensor, mine: Tensor, other: Tensor) -> Tensor:
     return g / (1 + (other - mine).exp())
 
 
+_real_logaddexp = kernel("logaddexp", np.logaddexp)
+
+
 def _logaddexp(a: Any, b: Any) -> Any:
     if a.dtype.kind != "c":
-        return np.logaddexp(a, b)
+        return _real_logaddexp(a, b)
     first = a.real >= b.real                    # exp of the other, relative to the larger, can't overflow
     high, low = np.where(first, a, b), np.where(first, b, a)
     return np.where(high == low, high + a.dtype.type(np.log(2)), high + np.log1p(np.exp(low - high))).astype(a.dtype)
@@ -383,6 +387,10 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     return (x / (1 - x)).log()
 
 
+_without_nan = fuse(lambda a, nan, high, low: np.where(a != a, nan, np.where(a == np.inf, high, np.where(a == -np.inf, low, a))))
+_where_finite = fuse(lambda g, a: np.where(np.isfinite(a), g, 0.0))
+
+
 @op(method=True, inplace=True, out=True)
 def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """nan, inf and -inf replaced (by 0 and the largest and smallest finite numbers unless said otherwise)."""
@@ -391,10 +399,13 @@ def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = N
         return wrap(input._a.copy(), kind)
     a = input._a
     limits = np.finfo(a.dtype if a.dtype.kind in "fc" else np.float32)
-    r = np.nan_to_num(a, nan=0.0 if nan is None else nan, posinf=limits.max if posinf is None else posinf,
-                      neginf=limits.min if neginf is None else neginf)
-    bad = ~np.isfinite(a)
+    values = (0.0 if nan is None else nan, float(limits.max) if posinf is None else posinf, float(limits.min) if neginf is None else neginf)
+    if kind.fast:
+        r = _without_nan(a, *values)
+    else:
+        r = np.nan_to_num(a, nan=values[0], posinf=values[1], neginf=values[2])
     return record(wrap(as_array(r, a.dtype), kind), "NanToNumBackward0", (input,),
-                  lambda g: g.masked_fill(wrap(as_array(bad), kind.bool_), 0))
+                  lambda g, x: g.masked_fill(wrap(as_array(~np.isfinite(x._a)), kind.bool_), 0), (input,),
+                  _where_finite if kind.fast else None)
 
 
