@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -16,19 +17,27 @@ namespace {
 constexpr index_t CHUNKS_PER_THREAD = 4;
 constexpr int SPINS = 2000;  // some microseconds: a step's next kernel follows soon
 
+// A job's chunks lie in as many parts as threads. Each thread begins with its own part, the same one in every job of this size, so that
+// what it wrote in one kernel is in its cache in the next; who is done early takes from the others.
 struct Job {
     RangeFunction function = nullptr;
     void* context = nullptr;
-    index_t total = 0, chunk = 0;
-    std::atomic<index_t> next{0};
+    index_t total = 0, chunk = 0, chunks = 0;
+    int parts = 1;
     int tickets = 0;  // workers that may still join; guarded by the pool's mutex
     int working = 0;  // workers inside; guarded by the pool's mutex
 
-    void work() {
-        for (;;) {
-            const index_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
-            if (begin >= total) return;
-            function(context, begin, begin + chunk < total ? begin + chunk : total);
+    index_t first_of(int part) const { return chunks * part / parts; }
+
+    void work(int own, std::atomic<index_t>* const* next) const {
+        for (int i = 0; i < parts; ++i) {
+            const int part = own + i < parts ? own + i : own + i - parts;
+            for (;;) {
+                const index_t at = next[part]->fetch_add(1, std::memory_order_relaxed);
+                if (at >= first_of(part + 1)) break;
+                const index_t begin = at * chunk;
+                function(context, begin, begin + chunk < total ? begin + chunk : total);
+            }
         }
     }
 };
@@ -52,6 +61,9 @@ class Pool {
         job.context = context;
         job.total = total;
         job.chunk = chunk;
+        job.chunks = (total + chunk - 1) / chunk;
+        job.parts = threads;
+        for (int part = 0; part < threads; ++part) next_[part]->store(job.first_of(part), std::memory_order_relaxed);
         {
             std::lock_guard<std::mutex> lock(mutex_);
             job.tickets = threads - 1;
@@ -60,7 +72,7 @@ class Pool {
         }
         if (sleeping_.load(std::memory_order_acquire) > 0) wake_.notify_all();
         inside_job = true;
-        job.work();
+        job.work(0, next_.data());
         inside_job = false;
         std::unique_lock<std::mutex> lock(mutex_);
         job_ = nullptr;  // nobody joins any more
@@ -79,23 +91,26 @@ class Pool {
 
   private:
     void start(int wanted) {
+        while (static_cast<int>(next_.size()) <= wanted) next_.push_back(new (std::align_val_t(64)) std::atomic<index_t>(0));  // kept for good
         while (static_cast<int>(workers_.size()) < wanted) {
-            workers_.emplace_back([this] { worker(); });
+            const int number = static_cast<int>(workers_.size()) + 1;
+            workers_.emplace_back([this, number] { worker(number); });
             workers_.back().detach();  // the process may end while they sleep
         }
     }
 
-    void worker();
+    void worker(int number);
 
     std::mutex mutex_;
     std::condition_variable wake_, done_;
     std::vector<std::thread> workers_;
+    std::vector<std::atomic<index_t>*> next_;  // per part, each on a cache line of its own: the next chunk
     std::atomic<std::uint64_t> serial_{0};
     std::atomic<int> sleeping_{0}, inside_{0};
     Job* job_ = nullptr;
 };
 
-void Pool::worker() {
+void Pool::worker(int number) {
     inside_job = true;
     std::uint64_t seen = 0;
     for (;;) {
@@ -107,11 +122,12 @@ void Pool::worker() {
         seen = serial_.load(std::memory_order_relaxed);
         Job* job = job_;
         if (job == nullptr || job->tickets == 0) continue;
+        const int own = number < job->parts ? number : job->tickets;
         --job->tickets;
         ++job->working;
         inside_.fetch_add(1);
         lock.unlock();
-        job->work();
+        job->work(own, next_.data());
         lock.lock();
         inside_.fetch_sub(1);
         if (--job->working == 0) done_.notify_all();

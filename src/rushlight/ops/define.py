@@ -28,7 +28,7 @@ from ..tensor import NotBatched, Tensor, as_array, from_array, wrap
 from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
-from .write import check_dtype, check_fresh, inplace_from, title, write_in_place, write_out
+from .write import check_dtype, check_fresh, computed_into, inplace_from, title, write_in_place, write_out
 
 __all__ = ["FUNCTIONS", "NAMESPACES", "DEFINITIONS", "op", "unary", "binary", "comparison", "export", "method", "record", "wrap"]
 
@@ -89,7 +89,8 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     saves_result = grad is not None and "y" in arguments(grad)
     differentiable = grad is not None
     to_bool = ints == "bool"
-    ufunc, forward = forward, native.elementwise(forward)
+    takes_out = isinstance(forward, np.ufunc) and not to_bool
+    forward = native.elementwise(forward)
 
     def slow(input: Any) -> Any:
         return unary_slow(name, forward, ints, complex, node_type, input, refuse_bool, holomorphic)
@@ -100,7 +101,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
         except AttributeError:
             return overridden(fn, (input,), {} if out is None else {"out": out}, not_a_tensor(name, "input", 1, input))
         if out is not None:
-            return write_out(out, fn(input), name)
+            return out if takes_out and computed_into(out, forward, input) else write_out(out, fn(input), name)
         if not kind.fast:
             return slow(input)
         a = forward(input._a)
@@ -137,13 +138,13 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     fn.__doc__ = doc or f"{short}(input, *, out=None) -> Tensor\n\nElementwise {short} of a tensor of any shape."
     uses = native.SAVES_INPUT if saves_input else native.SAVES_RESULT if saves_result else 0
     fn = native.fast_path(fn, forward, node_type, 1, uses, to_bool)
-    if forward_inplace := isinstance(ufunc, np.ufunc) and not to_bool:
+    if takes_out:
         def direct(a: Any) -> None:
             forward(a, out=a)
     if namespace:
         NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
     else:
-        _finish_unary(name, fn, inplace and not to_bool, methods, alias, direct if forward_inplace else None)
+        _finish_unary(name, fn, inplace and not to_bool, methods, alias, direct if takes_out else None)
     DEFINITIONS[name] = {"form": "unary", "fn": fn, "ints": ints, "complex": complex, "domain": domain, "inplace": inplace and not to_bool,
                          "differentiable": differentiable, "refuse_bool": refuse_bool}
     return fn
@@ -272,7 +273,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         # Twice the same code: as function, and as operator, which gives operands that it does not know their own chance.
         def fn(input: Any, other: Any, *, out: Any = None) -> Any:
             if out is not None:
-                return write_out(out, fn(input, other), name)
+                return out if direct is not None and computed_into(out, direct, input, other) else write_out(out, fn(input, other), name)
             if other.__class__ is not Tensor and not isinstance(other, Tensor):
                 cls = other.__class__
                 if cls not in quick_numbers or not isinstance(input, Tensor):

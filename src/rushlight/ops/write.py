@@ -319,6 +319,22 @@ def check_dtype(out: Any, r: Any) -> None:
                                f"{a._kind.dtype.alias or a._kind.dtype.name} instead")
 
 
+def computed_into(out: Any, kernel: Any, *operands: Any) -> bool:
+    """``out._a = kernel(arrays)`` without a result of its own in between, where everything is plain, of one kind and shape, and unrecorded.
+    False, with nothing changed, where it is not: then `write_out` has to look."""
+    if out.__class__ is not Tensor or not out._kind.fast or out._node is not None or not out._a.flags.writeable:
+        return False
+    kind, shape = out._kind, out._a.shape
+    for each in operands:
+        if each.__class__ is not Tensor or each._kind is not kind or each._node is not None or each._a.shape != shape:
+            return False
+        if each is not out and np.may_share_memory(each._a, out._a):
+            return False
+    kernel(*[each._a for each in operands], out=out._a)
+    out._ver += 1
+    return True
+
+
 def write_out(out: Any, r: Any, name: str) -> Any:
     """Put a result (or a tuple of results) into the tensors given as out=, and return them."""
     if isinstance(r, tuple):
