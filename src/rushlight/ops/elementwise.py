@@ -394,6 +394,9 @@ _where_finite = fuse(lambda g, a: np.where(np.isfinite(a), g, 0.0))
 @op(method=True, inplace=True, out=True)
 def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """nan, inf and -inf replaced (by 0 and the largest and smallest finite numbers unless said otherwise)."""
+    for position, (which, value) in enumerate((("nan", nan), ("posinf", posinf), ("neginf", neginf)), 2):
+        if value is not None and not isinstance(value, (int, float)):
+            raise TypeError(f"nan_to_num(): argument '{which}' (position {position}) must be float, not {type(value).__name__}")
     kind = input._kind
     if not kind.differentiable:
         return wrap(input._a.copy(), kind)
