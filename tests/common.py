@@ -16,6 +16,11 @@ PT_DTYPES = {name: getattr(pt, name) for name in
              ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool", "complex64", "complex128")}
 
 
+def rng_state(module):
+    """The state of the generator that a module's numbers come from by default, as a NumPy array."""
+    return (rl.cuda.get_rng_state() if module is rl and DEVICE == "cuda" else module.get_rng_state()).numpy()
+
+
 def rl_dtype(dtype):
     """The rushlight dtype of a torch dtype."""
     return getattr(rl, str(dtype).removeprefix("torch."))

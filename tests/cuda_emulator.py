@@ -93,8 +93,13 @@ class RawKernel:
         values = [self._value(arg, kind, number) for number, (arg, kind) in enumerate(zip(args, self.kinds))]
         pointers = (ctypes.c_void_p * max(len(values), 1))(*[ctypes.cast(ctypes.pointer(v), ctypes.c_void_p) for v in values])
         LAUNCHES[self.name] = LAUNCHES.get(self.name, 0) + 1
-        if run(_Dim3(*map(int, grid)), _Dim3(*map(int, block)), pointers, ctypes.c_size_t(shared_mem)):
-            raise LaunchError(f"CUDA_ERROR_LAUNCH_FAILED: {self.name} trapped, or a barrier was not reached by all threads")
+
+        def launch(kept=(args, values)):          # what the pointers point to lives as long as a graph that has the launch
+            if run(_Dim3(*map(int, grid)), _Dim3(*map(int, block)), pointers, ctypes.c_size_t(shared_mem)):
+                raise LaunchError(f"CUDA_ERROR_LAUNCH_FAILED: {self.name} trapped, or a barrier was not reached by all threads")
+        launch()
+        from cuda_standin import taped
+        taped(launch)
 
     def _value(self, arg, kind, number):
         from cuda_standin import STATE, ndarray
@@ -145,10 +150,17 @@ class cublas:
             flat = np.frombuffer(raw, dtype)
             return np.lib.stride_tricks.as_strided(flat, (rows, columns), (dtype.itemsize, leading * dtype.itemsize))
 
-        for i in range(batchCount):
+        def multiply():
+            for i in range(batchCount):
+                one(i)
+
+        def one(i):
             a = matrix(A, Atype, *((m, k) if transa == 0 else (k, m)), lda, i, strideA)
             b = matrix(B, Btype, *((k, n) if transb == 0 else (n, k)), ldb, i, strideB)
             c = matrix(C, Ctype, m, n, ldc, i, strideC)
             wide = np.float64 if scalar is ctypes.c_double else np.float32
             product = alpha * ((a.T if transa else a).astype(wide) @ (b.T if transb else b).astype(wide))
             c[...] = (product + beta * c.astype(wide) if beta else product).astype(c.dtype)
+        multiply()
+        from cuda_standin import taped
+        taped(multiply)

@@ -98,6 +98,64 @@ class MemoryPool:
 
 
 POOL = MemoryPool()
+ALLOCATOR = [None]        # what cupy.cuda.using_allocator has put in place
+
+
+@contextlib.contextmanager
+def using_allocator(allocator=None):
+    """cupy.cuda.using_allocator."""
+    previous, ALLOCATOR[0] = ALLOCATOR[0], allocator
+    try:
+        yield
+    finally:
+        ALLOCATOR[0] = previous
+
+
+class PrivatePool:
+    """cupy.cuda.MemoryPool: of a graph; the stand-in counts its memory with the rest."""
+
+    def malloc(self, size):
+        raise NotImplementedError("the stand-in allocates by itself")
+
+
+# --- graphs ------------------------------------------------------------------------------------------------------------------------------
+
+CAPTURE = [None]          # while a stream is captured: the launches so far, as (compute, result)
+BLOCKS = weakref.WeakSet()
+
+
+def taped(compute, result=None):
+    """A launch: while a stream is captured, `compute` is noted, to be run again at each replay, into the memory of `result`."""
+    if CAPTURE[0] is not None:
+        CAPTURE[0].append((compute, result))
+    return result
+
+
+def no_capture(what):
+    """What waits for the GPU, or copies from memory that may change, breaks a capture."""
+    if CAPTURE[0] is not None:
+        raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing ({what})")
+
+
+def _rewrite(result, value):
+    if isinstance(result, (tuple, list)):
+        for each, new in zip(result, value):
+            _rewrite(each, new)
+    elif isinstance(result, ndarray):
+        new = np.asarray(value)
+        if new.size and not np.may_share_memory(result._host, new):
+            result._host[...] = new
+
+
+class Graph:
+    """cupy.cuda.Graph: what was captured."""
+
+    def __init__(self, tape):
+        self._tape = tape
+
+    def launch(self, stream=None):
+        for compute, result in self._tape:
+            _rewrite(result, compute())
 
 
 class _Memory:
@@ -105,6 +163,7 @@ class _Memory:
 
     def __init__(self, host, device):
         self.host, self.ptr, self.size, self.device_id = host, host.__array_interface__["data"][0], host.nbytes, device
+        BLOCKS.add(self)
         size, where = POOL.take(host.nbytes)
         weakref.finalize(self, POOL.give, size, where)
 
@@ -199,6 +258,7 @@ class ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array explicitly.")
 
     def get(self, stream=None, order="C", out=None, blocking=True):
+        no_capture("get")
         if out is not None:
             out[...] = self._host
             return out
@@ -210,21 +270,26 @@ class ndarray:
         self._host[...] = arr
 
     def item(self, *args):
+        no_capture("item")
         return self._host.item(*args)
 
     def tolist(self):
+        no_capture("tolist")
         return self._host.tolist()
 
     def __len__(self):
         return len(self._host)
 
     def __bool__(self):
+        no_capture("bool")
         return bool(self._host)
 
     def __int__(self):
+        no_capture("int")
         return int(self._host)
 
     def __float__(self):
+        no_capture("float")
         return float(self._host)
 
     def __complex__(self):
@@ -238,35 +303,46 @@ class ndarray:
     def __repr__(self):
         return repr(self._host)
 
-    def __getitem__(self, item):
+    def _positions(self, item):
         index = _index(item)
-        value = self._host
         arrays = [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, (np.ndarray, list))]
-        if any(np.asarray(each).dtype.kind in "iu" for each in arrays):
-            index = _wrapped(index, value.shape)
-        result = value[index]
-        if isinstance(result, np.generic):       # CuPy gives a 0-dim view, not a scalar
-            result = value[(*(index if isinstance(index, tuple) else (index,)), ...)]
-        return device(result, self)
+        if any(np.asarray(each).dtype == bool for each in arrays):
+            no_capture("the size of a mask's selection")
+        return _wrapped(index, self._host.shape) if any(np.asarray(each).dtype.kind in "iu" for each in arrays) else index
+
+    def __getitem__(self, item):
+        def pick():
+            index = self._positions(item)
+            result = self._host[index]
+            if isinstance(result, np.generic):       # CuPy gives a 0-dim view, not a scalar
+                result = self._host[(*(index if isinstance(index, tuple) else (index,)), ...)]
+            return result
+        return taped(pick, device(pick(), self))
 
     def __setitem__(self, item, value):
         if isinstance(value, np.ndarray) and (value.ndim or not isinstance(value, np.generic)):
             if value.ndim:
                 raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        index = _index(item)
-        arrays = [each for each in (index if isinstance(index, tuple) else (index,)) if isinstance(each, (np.ndarray, list))]
-        if any(np.asarray(each).dtype.kind in "iu" for each in arrays):
-            index = _wrapped(index, self._host.shape)
-        self._host[index] = host(value, arrays=True)
+
+        def write():
+            self._host[self._positions(item)] = host(value, arrays=True)
+        write()
+        taped(write)
 
     def scatter_add(self, slices, value):
-        np.add.at(self._host, _index(slices), host(value))
+        self._scatter(np.add, slices, value)
 
     def scatter_max(self, slices, value):
-        np.maximum.at(self._host, _index(slices), host(value))
+        self._scatter(np.maximum, slices, value)
 
     def scatter_min(self, slices, value):
-        np.minimum.at(self._host, _index(slices), host(value))
+        self._scatter(np.minimum, slices, value)
+
+    def _scatter(self, ufunc, slices, value):
+        def write():
+            ufunc.at(self._host, _index(slices), host(value))
+        write()
+        taped(write)
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         name = ufunc.__name__
@@ -297,9 +373,14 @@ class ndarray:
         if method == "reduceat":
             values = [values[0], np.asarray(inputs[1]._host if isinstance(inputs[1], ndarray) else inputs[1]), *values[2:]]
         kwargs = {key: value if key == "out" else host(value) for key, value in kwargs.items()}
-        with np.errstate(all="ignore"):
-            result = getattr(ufunc, method)(*values, **kwargs)
-        return out[0] if out is not None else device(result)
+        def compute():
+            with np.errstate(all="ignore"):
+                return getattr(ufunc, method)(*values, **kwargs)
+        result = compute()
+        if out is not None:
+            taped(compute)
+            return out[0]
+        return taped(compute, device(result))
 
     def __array_function__(self, func, types, args, kwargs):
         path = f"{func.__module__}.{func.__name__}".split(".", 1)[1]
@@ -407,9 +488,14 @@ def function(path, func, args, kwargs, source=None):
         return device(np.array(args[0]._host))
     out = kwargs.get("out")
     plain = {key: host(value, arrays=loose) for key, value in kwargs.items() if key != "blocking"}
-    with np.errstate(all="ignore"):
-        result = func(*[host(value, arrays=loose) for value in args], **plain)
+    def compute():
+        with np.errstate(all="ignore"):
+            return func(*[host(value, arrays=loose) for value in args], **plain)
+    if creates and not isinstance(args[0], ndarray):
+        no_capture(path)
+    result = compute()
     if out is not None:
+        taped(compute)
         return out
     if creates and isinstance(args[0], ndarray) and result is args[0]._host:
         return args[0]
@@ -417,7 +503,7 @@ def function(path, func, args, kwargs, source=None):
         result = np.array(result)      # a copy on the device, never the host's own memory
     first = next((each for each in itertools.chain(args, args[0] if args and isinstance(args[0], (tuple, list)) else ())
                   if isinstance(each, ndarray)), source)
-    return device(result, first)
+    return taped(compute, device(result, first))
 
 
 _VIEWS = ("reshape", "ravel", "transpose", "swapaxes", "squeeze", "diagonal", "view")
@@ -443,7 +529,12 @@ def _method(name, parameters):
             values = dict(zip(allowed, args)) | kwargs
             if name == "argmax" or name == "argmin":
                 values.pop("dtype", None)
-        target = host(self)
+        def compute():
+            return _run(host(self), args, kwargs, {} if allowed is None else values)
+        result = compute()
+        return taped(compute, device(result, self if name in _VIEWS or name in ("ravel", "astype") else None))
+
+    def _run(target, args, kwargs, values):
         if allowed is None:
             result = getattr(target, name)(*host(args), **host_dict(kwargs))
         else:
@@ -457,7 +548,7 @@ def _method(name, parameters):
                                                                                          "argpartition", "choose", "take", "compress") \
                         else getattr(target, name)(*[host(v) for v in values.values()] if "axis" not in values and "side" not in values
                                                    else [host(values[allowed[0]])], **{k: host(v) for k, v in values.items() if k in ("axis", "side")})
-        return device(result, self if name in _VIEWS or name in ("ravel", "astype") else None)
+        return result
     call.__name__ = name
     return call
 
@@ -497,6 +588,7 @@ class Device:
         self.id = STATE.device if device is None else int(device)
 
     def __int__(self):
+        no_capture("int")
         return self.id
 
     def __eq__(self, other):
@@ -568,8 +660,25 @@ class Stream:
         Stream.current = self
         return self
 
+    def begin_capture(self, mode=None):
+        if CAPTURE[0] is not None:
+            raise CUDARuntimeError("cudaErrorIllegalState: a stream is being captured already")
+        CAPTURE[0] = []
+        self._before = [(weakref.ref(block), block.host.copy()) for block in BLOCKS]
+
+    def end_capture(self):
+        tape, CAPTURE[0] = CAPTURE[0], None
+        for block, values in self._before:           # a captured launch does not run: what it wrote is taken back
+            if block() is not None:
+                block().host[...] = values
+        self._before = []
+        return Graph(tape)
+
+    def is_capturing(self):
+        return CAPTURE[0] is not None
+
     def synchronize(self):
-        pass
+        no_capture("synchronize")
 
     def record(self, event=None):
         event = event or Event()
@@ -636,7 +745,7 @@ def _module():
     cupy.cuda = types.SimpleNamespace(
         Device=Device, Stream=Stream, Event=Event, ExternalStream=lambda ptr, device_id=-1: Stream(), runtime=runtime, memory=memory,
         get_current_stream=lambda: Stream.current, get_elapsed_time=elapsed, alloc_pinned_memory=alloc_pinned_memory, MemoryHook=MemoryHook,
-        MemoryPointer=MemoryPointer)
+        MemoryPointer=MemoryPointer, MemoryPool=PrivatePool, using_allocator=using_allocator)
     cupy.get_default_memory_pool = lambda: POOL
     from cuda_emulator import RawKernel, cublas
     cupy.RawKernel, cupy.cublas_of_the_standin = RawKernel, cublas

@@ -211,7 +211,6 @@ def test_amp():
     assert torch.equal(before, layer.weight) and scaler.get_scale() == 2.0 ** 15
 
 
-@pytest.mark.skipif(STANDIN, reason="the stand-in does not record graphs")
 def test_graphs():
     x = torch.ones(4, device="cuda")
     x.mul(2)
@@ -230,8 +229,109 @@ def test_graph_errors():
         g.replay()
     with pytest.raises(RuntimeError, match="non-default stream"):
         g.capture_begin()
-    with pytest.raises(NotImplementedError, match="torch.cuda.graph"):
-        torch.cuda.make_graphed_callables(torch.nn.Linear(1, 1), ())
+    with pytest.raises(RuntimeError, match="Unknown capture error mode"):
+        g.capture_begin(capture_error_mode="none")
+    with pytest.raises(RuntimeError, match="pool"):
+        g.pool()
+    x = torch.ones(2, device="cuda")
+    with torch.cuda.graph(g):
+        y = x + 1
+    with pytest.raises(RuntimeError, match="already owns a captured graph"):
+        with torch.cuda.graph(g):
+            pass
+    g.replay()
+    assert y.tolist() == [2, 2]
+    other = torch.cuda.CUDAGraph()
+    with pytest.raises(RuntimeError, match="capturing"):
+        with torch.cuda.graph(other):
+            (x + 1).sum().item()
+    assert not torch.cuda.is_current_stream_capturing() and (x + 1).tolist() == [2, 2]
+
+
+def test_graphs_share_memory_and_draw_on():
+    g, h = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+    torch.cuda.manual_seed(5)
+    expected = [torch.rand(6, device="cuda").tolist() for _ in range(3)]
+    torch.cuda.manual_seed(5)
+    with torch.cuda.graph(g):
+        assert torch.cuda.is_current_stream_capturing()
+        drawn = torch.rand(6, device="cuda")
+    with torch.cuda.graph(h, pool=g.pool()):
+        doubled = drawn * 2
+    assert h.pool() == g.pool() != torch.cuda.graph_pool_handle() and torch.cuda.default_generators[0].get_offset() == 0
+    for wanted in expected:                      # each replay continues the stream
+        g.replay()
+        h.replay()
+        assert drawn.tolist() == wanted and doubled.tolist() == [2 * v for v in wanted]
+    own = torch.Generator(device="cuda").manual_seed(5)
+    k = torch.cuda.CUDAGraph()
+    k.register_generator_state(own)
+    with torch.cuda.graph(k):
+        drawn = torch.rand(6, device="cuda", generator=own)
+    k.replay()
+    assert drawn.tolist() == expected[0] and own.get_offset() == 4
+    k.reset()
+    with pytest.raises(RuntimeError, match="replay"):
+        k.replay()
+
+
+def test_a_training_step_as_a_graph():
+    def model():
+        torch.manual_seed(0)
+        return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).to("cuda")
+    data = [torch.randn(5, 3, device="cuda") for _ in range(4)]
+    plain, graphed = model(), model()
+    graphed.load_state_dict(plain.state_dict())
+    x = data[0].clone()
+    for p in graphed.parameters():
+        p.grad = torch.zeros_like(p)
+    g = torch.cuda.CUDAGraph()
+    graphed(x).square().mean().backward()        # what is set up at first use
+    with torch.cuda.graph(g):
+        for p in graphed.parameters():
+            p.grad.zero_()
+        loss = graphed(x).square().mean()
+        loss.backward()
+        with torch.no_grad():
+            for p in graphed.parameters():
+                p -= 0.1 * p.grad
+    for batch in data:
+        x.copy_(batch)
+        g.replay()
+        plain.zero_grad()
+        wanted = plain(batch).square().mean()
+        wanted.backward()
+        with torch.no_grad():
+            for p in plain.parameters():
+                p -= 0.1 * p.grad
+        assert abs(loss.item() - wanted.item()) < 1e-6
+    for a, b in zip(graphed.parameters(), plain.parameters()):
+        assert torch.allclose(a, b)
+
+
+def test_graphed_callables():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2, device="cuda")
+    twin = torch.nn.Linear(3, 2, device="cuda")
+    twin.load_state_dict(layer.state_dict())
+    x, y = torch.randn(4, 3, device="cuda"), torch.randn(4, 2, device="cuda", requires_grad=True)
+    step, scale = torch.cuda.make_graphed_callables((layer, lambda a: {"out": a.sin() * 2}), ((x,), (y,)))
+    assert step is layer
+    for seed in range(3):
+        torch.manual_seed(seed)
+        batch = torch.randn(4, 3, device="cuda")
+        out, wanted = scale(layer(batch))["out"], twin(batch).sin() * 2
+        assert torch.allclose(out, wanted)
+        (out * out.detach()).sum().backward()
+        (wanted * wanted.detach()).sum().backward()
+        assert torch.allclose(layer.weight.grad, twin.weight.grad) and torch.allclose(layer.bias.grad, twin.bias.grad)
+    layer.eval()
+    assert torch.allclose(layer(torch.ones(7, 3, device="cuda")), twin(torch.ones(7, 3, device="cuda")))      # no graph for evaluation: any shape
+    with pytest.raises(TypeError, match="tensors"):
+        torch.cuda.make_graphed_callables(lambda a: a, (3,))
+    twin.register_forward_hook(lambda *a: None)
+    with pytest.raises(RuntimeError, match="hooks"):
+        torch.cuda.make_graphed_callables(twin, (x,))
 
 
 @pytest.mark.parametrize("name", ["utilization", "temperature", "memory_snapshot", "memory_usage"])
