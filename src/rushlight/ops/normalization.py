@@ -31,7 +31,7 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
                   grouped: Axes | None = None) -> tuple[Tensor, Any, Any]:
     """(result, mean, variance as arrays). `shape`: that of weight and bias, to broadcast; `grouped`: compute on x in this shape."""
     kind = x._kind
-    if kind.xp is not np and kind.xp.fused_for(x._a, *[None if t is None else t._a for t in (weight, bias)]):
+    if kind.xp is not np and x._a.size and kind.xp.fused_for(x._a, *[None if t is None else t._a for t in (weight, bias)]):
         return _standardized_on_device(x, axes, eps, weight, bias, shape, name, grouped)
     if K.available(x._a, weight, bias):
         return _native(x, axes, eps, weight, bias, shape, name, grouped)
@@ -131,7 +131,7 @@ def _standardized_on_device(x: Tensor, axes: Axes, eps: float, weight: Tensor | 
     """`_standardized` by the device's kernels: rows where the statistics are over trailing dimensions, channels for batch norm."""
     fused, kind, a = x._kind.xp.fused, x._kind, x._a
     full = a.shape
-    w, b = (None if t is None else t._a.reshape(-1).astype(kind.np, copy=False) for t in (weight, bias))
+    w, b = (None if t is None else t._a.reshape(-1) for t in (weight, bias))
     view = full if grouped is None else grouped
     padded = (1,) * (len(full) - len(shape)) + tuple(shape)
     outer = tuple([i for i, n in enumerate(padded) if n == 1])
@@ -142,6 +142,7 @@ def _standardized_on_device(x: Tensor, axes: Axes, eps: float, weight: Tensor | 
         y = fused.channels_apply(a, mean, variance, w, b, eps)
     else:
         n = prod(view[len(view) - len(axes):])
+        w, b = (None if t is None else t.astype(kind.np, copy=False) for t in (w, b))
         if grouped is None and (len(shape) == len(axes) or (weight is None and bias is None)):
             groups, per_group, span, column = 1, 0, 1, True        # layer norm: a weight per column
         else:                                                       # group and instance norm: a weight per channel
@@ -162,8 +163,8 @@ def _standardized_on_device(x: Tensor, axes: Axes, eps: float, weight: Tensor | 
             if gw is None and affine:
                 xhat = (x.reshape(-1, n) - mean[:, None]) * rstd[:, None]
                 gw, gb = np.add.reduce(g * xhat.reshape(full), axis=outer), np.add.reduce(g, axis=outer)
-        return (gx, None if weight is None else gw.reshape(weight._a.shape).astype(kind.np, copy=False),
-                None if bias is None else gb.reshape(bias._a.shape).astype(kind.np, copy=False))
+        return (gx, None if weight is None else gw.reshape(weight._a.shape).astype(weight._a.dtype, copy=False),
+                None if bias is None else gb.reshape(bias._a.shape).astype(bias._a.dtype, copy=False))
     grad = _differentiable(axes, eps, weight, bias, shape, outer, grouped, full)
     record(out, name, (x, weight, bias), grad, (x,) if weight is None else (x, weight), array_grad=arrays)
     return out, mean.reshape(keep), variance.reshape(keep)
@@ -192,6 +193,19 @@ def _update(running: Tensor, value: Any, momentum: float) -> None:
     running._ver += 1
 
 
+def _move(running_mean: Tensor, running_var: Tensor, mean: Any, variance: Any, momentum: float, factor: float) -> None:
+    """Both running statistics towards the batch's, the variance times `factor`."""
+    kind, a, b = running_mean._kind, running_mean._a, running_var._a
+    if kind.xp is not np and running_var._kind is kind and kind.is_floating and (kind.reduced or kind.np == mean.dtype) and (
+            fused := kind.xp.fused_for(a, b, mean, variance)) is not None and a.flags.c_contiguous and b.flags.c_contiguous:
+        fused.channels_update(a, b, mean, variance, momentum, factor)
+        running_mean._ver += 1
+        running_var._ver += 1
+        return
+    _update(running_mean, mean, momentum)
+    _update(running_var, variance * factor, momentum)
+
+
 def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """(N, C, *) normalised per channel: by the batch's statistics in training (which then move the running ones), else by the running ones.
@@ -216,8 +230,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
         out, mean, variance = _standardized(input, axes, eps, weight, bias, channel_shape, "NativeBatchNormBackward0")
         if training and running_mean is not None and input._a.size:
             count = prod(shape[:1] + shape[2:])
-            _update(running_mean, mean, momentum)
-            _update(running_var, variance * (count / (count - 1)), momentum)
+            _move(running_mean, running_var, mean, variance, momentum, count / (count - 1))
         return out
     return _frozen(input, running_mean, running_var, weight, bias, eps, channel, axes)
 
@@ -225,6 +238,8 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
 def _frozen(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channel: Axes, axes: Axes) -> Tensor:
     """Normalise by given statistics."""
     kind = x._kind
+    if kind.xp is not np and x._a.size and kind.xp.fused_for(x._a, mean._a, var._a, *[None if t is None else t._a for t in (weight, bias)]):
+        return _frozen_on_device(x, mean, var, weight, bias, eps, channel, axes)
     work = np.float32 if kind.reduced else kind.np
     m, rstd = mean._a.reshape(channel).astype(work), (1 / np.sqrt(var._a.astype(work) + np.dtype(work).type(eps))).reshape(channel)
     scale = rstd if weight is None else rstd * weight._a.reshape(channel).astype(work)
@@ -237,13 +252,36 @@ def _frozen(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: T
     def arrays(g: Any, x: Any, *more: Any) -> Any:
         return (g * scale, None if weight is None else np.add.reduce(g * ((x - m) * rstd), axis=axes),
                 None if bias is None else np.add.reduce(g, axis=axes))
+    grad = _frozen_gradient(kind, rstd, m, weight, bias, channel, axes)
+    return record(out, "NativeBatchNormBackward0", (x, weight, bias), grad, (x,) if weight is None else (x, weight),
+                  array_grad=None if kind.reduced else arrays)
 
+
+def _frozen_gradient(kind: Any, rstd: Any, m: Any, weight: Tensor | None, bias: Tensor | None, channel: Axes, axes: Axes) -> Any:
+    """The gradient of `_frozen` in tensor ops; rstd and m broadcast."""
     def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
         r, center = wrap(rstd.astype(kind.np), kind), wrap(m.astype(kind.np), kind)
         s = r if weight is None else r * more[0].view(channel)
         return (g * s, None if weight is None else (g * (x - center) * r).sum(axes), None if bias is None else g.sum(axes))
-    return record(out, "NativeBatchNormBackward0", (x, weight, bias), grad, (x,) if weight is None else (x, weight),
-                  array_grad=None if kind.reduced else arrays)
+    return grad
+
+
+def _frozen_on_device(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channel: Axes, axes: Axes) -> Tensor:
+    """`_frozen` by the device's kernels."""
+    fused, kind = x._kind.xp.fused, x._kind
+    work = np.float32 if kind.reduced else kind.np
+    m, v = mean._a.astype(work), var._a.astype(work)       # copies: what the gradient sees
+    w, b = (None if t is None else t._a for t in (weight, bias))
+    out = wrap(fused.channels_apply(x._a, m, v, w, b, eps), kind)
+
+    def arrays(g: Any, x: Any, *more: Any) -> Any:
+        gx, gw, gb = fused.channels_backward(g, x, w, m, v, eps, False)
+        return gx, None if weight is None else gw.astype(weight._a.dtype, copy=False), None if bias is None else gb.astype(bias._a.dtype, copy=False)
+
+    def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
+        rstd = (1 / np.sqrt(v + np.dtype(work).type(eps))).reshape(channel)
+        return _frozen_gradient(kind, rstd, m.reshape(channel), weight, bias, channel, axes)(g, x, *more)
+    return record(out, "NativeBatchNormBackward0", (x, weight, bias), grad, (x,) if weight is None else (x, weight), array_grad=arrays)
 
 
 def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,

@@ -1,8 +1,7 @@
-"""Layer, group, RMS and batch norm with their gradients.
+"""Layer, group and RMS norm with their gradients; batch norm is in channel_norm.py.
 
-Layer, group and RMS norm work on rows: one block per row. Element `col` of row `row` has weight number
-``row % groups * per_group + col / span``: layer and RMS norm have groups = 1 and span = 1. Batch norm works on channels: one block per
-channel gathers the statistics, an elementwise kernel applies them. Statistics are kept in the arithmetic type.
+They work on rows: one block per row. Element `col` of row `row` has weight number ``row % groups * per_group + col / span``: layer and RMS norm
+have groups = 1 and span = 1. Statistics are kept in the arithmetic type.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...cuda import driver
-from .source import ACCUMULATE, THREADS, Kernel, blocks, row_threads
+from .source import ACCUMULATE, Kernel, blocks, row_threads
 
-__all__ = ["rows_forward", "rows_backward", "channels_statistics", "channels_apply", "channels_backward"]
+__all__ = ["rows_forward", "rows_backward"]
 
 _INDEX = r"""
 __device__ __forceinline__ int weight_of(long long row, int col, int groups, int per_group, int span) {
@@ -89,62 +88,6 @@ extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__
     }
 }
 """)
-_STATISTICS = Kernel("norm_channel_statistics", r"""
-extern "C" __global__ void kernel(const T* __restrict__ x, A* mean, A* var, int batch, int channels, long long span) {
-    int c = blockIdx.x;
-    long long count = batch * span;
-    A s = (A)0;
-    for (long long i = threadIdx.x; i < count; i += blockDim.x) s += load(x[(i / span * channels + c) * span + i % span]);
-    A m = block_sum(s) / (A)count, v = (A)0;
-    for (long long i = threadIdx.x; i < count; i += blockDim.x) {
-        A d = load(x[(i / span * channels + c) * span + i % span]) - m;
-        v += d * d;
-    }
-    v = block_sum(v) / (A)count;
-    if (threadIdx.x == 0) { mean[c] = m; var[c] = v; }
-}
-""")
-_APPLY = Kernel("norm_channel_apply", r"""
-extern "C" __global__ void kernel(const T* __restrict__ x, const A* mean, const A* var, const T* w, const T* b, T* __restrict__ y, long long n,
-                                  int channels, long long span, double eps) {
-    long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    if (i >= n) return;
-    int c = (int)(i / span % channels);
-    A v = (load(x[i]) - mean[c]) * rsqrt_(var[c] + (A)eps);
-    if (w) v *= load(w[c]);
-    if (b) v += load(b[c]);
-    store(y + i, v);
-}
-""")
-_CHANNEL_SUMS = Kernel("norm_channel_gradient_sums", r"""
-extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__ x, const A* mean, const A* var, A* gw, A* gb, int batch, int channels,
-                                  long long span, double eps) {
-    int c = blockIdx.x;
-    long long count = batch * span;
-    A m = mean[c], r = rsqrt_(var[c] + (A)eps), a = (A)0, s = (A)0;
-    for (long long i = threadIdx.x; i < count; i += blockDim.x) {
-        long long at = (i / span * channels + c) * span + i % span;
-        A v = load(g[at]);
-        a += v * (load(x[at]) - m) * r;
-        s += v;
-    }
-    a = block_sum(a);
-    s = block_sum(s);
-    if (threadIdx.x == 0) { gw[c] = a; gb[c] = s; }
-}
-""")
-_CHANNEL_INPUT = Kernel("norm_channel_input_gradient", r"""
-extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__ x, const A* mean, const A* var, const T* w, const A* gw, const A* gb,
-                                  T* __restrict__ gx, long long n, int channels, long long span, double eps, long long count) {
-    long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
-    if (i >= n) return;
-    int c = (int)(i / span % channels);
-    A r = rsqrt_(var[c] + (A)eps), scale = w ? load(w[c]) * r : r;
-    A v = load(g[i]);
-    if (count) v -= gb[c] / (A)count + (load(x[i]) - mean[c]) * r * gw[c] / (A)count;
-    store(gx + i, scale * v);
-}
-""")
 
 
 def _arithmetic(dtype: Any) -> Any:
@@ -190,40 +133,4 @@ def rows_backward(g: Any, x: Any, w: Any, mean: Any, rstd: Any, n: int, rms: boo
         gw, gb = module.empty((slices, n), mean.dtype), module.empty((slices, n), mean.dtype)
         _ROWS_WEIGHT(name)((columns, slices), (256,), (g, x, mean, rstd, gw, gb, np.int64(rows), np.int32(n), np.int32(per_slice)))
         gw, gb = gw.sum(0), gb.sum(0)
-    return gx, gw, gb
-
-
-def channels_statistics(x: Any) -> tuple[Any, Any]:
-    """(mean, biased variance) per channel of (N, C, *)."""
-    module = driver.needed()
-    x = _dense(x)
-    batch, channels = x.shape[:2]
-    mean, var = module.empty(channels, _arithmetic(x.dtype)), module.empty(channels, _arithmetic(x.dtype))
-    _STATISTICS(x.dtype.name)((channels,), (row_threads(x.size // channels),), (x, mean, var, np.int32(batch), np.int32(channels),
-                                                                                np.int64(x.size // (batch * channels))))
-    return mean, var
-
-
-def channels_apply(x: Any, mean: Any, var: Any, w: Any, b: Any, eps: float) -> Any:
-    """Normalise (N, C, *) by statistics per channel."""
-    x = _dense(x)
-    y = driver.needed().empty(x.shape, x.dtype)
-    batch, channels = x.shape[:2]
-    _APPLY(x.dtype.name)((blocks(x.size),), (THREADS,), (x, mean, var, _or_null(w), _or_null(b), y, np.int64(x.size), np.int32(channels),
-                                                         np.int64(x.size // (batch * channels)), np.float64(eps)))
-    return y
-
-
-def channels_backward(g: Any, x: Any, w: Any, mean: Any, var: Any, eps: float, batch_statistics: bool) -> tuple[Any, Any, Any]:
-    """Gradients of the input, the weight and the bias; `batch_statistics`: they came from x and so depend on it."""
-    module = driver.needed()
-    g, x = _dense(g), _dense(x)
-    batch, channels = x.shape[:2]
-    span = x.size // (batch * channels)
-    gw, gb = module.empty(channels, mean.dtype), module.empty(channels, mean.dtype)
-    _CHANNEL_SUMS(x.dtype.name)((channels,), (row_threads(batch * span),), (g, x, mean, var, gw, gb, np.int32(batch), np.int32(channels), np.int64(span),
-                                                                           np.float64(eps)))
-    gx = module.empty(x.shape, x.dtype)
-    _CHANNEL_INPUT(x.dtype.name)((blocks(x.size),), (THREADS,), (g, x, mean, var, _or_null(w), gw, gb, gx, np.int64(x.size), np.int32(channels),
-                                                                np.int64(span), np.float64(eps), np.int64(batch * span if batch_statistics else 0)))
     return gx, gw, gb
