@@ -32,6 +32,7 @@ PyObject* create() {
         add_random,
         add_scan,
         add_backward,
+        add_resample,
         add_memory,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;

@@ -1,23 +1,28 @@
 """Resizing images: nearest, linear, cubic and area interpolation.
 
 Every mode is separable: along one dimension after another, the result is a weighted sum of a few picked elements (1 for nearest, 2 for
-linear, 4 for cubic). So there is one mechanism, made of `index_select` and products, and gradients follow.
+linear, 4 for cubic, more where a filter is smoothed). So there is one mechanism, tables (kernels/resample.py), and gradients are transposed tables.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from ..dtypes import float32 as _float32
+from ..kernels import resample as K
 from ..tensor import Tensor, wrap
-from .define import check_tensor
+from .define import check_tensor, not_implemented
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from .record import record
 
 __all__ = ["interpolate", "upsample", "upsample_nearest", "upsample_bilinear"]
 
 _LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
+_REACH = {"bilinear": 1, "bicubic": 2, "lanczos": 3}        # how far the filter of an image that is smoothed while it shrinks reaches
 
 
 def _sources(size: int, out: int, align_corners: bool, scale: float | None) -> Any:
@@ -29,40 +34,83 @@ def _sources(size: int, out: int, align_corners: bool, scale: float | None) -> A
     return (i + 0.5) * step - 0.5
 
 
-def _taps(mode: str, size: int, out: int, align_corners: bool, scale: float | None) -> list[tuple[Any, Any]]:
-    """(indices, weights or None) per tap."""
+def _picks(mode: str, size: int, out: int, align_corners: bool, scale: float | None) -> tuple[Any, Any]:
+    """Which elements each result sums, (taps, out), and their weights (None: as they are)."""
     if mode in ("nearest", "nearest-exact"):
         step = np.float32(1.0 / scale) if scale else np.float32(size) / np.float32(out)
         offset = np.float32(0.5 if mode == "nearest-exact" else 0.0)
         i = np.floor((np.arange(out, dtype=np.float32) + offset) * step).astype(np.int64)
-        return [(np.minimum(i, size - 1), None)]
+        return np.minimum(i, size - 1)[None], None
     x = _sources(size, out, align_corners, scale)
     if mode in _LINEAR:
         x = np.maximum(x, 0)
         low = np.minimum(np.floor(x).astype(np.int64), size - 1)
         part = np.minimum(x - low, 1.0)
-        return [(low, 1 - part), (np.minimum(low + 1, size - 1), part)]
+        return np.stack([low, np.minimum(low + 1, size - 1)]), np.stack([1 - part, part])
     low = np.floor(x)
     t = x - low
-    return [(np.clip(low.astype(np.int64) + k, 0, size - 1), _cubic(np.abs(t - k))) for k in (-1, 0, 1, 2)]
+    near = range(-1, 3)
+    return np.stack([np.clip(low.astype(np.int64) + k, 0, size - 1) for k in near]), np.stack([_cubic(np.abs(t - k)) for k in near])
 
 
-def _cubic(d: Any) -> Any:
-    """Keys' cubic convolution with A = -0.75."""
-    a = -0.75
+def _smooth_picks(mode: str, size: int, out: int, align_corners: bool, scale: float | None) -> tuple[Any, Any]:
+    """The same with antialias=True: where an image shrinks, the filter widens with the step, so that every element counts."""
+    if align_corners:
+        step = (size - 1) / (out - 1) if out > 1 else 0.0
+    else:
+        step = 1.0 / scale if scale else size / out
+    wide = max(step, 1.0)
+    reach = wide * _REACH[mode]
+    center = step * (np.arange(out) + 0.5)
+    first = np.maximum((center - reach + 0.5).astype(np.int64), 0)
+    count = np.minimum((center + reach + 0.5).astype(np.int64), size) - first
+    k = np.arange(max(int(count.max(initial=1)), 1))[:, None]
+    d = np.abs((k + first - center + 0.5) / wide)
+    shape = np.maximum(1 - d, 0) if mode == "bilinear" else _cubic(d, -0.5) if mode == "bicubic" else np.where(d < 3, np.sinc(d) * np.sinc(d / 3), 0)
+    weight = np.where(k < count, shape, 0)
+    total = weight.sum(0)
+    return np.where(k < count, first + k, -1), weight / np.where(total == 0, 1, total)
+
+
+def _cubic(d: Any, a: float = -0.75) -> Any:
+    """Keys' cubic convolution."""
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
     return np.where(d <= 1, near, np.where(d < 2, far, 0))
 
 
-def _resampled(x: Tensor, dim: int, taps: list[tuple[Any, Any]]) -> Tensor:
+@lru_cache(256)
+def _table(mode: str, size: int, out: int, align_corners: bool, scale: float | None, antialias: bool, dtype: str) -> K.Table:
+    index, weight = (_smooth_picks if antialias else _picks)(mode, size, out, align_corners, scale)
+    return K.Table(index, None if weight is None else weight.astype(dtype), size)
+
+
+def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str) -> Tensor:
+    """x (N, C, *spatial) resized by one table or None per dimension; `name` is the node's."""
+    kind = x._kind
+    if x._a.__class__ is not np.ndarray or not kind.is_floating:
+        for dim, table in enumerate(tables, 2):
+            if table is not None:
+                x = _composed(x, dim, table)
+        return x
+    adjoint = tuple([None if t is None else t.adjoint() for t in tables])
+    return record(wrap(_array(x._a, tables, kind), kind), name, (x,), lambda g: resampled(g, adjoint, name),
+                  array_grad=lambda g: _array(g, adjoint, kind))
+
+
+def _array(a: Any, tables: tuple[K.Table | None, ...], kind: Any) -> Any:
+    return K.resample(a.astype(np.float32), tables).astype(kind.np) if kind.reduced else K.resample(a, tables)
+
+
+def _composed(x: Tensor, dim: int, table: K.Table) -> Tensor:
+    """One dimension resized by other ops: for integers, and for arrays elsewhere. The table has no holes."""
     total = None
     shape = [1] * x._a.ndim
     shape[dim] = -1
-    for index, weight in taps:
-        part = x.index_select(dim, wrap(x._kind.xp.asarray(index), x._kind.int64))
-        if weight is not None:
-            part = part * wrap(x._kind.xp.asarray(weight.astype(x._kind.np).reshape(shape)), x._kind)
+    for t, index in enumerate(table.index):
+        part = x.index_select(dim, wrap(x._kind.xp.asarray(index.astype(np.int64)), x._kind.int64))
+        if table.weight is not None:
+            part = part * wrap(x._kind.xp.asarray(table.weight[t].astype(x._kind.np).reshape(shape)), x._kind)
         total = part if total is None else total + part
     return total
 
@@ -90,20 +138,23 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
                 recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:
     """(N, C, *spatial) resized to `size`, or by `scale_factor`.
 
-    mode: "nearest", "nearest-exact", "area" (any), "linear" (3-D input), "bilinear" and "bicubic" (4-D), "trilinear" (5-D).
+    mode: "nearest", "nearest-exact", "area" (any), "linear" (3-D input), "bilinear" and "bicubic" (4-D), "trilinear" (5-D), "lanczos" (4-D with antialias).
+    antialias widens the filter of "bilinear", "bicubic" and "lanczos" where an image shrinks, as image libraries do.
     """
     check_tensor("interpolate", input=input)
-    if antialias:
-        raise NotImplementedError("interpolate(antialias=True) is not supported: use mode='area' to shrink images")
     n = input._a.ndim - 2
+    if antialias and not (mode in _REACH and n == 2):
+        raise ValueError(f"antialias=True works on 4-D input with mode 'bilinear', 'bicubic' or 'lanczos', but got {n + 2}-D input and mode '{mode}'")
+    if mode == "lanczos" and (not antialias or align_corners):
+        raise ValueError("mode 'lanczos' needs antialias=True and no align_corners")
     if mode in ("nearest", "area", "nearest-exact"):
         if align_corners is not None:
             raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
-    elif mode not in (*_LINEAR, "bicubic"):
+    elif mode not in (*_LINEAR, "bicubic", "lanczos"):
         raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | linear | bilinear | "
                                   f"bicubic | trilinear | area | nearest-exact (got {mode})")
     sizes, scales = _output_size(input, n, size, scale_factor)
-    wants = 2 if mode == "bicubic" else _LINEAR.get(mode, n)
+    wants = 2 if mode in ("bicubic", "lanczos") else _LINEAR.get(mode, n)
     if n not in (1, 2, 3) or wants != n:
         if n in (1, 2, 3) and wants != n:
             raise NotImplementedError(f"Got {n + 2}D input, but {mode} mode needs {wants + 2}D input")
@@ -113,13 +164,25 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
         raise RuntimeError(f"Input and output sizes should be greater than 0, but got input ({list(input._a.shape[2:])}) output ({sizes})")
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](input, sizes)
+    if hasattr(input._a, "level"):
+        from ..func.op_rules import fold as fold_batch
+        return fold_batch(lambda x: interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias), n + 2, input)
+    kind = input._kind
+    if not kind.is_floating and "nearest" not in mode and kind.np.name != "uint8":
+        raise not_implemented(f"upsample_{mode}{n}d", kind)
     if recompute_scale_factor:
         scales = [None] * n
-    for i in range(n):
-        old = input._a.shape[i + 2]
-        if old != sizes[i] or mode == "bicubic" or (scales[i] not in (None, 1.0)):
-            input = _resampled(input, i + 2, _taps(mode, old, sizes[i], bool(align_corners), scales[i]))
-    return input
+    work = "f4" if kind.reduced or not kind.is_floating else kind.np.char
+    tables = tuple([None if old == new and mode not in ("bicubic", "lanczos") and scale in (None, 1.0) else
+                    _table(mode, old, new, bool(align_corners), scale, antialias, work)
+                    for old, new, scale in zip(input._a.shape[2:], sizes, scales, strict=True)])
+    if kind.is_floating or "nearest" in mode:
+        return resampled(input, tables, f"Upsample{_NODES.get(mode, mode.title())}{n}D{'Aa' if antialias else ''}Backward0")
+    y = resampled(input.to(_float32), tables, "")          # bytes: rounded
+    return y.round().clamp(0, 255).to(kind.dtype)
+
+
+_NODES = {"nearest-exact": "NearestExact"}
 
 
 def _deprecated(name: str) -> None:

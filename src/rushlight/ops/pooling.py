@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..kernels import pooling as K
+from ..kernels.resample import Table
 from ..tensor import Tensor, wrap
 from .define import export, not_implemented, with_out
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
@@ -251,12 +253,33 @@ def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
             kernel = tuple(s // o for s, o in zip(size, out, strict=True))
             y = _avg_pool(x, n, name, kernel, kernel, 0, False, True, None)
     else:
-        from .joining import cat
-        y = x
-        for i, o in enumerate(out):
-            parts = [y.narrow(i + 2, start, end - start).mean(i + 2, keepdim=True) for start, end in _bounds(size[i], o)]
-            y = cat(parts, i + 2) if parts else y.narrow(i + 2, 0, 0)
+        y = _adaptive_means(x, out, n)
     return y.squeeze(0) if unbatched else y
+
+
+def _adaptive_means(x: Tensor, out: Sizes, n: int) -> Tensor:
+    """Means of windows of different sizes."""
+    if x._a.__class__ is np.ndarray and 0 not in out and x._kind.is_floating:
+        from .interpolate import resampled
+        char = "f4" if x._kind.reduced else x._kind.np.char
+        return resampled(x, tuple([_mean_table(s, o, char) for s, o in zip(x._a.shape[2:], out, strict=True)]), f"AdaptiveAvgPool{n}DBackward0")
+    from .joining import cat
+    y = x
+    for i, o in enumerate(out):
+        parts = [y.narrow(i + 2, start, end - start).mean(i + 2, keepdim=True) for start, end in _bounds(x._a.shape[i + 2], o)]
+        y = cat(parts, i + 2) if parts else y.narrow(i + 2, 0, 0)
+    return y
+
+
+@lru_cache(256)
+def _mean_table(n: int, out: int, dtype: str) -> Table | None:
+    """The windows' elements and weights, for `resampled`."""
+    if n == out:
+        return None
+    start, end = np.array(_bounds(n, out)).T
+    k = np.arange((end - start).max())[:, None]
+    inside = k < end - start
+    return Table(np.where(inside, start + k, -1), np.where(inside, 1 / (end - start), 0).astype(dtype), n)
 
 
 def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool) -> Any:
