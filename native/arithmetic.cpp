@@ -43,6 +43,17 @@ struct Rint { template <typename T> static T apply(T a) { return std::nearbyint(
 struct Sign { template <typename T> static T apply(T a) { return T(a > 0) - T(a < 0); } };
 struct Relu { template <typename T> static T apply(T a) { return a > T(0) || is_nan(a) ? a : T(0); } };
 struct ReluGradient { template <typename T> static T apply(T g, T y) { return y <= T(0) ? T(0) : g; } };
+struct LeakyRelu { template <typename T> static T apply(T a, T slope) { return a > T(0) ? a : a * slope; } };
+struct LeakyReluGradient { template <typename T> static T apply(T g, T a, T slope) { return a > T(0) ? g : g * slope; } };
+template <typename T> inline T limited(T a, T low, T high) {
+    const T r = a < low ? low : a;
+    return r > high ? high : r;
+}
+struct Hardsigmoid { template <typename T> static T apply(T a) { return limited(a + T(3), T(0), T(6)) / T(6); } };
+struct HardsigmoidGradient { template <typename T> static T apply(T g, T a) { return (a > T(-3)) & (a < T(3)) ? g / T(6) : T(0); } };
+struct Hardswish { template <typename T> static T apply(T a) { return a * limited(a + T(3), T(0), T(6)) / T(6); } };
+struct HardswishGradient { template <typename T> static T apply(T g, T a) { return g * (a <= T(-3) ? T(0) : a >= T(3) ? T(1) : a / T(3) + T(0.5)); } };
+struct Softshrink { template <typename T> static T apply(T a, T limit) { return a > limit ? a - limit : a < -limit ? a + limit : a * T(0); } };
 struct TanhGradient { template <typename T> static T apply(T g, T y) { return g * (T(1) - y * y); } };
 struct SigmoidGradient { template <typename T> static T apply(T g, T y) { return g * (y * (T(1) - y)); } };
 struct Copy { template <typename T> static T apply(T a) { return a; } };
@@ -54,12 +65,7 @@ struct Where {
     }
 };
 struct MultiplyAdd { template <typename T> static T apply(T a, T b, T c) { return a * b + c; } };
-struct Clamp {
-    template <typename T> static T apply(T a, T low, T high) {
-        const T r = a < low ? low : a;
-        return r > high ? high : r;
-    }
-};
+struct Clamp { template <typename T> static T apply(T a, T low, T high) { return limited(a, low, high); } };
 
 struct Equal { template <typename T> static bool apply(T a, T b) { return a == b; } };
 struct NotEqual { template <typename T> static bool apply(T a, T b) { return a != b; } };
@@ -120,6 +126,9 @@ extern const Op arithmetic_ops[] = {
     {"invert", 1, 1, {unary_loop<float, float, Not>, unary_loop<double, double, Not>},
      {nullptr, nullptr, nullptr, nullptr, unary_loop<byte, byte, Not>}},
     question<IsNan>("isnan"), question<IsInf>("isinf"), question<IsFinite>("isfinite"),
+    float_binary<LeakyRelu>("leaky_relu"), {"leaky_relu_gradient", 3, 1, {ternary_loop<float, LeakyReluGradient>, ternary_loop<double, LeakyReluGradient>}, {}},
+    float_unary<Hardsigmoid>("hardsigmoid"), float_binary<HardsigmoidGradient>("hardsigmoid_gradient"), float_unary<Hardswish>("hardswish"),
+    float_binary<HardswishGradient>("hardswish_gradient"), float_binary<Softshrink>("softshrink"),
     {"where", 3, 1, {ternary_loop<float, Where>, ternary_loop<double, Where>}, {}},
     {"multiply_add", 3, 1, {ternary_loop<float, MultiplyAdd>, ternary_loop<double, MultiplyAdd>}, {}},
     {"clamp", 3, 1, {ternary_loop<float, Clamp>, ternary_loop<double, Clamp>}, {}},

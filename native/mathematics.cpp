@@ -18,6 +18,7 @@ RUSHLIGHT_FUNCTION(Log10, log10);
 RUSHLIGHT_FUNCTION(Tanh, tanh);
 RUSHLIGHT_FUNCTION(Sinh, sinh);
 RUSHLIGHT_FUNCTION(Cosh, cosh);
+RUSHLIGHT_FUNCTION(Atanh, atanh);
 RUSHLIGHT_FUNCTION(Sigmoid, sigmoid);
 RUSHLIGHT_FUNCTION(Softplus, softplus);
 RUSHLIGHT_FUNCTION(Erf, erf);
@@ -128,7 +129,7 @@ template <typename F> constexpr Op single(const char* name, int cost) { return {
 
 extern const Op math_ops[] = {
     both<Exp>("exp", 4), both<Exp2>("exp2", 4), both<Expm1>("expm1", 6), both<Log>("log", 6), both<Log1p>("log1p", 8), single<Log2>("log2", 10),
-    single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),
+    single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Atanh>("arctanh", 10), both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),
     both<Erfc>("erfc", 20), both<Gelu>("gelu", 8), both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 8), gradient<MishGradient>("mish_gradient", 10),
     gradient<GeluGradient>("gelu_gradient", 10), gradient<GeluTanhGradient>("gelu_tanh_gradient", 12), gradient<SiluGradient>("silu_gradient", 8),
     {"sin", 1, 8, {trigonometric_loop<Sin, std::sin>}, {}}, {"cos", 1, 8, {trigonometric_loop<Cos, std::cos>}, {}},

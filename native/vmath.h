@@ -217,6 +217,11 @@ template <typename T> RL_INLINE T softplus(T x) {
     return x != x ? x : r;
 }
 
+template <typename T> RL_INLINE T atanh(T x) {
+    const T y = absolute(x);
+    return with_sign(T(0.5) * log1p((y + y) / (T(1) - y)), x);
+}
+
 // log(exp(a) + exp(b))
 template <typename T> RL_INLINE T logaddexp(T a, T b) {
     const T r = (a > b ? a : b) + log1p_of_fraction(exp(-absolute(a - b)));

@@ -128,7 +128,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return relu_(input) if inplace else _relu(input)
 
 
-_hardtanh_forward = fuse(lambda a, low, high: np.minimum(np.maximum(a, low), high))
+_hardtanh_forward = kernel("clamp", lambda a, low, high: np.minimum(np.maximum(a, low), high))
 _hardtanh_array = fuse(lambda g, a, low, high: np.where((a <= low) | (a >= high), 0.0, g))
 
 
@@ -345,10 +345,10 @@ def logsigmoid(input: Tensor) -> Tensor:
 
 # --- piecewise linear -----------------------------------------------------------------------------------------------------------------
 
-_hardswish_forward = fuse(lambda a: a * np.minimum(np.maximum(a + 3, 0), 6) / 6)
-_hardswish_array = fuse(lambda g, a: g * np.where(a <= -3, 0.0, np.where(a >= 3, 1.0, a / 3 + 0.5)))
-_hardsigmoid_forward = fuse(lambda a: np.minimum(np.maximum(a + 3, 0), 6) / 6)
-_hardsigmoid_array = fuse(lambda g, a: np.where((a > -3) & (a < 3), g / 6, 0.0))
+_hardswish_forward = kernel("hardswish", lambda a: a * np.minimum(np.maximum(a + 3, 0), 6) / 6)
+_hardswish_array = kernel("hardswish_gradient", lambda g, a: g * np.where(a <= -3, 0.0, np.where(a >= 3, 1.0, a / 3 + 0.5)))
+_hardsigmoid_forward = kernel("hardsigmoid", lambda a: np.minimum(np.maximum(a + 3, 0), 6) / 6)
+_hardsigmoid_array = kernel("hardsigmoid_gradient", lambda g, a: np.where((a > -3) & (a < 3), g / 6, 0.0))
 
 
 def _hardswish_grad(g: Tensor, x: Tensor) -> Tensor:
@@ -378,7 +378,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 _outside = fuse(lambda g, a, limit: np.where((a >= -limit) & (a <= limit), 0.0, g))
-_softshrink_forward = fuse(lambda a, limit: np.where(a > limit, a - limit, np.where(a < -limit, a + limit, a * 0)))
+_softshrink_forward = kernel("softshrink", lambda a, limit: np.where(a > limit, a - limit, np.where(a < -limit, a + limit, a * 0)))
 
 
 @with_out
@@ -438,8 +438,8 @@ def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
 
 # --- with slopes ----------------------------------------------------------------------------------------------------------------------
 
-_leaky_forward = fuse(lambda a, slope: np.where(a > 0, a, a * slope))
-_leaky_array = fuse(lambda g, a, slope: np.where(a > 0, g, g * slope))
+_leaky_forward = kernel("leaky_relu", lambda a, slope: np.where(a > 0, a, a * slope))
+_leaky_array = kernel("leaky_relu_gradient", lambda g, a, slope: np.where(a > 0, g, g * slope))
 
 
 def _leaky(input: Tensor, slope: float, label: str = "LeakyReluBackward0") -> Tensor:
