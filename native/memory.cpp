@@ -410,7 +410,7 @@ PyObject* joined(PyObject* const* args, Py_ssize_t count) {
     });
 }
 
-// join_tensors(list or tuple, dim, new): the joined tensor, or None where there is a history to record, or anything else that is not plain.
+// join_tensors(list or tuple, dim, new): the joined tensor, without history; None where anything is not plain.
 PyObject* join_tensors(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != 3 || layout.tensor == nullptr || (!PyList_CheckExact(args[0]) && !PyTuple_CheckExact(args[0])) || !PyLong_CheckExact(args[1])) Py_RETURN_NONE;
     const index_t axis = PyLong_AsSsize_t(args[1]);
@@ -420,7 +420,7 @@ PyObject* join_tensors(PyObject*, PyObject* const* args, Py_ssize_t count) {
     PyObject* kind = n > 0 && is_tensor(tensors[0]) ? slot(tensors[0], layout.kind) : nullptr;
     PyObject* result = join(n, axis, args[2] == Py_True, [&](Py_ssize_t i) -> PyArrayObject* {
         PyObject* each = tensors[i];
-        if (!is_tensor(each) || slot(each, layout.kind) != kind || slot(each, layout.node) != Py_None) return nullptr;
+        if (!is_tensor(each) || slot(each, layout.kind) != kind) return nullptr;
         PyObject* array = slot(each, layout.array);
         return PyArray_CheckExact(array) ? as_array(array) : nullptr;
     });
@@ -431,7 +431,7 @@ PyObject* join_tensors(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 PyMethodDef methods[] = {
     {"join_tensors", reinterpret_cast<PyCFunction>(join_tensors), METH_FASTCALL,
-     "join_tensors(tensors, dim, new): plain tensors without history, joined along a dimension or (new) a new one; None for others."},
+     "join_tensors(tensors, dim, new): plain tensors joined along a dimension or (new) a new one, without history; None for others."},
     {nullptr, nullptr, 0, nullptr},
 };
 

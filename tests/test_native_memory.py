@@ -143,7 +143,8 @@ def test_joined_tensors():
     x, y = rl.arange(6.0).reshape(2, 3), rl.ones(2, 3)
     assert native.library.join_tensors([x, y], 0, False).shape == (4, 3)
     assert native.library.join_tensors((x, y), -1, True).shape == (2, 3, 2)
-    for plain in ([x, y.double()], [x, 1], [], [x, rl.ones(2, 3, requires_grad=True)], [x, rl.ones(3)], x):
+    assert native.library.join_tensors([x, rl.ones(2, 3, requires_grad=True)], 0, False).grad_fn is None
+    for plain in ([x, y.double()], [x, 1], [], [x, rl.ones(3)], x):
         assert native.library.join_tensors(plain, 0, False) is None
     assert native.library.join_tensors([x, y], 5, False) is None
 

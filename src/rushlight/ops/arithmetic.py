@@ -8,9 +8,13 @@ import numpy as np
 
 from ..dtypes import bool_
 from ..kernels import native
+from ..kernels.fuse import fuse
+from ..kernels.memory import fill
+from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, as_array, wrap
 from .define import OPERATORS, binary, export, method, unary
+from .elementwise import square
 from .promotion import not_a_tensor, number_dtype, promote
 from .write import inplace_from, title
 
@@ -192,10 +196,23 @@ def _int_power(a: Any, b: Any) -> Any:
     return np.where(b >= 0, whole, np.where(a == 1, 1, np.where(a == -1, 1 - 2 * (b % 2), 0)))
 
 
-_pow = binary("_pow", np.power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False, only="number", int_forward=_int_power)
+def _spread_power(a: Any, b: Any) -> Any:
+    """np.power, whose loops over two arrays are vector code (where there is AVX-512) and its loops over an array and a number are not."""
+    if a.__class__ is b.__class__ is np.ndarray and a.dtype == b.dtype and a.dtype.kind == "f":
+        if not b.ndim and a.size >= 512:
+            b, value = np.empty(a.shape, a.dtype), b
+            fill(b, value)
+        elif not a.ndim and b.size >= 512:
+            a, value = np.empty(b.shape, b.dtype), a
+            fill(a, value)
+    return np.power(a, b)
 
-_EASY = {0.5: np.sqrt, 2: np.square, 1: np.positive, -1: np.reciprocal, 3: lambda a: a * a * a,
-         -0.5: lambda a: 1 / np.sqrt(a), -2: lambda a: 1 / (a * a)}
+
+_power = _spread_power if native.level == "v4" else native.elementwise(np.power)      # else the native kernel is the faster one
+_pow = binary("_pow", _power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False, only="number", int_forward=_int_power)
+
+_EASY = {0.5: elementwise(np.sqrt), 2: elementwise(np.square), 1: np.positive, -1: elementwise(np.reciprocal), 3: fuse(lambda a: a * a * a),
+         -0.5: fuse(lambda a: 1 / np.sqrt(a)), -2: fuse(lambda a: 1 / (a * a))}
 
 
 def _pow_number(input: Tensor, exponent: Any) -> Tensor:
@@ -214,18 +231,19 @@ def _pow_number(input: Tensor, exponent: Any) -> Tensor:
         return _pow(input, exponent)
     easy = _EASY.get(exponent)
     a = input._a.astype(np.float32) if kind.reduced else input._a
-    r = easy(a) if easy is not None and (exponent != -1 or kind.differentiable) else np.power(a, a.dtype.type(exponent))
+    r = easy(a) if easy is not None and (exponent != -1 or kind.differentiable) else _power(a, np.asarray(exponent, a.dtype, like=a))
     out = wrap(as_array(r, kind.np) if r.__class__ is not np.ndarray or kind.reduced else r, kind)
     if input._node is None:
         return out
     if exponent == 0:
         return record(out, "PowBackward0", (input,), lambda g: g * 0)
     return record(out, "PowBackward0", (input,), lambda g, x: g * (_pow_number(x, exponent - 1) * exponent), (input,),
-                  array_grad=_square_grad if exponent == 2 else None)
+                  array_grad=_POWER_GRADS.get(exponent) if kind.fast else None)
 
 
-def _square_grad(g: Any, x: Any) -> Any:
-    return g * (x + x)
+# Gradients of the common powers in one pass.
+_POWER_GRADS = {2: fuse(lambda g, x: g * (x + x)), 3: fuse(lambda g, x: g * (x * x * 3)), 0.5: fuse(lambda g, x: g * 0.5 / np.sqrt(x)),
+                -1: fuse(lambda g, x: -g / (x * x))}
 
 
 def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
@@ -308,6 +326,8 @@ _rsub = _reflected(OPERATORS["sub"], "__rsub__")
 
 def _power_operator(self: Any, exponent: Any) -> Any:
     """tensor ** tensor or number."""
+    if exponent.__class__ is int and exponent == 2 and self._kind.fast:
+        return square(self)
     if isinstance(exponent, Tensor):
         return _pow(self, exponent)
     return _pow_number(self, exponent) if isinstance(exponent, _NUMBERS) else NotImplemented

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import BOOL
 from ..kernels.fuse import fuse
+from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, as_array, wrap
 from .define import _checked_inplace, export, method, op
@@ -54,6 +55,7 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     return _by_tensors(input, low, high, out_kind)
 
 
+_maximum, _minimum = elementwise(np.maximum), elementwise(np.minimum)
 _between = fuse(lambda a, low, high: np.minimum(np.maximum(a, low), high))
 _between_grad = fuse(lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0.0))
 _above_grad = fuse(lambda g, x, low: np.where(x >= low, g, 0.0))
@@ -69,7 +71,7 @@ def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
     if kind.fast and lo is not None and hi is not None:
         array = _between(a, low, high)
     else:
-        array = np.minimum(a, hi) if lo is None else np.maximum(a, lo) if hi is None else a.clip(lo, hi)
+        array = _minimum(a, hi) if lo is None else _maximum(a, lo) if hi is None else a.clip(lo, hi)
     r = wrap(as_array(array, kind.np), kind)
     if input._node is None:
         return r
@@ -104,11 +106,11 @@ def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
     work = np.dtype(np.float32) if kind.reduced else kind.np
     a, lo, hi = [None if t is None else t._a.astype(work, copy=False) for t in (input, *bounds)]
     try:
-        array = a if lo is None else np.maximum(a, lo)
+        array = a if lo is None else _maximum(a, lo)
     except ValueError:
         raise broadcast_error(a.shape, lo.shape) from None
     try:
-        array = array if hi is None else np.minimum(array, hi)
+        array = array if hi is None else _minimum(array, hi)
     except ValueError:
         raise broadcast_error(array.shape, hi.shape) from None
     r = wrap(as_array(array, kind.np), kind)
@@ -164,11 +166,11 @@ def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
         def direct(a: Any) -> None:
             low, high = None if min is None else _bound(self._kind, min), None if max is None else _bound(self._kind, max)
             if low is not None and high is not None:
-                a.clip(low, high, out=a)
+                _minimum(_maximum(a, low, out=a), high, out=a)
             elif low is not None:
-                np.maximum(a, low, out=a)
+                _maximum(a, low, out=a)
             else:
-                np.minimum(a, high, out=a)
+                _minimum(a, high, out=a)
         return write_in_place(self, direct)
     return inplace_from(self, clamp, (self, min, max), {})
 

@@ -17,7 +17,7 @@ from .write import check_fresh, write_out
 
 __all__ = ["cat", "stack"]
 
-_join = None if native.library is None else native.library.join_tensors       # plain tensors without history
+_join = None if native.library is None else native.library.join_tensors       # for plain tensors
 
 
 def _checked(tensors: Any, name: str) -> list[Tensor]:
@@ -69,6 +69,10 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
     if _join is not None and out is None and axis is None:
         r = _join(tensors, dim, False)
         if r is not None:
+            for t in tensors:
+                if t._node is not None:
+                    _record_cat(r, tensors, dim if dim >= 0 else dim + r._a.ndim)
+                    break
             return r
     if out is None and axis is None and (tensors.__class__ is list or tensors.__class__ is tuple) and tensors and tensors[0].__class__ is Tensor:
         kind = tensors[0]._kind
@@ -146,6 +150,9 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
     if _join is not None and out is None and axis is None:
         r = _join(tensors, dim, True)
         if r is not None:
+            for t in tensors:
+                if t._node is not None:
+                    return _record_stack(r, tensors, dim if dim >= 0 else dim + r._a.ndim)
             return r
     tensors = _checked(tensors, "stack")
     if axis is not None:
@@ -163,12 +170,16 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
     kind = _common_kind(tensors, "stack")
     r = wrap(joined(_arrays(tensors, kind), dim, True), kind)
     if any(t._node is not None for t in tensors):
-        places = [(*(slice(None),) * dim, i, ...) for i in range(len(tensors))]
-
-        def back(g: Any) -> Any:
-            return tuple([g[place] for place in places])
-        record(r, "StackBackward0", tuple(tensors), back, (), back)
+        _record_stack(r, tensors, dim)
     return r if out is None else _finish(r, out, "stack", tensors)
+
+
+def _record_stack(r: Tensor, tensors: Any, dim: int) -> Tensor:
+    places = [(*(slice(None),) * dim, i, ...) for i in range(len(tensors))]
+
+    def back(g: Any) -> Any:
+        return tuple([g[place] for place in places])
+    return record(r, "StackBackward0", tuple(tensors), back, (), back)
 
 
 def _at_least(tensors: Any, ndim: int, name: str) -> list[Tensor]:
