@@ -1,8 +1,10 @@
 // Running sums, products and extremes along a dimension: lines that lie side by side go together.
 #include <algorithm>
+#include <cmath>
 
 #include "pool.h"
 #include "rushlight.h"
+#include "vmath.h"
 
 namespace rushlight {
 namespace {
@@ -32,21 +34,32 @@ struct Shape {
 template <typename T> struct SumOf { using type = T; };
 template <> struct SumOf<float> { using type = double; };
 
-template <typename T, bool PRODUCT> void running(const Shape& shape, const T* x, T* y) {
+template <typename T, bool PRODUCT> void running(const Shape& shape, const T* x, T* y, bool backwards) {
     using Sum = typename SumOf<T>::type;
+    const index_t step = backwards ? -shape.inner : shape.inner;
     shape.each_part([&](index_t at, index_t lines) {
+        if (backwards) at += (shape.size - 1) * shape.inner;
         if (lines == 1) {
             Sum sum = PRODUCT ? Sum(1) : Sum(0);
+            if (step == 1) {
+                const T* from = x + at;
+                T* to = y + at;
+                for (index_t k = 0; k < shape.size; ++k) {
+                    sum = PRODUCT ? sum * static_cast<Sum>(from[k]) : sum + static_cast<Sum>(from[k]);
+                    to[k] = static_cast<T>(sum);
+                }
+                return;
+            }
             for (index_t k = 0; k < shape.size; ++k) {
-                const Sum value = static_cast<Sum>(x[at + k * shape.inner]);
+                const Sum value = static_cast<Sum>(x[at + k * step]);
                 sum = PRODUCT ? sum * value : sum + value;
-                y[at + k * shape.inner] = static_cast<T>(sum);
+                y[at + k * step] = static_cast<T>(sum);
             }
             return;
         }
         Sum sums[LINES];
         std::fill(sums, sums + lines, PRODUCT ? Sum(1) : Sum(0));
-        for (index_t k = 0; k < shape.size; ++k, at += shape.inner) {
+        for (index_t k = 0; k < shape.size; ++k, at += step) {
 #pragma omp simd
             for (index_t j = 0; j < lines; ++j) {
                 const Sum value = static_cast<Sum>(x[at + j]);
@@ -60,6 +73,20 @@ template <typename T, bool PRODUCT> void running(const Shape& shape, const T* x,
 // Of equal values the last counts; nan stays, once it has come.
 template <typename T, bool LARGEST> void running_extreme(const Shape& shape, const T* x, T* y, std::int64_t* index) {
     shape.each_part([&](index_t at, index_t lines) {
+        if (lines == 1) {  // a branch, which is seldom taken or always
+            T best = x[at];
+            std::int64_t place = 0;
+            for (index_t k = 0; k < shape.size; ++k, at += shape.inner) {
+                const T value = x[at];
+                if ((LARGEST ? value >= best : value <= best) || value != value) {
+                    best = value;
+                    place = k;
+                }
+                y[at] = best;
+                index[at] = place;
+            }
+            return;
+        }
         T best[LINES];
         std::int64_t places[LINES];
         for (index_t j = 0; j < lines; ++j) {
@@ -79,10 +106,59 @@ template <typename T, bool LARGEST> void running_extreme(const Shape& shape, con
     });
 }
 
+// log(exp(a) + exp(b)) of doubles, without branches
+RL_INLINE double log_add_exp(double a, double b) {
+    const double high = a > b ? a : b, low = a > b ? b : a, e = vmath::exp(low - high);
+    const bool large = e > 0.414213562373095, same = high == low;
+    const double f = large ? (e - 1) * 0.5 : e, r = high + (vmath::log_one_plus(f) + (large ? 0.693147180559945309417 : 0.0));
+    const double special = std::fabs(high) == vmath::infinity<double>() ? high : same ? high + 0.693147180559945309417 : r;
+    return a != a ? a : b != b ? b : special;
+}
+
+// The running log of the sum of exponentials, computed in double.
+template <typename T> void running_log(const Shape& shape, const T* x, T* y) {
+    constexpr index_t SIDE = 16;
+    if (shape.inner == 1) {  // some rows side by side
+        parallel_for((shape.outer + SIDE - 1) / SIDE, std::max<index_t>(1, 1024 / (shape.size * SIDE) + 1), [&](index_t begin, index_t end) {
+            for (index_t task = begin; task < end; ++task) {
+                const index_t rows = std::min(SIDE, shape.outer - task * SIDE);
+                const T* from = x + task * SIDE * shape.size;
+                T* to = y + task * SIDE * shape.size;
+                double sums[SIDE], values[SIDE] = {};
+                for (index_t j = 0; j < SIDE; ++j) sums[j] = -vmath::infinity<double>();
+                for (index_t k = 0; k < shape.size; ++k) {
+                    for (index_t j = 0; j < rows; ++j) values[j] = static_cast<double>(from[j * shape.size + k]);
+                    if (rows == 1) {
+                        const double a = sums[0], b = values[0], high = a > b ? a : b, low = a > b ? b : a;  // one after the other: the C library is faster
+                        const double r = std::fabs(high) == vmath::infinity<double>() ? high : high + std::log1p(std::exp(low - high));
+                        sums[0] = a != a ? a : b != b ? b : r;
+                    } else {
+#pragma omp simd
+                        for (index_t j = 0; j < SIDE; ++j) sums[j] = log_add_exp(sums[j], values[j]);
+                    }
+                    for (index_t j = 0; j < rows; ++j) to[j * shape.size + k] = static_cast<T>(sums[j]);
+                }
+            }
+        });
+        return;
+    }
+    shape.each_part([&](index_t at, index_t lines) {
+        double sums[LINES];
+        std::fill(sums, sums + lines, -vmath::infinity<double>());
+        for (index_t k = 0; k < shape.size; ++k, at += shape.inner) {
+#pragma omp simd
+            for (index_t j = 0; j < lines; ++j) {
+                sums[j] = log_add_exp(sums[j], static_cast<double>(x[at + j]));
+                y[at + j] = static_cast<T>(sums[j]);
+            }
+        }
+    });
+}
+
 // a contiguous (a new reference) and the dimension; nullptr with an error set
-PyArrayObject* read(PyObject* const* args, Py_ssize_t count, int* dim, bool* flag) {
-    if (count != 3) {
-        PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
+PyArrayObject* read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, int* dim, bool* flag) {
+    if (count != wanted) {
+        PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
         return nullptr;
     }
     const long along = PyLong_AsLong(args[1]);
@@ -92,7 +168,7 @@ PyArrayObject* read(PyObject* const* args, Py_ssize_t count, int* dim, bool* fla
         return nullptr;
     }
     *dim = static_cast<int>(along);
-    *flag = PyObject_IsTrue(args[2]) == 1;
+    if (flag != nullptr) *flag = PyObject_IsTrue(args[2]) == 1;
     return as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
 }
 
@@ -110,16 +186,17 @@ template <typename F> bool with_type(PyArrayObject* a, F f) {
 PyObject* running_(PyObject*, PyObject* const* args, Py_ssize_t count) {
     int dim;
     bool product;
-    PyArrayObject* a = read(args, count, &dim, &product);
+    PyArrayObject* a = read(args, count, 4, &dim, &product);
     if (a == nullptr) return nullptr;
     PyArrayObject* out = new_array(PyArray_NDIM(a), PyArray_DIMS(a), PyArray_TYPE(a));
+    const bool backwards = PyObject_IsTrue(args[3]) == 1;
     bool known = out != nullptr;
     if (known && PyArray_SIZE(a) != 0) {
         WithoutGil release(PyArray_SIZE(a) > 16384);
         const Shape shape(a, dim);
         known = with_type(a, [&](auto zero) {
             using T = decltype(zero);
-            product ? running<T, true>(shape, data_of<T>(a), data_of<T>(out)) : running<T, false>(shape, data_of<T>(a), data_of<T>(out));
+            product ? running<T, true>(shape, data_of<T>(a), data_of<T>(out), backwards) : running<T, false>(shape, data_of<T>(a), data_of<T>(out), backwards);
         });
         if (!known) PyErr_SetString(PyExc_TypeError, "this dtype is not supported");
     }
@@ -128,10 +205,29 @@ PyObject* running_(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
+PyObject* running_log_(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    int dim;
+    PyArrayObject* a = read(args, count, 2, &dim, nullptr);
+    if (a == nullptr) return nullptr;
+    const int type = PyArray_TYPE(a);
+    if (type != NPY_FLOAT && type != NPY_DOUBLE) {
+        Py_DECREF(a);
+        return PyErr_Format(PyExc_TypeError, "this dtype is not supported");
+    }
+    PyArrayObject* out = new_array(PyArray_NDIM(a), PyArray_DIMS(a), type);
+    if (out != nullptr && PyArray_SIZE(a) != 0) {
+        WithoutGil release(PyArray_SIZE(a) > 1024);
+        const Shape shape(a, dim);
+        type == NPY_FLOAT ? running_log(shape, data_of<float>(a), data_of<float>(out)) : running_log(shape, data_of<double>(a), data_of<double>(out));
+    }
+    Py_DECREF(a);
+    return reinterpret_cast<PyObject*>(out);
+}
+
 PyObject* running_extreme_(PyObject*, PyObject* const* args, Py_ssize_t count) {
     int dim;
     bool largest;
-    PyArrayObject* a = read(args, count, &dim, &largest);
+    PyArrayObject* a = read(args, count, 3, &dim, &largest);
     if (a == nullptr) return nullptr;
     PyArrayObject* out = new_array(PyArray_NDIM(a), PyArray_DIMS(a), PyArray_TYPE(a));
     PyArrayObject* index = out == nullptr ? nullptr : new_array(PyArray_NDIM(a), PyArray_DIMS(a), NPY_INT64);
@@ -155,7 +251,8 @@ PyObject* running_extreme_(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 PyMethodDef methods[] = {
     {"running", reinterpret_cast<PyCFunction>(running_), METH_FASTCALL,
-     "running(a, dim, product): running sums or products of float32 (added up in float64), float64, int32 or int64."},
+     "running(a, dim, product, backwards): running sums or products of float32 (added up in float64), float64, int32 or int64."},
+    {"running_log", reinterpret_cast<PyCFunction>(running_log_), METH_FASTCALL, "running_log(a, dim): the running log of the sum of exponentials of float32 or float64."},
     {"running_extreme", reinterpret_cast<PyCFunction>(running_extreme_), METH_FASTCALL,
      "running_extreme(a, dim, largest): (values, places) of the running maximum or minimum."},
     {nullptr, nullptr, 0, nullptr},

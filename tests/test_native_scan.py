@@ -37,8 +37,29 @@ def test_scans(shape, dtype, monkeypatch):
                 np.testing.assert_array_equal(ours, twin)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_backwards_and_logarithms(shape, dtype, monkeypatch):
+    rng = np.random.default_rng(0)
+    a = (rng.standard_normal(shape) * 5).astype(dtype)
+    if a.size > 10:
+        a.reshape(-1)[[0, a.size // 2]] = -np.inf, np.inf
+        a.reshape(-1)[a.size - 2] = np.nan
+    with np.errstate(all="ignore"):
+        for dim in range(len(shape)):
+            for x in (a, np.asfortranarray(a)):
+                got = scan.running(np.add, x, dim, True), scan.running(np.multiply, x, dim, True), scan.running(np.logaddexp, x, dim)
+                with monkeypatch.context() as m:
+                    m.setattr(scan, "_library", None)
+                    wide = x.astype("f8")
+                    want = scan.running(np.add, wide, dim, True), scan.running(np.multiply, wide, dim, True), scan.running(np.logaddexp, wide, dim)
+                for ours, twin in zip(got, want, strict=True):
+                    assert ours.dtype == x.dtype and ours.shape == twin.shape
+                    np.testing.assert_allclose(ours, twin.astype(dtype), rtol=1e-5 if dtype == "f4" else 1e-12, atol=1e-4 if dtype == "f4" else 1e-9)
+
+
 def test_refuses_what_does_not_fit():
-    for call in (native.library.running, native.library.running_extreme):
+    for call in (lambda *args: native.library.running(*args, False), native.library.running_extreme):
         with pytest.raises(ValueError):
             call(np.zeros((2, 3)), 2, True)
         with pytest.raises(TypeError):

@@ -17,11 +17,14 @@ def _native(a: Any) -> bool:
     return _library is not None and a.__class__ is np.ndarray and a.dtype.char in "fdlqi" and a.dtype.isnative
 
 
-def running(ufunc: Any, a: Any, dim: int) -> Any:
-    """``ufunc.accumulate`` along a dimension."""
-    if (ufunc is np.add or ufunc is np.multiply) and _native(a):
-        return _library.running(a, dim, ufunc is np.multiply)
-    return ufunc.accumulate(a, axis=dim)
+def running(ufunc: Any, a: Any, dim: int, backwards: bool = False) -> Any:
+    """``ufunc.accumulate`` along a dimension, or from its end on."""
+    if _native(a):
+        if ufunc is np.add or ufunc is np.multiply:
+            return _library.running(a, dim, ufunc is np.multiply, backwards)
+        if ufunc is np.logaddexp and a.dtype.kind == "f" and not backwards:
+            return _library.running_log(a, dim)
+    return np.flip(ufunc.accumulate(np.flip(a, dim), axis=dim), dim) if backwards else ufunc.accumulate(a, axis=dim)
 
 
 def running_extreme(a: Any, dim: int, largest: bool) -> tuple[Any, Any]:

@@ -43,7 +43,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The running sum along a dimension. Integers and bool add up in int64."""
     x, dim = _prepared(input, dim, dtype)
     return record(_running(np.add, x, dim), "CumsumBackward0", (x,), lambda g: _reverse_sum(g, dim),
-                  array_grad=lambda g: np.flip(K.running(np.add, np.flip(g, dim), dim), dim) if g.ndim else g)
+                  array_grad=lambda g: K.running(np.add, g, dim, True) if g.ndim else g)
 
 
 @op(method=True, inplace=True, out=True)
