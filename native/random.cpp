@@ -99,6 +99,173 @@ PyObject* normal_blocks_(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 #endif
 
+// --- mt19937 (Matsumoto and Nishimura, 1998) ---------------------------------------------------------------------------------------------
+
+constexpr int STATE = 624, MIDDLE = 397;
+
+inline std::uint32_t twisted(std::uint32_t a, std::uint32_t b, std::uint32_t far) {
+    const std::uint32_t y = (a & 0x80000000u) | (b & 0x7fffffffu);
+    return far ^ (y >> 1) ^ ((0u - (y & 1u)) & 0x9908b0dfu);
+}
+
+// The next state. What a word depends on lies 227 words back or further on, so that vectors are in order.
+void twist(std::uint32_t* key) {
+#pragma GCC ivdep
+    for (int i = 0; i < STATE - MIDDLE; ++i) key[i] = twisted(key[i], key[i + 1], key[i + MIDDLE]);
+#pragma GCC ivdep
+    for (int i = STATE - MIDDLE; i < STATE - 1; ++i) key[i] = twisted(key[i], key[i + 1], key[i + MIDDLE - STATE]);
+    key[STATE - 1] = twisted(key[STATE - 1], key[0], key[MIDDLE - 1]);
+}
+
+void temper(const std::uint32_t* key, std::uint32_t* out) {
+#pragma omp simd
+    for (int i = 0; i < STATE; ++i) {
+        std::uint32_t y = key[i];
+        y ^= y >> 11;
+        y ^= (y << 7) & 0x9d2c5680u;
+        y ^= (y << 15) & 0xefc60000u;
+        out[i] = y ^ (y >> 18);
+    }
+}
+
+PyArrayObject* array_of(PyObject* object, int type) {
+    PyArrayObject* a = as_array(object);
+    return PyArray_Check(object) && PyArray_TYPE(a) == type && contiguous(a) ? a : nullptr;
+}
+
+PyObject* mt_seed(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    PyArrayObject* key = count == 2 ? array_of(args[0], NPY_UINT32) : nullptr;
+    if (key == nullptr || PyArray_SIZE(key) != STATE) return PyErr_Format(PyExc_ValueError, "expected a state of 624 words (uint32) and a seed");
+    const unsigned long seed = PyLong_AsUnsignedLong(args[1]);
+    if (PyErr_Occurred()) return nullptr;
+    std::uint32_t* k = data_of<std::uint32_t>(key);
+    k[0] = static_cast<std::uint32_t>(seed);
+    for (int i = 1; i < STATE; ++i) k[i] = 1812433253u * (k[i - 1] ^ (k[i - 1] >> 30)) + static_cast<std::uint32_t>(i);
+    Py_RETURN_NONE;
+}
+
+PyObject* mt_words(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    PyArrayObject *key = count == 3 ? array_of(args[0], NPY_UINT32) : nullptr, *out = count == 3 ? array_of(args[1], NPY_UINT32) : nullptr;
+    if (key == nullptr || out == nullptr || PyArray_SIZE(key) != STATE || PyArray_SIZE(out) % STATE != 0) {
+        return PyErr_Format(PyExc_ValueError, "expected a state of 624 words, and room for a multiple of 624 words (uint32)");
+    }
+    bool keep = args[2] == Py_True;
+    std::uint32_t *k = data_of<std::uint32_t>(key), *to = data_of<std::uint32_t>(out);
+    const index_t n = PyArray_SIZE(out);
+    WithoutGil release(n > GRAIN * 4);
+    for (index_t at = 0; at < n; at += STATE) {
+        if (!keep) twist(k);
+        keep = false;
+        temper(k, to + at);
+    }
+    Py_RETURN_NONE;
+}
+
+// --- numbers from words -----------------------------------------------------------------------------------------------------------------
+
+inline float unit(std::uint32_t word) { return static_cast<float>(static_cast<std::int32_t>(word & 0xffffffu)) * 0x1p-24f; }
+inline double unit(std::uint32_t high, std::uint32_t low) {
+    return static_cast<double>(static_cast<std::int32_t>(high & 0x1fffffu)) * 0x1p-21 + static_cast<double>(low) * 0x1p-53;
+}
+
+// uniform(words, low, high): float32 numbers of [low, high) from a word each; what rounds up to high becomes low.
+PyObject* uniform(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    PyArrayObject* words = count == 3 ? array_of(args[0], NPY_UINT32) : nullptr;
+    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32), low and high");
+    const float low = static_cast<float>(PyFloat_AsDouble(args[1])), high = static_cast<float>(PyFloat_AsDouble(args[2]));
+    if (PyErr_Occurred()) return nullptr;
+    PyArrayObject* out = new_array(PyArray_NDIM(words), PyArray_DIMS(words), NPY_FLOAT);
+    if (out == nullptr) return nullptr;
+    const std::uint32_t* w = data_of<std::uint32_t>(words);
+    float* r = data_of<float>(out);
+    const double first = low, range = high - low;
+    const bool plain = low == 0.0f && high == 1.0f;
+    WithoutGil release(PyArray_SIZE(out) > GRAIN * 4);
+    parallel_for(PyArray_SIZE(out), GRAIN * 4, [&](index_t begin, index_t end) {
+        if (plain) {
+#pragma omp simd
+            for (index_t i = begin; i < end; ++i) r[i] = unit(w[i]);
+        } else {
+#pragma omp simd
+            for (index_t i = begin; i < end; ++i) {
+                const float x = static_cast<float>(static_cast<double>(unit(w[i])) * range + first);
+                r[i] = x == high ? low : x;
+            }
+        }
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
+// doubles(words): float64 numbers of [0, 1) from two words each.
+PyObject* doubles(PyObject*, PyObject* object) {
+    PyArrayObject* words = array_of(object, NPY_UINT32);
+    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32)");
+    const npy_intp n = PyArray_SIZE(words) / 2;
+    PyArrayObject* out = new_array(1, &n, NPY_DOUBLE);
+    if (out == nullptr) return nullptr;
+    const std::uint32_t* w = data_of<std::uint32_t>(words);
+    double* r = data_of<double>(out);
+    WithoutGil release(n > GRAIN * 4);
+    parallel_for(n, GRAIN * 4, [&](index_t begin, index_t end) {
+#pragma omp simd
+        for (index_t i = begin; i < end; ++i) r[i] = unit(w[2 * i], w[2 * i + 1]);
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
+// below(words, p): for a number p, whether the doubles of two words each lie below it; for float32 numbers, whether the units of a word each do.
+PyObject* below(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    PyArrayObject* words = count == 2 ? array_of(args[0], NPY_UINT32) : nullptr;
+    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32) and chances");
+    PyArrayObject* each = PyFloat_Check(args[1]) ? nullptr : array_of(args[1], NPY_FLOAT);
+    const double p = each == nullptr ? PyFloat_AsDouble(args[1]) : 0;
+    if (PyErr_Occurred()) return nullptr;
+    const npy_intp n = each == nullptr ? PyArray_SIZE(words) / 2 : PyArray_SIZE(words);
+    if (each != nullptr && PyArray_SIZE(each) != n) return PyErr_Format(PyExc_ValueError, "expected as many chances as words");
+    PyArrayObject* out = new_array(1, &n, NPY_BOOL);
+    if (out == nullptr) return nullptr;
+    const std::uint32_t* w = data_of<std::uint32_t>(words);
+    const float* chances = each == nullptr ? nullptr : data_of<float>(each);
+    std::uint8_t* r = data_of<std::uint8_t>(out);
+    WithoutGil release(n > GRAIN * 4);
+    parallel_for(n, GRAIN * 4, [&](index_t begin, index_t end) {
+        if (chances == nullptr) {
+#pragma omp simd
+            for (index_t i = begin; i < end; ++i) r[i] = unit(w[2 * i], w[2 * i + 1]) < p;
+        } else {
+#pragma omp simd
+            for (index_t i = begin; i < end; ++i) r[i] = unit(w[i]) < chances[i];
+        }
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
+// remainders(words, span, low): low + word % span as int64, for spans below 2**28.
+PyObject* remainders(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    PyArrayObject* words = count == 3 ? array_of(args[0], NPY_UINT32) : nullptr;
+    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32), a span and a lowest number");
+    const long long span = PyLong_AsLongLong(args[1]), low = PyLong_AsLongLong(args[2]);
+    if (PyErr_Occurred()) return nullptr;
+    if (span < 1 || span >= 1 << 28) return PyErr_Format(PyExc_ValueError, "the span has to be between 1 and 2**28 - 1");
+    PyArrayObject* out = new_array(PyArray_NDIM(words), PyArray_DIMS(words), NPY_INT64);
+    if (out == nullptr) return nullptr;
+    const std::uint32_t* w = data_of<std::uint32_t>(words);
+    std::int64_t* r = data_of<std::int64_t>(out);
+    const double inverse = 1.0 / static_cast<double>(span);
+    const std::int64_t divisor = span, first = low;
+    WithoutGil release(PyArray_SIZE(out) > GRAIN * 4);
+    parallel_for(PyArray_SIZE(out), GRAIN * 4, [&](index_t begin, index_t end) {
+#pragma omp simd
+        for (index_t i = begin; i < end; ++i) {
+            const std::int64_t word = w[i], quotient = static_cast<std::int64_t>(static_cast<double>(word) * inverse);  // right, or off by one
+            std::int64_t rest = word - quotient * divisor;
+            rest = rest < 0 ? rest + divisor : rest;
+            r[i] = (rest >= divisor ? rest - divisor : rest) + first;
+        }
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
 // The place i of 0..n-1 changes with place i + word % (n - i), for every word.
 template <typename Word> void follow_swaps(const Word* words, index_t n, std::int64_t* places) {
     for (index_t i = 0; i < n; ++i) places[i] = i;
@@ -159,6 +326,14 @@ PyMethodDef methods[] = {
     {"normal_blocks", reinterpret_cast<PyCFunction>(normal_blocks_), METH_FASTCALL,
      "normal_blocks(words, out): unit normal float32 numbers from blocks of 16 words, as PyTorch's CPU kernel makes them."},
 #endif
+    {"mt_seed", reinterpret_cast<PyCFunction>(mt_seed), METH_FASTCALL, "mt_seed(state, seed): the 624 words that mt19937 starts with for a seed."},
+    {"mt_words", reinterpret_cast<PyCFunction>(mt_words), METH_FASTCALL,
+     "mt_words(state, out, keep): mt19937's words in blocks of 624; keep: the first block is that of the state as it is."},
+    {"uniform", reinterpret_cast<PyCFunction>(uniform), METH_FASTCALL, "uniform(words, low, high): float32 numbers of [low, high) from a word each."},
+    {"doubles", doubles, METH_O, "doubles(words): float64 numbers of [0, 1) from two words each."},
+    {"below", reinterpret_cast<PyCFunction>(below), METH_FASTCALL,
+     "below(words, p): whether doubles (of two words each) are below a number, or units (of a word each) below float32 numbers, as bool."},
+    {"remainders", reinterpret_cast<PyCFunction>(remainders), METH_FASTCALL, "remainders(words, span, low): low + word % span as int64; spans below 2**28."},
     {"permutation", permutation, METH_O, "permutation(words): place i changes with place i + words[i] % (n - i), n one more than the words."},
     {"c_math", reinterpret_cast<PyCFunction>(c_math), METH_FASTCALL, "c_math(name, x): the C library's log, log1p, exp, tan, cos or sin of float64 numbers."},
     {nullptr, nullptr, 0, nullptr},

@@ -1,6 +1,6 @@
 """`Generator`: the mt19937 stream behind every random op, word for word the one of PyTorch's CPU generator.
 
-NumPy's MT19937 makes the words, a block of 624 at a time; ops take them off the block. The state has PyTorch's layout (5056 bytes), so
+NumPy's MT19937, or the native library, makes the words, a block of 624 at a time; ops take them off the block. The state has PyTorch's layout (5056 bytes), so
 that ``get_state`` here and ``set_state`` there, and the other way round, continue the same stream.
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 from .autograd.grad_mode import LOCAL, STATE
 from .devices import CPU, as_device
 from .devices import device as device_type
+from .kernels import native
 
 __all__ = ["Generator", "default_generator", "generator_for", "generator_of", "all_default_generators"]
 
@@ -29,6 +30,36 @@ _LAYOUT = np.dtype([("seed", "<u8"), ("left", "<i4"), ("seeded", "<i4"), ("next"
                     ("has_float_normal", "u1"), ("pad2", "u1", 3)])
 # What PyTorch before 1.6 wrote: the same without the last two fields.
 _LEGACY_SIZE = 5048
+
+
+class _Twister:
+    """mt19937 by the native library, in the form in which NumPy's bit generator is used here."""
+
+    __slots__ = ("key", "current")
+
+    def __init__(self, seed: int) -> None:
+        self.key = np.empty(_BLOCK, np.uint32)
+        self._legacy_seeding(seed)
+
+    def _legacy_seeding(self, seed: int) -> None:
+        native.library.mt_seed(self.key, seed)
+        self.current = False                 # whether the words of the state as it is are still to come
+
+    def random_raw(self, n: int) -> Any:
+        """The next n words, a multiple of 624."""
+        out = np.empty(n, np.uint32)
+        native.library.mt_words(self.key, out, self.current)
+        self.current = False
+        return out
+
+    @property
+    def state(self) -> Any:
+        return {"state": {"key": self.key, "pos": 0 if self.current else _BLOCK}}
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        self.key[:] = value["state"]["key"]
+        self.current = value["state"]["pos"] == 0
 
 
 class Generator:
@@ -96,7 +127,7 @@ class Generator:
 
     def next_block(self) -> None:
         """Make the next 624 words."""
-        self.block = (self._bits or self._start()).random_raw(_BLOCK).astype(np.uint32)
+        self.block = (self._bits or self._start()).random_raw(_BLOCK).astype(np.uint32, copy=False)
         self.position = 0
         self._fresh = False
         self.polar = None
@@ -104,6 +135,8 @@ class Generator:
     def doubles(self, n: int) -> Any:
         """n float64 uniform numbers in [0, 1) of 53 bits, from two words each."""
         words = self.words(2 * n)
+        if native.library is not None:
+            return native.library.doubles(words)
         result = (words[0::2] & _LOW21) * _HIGH_SCALE
         result += words[1::2] * _LOW_SCALE
         return result
@@ -122,6 +155,9 @@ class Generator:
         return result
 
     def _start(self) -> Any:
+        if native.library is not None:
+            self._bits = _Twister(self._seed & 0xFFFFFFFF)
+            return self._bits
         from numpy.random import MT19937
         bits = self._bits = MT19937(0)
         bits._legacy_seeding(self._seed & 0xFFFFFFFF)

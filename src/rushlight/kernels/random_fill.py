@@ -23,6 +23,7 @@ __all__ = ["draw", "uniform", "normal", "exponential", "cauchy", "log_normal", "
            "full_range", "permutation", "bernoulli_stream", "fill_normal", "few_normals", "memory_axes", "CHUNK"]
 
 CHUNK = 1 << 15
+_library = native.library
 # 0-dim arrays: ufuncs take them faster than numbers.
 _LOW24 = np.array(0xFFFFFF, np.uint32)
 _SCALE24 = np.array(2.0 ** -24, np.float32)
@@ -70,6 +71,8 @@ def uniform(gen: Any, n: int, dtype: Any, low: float = 0.0, high: float = 1.0) -
             return u
         values = fma(u, high - low, low)
         return _replaced(values, high, low)
+    if dtype == np.float32 and _library is not None:
+        return _library.uniform(gen.words(n), low, high)
     u = np.bitwise_and(gen.words(n), _LOW24).view(np.int32).astype(np.float32)
     np.multiply(u, _SCALE24, out=u)
     unit = low == 0.0 and high == 1.0
@@ -149,6 +152,9 @@ def integers(gen: Any, n: int, dtype: Any, low: int, span: int) -> Any:
         values = values.view(np.int64)
         return values if dtype == np.int64 else _from_integers(values, dtype)
     words = gen.words(n)
+    if _library is not None:
+        values = _library.remainders(words, span, low)
+        return values if dtype == np.int64 else _from_integers(values, dtype)
     # Twice as fast as the remainder: NumPy divides by a constant without a division.
     divisor = np.array(span, np.uint32)
     values = words // divisor
@@ -220,7 +226,7 @@ def bernoulli(gen: Any, n: int, dtype: Any, p: float) -> Any:
     """1 with probability p."""
     if _stream != "mt19937" and bernoulli_stream() == "mcg31":
         return _mcg_uniform(int(gen.words(1)[0]), n) < p
-    return gen.doubles(n) < p
+    return gen.doubles(n) < p if _library is None else _library.below(gen.words(2 * n), float(p))
 
 
 def _mcg_uniform(seed: int, n: int) -> Any:
@@ -246,6 +252,8 @@ def bernoulli_each(gen: Any, n: int, dtype: Any, p: Any) -> Any:
     """1 with the probability of the element of `p` (1-D): 24 random bits each, 53 where p is float64."""
     if p.dtype == np.float64:
         return gen.doubles(n) < p
+    if _library is not None:
+        return _library.below(gen.words(n), np.ascontiguousarray(p, np.float32))
     return (gen.words(n) & _LOW24).view(np.int32).astype(np.float32) * _SCALE24 < p.astype(np.float32)
 
 

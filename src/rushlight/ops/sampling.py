@@ -11,6 +11,7 @@ from ..autograd.grad_mode import STATE
 from ..devices import CPU
 from ..generator import Generator, generator_of
 from ..kernels import random_fill as R
+from ..kernels.sorting import first
 from ..tensor import Tensor, wrap
 from .creation import finish, like_layout, size_of
 from .define import export, method
@@ -225,7 +226,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
         lowest, highest = float(weights.min()), float(weights.max())
         if not (lowest >= 0.0 and highest < math.inf):
             raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-        if not bool((weights.astype(np.float64).sum(-1) > 0).all()):
+        if lowest == 0.0 and not bool((weights.max(-1) > 0).all()):
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
         several = replacement and count > 1
         if here:
@@ -273,7 +274,7 @@ def _without_replacement(gen: Generator, weights: Any, count: int) -> Any:
         scores = weights / q
     if count == 1:
         return scores.argmax(-1)[..., None]
-    return np.argsort(-scores, axis=-1, kind="stable")[..., :count]
+    return first(scores, scores.ndim - 1, count, True)
 
 
 def _with_replacement(gen: Generator, weights: Any, count: int) -> Any:
