@@ -240,6 +240,27 @@ PyObject* below(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
+// normal_pairs(words): float64 normal numbers in pairs, each pair from four words, by the C library's functions.
+PyObject* normal_pairs(PyObject*, PyObject* object) {
+    PyArrayObject* words = array_of(object, NPY_UINT32);
+    if (words == nullptr || PyArray_SIZE(words) % 4 != 0) return PyErr_Format(PyExc_ValueError, "expected words (uint32), four per pair");
+    const npy_intp n = PyArray_SIZE(words) / 2;
+    PyArrayObject* out = new_array(1, &n, NPY_DOUBLE);
+    if (out == nullptr) return nullptr;
+    const std::uint32_t* w = data_of<std::uint32_t>(words);
+    double* r = data_of<double>(out);
+    WithoutGil release(n > 256);
+    parallel_for(n / 2, 256, [&](index_t begin, index_t end) {
+        for (index_t i = begin; i < end; ++i) {
+            const double turn = unit(w[4 * i], w[4 * i + 1]), size = unit(w[4 * i + 2], w[4 * i + 3]);
+            const double radius = std::sqrt(-2.0 * std::log1p(-size)), angle = 2.0 * 3.14159265358979323846 * turn;
+            r[2 * i] = radius * std::cos(angle);
+            r[2 * i + 1] = radius * std::sin(angle);
+        }
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
 // remainders(words, span, low): low + word % span as int64, for spans below 2**28.
 PyObject* remainders(PyObject*, PyObject* const* args, Py_ssize_t count) {
     PyArrayObject* words = count == 3 ? array_of(args[0], NPY_UINT32) : nullptr;
@@ -333,6 +354,7 @@ PyMethodDef methods[] = {
     {"doubles", doubles, METH_O, "doubles(words): float64 numbers of [0, 1) from two words each."},
     {"below", reinterpret_cast<PyCFunction>(below), METH_FASTCALL,
      "below(words, p): whether doubles (of two words each) are below a number, or units (of a word each) below float32 numbers, as bool."},
+    {"normal_pairs", normal_pairs, METH_O, "normal_pairs(words): float64 normal numbers in pairs, each pair from four words."},
     {"remainders", reinterpret_cast<PyCFunction>(remainders), METH_FASTCALL, "remainders(words, span, low): low + word % span as int64; spans below 2**28."},
     {"permutation", permutation, METH_O, "permutation(words): place i changes with place i + words[i] % (n - i), n one more than the words."},
     {"c_math", reinterpret_cast<PyCFunction>(c_math), METH_FASTCALL, "c_math(name, x): the C library's log, log1p, exp, tan, cos or sin of float64 numbers."},

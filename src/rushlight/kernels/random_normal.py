@@ -319,8 +319,10 @@ def _pair(gen: Any) -> tuple[float, float]:
 
 def serial_normals(gen: Any, n: int, mean: float = 0.0, std: float = 1.0) -> Any:
     """n float64 normal numbers, in pairs; a number left over is kept in the generator."""
-    if n < 16:
-        values: Any = _few(gen, n)
+    if native.library is not None:
+        values: Any = _from_pairs(gen, n)
+    elif n < 16:
+        values = _few(gen, n)
     else:
         values = np.empty(n)
         start = 0
@@ -337,6 +339,21 @@ def serial_normals(gen: Any, n: int, mean: float = 0.0, std: float = 1.0) -> Any
     if std == 1.0 and mean == 0.0:
         return np.asarray(values)
     return fma(np.asarray(values, np.float64), std, mean)
+
+
+def _from_pairs(gen: Any, n: int) -> Any:
+    """The same by the native library."""
+    start = 0 if gen.next_normal is None or not n else 1
+    pairs = native.library.normal_pairs(gen.words((n - start + 1) // 2 * 4))
+    if not start and not n % 2:
+        return pairs
+    values = np.empty(n)
+    if start:
+        values[0], gen.next_normal = gen.next_normal, None
+    values[start:] = pairs[:n - start]
+    if (n - start) % 2:
+        gen.next_normal = float(pairs[-1])
+    return values
 
 
 def _few(gen: Any, n: int) -> list[float]:

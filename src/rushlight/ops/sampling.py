@@ -11,6 +11,7 @@ from ..autograd.grad_mode import STATE
 from ..devices import CPU
 from ..generator import Generator, generator_of
 from ..kernels import random_fill as R
+from ..kernels.reduce import amax, amin
 from ..kernels.sorting import first
 from ..tensor import Tensor, wrap
 from .creation import finish, like_layout, size_of
@@ -57,11 +58,12 @@ def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
         if drawn_here(kind):
             return _device_probability_writer(gen, kind, p)
         chances = _host(p)
-        if not bool(((chances >= 0) & (chances <= 1)).all()):
+        wide = chances.astype(np.float32) if p._kind.reduced else chances
+        if chances.size and not (float(amin(wide, None, False)) >= 0.0 and float(amax(wide, None, False)) <= 1.0):
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false: the probabilities must lie in [0, 1]")
 
         def write(a: Any) -> None:
-            spread = np.broadcast_to(chances, a.shape)
+            spread = chances if chances.shape == a.shape else np.broadcast_to(chances, a.shape)
             if not a.flags.c_contiguous:
                 spread = spread.transpose(R.memory_axes(a))
             R.draw(gen, a, R.bernoulli_each, spread.reshape(-1))
