@@ -122,6 +122,73 @@ class RawKernel:
         return (ctypes.c_char * wanted.itemsize).from_buffer_copy(wanted.type(arg).tobytes())
 
 
+class cublaslt:
+    """cuBLASLt as far as rushlight calls it, by way of ctypes: products of which the epilogue adds a bias. Descriptors are numbers into `made`."""
+
+    LAUNCHED = 0
+    made = {}
+
+    @classmethod
+    def _make(cls, target, value):
+        target._obj.value = number = max(cls.made, default=0) + 1
+        cls.made[number] = value
+        return 0
+
+    @classmethod
+    def cublasLtMatmulDescCreate(cls, target, compute, scale):
+        return cls._make(target, {"compute": compute.value, "scale": scale.value})
+
+    @classmethod
+    def cublasLtMatmulDescSetAttribute(cls, product, attribute, value, size):
+        assert size.value == ctypes.sizeof(value._obj) == {3: 4, 7: 4, 8: 8}[attribute.value]
+        cls.made[product.value][attribute.value] = value._obj.value
+        return 0
+
+    @classmethod
+    def cublasLtMatrixLayoutCreate(cls, target, kind, rows, columns, leading):
+        return cls._make(target, (kind.value, rows.value, columns.value, leading.value))
+
+    @classmethod
+    def cublasLtMatmulPreferenceCreate(cls, target):
+        return cls._make(target, {})
+
+    @classmethod
+    def cublasLtMatmulPreferenceSetAttribute(cls, preference, attribute, value, size):
+        assert (attribute.value, size.value) == (1, 8)
+        return 0
+
+    @classmethod
+    def _destroy(cls, made):
+        del cls.made[made.value]
+        return 0
+
+    @classmethod
+    def cublasLtMatmulAlgoGetHeuristic(cls, handle, product, a, b, c, d, preference, wanted, result, count):
+        count._obj.value = 1
+        result._obj.algo[0] = 7
+        return 0
+
+    @classmethod
+    def cublasLtMatmul(cls, handle, product, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algo, workspace, size, stream):
+        what, ((kind, k, n, lda), (_, k2, m, ldb), (_, n2, m2, ldd)) = cls.made[product.value], [cls.made[each.value] for each in (a_layout, b_layout, d_layout)]
+        assert algo._obj[0] == 7 and (k, n, m) == (k2, n2, m2) and (what[3], what[7], what["scale"]) == (1, 4, 0) and not what[8] & 15
+        cublas.gemmStridedBatchedEx(handle.value, 1, 0, n, m, k, ctypes.addressof(alpha._obj), a.value, kind, lda, 0, b.value, kind, ldb, 0,
+                                    ctypes.addressof(beta._obj), d.value, kind, ldd, 0, 1, what["compute"], -1)
+        result, bias = cublas.matrix(d.value, kind, n, m, ldd, 0, 0), cublas.matrix(what[8], kind, n, 1, n, 0, 0)
+
+        def add():
+            result[...] = (result.astype(np.float32) + bias.astype(np.float32)).astype(result.dtype)
+        add()
+        from cuda_standin import taped
+        taped(add)
+        cls.LAUNCHED += 1
+        return 0
+
+
+for _name in ("MatmulDescDestroy", "MatrixLayoutDestroy", "MatmulPreferenceDestroy"):
+    setattr(cublaslt, f"cublasLt{_name}", cublaslt._destroy)
+
+
 class cublas:
     """cupy_backends.cuda.libs.cublas, as far as rushlight calls it."""
 
@@ -131,6 +198,20 @@ class cublas:
     CALLS = []
 
     @staticmethod
+    def matrix(pointer, type_, rows, columns, leading, number, stride):
+        """Matrix `number` of a batch, as an array on its memory."""
+        if leading < max(1, rows):
+            raise ValueError(f"CUBLAS_STATUS_INVALID_VALUE: leading dimension {leading} for {rows} rows")
+        dtype = {0: np.dtype("f4"), 1: np.dtype("f8"), 2: np.dtype("f2")}.get(type_)
+        if dtype is None:
+            import ml_dtypes
+            dtype = np.dtype(ml_dtypes.bfloat16)
+        count = leading * (columns - 1) + rows
+        raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(pointer + number * stride * dtype.itemsize)
+        flat = np.frombuffer(raw, dtype)
+        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (dtype.itemsize, leading * dtype.itemsize))
+
+    @staticmethod
     def gemmStridedBatchedEx(handle, transa, transb, m, n, k, alpha, A, Atype, lda, strideA, B, Btype, ldb, strideB, beta, C, Ctype, ldc,
                              strideC, batchCount, computeType, algo):
         """C = alpha op(A) op(B) + beta C for each matrix of the batch; all matrices lie column by column."""
@@ -138,17 +219,7 @@ class cublas:
         scalar = ctypes.c_double if computeType == cublas.CUBLAS_COMPUTE_64F else ctypes.c_float
         alpha, beta = scalar.from_address(alpha).value, scalar.from_address(beta).value
 
-        def matrix(pointer, type_, rows, columns, leading, number, stride):
-            if leading < max(1, rows):
-                raise ValueError(f"CUBLAS_STATUS_INVALID_VALUE: leading dimension {leading} for {rows} rows")
-            dtype = {0: np.dtype("f4"), 1: np.dtype("f8"), 2: np.dtype("f2")}.get(type_)
-            if dtype is None:
-                import ml_dtypes
-                dtype = np.dtype(ml_dtypes.bfloat16)
-            count = leading * (columns - 1) + rows
-            raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(pointer + number * stride * dtype.itemsize)
-            flat = np.frombuffer(raw, dtype)
-            return np.lib.stride_tricks.as_strided(flat, (rows, columns), (dtype.itemsize, leading * dtype.itemsize))
+        matrix = cublas.matrix
 
         def multiply():
             for i in range(batchCount):

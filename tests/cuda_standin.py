@@ -747,8 +747,8 @@ def _module():
         get_current_stream=lambda: Stream.current, get_elapsed_time=elapsed, alloc_pinned_memory=alloc_pinned_memory, MemoryHook=MemoryHook,
         MemoryPointer=MemoryPointer, MemoryPool=PrivatePool, using_allocator=using_allocator)
     cupy.get_default_memory_pool = lambda: POOL
-    from cuda_emulator import RawKernel, cublas
-    cupy.RawKernel, cupy.cublas_of_the_standin = RawKernel, cublas
+    from cuda_emulator import RawKernel, cublas, cublaslt
+    cupy.RawKernel, cupy.cublas_of_the_standin, cupy.cublaslt_of_the_standin = RawKernel, cublas, cublaslt
     return cupy
 
 

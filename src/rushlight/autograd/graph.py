@@ -216,7 +216,10 @@ class AccumulateGrad(Node):
             if hasattr(g, "as_tensor"):
                 tensor._grad = g.as_tensor()
                 return
-            g = np.array(g) if isinstance(g, np.generic) else g.copy()
+            if isinstance(g, np.generic):
+                g = np.array(g)
+            elif not (hasattr(g, "owned") and getrefcount(g) <= _FRESH and g.owned() and g.strides == tensor._a.strides):
+                g = g.copy()
         elif getrefcount(g) > _FRESH or g.base is not None:
             g = g.copy()
         tensor._grad = wrap(g, tensor._kind)

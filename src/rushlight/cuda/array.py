@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,10 @@ class DeviceArray:
         if not copy and self.dtype == dtype:
             return self
         return box(_here(self.c, self.c.astype, dtype, order))
+
+    def owned(self) -> bool:
+        """Whether nobody else can see the memory: neither a view nor another holder of the cupy array."""
+        return self.base is None and self.writeable and self.c.base is None and getrefcount(self.c) <= 2
 
     def view(self, dtype: Any = None) -> DeviceArray:
         """The same memory, read as another dtype."""
@@ -672,7 +677,8 @@ class Fused:
                 "norm": ("rows_forward", "rows_backward"),
                 "channel_norm": ("channels_statistics", "channels_apply", "channels_backward", "channels_update"),
                 "loss": ("cross_entropy", "cross_entropy_backward"), "embedding": ("take_rows", "add_rows"),
-                "attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward")}
+                "attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward"),
+                "linear": ("linear",), "columns": ("column_sums",)}
 
     def __getattr__(self, name: str) -> Any:
         from importlib import import_module
@@ -730,6 +736,11 @@ class Namespace:
         """Whether a ufunc has a kernel that rounds once, so that float16 and bfloat16 need not be widened first."""
         return getattr(ufunc, "__name__", "") in KERNELS
 
+    @staticmethod
+    def mixes(ufunc: Any, *arrays: Any) -> bool:
+        """Whether a ufunc has a kernel that reads arrays of float32 and of 16 bits as they are, and these are such."""
+        return getattr(ufunc, "__name__", "") in KERNELS and {each.dtype.name for each in arrays if each.__class__ is DeviceArray and each.ndim} in _MIXTURES
+
     def __getattr__(self, name: str) -> Any:
         func = getattr(np.linalg if self._path == "linalg" else np.fft if self._path == "fft" else np, name)
         if name in ("linalg", "fft"):
@@ -749,6 +760,7 @@ def _widened(function: Any) -> Any:
     return lambda a: function(a.astype(np.float32) if a.dtype.itemsize == 2 else a)
 
 
+_MIXTURES = ({"float32", "float16"}, {"float32", "bfloat16"})
 _CREATORS = ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "arange", "eye", "identity", "tri", "linspace")
 
 

@@ -443,6 +443,8 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
             array = compute(x if x.dtype == kind.np else x.item(), y if y.dtype == kind.np else y.item())
         elif kind.reduced and not (kind.xp is not np and x.dtype == y.dtype and kind.xp.has_kernel(compute)):
             array = compute(x.astype(np.float32), y.astype(np.float32))
+        elif kind.xp is not np and x.dtype != y.dtype and kind.xp.mixes(compute, x, y):
+            array = compute(x, y)
         else:
             array = compute(x if x.dtype == kind.np else x.astype(kind.np), y if y.dtype == kind.np else y.astype(kind.np))
     except ValueError:

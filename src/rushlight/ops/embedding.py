@@ -105,12 +105,13 @@ def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency
     flat, g = at.reshape(-1), g.reshape(-1, g.shape[-1])
     if by_frequency:
         g = g / np.bincount(flat, minlength=rows)[flat].astype(g.dtype)[:, None]
-    out = np.zeros((rows, g.shape[1]), g.dtype, like=g)
     if flat.size and hasattr(g, "c") and g.dtype.name in ("float32", "float64", "float16", "bfloat16"):
         from ..cuda.array import FUSED
         out = FUSED.add_rows(rows, flat, g)
-    elif flat.size:
-        add_rows(out, flat.astype(np.int64), g)
+    else:
+        out = np.zeros((rows, g.shape[1]), g.dtype, like=g)
+        if flat.size:
+            add_rows(out, flat.astype(np.int64), g)
     if padding_idx is not None:
         out[padding_idx] = 0
     return out

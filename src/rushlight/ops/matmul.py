@@ -429,8 +429,32 @@ _LINEAR_GRAD = (lambda g, x, w: matmul(g, w),
 _LINEAR_NAMES = ("AddmmBackward0", "MmBackward0", "ViewBackward0")       # of matrices with a bias, of those without, of other inputs
 
 
+def _linear_on_device(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The same by a product that adds the bias itself; the bias's gradient is one kernel's sum over rows."""
+    kind, x, w = input._kind, input._a, weight._a
+    fused = kind.xp.fused
+    r = fused.linear(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w, None if bias is None else bias._a)
+    result = wrap(r if x.ndim == 2 else r.reshape(*x.shape[:-1], w.shape[0]), kind)
+    if input._node is None and weight._node is None and (bias is None or bias._node is None):
+        return result
+    edges = (input._node, weight._node, None if bias is None else bias._node)
+
+    def arrays(g: Any, x: Any, w: Any) -> Any:
+        rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
+        return ((None if edges[0] is None else product(rows, w).reshape(x.shape)),
+                (None if edges[1] is None else product(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))),
+                (None if edges[2] is None else fused.column_sums(rows)))
+    return record(result, _LINEAR_NAMES[2 if x.ndim != 2 else 1 if bias is None else 0], (input, weight, bias), _LINEAR_GRAD, (input, weight),
+                  array_grad=arrays)
+
+
 def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Other dtypes, a weight vector, a 0-dim bias, and all errors."""
+    """Devices, other dtypes, a weight vector, a 0-dim bias, and all errors."""
+    kind = input._kind
+    if kind.xp is not np and kind.is_floating and isinstance(bias, (Tensor, type(None))) and weight._kind is kind and weight._a.ndim == 2 and (
+            bias is None or (bias._kind is kind and bias._a.shape == weight._a.shape[:1])) and input._a.ndim and (
+            input._a.shape[-1] == weight._a.shape[1]) and kind.xp.fused_for(input._a, weight._a, None if bias is None else bias._a):
+        return _linear_on_device(input, weight, bias)
     if bias is not None and not isinstance(bias, Tensor):
         raise TypeError(f"linear(): argument 'bias' (position 3) must be Tensor, not {type(bias).__name__}")
     for t in (weight, bias):

@@ -150,7 +150,7 @@ def _standardized_on_device(x: Tensor, axes: Axes, eps: float, weight: Tensor | 
             per_group = n // span
             groups = full[1] // per_group
         y, mean, rstd = fused.rows_forward(a, w, b, n, eps, False, groups, per_group, span)
-        variance = 1 / (rstd * rstd) - eps
+        variance = 1 / (rstd * rstd) - eps if name == "NativeBatchNormBackward0" else mean      # others don't look at it
     out = wrap(y, kind)
     if x._node is None and (weight is None or weight._node is None) and (bias is None or bias._node is None):
         return out, mean.reshape(keep), variance.reshape(keep)
@@ -163,11 +163,15 @@ def _standardized_on_device(x: Tensor, axes: Axes, eps: float, weight: Tensor | 
             if gw is None and affine:
                 xhat = (x.reshape(-1, n) - mean[:, None]) * rstd[:, None]
                 gw, gb = np.add.reduce(g * xhat.reshape(full), axis=outer), np.add.reduce(g, axis=outer)
-        return (gx, None if weight is None else gw.reshape(weight._a.shape).astype(weight._a.dtype, copy=False),
-                None if bias is None else gb.reshape(bias._a.shape).astype(bias._a.dtype, copy=False))
+        return (gx, None if weight is None else _fitted(gw, weight._a), None if bias is None else _fitted(gb, bias._a))
     grad = _differentiable(axes, eps, weight, bias, shape, outer, grouped, full)
     record(out, name, (x, weight, bias), grad, (x,) if weight is None else (x, weight), array_grad=arrays)
     return out, mean.reshape(keep), variance.reshape(keep)
+
+
+def _fitted(g: Any, like: Any) -> Any:
+    """A gradient in the shape and dtype of its tensor; itself where it has them, so that it can be taken over."""
+    return (g if g.shape == like.shape else g.reshape(like.shape)).astype(like.dtype, copy=False)
 
 
 def _check(input: Any, name: str) -> None:

@@ -4,7 +4,8 @@
     gelu(array) -> array
 
 A formula is C++ text over x, y, z, w of the arithmetic type A (float, double for float64), or is written down by running a NumPy function
-on symbols (`traced`). Operands are arrays of one floating dtype that broadcast, or numbers, which are passed to the kernel by value.
+on symbols (`traced`). Operands are arrays of one floating dtype that broadcast, or numbers, which are passed to the kernel by value; float16 or bfloat16
+arrays may stand beside float32 ones, and the result is float32 then.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ __all__ = ["Formula", "traced", "FORMULAS", "UFUNCS"]
 NAMES = "xyzwuv"
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 FORMULAS: dict[str, Formula] = {}
+_LETTERS = {"float32": "a", "float16": "h", "bfloat16": "b"}      # operands of a kernel: the dtype's own arrays (a), numbers (n), 16-bit arrays
+_ELEMENTS = {"a": "T", "h": C_TYPES["float16"], "b": C_TYPES["bfloat16"]}
 
 # Functions that differ by precision, and PyTorch's rules for nan, spelled out once.
 FUNCTIONS = "".join(f"__device__ __forceinline__ float {name}_(float x) {{ return {name}f(x); }}\n"
@@ -99,7 +102,7 @@ class Formula:
                 if first is None:
                     first = each
                 elif each.dtype != first.dtype:
-                    return NotImplemented
+                    return self._mixed(operands, out)
                 numbers += "a"
             else:
                 numbers += "n"
@@ -127,6 +130,31 @@ class Formula:
         if out is not None and r is not out:
             out[...] = r
             return out
+        return r
+
+    def _mixed(self, operands: Any, out: Any) -> Any:
+        """float32 arrays beside 16-bit ones: each is read as it is."""
+        module, letters = driver.needed(), ""
+        arrays = [each for each in operands if each.__class__ is driver.array_class]
+        for each in operands:
+            letter = _LETTERS.get(each.dtype.name) if each.__class__ is driver.array_class else "n"
+            if letter is None:
+                return NotImplemented
+            letters += letter
+        if "a" not in letters or out is not None:
+            return NotImplemented
+        shape = np.broadcast_shapes(*[each.shape for each in arrays])
+        steps = [each.strides if each.dtype.itemsize == 4 else tuple([2 * step for step in each.strides]) for each in arrays]
+        first = next(each for each in arrays if each.dtype.itemsize == 4)
+        dtype = np.dtype(bool) if self.result else first.dtype
+        if all(each.shape == shape for each in arrays) and len(set(steps)) == 1 and (first.flags.c_contiguous or _is_dense(first)):
+            r = module.empty_like(first, dtype)
+            if r.size:
+                self._dense("float32", letters, operands, r)
+            return r
+        r = module.empty(shape, dtype)
+        if r.size and not self._strided("float32", letters, operands, shape, r):
+            return self(*[each.astype(np.float32) if each.__class__ is driver.array_class else each for each in operands])
         return r
 
     # --- launching ------------------------------------------------------------------------------------------------------------------
@@ -160,19 +188,22 @@ class Formula:
 
     def source(self, dtype: str, numbers: str, ndim: int) -> str:
         """The kernel's text; ndim -1: the dense form."""
-        arrays = [i for i, each in enumerate(numbers) if each == "a"]
-        parameters = ", ".join(f"const T* __restrict__ p{i}" if each == "a" else f"{ACCUMULATE[dtype]} {NAMES[i]}" for i, each in enumerate(numbers))
+        arrays = [i for i, each in enumerate(numbers) if each != "n"]
+        parameters = ", ".join(f"const {_ELEMENTS[each]}* __restrict__ p{i}" if each != "n" else f"{ACCUMULATE[dtype]} {NAMES[i]}"
+                               for i, each in enumerate(numbers))
         result = f"typedef {'bool' if self.result else C_TYPES[dtype]} O;\n"
         head = FUNCTIONS + (_STORE_BOOL if self.result else "") + result
         if ndim < 0:
             width = _width(dtype)
             size = np.dtype(bool).itemsize if self.result else {"float64": 8, "float32": 4}.get(dtype, 2)
             item = {"float64": 8, "float32": 4}.get(dtype, 2)
-            return head + _DENSE % {
+            packs = "".join(f"struct __align__({width * 2}) Pack_{_ELEMENTS[each]} {{ {_ELEMENTS[each]} v[{width}]; }};\n" for each in sorted(set(numbers) - {"a", "n"}))
+            return head + packs + _DENSE % {
                 "align": width * item, "out_align": width * size, "width": width, "parameters": parameters, "formula": self.text,
-                "aligned": " && ".join([f"!((unsigned long long)p{i} & {width * item - 1})" for i in arrays]
+                "aligned": " && ".join([f"!((unsigned long long)p{i} & {width * (item if numbers[i] == 'a' else 2) - 1})" for i in arrays]
                                        + [f"!((unsigned long long)out & {width * size - 1})"]),
-                "packs": " ".join(f"Pack q{i} = *(const Pack*)(p{i} + i);" for i in arrays),
+                "packs": " ".join(f"{pack} q{i} = *(const {pack}*)(p{i} + i);" for i in arrays
+                                  for pack in ["Pack" if numbers[i] == "a" else f"Pack_{_ELEMENTS[numbers[i]]}"]),
                 "loads": " ".join(f"A {NAMES[i]} = load(q{i}.v[k]);" for i in arrays),
                 "scalar_loads": " ".join(f"A {NAMES[i]} = load(p{i}[j]);" for i in arrays)}
         geometry = ", ".join([f"long long n{d}" for d in range(1, ndim)] + [f"long long s{i}_{d}" for i in arrays for d in range(ndim)])

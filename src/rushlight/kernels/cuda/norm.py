@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...cuda import driver
+from .columns import sum_parts
 from .source import ACCUMULATE, Kernel, blocks, row_threads
 
 __all__ = ["rows_forward", "rows_backward"]
@@ -130,7 +131,8 @@ def rows_backward(g: Any, x: Any, w: Any, mean: Any, rstd: Any, n: int, rms: boo
         columns = blocks(n, 32)
         slices = max(1, min(-(-rows // 64), 512 // columns + 1, 65535))
         per_slice = -(-rows // slices)
-        gw, gb = module.empty((slices, n), mean.dtype), module.empty((slices, n), mean.dtype)
-        _ROWS_WEIGHT(name)((columns, slices), (256,), (g, x, mean, rstd, gw, gb, np.int64(rows), np.int32(n), np.int32(per_slice)))
-        gw, gb = gw.sum(0), gb.sum(0)
+        parts = module.empty((2, slices, n), mean.dtype)
+        _ROWS_WEIGHT(name)((columns, slices), (256,), (g, x, mean, rstd, parts[0], parts[1], np.int64(rows), np.int32(n), np.int32(per_slice)))
+        gw, gb = module.empty(n, x.dtype), module.empty(n, x.dtype)
+        sum_parts(parts, gw, gb)
     return gx, gw, gb
