@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "batch.h"
 #include "pool.h"
 #include "rushlight.h"
 
@@ -45,45 +46,6 @@ bool as_matrix(PyArrayObject* array, Matrix* matrix) {
     }
     return false;
 }
-
-constexpr int MAX_DIMS = 8;
-
-// The batch dimensions of the product: sizes, and the byte steps of both operands (0 where one is broadcast).
-struct Batch {
-    int ndim = 0;
-    npy_intp shape[MAX_DIMS + 2];
-    index_t step_a[MAX_DIMS], step_b[MAX_DIMS];
-    index_t count = 1;
-
-    bool prepare(PyArrayObject* a, PyArrayObject* b) {
-        const int na = PyArray_NDIM(a) - 2, nb = PyArray_NDIM(b) - 2;
-        ndim = na > nb ? na : nb;
-        if (ndim > MAX_DIMS) return false;
-        for (int i = 0; i < ndim; ++i) {
-            const int ia = i - (ndim - na), ib = i - (ndim - nb);
-            const index_t da = ia < 0 ? 1 : PyArray_DIM(a, ia), db = ib < 0 ? 1 : PyArray_DIM(b, ib);
-            if (da != db && da != 1 && db != 1) return false;
-            shape[i] = da == 1 ? db : da;
-            step_a[i] = ia < 0 || da == 1 ? 0 : PyArray_STRIDE(a, ia);
-            step_b[i] = ib < 0 || db == 1 ? 0 : PyArray_STRIDE(b, ib);
-            count *= shape[i];
-        }
-        return true;
-    }
-
-    void offsets(index_t item, index_t* a, index_t* b) const {
-        *a = *b = 0;
-        for (int i = ndim - 1; i >= 0; --i) {
-            const index_t at = item % shape[i];
-            item /= shape[i];
-            *a += at * step_a[i];
-            *b += at * step_b[i];
-        }
-    }
-};
-
-// From how many multiplications on a second thread pays.
-constexpr double WORK_PER_THREAD = 48.0 * 48.0 * 48.0;
 
 // out = a b (beta 0), or out += a b (beta 1)
 template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayObject* out, const Matrix& ma, const Matrix& mb, const Batch& batch, T beta = T(0)) {
@@ -143,7 +105,8 @@ bool is_float(int type) { return type == NPY_FLOAT || type == NPY_DOUBLE; }
 
 PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count == 2 && PyArray_CheckExact(args[0]) && PyArray_CheckExact(args[1])) {
-        PyObject* out = product(as_array(args[0]), as_array(args[1]));
+        PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);
+        PyObject* out = PyArray_ITEMSIZE(a) == 2 ? half_product(a, b, nullptr) : product(a, b);
         if (out != nullptr || PyErr_Occurred()) return out;
     }
     return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
@@ -154,14 +117,24 @@ PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
     for (int i = 0; i < 3; ++i) {
         if (!PyArray_CheckExact(args[i])) Py_RETURN_NONE;
     }
-    PyObject* out = product_plus(as_array(args[0]), as_array(args[1]), as_array(args[2]));
+    PyArrayObject *x = as_array(args[0]), *w = as_array(args[1]), *bias = as_array(args[2]);
+    PyObject* out;
+    if (PyArray_ITEMSIZE(x) == 2 && PyArray_NDIM(w) == 2) {
+        PyObject* turned = PyArray_Transpose(w, nullptr);
+        if (turned == nullptr) return nullptr;
+        out = half_product(x, as_array(turned), bias);
+        Py_DECREF(turned);
+    } else {
+        out = product_plus(x, w, bias);
+    }
     return out != nullptr || PyErr_Occurred() ? out : Py_NewRef(Py_None);
 }
 
 PyMethodDef methods[] = {
     {"linear", reinterpret_cast<PyCFunction>(linear), METH_FASTCALL, "linear(x, w, bias): x w' + bias of two matrices and a vector; None where BLAS can't take them as they are."},
     {"matmul", reinterpret_cast<PyCFunction>(matmul), METH_FASTCALL,
-     "matmul(a, b): numpy.matmul, with float32 and float64 arrays of two or more dimensions going to BLAS as they are, on the library's threads."},
+     "matmul(a, b): numpy.matmul, with float32 and float64 arrays of two or more dimensions going to BLAS as they are, on the library's threads; "
+     "float16 and bfloat16 by kernels of ours, with sums in float."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -48,8 +48,8 @@ def _c_name(kind: Kind) -> str:
 
 
 def product(a: Any, b: Any) -> Any:
-    """a @ b on arrays: BLAS where there is one for the dtype; float16 and bfloat16 through float32."""
-    if a.dtype.itemsize == 2 and a.dtype.kind in "fV" and a.__class__ is ndarray:
+    """a @ b on arrays: BLAS where there is one for the dtype; float16 and bfloat16 natively, or through float32."""
+    if native.library is None and a.dtype.itemsize == 2 and a.dtype.kind in "fV" and a.__class__ is ndarray:
         return product(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     try:
         r = native.matmul(a, b)
@@ -307,16 +307,15 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
     if mat1._kind.sparse or mat2._kind.sparse:
         return _sparse("addmm", input, mat1, mat2, beta=beta, alpha=alpha)
     if beta == 1 and alpha == 1 and input._a.ndim == 1 and input._kind is mat1._kind is mat2._kind and mat1._a.ndim == 2 == mat2._a.ndim \
-            and mat1._a.shape[1] == mat2._a.shape[0] and input._a.shape[0] == mat2._a.shape[1] and input._kind.fast:
+            and mat1._a.shape[1] == mat2._a.shape[0] and input._a.shape[0] == mat2._a.shape[1] and (
+                input._kind.fast or (input._kind.reduced and _halves)):
         return _addmm_row(input, mat1, mat2)
     return _plus(input, mm(mat1, mat2), beta, alpha)
 
 
 def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """mat1 @ mat2 plus a row, as one node."""
-    r = native.matmul(a._a, b._a)
-    r += bias._a
-    out = wrap(r, a._kind)
+    out = wrap(native.linear(a._a, b._a.T, bias._a), a._kind)
     need_bias, need_a, need_b = bias._node is not None, a._node is not None, b._node is not None
 
     def arrays(g: Any, a: Any, b: Any) -> Any:
@@ -370,7 +369,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
         check_tensor("linear", input=input, weight=weight)
         raise
     kind = input._kind
-    if w.ndim != 2 or kind is not weight._kind or not kind.fast or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
+    if w.ndim != 2 or kind is not weight._kind or not (kind.fast or (kind.reduced and _halves)) or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
             bias is not None and (bias._kind is not kind or bias._a.shape != w.shape[:1])):
         return _linear_slow(input, weight, bias)
     shape = x.shape
@@ -384,6 +383,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
     name = _LINEAR_NAMES[2 if len(shape) != 2 else 1 if bias is None else 0]
     edges = (input._node, weight._node, None if bias is None else bias._node)
     return record(result, name, (input, weight, bias), _LINEAR_GRAD, (input, weight), array_grad=lambda g, x, w: _linear_arrays(edges, g, x, w))
+
+
+_halves = native.library is not None    # products of float16 and bfloat16 arrays are native
 
 
 def _linear_arrays(edges: Any, g: Any, x: Any, w: Any) -> Any:
@@ -406,7 +408,7 @@ class LinearNode(RecordNode):
 
 def _bias_gradient(rows: Any) -> Any:
     """The sum over rows, as a product with ones: BLAS is faster at it, and more accurate, than NumPy's row-by-row sum."""
-    if rows.shape[0] > 16:
+    if rows.shape[0] > 16 and rows.itemsize > 2:
         return _ones(rows.shape[0], rows.dtype).dot(rows)
     return R.sum(rows, 0, False)
 
