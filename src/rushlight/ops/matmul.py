@@ -319,7 +319,7 @@ def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
     need_bias, need_a, need_b = bias._node is not None, a._node is not None, b._node is not None
 
     def arrays(g: Any, a: Any, b: Any) -> Any:
-        return ((R.sum(g, 0, False) if need_bias else None), (native.matmul(g, b.T) if need_a else None), (native.matmul(a.T, g) if need_b else None))
+        return ((_bias_gradient(g) if need_bias else None), (native.matmul(g, b.T) if need_a else None), (native.matmul(a.T, g) if need_b else None))
     return record(out, "AddmmBackward0", (bias, a, b), (lambda g, a, b: g.sum(0), lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g)),
                   (a, b), array_grad=arrays)
 
@@ -408,8 +408,8 @@ class LinearNode(RecordNode):
 
 def _bias_gradient(rows: Any) -> Any:
     """The sum over rows, as a product with ones: BLAS is faster at it, and more accurate, than NumPy's row-by-row sum."""
-    if rows.shape[0] > 16 and rows.itemsize > 2:
-        return _ones(rows.shape[0], rows.dtype).dot(rows)
+    if rows.shape[0] > 16 or rows.itemsize == 2:
+        return native.matmul(_ones(rows.shape[0], rows.dtype), rows) if rows.itemsize == 2 else _ones(rows.shape[0], rows.dtype).dot(rows)
     return R.sum(rows, 0, False)
 
 
