@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "pool.h"
@@ -173,6 +174,100 @@ template <typename T> void select_rows(const Rows& rows) {
     });
 }
 
+// The place of each row's lower median; nan is left out, or (not skip_nan) the first one is it.
+template <typename T> void median_rows(const Rows& rows, bool skip_nan) {
+    parallel_for(rows.count, std::max<index_t>(1, 4096 / (rows.size + 1)), [&](index_t begin, index_t end) {
+        std::vector<ItemOf<T>> items;
+        for (index_t row = begin; row < end; ++row) {
+            const char* from;
+            std::int64_t* to;
+            rows.find(row, &from, &to);
+            index_t bad = 0, first = -1;
+            if constexpr (std::is_floating_point<T>::value) {
+                for (index_t i = 0; i < rows.size; ++i) {
+                    const T x = *reinterpret_cast<const T*>(from + i * rows.step);
+                    if (x != x) {
+                        if (bad++ == 0) first = i;
+                    }
+                }
+            }
+            if (bad > 0 && (!skip_nan || bad == rows.size)) {
+                *to = first;
+                continue;
+            }
+            read_items<T>(from, rows.step, rows.size, false, items);
+            const auto middle = items.begin() + (rows.size - bad - 1) / 2;
+            std::nth_element(items.begin(), middle, items.end());
+            *to = place_of(*middle);
+        }
+    });
+}
+
+// The last place of each row's most frequent element, the smallest of several.
+template <typename T> void mode_rows(const Rows& rows) {
+    parallel_for(rows.count, std::max<index_t>(1, 4096 / (rows.size + 1)), [&](index_t begin, index_t end) {
+        std::vector<ItemOf<T>> items, spare;
+        for (index_t row = begin; row < end; ++row) {
+            const char* from;
+            std::int64_t* to;
+            rows.find(row, &from, &to);
+            read_items<T>(from, rows.step, rows.size, false, items);
+            sort_items(items, spare);
+            index_t most = 0;
+            for (index_t i = 0; i < rows.size;) {
+                index_t j = i + 1;
+                while (j < rows.size && digit_source(items[j]) == digit_source(items[i])) ++j;
+                if (j - i > most) {
+                    most = j - i;
+                    *to = place_of(items[j - 1]);
+                }
+                i = j;
+            }
+        }
+    });
+}
+
+// Where each value belongs in the sorted run of its row: before equal ones, or (right) behind them. nan belongs at the end.
+template <bool RIGHT, typename T> void search_part(const T* const* runs, index_t size, const T* values, int count, std::int64_t* out) {
+    constexpr int SIDE = 8;  // searches that don't wait for one another
+    const T* at[SIDE];
+    for (int j = 0; j < count; ++j) at[j] = runs[j];
+    const auto passes = [](T each, T value) { return RIGHT ? !(each > value) : !(each >= value); };
+    index_t n = size;
+    for (; n > 1; n -= n / 2) {
+        const index_t half = n / 2;
+        for (int j = 0; j < count; ++j) at[j] += half * static_cast<index_t>(passes(at[j][half - 1], values[j]));
+    }
+    for (int j = 0; j < count; ++j) out[j] = at[j] - runs[j] + (n == 1 && passes(*at[j], values[j]) ? 1 : 0);
+}
+
+template <typename T> void search_rows(const T* sorted, index_t size, index_t step, const T* values, index_t rows, index_t columns, bool right, std::int64_t* out) {
+    parallel_for(rows * columns, 512, [&](index_t begin, index_t end) {
+        const T* runs[8];
+        for (index_t i = begin; i < end; i += 8) {
+            const int count = static_cast<int>(std::min<index_t>(8, end - i));
+            for (int j = 0; j < count; ++j) runs[j] = sorted + (step == 0 ? 0 : (i + j) / columns * step);
+            right ? search_part<true>(runs, size, values + i, count, out + i) : search_part<false>(runs, size, values + i, count, out + i);
+        }
+    });
+}
+
+// Adds up the weights (or ones) of the values between each two neighbours of `edges`; the last bin holds its right edge.
+template <typename T> void count_bins_of(const T* x, index_t n, const T* edges, index_t bins, const T* weights, double* counts) {
+    const T low = edges[0], high = edges[bins], scale = static_cast<T>(bins) / (high - low);
+    for (index_t i = 0; i < n; ++i) {
+        const T value = x[i];
+        if (!(value >= low && value <= high)) continue;
+        index_t at = std::min<index_t>(bins - 1, std::max<index_t>(0, static_cast<index_t>((value - low) * scale)));  // where it is if they are equally wide
+        if (!(edges[at] <= value && (value < edges[at + 1] || at == bins - 1))) {
+            if (at > 0 && edges[at - 1] <= value && value < edges[at]) --at;
+            else if (at + 2 <= bins && edges[at + 1] <= value && (value < edges[at + 2] || at + 2 == bins)) ++at;
+            else at = std::min<index_t>(bins - 1, std::upper_bound(edges, edges + bins + 1, value) - edges - 1);
+        }
+        counts[at] += weights == nullptr ? 1.0 : static_cast<double>(weights[i]);
+    }
+}
+
 // Calls f with a number of the array's type; false for other types.
 template <typename F> bool with_type(int type, F f) {
     switch (type) {
@@ -249,7 +344,132 @@ PyObject* select_rank(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return PyErr_Format(good ? PyExc_TypeError : PyExc_ValueError, good ? "this dtype is not supported" : "a rank is out of range");
 }
 
+// What finds one place per row: a new array of places, of size 1 in the dimension.
+template <typename F> PyObject* places_of_rows(PyObject* object, PyObject* dim_object, F f) {
+    int dim;
+    if (!check(object, dim_object, &dim)) return nullptr;
+    PyArrayObject* a = as_array(object);
+    if (PyArray_DIM(a, dim) == 0) return PyErr_Format(PyExc_ValueError, "the dimension is empty");
+    npy_intp shape[32];
+    std::copy(PyArray_DIMS(a), PyArray_DIMS(a) + PyArray_NDIM(a), shape);
+    shape[dim] = 1;
+    PyArrayObject* out = new_array(PyArray_NDIM(a), shape, NPY_INT64);
+    if (out == nullptr || PyArray_SIZE(out) == 0) return reinterpret_cast<PyObject*>(out);
+    bool known;
+    {
+        WithoutGil release(PyArray_SIZE(a) > 2000);
+        const Rows rows(a, out, dim);
+        known = with_type(PyArray_TYPE(a), [&](auto zero) { f(rows, zero); });
+    }
+    if (known) return reinterpret_cast<PyObject*>(out);
+    Py_DECREF(out);
+    return PyErr_Format(PyExc_TypeError, "this dtype is not supported");
+}
+
+PyObject* median_places(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
+    const bool skip_nan = args[2] == Py_True;
+    return places_of_rows(args[0], args[1], [&](const Rows& rows, auto zero) { median_rows<decltype(zero)>(rows, skip_nan); });
+}
+
+PyObject* mode_places(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 2) return PyErr_Format(PyExc_TypeError, "expected 2 arguments, got %zd", count);
+    return places_of_rows(args[0], args[1], [](const Rows& rows, auto zero) { mode_rows<decltype(zero)>(rows); });
+}
+
+// (sorted, values, right): sorted (n) for all values, or (.., n) for values (.., m). None for what is not plain.
+PyObject* search(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1])) Py_RETURN_NONE;
+    PyArrayObject *sorted = as_array(args[0]), *values = as_array(args[1]);
+    const int ndim = PyArray_NDIM(sorted);
+    if (ndim < 1 || PyArray_TYPE(sorted) != PyArray_TYPE(values) || PyArray_TYPE(sorted) == NPY_BOOL || !contiguous(sorted) || !contiguous(values)) Py_RETURN_NONE;
+    const index_t size = PyArray_DIM(sorted, ndim - 1), total = PyArray_SIZE(values);
+    index_t rows = 1;
+    if (ndim > 1) {
+        if (PyArray_NDIM(values) != ndim) Py_RETURN_NONE;
+        for (int i = 0; i < ndim - 1; ++i) {
+            if (PyArray_DIM(values, i) != PyArray_DIM(sorted, i)) Py_RETURN_NONE;
+            rows *= PyArray_DIM(sorted, i);
+        }
+    }
+    PyArrayObject* out = new_array(PyArray_NDIM(values), PyArray_DIMS(values), NPY_INT64);
+    if (out == nullptr || total == 0) return reinterpret_cast<PyObject*>(out);
+    const bool right = args[2] == Py_True;
+    bool known;
+    {
+        WithoutGil release(total > 512);
+        known = with_type(PyArray_TYPE(sorted), [&](auto zero) {
+            using T = decltype(zero);
+            search_rows(data_of<T>(sorted), size, ndim > 1 ? size : 0, data_of<T>(values), rows, total / rows, right, data_of<std::int64_t>(out));
+        });
+    }
+    if (known) return reinterpret_cast<PyObject*>(out);
+    Py_DECREF(out);
+    Py_RETURN_NONE;
+}
+
+// (a, low, size): how often low, low + 1, ..., low + size - 1 occur in int64 numbers that all lie there; None for what is not plain.
+PyObject* count_each(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0]) || PyArray_TYPE(as_array(args[0])) != NPY_INT64 || !contiguous(as_array(args[0]))) Py_RETURN_NONE;
+    const long long low = PyLong_AsLongLong(args[1]);
+    const npy_intp size = PyLong_AsSsize_t(args[2]);
+    if (PyErr_Occurred()) return nullptr;
+    if (size < 0) Py_RETURN_NONE;
+    PyArrayObject* a = as_array(args[0]);
+    PyArrayObject* out = as_array(PyArray_ZEROS(1, const_cast<npy_intp*>(&size), NPY_INT64, 0));
+    if (out == nullptr) return nullptr;
+    const std::int64_t* x = data_of<std::int64_t>(a);
+    std::int64_t* counts = data_of<std::int64_t>(out);
+    const index_t n = PyArray_SIZE(a);
+    bool good = true;
+    {
+        WithoutGil release(n > 2000);
+        // Two sets of counts: equal neighbours don't wait for one another.
+        std::vector<std::int64_t> others(static_cast<std::size_t>(size));
+        for (index_t i = 0; i < n && good; ++i) {
+            const std::uint64_t at = static_cast<std::uint64_t>(x[i]) - static_cast<std::uint64_t>(low);
+            good = at < static_cast<std::uint64_t>(size);
+            if (good) ++((i & 1) != 0 ? others[at] : counts[at]);
+        }
+        for (index_t i = 0; i < size; ++i) counts[i] += others[i];
+    }
+    if (good) return reinterpret_cast<PyObject*>(out);
+    Py_DECREF(out);
+    Py_RETURN_NONE;
+}
+
+// (values, edges, weights or None): sums of weights between the edges, as float64; None for what is not plain.
+PyObject* count_bins(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1]) || (args[2] != Py_None && !PyArray_CheckExact(args[2]))) Py_RETURN_NONE;
+    PyArrayObject *x = as_array(args[0]), *edges = as_array(args[1]), *weights = args[2] == Py_None ? nullptr : as_array(args[2]);
+    const int type = PyArray_TYPE(x);
+    const npy_intp bins = PyArray_SIZE(edges) - 1;
+    if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(edges) != type || PyArray_NDIM(edges) != 1 || bins < 1 || !contiguous(x) || !contiguous(edges) ||
+        (weights != nullptr && (PyArray_TYPE(weights) != type || !contiguous(weights) || PyArray_SIZE(weights) != PyArray_SIZE(x)))) {
+        Py_RETURN_NONE;
+    }
+    PyArrayObject* out = as_array(PyArray_ZEROS(1, const_cast<npy_intp*>(&bins), NPY_DOUBLE, 0));
+    if (out == nullptr) return nullptr;
+    WithoutGil release(PyArray_SIZE(x) > 2000);
+    if (type == NPY_FLOAT) {
+        count_bins_of(data_of<float>(x), PyArray_SIZE(x), data_of<float>(edges), bins, weights == nullptr ? nullptr : data_of<float>(weights), data_of<double>(out));
+    } else {
+        count_bins_of(data_of<double>(x), PyArray_SIZE(x), data_of<double>(edges), bins, weights == nullptr ? nullptr : data_of<double>(weights), data_of<double>(out));
+    }
+    return reinterpret_cast<PyObject*>(out);
+}
+
 PyMethodDef methods[] = {
+    {"count_bins", reinterpret_cast<PyCFunction>(count_bins), METH_FASTCALL,
+     "count_bins(values, edges, weights): sums of weights (or counts) between neighbouring edges, as float64; None for what is not plain."},
+    {"median_places", reinterpret_cast<PyCFunction>(median_places), METH_FASTCALL,
+     "median_places(a, dim, skip_nan): the places of the lower medians, of size 1 in dim; the first nan's, unless nan is left out."},
+    {"mode_places", reinterpret_cast<PyCFunction>(mode_places), METH_FASTCALL,
+     "mode_places(a, dim): the last places of the most frequent elements (the smallest of several), of size 1 in dim."},
+    {"search", reinterpret_cast<PyCFunction>(search), METH_FASTCALL,
+     "search(sorted, values, right): where values belong in a sorted vector, or in the sorted rows of their own; None for what is not plain."},
+    {"count_each", reinterpret_cast<PyCFunction>(count_each), METH_FASTCALL,
+     "count_each(a, low, size): how often low ... low + size - 1 occur; None where another number does, or a is not plain int64."},
     {"sort_order", reinterpret_cast<PyCFunction>(sort_order), METH_FASTCALL,
      "sort_order(a, dim, descending, k): the places (int64) of the first k elements in stable order; nan counts as the largest."},
     {"select_rank", reinterpret_cast<PyCFunction>(select_rank), METH_FASTCALL,

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import return_types
 from ..dtypes import float32, float64
+from ..kernels import sorting as K
 from ..tensor import Tensor, wrap
 from .creation import _linspace
 from .define import not_implemented, op
@@ -63,19 +64,25 @@ def _edges(a: Any, bins: int, low: float, high: float, kind: Any) -> Any:
 
 def _counted(columns: Any, edges: list[Any], weight: Tensor | None, density: bool, kind: Any) -> Tensor:
     """The weights of all rows, added up in the boxes that the edges make. The last bin of each dimension holds its right edge."""
+    shape = tuple([len(e) - 1 for e in edges])
+    if len(edges) == 1 and shape[0] > 0:
+        return _density(K.count_bins(columns[:, 0], edges[0], None if weight is None else weight._a.reshape(-1)), edges, density, kind)
     inside = np.ones(columns.shape[0], bool)
     flat = np.zeros(columns.shape[0], np.int64)
-    shape = tuple([len(e) - 1 for e in edges])
     for column, e, n in zip(columns.T, edges, shape, strict=True):
         place = np.searchsorted(e, column, side="right") - 1
         inside &= (column >= e[0]) & (column <= e[-1])
         flat = flat * n + np.clip(place, 0, n - 1)
     weights = None if weight is None else weight._a.reshape(-1)[inside].astype(np.float64)
     counts = np.bincount(flat[inside], weights, minlength=int(np.prod(shape))).astype(np.float64).reshape(shape)
+    return _density(counts, edges, density, kind)
+
+
+def _density(counts: Any, edges: list[Any], density: bool, kind: Any) -> Tensor:
     if density:
         counts /= counts.sum()
         for d, e in enumerate(edges):
-            counts /= np.diff(e.astype(np.float64)).reshape((-1,) + (1,) * (len(shape) - d - 1))
+            counts /= np.diff(e.astype(np.float64)).reshape((-1,) + (1,) * (len(edges) - d - 1))
     return wrap(counts.astype(kind.np), kind)
 
 

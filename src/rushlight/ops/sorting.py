@@ -9,7 +9,8 @@ import numpy as np
 from .. import return_types
 from ..dtypes import float32, float64
 from ..kernels import sorting as K
-from ..kernels.indexing import gather, scatter
+from ..kernels.indexing import gather, scatter, select_masked
+from ..kernels.reduce import amax, amin
 from ..tensor import Tensor, as_array, wrap
 from .define import not_implemented, op
 from .dims import wrap_dim
@@ -116,15 +117,7 @@ def _median(name: str, skip_nan: bool, kind_of_result: Any) -> Any:
 
     def _median_along(input: Tensor, dim: int, keepdim: bool) -> tuple[Tensor, Tensor]:
         a = _comparable(input, name)
-        size = a.shape[dim]
-        if a.dtype.kind == "f":
-            bad = np.isnan(a).sum(axis=dim, keepdims=True)
-            middle = np.maximum((size - bad - 1) // 2, 0)
-            if not skip_nan:
-                middle = np.where(bad > 0, size - bad, middle)  # the first nan
-        else:
-            middle = np.full([1 if i == dim else n for i, n in enumerate(a.shape)], (size - 1) // 2)
-        at = K.at_rank(a, dim, middle.astype(np.int64, copy=False))
+        at = K.median_places(a, dim, skip_nan)
         return _maybe_squeezed(_picked(input, at, dim, "MedianBackward0" if not skip_nan else "NanmedianBackward0"), dim, keepdim)
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = "The lower median of all elements, or (values, indices) along a dimension" + ("; nan is left out." if skip_nan else ".")
@@ -144,13 +137,8 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
         return return_types.mode((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
     if a.shape[dim] == 0:
         raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
-    rows = np.moveaxis(a, dim, -1).reshape(-1, a.shape[dim])
-    at = np.empty(rows.shape[0], np.int64)
-    for i, row in enumerate(rows):
-        values, counts = np.unique(row, return_counts=True)
-        at[i] = np.flatnonzero(row == values[np.argmax(counts)])[-1]
-    kept = tuple(1 if i == dim else n for i, n in enumerate(a.shape))
-    return return_types.mode(_maybe_squeezed(_picked(input, at.reshape(kept), dim, "ModeBackward0"), dim, keepdim))
+    at = K.mode_places(a, dim)
+    return return_types.mode(_maybe_squeezed(_picked(input, at, dim, "ModeBackward0"), dim, keepdim))
 
 
 def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool) -> Tensor:
@@ -238,14 +226,46 @@ def _results(values: Tensor, inverse: Any, counts: Any, return_inverse: bool, re
     return out[0] if len(out) == 1 else tuple(out)
 
 
+def _distinct(a: Any, with_inverse: bool, with_counts: bool) -> tuple[Any, Any, Any]:
+    """(the different elements of a vector in order, where each went, how often each occurs); nan differs from nan."""
+    n = a.size
+    if a.__class__ is not np.ndarray or n < 64 or a.dtype.char not in "fdlihbB":
+        return np.unique(a, return_inverse=True, return_counts=True, equal_nan=False)  # type: ignore[return-value]
+    if a.dtype == np.int64:
+        low, high = int(amin(a, None, False)), int(amax(a, None, False))
+        if high - low < 2 * n:                       # close to one another: counted instead of sorted
+            counts = K.count_each(a, low, high - low + 1)
+            used = np.flatnonzero(counts)
+            inverse = (np.cumsum(counts != 0) - 1)[a - low] if with_inverse else None
+            return used + low, inverse, counts[used]
+    at = K.order(a, 0, False)
+    ordered = a[at]
+    first = _changes(ordered)
+    values, starts = ordered[first], np.flatnonzero(first) if with_counts else None
+    inverse = None
+    if with_inverse:
+        inverse = np.empty(n, np.int64)
+        inverse[at] = np.cumsum(first) - 1
+    return values, inverse, None if starts is None else np.diff(starts, append=n)
+
+
+def _changes(a: Any) -> Any:
+    """Where an element differs from the one before (and at the first one)."""
+    new = np.empty(a.shape, bool)
+    new[:1] = True
+    np.not_equal(a[1:], a[:-1], out=new[1:])
+    return new
+
+
 @op(method=True)
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
     """The different elements (or slices along `dim`), sorted; with where each went, and how often each occurs, if asked."""
     kind, a = input._kind, input._a
     if dim is None:
         work = a.astype(np.float32) if kind.reduced else a
-        values, inverse, counts = np.unique(work, return_inverse=True, return_counts=True, equal_nan=False)
-        return _results(wrap(as_array(values, kind.np), kind), inverse.reshape(a.shape), counts, return_inverse, return_counts, input)
+        values, inverse, counts = _distinct(work.reshape(-1), return_inverse, return_counts)
+        inverse = inverse if inverse is None else inverse.reshape(-1)
+        return _results(wrap(as_array(values, kind.np), kind), inverse if inverse is None else inverse.reshape(a.shape), counts, return_inverse, return_counts, input)
     dim = wrap_dim(dim, a.ndim)
     if a.size == 0 and any(n == 0 for i, n in enumerate(a.shape) if i != dim):
         raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
@@ -259,6 +279,12 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
     kind, a = input._kind, input._a
     rows = a.reshape(-1) if dim is None else np.moveaxis(a, wrap_dim(dim, a.ndim), 0)
     n = rows.shape[0]
+    if dim is None and a.__class__ is np.ndarray:
+        new = _changes(rows)
+        values = select_masked(rows, new)
+        counts = np.diff(np.flatnonzero(new), append=n) if return_counts else None
+        inverse = (np.cumsum(new) - 1).reshape(a.shape) if return_inverse else None
+        return _results(wrap(rows[new] if values is None else values, kind), inverse, counts, return_inverse, return_counts, input)
     flat = rows.reshape(n, rows.size // n if n else 0)
     new = np.ones(n, bool, like=a)
     new[1:] = (flat[1:] != flat[:-1]).any(axis=1)
@@ -285,16 +311,6 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 
 # --- binary search and histograms -----------------------------------------------------------------------------------------------------
 
-def _search(sequence: Any, values: Any, right: bool) -> Any:
-    if sequence.ndim == 1:
-        return np.searchsorted(sequence, values, side="right" if right else "left")
-    if not values.size:
-        return np.empty(values.shape, np.int64)
-    rows, asked = sequence.reshape(-1, sequence.shape[-1]), values.reshape(-1, values.shape[-1])
-    found = [np.searchsorted(s, v, side="right" if right else "left") for s, v in zip(rows, asked, strict=True)]
-    return np.stack(found).reshape(values.shape)
-
-
 @op(out=True)
 def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None,
                  sorter: Any = None) -> Tensor:
@@ -314,12 +330,12 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
                            f"{list(values.shape)}")
     if sorter is not None:
         sequence = np.take_along_axis(sequence, sorter._a, -1)
-    r = as_array(_search(sequence, values, right or side == "right"))
+    r = as_array(K.search(sequence, values, right or side == "right"))
     kind = sorted_sequence._kind.int64
     if out_int32:
         from ..dtypes import int32
         kind = kind.with_dtype(int32)
-    return wrap(r.astype(kind.np), kind)
+    return wrap(r.astype(kind.np, copy=False), kind)
 
 
 @op(method=True, out=True)
@@ -341,11 +357,13 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
         raise not_implemented("bincount", input._kind)
     if minlength < 0:
         raise RuntimeError("minlength should be >= 0")
-    if a.ndim != 1 or (a.size and a.min() < 0):
+    if a.ndim != 1 or (a.size and amin(a, None, False) < 0):
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and weights._a.shape != a.shape:
         raise RuntimeError("weights should be 1-d and have the same length as input")
     if weights is None:
+        if a.__class__ is np.ndarray:
+            return wrap(K.count_each(a, 0, max(minlength, int(amax(a, None, False)) + 1 if a.size else 0)), input._kind.int64)
         return wrap(np.bincount(a, minlength=minlength).astype(np.int64), input._kind.int64)
     r = np.bincount(a, weights=weights._a.astype(np.float64), minlength=minlength)
     kind = weights._kind if weights._kind.dtype is float32 else weights._kind.with_dtype(float64)
