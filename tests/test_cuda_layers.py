@@ -103,3 +103,84 @@ def test_double_backward_in_evaluation():
         results.append((a.grad, b.grad))
     for ours, theirs in zip(*results):
         same(ours, theirs, "float32")
+
+
+# --- pooling -----------------------------------------------------------------------------------------------------------------------------
+
+POOLS = {
+    "1d": ((2, 3, 9), 3, {}), "2d": ((2, 3, 6, 7), 2, {}), "2d overlapping": ((2, 2, 7, 9), 3, {"stride": 2, "padding": 1}),
+    "2d ceil": ((1, 2, 6, 8), (3, 2), {"stride": (2, 3), "ceil_mode": True}), "3d": ((1, 2, 5, 4, 6), (2, 3, 2), {"stride": (1, 2, 2), "padding": (1, 1, 0)}),
+    "wide": ((1, 1, 3, 300), (1, 4), {"stride": (1, 1)}), "no samples": ((0, 2, 4, 4), 2, {}),
+}
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("kind", ["max", "avg"])
+@pytest.mark.parametrize("name", POOLS)
+def test_pooling(dtype, kind, name):
+    shape, kernel, options = POOLS[name]
+    x, tx = pair(dtype, *shape)
+    run = [getattr(T.nn.functional, f"{kind}_pool{len(shape) - 2}d") for T in (rl, torch)]
+    y, ty = run[0](x, kernel, **options), run[1](tx, kernel, **options)
+    same(y, ty, dtype)
+    if 0 not in shape:
+        g, tg = pair(dtype, *y.shape, seed=1, grad=False)
+        y.backward(g)
+        ty.backward(tg)
+        same(x.grad, tx.grad, dtype, 2)
+        assert x.grad.dtype == x.dtype
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "int8"])
+def test_max_pool_of_equals_and_nan(dtype):
+    """The first of equals, the last nan; dilation; indices."""
+    values = np.random.default_rng(0).integers(0, 3, (2, 2, 8, 9)).astype(dtype)
+    if dtype.startswith("f"):
+        values[0, 0, 2:5, 3:6] = np.nan
+        values[1, 1] = -np.inf
+    x, tx = rl.tensor(values, device="cuda"), torch.tensor(values)
+    wanted = torch.nn.functional.max_pool2d(tx.float() if dtype == "float16" else tx, 3, 2, 1, 2, return_indices=True)
+    y, index = rl.nn.functional.max_pool2d(x, 3, 2, 1, 2, return_indices=True)
+    np.testing.assert_array_equal(y.cpu().numpy(), wanted[0].numpy().astype(dtype))
+    np.testing.assert_array_equal(index.cpu().numpy(), wanted[1].numpy())
+    if dtype == "float32":
+        x, tx = x.requires_grad_(), tx.requires_grad_()
+        g = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+        rl.nn.functional.max_pool2d(x, 3, 2, 1, 2).backward(rl.tensor(g, device="cuda"))
+        torch.nn.functional.max_pool2d(tx, 3, 2, 1, 2).backward(torch.tensor(g))
+        np.testing.assert_allclose(x.grad.cpu().numpy(), tx.grad.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("shape, out", [((2, 3, 7), 3), ((2, 3, 5, 7), (3, 4)), ((1, 2, 5, 4, 6), (2, 3, 4)), ((2, 2, 3, 5), (5, 7)), ((2, 2, 6, 4), (3, 2)),
+                                        ((2, 3, 5, 4), 1)])
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_adaptive_pooling(dtype, shape, out, kind):
+    x, tx = pair(dtype, *shape)
+    run = [getattr(T.nn.functional, f"adaptive_{kind}_pool{len(shape) - 2}d") for T in (rl, torch)]
+    y, ty = run[0](x, out), run[1](tx, out)
+    same(y, ty, dtype)
+    g, tg = pair(dtype, *y.shape, seed=1, grad=False)
+    gx, = rl.autograd.grad(y, x, g, create_graph=True)
+    tgx, = torch.autograd.grad(ty, tx, tg)
+    same(gx, tgx, dtype, 2)
+
+
+def test_pooling_twice_differentiable():
+    results = []
+    for T, x, device in ((rl, *pair("float32", 2, 2, 5, 7)[:1], "cuda"), (torch, *pair("float32", 2, 2, 5, 7)[1:], "cpu")):
+        F = T.nn.functional
+        y = F.max_pool2d(x, 2).sum() + F.avg_pool2d(x, 3, 2).pow(3).sum() + F.adaptive_avg_pool2d(x, (2, 3)).pow(3).sum()
+        g, = T.autograd.grad(y, x, create_graph=True)
+        g.pow(2).sum().backward()
+        results.append(x.grad)
+    same(*results, "float32")
+
+
+def test_max_pooling_is_one_launch_each_way():
+    from cuda_emulator import LAUNCHES
+    x = rl.randn(2, 2, 6, 6).to("cuda").requires_grad_()
+    before = dict(LAUNCHES)
+    y = rl.nn.functional.max_pool2d(x, 3, 2, 1)
+    y.backward(y.detach())
+    assert {name: n - before.get(name, 0) for name, n in LAUNCHES.items() if n != before.get(name, 0)} == {"max_pool_float32": 1, "max_pool_gradient_float32": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from . import native
 
-__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "out_size"]
+__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "out_size", "on_device"]
 
 Sizes = tuple[int, ...]
 _library = native.library
@@ -18,6 +19,14 @@ _library = native.library
 
 def _native(x: Any) -> bool:
     return _library is not None and x.__class__ is np.ndarray and x.dtype.char in "fd"
+
+
+@cache
+def on_device(name: str) -> Any:
+    """The CUDA form of one of the functions below."""
+    from ..cuda.array import kernel_on_arrays
+    from .cuda import pooling
+    return kernel_on_arrays(getattr(pooling, name))
 
 
 def out_size(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
@@ -51,6 +60,8 @@ def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes
     """The largest value of each window (nan wins)."""
     if _native(x):
         return _library.max_pool(x, out, kernel, stride, padding, dilation, False)
+    if hasattr(x, "c"):      # an array on a device
+        return on_device("max_forward")(x, out, kernel, stride, padding, dilation, False)[0]
     frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
     best = None
     for at in np.ndindex(*kernel):
@@ -89,6 +100,8 @@ def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Siz
     that is enough; the type's highest number stands for windows that meet nothing."""
     if _native(x):
         return _library.max_pool(x, out, kernel, stride, padding, dilation, True)
+    if hasattr(x, "c"):
+        return on_device("max_forward")(x, out, kernel, stride, padding, dilation, True)
     y = max_forward(x, out, kernel, stride, padding, dilation)
     dtype = np.uint8 if prod(kernel) < 255 else np.int32
     taps = np.full(y.shape, np.iinfo(dtype).max, dtype, like=y)
@@ -102,6 +115,8 @@ def max_gradient(g: Any, taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, p
     """Each window's gradient goes to its maximum."""
     if _native(g):
         return _library.max_pool_gradient(g, taps, size, kernel, stride, padding, dilation)
+    if hasattr(g, "c"):
+        return on_device("max_gradient")(g, taps, size, kernel, stride, padding, dilation)
     out = g.shape[2:]
     need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(size, out, kernel, stride, padding, dilation, strict=True)]
     gx = np.zeros((*g.shape[:2], *need), g.dtype, like=g)
@@ -114,6 +129,8 @@ def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Si
     """The flat spatial index (int64) of each window's maximum."""
     if _library is not None and taps.__class__ is np.ndarray:
         return _library.max_pool_places(taps, size, kernel, stride, padding, dilation)
+    if hasattr(taps, "c"):
+        return on_device("max_places")(taps, size, kernel, stride, padding, dilation)
     out = taps.shape[2:]
     starts = np.meshgrid(*[np.arange(o, like=taps) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
     index = np.zeros(taps.shape, np.int64, like=taps)
@@ -130,6 +147,8 @@ def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) ->
     """The sum of each window."""
     if _native(x):
         return _library.sum_pool(x, out, kernel, stride, padding)
+    if hasattr(x, "c"):
+        return on_device("average")(x, out, kernel, stride, padding)
     ones = (1,) * len(kernel)
     frame = _framed(x, out, kernel, stride, padding, ones, 0)
     total = None
@@ -146,6 +165,8 @@ def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding:
     """The adjoint of `average`: each window's value added to all its elements."""
     if _native(g):
         return _library.sum_pool_gradient(g, tuple(size), kernel, stride, padding)
+    if hasattr(g, "c"):
+        return on_device("average_gradient")(g, tuple(size), kernel, stride, padding)
     out = g.shape[2:]
     need = tuple([max((o - 1) * s + k, n + p) for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True)])
     frame = np.zeros(g.shape[:2] + need, g.dtype, like=g)

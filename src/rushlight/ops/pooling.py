@@ -91,7 +91,7 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
     if kind.is_complex or kind.dtype is kind.bool_.dtype:
         raise not_implemented("max_pool", kind)
     out, *geometry = _geometry(x, n, name, kernel, stride, padding, dilation, ceil)
-    a = x._a.astype(np.float32) if kind.reduced else x._a
+    a = x._a.astype(np.float32) if kind.reduced and kind.xp is np else x._a
     size = a.shape[2:]
     index = None
     if indices or x._node is not None:
@@ -100,14 +100,14 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
             index = wrap(K.max_places(taps, size, *geometry), kind.int64)
     else:
         y = K.max_forward(a, out, *geometry)
-    r = wrap(y if not kind.reduced else y.astype(kind.np), kind)
+    r = wrap(y if a is x._a else y.astype(kind.np), kind)
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
         at = index if index is not None else wrap(K.max_places(taps, size, *geometry), kind.int64)
         flat = g.new_zeros((*x._a.shape[:2], prod(size)))
         return flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(x._a.shape)
     record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x,),
-           array_grad=None if kind.reduced else lambda g, x: K.max_gradient(g, taps, size, *geometry))
+           array_grad=None if a is not x._a else lambda g, x: K.max_gradient(g, taps, size, *geometry))
     shown = index
     if unbatched:
         r, shown = r.squeeze(0), None if index is None else index.squeeze(0)
@@ -259,6 +259,8 @@ def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
 
 def _adaptive_means(x: Tensor, out: Sizes, n: int) -> Tensor:
     """Means of windows of different sizes."""
+    if hasattr(x._a, "c") and 0 not in out and x._kind.is_floating:
+        return _adaptive_average_on_device(x, out, f"AdaptiveAvgPool{n}DBackward0")
     if x._a.__class__ is np.ndarray and 0 not in out and x._kind.is_floating:
         from .interpolate import resampled
         char = "f4" if x._kind.reduced else x._kind.np.char
@@ -282,6 +284,16 @@ def _mean_table(n: int, out: int, dtype: str) -> Table | None:
     return Table(np.where(inside, start + k, -1), np.where(inside, 1 / (end - start), 0).astype(dtype), n)
 
 
+def _adaptive_average_on_device(x: Tensor, out: Sizes, name: str) -> Tensor:
+    size = x._a.shape[2:]
+    return record(wrap(K.on_device("adaptive_average")(x._a, out), x._kind), name, (x,), lambda g: _adaptive_spread_on_device(g, size, name))
+
+
+def _adaptive_spread_on_device(g: Tensor, size: Sizes, name: str) -> Tensor:
+    out = g._a.shape[2:]
+    return record(wrap(K.on_device("adaptive_average_gradient")(g._a, size), g._kind), name, (g,), lambda gg: _adaptive_average_on_device(gg, out, name))
+
+
 def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool) -> Any:
     name = f"adaptive_max_pool{n}d"
     _least(input, n)
@@ -300,6 +312,9 @@ def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool)
 
 def _adaptive_max_windows(x: Tensor, out: Sizes, size: Sizes) -> tuple[Tensor, Tensor]:
     """Windows of different sizes, one by one."""
+    if hasattr(x._a, "c"):
+        at = wrap(K.on_device("adaptive_max_indices")(x._a, out), x._kind.int64)
+        return x.flatten(2).gather(2, at.flatten(2)).view(*x._a.shape[:2], *out), at
     flat = np.arange(prod(size), like=x._a).reshape(size)
     index = np.empty(x._a.shape[:2] + out, np.int64, like=x._a)
     bounds = [_bounds(s, o) for s, o in zip(size, out, strict=True)]
