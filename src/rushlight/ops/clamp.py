@@ -64,14 +64,18 @@ _below_grad = fuse(lambda g, x, high: np.where(x <= high, g, 0.0))
 
 def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
     a, kind = input._a, input._kind
+    if kind.fast and low is not None and high is not None:
+        array = _between(a, low, high)
+        r = wrap(array if array.__class__ is np.ndarray else as_array(array, kind.np), kind)
+        if input._node is None:
+            return r
+        return record(r, "ClampBackward1", (input,), lambda g, x: g * wrap(as_array((x._a >= low) & (x._a <= high), kind.np), kind), (input,),
+                      lambda g, x: _between_grad(g, x, low, high))
     if kind.reduced:
         a = a.astype(np.float32)
     lo = None if low is None else _bound(kind, low)
     hi = None if high is None else _bound(kind, high)
-    if kind.fast and lo is not None and hi is not None:
-        array = _between(a, low, high)
-    else:
-        array = _minimum(a, hi) if lo is None else _maximum(a, lo) if hi is None else a.clip(lo, hi)
+    array = _minimum(a, hi) if lo is None else _maximum(a, lo) if hi is None else a.clip(lo, hi)
     r = wrap(as_array(array, kind.np), kind)
     if input._node is None:
         return r

@@ -37,6 +37,16 @@ _unmasked = fuse(lambda g, m: np.where(m, 0.0, g))
 def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
     """`input` where the condition holds, else `other` (tensors or numbers, broadcast and promoted). With the condition alone: its
     ``nonzero(as_tuple=True)``."""
+    if input.__class__ is other.__class__ is condition.__class__ is Tensor and out is None and input._kind is other._kind:
+        kind = input._kind
+        if kind.fast and condition._kind is kind.bool_:
+            try:
+                r = wrap(_select(condition._a, input._a, other._a), kind)
+            except ValueError:
+                raise _where_error(condition._a.shape, input._a.shape, other._a.shape) from None
+            if input._node is None and other._node is None:
+                return r
+            return record(r, "WhereBackward0", (input, other), _where_grads, (condition,), _shares)
     if not isinstance(condition, Tensor):
         raise TypeError(f"where(): argument 'condition' (position 1) must be Tensor, not {type(condition).__name__}")
     if input is None and other is None:
@@ -64,9 +74,11 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any =
         return r if out is None else write_out(out, r, "where")
     if kind.differentiable:
         mask = condition if d == "bool" else wrap(c, condition._kind.bool_)
-        record(r, "WhereBackward0", (a, b), (lambda g, m: where(m, g, 0), lambda g, m: where(m, 0, g)), (mask,),
-               _shares)
+        record(r, "WhereBackward0", (a, b), _where_grads, (mask,), _shares)
     return r if out is None else write_out(out, r, "where")
+
+
+_where_grads = (lambda g, m: where(m, g, 0), lambda g, m: where(m, 0, g))
 
 
 def _operand(value: Any, kind: Any) -> Any:
