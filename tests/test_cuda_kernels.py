@@ -221,6 +221,40 @@ def test_a_traced_function_is_one_kernel(cupy):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("function", ["x.tanh()", "x.sigmoid()", "F.relu(x)", "F.gelu(x)", "F.gelu(x, approximate='tanh')", "F.silu(x)", "F.mish(x)",
+                                      "x.exp()", "x.sin()", "x.erf()", "x.abs()", "x.clamp(-1, 1)", "(x * x.detach())"])
+def test_a_gradient_is_one_kernel(function, dtype):
+    from cuda_emulator import LAUNCHES
+    values, arriving = np.linspace(-3, 3, 24).reshape(4, 6), np.linspace(1, 2, 24).reshape(4, 6)
+    grads = []
+    for device in ("cuda", "cpu"):
+        x = rl.tensor(values, dtype=getattr(rl, dtype), device=device, requires_grad=True)
+        y = eval(function, {"x": x, "F": rl.nn.functional})
+        g = rl.tensor(arriving, dtype=getattr(rl, dtype), device=device)
+        before = sum(LAUNCHES.values())
+        y.backward(g)
+        assert sum(LAUNCHES.values()) - before == (device == "cuda")
+        grads.append(x.grad.float().cpu().numpy())
+    np.testing.assert_allclose(*grads, **({"rtol": 2e-6, "atol": 1e-6} if dtype == "float32" else {"rtol": 1.6e-2, "atol": 1e-3}))
+
+
+def test_formulas_with_numbers_are_one_kernel():
+    """What `fuse` fuses on the CPU is a kernel here: the numbers are its parameters."""
+    from cuda_emulator import LAUNCHES
+    F = rl.nn.functional
+    for function in (F.softplus, F.elu, F.leaky_relu, F.hardtanh, F.hardswish, F.logsigmoid):
+        grads = []
+        for device in ("cuda", "cpu"):
+            x = rl.linspace(-3, 3, 24, device="cpu").to(device).requires_grad_()
+            before = sum(LAUNCHES.values())
+            y = function(x)
+            y.backward(rl.ones_like(y))
+            assert sum(LAUNCHES.values()) - before == 2 * (device == "cuda"), function.__name__
+            grads.append(x.grad.cpu().numpy())
+        np.testing.assert_allclose(*grads, rtol=2e-6, atol=1e-6, err_msg=function.__name__)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_step_uses_the_kernels(dtype):
     """Norms, attention, losses, embedding, dropout and the optimizer, forward and backward, against the CPU."""
     from cuda_emulator import LAUNCHES

@@ -706,6 +706,53 @@ def kernel_on_arrays(function: Any) -> Any:
     return call
 
 
+def _written(function: Any) -> Any:
+    """The Python function of a kernel or fused formula, if it is always the same one (a closure is made anew by each call); else None."""
+    while True:
+        inner = getattr(function, "__wrapped__", None) or getattr(function, "fallback", None)
+        if inner is None:
+            break
+        function = inner
+    return function if hasattr(function, "__code__") and not function.__closure__ else None
+
+
+_formulas: dict[Any, Any] = {}      # function -> its Formula, or None where it has none
+
+
+def run_formula(function: Any, operands: tuple[Any, ...]) -> Any:
+    """A function of arrays as one kernel, whose formula is traced at first use; as it is where that can't be."""
+    try:
+        formula = _formulas[function]
+    except KeyError:
+        formula = _formulas[function] = formula_of(function, len(operands))
+    return run_kernel(formula, function, operands)
+
+
+def run_kernel(formula: Any, function: Any, operands: tuple[Any, ...]) -> Any:
+    """The formula's kernel, or the function where the operands are none for it: halves in float32."""
+    if formula is not None:
+        values = []
+        first = None
+        for each in operands:
+            if each.__class__ is DeviceArray:
+                first = each.c
+                values.append(first)
+            elif each.__class__ is float or each.__class__ is int:
+                values.append(each)
+            elif is_batched(each.__class__):
+                return function(*operands)
+            else:
+                values.append(raw(each))
+        r = guarded(first, _call, formula, *values) if driver.several else _call(formula, *values)
+        if r is not NotImplemented:
+            return box(r)
+    halves = [each for each in operands if each.__class__ is DeviceArray and each.dtype.name in ("float16", "bfloat16")]
+    if not halves:
+        return function(*operands)
+    wide = [each.astype(np.float32) if each.__class__ is DeviceArray and each.dtype == halves[0].dtype else each for each in operands]
+    return function(*wide).astype(halves[0].dtype)
+
+
 class Namespace:
     """``kind.xp`` of a CUDA kind: NumPy's functions, with results on the device. Creation happens on one GPU."""
 
@@ -716,12 +763,22 @@ class Namespace:
         """How the elementwise op `name` is computed here, on arrays of floating dtype: by its kernel, else as NumPy's expression says."""
         kernel = FORMULAS.get(name)
         if kernel is None:
-            return _widened(function)
+            inner = _written(function)
+            return _widened(function) if inner is None else lambda a: run_formula(inner, (a,))
 
         def run(a: DeviceArray) -> Any:
             r = guarded(a.c, kernel, a.c) if driver.several else _call(kernel, a.c)
             return box(r) if r is not NotImplemented else _widened(function)(a)
         return run
+
+    @staticmethod
+    def gradient(name: str, function: Any) -> Any:
+        """How the gradient of the op `name`, which is written for arrays, is computed here: as one kernel."""
+        kernel = FORMULAS.get(name + "_gradient")
+        if kernel is not None:
+            return lambda *operands: run_kernel(kernel, function, operands)
+        inner = _written(function)
+        return lambda *operands: run_formula(inner, operands) if inner is not None else run_kernel(None, function, operands)
 
     @staticmethod
     def fused_for(*arrays: Any) -> Any:
@@ -832,8 +889,10 @@ DeviceArray.__matmul__ = lambda self, other: np.matmul(self, other)  # type: ign
 DeviceArray.__rmatmul__ = lambda self, other: np.matmul(other, self)  # type: ignore[attr-defined]
 
 # The kernels know this module by name only, so they come last.
-from ..kernels.cuda.elementwise import FORMULAS, UFUNCS  # noqa: E402
+from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of  # noqa: E402
+from ..kernels.fuse import Device  # noqa: E402
 
+Device.array, Device.run = DeviceArray, run_formula
 FUSED = Fused()
 KERNELS.update({name: FORMULAS[name] for name in UFUNCS})
 

@@ -76,20 +76,20 @@ def _widened(array_grad: Any) -> Any:
     return lambda g, a: array_grad(g.astype(np.float32), a.astype(np.float32)).astype(g.dtype)
 
 
-_FUSED = {"gelu": "gelu", "gelu_tanh": "gelu_tanh", "_silu_forward": "silu"}      # forward functions that have a kernel on the device
+_NAMES = {"_numpy_gelu": "gelu", "_numpy_gelu_tanh": "gelu_tanh", "_silu_forward": "silu", "_mish_twin": "mish"}      # what the twins of kernels compute, for the device's table
 
 
 def _apply(label: str, name: str, input: Tensor, forward: Any, grad: Any, array_grad: Any = None) -> Tensor:
     """One node that saves its input: `forward(array)`, `grad(g, x)` on tensors, `array_grad(g, a)` on arrays."""
     kind = _floating(input, name)
     a = input._a
-    fused = _FUSED.get(getattr(forward, "__wrapped__", forward).__name__) if kind.xp is not np and kind.xp.fused_for(a) else None
-    if fused is not None:
-        r = getattr(kind.xp.fused, fused)(a)
-        if array_grad is not None and fused + "_gradient" in ("gelu_gradient", "silu_gradient"):
-            array_grad = getattr(kind.xp.fused, fused + "_gradient")
-        elif array_grad is not None and kind.reduced:
-            array_grad = _widened(array_grad)
+    if kind.xp is not np and kind.xp.fused_for(a):
+        fused = getattr(forward, "__name__", "")
+        fused = _NAMES.get(fused, fused)
+        r = kind.xp.forward(fused, forward)(a)
+        r = as_array(r, kind.np)
+        if array_grad is not None:
+            array_grad = kind.xp.gradient(fused, array_grad)
     elif kind.reduced:
         r = as_array(forward(a.astype(np.float32)), kind.np)
         if array_grad is not None:
@@ -304,7 +304,13 @@ def _mish_array(g: Any, a: Any) -> Any:
 
 
 _mish_array = kernel("mish_gradient", _mish_array)
-_mish_forward = kernel("mish", lambda a: a * np.tanh(_softplus_array(a)))
+
+
+def _mish_twin(a: Any) -> Any:
+    return a * np.tanh(_softplus_array(a))
+
+
+_mish_forward = kernel("mish", _mish_twin)
 
 
 def _mish(input: Tensor) -> Tensor:

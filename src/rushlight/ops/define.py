@@ -226,7 +226,8 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
     if node_type is not None and input._node is not None and result_kind.differentiable:
         grad = node_type.grad
         saved = (input,) if node_type.saves == "x" else (r,) if node_type.saves == "y" else ()
-        return record(r, node_type.label, (input,), grad, saved, holomorphic=holomorphic)
+        agrad = kind.xp.gradient(name, node_type.agrad) if kind.xp is not np and kind.is_floating and node_type.agrad is not None else None
+        return record(r, node_type.label, (input,), grad, saved, agrad, holomorphic=holomorphic)
     return r
 
 
@@ -501,7 +502,21 @@ def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: Any, 
         args = have.get("a"), have.get("b"), have.get("y")
         return (node_type.da(g, *args) if need_a else None), (node_type.db(g, *args) if need_b else None)
 
-    return record(r, node_type.label, (a, b), grad, tuple(values[name] for name in order))
+    agrad = _device_gradient(kind, order, node_type, need_a, need_b) if kind.xp is not np and a._kind is b._kind is kind and kind.is_floating else None
+    return record(r, node_type.label, (a, b), grad, tuple(values[name] for name in order), agrad)
+
+
+def _device_gradient(kind: Kind, order: list[str], node_type: Any, need_a: bool, need_b: bool) -> Any:
+    """Both gradients of a binary op on a GPU's arrays, a kernel each; None where one of them is not written for arrays."""
+    first, second = node_type.ada, node_type.adb
+    if (need_a and first is None) or (need_b and second is None) or "y" in order:
+        return None
+
+    def agrad(g: Any, *saved: Any) -> tuple[Any, Any]:
+        have = dict(zip(order, saved, strict=True))
+        a, b = have.get("a"), have.get("b")
+        return (first(g, a, b) if need_a else None), (second(g, a, b) if need_b else None)
+    return agrad
 
 
 def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: bool = False, doc: str = "") -> Any:

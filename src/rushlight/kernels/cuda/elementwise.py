@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ...cuda import driver
+from ..fuse import _FloatType
 from .source import ACCUMULATE, C_TYPES, THREADS, Kernel, blocks
 
-__all__ = ["Formula", "traced", "FORMULAS", "UFUNCS"]
+__all__ = ["Formula", "formula_of", "traced", "FORMULAS", "UFUNCS"]
 
 NAMES = "xyzwuv"
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -45,6 +46,10 @@ template <class A> __device__ __forceinline__ A sign_(A x) { return x != x ? x :
 template <class A> __device__ __forceinline__ A remainder_(A x, A y) {       // the sign of the divisor, as Python has it
     A r = fmod_(x, y);
     return r != (A)0 && ((r < (A)0) != (y < (A)0)) ? r + y : r;
+}
+template <class A> __device__ __forceinline__ A mish_slope(A g, A y, A t) { return g * (t + y * ((A)1 - t * t) * sigmoid_(y)); }
+template <class A> __device__ __forceinline__ A gelu_tanh_slope(A g, A y, A t) {
+    return g * (((A)1 + t) * (A)0.5 + y * ((A)1 - t * t) * ((A)0.3989422804014327 + (A)0.053516112204450184 * y * y));
 }
 template <class A> __device__ __forceinline__ A logaddexp_(A a, A b) {
     A top = max_(a, b), low = min_(a, b);
@@ -263,18 +268,20 @@ def _collapsed(shape: tuple[int, ...], arrays: list[Any]) -> tuple[list[int], li
 class Symbol:
     """A C++ expression that answers to Python's operators and NumPy's ufuncs."""
 
-    __slots__ = ("text",)
+    __slots__ = ("text", "truth")
     __array_priority__ = 1e6
+    dtype = _FloatType          # enough for ``a.dtype.type(0.5)``
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, truth: bool = False) -> None:
+        self.text, self.truth = text, truth        # truth: a bool
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
-        form = UFUNCS.get(ufunc.__name__)
+        form = UFUNCS.get(ufunc.__name__) or LOGIC.get(ufunc.__name__)
         if form is None or method != "__call__" or kwargs:
             raise TypeError(f"no CUDA form of {ufunc.__name__}.{method}")
-        return Symbol(f"({_substitute(form, dict(zip(NAMES, map(spelled, inputs), strict=False)))})")
+        truth = ufunc.__name__ in COMPARISONS or ufunc.__name__ in LOGIC
+        return Symbol(f"({_substitute(form, dict(zip(NAMES, map(spelled, inputs), strict=False)))})", truth)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function is not np.where or len(args) != 3:
@@ -312,7 +319,9 @@ for _name, _ufunc in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "tr
     setattr(Symbol, f"__r{_name}__", _symbol_operator(_ufunc, True))
 for _name, _ufunc in {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}.items():
     setattr(Symbol, f"__{_name}__", _symbol_operator(_ufunc, False))
-for _name, _ufunc in {"neg": np.negative, "abs": np.absolute}.items():
+for _name, _ufunc in {"and": np.logical_and, "or": np.logical_or}.items():
+    setattr(Symbol, f"__{_name}__", _symbol_operator(_ufunc, False))
+for _name, _ufunc in {"neg": np.negative, "abs": np.absolute, "invert": np.logical_not}.items():
     setattr(Symbol, f"__{_name}__", lambda self, u=_ufunc: self.__array_ufunc__(u, "__call__", self))
 
 # ufunc -> formula. x and y are the operands; what compares gives bool.
@@ -334,20 +343,36 @@ for _name, _text in COMPARISONS.items():
     Formula(_name, _text, result="bool")
 UFUNCS |= COMPARISONS
 
+# What formulas of truth values combine; not for arrays, which CuPy combines.
+LOGIC = {"logical_and": "x && y", "logical_or": "x || y", "logical_not": "!x", "bitwise_and": "x && y", "bitwise_or": "x || y", "invert": "!x"}
+
 # Ops that NumPy has no ufunc for.
 _ROOT = "(A)0.70710678118654752"
 _TANH = "tanh_((A)0.79788456080286536 * (x + (A)0.044715 * x * x * x))"
+_SOFTPLUS = "(max_({0}, (A)0) + log1p_(exp_(-fabs_({0}))))"
+_Y_TANH = _TANH.replace("x", "y")
 for _name, _text in {
+    "mish": f"x * tanh_({_SOFTPLUS.format('x')})",
+    "mish_gradient": f"mish_slope(x, y, tanh_({_SOFTPLUS.format('y')}))",
+    "gelu_tanh_gradient": f"gelu_tanh_slope(x, y, {_Y_TANH})",
     "sigmoid": "sigmoid_(x)", "relu": "x != x ? x : max_(x, (A)0)", "rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)",
     "frac": "x - trunc_(x)", "silu": "x * sigmoid_(x)", "gelu": f"x * (A)0.5 * ((A)1 + erf_(x * {_ROOT}))",
     "gelu_tanh": f"(A)0.5 * x * ((A)1 + {_TANH})", "log_sigmoid": "min_(x, (A)0) - log1p_(exp_(-fabs_(x)))",
     # gradients: x is what arrives, y the saved tensor
-    "relu_gradient": "y > (A)0 ? x : y != y ? y : (A)0", "sigmoid_gradient": "x * (y * ((A)1 - y))", "tanh_gradient": "x * ((A)1 - y * y)",
+    "relu_gradient": "y <= (A)0 ? (A)0 : x", "sigmoid_gradient": "x * (y * ((A)1 - y))", "tanh_gradient": "x * ((A)1 - y * y)",
     "silu_gradient": "x * sigmoid_(y) * ((A)1 + y * ((A)1 - sigmoid_(y)))",
     "gelu_gradient": f"x * ((A)0.5 * ((A)1 + erf_(y * {_ROOT})) + y * (A)0.39894228040143268 * exp_((A)-0.5 * y * y))",
-    "dropout": "x * y * z",
+    "abs_gradient": "x * ((A)(y > (A)0) - (A)(y < (A)0))", "dropout": "x * y * z",
 }.items():
     Formula(_name, _text)
+
+
+def formula_of(function: Any, inputs: int) -> Formula | None:
+    """The formula of a function of arrays, named after it and its place in the source."""
+    name = f"{function.__name__.strip('<>_')}_{function.__code__.co_filename.rsplit('/', 1)[-1].removesuffix('.py')}_{function.__code__.co_firstlineno}"
+    while name in FORMULAS:
+        name += "_"
+    return traced(name, function, inputs)
 
 
 def traced(name: str, function: Any, inputs: int) -> Formula | None:
@@ -360,5 +385,5 @@ def traced(name: str, function: Any, inputs: int) -> Formula | None:
             return None
         if result.__class__ is not Symbol:
             return None
-        found = Formula(name, result.text, inputs)
+        found = Formula(name, result.text, inputs, "bool" if result.truth else "")
     return found
