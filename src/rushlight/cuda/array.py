@@ -890,7 +890,7 @@ DeviceArray.__rmatmul__ = lambda self, other: np.matmul(other, self)  # type: ig
 
 # The kernels know this module by name only, so they come last.
 from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of  # noqa: E402
-from ..kernels.fuse import Device  # noqa: E402
+from ..kernels.native import Device  # noqa: E402
 
 Device.array, Device.run = DeviceArray, run_formula
 FUSED = Fused()

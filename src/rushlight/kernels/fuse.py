@@ -13,18 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .native import library
+from .native import anywhere, library
 
 __all__ = ["fuse", "FUSED"]
 
 FUSED: list[Any] = []       # all fused functions, for the tests: each should have a program
-
-
-class Device:
-    """What cuda/array.py puts here: its class of arrays, and how a formula runs on them (as one kernel)."""
-
-    array: Any = None
-    run: Any = None
 
 _FLAGS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_xor", "logical_not",
           "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "isnan", "isinf", "isfinite"}
@@ -213,7 +206,7 @@ def fuse(function: Any, names: str = "") -> Any:
     code = getattr(function, "__code__", None)
     if code is None:
         return function        # a kernel already
-    original, function = function, _anywhere(function)
+    original, function = function, anywhere(function)
     mine = code.co_varnames[:code.co_argcount]
     given = tuple(names) or mine
     if library is None or (code.co_code == _IDENTITY and len(mine) == 1):
@@ -222,18 +215,6 @@ def fuse(function: Any, names: str = "") -> Any:
     fused = library.fuse(function, trace, len(given), tuple([given.index(name) for name in mine]))
     FUSED.append(fused)
     return fused
-
-
-def _anywhere(function: Any) -> Any:
-    """The function, with one kernel in its place for arrays of a GPU. (The native evaluator comes before both.)"""
-    def anywhere(*operands: Any) -> Any:
-        for each in operands:
-            if each.__class__ is Device.array:
-                return Device.run(function, operands)
-        return function(*operands)
-    anywhere.__name__ = anywhere.__qualname__ = function.__name__
-    anywhere.__doc__, anywhere.__wrapped__ = function.__doc__, function  # type: ignore[attr-defined]
-    return anywhere
 
 
 def _picking(function: Any, given: tuple[str, ...], mine: tuple[str, ...]) -> Any:
