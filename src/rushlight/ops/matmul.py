@@ -409,7 +409,7 @@ class LinearNode(RecordNode):
 def _bias_gradient(rows: Any) -> Any:
     """The sum over rows, as a product with ones: BLAS is faster at it, and more accurate, than NumPy's row-by-row sum."""
     if rows.__class__ is not np.ndarray:
-        return np.sum(rows, 0)         # one kernel of the GPU, which sums halves in float32
+        return rows.astype(np.float32).sum(0).astype(rows.dtype) if rows.itemsize == 2 else rows.sum(0)
     if rows.shape[0] > 16 or rows.itemsize == 2:
         return native.matmul(_ones(rows.shape[0], rows.dtype), rows) if rows.itemsize == 2 else _ones(rows.shape[0], rows.dtype).dot(rows)
     return R.sum(rows, 0, False)
