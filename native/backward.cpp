@@ -3,6 +3,7 @@
 #include "linear.h"
 #include "objects.h"
 #include "pool.h"
+#include "record.h"
 
 #include <algorithm>
 #include <unordered_map>
@@ -12,7 +13,7 @@ namespace rushlight {
 namespace {
 
 // What the pass knows of a node class; classes of nodes live as long as the process.
-enum Form { GENERAL, UNARY, BINARY, LINEAR };
+enum Form { GENERAL, UNARY, BINARY, LINEAR, RECORD };
 struct ClassInfo {
     Form form = GENERAL;
     char saves = 0;                                     // UNARY: 'x', 'y' or 0
@@ -33,6 +34,15 @@ PyObject* class_attribute(PyTypeObject* type, const char* name) {
     return found;  // kept for good
 }
 
+// Whether a class of record nodes has a method as RecordNode has it.
+bool same_method(PyTypeObject* type, const char* name) {
+    PyObject *own = class_attribute(type, name), *general = class_attribute(records.node, name);
+    const bool same = own == general;
+    Py_XDECREF(own);
+    Py_XDECREF(general);
+    return same;
+}
+
 const ClassInfo& info_of(PyTypeObject* type) {
     auto found = classes->find(type);
     if (found != classes->end()) return found->second;
@@ -50,6 +60,8 @@ const ClassInfo& info_of(PyTypeObject* type) {
         if (info.first != nullptr && info.second != nullptr) info.form = BINARY;
     } else if (is_linear_node(type)) {
         info.form = LINEAR;
+    } else if (records.node != nullptr && PyType_IsSubtype(type, records.node) && same_method(type, "arrays") && same_method(type, "values")) {
+        info.form = RECORD;
     }
     PyObject* own = class_attribute(type, "free");
     info.frees = own != plain_free;
@@ -232,7 +244,7 @@ class Pass {
     bool step(PyObject* node, PyObject* g, bool retain) {
         const ClassInfo& info = info_of(Py_TYPE(node));
         PyObject *out[3] = {}, *grads = nullptr;  // either a gradient per input, or all of them as a sequence
-        int quick = PyArray_CheckExact(g) ? gradients(info, node, g, out) : 0;
+        int quick = !PyArray_CheckExact(g) ? 0 : info.form == RECORD ? record_gradients(node, g, &grads) : gradients(info, node, g, out);
         if (quick <= 0) clear(out);
         if (quick == 0) {
             PyObject* args[2] = {node, g};
@@ -244,8 +256,8 @@ class Pass {
         }
         bool good = true;
         PyObject* fix = slot(node, layout.fix);
-        if (fix != Py_None) {
-            if (quick > 0) {
+        if (fix != Py_None && !all_fit(fix, grads, out)) {
+            if (grads == nullptr) {
                 grads = PyTuple_GET_SIZE(slot(node, layout.next)) == 1 ? PyTuple_Pack(1, out[0]) : PyTuple_Pack(2, out[0], out[1]);
                 clear(out);
             }
@@ -260,6 +272,16 @@ class Pass {
         clear(out);
         Py_XDECREF(grads);
         return good;
+    }
+
+    // Whether the gradients (a tuple, or up to three in `out`) are already as `fix` asks for.
+    static bool all_fit(PyObject* fix, PyObject* grads, PyObject* const* out) {
+        const Py_ssize_t n = PyTuple_GET_SIZE(fix);
+        if (grads != nullptr && (!PyTuple_CheckExact(grads) || PyTuple_GET_SIZE(grads) != n)) return false;
+        for (Py_ssize_t i = 0; i < n; ++i) {
+            if (!fits(grads != nullptr ? PyTuple_GET_ITEM(grads, i) : out[i], PyTuple_GET_ITEM(fix, i))) return false;
+        }
+        return true;
     }
 
     static void clear(PyObject** out) {

@@ -23,6 +23,15 @@ PyObject* make_tensor(PyObject* array, PyObject* kind) {
     return tensor;
 }
 
+PyObject* shape_and_kind(PyArrayObject* array, PyObject* kind) {
+    PyObject* shape = PyTuple_New(PyArray_NDIM(array));
+    if (shape == nullptr) return nullptr;
+    for (int i = 0; i < PyArray_NDIM(array); ++i) PyTuple_SET_ITEM(shape, i, PyLong_FromSsize_t(PyArray_DIM(array, i)));
+    PyObject* pair = PyTuple_Pack(2, shape, kind);
+    Py_DECREF(shape);
+    return pair;
+}
+
 PyObject* version_number(PyObject* tensor) {
     PyObject* version = slot(tensor, layout.ver);
     return Py_NewRef(Py_TYPE(version) == layout.version ? slot(version, layout.n) : version);
@@ -121,13 +130,7 @@ PyObject* unary(const Op* op, PyObject* const* args, Py_ssize_t) {
 // None where the operand has the result's shape, else (shape, kind): what its gradient is brought to.
 PyObject* fix_of(PyObject* edge, PyObject* array, PyObject* result, PyObject* kind) {
     if (edge == Py_None || same_shape(as_array(array), as_array(result))) return Py_NewRef(Py_None);
-    const int ndim = PyArray_NDIM(as_array(array));
-    PyObject* shape = PyTuple_New(ndim);
-    if (shape == nullptr) return nullptr;
-    for (int i = 0; i < ndim; ++i) PyTuple_SET_ITEM(shape, i, PyLong_FromSsize_t(PyArray_DIM(as_array(array), i)));
-    PyObject* pair = PyTuple_Pack(2, shape, kind);
-    Py_DECREF(shape);
-    return pair;
+    return shape_and_kind(as_array(array), kind);
 }
 
 bool record_binary(const Op* op, PyObject* a, PyObject* b, PyObject* kind, PyObject* result) {

@@ -54,8 +54,6 @@ bool record(PyObject* result, PyObject* input, PyObject* weight, PyObject* bias_
     return slot(node, layout.version_of) != nullptr && slot(node, layout.saved) != nullptr;
 }
 
-bool is_any_tensor(PyObject* object) { return PyObject_TypeCheck(object, layout.tensor); }  // parameters too
-
 // linear(input, weight[, bias]); nullptr without an error where the closure has to take over.
 PyObject* linear(const Op*, PyObject* const* args, Py_ssize_t count) {
     PyObject *input = args[0], *weight = args[1], *bias = count == 3 ? args[2] : Py_None;

@@ -27,6 +27,7 @@ PyObject* create() {
         add_pooling,
         add_attention,
         add_dispatch,
+        add_record,
         add_indexing,
         add_sorting,
         add_random,

@@ -24,11 +24,16 @@ inline PyObject*& slot(PyObject* object, Py_ssize_t offset) {
 
 inline bool is_tensor(PyObject* object) { return Py_TYPE(object) == layout.tensor; }
 
+inline bool is_any_tensor(PyObject* object) { return PyObject_TypeCheck(object, layout.tensor); }  // subclasses and parameters too
+
 // Whether any context is alive that changes how ops record: then the Python side decides.
 inline bool unusual() { return slot(layout.state, layout.unusual) != layout.zero; }
 
 // The result (C-contiguous, or any array that is exactly a numpy.ndarray) as a Tensor without history. Steals `array`.
 PyObject* make_tensor(PyObject* array, PyObject* kind);
+
+// (shape, kind): what the gradient of an operand is brought to (Node.fix).
+PyObject* shape_and_kind(PyArrayObject* array, PyObject* kind);
 
 // The version of a tensor as an int object (new reference).
 PyObject* version_number(PyObject* tensor);

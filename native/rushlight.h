@@ -32,6 +32,7 @@ int add_rnn(PyObject* module);
 int add_pooling(PyObject* module);
 int add_attention(PyObject* module);
 int add_dispatch(PyObject* module);
+int add_record(PyObject* module);
 int add_indexing(PyObject* module);
 int add_sorting(PyObject* module);
 int add_random(PyObject* module);

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
 from ..autograd.graph import Node, Port, Version, new_seq, node_class
+from ..kernels import native
+from ..kind import Kind
 from ..tensor import Tensor, wrap
 
 __all__ = ["UnaryNode", "BinaryNode", "RecordNode", "SavedOutput", "record", "rename", "view", "multi_view", "finish_special", "node_class"]
@@ -281,6 +283,11 @@ def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple
     if STATE.unusual:
         _special(node)
     return out
+
+
+if native.library is not None:
+    native.library.bind_record(record, node_class, RecordNode, SavedOutput, Kind)
+    record = native.library.record           # the same for the usual call (native/record.cpp)
 
 
 def rename(r: Tensor, label: str) -> None:
