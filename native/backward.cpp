@@ -462,7 +462,7 @@ class Pass {
 
     static bool first_gradient(PyObject* tensor, PyObject* g) {
         if (Py_REFCNT(g) > 1 || PyArray_BASE(as_array(g)) != nullptr || !PyArray_ISWRITEABLE(as_array(g))) {  // the memory may be somebody else's
-            PyObject* copy = PyArray_NewCopy(as_array(g), NPY_CORDER);
+            PyObject* copy = copy_in_order(as_array(g));
             Py_DECREF(g);
             if (copy == nullptr) return false;
             g = copy;

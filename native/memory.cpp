@@ -63,6 +63,9 @@ template <typename From, typename To> void row(const char* from, index_t from_st
     } else if (from_step == 0 && to_step == out) {
         const R value = convert(*a);
         for (index_t i = 0; i < n; ++i) r[i] = value;
+    } else if (from_step == 2 * in && to_step == out) {
+#pragma omp simd
+        for (index_t i = 0; i < n; ++i) r[i] = convert(a[2 * i]);
     } else if (from_step == -in && to_step == out) {
 #pragma omp simd
         for (index_t i = 0; i < n; ++i) r[i] = convert(a[-i]);
@@ -312,6 +315,16 @@ PyObject* copied(PyObject* const* args, Py_ssize_t count) {
     return copied_into(as_array(PyArray_NewLikeArray(a, NPY_CORDER, nullptr, 0)), a, copy);
 }
 
+}  // namespace
+
+PyObject* copy_in_order(PyArrayObject* a) {
+    PyObject* const args[] = {reinterpret_cast<PyObject*>(a)};
+    PyObject* result = copied(args, 1);
+    return result != nullptr || PyErr_Occurred() ? result : PyArray_NewCopy(a, NPY_CORDER);
+}
+
+namespace {
+
 // (array) -> a copy in the array's own order of dimensions
 PyObject* copied_like(PyObject* const* args, Py_ssize_t count) {
     if (count != 1 || !PyArray_CheckExact(args[0])) return nullptr;
@@ -481,11 +494,31 @@ template <typename T> void repeat(char* to, index_t n) {
     });
 }
 
+// With gaps, or dimensions in another order: one element is copied everywhere.
+PyObject* fill_strided(PyArrayObject* target, PyObject* value) {
+    PyArray_Descr* type = PyArray_DESCR(target);
+    Py_INCREF(type);
+    PyArrayObject* one = as_array(PyArray_NewFromDescr(&PyArray_Type, type, 0, nullptr, nullptr, nullptr, 0, nullptr));
+    if (one == nullptr) return nullptr;
+    PyObject* result = nullptr;
+    if (PyArray_CopyObject(one, value) == 0) {
+        Row copy = row_between(one, target);
+        Copy plan;
+        if (copy != nullptr && plan.prepare(target, one)) {
+            plan.run(copy);
+            result = Py_NewRef(Py_None);
+        }
+    }
+    Py_DECREF(one);
+    return result;
+}
+
 // (target, value): target[...] = value for one value
 PyObject* fill(PyObject* const* args, Py_ssize_t count) {
     if (count != 2 || !PyArray_CheckExact(args[0])) return nullptr;
     PyArrayObject* target = as_array(args[0]);
-    if (!large(target) || !plain(target) || !PyArray_ISWRITEABLE(target) || (!PyArray_IS_C_CONTIGUOUS(target) && !PyArray_IS_F_CONTIGUOUS(target))) return nullptr;
+    if (!large(target) || !plain(target) || !PyArray_ISWRITEABLE(target)) return nullptr;
+    if (!PyArray_IS_C_CONTIGUOUS(target) && !PyArray_IS_F_CONTIGUOUS(target)) return fill_strided(target, args[1]);
     PyArray_Descr* type = PyArray_DESCR(target);
     Py_INCREF(type);
     PyArrayObject* first = as_array(PyArray_NewFromDescr(&PyArray_Type, type, 0, nullptr, nullptr, PyArray_DATA(target), NPY_ARRAY_CARRAY, nullptr));

@@ -48,6 +48,9 @@ inline PyArrayObject* new_array(int ndim, const npy_intp* shape, int type) {
     return as_array(PyArray_New(&PyArray_Type, ndim, const_cast<npy_intp*>(shape), type, nullptr, nullptr, 0, 0, nullptr));
 }
 
+// A copy in C order, by several threads where that pays (memory.cpp); nullptr with an error set when there is no memory.
+PyObject* copy_in_order(PyArrayObject* a);
+
 template <typename T> inline T* data_of(PyArrayObject* array) { return static_cast<T*>(PyArray_DATA(array)); }
 
 inline bool contiguous(PyArrayObject* array) {

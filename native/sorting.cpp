@@ -124,6 +124,23 @@ template <typename T> void read_items(const char* from, index_t step, index_t n,
 template <typename T> void first_few(const char* from, index_t step, index_t n, index_t k, bool descending, std::vector<ItemOf<T>>& best) {
     best.clear();
     for (index_t i = 0; i < n; ++i) {
+        constexpr index_t SOME = 64;
+        if (step == index_t(sizeof(T)) && static_cast<index_t>(best.size()) == k && i + SOME <= n) {  // most elements are no better than the last: look at many at once
+            const T* x = reinterpret_cast<const T*>(from) + i;
+            const T last = *reinterpret_cast<const T*>(from + place_of(best.back()) * step);
+            int hit = 0;
+            if (descending) {
+#pragma omp simd reduction(| : hit)
+                for (index_t j = 0; j < SOME; ++j) hit |= !(x[j] <= last);
+            } else {
+#pragma omp simd reduction(| : hit)
+                for (index_t j = 0; j < SOME; ++j) hit |= !(x[j] >= last);
+            }
+            if (!hit) {
+                i += SOME - 1;
+                continue;
+            }
+        }
         const auto item = item_of(key_of(*reinterpret_cast<const T*>(from + i * step)), i, descending);
         if (static_cast<index_t>(best.size()) == k) {
             if (!(item < best.back())) continue;

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import indexing as K
+from ..kernels import native
 from ..kernels.indexing import grid as _grid
 from ..kernels.indexing import steps as _steps
 from ..tensor import Tensor, wrap
@@ -193,6 +194,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 _QUICK = {"sum": K.HOW["add"], "prod": K.HOW["multiply"], "amax": K.HOW["maximum"], "amin": K.HOW["minimum"]}
+_add_slices = None if native.library is None else native.library.add_slices
 _REDUCERS = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
 
 
@@ -338,7 +340,9 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     if alpha.__class__ is not int or alpha != 1:
         values = values * source._kind.np.type(alpha)
     array = input._a.copy()
-    put_add(array.shape or (1,), {dim: i}, values if values.ndim else values.reshape(1), array if array.ndim else array.reshape(1))
+    small = _add_slices is not None and values.size <= 32768 and values.ndim == array.ndim
+    if not (small and _add_slices(array, dim, i, values)):
+        put_add(array.shape or (1,), {dim: i}, values if values.ndim else values.reshape(1), array if array.ndim else array.reshape(1))
     shape = source._a.shape
     return record(wrap(array, input._kind), "IndexAddBackward0", (input, source),
                   (lambda g, i: g, lambda g, i: g.index_select(dim, i).reshape(shape) * alpha), (index,))

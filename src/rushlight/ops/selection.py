@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -196,20 +197,22 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
         raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {title(mask.dtype)}")
     if source._kind is not input._kind:
         raise RuntimeError(f"masked_scatter: expected self and source to have same dtypes but got {title(input.dtype)} and {title(source.dtype)}")
-    try:
-        full = np.broadcast_shapes(input._a.shape, mask._a.shape)
-    except ValueError:
-        raise broadcast_error(input._a.shape, mask._a.shape) from None
-    array, m = np.broadcast_to(input._a, full).copy(), np.broadcast_to(mask._a, full)
-    n = int(np.count_nonzero(m))
-    if n > source._a.size:
-        raise RuntimeError("Number of elements of source < number of ones in mask")
-    if K.fill_masked(array, m, source._a) is None:
+    array, m, full = input._a.copy(), mask._a, input._a.shape
+    if K.fill_masked(array, m, source._a) is None:      # else shapes are equal and there are enough elements
+        try:
+            full = np.broadcast_shapes(full, m.shape)
+        except ValueError:
+            raise broadcast_error(input._a.shape, m.shape) from None
+        array, m = np.broadcast_to(input._a, full).copy(), np.broadcast_to(m, full)
+        n = int(np.count_nonzero(m))
+        if n > source._a.size:
+            raise RuntimeError("Number of elements of source < number of ones in mask")
         array[m] = source._a.reshape(-1)[:n]
-    shape, rest = source._a.shape, source._a.size - n
+    shape = source._a.shape
 
     def source_grad(g: Tensor, m: Tensor) -> Tensor:
         picked = masked_select(g, m)
+        rest = prod(shape) - picked._a.size
         if rest:
             from .joining import cat
             picked = cat([picked, g.new_zeros(rest)])
