@@ -7,8 +7,9 @@ PYTHON ?= python3
 # EXTRAS=dev,nvrtc adds NVIDIA's run-time compiler (90 MB), with which the tests compile every CUDA kernel; no GPU is needed.
 EXTRAS ?= dev
 # The test files that also run with the tensors on `cuda`: on a stand-in for CuPy where there is no GPU.
-ON_DEVICE = $(addprefix tests/test_,$(addsuffix .py,elementwise shape reduction indexing functional conv optim autograd linalg rnn transformer \
-	nn_module nn_modules view_inplace_sequences checkpoint))
+ON_DEVICE = $(addprefix tests/test_,$(addsuffix .py,elementwise shape reduction indexing functional conv optim autograd linalg linalg_ops lapack rnn \
+	transformer attention nn_module nn_modules nn_init view_inplace_sequences checkpoint fft special distributions masked jit sparse sparse_optim \
+	vmap func forward_ad))
 
 # What runs a second time without the native kernels: everything that computes (the databases of tests/conformance have their own test files).
 WITHOUT_NATIVE = tests --ignore tests/test_data.py --ignore tests/test_serialization.py --ignore tests/test_cli.py --ignore tests/test_bench_smoke.py \

@@ -221,6 +221,8 @@ def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, c
     arrays = all_spread(query._a, key._a, value._a)
     if not fused.fits(*arrays):
         return None
+    if hasattr(mask, "_materialize"):                     # a causal bias has no device of its own
+        mask = mask._materialize(query.device)  # type: ignore[union-attr]
     bias = None if mask is None else mask._a
     if bias is not None:
         try:
