@@ -34,6 +34,7 @@ PyObject* create() {
         add_scan,
         add_backward,
         add_resample,
+        add_grid_sample,
         add_memory,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;

@@ -39,6 +39,7 @@ int add_random(PyObject* module);
 int add_scan(PyObject* module);
 int add_backward(PyObject* module);
 int add_resample(PyObject* module);
+int add_grid_sample(PyObject* module);
 int add_memory(PyObject* module);
 
 inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }

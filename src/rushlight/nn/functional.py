@@ -29,7 +29,7 @@ from ..ops.rarely import conv_tbc
 from ..ops.softmax import gumbel_softmax, log_softmax, softmax, softmin
 from ..tensor import Tensor
 
-for _module in ("conv", "pooling", "interpolate", "padding", "vision", "distance"):
+for _module in ("conv", "pooling", "interpolate", "padding", "vision", "grid_sample", "distance"):
     if _find_spec("rushlight.ops." + _module) is not None:
         _names = _import_module("rushlight.ops." + _module)
         globals().update({name: getattr(_names, name) for name in _names.__all__ if name not in globals()})

@@ -1,0 +1,374 @@
+// Sampling images and volumes (N, C, *size) at the points of grids. For a block of points the places and weights of the elements that they see (taps)
+// are found first; then every channel is a sum over the taps.
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "arguments.h"
+#include "pool.h"
+
+namespace rushlight {
+namespace {
+
+enum Mode { LINEAR, NEAREST, CUBIC };
+enum Padding { ZEROS, BORDER, REFLECTION };
+
+constexpr index_t BLOCK = 128;  // points at once
+constexpr int MOST = 16;        // taps of a point
+
+struct Sampling {
+    int n = 2;  // spatial dimensions
+    Mode mode = LINEAR;
+    Padding padding = ZEROS;
+    bool align = false;
+    index_t images = 0, channels = 0, points = 0;
+    Index3 size{1, 1, 1};
+
+    index_t plane() const { return size[0] * size[1] * size[2]; }
+    int taps() const { return mode == NEAREST ? 1 : mode == CUBIC ? 16 : 1 << n; }
+};
+
+// A coordinate and what its derivative is multiplied by.
+template <typename T> struct Place {
+    T at, slope;
+};
+
+template <typename T> Place<T> clamped(Place<T> p, index_t size) {
+    const T last = static_cast<T>(size - 1);
+    if (!(p.at > T(0))) return {T(0), T(0)};  // nan too
+    if (p.at >= last) return {last, T(0)};
+    return p;
+}
+
+template <typename T> Place<T> reflected(Place<T> p, T low, T high) {
+    const T span = high - low;
+    if (span == T(0)) return {T(0), T(0)};
+    const T sign = p.at < low ? T(-1) : T(1), away = std::fabs(p.at - low), flips = std::floor(away / span), rest = away - flips * span;
+    if (std::fmod(flips, T(2)) == T(0)) return {rest + low, p.slope * sign};
+    return {span - rest + low, -p.slope * sign};
+}
+
+template <typename T> Place<T> inside(const Sampling& s, Place<T> p, index_t size) {
+    if (s.padding == ZEROS) return p;
+    if (s.padding == REFLECTION) p = s.align ? reflected(p, T(0), static_cast<T>(size - 1)) : reflected(p, T(-0.5), static_cast<T>(size) - T(0.5));
+    return clamped(p, size);
+}
+
+// From [-1, 1] to pixels.
+template <typename T> Place<T> pixels(const Sampling& s, T x, index_t size) {
+    const T half = s.align ? static_cast<T>(size - 1) / 2 : static_cast<T>(size) / 2;
+    return {s.align ? (x + 1) * half : ((x + 1) * static_cast<T>(size) - 1) / 2, half};
+}
+
+// Whether a coordinate lies near enough to count as an integer; nan does not.
+template <typename T> bool countable(T x) { return x > T(-1e9) && x < T(1e9); }
+
+// Keys' cubic convolution with A = -0.75: weights of four neighbours, and their derivatives by t.
+template <typename T> void cubic(T t, T (&w)[4], T (&dw)[4]) {
+    const T a = T(-0.75);
+    for (int k = 0; k < 4; ++k) {
+        const T side = k < 2 ? T(1) : T(-1), d = k < 2 ? t + T(1 - k) : T(k - 1) - t;
+        if (k == 1 || k == 2) {
+            w[k] = ((a + 2) * d - (a + 3)) * d * d + 1;
+            dw[k] = side * (3 * (a + 2) * d - 2 * (a + 3)) * d;
+        } else {
+            w[k] = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+            dw[k] = side * ((3 * a * d - 10 * a) * d + 8 * a);
+        }
+    }
+}
+
+// The taps of a block of points. An offset of -1 lies outside. slope[axis][tap] is the weight's derivative by the grid's coordinate; x is axis 0.
+template <typename T> struct Taps {
+    std::int32_t offset[MOST][BLOCK];
+    T weight[MOST][BLOCK];
+    T slope[3][MOST][BLOCK];
+
+    void find(const Sampling& s, const T* grid, index_t count, bool slopes) {
+        for (index_t p = 0; p < count; ++p, grid += s.n) {
+            if (s.mode == CUBIC) {
+                find_cubic(s, grid, p, slopes);
+            } else {
+                find_near(s, grid, p, slopes);
+            }
+        }
+    }
+
+  private:
+    // Along one dimension: low and high element, weights, derivatives. `axis` 0 is the last dimension.
+    struct Line {
+        index_t at[4];
+        T w[4], dw[4];
+    };
+
+    void find_near(const Sampling& s, const T* grid, index_t p, bool slopes) {
+        Line lines[3];
+        const int each = s.mode == NEAREST ? 1 : 2;
+        for (int axis = 0; axis < s.n; ++axis) {
+            const index_t size = s.size[2 - axis];
+            const Place<T> place = inside(s, pixels(s, grid[axis], size), size);
+            Line& line = lines[axis];
+            if (!countable(place.at)) {
+                line = {{-2, -2, -2, -2}, {}, {}};
+            } else if (s.mode == NEAREST) {
+                line.at[0] = static_cast<index_t>(std::nearbyint(place.at));
+                line.w[0] = 1;
+                line.dw[0] = 0;
+            } else {
+                const T low = std::floor(place.at), part = place.at - low;
+                line.at[0] = static_cast<index_t>(low);
+                line.at[1] = line.at[0] + 1;
+                line.w[0] = 1 - part;
+                line.w[1] = part;
+                line.dw[0] = -place.slope;
+                line.dw[1] = place.slope;
+            }
+            for (int k = 0; k < each; ++k) {
+                if (line.at[k] < 0 || line.at[k] >= size) line.at[k] = -1;
+            }
+        }
+        combine(s, lines, each, p, slopes);
+    }
+
+    void find_cubic(const Sampling& s, const T* grid, index_t p, bool slopes) {
+        Line lines[3];
+        for (int axis = 0; axis < 2; ++axis) {
+            const index_t size = s.size[2 - axis];
+            const Place<T> place = pixels(s, grid[axis], size);
+            Line& line = lines[axis];
+            if (!countable(place.at)) {
+                line = {{-1, -1, -1, -1}, {}, {}};
+                continue;
+            }
+            const T low = std::floor(place.at);
+            cubic(place.at - low, line.w, line.dw);
+            for (int k = 0; k < 4; ++k) {
+                line.dw[k] *= place.slope;
+                const T at = inside(s, Place<T>{low + static_cast<T>(k - 1), T(1)}, size).at;
+                line.at[k] = at < 0 || at > static_cast<T>(size - 1) ? -1 : static_cast<index_t>(at);
+            }
+        }
+        combine(s, lines, 4, p, slopes);
+    }
+
+    void combine(const Sampling& s, const Line* lines, int each, index_t p, bool slopes) {
+        const int deep = s.n == 3 ? each : 1;
+        int tap = 0;
+        for (int d = 0; d < deep; ++d) {
+            const index_t at_d = s.n == 3 ? lines[2].at[d] : 0;
+            const T wd = s.n == 3 ? lines[2].w[d] : T(1);
+            for (int h = 0; h < each; ++h) {
+                for (int w = 0; w < each; ++w, ++tap) {
+                    const index_t at_h = lines[1].at[h], at_w = lines[0].at[w];
+                    const bool out = at_d < 0 || at_h < 0 || at_w < 0;
+                    offset[tap][p] = out ? -1 : static_cast<std::int32_t>((at_d * s.size[1] + at_h) * s.size[2] + at_w);
+                    weight[tap][p] = wd * lines[1].w[h] * lines[0].w[w];
+                    if (!slopes) continue;
+                    slope[0][tap][p] = wd * lines[1].w[h] * lines[0].dw[w];
+                    slope[1][tap][p] = wd * lines[1].dw[h] * lines[0].w[w];
+                    if (s.n == 3) slope[2][tap][p] = lines[2].dw[d] * lines[1].w[h] * lines[0].w[w];
+                }
+            }
+        }
+    }
+};
+
+template <typename T> void sample(const Sampling& s, const T* x, const T* grid, T* y) {
+    const index_t blocks = (s.points + BLOCK - 1) / BLOCK;
+    parallel_for(s.images * blocks, std::max<index_t>(1, 8192 / (BLOCK * s.taps() * (s.channels + 4)) + 1), [&](index_t begin, index_t end) {
+        const auto taps = std::make_unique<Taps<T>>();
+        for (index_t task = begin; task < end; ++task) {
+            const index_t image = task / blocks, first = task % blocks * BLOCK, count = std::min(BLOCK, s.points - first);
+            taps->find(s, grid + (image * s.points + first) * s.n, count, false);
+            for (index_t c = 0; c < s.channels; ++c) {
+                const T* __restrict from = x + (image * s.channels + c) * s.plane();
+                T* __restrict to = y + (image * s.channels + c) * s.points + first;
+                std::fill(to, to + count, T(0));
+                for (int t = 0; t < s.taps(); ++t) {
+                    const std::int32_t* at = taps->offset[t];
+                    const T* w = taps->weight[t];
+#pragma omp simd
+                    for (index_t p = 0; p < count; ++p) to[p] += at[p] < 0 ? T(0) : w[p] * from[std::max(at[p], 0)];
+                }
+            }
+        }
+    });
+}
+
+// Every channel belongs to one thread, which adds its points' gradients in order.
+template <typename T> void input_gradient(const Sampling& s, const T* g, const T* grid, T* dx) {
+    const index_t parts = s.images >= thread_count() ? 1 : std::max<index_t>(1, std::min<index_t>(s.channels, thread_count()));
+    const index_t part = (s.channels + parts - 1) / parts;
+    const index_t grain = std::max<index_t>(1, 16384 / (s.points * s.taps() * part + 1));
+    parallel_for(s.images * parts, grain, [&](index_t begin, index_t end) {
+        const auto taps = std::make_unique<Taps<T>>();
+        for (index_t task = begin; task < end; ++task) {
+            const index_t image = task / parts, low = task % parts * part, high = std::min(s.channels, low + part);
+            if (low >= high) continue;
+            std::fill(dx + (image * s.channels + low) * s.plane(), dx + (image * s.channels + high) * s.plane(), T(0));
+            for (index_t first = 0; first < s.points; first += BLOCK) {
+                const index_t count = std::min(BLOCK, s.points - first);
+                taps->find(s, grid + (image * s.points + first) * s.n, count, false);
+                for (index_t c = low; c < high; ++c) {
+                    T* to = dx + (image * s.channels + c) * s.plane();
+                    const T* from = g + (image * s.channels + c) * s.points + first;
+                    for (int t = 0; t < s.taps(); ++t) {
+                        const std::int32_t* at = taps->offset[t];
+                        const T* w = taps->weight[t];
+                        for (index_t p = 0; p < count; ++p) {
+                            if (at[p] >= 0) to[at[p]] += w[p] * from[p];
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+template <typename T> void grid_gradient(const Sampling& s, const T* g, const T* x, const T* grid, T* dgrid) {
+    const index_t blocks = (s.points + BLOCK - 1) / BLOCK;
+    parallel_for(s.images * blocks, std::max<index_t>(1, 8192 / (BLOCK * s.taps() * (s.channels + 4)) + 1), [&](index_t begin, index_t end) {
+        const auto taps = std::make_unique<Taps<T>>();
+        T seen[BLOCK], sums[3][BLOCK];
+        for (index_t task = begin; task < end; ++task) {
+            const index_t image = task / blocks, first = task % blocks * BLOCK, count = std::min(BLOCK, s.points - first);
+            taps->find(s, grid + (image * s.points + first) * s.n, count, true);
+            for (auto& sum : sums) std::fill(sum, sum + count, T(0));
+            for (int t = 0; t < s.taps(); ++t) {
+                const std::int32_t* at = taps->offset[t];
+                std::fill(seen, seen + count, T(0));
+                for (index_t c = 0; c < s.channels; ++c) {
+                    const T* __restrict from = x + (image * s.channels + c) * s.plane();
+                    const T* __restrict up = g + (image * s.channels + c) * s.points + first;
+#pragma omp simd
+                    for (index_t p = 0; p < count; ++p) seen[p] += at[p] < 0 ? T(0) : up[p] * from[std::max(at[p], 0)];
+                }
+                for (int axis = 0; axis < s.n; ++axis) {
+                    const T* slope = taps->slope[axis][t];
+#pragma omp simd
+                    for (index_t p = 0; p < count; ++p) sums[axis][p] += at[p] < 0 ? T(0) : slope[p] * seen[p];
+                }
+            }
+            T* to = dgrid + (image * s.points + first) * s.n;
+            for (index_t p = 0; p < count; ++p)
+                for (int axis = 0; axis < s.n; ++axis) to[p * s.n + axis] = sums[axis][p];
+        }
+    });
+}
+
+// --- Python ------------------------------------------------------------------------------------------------------------------------------
+
+// x (N, C, *size) and grid (N, *out, n) of one dtype, made contiguous (new references), and mode, padding, align.
+struct Operands {
+    PyArrayObject *x = nullptr, *grid = nullptr;
+    int type = -1;
+    Sampling s;
+
+    ~Operands() {
+        Py_XDECREF(x);
+        Py_XDECREF(grid);
+    }
+    bool read(PyObject* const* args) {
+        if (!PyArray_Check(args[0]) || !PyArray_Check(args[1])) {
+            PyErr_SetString(PyExc_TypeError, "expected arrays");
+            return false;
+        }
+        PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);
+        type = PyArray_TYPE(a);
+        s.n = PyArray_NDIM(a) - 2;
+        if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(b) != type || (s.n != 2 && s.n != 3)) {
+            PyErr_SetString(PyExc_TypeError, "expected two arrays of float32 or two of float64, of four or five dimensions");
+            return false;
+        }
+        const long mode = PyLong_AsLong(args[2]), padding = PyLong_AsLong(args[3]);
+        const int align = PyObject_IsTrue(args[4]);
+        if (PyErr_Occurred()) return false;
+        bool good = PyArray_NDIM(b) == s.n + 2 && PyArray_DIM(a, 0) == PyArray_DIM(b, 0) && PyArray_DIM(b, s.n + 1) == s.n;
+        good = good && mode >= 0 && mode <= (s.n == 2 ? 2 : 1) && padding >= 0 && padding <= 2;
+        s.mode = static_cast<Mode>(mode);
+        s.padding = static_cast<Padding>(padding);
+        s.align = align != 0;
+        s.images = PyArray_DIM(a, 0);
+        s.channels = PyArray_DIM(a, 1);
+        s.points = 1;
+        for (int i = 0; good && i < s.n; ++i) {
+            s.size[3 - s.n + i] = PyArray_DIM(a, 2 + i);
+            s.points *= PyArray_DIM(b, 1 + i);
+        }
+        if (!good || s.plane() < 1 || s.plane() > std::numeric_limits<std::int32_t>::max()) {
+            PyErr_SetString(PyExc_ValueError, "input, grid and modes do not fit each other");
+            return false;
+        }
+        x = as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
+        grid = as_array(PyArray_FROM_OF(args[1], NPY_ARRAY_CARRAY_RO));
+        return x != nullptr && grid != nullptr;
+    }
+};
+
+PyObject* grid_sample(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 5) return PyErr_Format(PyExc_TypeError, "expected 5 arguments, got %zd", count);
+    Operands in;
+    if (!in.read(args)) return nullptr;
+    npy_intp shape[5] = {in.s.images, in.s.channels};
+    for (int i = 0; i < in.s.n; ++i) shape[2 + i] = PyArray_DIM(in.grid, 1 + i);
+    PyArrayObject* out = new_array(in.s.n + 2, shape, in.type);
+    if (out != nullptr && PyArray_SIZE(out) != 0) {
+        WithoutGil release;
+        if (in.type == NPY_FLOAT) {
+            sample(in.s, data_of<float>(in.x), data_of<float>(in.grid), data_of<float>(out));
+        } else {
+            sample(in.s, data_of<double>(in.x), data_of<double>(in.grid), data_of<double>(out));
+        }
+    }
+    return reinterpret_cast<PyObject*>(out);
+}
+
+template <typename T> void compute_gradients(const Operands& in, PyArrayObject* g, PyArrayObject* dx, PyArrayObject* dgrid) {
+    WithoutGil release;
+    if (dx != nullptr && PyArray_SIZE(dx) != 0) input_gradient(in.s, data_of<T>(g), data_of<T>(in.grid), data_of<T>(dx));
+    if (dgrid != nullptr && PyArray_SIZE(dgrid) != 0) grid_gradient(in.s, data_of<T>(g), data_of<T>(in.x), data_of<T>(in.grid), data_of<T>(dgrid));
+}
+
+PyObject* grid_sample_gradients(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 8) return PyErr_Format(PyExc_TypeError, "expected 8 arguments, got %zd", count);
+    Operands in;
+    if (!in.read(args + 1)) return nullptr;
+    const int need_x = PyObject_IsTrue(args[6]), need_grid = PyObject_IsTrue(args[7]);
+    if (need_x < 0 || need_grid < 0) return nullptr;
+    if (!PyArray_Check(args[0]) || PyArray_TYPE(as_array(args[0])) != in.type || PyArray_NDIM(as_array(args[0])) != in.s.n + 2 ||
+        PyArray_SIZE(as_array(args[0])) != in.s.images * in.s.channels * in.s.points) {
+        PyErr_SetString(PyExc_ValueError, "the gradient does not fit");
+        return nullptr;
+    }
+    PyArrayObject* g = as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
+    PyArrayObject* dx = g != nullptr && need_x ? new_array(in.s.n + 2, PyArray_DIMS(in.x), in.type) : nullptr;
+    PyArrayObject* dgrid = g != nullptr && need_grid ? new_array(in.s.n + 2, PyArray_DIMS(in.grid), in.type) : nullptr;
+    PyObject* result = nullptr;
+    if (g != nullptr && (dx != nullptr || !need_x) && (dgrid != nullptr || !need_grid)) {
+        if (in.type == NPY_FLOAT) {
+            compute_gradients<float>(in, g, dx, dgrid);
+        } else {
+            compute_gradients<double>(in, g, dx, dgrid);
+        }
+        result = Py_BuildValue("(OO)", need_x ? reinterpret_cast<PyObject*>(dx) : Py_None, need_grid ? reinterpret_cast<PyObject*>(dgrid) : Py_None);
+    }
+    Py_XDECREF(g);
+    Py_XDECREF(dx);
+    Py_XDECREF(dgrid);
+    return result;
+}
+
+PyMethodDef methods[] = {
+    {"grid_sample", reinterpret_cast<PyCFunction>(grid_sample), METH_FASTCALL,
+     "grid_sample(x, grid, mode, padding, align): modes and paddings as numbers, see ops/grid_sample.py."},
+    {"grid_sample_gradients", reinterpret_cast<PyCFunction>(grid_sample_gradients), METH_FASTCALL,
+     "grid_sample_gradients(g, x, grid, mode, padding, align, of_x, of_grid): both gradients, None for those not asked for."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+int add_grid_sample(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+
+}  // namespace rushlight
