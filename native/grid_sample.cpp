@@ -34,35 +34,33 @@ template <typename T> struct Place {
     T at, slope;
 };
 
-template <typename T> Place<T> clamped(Place<T> p, index_t size) {
+template <typename T> inline Place<T> clamped(Place<T> p, index_t size) {
     const T last = static_cast<T>(size - 1);
-    if (!(p.at > T(0))) return {T(0), T(0)};  // nan too
-    if (p.at >= last) return {last, T(0)};
-    return p;
+    const bool low = !(p.at > T(0)), high = p.at >= last;  // nan is low
+    return {low ? T(0) : high ? last : p.at, low || high ? T(0) : p.slope};
 }
 
-template <typename T> Place<T> reflected(Place<T> p, T low, T high) {
+template <typename T> inline Place<T> reflected(Place<T> p, T low, T high) {
     const T span = high - low;
-    if (span == T(0)) return {T(0), T(0)};
     const T sign = p.at < low ? T(-1) : T(1), away = std::fabs(p.at - low), flips = std::floor(away / span), rest = away - flips * span;
-    if (std::fmod(flips, T(2)) == T(0)) return {rest + low, p.slope * sign};
-    return {span - rest + low, -p.slope * sign};
+    const bool even = flips == 2 * std::floor(flips / 2);
+    return {span == T(0) ? T(0) : even ? rest + low : span - rest + low, span == T(0) ? T(0) : even ? p.slope * sign : -p.slope * sign};
 }
 
-template <typename T> Place<T> inside(const Sampling& s, Place<T> p, index_t size) {
-    if (s.padding == ZEROS) return p;
-    if (s.padding == REFLECTION) p = s.align ? reflected(p, T(0), static_cast<T>(size - 1)) : reflected(p, T(-0.5), static_cast<T>(size) - T(0.5));
+template <typename T> inline Place<T> inside(Padding padding, bool align, Place<T> p, index_t size) {
+    if (padding == ZEROS) return p;
+    if (padding == REFLECTION) p = align ? reflected(p, T(0), static_cast<T>(size - 1)) : reflected(p, T(-0.5), static_cast<T>(size) - T(0.5));
     return clamped(p, size);
 }
 
 // From [-1, 1] to pixels.
-template <typename T> Place<T> pixels(const Sampling& s, T x, index_t size) {
-    const T half = s.align ? static_cast<T>(size - 1) / 2 : static_cast<T>(size) / 2;
-    return {s.align ? (x + 1) * half : ((x + 1) * static_cast<T>(size) - 1) / 2, half};
+template <typename T> inline Place<T> pixels(bool align, T x, index_t size) {
+    const T half = align ? static_cast<T>(size - 1) / 2 : static_cast<T>(size) / 2;
+    return {align ? (x + 1) * half : ((x + 1) * static_cast<T>(size) - 1) / 2, half};
 }
 
 // Whether a coordinate lies near enough to count as an integer; nan does not.
-template <typename T> bool countable(T x) { return x > T(-1e9) && x < T(1e9); }
+template <typename T> inline bool countable(T x) { return x > T(-1e9) && x < T(1e9); }
 
 // Keys' cubic convolution with A = -0.75: weights of four neighbours, and their derivatives by t.
 template <typename T> void cubic(T t, T (&w)[4], T (&dw)[4]) {
@@ -86,56 +84,101 @@ template <typename T> struct Taps {
     T slope[3][MOST][BLOCK];
 
     void find(const Sampling& s, const T* grid, index_t count, bool slopes) {
-        for (index_t p = 0; p < count; ++p, grid += s.n) {
-            if (s.mode == CUBIC) {
-                find_cubic(s, grid, p, slopes);
-            } else {
-                find_near(s, grid, p, slopes);
-            }
+        if (s.mode == CUBIC) {
+            for (index_t p = 0; p < count; ++p) find_cubic(s, grid + p * s.n, p, slopes);
+        } else {
+            find_near(s, grid, count, slopes);
         }
     }
 
   private:
-    // Along one dimension: low and high element, weights, derivatives. `axis` 0 is the last dimension.
+    // Along one dimension, for all points: low and high element (-1: outside), their weights, and the derivative of the second weight.
+    struct Lines {
+        std::int32_t at[2][BLOCK];
+        T weight[2][BLOCK], slope[BLOCK];
+    };
+    Lines lines_[3];  // 0 is the last dimension
+    // Along one dimension, for one point in cubic mode.
     struct Line {
         index_t at[4];
         T w[4], dw[4];
     };
 
-    void find_near(const Sampling& s, const T* grid, index_t p, bool slopes) {
-        Line lines[3];
-        const int each = s.mode == NEAREST ? 1 : 2;
+    template <Padding PADDING, bool ALIGN, bool NEAR> static void find_lines(index_t size, const T* grid, int n, index_t count, Lines& lines) {
+        const std::int32_t limit = static_cast<std::int32_t>(size);
+#pragma omp simd
+        for (index_t p = 0; p < count; ++p) {
+            const Place<T> place = inside(PADDING, ALIGN, pixels(ALIGN, grid[p * n], size), size);
+            const bool good = countable(place.at);
+            const T x = good ? place.at : T(-3), low = NEAR ? std::rint(x) : std::floor(x), part = NEAR ? T(0) : x - low;
+            const std::int32_t at = static_cast<std::int32_t>(low);
+            lines.at[0][p] = (at >= 0) & (at < limit) ? at : -1;
+            lines.at[1][p] = (at >= -1) & (at + 1 < limit) ? at + 1 : -1;
+            lines.weight[0][p] = 1 - part;
+            lines.weight[1][p] = part;
+            lines.slope[p] = NEAR ? T(0) : place.slope;
+        }
+    }
+    template <Padding PADDING> static void choose(const Sampling& s, index_t size, const T* grid, index_t count, Lines& lines) {
+        if (s.mode == NEAREST) {
+            s.align ? find_lines<PADDING, true, true>(size, grid, s.n, count, lines) : find_lines<PADDING, false, true>(size, grid, s.n, count, lines);
+        } else {
+            s.align ? find_lines<PADDING, true, false>(size, grid, s.n, count, lines) : find_lines<PADDING, false, false>(size, grid, s.n, count, lines);
+        }
+    }
+
+    void find_near(const Sampling& s, const T* grid, index_t count, bool slopes) {
         for (int axis = 0; axis < s.n; ++axis) {
             const index_t size = s.size[2 - axis];
-            const Place<T> place = inside(s, pixels(s, grid[axis], size), size);
-            Line& line = lines[axis];
-            if (!countable(place.at)) {
-                line = {{-2, -2, -2, -2}, {}, {}};
-            } else if (s.mode == NEAREST) {
-                line.at[0] = static_cast<index_t>(std::nearbyint(place.at));
-                line.w[0] = 1;
-                line.dw[0] = 0;
+            if (s.padding == ZEROS) {
+                choose<ZEROS>(s, size, grid + axis, count, lines_[axis]);
+            } else if (s.padding == BORDER) {
+                choose<BORDER>(s, size, grid + axis, count, lines_[axis]);
             } else {
-                const T low = std::floor(place.at), part = place.at - low;
-                line.at[0] = static_cast<index_t>(low);
-                line.at[1] = line.at[0] + 1;
-                line.w[0] = 1 - part;
-                line.w[1] = part;
-                line.dw[0] = -place.slope;
-                line.dw[1] = place.slope;
-            }
-            for (int k = 0; k < each; ++k) {
-                if (line.at[k] < 0 || line.at[k] >= size) line.at[k] = -1;
+                choose<REFLECTION>(s, size, grid + axis, count, lines_[axis]);
             }
         }
-        combine(s, lines, each, p, slopes);
+        const std::int32_t height = static_cast<std::int32_t>(s.size[1]), width = static_cast<std::int32_t>(s.size[2]);
+        for (int tap = 0; tap < s.taps(); ++tap) {
+            const int kw = tap % 2, kh = tap / 2 % 2, kd = tap / 4;
+            const std::int32_t *at_w = lines_[0].at[kw], *at_h = lines_[1].at[kh], *at_d = lines_[2].at[kd];
+            const T *w = lines_[0].weight[kw], *h = lines_[1].weight[kh], *d = lines_[2].weight[kd];
+            if (s.n == 2) {
+#pragma omp simd
+                for (index_t p = 0; p < count; ++p) {
+                    offset[tap][p] = (at_w[p] | at_h[p]) < 0 ? -1 : at_h[p] * width + at_w[p];
+                    weight[tap][p] = w[p] * h[p];
+                }
+            } else {
+#pragma omp simd
+                for (index_t p = 0; p < count; ++p) {
+                    offset[tap][p] = (at_w[p] | at_h[p] | at_d[p]) < 0 ? -1 : (at_d[p] * height + at_h[p]) * width + at_w[p];
+                    weight[tap][p] = w[p] * h[p] * d[p];
+                }
+            }
+            if (!slopes) continue;
+            const T sign_w = kw ? T(1) : T(-1), sign_h = kh ? T(1) : T(-1), sign_d = kd ? T(1) : T(-1);
+            const T *sw = lines_[0].slope, *sh = lines_[1].slope, *sd = lines_[2].slope;
+#pragma omp simd
+            for (index_t p = 0; p < count; ++p) {
+                slope[0][tap][p] = sign_w * sw[p] * h[p];
+                slope[1][tap][p] = sign_h * sh[p] * w[p];
+            }
+            if (s.n == 2) continue;
+#pragma omp simd
+            for (index_t p = 0; p < count; ++p) {
+                slope[0][tap][p] *= d[p];
+                slope[1][tap][p] *= d[p];
+                slope[2][tap][p] = sign_d * sd[p] * w[p] * h[p];
+            }
+        }
     }
 
     void find_cubic(const Sampling& s, const T* grid, index_t p, bool slopes) {
-        Line lines[3];
+        Line lines[2];
         for (int axis = 0; axis < 2; ++axis) {
             const index_t size = s.size[2 - axis];
-            const Place<T> place = pixels(s, grid[axis], size);
+            const Place<T> place = pixels(s.align, grid[axis], size);
             Line& line = lines[axis];
             if (!countable(place.at)) {
                 line = {{-1, -1, -1, -1}, {}, {}};
@@ -145,34 +188,36 @@ template <typename T> struct Taps {
             cubic(place.at - low, line.w, line.dw);
             for (int k = 0; k < 4; ++k) {
                 line.dw[k] *= place.slope;
-                const T at = inside(s, Place<T>{low + static_cast<T>(k - 1), T(1)}, size).at;
+                const T at = inside(s.padding, s.align, Place<T>{low + static_cast<T>(k - 1), T(1)}, size).at;
                 line.at[k] = at < 0 || at > static_cast<T>(size - 1) ? -1 : static_cast<index_t>(at);
             }
         }
-        combine(s, lines, 4, p, slopes);
+        combine(s, lines, p, slopes);
     }
 
-    void combine(const Sampling& s, const Line* lines, int each, index_t p, bool slopes) {
-        const int deep = s.n == 3 ? each : 1;
-        int tap = 0;
-        for (int d = 0; d < deep; ++d) {
-            const index_t at_d = s.n == 3 ? lines[2].at[d] : 0;
-            const T wd = s.n == 3 ? lines[2].w[d] : T(1);
-            for (int h = 0; h < each; ++h) {
-                for (int w = 0; w < each; ++w, ++tap) {
-                    const index_t at_h = lines[1].at[h], at_w = lines[0].at[w];
-                    const bool out = at_d < 0 || at_h < 0 || at_w < 0;
-                    offset[tap][p] = out ? -1 : static_cast<std::int32_t>((at_d * s.size[1] + at_h) * s.size[2] + at_w);
-                    weight[tap][p] = wd * lines[1].w[h] * lines[0].w[w];
-                    if (!slopes) continue;
-                    slope[0][tap][p] = wd * lines[1].w[h] * lines[0].dw[w];
-                    slope[1][tap][p] = wd * lines[1].dw[h] * lines[0].w[w];
-                    if (s.n == 3) slope[2][tap][p] = lines[2].dw[d] * lines[1].w[h] * lines[0].w[w];
-                }
+    void combine(const Sampling& s, const Line* lines, index_t p, bool slopes) {
+        for (int h = 0, tap = 0; h < 4; ++h) {
+            for (int w = 0; w < 4; ++w, ++tap) {
+                const index_t at_h = lines[1].at[h], at_w = lines[0].at[w];
+                offset[tap][p] = at_h < 0 || at_w < 0 ? -1 : static_cast<std::int32_t>(at_h * s.size[2] + at_w);
+                weight[tap][p] = lines[1].w[h] * lines[0].w[w];
+                if (!slopes) continue;
+                slope[0][tap][p] = lines[1].w[h] * lines[0].dw[w];
+                slope[1][tap][p] = lines[1].dw[h] * lines[0].w[w];
             }
         }
     }
 };
+
+// to = the first four taps
+template <typename T> void add_four(const Taps<T>& taps, const T* __restrict x, T* __restrict to, index_t count) {
+    const auto value = [&](int tap, index_t p) {
+        const std::int32_t at = taps.offset[tap][p];
+        return at < 0 ? T(0) : taps.weight[tap][p] * x[std::max(at, 0)];
+    };
+#pragma omp simd
+    for (index_t p = 0; p < count; ++p) to[p] = (value(0, p) + value(1, p)) + (value(2, p) + value(3, p));
+}
 
 template <typename T> void sample(const Sampling& s, const T* x, const T* grid, T* y) {
     const index_t blocks = (s.points + BLOCK - 1) / BLOCK;
@@ -184,8 +229,14 @@ template <typename T> void sample(const Sampling& s, const T* x, const T* grid, 
             for (index_t c = 0; c < s.channels; ++c) {
                 const T* __restrict from = x + (image * s.channels + c) * s.plane();
                 T* __restrict to = y + (image * s.channels + c) * s.points + first;
-                std::fill(to, to + count, T(0));
-                for (int t = 0; t < s.taps(); ++t) {
+                int t = 0;
+                if (s.taps() >= 4) {
+                    add_four(*taps, from, to, count);
+                    t = 4;
+                } else {
+                    std::fill(to, to + count, T(0));
+                }
+                for (; t < s.taps(); ++t) {
                     const std::int32_t* at = taps->offset[t];
                     const T* w = taps->weight[t];
 #pragma omp simd

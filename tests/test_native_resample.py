@@ -112,3 +112,20 @@ def test_refuses_what_does_not_fit():
     for args in ((x, ()), (x.astype("i4"), (None,)), (x[0], ()), (x,)):
         with pytest.raises(TypeError):
             library.resample(*args)
+
+
+@pytest.mark.parametrize("side", ["native", "twin"])
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("shape, widths", [((2, 3, 9), (3, 2)), ((2, 9), (0, 5)), ((2, 3, 7, 33), (1, 2, 3, 0)), ((3, 7, 5), (2, 2, -1, 3)),
+                                           ((2, 2, 4, 5, 6), (1, 0, 2, 2, 3, 1))])
+def test_padding(shape, widths, mode, side, monkeypatch):
+    if side == "twin":
+        monkeypatch.setattr(resample, "_library", None)
+    results = []
+    for t in (rl, pt):
+        x = t.tensor(np.random.default_rng(0).standard_normal(shape).astype("f4"), requires_grad=True)
+        y = t.nn.functional.pad(x, widths, mode)
+        g, = t.autograd.grad(y, x, t.tensor(np.random.default_rng(1).standard_normal(tuple(y.shape)).astype("f4")))
+        results.append((y.detach().numpy(), g.numpy()))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-5, atol=1e-5)

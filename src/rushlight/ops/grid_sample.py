@@ -9,8 +9,8 @@ import numpy as np
 from ..kernels import native
 from ..tensor import Tensor, wrap
 from .define import check_tensor, op
-from .record import record
 from .recompute import recomputed_grad
+from .record import record
 
 __all__ = ["grid_sample", "affine_grid"]
 

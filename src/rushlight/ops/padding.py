@@ -38,13 +38,31 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
     n = len(widths) // 2
     if not (n <= 3 and input._a.ndim in (n + 1, n + 2)):
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")
+    indices: list[Any] = [None] * n                     # which elements each dimension of the result shows, the last one first
     for i in range(n):
         left, right = widths[2 * i:2 * i + 2]
         if left or right:
-            dim = input._a.ndim - 1 - i
-            index = _INDICES[mode](input, dim, left, right)
-            input = input.index_select(dim, wrap(input._kind.xp.asarray(index), input._kind.int64))
+            indices[i] = _INDICES[mode](input, input._a.ndim - 1 - i, left, right)
+    if input._kind.is_floating and input._a.__class__ is np.ndarray and input._a.size and all(each is None or len(each) for each in indices):
+        return _shown(input, indices[::-1], "CopySlices" if mode == "circular" else f"{_NODES[mode]}{n}DBackward0")
+    for i, index in enumerate(indices):
+        if index is not None:
+            input = input.index_select(input._a.ndim - 1 - i, wrap(input._kind.xp.asarray(index), input._kind.int64))
     return input
+
+
+_NODES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad"}
+
+
+def _shown(input: Tensor, indices: list[Any], name: str) -> Tensor:
+    """The elements that `indices` name along the last dimensions, one vector or None for each, in one pass."""
+    from ..kernels.resample import Table
+    from .interpolate import resampled
+    unbatched = input._a.ndim == len(indices) + 1
+    x = input.unsqueeze(0) if unbatched else input
+    tables = tuple([None if index is None else Table(index[None], None, size) for index, size in zip(indices, x._a.shape[2:], strict=True)])
+    y = resampled(x, tables, name)
+    return y.squeeze(0) if unbatched else y
 
 
 def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
