@@ -79,7 +79,8 @@ def matmul_bf16(torch: Any, device: str, n: int = 8192) -> Step:
     return _matmul(torch, device, n, "bfloat16")
 
 
-def _resnet(torch: Any, device: str, counts: tuple[int, ...], bottleneck: bool, batch: int, size: int, width: int) -> Step:
+def _resnet(torch: Any, device: str, counts: tuple[int, ...], bottleneck: bool, batch: int, size: int, width: int,
+            autocast: Any = None) -> Step:
     nn = torch.nn
 
     class Block(nn.Module):  # type: ignore[misc, name-defined]
@@ -115,10 +116,11 @@ def _resnet(torch: Any, device: str, counts: tuple[int, ...], bottleneck: bool, 
 
     def step() -> Any:
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y)
+        with torch.autocast(str(device).split(":")[0], dtype=autocast, enabled=autocast is not None):
+            loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
-        return loss
+        return loss.float()
 
     return step
 
@@ -131,6 +133,50 @@ def resnet18(torch: Any, device: str, batch: int = 64, size: int = 224, width: i
 def resnet50(torch: Any, device: str, batch: int = 32, size: int = 224, width: int = 64) -> Step:
     """ResNet-50, batch 32 of 224x224, SGD with momentum."""
     return _resnet(torch, device, (3, 4, 6, 3), True, batch, size, width)
+
+
+def resnet50_bf16(torch: Any, device: str, batch: int = 64, size: int = 224, width: int = 64) -> Step:
+    """ResNet-50 under bfloat16 autocast, batch 64 of 224x224, SGD with momentum."""
+    return _resnet(torch, device, (3, 4, 6, 3), True, batch, size, width, torch.bfloat16)
+
+
+def _conv(torch: Any, device: str, dtype: str, batch: int, channels: int, size: int) -> Step:
+    torch.manual_seed(0)
+    x, w = (torch.randn(*shape, device="cpu").to(device, getattr(torch, dtype)).requires_grad_()
+            for shape in ((batch, channels, size, size), (channels, channels, 3, 3)))
+    g = torch.ones(batch, channels, size, size, dtype=x.dtype, device=device)
+
+    def step() -> Any:
+        x.grad = w.grad = None
+        torch.nn.functional.conv2d(x, w, padding=1).backward(g)
+        return w.grad[0, 0].float()
+
+    return step
+
+
+def conv(torch: Any, device: str, batch: int = 64, channels: int = 128, size: int = 28) -> Step:
+    """3x3 convolution of 128 channels, batch 64 of 28x28 float32 (TF32, both sides' default), forward and backward."""
+    return _conv(torch, device, "float32", batch, channels, size)
+
+
+def conv_bf16(torch: Any, device: str, batch: int = 64, channels: int = 128, size: int = 28) -> Step:
+    """The same in bfloat16."""
+    return _conv(torch, device, "bfloat16", batch, channels, size)
+
+
+def batch_norm(torch: Any, device: str, batch: int = 64, channels: int = 64, size: int = 112) -> Step:
+    """Batch norm in training, 64 channels, batch 64 of 112x112 floats, forward and backward."""
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(channels).to(device)
+    x, g = (torch.rand(batch, channels, size, size, device="cpu").to(device) for _ in range(2))
+    x.requires_grad_()
+
+    def step() -> Any:
+        x.grad = norm.weight.grad = norm.bias.grad = None
+        norm(x).backward(g)
+        return norm.bias.grad[:8]
+
+    return step
 
 
 def gpt2(torch: Any, device: str, batch: int = 8, tokens: int = 1024, width: int = 768, layers: int = 12, vocabulary: int = 50304) -> Step:
@@ -222,6 +268,10 @@ GPU_ROWS = [
     Row("matmul_bf16", "matmul of 8192x8192 bfloat16", 1.05, matmul_bf16),
     Row("resnet18", "ResNet-18 training step, batch 64 of 224x224", None, resnet18, training=True),
     Row("resnet50", "ResNet-50 training step, batch 32 of 224x224", None, resnet50, training=True),
+    Row("resnet50_bf16", "ResNet-50 training step, bfloat16 autocast, batch 64 of 224x224", None, resnet50_bf16, training=True),
+    Row("conv", "3x3 convolution of 128 channels, batch 64 of 28x28, TF32, forward and backward", None, conv),
+    Row("conv_bf16", "the same in bfloat16", None, conv_bf16),
+    Row("batch_norm", "batch norm of 64x64x112x112 float32, forward and backward", 1.0, batch_norm, moved=8 * 4 * 64 * 64 * 112 * 112),
     Row("gpt2", "GPT-2 small training step, bfloat16 autocast, 8x1024 tokens", 1.1, gpt2, training=True),
     Row("adam", "Adam over 400 tensors of 256x256", None, adam, moved=7 * 4 * 400 * 256 * 256),
 ]

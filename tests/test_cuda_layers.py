@@ -1,4 +1,4 @@
-"""Batch norm and pooling on the device: the kernels' own source, run by the emulator, against PyTorch on the CPU."""
+"""Batch norm, pooling and activations on the device: the kernels' own source, run by the emulator, against PyTorch on the CPU."""
 
 import numpy as np
 import pytest
@@ -184,3 +184,17 @@ def test_max_pooling_is_one_launch_each_way():
     y = rl.nn.functional.max_pool2d(x, 3, 2, 1)
     y.backward(y.detach())
     assert {name: n - before.get(name, 0) for name, n in LAUNCHES.items() if n != before.get(name, 0)} == {"max_pool_float32": 1, "max_pool_gradient_float32": 1}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
+def test_gradients_of_activations_are_one_launch(dtype, name):
+    from cuda_emulator import LAUNCHES
+    x, tx = pair(dtype, 3, 4)
+    g, tg = pair(dtype, 3, 4, seed=1, grad=False)
+    y, ty = getattr(rl, name)(x), getattr(torch, name)(tx)
+    before = LAUNCHES.copy()
+    y.backward(g)
+    ty.backward(tg)
+    same(x.grad, tx.grad, dtype)
+    assert {key: n - before.get(key, 0) for key, n in LAUNCHES.items() if n != before.get(key, 0)} == {f"{name}_gradient_aa_dense_{dtype}": 1}

@@ -308,7 +308,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: An
         return _sparse("addmm", input, mat1, mat2, beta=beta, alpha=alpha)
     if beta == 1 and alpha == 1 and input._a.ndim == 1 and input._kind is mat1._kind is mat2._kind and mat1._a.ndim == 2 == mat2._a.ndim \
             and mat1._a.shape[1] == mat2._a.shape[0] and input._a.shape[0] == mat2._a.shape[1] and (
-                input._kind.fast or (input._kind.reduced and _halves)):
+                input._kind.fast or (input._kind.reduced and _halves and input._kind.xp is np)):
         return _addmm_row(input, mat1, mat2)
     return _plus(input, mm(mat1, mat2), beta, alpha)
 
@@ -369,7 +369,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
         check_tensor("linear", input=input, weight=weight)
         raise
     kind = input._kind
-    if w.ndim != 2 or kind is not weight._kind or not (kind.fast or (kind.reduced and _halves)) or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
+    if w.ndim != 2 or kind is not weight._kind or not (kind.fast or (kind.reduced and _halves and kind.xp is np)) or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
             bias is not None and (bias._kind is not kind or bias._a.shape != w.shape[:1])):
         return _linear_slow(input, weight, bias)
     shape = x.shape
