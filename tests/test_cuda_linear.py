@@ -1,4 +1,4 @@
-"""Linear layers, sums over rows and mixed operands on the device, against NumPy and the CPU."""
+"""What a training step is made of on the device: linear layers, sums over rows, mixed operands, cross-entropy; against NumPy and the CPU."""
 
 import numpy as np
 import pytest
@@ -126,3 +126,43 @@ def test_mixed_operands(cupy, dtype):
     r.sum().backward()
     assert p.grad.dtype is rl.float32 and q.grad.dtype is getattr(rl, dtype)
     assert add(x, cupy.asarray(a.astype(np.float64))) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("rows, classes, ignored", [(1, 3, -100), (70, 40, 2), (3, 5, 1), (2, 1, 0)])
+def test_cross_entropy(dtype, rows, classes, ignored):
+    """The mean, the gradient, also where rows, or all of them, don't count; with float32 results of 16-bit logits as under autocast."""
+    targets = np.arange(rows) % classes
+    x = values(rows, classes, dtype=dtype)
+    results = []
+    for device in ("cpu", "cuda"):
+        logits = rl.tensor(x.astype(np.float64), device=device).to(rl.float64 if device == "cpu" else getattr(rl, dtype)).requires_grad_()
+        t = rl.tensor(targets, device=device)
+        loss = rl.nn.functional.cross_entropy(logits, t, ignore_index=ignored)
+        loss.backward()
+        results.append((loss.item(), logits.grad.cpu().double().numpy()))
+        if device == "cuda" and dtype in ("float16", "bfloat16"):
+            logits.grad = None
+            with rl.autocast("cuda", dtype=getattr(rl, dtype)):
+                wide = rl.nn.functional.cross_entropy(logits, t, ignore_index=ignored)
+            assert wide.dtype is rl.float32
+            np.testing.assert_allclose(wide.item(), results[0][0], rtol=2e-6)
+            (g,) = rl.autograd.grad(wide, logits, create_graph=True)
+            assert g.dtype is getattr(rl, dtype)
+            wide.backward()
+            np.testing.assert_array_equal(logits.grad.cpu().float().numpy(), results[1][1].astype(np.float32))
+            close(g.detach().cpu().double().numpy(), results[0][1], dtype)
+    np.testing.assert_allclose(results[1][0], results[0][0], rtol=TOLERANCE[dtype])
+    close(results[1][1], results[0][1], dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_halves_on_the_device(dtype):
+    """Native products of halves are the CPU's; the device has its own."""
+    x, w, b = (rl.tensor(values(*s, seed=i), device="cuda").to(getattr(rl, dtype)).requires_grad_() for i, s in enumerate(((20, 8), (6, 8), (6,))))
+    rl.nn.functional.linear(x, w, b).sum().backward()
+    close(b.grad.cpu().float().numpy(), np.full(6, 20.0), dtype)
+    other = rl.addmm(b, x, w.t())
+    close(other.detach().cpu().float().numpy(), (x.float() @ w.float().t() + b.float()).detach().cpu().numpy(), dtype)
+    other.sum().backward()
+    close(b.grad.cpu().float().numpy(), np.full(6, 40.0), dtype)

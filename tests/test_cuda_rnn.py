@@ -129,3 +129,27 @@ def test_an_empty_batch():
     ours, theirs = pair("LSTM", "float32", input_size=4, hidden_size=5)
     x, other = data((3, 0, 4), "float32", 1)
     check(ours, theirs, x, other, None, None, "float32")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_graph_holds_a_layer(mode):
+    """Nothing waits for the device, so a CUDA graph records forward and backward, and replays them on new inputs."""
+    ours, _ = pair(mode, "float32", input_size=4, hidden_size=5, num_layers=2)
+    batches = [data((3, 2, 4), "float32", seed, grad=False)[0] for seed in range(3)]
+    wanted = []
+    for batch in batches:
+        ours.zero_grad()
+        y, _ = ours(batch)
+        y.sum().backward()
+        wanted.append([y.detach().cpu().numpy(), *[p.grad.cpu().numpy() for p in ours.parameters()]])
+    x, graph = batches[0].clone(), rl.cuda.CUDAGraph()
+    with rl.cuda.graph(graph):
+        for p in ours.parameters():
+            p.grad.zero_()
+        y, _ = ours(x)
+        y.sum().backward()
+    for batch, expected in zip(batches, wanted):
+        x.copy_(batch)
+        graph.replay()
+        for a, b in zip((y.detach(), *[p.grad for p in ours.parameters()]), expected):
+            np.testing.assert_allclose(a.cpu().numpy(), b, rtol=1e-5, atol=1e-6)

@@ -218,6 +218,11 @@ def run_cast(name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, 
         raise RuntimeError("torch.nn.functional.binary_cross_entropy and torch.nn.BCELoss are unsafe to autocast. Many models use a sigmoid layer "
                            "right before the binary cross entropy layer. In this case, combine the two layers using "
                            "torch.nn.functional.binary_cross_entropy_with_logits or torch.nn.BCEWithLogitsLoss, which are safe to autocast.")
+    if name == "cross_entropy" and device_type == "cuda":
+        from ..ops.loss import cross_entropy_of_halves
+        found = cross_entropy_of_halves(*args, **kwargs)
+        if found is not None:
+            return found
     to = dtypes.float32 if policy == "float32" else LOCAL.dtypes[device_type]
     if policy == "widest":
         present = _float_dtypes(args, kwargs, device_type) - {"float64", to.name}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import float32
 from ..kernels import loss as L
 from ..kernels import softmax as K
 from ..tensor import Tensor, as_array, wrap
@@ -322,22 +323,38 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
     return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)
 
 
-def _cross_entropy_on_device(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
-    """The same by two kernels; the device itself checks the classes, and counts those that are not ignored."""
+def _cross_entropy_on_device(input: Tensor, target: Tensor, ignore_index: int, wide: bool = False) -> Tensor:
+    """The same by two kernels; the device itself checks the classes, and counts those that are not ignored. `wide`: the result is float32."""
     same_device("cross_entropy", input, target)
-    kind, t, a = input._kind, target._a, input._a
-    losses, shift = kind.xp.fused.cross_entropy(a, t, ignore_index)
-    count = (t != ignore_index).sum().astype(losses.dtype)
-    out = wrap((losses.sum() / count).astype(kind.np), kind)
+    t, classes = target._a, input._a.shape[1]
+    kind = input._kind.with_dtype(float32) if wide else input._kind
+    fused = kind.xp.fused
+    mean, count, shift = fused.cross_entropy(input._a, t, ignore_index, wide)
+    out = wrap(mean, kind)
 
     def arrays(g: Any, x: Any) -> Any:
-        return (kind.xp.fused.cross_entropy_backward(x, t, shift, g.astype(losses.dtype) / count, ignore_index),)
+        return (fused.cross_entropy_backward(g, x, t, count, shift, ignore_index),)
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
         ignored = t == ignore_index
-        one = wrap((np.where(ignored, 0, t)[:, None] == np.arange(a.shape[1], like=t)).astype(kind.np), kind)
-        return ((x.softmax(1) - one) * (g / wrap(count.astype(kind.np), kind))).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
+        one = wrap((np.where(ignored, 0, t)[:, None] == np.arange(classes, like=t)).astype(kind.np), kind)
+        return ((x.to(kind.dtype).softmax(1) - one) * (g / wrap(count.astype(kind.np), kind))).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
     return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)
+
+
+def cross_entropy_of_halves(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
+                            reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor | None:
+    """What ``cross_entropy(input.float(), ...)`` is, without a float32 copy of the logits; None where the device has no kernel for it.
+
+    For autocast: the values are the same, and so is the gradient, which arrives at 16-bit logits rounded once either way.
+    """
+    if not (isinstance(input, Tensor) and isinstance(target, Tensor)) or not input._kind.reduced or input._kind.xp is np or (
+            weight is not None or label_smoothing or reduction != "mean" or size_average is not None or reduce is not None):
+        return None
+    a, t = input._a, target._a
+    if a.ndim != 2 or t.ndim != 1 or t.shape[0] != a.shape[0] or not a.size or target._kind.dtype.name != "int64" or not input._kind.xp.fused_for(a, t):
+        return None
+    return _cross_entropy_on_device(input, target, ignore_index, True)
 
 
 def _with_probabilities(logs: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:

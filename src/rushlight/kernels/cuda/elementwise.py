@@ -368,7 +368,9 @@ for _name, _text in {
 
 
 def formula_of(function: Any, inputs: int) -> Formula | None:
-    """The formula of a function of arrays, named after it and its place in the source."""
+    """The formula of a function of arrays, named after it and its place in the source; None for NumPy's own, which find their way by their arguments."""
+    if not hasattr(function, "__code__"):
+        return None
     name = f"{function.__name__.strip('<>_')}_{function.__code__.co_filename.rsplit('/', 1)[-1].removesuffix('.py')}_{function.__code__.co_firstlineno}"
     while name in FORMULAS:
         name += "_"
