@@ -255,6 +255,36 @@ def test_formulas_with_numbers_are_one_kernel():
         np.testing.assert_allclose(*grads, rtol=2e-6, atol=1e-6, err_msg=function.__name__)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_many_gradients_in_few_launches(dtype):
+    """Clipping by norm takes two launches of ours over all tensors, the gradient scaler's unscaling with its check one."""
+    from cuda_emulator import LAUNCHES
+
+    def launches(name):
+        return sum(n for key, n in LAUNCHES.items() if key.startswith(name))
+    results = []
+    for device in ("cuda", "cpu"):
+        params = [rl.nn.Parameter(rl.zeros(shape, dtype=getattr(rl, dtype), device=device)) for shape in ((3, 4), (0,), (5,), (100, 90))]
+        for i, p in enumerate(params):
+            p.grad = rl.tensor(normal(*p.shape, seed=i), device="cpu").to(device, p.dtype)
+        before = launches("multi_")
+        total = rl.nn.utils.clip_grad_norm_(params, 1.0)
+        assert launches("multi_") - before == 2 * (device == "cuda")
+        results.append([float(total), *[p.grad.clone().float().cpu().numpy() for p in params]])
+        before = launches("multi_unscale")
+        found, version = rl.zeros((), device=device), params[0].grad._version
+        unscale = rl._amp_foreach_non_finite_check_and_unscale_
+        unscale([p.grad for p in params], found, rl.full((), 0.5, device=device))
+        assert launches("multi_unscale") - before == (device == "cuda") and found.item() == 0 and params[0].grad._version > version
+        params[3].grad[7, 7] = float("inf")
+        unscale([p.grad for p in params], found, rl.full((), 0.5, device=device))
+        assert found.item() == 1
+        results[-1] += [p.grad.clone().float().cpu().numpy() for p in params]
+    tolerance = {"float32": 1e-5, "float64": 1e-12, "bfloat16": 1.6e-2}[dtype]
+    for ours, theirs in zip(*results):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_step_uses_the_kernels(dtype):
     """Norms, attention, losses, embedding, dropout and the optimizer, forward and backward, against the CPU."""

@@ -753,6 +753,19 @@ def run_kernel(formula: Any, function: Any, operands: tuple[Any, ...]) -> Any:
     return function(*wide).astype(halves[0].dtype)
 
 
+def over_tensors(name: str, tensors: Any, *more: Any) -> Any:
+    """``multi_tensor.<name>`` over all tensors in one launch; NotImplemented where they are not of one dtype on one GPU, without gaps."""
+    from ..kernels.cuda import multi_tensor
+    arrays = [t._a.c for t in tensors if t._a.__class__ is DeviceArray]
+    if len(arrays) != len(tensors) or not arrays or not multi_tensor.fit(arrays):
+        return NotImplemented
+    r = guarded(arrays[0], _call, getattr(multi_tensor, name), arrays, *raw(list(more)))
+    if name != "norm":
+        for t in tensors:
+            t._ver += 1
+    return box(r)
+
+
 class Namespace:
     """``kind.xp`` of a CUDA kind: NumPy's functions, with results on the device. Creation happens on one GPU."""
 

@@ -15,7 +15,7 @@ from ...cuda import driver
 from .elementwise import FUNCTIONS, Symbol
 from .source import ACCUMULATE, C_TYPES, THREADS, Kernel
 
-__all__ = ["step"]
+__all__ = ["PIECE", "step", "table_of"]
 
 PIECE = 8192
 _kernels: dict[tuple[str, str], Kernel] = {}
@@ -144,12 +144,12 @@ def step(rule: Any, h: Any, keep: float, scratch: int, arrays: list[tuple[Any, .
     kernel = _kernels.get((dtype, text))
     if kernel is None:
         kernel = _kernels[dtype, text] = Kernel(f"optimizer_{getattr(rule, '__qualname__', 'rule').split('.')[0]}_{len(_kernels)}", text, (dtype,))
-    table, pieces, count = _table(arrays)
+    table, pieces, count = table_of(arrays)
     kernel(dtype)((count,), (THREADS,), (table, pieces, np.int32(len(first) + 1), *[kind(value) for value in numbers], kind(keep)))
     return True
 
 
-def _table(arrays: list[tuple[Any, ...]]) -> tuple[Any, Any, int]:
+def table_of(arrays: list[tuple[Any, ...]]) -> tuple[Any, Any, int]:
     """(table of pointers and sizes, table of pieces, number of pieces) on the device; kept while the pointers stay the same."""
     module = driver.needed()
     rows = tuple([(*[a.data.ptr for a in row], row[0].size) for row in arrays if row[0].size])
