@@ -23,6 +23,8 @@ RUSHLIGHT_FUNCTION(Sigmoid, sigmoid);
 RUSHLIGHT_FUNCTION(Softplus, softplus);
 RUSHLIGHT_FUNCTION(Erf, erf);
 RUSHLIGHT_FUNCTION(Erfc, erfc);
+RUSHLIGHT_FUNCTION(Lgamma, lgamma);
+RUSHLIGHT_FUNCTION(Digamma, digamma);
 RUSHLIGHT_FUNCTION(Gelu, gelu);
 RUSHLIGHT_FUNCTION(GeluTanh, gelu_tanh);
 RUSHLIGHT_FUNCTION(Mish, mish);
@@ -39,18 +41,22 @@ struct SiluGradient { template <typename T> static T apply(T g, T a) { return g 
 struct Power { template <typename T> static T apply(T a, T b) { return vmath::pow(a, b); } };
 
 // Numbers whose reduction modulo pi needs hundreds of bits go to the C library, one by one.
-template <typename F, double (*function)(double)>
+template <typename T, typename F, double (*function)(double)>
 void trigonometric_loop(const void* a_, const void* b, const void* c, void* out_, index_t n, unsigned scalar) {
-    const float* a = static_cast<const float*>(a_);
-    float* out = static_cast<float*>(out_);
-    float largest = 0.0f;
+    constexpr T LIMIT = sizeof(T) == 4 ? T(vmath::TRIGONOMETRIC_LIMIT) : T(vmath::TRIGONOMETRIC_LIMIT_DOUBLE);
+    const T* a = static_cast<const T*>(a_);
+    T* out = static_cast<T*>(out_);
+    T largest = T(0);
 #pragma omp simd reduction(max : largest)
     for (index_t i = 0; i < n; ++i) {
-        const float size = std::fabs(a[i]);
+        const T size = std::fabs(a[i]);
         largest = size > largest ? size : largest;
     }
-    if (largest <= vmath::TRIGONOMETRIC_LIMIT) return unary_loop<float, float, F>(a_, b, c, out_, n, scalar);
-    for (index_t i = 0; i < n; ++i) out[i] = static_cast<float>(function(a[i]));
+    if (largest <= LIMIT) return unary_loop<T, T, F>(a_, b, c, out_, n, scalar);
+    for (index_t i = 0; i < n; ++i) out[i] = static_cast<T>(function(a[i]));
+}
+template <typename F, double (*function)(double)> constexpr Op trigonometric(const char* name) {
+    return {name, 1, 8, {trigonometric_loop<float, F, function>, trigonometric_loop<double, F, function>}, {}};
 }
 
 // What is left of a division, from the quotient rounded towards zero: exact as long as that has few enough bits. Others go to the C library.
@@ -130,9 +136,9 @@ template <typename F> constexpr Op single(const char* name, int cost) { return {
 extern const Op math_ops[] = {
     both<Exp>("exp", 4), both<Exp2>("exp2", 4), both<Expm1>("expm1", 6), both<Log>("log", 6), both<Log1p>("log1p", 8), single<Log2>("log2", 10),
     single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Atanh>("arctanh", 10), both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),
-    both<Erfc>("erfc", 20), both<Gelu>("gelu", 8), both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 8), gradient<MishGradient>("mish_gradient", 10),
+    both<Erfc>("erfc", 20), both<Lgamma>("lgamma", 80), both<Digamma>("digamma", 80), both<Gelu>("gelu", 8), both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 8), gradient<MishGradient>("mish_gradient", 10),
     gradient<GeluGradient>("gelu_gradient", 10), gradient<GeluTanhGradient>("gelu_tanh_gradient", 12), gradient<SiluGradient>("silu_gradient", 8),
-    {"sin", 1, 8, {trigonometric_loop<Sin, std::sin>}, {}}, {"cos", 1, 8, {trigonometric_loop<Cos, std::cos>}, {}},
+    trigonometric<Sin, std::sin>("sin"), trigonometric<Cos, std::cos>("cos"),
     remainder_op<Fmod>("fmod"), remainder_op<Modulo>("remainder"), remainder_op<FloorDivide>("floor_divide"),
     gradient<Hypot>("hypot", 4), gradient<LogAddExp>("logaddexp", 12),
     {"power", 2, 24, {binary_loop<float, float, Power>}, {}},

@@ -336,6 +336,92 @@ RL_INLINE float sin_shifted(float x, std::uint64_t quarter) {
 RL_INLINE float sin(float x) { return sin_shifted(x, 0); }
 RL_INLINE float cos(float x) { return sin_shifted(x, 1); }
 
+// double, up to 2^19: pi / 2 in three parts, of which a whole number times the first two is exact; what is left is r + rest.
+constexpr double TRIGONOMETRIC_LIMIT_DOUBLE = 524288.0;
+RL_INLINE double sin_shifted(double x, std::uint64_t quarter) {
+    const double shifted = x * 0.63661977236758134308 + Format<double>::magic, k = shifted - Format<double>::magic;
+    const double first = x - k * 1.57079632673412561417e+00, second = k * 6.07710050630396597660e-11;
+    const double r = first - second, rest = ((first - r) - second) - k * 2.02226624879595063154e-21;
+    const std::uint64_t q = bits_of(shifted) + quarter;
+    const double z = r * r, half = 0.5 * z, near_one = 1.0 - half;
+    const double sine = r + (r * z * horner(z, -1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000,
+                                            1.0 / 355687428096000) + rest * near_one);
+    const double cosine = near_one + (((1.0 - near_one) - half) + (z * z * horner(z, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600,
+                                                                                  -1.0 / 87178291200, 1.0 / 20922789888000) - r * rest));
+    return from_bits<double>(bits_of((q & 1) != 0 ? cosine : sine) ^ ((q & 2) << 62));
+}
+RL_INLINE double sin(double x) { return x == 0.0 ? x : sin_shifted(x, 0); }
+RL_INLINE double cos(double x) { return sin_shifted(x, 1); }
+
+// --- the gamma function's logarithm and its derivative: Stirling's series at x + n >= 10, as in kernels/special.py ------------------------
+
+// log(x) of a positive normal number (inf gives something finite)
+RL_INLINE double log_normal(double x) {
+    const Parts<double> a = parts_of(x);
+    return a.k * Format<double>::ln2_high + (log_one_plus(a.f) + a.k * Format<double>::ln2_low);
+}
+
+// log gamma(x), x > 0
+RL_INLINE double lgamma_positive(double x) {
+    double y = x, product = 1.0;
+#pragma GCC unroll 10
+    for (int i = 0; i < 10; ++i) {
+        const bool low = y < 10.0;
+        product *= low ? y : 1.0;
+        y += low ? 1.0 : 0.0;
+    }
+    const double w = 1.0 / (y * y);
+    const double tail = horner(w, 1.0 / 12, -1.0 / 360, 1.0 / 1260, -1.0 / 1680, 1.0 / 1188, -691.0 / 360360, 1.0 / 156, -3617.0 / 122400,
+                               43867.0 / 244188, -174611.0 / 125400);
+    // Around the zeros at 1 and 2 the difference cancels; log gamma(2 + d) is a Taylor series (A&S 6.1.33, log(1 + d) taken out).
+    const double zero = x > 1.5 ? 2.0 : 1.0, offset = x - zero;
+    const bool inside = absolute(offset) <= 0.5;
+    const double d = inside ? offset : 0.0;
+    const double near = d * d * horner(d, 0.3224670334241132, -0.0673523010531981, 0.020580808427784546, -0.007385551028673986,
+                        0.0028905103307415234, -0.001192753911703261, 0.0005096695247430425, -0.00022315475845357936,
+                        9.945751278180853e-05, -4.492623673813314e-05, 2.0507212775670694e-05, -9.439488275268395e-06,
+                        4.374866789907487e-06, -2.039215753801366e-06, 9.55141213040742e-07, -4.492469198764566e-07,
+                        2.1207184805554667e-07, -1.00432248239681e-07, 4.769810169363981e-08, -2.2711094608943164e-08,
+                        1.0838659214896955e-08, -5.183475041970047e-09, 2.4836745438024785e-09, -1.1921401405860912e-09,
+                        5.731367241678862e-10, -2.7595228851242334e-10) + d * 0.42278433509846713939;
+    const double far = (y - 0.5) * log_normal(y) - y + 0.91893853320467274178 + tail / y;
+    const double r = (inside ? near : far) - log_normal(inside ? (x > 1.5 ? 1.0 : x) : product);
+    return x == infinity<double>() ? x : r;
+}
+
+RL_INLINE double lgamma(double x) {
+    const bool reflect = x < 0.5;
+    const double r = lgamma_positive(reflect ? 1.0 - x : x);
+    const double fraction = x - std::floor(x), least = fraction < 0.5 ? fraction : 1.0 - fraction;
+    const double sine = sin(3.14159265358979323846 * least), size = absolute(x);
+    const bool tiny = size < 1e-300;
+    const double part = log(tiny ? size : sine);
+    const double mirrored = 1.14472988584940017414 - part - r;  // gamma(x) gamma(1 - x) = pi / sin(pi x)
+    const double left = tiny ? -part : mirrored;
+    const double value = reflect ? (std::floor(x) == x ? infinity<double>() : left) : r;
+    return x != x ? x : value;
+}
+
+RL_INLINE double digamma(double x) {
+    const bool reflect = x < 0.0;
+    double y = reflect ? 1.0 - x : x, r = 0.0;
+#pragma GCC unroll 10
+    for (int i = 0; i < 10; ++i) {
+        const bool low = y < 10.0;
+        r -= low ? 1.0 / y : 0.0;
+        y = low ? y + 1.0 : y;
+    }
+    const double w = 1.0 / (y * y);
+    r += log(y) - 0.5 / y - w * horner(w, 1.0 / 12, -1.0 / 120, 1.0 / 252, -1.0 / 240, 1.0 / 132, -691.0 / 32760, 1.0 / 12, -3617.0 / 8160,
+                                       43867.0 / 14364, -174611.0 / 6600);
+    const double whole = std::trunc(x), angle = 3.14159265358979323846 * (x - whole);
+    const double mirrored = x == whole ? nan_value<double>() : r - 3.14159265358979323846 * cos(angle) / sin(angle);
+    const double value = reflect ? mirrored : x == infinity<double>() ? x : r;
+    return x == 0.0 ? with_sign(infinity<double>(), -x) : x != x ? x : value;
+}
+RL_INLINE float lgamma(float x) { return static_cast<float>(lgamma(static_cast<double>(x))); }
+RL_INLINE float digamma(float x) { return static_cast<float>(digamma(static_cast<double>(x))); }
+
 // --- powers: float through double ------------------------------------------------------------------------------------------------------
 
 RL_INLINE float pow(float base, float exponent) {

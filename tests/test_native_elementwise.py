@@ -44,12 +44,46 @@ def test_within_four_ulp(name, erf64):
     np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(rounded[zero]))
 
 
-@pytest.mark.parametrize("name", ["exp", "exp2", "expm1", "log", "log1p", "tanh", "sinh", "cosh", "arctanh", "erf"])
+@pytest.mark.parametrize("name", ["exp", "exp2", "expm1", "log", "log1p", "tanh", "sinh", "cosh", "arctanh", "erf", "sin", "cos"])
 def test_double(name, erf64):
     exact = erf64 if name == "erf" else getattr(np, name)
     x = np.concatenate([RNG.standard_normal(20_000) * s for s in (1e-8, 1e-3, 1, 10, 400)] + [[0, -0.0, np.inf, -np.inf, np.nan, 5e-324, 1e-310]])
     with np.errstate(all="ignore"):
         np.testing.assert_allclose(kernel(name)(x), exact(x), rtol=3e-15, atol=1e-320)
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_sine_and_cosine_in_double(name):
+    """Close to the zeros, up to where the C library takes over (2^19), and beyond; the sign of zero."""
+    k = np.arange(-400_000, 400_000, 7)
+    for x in (k * (np.pi / 2), np.nextafter(k * (np.pi / 2), np.inf), np.linspace(-524288, 524288, 50_001), np.array([524289.0, 1e9, -1e22, 3.0])):
+        got, want = kernel(name)(x), getattr(np, name)(x)
+        np.testing.assert_allclose(got, want, rtol=3e-16 * 2, atol=0)
+    zeros = kernel(name)(np.array([0.0, -0.0, 1.0]))
+    np.testing.assert_array_equal(np.signbit(zeros), np.signbit(getattr(np, name)(np.array([0.0, -0.0, 1.0]))))
+
+
+@pytest.mark.parametrize("name", ["lgamma", "digamma"])
+def test_gamma(name):
+    """Against SciPy, around the zeros at 1 and 2, the poles and far out; float32 is the double result, rounded."""
+    scipy = pytest.importorskip("scipy.special")
+    exact = {"lgamma": scipy.gammaln, "digamma": scipy.digamma}[name]
+    x = np.concatenate([RNG.random(20_000) * 12, 1 + RNG.standard_normal(5_000) * 0.2, 2 + RNG.standard_normal(5_000) * 0.2, RNG.random(5_000) * 1e6,
+                        RNG.standard_normal(20_000) * 20, 10.0 ** RNG.uniform(-300, 300, 2_000)])
+    with np.errstate(all="ignore"):
+        want = exact(x)
+        got = kernel(name)(x)
+        scale = np.maximum(np.abs(want), np.abs(x * np.log(np.abs(x))) if name == "lgamma" else np.where(x < 0, np.pi / np.abs(np.sin(np.pi * x)) ** 2 * np.abs(x), 1))
+        error = np.abs(got - want) / np.where(x > 0, np.maximum(np.abs(want), 1e-3 if name == "lgamma" else 1), scale)
+        assert np.nanmax(error) < 2e-13, (x[np.nanargmax(error)], np.nanmax(error))
+        special = np.array([0.0, -0.0, -1.0, -2.0, -1e20, np.inf, np.nan, 1.0, 2.0, 5e-324, -1e-310])
+        np.testing.assert_allclose(kernel(name)(special), _twin(name)(special), rtol=1e-14, atol=1e-16)
+        np.testing.assert_allclose(kernel(name)(x.astype("f4")), exact(x.astype("f4").astype("f8")).astype("f4"), rtol=1e-5, atol=2e-6)
+
+
+def _twin(name):
+    from rushlight.kernels import special
+    return getattr(special, name)
 
 
 def test_power():

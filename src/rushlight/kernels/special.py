@@ -190,7 +190,8 @@ _EULER = 0.57721566490153286061
 def _zeta_minus_one(n: int) -> float:
     """zeta(n) - 1."""
     total = sum(k ** -float(n) for k in range(2, 30))
-    return total + 30.0 ** (1 - n) / (n - 1) + 0.5 * 30.0 ** -n + n / 12 * 30.0 ** (-n - 1) - n * (n + 1) * (n + 2) / 720 * 30.0 ** (-n - 3)
+    return total + 30.0 ** (1 - n) / (n - 1) + 0.5 * 30.0 ** -n + n / 12 * 30.0 ** (-n - 1) - n * (n + 1) * (n + 2) / 720 * 30.0 ** (-n - 3) \
+        + n * (n + 1) * (n + 2) * (n + 3) * (n + 4) / 30240 * 30.0 ** (-n - 5)
 
 
 _ZETA = [0.0, 0.0] + [_zeta_minus_one(n) for n in range(2, 28)]

@@ -32,8 +32,8 @@ erf = unary("erf", kernel("erf", S.erf), lambda g, x: g * (x * x).neg().exp() * 
 erfc = unary("erfc", kernel("erfc", S.erfc), lambda g, x: g * (x * x).neg().exp() * (-2 / math.sqrt(math.pi)), complex=False,
              array_grad=lambda g, x: g * np.exp(-(x * x)) * (-2 / math.sqrt(math.pi)))
 erfinv = unary("erfinv", S.erfinv, lambda g, y: g * (y * y).exp() * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9))
-lgamma = unary("lgamma", S.lgamma, lambda g, x: g * digamma(x), complex=False, domain=(0.2, 4.0))
-digamma = unary("digamma", S.digamma, lambda g, x: g * polygamma(1, x), complex=False, domain=(0.2, 4.0))
+lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * digamma(x), complex=False, domain=(0.2, 4.0))
+digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), complex=False, domain=(0.2, 4.0))
 for _name in ("erfinv", "lgamma", "digamma"):
     FUNCTIONS.pop(_name + "_", None)
 
