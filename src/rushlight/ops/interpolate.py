@@ -93,9 +93,12 @@ def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str) -> Tenso
             if table is not None:
                 x = _composed(x, dim, table)
         return x
-    adjoint = tuple([None if t is None else t.adjoint() for t in tables])
-    return record(wrap(_array(x._a, tables, kind), kind), name, (x,), lambda g: resampled(g, adjoint, name),
-                  array_grad=lambda g: _array(g, adjoint, kind))
+    return record(wrap(_array(x._a, tables, kind), kind), name, (x,), lambda g: resampled(g, _adjoint(tables), name),
+                  array_grad=lambda g: _array(g, _adjoint(tables), kind))
+
+
+def _adjoint(tables: tuple[K.Table | None, ...]) -> tuple[K.Table | None, ...]:
+    return tuple([None if t is None else t.adjoint() for t in tables])
 
 
 def _array(a: Any, tables: tuple[K.Table | None, ...], kind: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,19 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
 _NODES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad"}
 
 
+@lru_cache(256)
+def _table(index: bytes, size: int) -> Any:
+    """The table of picked elements; kept, since it keeps its transposed form for the gradient."""
+    from ..kernels.resample import Table
+    return Table(np.frombuffer(index, np.int64)[None], None, size)
+
+
 def _shown(input: Tensor, indices: list[Any], name: str) -> Tensor:
     """The elements that `indices` name along the last dimensions, one vector or None for each, in one pass."""
-    from ..kernels.resample import Table
     from .interpolate import resampled
     unbatched = input._a.ndim == len(indices) + 1
     x = input.unsqueeze(0) if unbatched else input
-    tables = tuple([None if index is None else Table(index[None], None, size) for index, size in zip(indices, x._a.shape[2:], strict=True)])
+    tables = tuple([None if index is None else _table(index.tobytes(), size) for index, size in zip(indices, x._a.shape[2:], strict=True)])
     y = resampled(x, tables, name)
     return y.squeeze(0) if unbatched else y
 
