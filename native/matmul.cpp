@@ -47,11 +47,55 @@ bool as_matrix(PyArrayObject* array, Matrix* matrix) {
     return false;
 }
 
+// y[first..last) = x b (beta 0), or y += x b (beta 1), for one row x: a matrix is read once, so nothing of it is worth packing.
+template <typename T> void row_product(const T* x, const T* b, index_t step, bool transposed, index_t k, index_t first, index_t last, T beta, T* y) {
+    constexpr index_t WIDTH = 256;
+    if (transposed) {
+        for (index_t j = first; j < last; ++j) {
+            const T* row = b + j * step;
+            T sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (index_t i = 0; i < k; ++i) sum += x[i] * row[i];
+            y[j] = beta == T(0) ? sum : y[j] + sum;
+        }
+        return;
+    }
+    T sums[WIDTH];
+    for (index_t start = first; start < last; start += WIDTH) {
+        const index_t n = last - start < WIDTH ? last - start : WIDTH;
+        for (index_t c = 0; c < n; ++c) sums[c] = beta == T(0) ? T(0) : y[start + c];
+        for (index_t i = 0; i < k; ++i) {
+            const T *row = b + i * step + start, factor = x[i];
+#pragma omp simd
+            for (index_t c = 0; c < n; ++c) sums[c] += factor * row[c];
+        }
+        for (index_t c = 0; c < n; ++c) y[start + c] = sums[c];
+    }
+}
+
+template <typename T> void multiply_row(const char* a, const char* b, T* out, const Matrix& ma, const Matrix& mb, const Batch& batch, T beta) {
+    constexpr index_t PER_TASK = 32768;  // elements of the matrix
+    const index_t k = ma.columns, n = mb.columns;
+    index_t tile = (PER_TASK / k + 64) / 64 * 64;
+    if (tile > n) tile = n;
+    const index_t tiles = (n + tile - 1) / tile;
+    WithoutGil release(n * k * batch.count > PER_TASK);
+    parallel_for(batch.count * tiles, PER_TASK / (tile * k) + 1, [&](index_t begin, index_t end) {
+        for (index_t task = begin; task < end; ++task) {
+            const index_t item = task / tiles, first = task % tiles * tile, last = first + tile < n ? first + tile : n;
+            index_t oa, ob;
+            batch.offsets(item, &oa, &ob);
+            row_product(reinterpret_cast<const T*>(a + oa), reinterpret_cast<const T*>(b + ob), mb.leading, mb.transposed, k, first, last, beta, out + item * n);
+        }
+    });
+}
+
 // out = a b (beta 0), or out += a b (beta 1)
 template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayObject* out, const Matrix& ma, const Matrix& mb, const Batch& batch, T beta = T(0)) {
     const index_t m = ma.rows, k = ma.columns, n = mb.columns;
     const char *pa = PyArray_BYTES(a), *pb = PyArray_BYTES(b);
     T* po = data_of<T>(out);
+    if (m == 1 && !ma.transposed) return multiply_row(pa, pb, po, ma, mb, batch, beta);
     const double work = double(m) * double(n) * double(k) * double(batch.count);
     const int most = work / WORK_PER_THREAD >= thread_count() ? thread_count() : static_cast<int>(work / WORK_PER_THREAD);
     if (most <= 1) {

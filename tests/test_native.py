@@ -251,3 +251,17 @@ def test_linear_keeps_the_graphs_promises():
     y.grad_fn.register_hook(lambda inputs, outputs: seen.append([each is not None for each in inputs]))
     y.sum().backward()
     assert seen == [[True, True, True]]
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("k, n", [(1, 1), (7, 300), (300, 7), (513, 1030), (64, 5000)])
+def test_one_row(k, n, dtype):
+    rng = np.random.default_rng(0)
+    x, m = rng.standard_normal((3, 1, k)).astype(dtype), rng.standard_normal((3, k, n)).astype(dtype)
+    tolerance = 1e-4 if dtype == "f4" else 1e-11
+    turned = np.ascontiguousarray(m.swapaxes(1, 2)).swapaxes(1, 2)
+    for left, right in ((x, m), (x, turned), (x[0], m[0]), (x[0], turned[0]), (x, m[:1]), (x[:1], m), (x[:, :, ::-1], m), (x, m[:, ::-1])):
+        np.testing.assert_allclose(native.matmul(left, right), np.matmul(left, right), rtol=tolerance, atol=tolerance)
+    bias = rng.standard_normal(n).astype(dtype)
+    np.testing.assert_allclose(native.linear(x[0], turned[0].T, bias), x[0] @ m[0] + bias, rtol=tolerance, atol=tolerance)

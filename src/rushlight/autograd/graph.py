@@ -218,7 +218,7 @@ class AccumulateGrad(Node):
                 return
             if isinstance(g, np.generic):
                 g = np.array(g)
-            elif not (hasattr(g, "owned") and getrefcount(g) <= _FRESH and g.owned() and g.strides == tensor._a.strides):
+            elif not (hasattr(g, "owned") and getrefcount(g) <= _FRESH and g.owned() and not tensor._kind.sparse and g.strides == tensor._a.strides):
                 g = g.copy()
         elif getrefcount(g) > _FRESH or g.base is not None:
             g = g.copy()

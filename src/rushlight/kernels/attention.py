@@ -74,6 +74,14 @@ def _is_steady(bias: Any) -> bool:
     return bool(low > -20 and bias.max(initial=0) < 30)
 
 
+def _product(a: Any, b: Any, out: Any) -> None:
+    """out[...] = a b. Few rows (the queries of decoding) are cheaper to copy than to have NumPy multiply matrix by matrix."""
+    if a.shape[-2] <= 2:
+        out[...] = native.matmul(a, b)
+    else:
+        np.matmul(a, b, out)
+
+
 def attention_weights(q: Any, k: Any, bias: Any, scale: float) -> tuple[Any, Any]:
     """(W (..., L, S), r (..., L, 1)) with softmax(scale * q k' + bias) = W r; rows in which everything is hidden are zeros.
 
@@ -89,7 +97,7 @@ def attention_weights(q: Any, k: Any, bias: Any, scale: float) -> tuple[Any, Any
     ones = np.ones((k.shape[-2], 1), q.dtype)
     for piece in _pieces(weights.shape):
         scores = weights[piece]
-        np.matmul(q[piece] * scale, k[piece].swapaxes(-1, -2), scores)
+        _product(q[piece] * scale, k[piece].swapaxes(-1, -2), scores)
         _exponentials(scores, bias if bias is None or bias.ndim <= 2 else bias[piece], steady)
         np.matmul(scores, ones, inverse[piece])
     np.divide(1, inverse, inverse, where=inverse != 0)
@@ -100,7 +108,7 @@ def attention_output(weights: Any, inverse: Any, v: Any, noise: Any) -> Any:
     """(weights * noise) v: (..., L, F). `noise` is dropout's, or None."""
     out = np.empty((*weights.shape[:-1], v.shape[-1]), v.dtype)
     for piece in _pieces(weights.shape):
-        np.matmul(weights[piece] if noise is None else weights[piece] * noise[piece], v[piece], out[piece])
+        _product(weights[piece] if noise is None else weights[piece] * noise[piece], v[piece], out[piece])
     out *= inverse
     return out
 

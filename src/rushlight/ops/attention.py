@@ -133,7 +133,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
         return array if array.shape[:-2] == leading else np.broadcast_to(array, (*leading, *array.shape[-2:]))
     rows, columns = query._a.shape[-2], key._a.shape[-2]
     mask_wanted = mask is not None and mask._node is not None
-    tiled = not dropout_p and not mask_wanted and K.tiled(query._a, dtype)
+    tiled = not dropout_p and not mask_wanted and rows > 2 and K.tiled(query._a, dtype)      # one query (decoding) fills no tile
     bias = None if causal and tiled else _bias_array(mask, causal, rows, columns, dtype, query._a)
     if bias is not None and bias.shape != (rows, columns):
         try:

@@ -142,7 +142,8 @@ def _by_way_of_cpu(kind: Kind, write: Any) -> Any:
         return write.on_device
 
     def direct(a: Any) -> None:
-        host = np.empty(a.shape, kind.np)
+        order = R.memory_axes(a)           # numbers come in the order of memory, so the host's array lies as the device's does
+        host = np.empty([a.shape[i] for i in order], kind.np).transpose(np.argsort(order))
         write(host)
         a[...] = kind.xp.asarray(host)
     return direct
