@@ -48,6 +48,16 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """The native kernels with one thread and with two."""
+    from rushlight.kernels import native
+    before = native.library.get_threads()
+    native.library.set_threads(request.param)
+    yield request.param
+    native.library.set_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def _the_oracle_as_it_starts():
     """PyTorch's own testing modules, which the conformance tests import, switch some of its defaults: each test finds it as a program would."""

@@ -9,20 +9,12 @@ from common import to_numpy, to_rl
 from rushlight.kernels import attention as K
 from rushlight.kernels import native
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 # (leading, L, S, E, F)
 SHAPES = [((), 1, 1, 1, 1), ((2,), 5, 7, 3, 4), ((2, 3), 33, 40, 32, 32), ((1, 2), 64, 64, 64, 64), ((2, 2), 130, 300, 20, 70), ((3,), 257, 129, 48, 16),
           ((2, 1, 2), 31, 128, 8, 33)]
 MASKS = ["none", "causal", "bool", "float", "row", "dead", "leading"]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def mask_of(name, leading, rows, columns, rng):

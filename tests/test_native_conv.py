@@ -6,7 +6,7 @@ import torch as pt
 
 from rushlight.kernels import conv, native
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 # (x, w, stride, padding, dilation, groups)
 CASES = [
@@ -39,14 +39,6 @@ CASES = [
     ((1, 2, 20, 5, 40), (3, 2, 3, 1, 3), (1, 1, 1), (1, 0, 1), (2, 1, 1), 1),
 ]
 PT_CONV = {1: pt.nn.functional.conv1d, 2: pt.nn.functional.conv2d, 3: pt.nn.functional.conv3d}
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def torch_side(x, w, b, stride, padding, dilation, groups):

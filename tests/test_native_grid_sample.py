@@ -8,19 +8,11 @@ import rushlight as rl
 import rushlight.nn  # noqa: F401
 from rushlight.kernels import native
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 SHAPES = [((2, 3, 7, 9), (2, 5, 6, 2)), ((1, 5, 20, 33), (1, 17, 19, 2)), ((3, 1, 1, 4), (3, 2, 3, 2)), ((2, 2, 5, 6, 7), (2, 3, 4, 30, 3)),
           ((1, 3, 1, 1, 5), (1, 2, 2, 2, 3)), ((2, 3, 4, 4), (2, 0, 3, 2)), ((0, 3, 4, 4), (0, 2, 3, 2))]
 CASES = [(x, grid, mode) for x, grid in SHAPES for mode in ("bilinear", "nearest", "bicubic") if mode != "bicubic" or len(x) == 4]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def sides(x, grid, *options):

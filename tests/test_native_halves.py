@@ -8,20 +8,12 @@ import rushlight as rl
 from common import to_numpy, to_rl
 from rushlight.kernels import native
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 DTYPES = ["bfloat16", "float16"]
 # rows, inner size, columns: vectors, few rows, tiles with tails on every side, strips for several threads
 SIZES = [(1, 1, 1), (1, 5, 7), (1, 600, 301), (2, 64, 130), (3, 33, 31), (4, 2, 3), (12, 16, 32), (13, 17, 33), (37, 71, 45), (100, 1, 40), (70, 300, 1),
          (200, 129, 100), (150, 64, 96), (5, 0, 3), (0, 4, 3), (4, 4, 0)]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def matrix(rows, columns, layout, dtype):

@@ -6,17 +6,9 @@ import pytest
 from rushlight.kernels import indexing, native, sorting
 from rushlight.ops.accumulate import add_rows
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 SHAPES = [(1,), (7,), (40_000,), (3, 5), (300, 200), (4, 1, 6), (2, 3, 4, 5), (0, 3), (70, 9, 80)]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def forms(a):

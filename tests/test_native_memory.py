@@ -7,7 +7,7 @@ import rushlight as rl
 from rushlight.kernels import memory as M
 from rushlight.kernels import native
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 SHAPES = [(), (0,), (1,), (7,), (70_001,), (3, 5), (300, 201), (2, 40, 37), (7, 1, 90, 20), (2, 0, 3), (4, 3, 2, 5, 6)]
 DTYPES = ["f4", "f8", "i8", "i4", "i2", "i1", "u1", "?", "f2", "bfloat16"]
@@ -15,14 +15,6 @@ DTYPES = ["f4", "f8", "i8", "i4", "i2", "i1", "u1", "?", "f2", "bfloat16"]
 
 def dtype_of(name):
     return rl.bfloat16.np if name == "bfloat16" else np.dtype(name)
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def numbers(shape, dtype):

@@ -6,7 +6,7 @@ import torch as pt
 
 from rushlight.kernels import native, pooling
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 # (x, kernel, stride, padding, dilation, ceil)
 CASES = [
@@ -27,14 +27,6 @@ CASES = [
     ((0, 3, 8, 8), (2, 2), (2, 2), (0, 0), (1, 1), False),
 ]
 PT_MAX = {1: pt.nn.functional.max_pool1d, 2: pt.nn.functional.max_pool2d, 3: pt.nn.functional.max_pool3d}
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def sample(shape, dtype):

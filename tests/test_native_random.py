@@ -6,15 +6,7 @@ import pytest
 from rushlight.generator import Generator
 from rushlight.kernels import native, random_fill, random_normal
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5489, 2 ** 32 - 1])

@@ -9,19 +9,11 @@ import rushlight as rl
 from rushlight.kernels import native
 from rushlight.kernels import reduce as R
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 SHAPES = [(1,), (7,), (70_001,), (3, 5), (300, 301), (4, 1, 6), (6, 70, 10), (5, 3000, 3), (40, 3, 50), (2, 3, 4, 5), (0, 3), (3, 0)]
 DTYPES = ["f4", "f8", "i8", "i4", "i2", "i1", "u1", "?"]
 PLAIN = ["sum", "prod", "amax", "amin", "any", "all", "count_nonzero"]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def numbers(shape, dtype):

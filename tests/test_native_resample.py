@@ -7,20 +7,12 @@ import torch as pt
 import rushlight as rl
 from rushlight.kernels import native, resample
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 MODES = [("nearest", None), ("nearest-exact", None), ("linear", False), ("linear", True), ("cubic", False), ("cubic", True), ("area", None)]
 SIZES = [((5,), (9,)), ((64,), (17,)), ((1,), (33,)), ((40,), (1,)), ((7, 9), (15, 4)), ((28, 33), (56, 66)), ((1, 40), (3, 40)), ((50, 34), (50, 21)),
          ((3, 5, 6), (7, 5, 19)), ((8, 4, 20), (3, 9, 20))]
 CASES = [(mode, align, size, out) for mode, align in MODES for size, out in SIZES if mode != "cubic" or len(size) == 2]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def both(x, size, mode, align, **options):

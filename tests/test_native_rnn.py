@@ -9,19 +9,11 @@ from common import to_numpy, to_rl
 from rushlight.kernels import native
 from rushlight.kernels import rnn as K
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 # batch sizes of the steps, input size, hidden size
 CASES = [([1], 1, 1), ([3, 3], 2, 5), ([9] * 4, 7, 33), ([20, 20, 13, 13, 2], 5, 70), ([2, 7, 8], 3, 32), ([17] * 3, 40, 129),
          ([1] * 5, 3, 130), ([5, 5, 2], 6, 64), ([1, 3, 6], 4, 260)]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def arrays(sizes, inputs, units, gates, dtype):

@@ -7,18 +7,10 @@ import torch
 import rushlight as rl
 from rushlight.kernels import native, sorting
 
-pytestmark = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
 SHAPES = [(1,), (7,), (5000,), (3, 5), (30, 200), (4, 1, 6), (7, 60, 8)]
 DTYPES = ["f4", "f8", "i8", "i4", "i2", "i1", "u1"]
-
-
-@pytest.fixture(params=[1, 2], autouse=True)
-def threads(request):
-    before = native.library.get_threads()
-    native.library.set_threads(request.param)
-    yield
-    native.library.set_threads(before)
 
 
 def numbers(shape, dtype, nans=True):
