@@ -311,9 +311,10 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
     def arrays(g: Any, x: Any) -> Any:
         r = np.exp(logs)
         r[rows, at] -= 1
+        if n:
+            r *= g / r.dtype.type(n)
         if some:
             r[ignored] = 0
-        r *= g / r.dtype.type(n)
         return (r,)
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
