@@ -660,6 +660,7 @@ template <bool largest> PyObject* extremes(PyObject* const* args, Py_ssize_t cou
     Axis axis;
     Groups of;
     if (!a || !axis.find(a.get(), args[1]) || !of.find(a.get(), args[1], PyObject_IsTrue(args[2]) == 1) || axis.n > INT32_MAX) return nullptr;
+    if (axis.inner == 1 && axis.n >= 128 && PyArray_SIZE(a.get()) >= 16384) return nullptr;  // NumPy's search along long rows is the faster one
     PyObject* result = nullptr;
     with_number(a.get(), [&](auto zero) { result = along<largest, decltype(zero)>(a.get(), axis, of); });
     return result;

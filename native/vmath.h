@@ -162,9 +162,13 @@ RL_INLINE float log2(float x) { return static_cast<float>(log(static_cast<double
 RL_INLINE float log10(float x) { return static_cast<float>(log(static_cast<double>(x)) * 0.434294481903251827651); }
 
 RL_INLINE float tanh(float x) {
-    const float y = absolute(x), e = expm1(2.0f * (y > 10.0f ? 10.0f : y));
-    const float r = e / (e + 2.0f);
-    return x == 0.0f ? x : with_sign(r, x);
+    const float y = absolute(x), z = y > 0.625f ? 0.390625f : y * y;
+    const float near = y + y * z * horner(z, -0.3333333432674408f, 0.13333304226398468f, -0.053959403187036514f, 0.021769952028989792f,
+                                          -0.008346956223249435f, 0.0022958184126764536f);
+    const float shifted = (y > 10.0f ? 10.0f : y) * 2.8853900817779268f + Format<float>::magic, k = shifted - Format<float>::magic;
+    const float r = (y > 10.0f ? 10.0f : y) * 2.0f - k * Format<float>::ln2_high - k * Format<float>::ln2_low;   // exp(2 y) = 2^k exp(r)
+    const float far = 1.0f - 2.0f / ((exp_less_one(r) + 1.0f) * power_of_two(shifted) + 1.0f);
+    return x != x ? x : with_sign(y > 0.625f ? far : near, x);
 }
 RL_INLINE double tanh(double x) {
     const double y = absolute(x), e = expm1(2.0 * (y > 20.0 ? 20.0 : y));
