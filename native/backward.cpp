@@ -390,7 +390,7 @@ class Pass {
         PyObject* saved = slot(node, layout.saved);
         if (saved == nullptr || !PyTuple_CheckExact(saved) || PyTuple_GET_SIZE(saved) != 2) return 0;
         PyObject *input = PyTuple_GET_ITEM(saved, 0), *weight = PyTuple_GET_ITEM(saved, 1);
-        if (!PyObject_TypeCheck(input, layout.tensor) || !PyObject_TypeCheck(weight, layout.tensor)) return 0;
+        if (!is_any_tensor(input) || !is_any_tensor(weight)) return 0;
         PyObject *x = slot(input, layout.array), *w = slot(weight, layout.array);
         if (!PyArray_CheckExact(x) || !PyArray_CheckExact(w) || !versions_are(input, weight, slot(node, layout.version_of))) return 0;
         return linear_gradients(slot(node, layout.next), as_array(g), as_array(x), as_array(w), out);
@@ -441,7 +441,7 @@ class Pass {
             Py_DECREF(g);
             return true;
         }
-        if (PyArray_CheckExact(g) && PyObject_TypeCheck(tensor, layout.tensor)) {
+        if (PyArray_CheckExact(g) && is_any_tensor(tensor)) {
             PyObject* old = slot(tensor, layout.grad);
             if (old == Py_None) return first_gradient(tensor, g);
             if (is_tensor(old) && PyArray_CheckExact(slot(old, layout.array)) && add_in_place(old, as_array(g))) {

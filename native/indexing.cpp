@@ -8,6 +8,7 @@
 
 #include "pool.h"
 #include "rushlight.h"
+#include "types.h"
 
 namespace rushlight {
 namespace {
@@ -285,14 +286,7 @@ PyObject* add_rows(PyObject*, PyObject* const* args, Py_ssize_t count) {
         WithoutGil release(n * width > GRAIN);
         add_rows_of<decltype(zero)>(PyArray_BYTES(target), size, width, numbers, n, PyArray_BYTES(values), PyArray_STRIDE(values, 0));
     };
-    switch (PyArray_TYPE(target)) {
-        case NPY_FLOAT: call(0.0f); break;
-        case NPY_DOUBLE: call(0.0); break;
-        case NPY_INT32: call(std::int32_t(0)); break;
-        case NPY_INT64: call(std::int64_t(0)); break;
-        default: Py_RETURN_FALSE;
-    }
-    Py_RETURN_TRUE;
+    return PyBool_FromLong(with_one_of<float, double, std::int32_t, std::int64_t>(PyArray_TYPE(target), call));
 }
 
 // Whether a and an int64 index are what gather and scatter take; without errors. Puts a dimension that counts from the end right.
@@ -459,14 +453,7 @@ PyObject* add_slices(PyObject*, PyObject* const* args, Py_ssize_t count) {
             }
         });
     };
-    switch (PyArray_TYPE(target)) {
-        case NPY_FLOAT: call(0.0f); break;
-        case NPY_DOUBLE: call(0.0); break;
-        case NPY_INT32: call(std::int32_t(0)); break;
-        case NPY_INT64: call(std::int64_t(0)); break;
-        default: Py_RETURN_FALSE;
-    }
-    Py_RETURN_TRUE;
+    return PyBool_FromLong(with_one_of<float, double, std::int32_t, std::int64_t>(PyArray_TYPE(target), call));
 }
 
 // --- masks ------------------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 
 #include "function.h"
 #include "pool.h"
+#include "types.h"
 #include "vmath.h"
 
 namespace rushlight {
@@ -351,21 +352,11 @@ template <typename F, typename T, typename R> void reduce(const T* x, R* out, co
 
 // Calls f with a number of the array's type; false for types that are not reduced here.
 template <typename F> bool with_float(PyArrayObject* a, F f) {
-    switch (PyArray_TYPE(a)) {
-        case NPY_FLOAT: f(float()); return true;
-        case NPY_DOUBLE: f(double()); return true;
-        default: return false;
-    }
+    return with_one_of<float, double>(PyArray_TYPE(a), f);
 }
 template <typename F> bool with_number(PyArrayObject* a, F f) {
-    switch (PyArray_TYPE(a)) {
-        case NPY_INT64: f(std::int64_t()); return true;
-        case NPY_INT32: f(std::int32_t()); return true;
-        case NPY_INT16: f(std::int16_t()); return true;
-        case NPY_INT8: f(std::int8_t()); return true;
-        case NPY_UINT8: case NPY_BOOL: f(std::uint8_t()); return true;
-        default: return with_float(a, f);
-    }
+    const int type = PyArray_TYPE(a) == NPY_BOOL ? NPY_UINT8 : PyArray_TYPE(a);  // bool is read as bytes
+    return with_one_of<std::int64_t, std::int32_t, std::int16_t, std::int8_t, std::uint8_t, float, double>(type, f);
 }
 
 enum After { AS_IT_IS, MEAN, ROOT };

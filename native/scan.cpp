@@ -4,6 +4,7 @@
 
 #include "pool.h"
 #include "rushlight.h"
+#include "types.h"
 #include "vmath.h"
 
 namespace rushlight {
@@ -174,13 +175,7 @@ PyArrayObject* read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, 
 
 // Calls f with a number of the array's type; false for other types.
 template <typename F> bool with_type(PyArrayObject* a, F f) {
-    switch (PyArray_TYPE(a)) {
-        case NPY_FLOAT: f(0.0f); return true;
-        case NPY_DOUBLE: f(0.0); return true;
-        case NPY_INT32: f(std::int32_t(0)); return true;
-        case NPY_INT64: f(std::int64_t(0)); return true;
-        default: return false;
-    }
+    return with_one_of<float, double, std::int32_t, std::int64_t>(PyArray_TYPE(a), f);
 }
 
 PyObject* running_(PyObject*, PyObject* const* args, Py_ssize_t count) {

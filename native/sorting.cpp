@@ -9,6 +9,7 @@
 
 #include "pool.h"
 #include "rushlight.h"
+#include "types.h"
 
 namespace rushlight {
 namespace {
@@ -287,17 +288,7 @@ template <typename T> void count_bins_of(const T* x, index_t n, const T* edges, 
 
 // Calls f with a number of the array's type; false for other types.
 template <typename F> bool with_type(int type, F f) {
-    switch (type) {
-        case NPY_FLOAT: f(float()); return true;
-        case NPY_DOUBLE: f(double()); return true;
-        case NPY_INT8: f(std::int8_t()); return true;
-        case NPY_UINT8: f(std::uint8_t()); return true;
-        case NPY_INT16: f(std::int16_t()); return true;
-        case NPY_INT32: f(std::int32_t()); return true;
-        case NPY_INT64: f(std::int64_t()); return true;
-        case NPY_BOOL: f(bool()); return true;
-        default: return false;
-    }
+    return with_one_of<float, double, std::int8_t, std::uint8_t, std::int16_t, std::int32_t, std::int64_t, bool>(type, f);
 }
 
 bool check(PyObject* object, PyObject* dim_object, int* dim) {
@@ -468,11 +459,10 @@ PyObject* count_bins(PyObject*, PyObject* const* args, Py_ssize_t count) {
     PyArrayObject* out = as_array(PyArray_ZEROS(1, const_cast<npy_intp*>(&bins), NPY_DOUBLE, 0));
     if (out == nullptr) return nullptr;
     WithoutGil release(PyArray_SIZE(x) > 2000);
-    if (type == NPY_FLOAT) {
-        count_bins_of(data_of<float>(x), PyArray_SIZE(x), data_of<float>(edges), bins, weights == nullptr ? nullptr : data_of<float>(weights), data_of<double>(out));
-    } else {
-        count_bins_of(data_of<double>(x), PyArray_SIZE(x), data_of<double>(edges), bins, weights == nullptr ? nullptr : data_of<double>(weights), data_of<double>(out));
-    }
+    with_one_of<float, double>(type, [&](auto zero) {
+        using T = decltype(zero);
+        count_bins_of(data_of<T>(x), PyArray_SIZE(x), data_of<T>(edges), bins, weights == nullptr ? nullptr : data_of<T>(weights), data_of<double>(out));
+    });
     return reinterpret_cast<PyObject*>(out);
 }
 

@@ -230,41 +230,34 @@ def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Si
     return index
 
 
+def _planes(kernel: Any, x: Any, size: Sizes, dtype: Any, *sizes: Any) -> Any:
+    """A new array of planes of this size, each filled by the kernel from the plane of x."""
+    module = driver.needed()
+    y = module.empty(x.shape[:2] + tuple(size), dtype)
+    _launch(kernel, x.dtype, x.shape[0] * x.shape[1], prod(size), (module.ascontiguousarray(x), y), *sizes)
+    return y
+
+
 def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
     """The sum of each window."""
-    module = driver.needed()
-    y = module.empty(x.shape[:2] + tuple(out), x.dtype)
-    _launch(_AVERAGE, x.dtype, x.shape[0] * x.shape[1], prod(out), (module.ascontiguousarray(x), y), *_sizes(x.shape[2:], kernel, out, stride, padding))
-    return y
+    return _planes(_AVERAGE, x, out, x.dtype, *_sizes(x.shape[2:], kernel, out, stride, padding))
 
 
 def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
     """The adjoint of `average`."""
-    module = driver.needed()
-    gx = module.empty(g.shape[:2] + tuple(size), g.dtype)
-    _launch(_AVERAGE_GRADIENT, g.dtype, g.shape[0] * g.shape[1], prod(size), (module.ascontiguousarray(g), gx), *_sizes(size, kernel, g.shape[2:], stride, padding))
-    return gx
+    return _planes(_AVERAGE_GRADIENT, g, size, g.dtype, *_sizes(size, kernel, g.shape[2:], stride, padding))
 
 
 def adaptive_average(x: Any, out: Sizes) -> Any:
     """The mean of each adaptive window."""
-    module = driver.needed()
-    y = module.empty(x.shape[:2] + tuple(out), x.dtype)
-    _launch(_ADAPTIVE_AVERAGE, x.dtype, x.shape[0] * x.shape[1], prod(out), (module.ascontiguousarray(x), y), three(x.shape[2:], 1), three(out, 1))
-    return y
+    return _planes(_ADAPTIVE_AVERAGE, x, out, x.dtype, three(x.shape[2:], 1), three(out, 1))
 
 
 def adaptive_average_gradient(g: Any, size: Sizes) -> Any:
     """The adjoint of `adaptive_average`."""
-    module = driver.needed()
-    gx = module.empty(g.shape[:2] + tuple(size), g.dtype)
-    _launch(_ADAPTIVE_AVERAGE_GRADIENT, g.dtype, g.shape[0] * g.shape[1], prod(size), (module.ascontiguousarray(g), gx), three(size, 1), three(g.shape[2:], 1))
-    return gx
+    return _planes(_ADAPTIVE_AVERAGE_GRADIENT, g, size, g.dtype, three(size, 1), three(g.shape[2:], 1))
 
 
 def adaptive_max_indices(x: Any, out: Sizes) -> Any:
     """The flat place, int64, of each adaptive window's maximum."""
-    module = driver.needed()
-    index = module.empty(x.shape[:2] + tuple(out), np.int64)
-    _launch(_ADAPTIVE_MAX, x.dtype, x.shape[0] * x.shape[1], prod(out), (module.ascontiguousarray(x), index), three(x.shape[2:], 1), three(out, 1))
-    return index
+    return _planes(_ADAPTIVE_MAX, x, out, np.int64, three(x.shape[2:], 1), three(out, 1))
