@@ -30,7 +30,6 @@ from .autograd.grad_mode import (  # noqa: E402
     no_grad,
     set_grad_enabled,
 )
-from .ops import OP_MODULES as _OP_MODULES  # noqa: E402
 from .ops import deferred as _deferred  # noqa: E402
 from .ops.define import FUNCTIONS as _FUNCTIONS  # noqa: E402
 from .ops.promotion import result_type  # noqa: E402

@@ -176,21 +176,6 @@ class Tensor:
         a = self._a
         return a.__array_interface__["data"][0] if a.__class__ is ndarray else a.data.ptr
 
-    def storage_offset(self) -> int:
-        """The index of the first element in its storage."""
-        from .storage import storage_of
-        return (self.data_ptr() - storage_of(self._a).data_ptr()) // self._a.itemsize
-
-    def untyped_storage(self) -> Any:
-        """The memory that this tensor and its views share."""
-        from .storage import untyped_storage
-        return untyped_storage(self)
-
-    def storage(self) -> Any:
-        """The memory as a typed storage (old interface)."""
-        from .storage import TypedStorage
-        return TypedStorage(wrap_storage=self.untyped_storage(), dtype=self._kind.dtype, _internal=True)
-
     def is_floating_point(self) -> bool:
         """Whether the dtype is a floating-point type."""
         return self._kind.is_floating
@@ -222,11 +207,6 @@ class Tensor:
     def resolve_neg(self) -> Tensor:
         """The tensor itself: there are no lazy negations."""
         return self
-
-    def is_shared(self) -> bool:
-        """Whether the memory is shared between processes."""
-        from .storage import storage_of
-        return storage_of(self._a).is_shared()
 
     def is_pinned(self, device: Any = None) -> bool:
         """Whether the memory is page-locked for transfers to a GPU."""

@@ -38,53 +38,12 @@ from . import (
     softmax,
     sorting,
     sparse_entry,
+    storages,
     view_copies,
     vision,
 )
 
-OP_MODULES = (
-    activation,
-    arithmetic,
-    attention,
-    clamp,
-    complex_parts,
-    conv,
-    convert,
-    creation,
-    distance,
-    dropout,
-    einsum,
-    elementwise,
-    embedding,
-    grid_sample,
-    indexing,
-    inplace,
-    interpolate,
-    joining,
-    loss,
-    matmul,
-    normalization,
-    padding,
-    pair_loss,
-    pooling,
-    random,
-    rearrange,
-    reduction,
-    rnn,
-    sampling,
-    scan,
-    scatter,
-    selection,
-    shape,
-    slices,
-    softmax,
-    sorting,
-    sparse_entry,
-    view_copies,
-    vision,
-)
-
-from . import guards  # noqa: E402, F401  (last: it looks at what the others have exported)
+from . import guards  # last: it looks at what the others have exported
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import Any
 
 import numpy as np
@@ -66,9 +67,6 @@ def convert(input: Tensor, kind: Kind, copy: bool = False, non_blocking: bool = 
     # The gradient of a real tensor is real: taking that part of it is no loss to warn of.
     return record(r, "ToCopyBackward0", (input,), lambda g: convert(g if have.is_complex or not g._kind.is_complex else g.real, have),
                   array_grad=None)
-
-
-_FORMAT_KEYS = ("memory_format", "non_blocking")
 
 
 def _target(input: Tensor, args: tuple[Any, ...], dtype_: Any, device_: Any, other: Any) -> tuple[Kind, bool]:
@@ -224,7 +222,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         return self
     if not isinstance(src, Tensor):
         if not isinstance(src, (int, float, complex, bool)):
-            raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {builtin_type(src).__name__}")
+            raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {builtins.type(src).__name__}")
         src = wrap(as_array(src, self._kind.np), self._kind)
     check_inplace(self, src._node is not None)
     check_overlap(self, src)
@@ -261,27 +259,6 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     return self
 
 
-builtin_type = __builtins__["type"] if isinstance(__builtins__, dict) else __builtins__.type
-
-
-@method
-def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
-    """Make self show other memory: that of a tensor (or nothing)."""
-    if source is None:
-        self._a = np.empty(0, self._kind.np)
-        return self
-    if isinstance(source, Tensor):
-        if source._kind is not self._kind:
-            raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}")
-        if size is not None:
-            source = source.as_strided(size, stride, storage_offset)
-        self._a = source._a
-        return self
-    from ..storage import array_from_storage
-    self._a = array_from_storage(source, self._kind, storage_offset, size, stride)
-    return self
-
-
 def _asking(name: str) -> None:
     """torch.<name>(input): what the method of that name answers."""
     def ask(input: Tensor) -> Any:
@@ -297,16 +274,3 @@ def _asking(name: str) -> None:
 for _name in ("is_floating_point", "is_complex", "is_signed", "numel"):
     _asking(_name)
 export(lambda obj: isinstance(obj, Tensor), "is_tensor")
-
-
-@method
-def share_memory_(self: Tensor) -> Tensor:
-    """Move the memory, in place, to where other processes see it and its changes: those forked from this one, and those that get the tensor
-    by torch.multiprocessing. Views taken before keep the old memory; a view itself is refused."""
-    if self._kind.device != CPU or self.is_shared():
-        return self
-    if self._view is not None:
-        raise NotImplementedError("share_memory_ of a view is missing: share the tensor it was taken from, or a clone()")
-    from ..shared_memory import shared_copy
-    self._a = shared_copy(self._a)
-    return self
