@@ -64,7 +64,6 @@ struct Where {
         return vmath::from_bits<T>((vmath::bits_of(a) & mask) | (vmath::bits_of(b) & ~mask));
     }
 };
-struct MultiplyAdd { template <typename T> static T apply(T a, T b, T c) { return a * b + c; } };
 struct Clamp { template <typename T> static T apply(T a, T low, T high) { return limited(a, low, high); } };
 
 struct Equal { template <typename T> static bool apply(T a, T b) { return a == b; } };
@@ -130,7 +129,6 @@ extern const Op arithmetic_ops[] = {
     float_unary<Hardsigmoid>("hardsigmoid"), float_binary<HardsigmoidGradient>("hardsigmoid_gradient"), float_unary<Hardswish>("hardswish"),
     float_binary<HardswishGradient>("hardswish_gradient"), float_binary<Softshrink>("softshrink"),
     {"where", 3, 1, {ternary_loop<float, Where>, ternary_loop<double, Where>}, {}},
-    {"multiply_add", 3, 1, {ternary_loop<float, MultiplyAdd>, ternary_loop<double, MultiplyAdd>}, {}},
     {"clamp", 3, 1, {ternary_loop<float, Clamp>, ternary_loop<double, Clamp>}, {}},
     {nullptr, 0, 0, {}, {}},
 };

@@ -122,7 +122,6 @@ for _name, _category, _size, _other in (
 _TO_REAL = {complex64: float32, complex128: float64}
 _TO_COMPLEX = {float32: complex64, float64: complex128, float16: complex64, bfloat16: complex64}
 
-_SIGNED = (int8, int16, int32, int64)
 _WIDE_UNSIGNED = (uint16, uint32, uint64)
 _FLOATS = (float16, bfloat16, float32, float64)
 

@@ -88,10 +88,6 @@ def _peeled_aux(aux: Any, own: Sequence[Tensor]) -> Any:
     return tree_map(lambda t: peeled(t, own), aux)
 
 
-def _own(leaves: Sequence[Any]) -> list[Tensor]:
-    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-
-
 # --- reverse mode ---------------------------------------------------------------------------------------------------------------------
 
 def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:

@@ -304,8 +304,6 @@ method(pow_)
 
 def _reflected(fast: Any, name: str) -> Any:
     """number <op> tensor."""
-    from .define import STATE, UnaryNode  # noqa: F401
-
     def reflected(self: Any, other: Any) -> Any:
         cls = other.__class__
         if cls is float or cls is int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from numbers import Number
 from typing import Any
 
@@ -96,13 +97,11 @@ def _bound(kind: Any, value: Any) -> Any:
         return (number_tensor(kind, value) if found is None else found)._a
     if not kind.differentiable:
         limits = np.iinfo(kind.np)
-        value = builtin_min(builtin_max(int(value), int(limits.min)), int(limits.max))
+        value = builtins.min(builtins.max(int(value), int(limits.min)), int(limits.max))
         return kind.np.type(value)
     return np.float32(value) if kind.reduced else kind.np.type(value)
 
 
-builtin_min = __builtins__["min"] if isinstance(__builtins__, dict) else __builtins__.min
-builtin_max = __builtins__["max"] if isinstance(__builtins__, dict) else __builtins__.max
 
 
 def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:

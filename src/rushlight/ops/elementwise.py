@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from math import pi
 from typing import Any
 
@@ -151,11 +152,10 @@ def sgn(input: Tensor) -> Tensor:  # noqa: F811
 def _half_even(a: Any, decimals: int) -> Any:
     if decimals == 0:
         return np.rint(a)
-    scale = a.dtype.type(10.0 ** builtin_abs(decimals))
+    scale = a.dtype.type(10.0 ** builtins.abs(decimals))
     return np.rint(a * scale) / scale if decimals > 0 else np.rint(a / scale) * scale
 
 
-builtin_abs = __builtins__["abs"] if isinstance(__builtins__, dict) else __builtins__.abs
 
 
 @op(method=True, inplace=True, out=True)
@@ -371,7 +371,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     if end._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `end` but got dtype {end._kind.dtype.alias}")
     if not isinstance(weight, Tensor):
-        if builtin_abs(weight) < 0.5:
+        if builtins.abs(weight) < 0.5:
             return input + (end - input) * weight
         return end - (end - input) * (1 - weight)
     from .selection import where

@@ -58,11 +58,6 @@ def product(a: Any, b: Any) -> Any:
     return r if r.__class__ is ndarray else as_array(r)
 
 
-def _transposed_product(g: Any, x: Any) -> Any:
-    """g.T @ x: for weight gradients, in the layout of the weight."""
-    return native.matmul(g.T, x)
-
-
 # --- two matrices, matrix and vector --------------------------------------------------------------------------------------------------
 
 def _mm(a: Tensor, b: Tensor, kind: Kind) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import float32
 from ..kernels import pooling as K
 from ..kernels.resample import Table
 from ..tensor import Tensor, wrap
@@ -172,7 +173,7 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
     out, kernel, stride, padding, _ = _geometry(x, n, name, kernel, stride, padding, 1, ceil)
     if divisor == 0:
         raise RuntimeError("divisor must be not zero")
-    work = x.to(_float32) if kind.reduced else x
+    work = x.to(float32) if kind.reduced else x
     y = _window_sums(work, out, kernel, stride, padding, f"AvgPool{n}DBackward0")
     plain = divisor is None and not ceil and (include_pad or not any(padding))
     if plain or divisor is not None:
@@ -184,9 +185,6 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
     if kind.reduced:
         y = y.to(kind.dtype)
     return y.squeeze(0) if unbatched else y
-
-
-from ..dtypes import float32 as _float32  # noqa: E402
 
 
 def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,

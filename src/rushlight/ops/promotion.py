@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..devices import CPU
-from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_, dtype, get_default_dtype, int64, promote_types
+from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_, dtype, float32, get_default_dtype, int64, promote_types
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 
@@ -114,7 +114,7 @@ def promote(name: str, input: Any, other: Any, *, to_float: bool = False, refuse
     if to_float and not kind.differentiable:
         kind = kind.float_
     # Numbers keep float32 precision next to float16 tensors: arithmetic happens there.
-    as_kind = kind_of(_float32, kind.device) if kind.reduced else kind
+    as_kind = kind_of(float32, kind.device) if kind.reduced else kind
     if not a_tensor:
         input = _number(as_kind, input, kind)
     elif input._kind.device is not kind.device:
@@ -124,9 +124,6 @@ def promote(name: str, input: Any, other: Any, *, to_float: bool = False, refuse
     elif other._kind.device is not kind.device:
         other = other.to(kind.device)
     return input, other, kind
-
-
-from ..dtypes import float32 as _float32  # noqa: E402
 
 
 def _number(as_kind: Kind, value: Any, kind: Kind) -> Tensor:

@@ -8,7 +8,7 @@ from weakref import ref
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
-from ..autograd.graph import Node, Port, Version, new_seq, node_class
+from ..autograd.graph import AccumulateGrad, Node, Port, Version, new_seq, node_class
 from ..kernels import native
 from ..kind import Kind
 from ..tensor import Tensor, wrap
@@ -408,7 +408,7 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
         node.grad = grad
         node.agrad = array_grad
         node.conj = False
-        if edge.__class__ is _AccumulateGrad:
+        if edge.__class__ is AccumulateGrad:
             return r
         if STATE.unusual:
             _special(node)
@@ -423,9 +423,6 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
     return r
 
 
-from ..autograd.graph import AccumulateGrad as _AccumulateGrad  # noqa: E402
-
-
 def multi_view(input: Tensor, arrays: list[Any], name: str, grad: Any) -> tuple[Tensor, ...]:
     """Several views made by one op (split, unbind): they share memory and version, but can't be changed in place with history."""
     version = share_version(input)
@@ -435,7 +432,7 @@ def multi_view(input: Tensor, arrays: list[Any], name: str, grad: Any) -> tuple[
         r._ver = version
         r._view = (input, None, name)
         outs.append(r)
-    if not (STATE.unusual and not LOCAL.grad) and input._node.__class__ is not _AccumulateGrad:
+    if not (STATE.unusual and not LOCAL.grad) and input._node.__class__ is not AccumulateGrad:
         if version.views is None:
             version.views = []
         version.views.extend([ref(r) for r in outs])

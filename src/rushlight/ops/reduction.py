@@ -474,10 +474,6 @@ def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str
     return variance, mean_value
 
 
-def _deviation(variance: Tensor) -> Tensor:
-    return variance.sqrt()
-
-
 @op(method=True, out=True)
 def var(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Tensor:
     """The variance over the given dimensions, dividing by n - correction (1 by default)."""
