@@ -8,7 +8,7 @@ from weakref import ref
 from ..hooks import RemovableHandle
 from .graph import AccumulateGrad, Hooks, Port
 
-__all__ = ["register_hook", "register_post_accumulate_grad_hook", "retain_grad"]
+__all__ = ["register_hook", "register_post_accumulate_grad_hook", "retain_grad", "move_history"]
 
 
 def _hooks(tensor: Any) -> tuple[Hooks, int]:
@@ -45,3 +45,20 @@ def retain_grad(tensor: Any) -> None:
         return
     hooks, index = _hooks(tensor)
     hooks.retain[index] = ref(tensor)
+
+
+def move_history(tensor: Any, node: Any) -> None:
+    """Give a tensor that was changed in place its new history; ``.grad`` that it retains is from now on the new value's (hooks stay)."""
+    old = tensor._node
+    tensor._node = node
+    if old is None or old is node:
+        return
+    hooks, index = (old.node.hooks, old.index) if old.__class__ is Port else (old.hooks, 0)
+    if hooks is not None and hooks.retain.get(index, _nobody)() is tensor:
+        del hooks.retain[index]
+        if node is not None:
+            retain_grad(tensor)
+
+
+def _nobody() -> None:
+    """What a dead reference gives."""

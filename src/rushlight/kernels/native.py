@@ -95,7 +95,7 @@ def takes_target(forward: Any) -> bool:
 
 def takes_halves(forward: Any, array: Any) -> bool:
     """Whether `forward` computes float16 and bfloat16 arrays (and numbers beside them) through float32 by itself, in one pass."""
-    return forward.__class__ is _KERNEL and array.__class__ is np.ndarray and (array.itemsize == 2 or array.ndim == 0)
+    return forward.__class__ is _KERNEL and array.__class__ is np.ndarray and (array.ndim == 0 or (array.itemsize == 2 and array.dtype.kind not in "iu"))
 
 
 # What the gradient of an op with a native fast path saves: the input and the result of a unary op; for a binary op the operands that the

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.grad_mode import LOCAL, STATE
 from ..kernels import memory as M
 from ..tensor import Tensor, wrap
 from .define import _checked_inplace, export, method, op
@@ -121,7 +122,9 @@ def _in_place(function: Any, name: str) -> Any:
         r = function(before, *args, **kwargs)
         if r._node is not None:
             rename(r, names[r._node.label])
-        self._a, self._node = r._a, r._node
+        self._a = r._a
+        if not (STATE.unusual and not LOCAL.grad and not LOCAL.dual):      # without recording a tensor keeps the history that it has
+            self._node = r._node
         if self._view is not None:
             self._view = r._view
         self._ver += 1

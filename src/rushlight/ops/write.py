@@ -13,6 +13,7 @@ import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
 from ..autograd.graph import AccumulateGrad, Version, new_seq, node_class
+from ..autograd.tensor_hooks import move_history
 from ..dtypes import can_cast
 from ..kernels import memory as M
 from ..tensor import Tensor, wrap
@@ -68,7 +69,8 @@ def check_inplace(self: Tensor, history: bool) -> None:
         if node is not None and node.__class__ is AccumulateGrad:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         return
-    if node is None and not history and root_of(self)._node is None:
+    root = root_of(self)
+    if node is None and not history and root._node is None:
         return
     t = self
     while t._view is not None:
@@ -83,7 +85,7 @@ def check_inplace(self: Tensor, history: bool) -> None:
                                "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
                                "inplace operation by an out-of-place one.")
         t = parent
-    if t._node is not None and t._node.__class__ is AccumulateGrad:
+    if node is not None and (root._node is None or root._node.__class__ is AccumulateGrad):      # also a leaf that is a view itself
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
 
@@ -174,7 +176,7 @@ def rebase(self: Tensor, r: Tensor) -> None:
         if node is None and self._node is None:
             return
         _point_saved_output_at(self, r)
-        self._node = node
+        move_history(self, node)
         _regenerate(self)
         return
     root = root_of(self)
@@ -187,10 +189,10 @@ def rebase(self: Tensor, r: Tensor) -> None:
         chain.append(t._view[1:])
         t = t._view[0]
     chain.reverse()
-    root._node = _copy_slices(root, node, chain, r._a.shape)
+    move_history(root, _copy_slices(root, node, chain, r))
     _regenerate(root)
     if self._node is None or not any(each() is self for each in root._ver.views or ()):
-        self._node = _replay(root, chain)._node
+        move_history(self, _replay(root, chain)._node)
 
 
 def _replay(base: Tensor, chain: list[Any]) -> Tensor:
@@ -199,16 +201,18 @@ def _replay(base: Tensor, chain: list[Any]) -> Tensor:
     return base
 
 
-def _copy_slices(root: Tensor, values: Any, chain: list[Any], shape: tuple[int, ...]) -> Any:
-    """A node for the base of a view that was overwritten: inputs are the base's old history and the history of the new values."""
+def _copy_slices(root: Tensor, values: Any, chain: list[Any], written: Tensor) -> Any:
+    """A node for the base of a view that `written` went into: inputs are the base's old history and the history of the new values."""
     node: Any = new(node_class("CopySlices", RecordNode))
     node.next = (root._node, values)
     node.saved, node.version, node.seq, node.hooks, node.fix = (), 0, new_seq(), None, None
     node.agrad, node.conj = None, False
-    kind = root._kind
-    strides = root._a.shape
+    strides = root._a.strides
+    order = sorted(range(len(strides)), key=lambda i: -strides[i])
 
     def grad(g: Tensor) -> tuple[Any, Any]:
+        if g._a.strides != strides:      # the views were made of memory that lies as the base's does
+            g = g.permute(order).contiguous().permute([order.index(i) for i in range(len(order))])
         kept = None
         if root_edge is not None:
             kept = g.clone()
@@ -217,7 +221,7 @@ def _copy_slices(root: Tensor, values: Any, chain: list[Any], shape: tuple[int, 
 
     root_edge = root._node
     node.grad = grad
-    node.fix = (None if root_edge is None else (strides, kind), None if values is None else (shape, kind))
+    node.fix = (None if root_edge is None else (root._a.shape, root._kind), None if values is None else (written._a.shape, written._kind))
     return node
 
 
@@ -233,7 +237,7 @@ def _regenerate(root: Tensor) -> None:
             continue
         alive.append(each)
         if v._view is not None and v._view[1] is None:
-            v._node = _stale(v)
+            move_history(v, _stale(v))
             continue
         chain = []
         t = v
@@ -243,7 +247,7 @@ def _regenerate(root: Tensor) -> None:
         if t is root and v is not root:
             chain.reverse()
             version.views = None
-            v._node = _replay(root, chain)._node
+            move_history(v, _replay(root, chain)._node)
     version.views = alive
 
 
