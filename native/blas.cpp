@@ -19,6 +19,8 @@ template <typename T, typename Int> using Gemm = void (*)(int, int, int, Int, In
 struct Library {
     void *sgemm = nullptr, *dgemm = nullptr;
     bool wide = false;
+    void* handle = nullptr;
+    std::string prefix, suffix;  // around every name
     void (*set_threads)(int) = nullptr;
     int (*get_threads)() = nullptr;
 };
@@ -43,6 +45,9 @@ Library find_library() {
             found.dgemm = symbol("cblas_dgemm");
             if (found.sgemm == nullptr || found.dgemm == nullptr) continue;
             found.wide = *suffix != '\0';
+            found.handle = handle;
+            found.prefix = prefix;
+            found.suffix = suffix;
             found.set_threads = reinterpret_cast<void (*)(int)>(symbol("openblas_set_num_threads"));
             found.get_threads = reinterpret_cast<int (*)()>(symbol("openblas_get_num_threads"));
             return found;
@@ -72,6 +77,12 @@ std::mutex serial_mutex;
 int serial_users = 0, saved_threads = 1;
 
 }  // namespace
+
+void* blas_symbol(const char* name) {
+    return library().handle == nullptr ? nullptr : dlsym(library().handle, (library().prefix + name + library().suffix).c_str());
+}
+
+bool blas_is_wide() { return library().wide; }
 
 bool have_blas() { return library().sgemm != nullptr; }
 

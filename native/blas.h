@@ -13,6 +13,10 @@ void gemm(bool transpose_a, bool transpose_b, index_t m, index_t n, index_t k, f
 void gemm(bool transpose_a, bool transpose_b, index_t m, index_t n, index_t k, double alpha, const double* a, index_t lda, const double* b,
           index_t ldb, double beta, double* c, index_t ldc);
 
+// A function of that library by its plain name ("cblas_strsm", "sgetrf_"), or nullptr; and whether its integers have 64 bits.
+void* blas_symbol(const char* name);
+bool blas_is_wide();
+
 // While it lives, the BLAS library uses one thread per call (calls come from the pool's threads).
 class SerialBlas {
   public:

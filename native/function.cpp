@@ -41,7 +41,7 @@ PyObject* function(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != 2) return PyErr_Format(PyExc_TypeError, "function(name, twin) takes 2 arguments, got %zd", count);
     const char* name = PyUnicode_AsUTF8(args[0]);
     if (name == nullptr) return nullptr;
-    for (const NativeFunction* table : {softmax_functions, norm_functions, reduce_functions, loss_functions, memory_functions}) {
+    for (const NativeFunction* table : {softmax_functions, norm_functions, reduce_functions, loss_functions, memory_functions, lapack_functions}) {
         for (const NativeFunction* each = table; each->name != nullptr; ++each) {
             if (std::strcmp(each->name, name) != 0) continue;
             Function* self = PyObject_New(Function, &FunctionType);

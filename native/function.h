@@ -12,7 +12,8 @@ struct NativeFunction {
     const char* name;
     Native call;
 };
-extern const NativeFunction softmax_functions[], norm_functions[], reduce_functions[], loss_functions[], memory_functions[];  // each ends with an entry without name
+extern const NativeFunction softmax_functions[], norm_functions[], reduce_functions[], loss_functions[], memory_functions[],
+    lapack_functions[];  // each ends with an entry without name
 
 // An argument as a C-contiguous array of a type; holds a reference, to a copy where need be. Null for what is no plain array of that type.
 class Contiguous {

@@ -1,6 +1,8 @@
 // From an array's type number to C++: `with_one_of<float, double>(PyArray_TYPE(a), [&](auto zero) { using T = decltype(zero); ... })`.
 #pragma once
 
+#include <complex>
+
 #include "rushlight.h"
 
 namespace rushlight {
@@ -8,6 +10,8 @@ namespace rushlight {
 template <typename T> constexpr int TYPE_NUMBER = -1;
 template <> constexpr int TYPE_NUMBER<float> = NPY_FLOAT;
 template <> constexpr int TYPE_NUMBER<double> = NPY_DOUBLE;
+template <> constexpr int TYPE_NUMBER<std::complex<float>> = NPY_CFLOAT;
+template <> constexpr int TYPE_NUMBER<std::complex<double>> = NPY_CDOUBLE;
 template <> constexpr int TYPE_NUMBER<bool> = NPY_BOOL;
 template <> constexpr int TYPE_NUMBER<std::int8_t> = NPY_INT8;
 template <> constexpr int TYPE_NUMBER<std::uint8_t> = NPY_UINT8;

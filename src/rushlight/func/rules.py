@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import lapack
 from .batched import (
     BatchedArray,
     NotBatched,
@@ -452,15 +453,17 @@ def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return np.einsum(f"{''.join(left)},{''.join(right)}->{''.join(result)}", a, b, optimize=True)
 
 
-def _stacked_linalg(function: Any) -> None:
+def _stacked_linalg(name: str) -> None:
     """np.linalg functions of one (stack of) matrices: the batch is one more dimension of the stack."""
-    RULES[function] = lambda a, *args, **kwargs: (per_sample(function, (a, *args), kwargs) if max_level((args, kwargs))
+    numpy_function = getattr(np.linalg, name)
+    function = getattr(lapack, name, numpy_function) if name != "cholesky" else numpy_function
+    RULES[numpy_function] = lambda a, *args, **kwargs: (per_sample(function, (a, *args), kwargs) if max_level((args, kwargs))
                                                   else wrapped(function(a.physical, *args, **kwargs), a.level))
 
 
 for _name in ("inv", "det", "slogdet", "cholesky", "qr", "svd", "eig", "eigh", "eigvals", "eigvalsh", "pinv", "matrix_power", "svdvals"):
     if hasattr(np.linalg, _name):
-        _stacked_linalg(getattr(np.linalg, _name))
+        _stacked_linalg(_name)
 
 
 @rule(np.linalg.solve)

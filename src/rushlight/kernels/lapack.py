@@ -1,6 +1,7 @@
-"""What LAPACK has and NumPy has not, on arrays (..., rows, columns): LU, triangular solves, LDL, Cholesky that says where it failed.
+"""What LAPACK has and NumPy has not, on arrays (..., rows, columns): LU, triangular solves, LDL, Cholesky that says where it failed; and NumPy's
+decompositions for matrices that are not finite, on which LAPACK may never return.
 
-Written after G. H. Golub and C. F. Van Loan, "Matrix Computations", with LAPACK's conventions: pivots count from 1, `info` is 0 or the
+native/lapack.cpp calls NumPy's own LAPACK; here are the twins, written after G. H. Golub and C. F. Van Loan, "Matrix Computations", with LAPACK's conventions: pivots count from 1, `info` is 0 or the
 (1-based) place of the failure. Loops run over columns; all matrices of a batch go through them together. What goes through a matrix element by element (LDL, a Cholesky that failed) takes NumPy arrays only.
 """
 
@@ -11,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cholesky", "ldl_factor", "ldl_solve", "lu_factor", "lu_rows", "on_host", "solve_triangular"]
+from .native import function
+
+__all__ = ["cholesky", "eig", "eigh", "eigvalsh", "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_rows", "on_host", "solve_triangular", "svd",
+           "svdvals"]
 
 _BLOCK = 32
 
@@ -32,9 +36,34 @@ def _size1(a: Any) -> Any:
     return np.abs(a.real) + np.abs(a.imag) if a.dtype.kind == "c" else np.abs(a)
 
 
+# --- NumPy's decompositions ---------------------------------------------------------------------------------------------------------------
+
+def _finite(decompose: Any) -> Any:
+    """`decompose` for NumPy arrays that may hold inf or nan: nan raises LinAlgError, as LAPACK does, and a matrix with inf has results of nan."""
+    def finite(a: Any, *more: Any) -> Any:
+        if a.__class__ is not np.ndarray or (good := np.isfinite(a)).all():
+            return decompose(a, *more)
+        if (nan := np.isnan(a).any((-2, -1))).any():
+            where = f"(Batch element {int(np.argmax(nan.reshape(-1)))}): " if nan.ndim else ""
+            raise np.linalg.LinAlgError(where)
+        bad = ~good.all((-2, -1))
+        outs = decompose(np.where(bad[..., None, None], a.dtype.type(0), a), *more)
+        for each in outs if isinstance(outs, tuple) else (outs,):
+            each[bad] = np.nan
+        return outs
+    return finite
+
+
+svd = _finite(np.linalg.svd)                                       # (a, full_matrices) -> (U, S, Vh)
+svdvals = _finite(lambda a: np.linalg.svd(a, False, False))
+eigh = _finite(np.linalg.eigh)                                     # (a, triangle) -> (eigenvalues, eigenvectors)
+eigvalsh = _finite(np.linalg.eigvalsh)
+eig = _finite(np.linalg.eig)
+
+
 # --- triangular systems -----------------------------------------------------------------------------------------------------------------
 
-def solve_triangular(a: Any, b: Any, upper: bool, unit: bool = False) -> Any:
+def _numpy_solve_triangular(a: Any, b: Any, upper: bool, unit: bool = False) -> Any:
     """X with A X = B for triangular A (the other triangle, and the diagonal if `unit`, are not read); batches broadcast."""
     if upper:        # reversed in both directions, an upper matrix is a lower one
         return _solve_lower(a[..., ::-1, ::-1], b[..., ::-1, :], unit)[..., ::-1, :]
@@ -58,9 +87,12 @@ def _solve_lower(a: Any, b: Any, unit: bool) -> Any:
     return x
 
 
+solve_triangular = function("solve_triangular", _numpy_solve_triangular)
+
+
 # --- LU ---------------------------------------------------------------------------------------------------------------------------------
 
-def lu_factor(a: Any) -> tuple[Any, Any, Any]:
+def _numpy_lu_factor(a: Any) -> tuple[Any, Any, Any]:
     """(L and U in one matrix, pivots, info) of A = P L U with partial pivoting: blocked, right-looking."""
     m, n = a.shape[-2:]
     k = min(m, n)
@@ -83,9 +115,12 @@ def lu_factor(a: Any) -> tuple[Any, Any, Any]:
             x[:, j + 1:, j] /= np.where(zero, x.dtype.type(1), pivot)[:, None]
             x[:, j + 1:, j + 1:stop] -= x[:, j + 1:, j, None] * x[:, j, None, j + 1:stop]
         if stop < n:
-            x[:, start:stop, stop:] = solve_triangular(x[:, start:stop, start:stop], x[:, start:stop, stop:], False, unit=True)
+            x[:, start:stop, stop:] = _numpy_solve_triangular(x[:, start:stop, start:stop], x[:, start:stop, stop:], False, unit=True)
             x[:, stop:, stop:] -= np.matmul(x[:, stop:, start:stop], x[:, start:stop, stop:])
     return x.reshape(a.shape), pivots.reshape(*a.shape[:-2], k), info.reshape(a.shape[:-2])
+
+
+lu_factor = function("lu_factor", _numpy_lu_factor)
 
 
 def lu_rows(pivots: Any, m: int) -> Any:
@@ -105,17 +140,20 @@ def lu_rows(pivots: Any, m: int) -> Any:
 
 # --- Cholesky ---------------------------------------------------------------------------------------------------------------------------
 
-def cholesky(a: Any) -> tuple[Any, Any]:
+def _numpy_cholesky(a: Any) -> tuple[Any, Any]:
     """(L, info) of Hermitian positive-definite matrices, of which the lower triangle is read."""
     try:
         r = np.linalg.cholesky(a)
-        if a.__class__ is np.ndarray or not np.isnan(r).any():       # CuPy says nan instead of raising
+        if not np.isnan(r).any():       # CuPy says nan instead of raising; a matrix with nan is not positive-definite
             return r, np.zeros(a.shape[:-2], np.int32)
     except np.linalg.LinAlgError:
         pass
     x = _stack(on_host(a))
     info = np.array([_cholesky_one(each) for each in x], np.int32).reshape(a.shape[:-2])
     return np.tril(x).reshape(a.shape), info
+
+
+cholesky = function("cholesky", _numpy_cholesky)
 
 
 def _cholesky_one(a: Any) -> int:
@@ -131,11 +169,25 @@ def _cholesky_one(a: Any) -> int:
     return 0
 
 
+# --- least squares ----------------------------------------------------------------------------------------------------------------------
+
+def _numpy_least_squares(a: Any, b: Any, rcond: float) -> tuple[Any, Any]:
+    """(X of the least |A X - B| and least |X|, ranks): singular values below rcond times the largest do not count; batches broadcast."""
+    u, s, vh = svd(a, False)
+    counts = s > rcond * s.max(-1, keepdims=True, initial=0.0)
+    inverse = np.where(counts, 1, 0) / np.where(counts, s, 1)
+    x = np.matmul(np.conj(np.swapaxes(vh, -1, -2)) * inverse[..., None, :], np.matmul(np.conj(np.swapaxes(u, -1, -2)), b))
+    return x.astype(a.dtype, copy=False), np.broadcast_to(counts.sum(-1), x.shape[:-2])
+
+
+least_squares = function("least_squares", _numpy_least_squares)
+
+
 # --- LDL --------------------------------------------------------------------------------------------------------------------------------
 _ALPHA = (1 + 17 ** 0.5) / 8        # the growth factor that balances 1x1 and 2x2 pivots (Bunch and Kaufman 1977)
 
 
-def ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
+def _numpy_ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
     """(L and D in one matrix, pivots, info) of symmetric (or Hermitian) matrices by Bunch and Kaufman's method; the lower triangle is read."""
     x = np.tril(_stack(a))
     pivots = np.zeros(x.shape[:-1], np.int32)
@@ -143,12 +195,15 @@ def ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
     return x.reshape(a.shape), pivots.reshape(a.shape[:-1]), info.reshape(a.shape[:-2])
 
 
+ldl_factor = function("ldl_factor", _numpy_ldl_factor)
+
+
 def _ldl_one(a: Any, pivots: Any, hermitian: bool) -> int:
     n, k, info = a.shape[0], 0, 0
     turn = np.conj if hermitian else lambda v: v
-    if hermitian and a.dtype.kind == "c":
-        np.fill_diagonal(a, a.diagonal().real)
     while k < n:
+        if hermitian and a.dtype.kind == "c":
+            np.fill_diagonal(a, a.diagonal().real)       # what rounding made of it in the last step
         size, at = _ldl_pivot(a, k, hermitian)
         if size == 0:                                    # a column of zeros (or nan)
             info = info or k + 1

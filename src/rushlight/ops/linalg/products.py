@@ -66,7 +66,7 @@ def _exponential(a: Any) -> Any:
     for i in range(int(squarings.max(initial=0.0))):
         more = (squarings > i)[..., None, None]
         r = np.where(more, np.matmul(r, r), r)
-    return r
+    return np.where(np.isfinite(size)[..., None, None], r, np.nan)
 
 
 @op(namespace="linalg", out=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import return_types
+from ...kernels import lapack
 from ...tensor import Tensor, as_array, wrap
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
@@ -23,13 +24,14 @@ eig_result = return_types.make("linalg_eig", "eigenvalues", "eigenvectors")
 lstsq_result = return_types.make("linalg_lstsq", "solution", "residuals", "rank", "singular_values")
 
 
-def _converged(name: str, function: Any, *arrays: Any) -> Any:
+def _converged(name: str, decompose: Any, a: Any, *options: Any) -> Any:
     """Call LAPACK; its failure is our LinAlgError."""
     try:
-        return function(*arrays)
-    except np.linalg.LinAlgError:
-        why = "the input matrix contained non-finite values" if any(not np.isfinite(a).all() for a in arrays) else "too many iterations"
-        raise LinAlgError(f"{name}: The algorithm failed to converge because {why}.") from None
+        return decompose(a, *options)
+    except np.linalg.LinAlgError as error:
+        where = str(error) if str(error).startswith("(Batch") else ""
+        why = "the input matrix contained non-finite values" if not np.isfinite(a).all() else "too many iterations"
+        raise LinAlgError(f"{name}: {where}The algorithm failed to converge because {why}.") from None
 
 
 def _check_phase(name: str, what: str, imaginary: Tensor) -> None:
@@ -44,7 +46,7 @@ def _check_phase(name: str, what: str, imaginary: Tensor) -> None:
 def _svd(name: str, A: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: N803
     check_matrix(name, A)
     check_floating(name, A)
-    u, s, vh = (result(each, A) for each in _converged(name, lambda a: np.linalg.svd(a, full_matrices), A._a))
+    u, s, vh = (result(each, A) for each in _converged(name, lapack.svd, A._a, full_matrices))
     m, n = A._a.shape[-2:]
     k = min(m, n)
 
@@ -114,7 +116,11 @@ def svd(A: Tensor, full_matrices: bool = True, *, driver: Any = None) -> Any:  #
 def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:  # noqa: N803
     """The singular values, largest first."""
     _check_driver(driver)
-    return _svd("linalg.svd", A, False)[1]
+    if A._node is not None:
+        return _svd("linalg.svd", A, False)[1]
+    check_matrix("linalg.svd", A)
+    check_floating("linalg.svd", A)
+    return result(_converged("linalg.svd", lapack.svdvals, A._a), A)
 
 
 @op(name="svd", method="svd", out=True)
@@ -130,14 +136,18 @@ def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
 
 # --- eigenvalues ------------------------------------------------------------------------------------------------------------------------
 
-@op(namespace="linalg", out=True)
-def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803
-    """(eigenvalues, eigenvectors) of symmetric or Hermitian matrices, smallest first; the triangle UPLO is read."""
+def _check_eigh(A: Tensor, UPLO: str) -> None:  # noqa: N803
     check_square("linalg.eigh", A)
     check_floating("linalg.eigh", A)
     if not isinstance(UPLO, str) or UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    w, v = (result(each, A) for each in _converged("linalg.eigh", lambda a: np.linalg.eigh(a, UPLO.upper()), A._a))
+
+
+@op(namespace="linalg", out=True)
+def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803
+    """(eigenvalues, eigenvectors) of symmetric or Hermitian matrices, smallest first; the triangle UPLO is read."""
+    _check_eigh(A, UPLO)
+    w, v = (result(each, A) for each in _converged("linalg.eigh", lapack.eigh, A._a, UPLO.upper()))
 
     def grad(gs: Any, w: Tensor, v: Tensor) -> Tensor:
         gw, gv = gs
@@ -158,7 +168,10 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803
 @op(namespace="linalg", out=True)
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
     """The eigenvalues of symmetric or Hermitian matrices, smallest first."""
-    return eigh(A, UPLO)[0]
+    if A._node is not None:
+        return eigh(A, UPLO)[0]
+    _check_eigh(A, UPLO)
+    return result(_converged("linalg.eigh", lapack.eigvalsh, A._a, UPLO.upper()), A)
 
 
 @op(namespace="linalg", out=True)
@@ -169,7 +182,7 @@ def eig(A: Tensor) -> Any:  # noqa: N803
     if not np.isfinite(A._a).all():
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
     kind = A._kind.with_dtype(A._kind.dtype.to_complex())
-    w, v = (wrap(as_array(each, kind.np), kind) for each in _converged("linalg.eig", np.linalg.eig, A._a))
+    w, v = (wrap(as_array(each, kind.np), kind) for each in _converged("linalg.eig", lapack.eig, A._a))
 
     def grad(gs: Any, w: Tensor, v: Tensor) -> Tensor:
         gw, gv = gs
@@ -230,7 +243,7 @@ def _pinv(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:  # noqa: 
         zero = w.abs() <= _limit(A, w, atol, rtol)
         u, vh, s = v, adjoint(v), w
     else:
-        u, s, vh = (result(each, A) for each in _converged("linalg.pinv", lambda a: np.linalg.svd(a, False), A._a))
+        u, s, vh = (result(each, A) for each in _converged("linalg.svd", lapack.svd, A._a, False))
         zero = s <= _limit(A, s, atol, rtol)
     inverse = (1 / s.masked_fill(zero, 1)).masked_fill(zero, 0)
     r = matmul(adjoint(vh) * inverse.unsqueeze(-2), adjoint(u))
@@ -294,11 +307,11 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
 
 def _least_squares(a: Tensor, b: Tensor, rcond: Any, driver: str) -> tuple[Tensor, Tensor, Tensor]:
     """(X, residuals, rank), the first two with gradients."""
-    plain, right = a.detach(), b.detach()
-    p = _pinv(plain, None, rcond, False)
-    x = matmul(p, right)
     m, n = a._a.shape[-2:]
-    rank = matrix_rank(plain, rtol=rcond)
+    relative = max(m, n) * float(np.finfo(a._a.dtype).eps) if rcond is None else float(rcond)
+    solution, ranks = _converged("torch.linalg.lstsq", lambda a: lapack.least_squares(a, b._a, relative), a._a)
+    x, rank = result(solution, a), wrap(as_array(ranks, np.dtype(np.int64)), a._kind.int64)
+    plain, right = a.detach(), b.detach()
     full = driver == "gels" or bool((rank._a == n).all())
     if m > n and full and driver != "gelsy":
         e = matmul(plain, x) - right
