@@ -276,6 +276,7 @@ class Pass {
 
     // Whether the gradients (a tuple, or up to three in `out`) are already as `fix` asks for.
     static bool all_fit(PyObject* fix, PyObject* grads, PyObject* const* out) {
+        if (!PyTuple_CheckExact(fix)) return false;  // results that are batched by vmap
         const Py_ssize_t n = PyTuple_GET_SIZE(fix);
         if (grads != nullptr && (!PyTuple_CheckExact(grads) || PyTuple_GET_SIZE(grads) != n)) return false;
         for (Py_ssize_t i = 0; i < n; ++i) {

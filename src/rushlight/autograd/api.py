@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .engine import run, settled
+from .engine import run
 from .grad_mode import LOCAL
 from .graph import AccumulateGrad, Port, array_of
 
@@ -109,7 +109,6 @@ def _keep_non_leaf(inputs: Any, found: list[Any], graph: bool) -> None:
     from .graph import wrap_array
     for t, g in zip(inputs, found, strict=True):
         if g is not None and t.__class__ is not _Edge and t._node.__class__ is not AccumulateGrad and not t.retains_grad:
-            g = settled(g, graph, t)
             g = g.clone() if graph else wrap_array(g.copy())
             t._grad = g if t._grad is None else t._grad + g
 
@@ -157,7 +156,6 @@ def _result(index: int, t: Any, g: Any, graph: bool, allow_unused: bool, materia
             raise RuntimeError(f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set allow_unused=True if this is "
                                "the desired behavior.")
         return None
-    g = settled(g, graph, None if t.__class__ is _Edge else t)
     if graph:
         return g
     from .graph import wrap_array

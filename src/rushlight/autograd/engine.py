@@ -8,13 +8,11 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from ..kernels import native
 from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
 from .grad_mode import LOCAL, _set_grad
-from .graph import AccumulateGrad, Node, Port, array_of, wrap_array
+from .graph import AccumulateGrad, BatchedFix, Node, Port, array_of, wrap_array
 
 __all__ = ["run"]
 
@@ -71,18 +69,6 @@ def _native_backward(roots: list[tuple[Any, Any]], retain: bool) -> bool:
         return native.library.backward(roots, retain)
     finally:
         _set_grad(previous)
-
-
-def settled(g: Any, graph: bool, tensor: Any) -> Any:
-    """A tensor's gradient without the batches of vmaps that have ended (see func/batched.py), unless the tensor has them: summed over their
-    samples."""
-    if g is None:
-        return g
-    a = array_of(g) if graph else g
-    if a.__class__ is np.ndarray or not hasattr(a, "physical"):      # only vmap's arrays have levels
-        return g
-    from ..func.vmap import settle_array, settle_tensor
-    return settle_tensor(g, tensor) if graph else settle_array(g, tensor)
 
 
 def _owner(edge: Any) -> Node:
@@ -243,7 +229,6 @@ class _Pass:
             self.captured[(leaf, 0)] = g
         if not self.accumulate:
             return
-        g = settled(g, self.graph, leaf.variable)
         if hooks is not None:
             for hook in list(hooks.node_pre.values()):
                 g = self.replaced(hook((self.as_tensor(g),)), g)
@@ -338,8 +323,8 @@ def _add_to_port(pending: dict[Node, Any], port: Port, grad: Any) -> None:
 
 
 def _apply_fix(node: Node, grads: Any, graph: bool) -> list[Any]:
-    """Bring gradients to their inputs' shapes (sum over broadcast dimensions) and dtypes (real part, cast)."""
-    fixed = list(grads)
+    """Bring gradients to their inputs' levels of vmap (sum over samples), shapes (sum over broadcast dimensions) and dtypes (real part, cast)."""
+    fixed = list(grads) if node.fix.__class__ is tuple else _settled(node.fix, grads, graph)
     for i, want in enumerate(node.fix):
         g = fixed[i]
         if g is None or want is None:
@@ -354,6 +339,26 @@ def _apply_fix(node: Node, grads: Any, graph: bool) -> list[Any]:
                 g = cast_array(g, kind)
             fixed[i] = g
     return fixed
+
+
+def _settled(fix: BatchedFix, grads: Any, graph: bool) -> list[Any]:
+    """The gradients summed over the samples of vmaps that have ended and that the inputs are no part of: so what reaches a place in the graph
+    has that place's levels before it is added to anything."""
+    running = {level for level, _, _ in LOCAL.vmaps}
+    return [g if g is None or own is None else _without(g, graph, own | running) for g, own in zip(grads, fix.levels, strict=False)]
+
+
+def _without(g: Any, graph: bool, kept: Any) -> Any:
+    """The gradient (a tensor if `graph`, else an array) summed over the samples of all levels but those kept."""
+    for level in getattr(array_of(g) if graph else g, "levels", ()):
+        if level not in kept:
+            g = sum_level(g, level) if graph else g.summed(level)
+    return g
+
+
+def sum_level(g: Any, level: int) -> Any:
+    """A batched tensor's sum over the samples of a level: func/vmap.py puts its function here."""
+    raise NotImplementedError("only vmap makes batched tensors")
 
 
 def cast_array(g: Any, kind: Kind) -> Any:

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..tensor import Tensor, wrap
-from .engine import _reachable, run, settled
+from .engine import _reachable, run
 from .grad_mode import LOCAL, adjust, enable_grad
 from .graph import AccumulateGrad, Node
 
@@ -72,7 +74,7 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
         used = [i for i, t in enumerate(outputs) if t._node is not None]
         dummies = []
         for i in used:
-            u = wrap(outputs[i]._kind.xp.zeros(outputs[i]._a.shape, outputs[i]._kind.np), outputs[i]._kind)
+            u = zeros_for(outputs[i])
             u._node = AccumulateGrad(u)
             dummies.append(u)
         edges = [t._node for t in inputs]
@@ -81,7 +83,6 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
             back: list[Any] = run([(outputs[i]._node, u) for i, u in zip(used, dummies, strict=True)], True, True, edges, accumulate=False) if used else []
         finally:
             LOCAL.transposing -= 1
-        back = [settled(g, True, t if isinstance(t, Tensor) else None) for g, t in zip(back, inputs, strict=False)]
 
     def tangents_of(tangents: Sequence[Any], create_graph: bool) -> list[Any]:
         pairs = [(g, t) for g, t in zip(back, tangents, strict=False) if g is not None and t is not None and g._node is not None]
@@ -90,8 +91,7 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
             return results
         roots = [(g._node, _tangent(t, g, create_graph)) for g, t in pairs]
         found = run(roots, create_graph, True, [u._node for u in dummies], accumulate=False)
-        for i, u, each in zip(used, dummies, found, strict=True):
-            each = settled(each, create_graph, u)
+        for i, each in zip(used, found, strict=True):
             if each is not None and not create_graph:
                 from .graph import wrap_array
                 each = wrap_array(each)
@@ -107,5 +107,5 @@ def _tangent(t: Tensor, like: Tensor, graph: bool) -> Any:
 
 
 def zeros_for(t: Tensor) -> Tensor:
-    """A zero tangent."""
-    return wrap(t._kind.xp.zeros(t._a.shape, t._kind.np), t._kind)
+    """A zero tangent (of each sample, where t is batched by vmap)."""
+    return wrap(np.zeros_like(t._a), t._kind)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..tensor import Tensor, wrap
 from .grad_mode import LOCAL, STATE, no_grad
-from .graph import AccumulateGrad, Node, Port, new_seq
+from .graph import AccumulateGrad, Node, Port, fix_of, new_seq
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable", "InplaceFunction", "NestedIOFunction"]
 
@@ -236,7 +236,7 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Any, recording: bool) -> An
     tensors_in = [a for a, is_tensor in zip(args, ctx.is_tensor, strict=True) if is_tensor]
     ctx.input_meta = [(a._a.shape, a._kind) for a in tensors_in]
     ctx.next = tuple(a._node for a in tensors_in)
-    ctx.fix = tuple(None if a._node is None else (a._a.shape, a._kind) for a in tensors_in)
+    ctx.fix = fix_of(tensors_in, [each for each in outputs if isinstance(each, Tensor)] or tensors_in)
     ctx.seq = new_seq()
     ctx.outputs = len(outputs)
     ctx.output_meta = [(each._a.shape, each._kind) if isinstance(each, Tensor) else None for each in outputs]

@@ -19,7 +19,7 @@ import numpy as np
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import SparseRefusal
 
-__all__ = ["Node", "Port", "AccumulateGrad", "Version", "Hooks", "node_class", "new_seq"]
+__all__ = ["Node", "Port", "AccumulateGrad", "BatchedFix", "Version", "Hooks", "fix_of", "node_class", "new_seq"]
 
 new_seq = count().__next__
 ndarray = np.ndarray
@@ -71,7 +71,7 @@ class Node:
     saved    what the gradient needs: None once freed
     version  sum of the versions of the saved tensors when they were saved
     seq      creation order; backward runs from high to low
-    fix      None, or per input (shape, Kind) that its gradient is brought to
+    fix      None, or per input (shape, Kind) that its gradient is brought to; a BatchedFix where results carry batches of vmap
     hooks    None or Hooks
     """
 
@@ -161,6 +161,30 @@ def _type_name(array: Any) -> str:
     return "torch." + names.get(array.dtype.str[1:], "BFloat16") + "Tensor"
 
 
+class BatchedFix(tuple[Any, ...]):
+    """`Node.fix` of an op whose result carries levels of vmaps (see func/batched.py) that some input lacks: that input's gradient is summed over
+    them once their vmap has ended. `levels` are each input's own."""
+
+    levels: tuple[Any, ...]
+
+
+def fix_of(inputs: Any, outs: Any) -> Any:
+    """`Node.fix` for all inputs of a node with these results."""
+    fix = tuple([None if t is None or t._node is None else (t._a.shape, t._kind) for t in inputs])
+    return batched_fix(fix, inputs, outs) if outs[0]._a.__class__ is not ndarray else fix
+
+
+def batched_fix(fix: Any, inputs: Any, outs: Any) -> Any:
+    """A node's `fix` where its results may be batched arrays."""
+    whole = {level for t in outs for level in getattr(t._a, "levels", ())}
+    own = [None if t is None or t._node is None else frozenset(getattr(t._a, "levels", ())) for t in inputs]
+    if all(each is None or each >= whole for each in own):
+        return fix
+    batched = BatchedFix((None,) * len(own) if fix is None else fix)
+    batched.levels = tuple(own)
+    return batched
+
+
 class Port:
     """Output `index` of a node with several outputs."""
 
@@ -192,9 +216,6 @@ class AccumulateGrad(Node):
         tensor = self.tensor()
         if tensor is None:
             return
-        if g.__class__ is not ndarray:
-            from .engine import settled
-            g = settled(g, False, tensor)
         old = tensor._grad
         if old is not None:
             try:
@@ -228,9 +249,6 @@ class AccumulateGrad(Node):
         """The differentiable form: the new gradient has a history."""
         tensor = self.tensor()
         if tensor is not None:
-            if g._a.__class__ is not ndarray:
-                from .engine import settled
-                g = settled(g, True, tensor)
             old = tensor._grad
             tensor._grad = g.clone() if old is None else old + g
 

@@ -13,7 +13,7 @@ then run sample by sample (see `fallback.py`).
 
 Every vmap that runs has a `level`, a number that is never used again; inner ones have higher numbers. An array that is batched at several
 levels is a BatchedArray of the highest level whose physical array is batched at the next. Levels outlive their vmap in the recorded graph:
-gradients that arrive at a tensor from outside a vmap still carry its level, and are summed over it (`vmap.settle_array`).
+a gradient on its way to a tensor that lacks a level of a vmap that has ended is summed over it (`BatchedFix` in autograd/graph.py).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from ..kernels import reduce as R
 from ..tensor import NotBatched
 
 __all__ = ["BatchedArray", "NotBatched", "new_level", "put_level", "take_level", "batched_getitem", "batched_setitem"]
@@ -106,6 +107,7 @@ class BatchedArray(NDArrayOperatorsMixin):
     real = property(lambda self: self.like(self.physical.real), lambda self, value: _set_part(self, "real", value))
     imag = property(lambda self: self.like(self.physical.imag), lambda self, value: _set_part(self, "imag", value))
     batch = property(lambda self: self.physical.shape[0])
+    levels = property(lambda self: levels_of(self))
 
     def like(self, physical: Any) -> BatchedArray:
         """Another array of this level."""
@@ -252,6 +254,14 @@ class BatchedArray(NDArrayOperatorsMixin):
             raise AttributeError(f"'BatchedArray' object has no attribute {name!r}")
         return lambda *args, **kwargs: function(self, *args, **kwargs)
 
+    def maker(self, xp: Any) -> Any:
+        """What makes new arrays that are batched as this one is, as a module of arrays does."""
+        return _Maker(self.physical.maker(xp) if isinstance(self.physical, BatchedArray) else xp, self)
+
+    def summed(self, level: int) -> Any:
+        """The sum over the samples of one of its levels."""
+        return R.sum(take_level(self, level), 0, False)
+
     def strided(self, shape: Any, strides: Any, offset: int = 0) -> BatchedArray:
         """Each sample's memory in another shape and with other strides (in bytes)."""
         from ..ops.strides import strided
@@ -296,6 +306,35 @@ class BatchedArray(NDArrayOperatorsMixin):
             return self.like(function(full, *args[1:], **rest, like=self.physical))
         from .rules import call
         return call(function, args, kwargs)
+
+
+class _Maker:
+    """zeros, ones, empty and full at a batched array's levels: memory for each sample, so that a sample's values can be written into it."""
+
+    __slots__ = ("xp", "of")
+
+    def __init__(self, xp: Any, of: BatchedArray) -> None:
+        self.xp, self.of = xp, of
+
+    def _full(self, name: str, shape: Any, *args: Any) -> BatchedArray:
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        return self.of.like(getattr(self.xp, name)((self.of.batch, *shape), *args))
+
+    def zeros(self, shape: Any, dtype: Any = None) -> BatchedArray:
+        """Zeros."""
+        return self._full("zeros", shape, dtype)
+
+    def ones(self, shape: Any, dtype: Any = None) -> BatchedArray:
+        """Ones."""
+        return self._full("ones", shape, dtype)
+
+    def empty(self, shape: Any, dtype: Any = None) -> BatchedArray:
+        """Whatever the memory holds."""
+        return self._full("empty", shape, dtype)
+
+    def full(self, shape: Any, value: Any, dtype: Any = None) -> BatchedArray:
+        """One value."""
+        return self._full("full", shape, value, dtype)
 
 
 _CREATION = (np.zeros, np.ones, np.empty, np.full)

@@ -39,6 +39,15 @@ def _key(function: Any) -> Any:
 
 def run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequence[Any]) -> Any:
     """Run a vmapped function with the fallback in place. A function that did not need it the first time is run without."""
+    try:
+        return _run(once, function, randomness, inputs)
+    except NotBatched as error:
+        if LOCAL.vmaps:
+            raise
+        raise RuntimeError(str(error)) from error      # nothing can rescue it any more
+
+
+def _run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequence[Any]) -> Any:
     from .. import overrides
     if overrides.watching():
         return once()
@@ -102,7 +111,7 @@ def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
     if writes:
         from ..ops.write import inplace_from
         inplace_from(args[0], lambda *_: _stacked(results, level), (args[0],), {})
-        return None if function.__name__ == "__setitem__" else args[0]
+        return None if function.__name__ in ("__setitem__", "setitem") else args[0]
     return _stacked(results, level)
 
 
@@ -135,7 +144,7 @@ _DATA = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "num
 
 
 def _writes(name: str) -> bool:
-    return name == "__setitem__" or (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name in _INPLACE_OPERATORS)
+    return name in ("__setitem__", "setitem") or (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name in _INPLACE_OPERATORS)
 
 
 _INPLACE_OPERATORS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__",
@@ -209,12 +218,20 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
             given = pick(args, i)
             if writes:
                 given = (given[0].clone(), *given[1:])
-            result = function(*given, **pick(kwargs, i))
+            result = _of_sample(function, given, pick(kwargs, i))
             results.append(given[0] if writes else result)
     finally:
         STATE.vmaps += len(previous) - len(LOCAL.vmaps)
         LOCAL.vmaps = previous
     return results
+
+
+def _of_sample(function: Any, args: Any, kwargs: Any) -> Any:
+    """The function's result for one sample, which may be a batch of samples of an outer vmap."""
+    try:
+        return function(*args, **kwargs)
+    except NotBatched as error:
+        return per_sample(function, args, kwargs, error)
 
 
 def _stacked(results: list[Any], level: int) -> Any:

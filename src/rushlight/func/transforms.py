@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from ..autograd.engine import run, settled
+from ..autograd.engine import run
 from ..autograd.forward import alias, depends_on_others, peeled, pushforward, recording_forward, zeros_for
 from ..autograd.grad_mode import LOCAL, enable_grad
 from ..tensor import Tensor, wrap
@@ -66,7 +66,6 @@ def _backward(outputs: Sequence[Tensor], cotangents: Sequence[Any], inputs: Sequ
         if g is None:
             g = zeros_for(t)
         else:
-            g = settled(g, graph, t)
             g = g if graph else wrap(g, t._kind)
         results.append(peeled(g, inputs))
     return results

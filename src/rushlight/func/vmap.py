@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd import engine
 from ..autograd.grad_mode import LOCAL, STATE
 from ..ops.record import record
 from ..tensor import Tensor, wrap
@@ -56,27 +57,12 @@ def share_tensor(t: Tensor, level: int, size: int) -> Tensor:
     return record(r, "ShareBackward", (t,), lambda g: g, array_grad=lambda g: g)
 
 
-def _kept_levels(tensor: Tensor | None) -> set[int]:
-    """The levels that a gradient may have: those of vmaps that run, and those of its tensor."""
-    return {level for level, _, _ in LOCAL.vmaps} | set(() if tensor is None else levels_of(tensor._a))
+def sum_level(t: Tensor, level: int) -> Tensor:
+    """The sum over the samples of a level."""
+    return unbatch_tensor(t, level, take_level(t._a, level).shape[0], 0).sum(0)
 
 
-def settle_array(a: Any, tensor: Tensor | None) -> Any:
-    """A gradient array for a tensor from outside of vmaps that have ended: summed over their samples."""
-    kept = _kept_levels(tensor)
-    for level in levels_of(a):
-        if level not in kept:
-            a = np.add.reduce(take_level(a, level), axis=0)
-    return a
-
-
-def settle_tensor(t: Tensor, tensor: Tensor | None) -> Tensor:
-    """`settle_array` with a history."""
-    kept = _kept_levels(tensor)
-    for level in levels_of(t._a):
-        if level not in kept:
-            t = unbatch_tensor(t, level, take_level(t._a, level).shape[0], 0).sum(0)
-    return t
+engine.sum_level = sum_level
 
 
 def _unbatch(a: Any, level: int, size: int, dim: int) -> Any:

@@ -17,9 +17,12 @@ from ..layout import strided
 from ..size import Size
 from ..tensor import Tensor, wrap
 from .define import check_tensor, export, method, op
+from .strides import strided as strided_view
 from .write import write_out
 
 __all__ = ["tensor", "as_tensor", "creation_kind", "finish", "size_of"]
+
+ndarray = np.ndarray
 
 
 def creation_kind(dtype: Any, device: Any, default: Any = None) -> Kind:
@@ -358,7 +361,7 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
             return call(name + "_like", input, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
         if layout is not None and layout is not strided:
             return with_keyword(input._a.shape, dtype=kind.dtype, layout=layout, device=kind.device, requires_grad=requires_grad)
-        r = wrap(like_layout(maker(kind.xp, input._a.shape, kind.np), input._a), kind)
+        r = wrap(like_layout(maker(maker_for(input._a, kind), input._a.shape, kind.np), input._a), kind)
         return finish(r, requires_grad, pin_memory, layout)
 
     def new(self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
@@ -368,7 +371,7 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
         if kwargs:
             raise TypeError(f"new_{name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
         kind = like_kind(self, dtype, device)
-        return finish(wrap(maker(kind.xp, size_of(size, name), kind.np), kind), requires_grad, pin_memory, layout)
+        return finish(wrap(maker(maker_for(self._a, kind), size_of(size, name), kind.np), kind), requires_grad, pin_memory, layout)
 
     for each, label in ((fn, name), (with_keyword, name), (like, name + "_like"), (new, "new_" + name)):
         each.__name__ = each.__qualname__ = label
@@ -388,6 +391,11 @@ def like_kind(input: Tensor, dtype: Any, device: Any) -> Kind:
     if dtype is not None and dtype.__class__ is not dtype_type:
         dtype = _dtype_argument(dtype)
     return kind_of(have.dtype if dtype is None else dtype, have.device if device is None else as_device(device))
+
+
+def maker_for(a: Any, kind: Kind) -> Any:
+    """Where new arrays of a kind come from that go with an array: the device's module, or vmap's, whose arrays have room for each sample."""
+    return kind.xp if a.__class__ is ndarray else getattr(a, "maker", lambda xp: xp)(kind.xp)
 
 
 def like_layout(fresh: Any, a: Any) -> Any:
@@ -455,7 +463,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any 
         return call("full_like", input, fill_value, dtype=dtype, requires_grad=requires_grad)
     kind = like_kind(input, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    r = wrap(like_layout(_filled(kind.xp, input._a.shape, _fits(value, kind), kind.np), input._a), kind)
+    r = wrap(like_layout(_filled(maker_for(input._a, kind), input._a.shape, _fits(value, kind), kind.np), input._a), kind)
     return finish(r, requires_grad, pin_memory, layout)
 
 
@@ -464,7 +472,7 @@ def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, dev
     """A tensor of one value, with self's dtype and device."""
     kind = like_kind(self, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
-    r = wrap(_filled(kind.xp, size_of((size,), "new_full"), _fits(value, kind), kind.np), kind)
+    r = wrap(_filled(maker_for(self._a, kind), size_of((size,), "new_full"), _fits(value, kind), kind.np), kind)
     return finish(r, requires_grad, pin_memory, layout)
 
 
@@ -481,14 +489,17 @@ def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None
 def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
                   pin_memory: bool = False) -> Tensor:
     """An uninitialised tensor with the given strides (in elements)."""
-    kind = creation_kind(dtype, device)
+    return _strided(creation_kind(dtype, device), None, size, stride, layout, requires_grad, pin_memory)
+
+
+def _strided(kind: Kind, like: Any, size: Any, stride: Any, layout: Any, requires_grad: bool, pin_memory: bool) -> Tensor:
     if len(size) != len(stride):
         raise RuntimeError(f"mismatch in length of strides and shape: {len(stride)} and {len(size)}")
     if any(s < 0 for s in stride):
         raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
     total = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    buffer = kind.xp.empty(total, kind.np)
-    a = np.lib.stride_tricks.as_strided(buffer, tuple(size), tuple(s * kind.np.itemsize for s in stride), writeable=True)
+    buffer = maker_for(like, kind).empty(total, kind.np)
+    a = strided_view(buffer, tuple(size), tuple(s * kind.np.itemsize for s in stride))
     return finish(wrap(a, kind), requires_grad, pin_memory, layout)
 
 
@@ -496,7 +507,7 @@ def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None
                       requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """An uninitialised tensor with the given strides, and self's dtype and device."""
     kind = like_kind(self, dtype, device)
-    return empty_strided(size, stride, dtype=kind.dtype, layout=layout, device=kind.device, requires_grad=requires_grad, pin_memory=pin_memory)
+    return _strided(kind, self._a, size, stride, layout, requires_grad, pin_memory)
 
 
 method(new_empty_strided)

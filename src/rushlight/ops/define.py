@@ -308,7 +308,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
             nb = b._node
             if (na is None and nb is None) or not differentiable:
                 r._node = None
-            elif STATE.unusual:
+            elif STATE.unusual or r_a.__class__ is not ndarray:
                 r._node = None
                 finish_special(r, node_type, (input, b))
             else:

@@ -8,7 +8,7 @@ from weakref import ref
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
-from ..autograd.graph import AccumulateGrad, Node, Port, Version, new_seq, node_class
+from ..autograd.graph import AccumulateGrad, Node, Port, Version, batched_fix, fix_of, new_seq, node_class
 from ..kernels import native
 from ..kind import Kind
 from ..tensor import Tensor, wrap
@@ -252,7 +252,7 @@ def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple
     node.next = tuple([None if t is None else t._node for t in inputs])
     node.seq = new_seq()
     node.hooks = None
-    node.fix = tuple([None if t is None or t._node is None else (t._a.shape, t._kind) for t in inputs])
+    node.fix = fix_of(inputs, out if multi else (out,))
     node.grad = grad
     node.agrad = array_grad
     node.conj = False
@@ -320,6 +320,8 @@ def finish_special(r: Tensor, node_type: Any, inputs: tuple[Any, ...]) -> None:
         version = sum(t._ver + 0 for t in kept if t is not None)
         if inputs[0]._a.shape != inputs[1]._a.shape:
             node.fix = tuple(None if t._node is None else (t._a.shape, t._kind) for t in inputs)
+        if r._a.__class__ is not ndarray:
+            node.fix = batched_fix(node.fix, inputs, (r,))
     node.version = version
     r._node = node
     if LOCAL.pack_hooks or LOCAL.pack_disabled is not None:

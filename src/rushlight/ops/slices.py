@@ -19,7 +19,7 @@ __all__ = ["basic", "embed"]
 
 def embed(g: Tensor, shape: tuple[int, ...], index: Any, name: str = "SliceBackward0") -> Tensor:
     """Zeros of `shape` with `g` at ``[index]`` (a NumPy basic index): what undoes a slice in the backward pass."""
-    zeros = g._kind.xp.zeros(shape, g._a.dtype)
+    zeros = zeros_for(g._a, shape)
     zeros[index] = g._a
     return record(wrap(zeros, g._kind), name, (g,), lambda gg: basic(gg, index), (), lambda gg: gg[index])
 
@@ -137,7 +137,7 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
 
 def _refold(g: Tensor, shape: tuple[int, ...], dim: int, size: int, step: int) -> Tensor:
     """The adjoint of `unfold`: windows added into place."""
-    zeros = g._kind.xp.zeros(shape, g._a.dtype)
+    zeros = zeros_for(g._a, shape)
     if not shape:
         zeros[...] = g._a.sum()
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
-from ..autograd.graph import AccumulateGrad, Version, new_seq, node_class
+from ..autograd.graph import AccumulateGrad, Version, fix_of, new_seq, node_class
 from ..autograd.tensor_hooks import move_history
 from ..dtypes import can_cast
 from ..kernels import memory as M
@@ -189,7 +189,7 @@ def rebase(self: Tensor, r: Tensor) -> None:
         chain.append(t._view[1:])
         t = t._view[0]
     chain.reverse()
-    move_history(root, _copy_slices(root, node, chain, r))
+    move_history(root, _copy_slices(root, r, chain))
     _regenerate(root)
     if self._node is None or not any(each() is self for each in root._ver.views or ()):
         move_history(self, _replay(root, chain)._node)
@@ -201,8 +201,9 @@ def _replay(base: Tensor, chain: list[Any]) -> Tensor:
     return base
 
 
-def _copy_slices(root: Tensor, values: Any, chain: list[Any], written: Tensor) -> Any:
+def _copy_slices(root: Tensor, written: Tensor, chain: list[Any]) -> Any:
     """A node for the base of a view that `written` went into: inputs are the base's old history and the history of the new values."""
+    values = written._node
     node: Any = new(node_class("CopySlices", RecordNode))
     node.next = (root._node, values)
     node.saved, node.version, node.seq, node.hooks, node.fix = (), 0, new_seq(), None, None
@@ -221,7 +222,7 @@ def _copy_slices(root: Tensor, values: Any, chain: list[Any], written: Tensor) -
 
     root_edge = root._node
     node.grad = grad
-    node.fix = (None if root_edge is None else (root._a.shape, root._kind), None if values is None else (written._a.shape, written._kind))
+    node.fix = fix_of((root, written), (root,))
     return node
 
 
