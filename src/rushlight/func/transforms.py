@@ -13,6 +13,7 @@ from typing import Any
 from ..autograd.engine import run
 from ..autograd.forward import alias, depends_on_others, peeled, pushforward, recording_forward, zeros_for
 from ..autograd.grad_mode import LOCAL, enable_grad
+from ..autograd.graph import wrap_array
 from ..tensor import Tensor, wrap
 from ..utils._pytree import tree_flatten, tree_map, tree_unflatten
 from .fallback import assume_clean
@@ -66,7 +67,7 @@ def _backward(outputs: Sequence[Tensor], cotangents: Sequence[Any], inputs: Sequ
         if g is None:
             g = zeros_for(t)
         else:
-            g = g if graph else wrap(g, t._kind)
+            g = g if graph else wrap_array(g)
         results.append(peeled(g, inputs))
     return results
 
