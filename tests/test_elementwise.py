@@ -6,15 +6,15 @@ import torch as pt
 
 import rushlight as rl
 from common import PT_DTYPES, assert_same, both, to_rl
-from rushlight.ops.define import DEFINITIONS
+from rushlight.ops.registry import OPS
 
-UNARY = sorted(name for name, d in DEFINITIONS.items() if d["form"] == "unary" and hasattr(pt, name))
-BINARY = sorted(name for name, d in DEFINITIONS.items() if d["form"] == "binary" and hasattr(pt, name) and not name.startswith("_"))
+UNARY = sorted(name for name, op in OPS.items() if op.form == "unary" and hasattr(pt, name))
+BINARY = sorted(name for name, op in OPS.items() if op.form == "binary" and hasattr(pt, name) and not name.startswith("_"))
 
 
 def sample(name, shape, dtype, seed=0, grad=False):
     """Values inside the op's domain."""
-    low, high = DEFINITIONS[name].get("domain", (-3.0, 3.0))
+    low, high = OPS[name].domain
     rng = np.random.default_rng(seed)
     d = PT_DTYPES[dtype]
     if dtype == "bool":
@@ -52,13 +52,13 @@ def test_unary(name, dtype):
     compare(lambda m, x: getattr(m, name)(x[::2]), x)
     if hasattr(pt.Tensor, name):
         compare(lambda m, x: getattr(x, name)(), x)
-    if DEFINITIONS[name]["inplace"] and hasattr(pt.Tensor, name + "_"):
+    if OPS[name].inplace and hasattr(pt.Tensor, name + "_"):
         compare(lambda m, x: getattr(x.clone(), name + "_")(), x)
         compare(lambda m, x: getattr(x.clone()[1:], name + "_")(), x)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
-@pytest.mark.parametrize("name", [n for n in UNARY if DEFINITIONS[n]["differentiable"]])
+@pytest.mark.parametrize("name", [n for n in UNARY if OPS[n].differentiable])
 def test_unary_gradients(name, dtype):
     def first(m, x):
         y = getattr(m, name)(x)
@@ -93,7 +93,7 @@ def test_binary(name, dtype):
                     "logical_and", "logical_or", "logical_xor"):
             continue
         compare(lambda m, a, n: getattr(m, name)(a, n), a, number)
-    if DEFINITIONS[name]["inplace"] and hasattr(pt.Tensor, name + "_"):
+    if OPS[name].inplace and hasattr(pt.Tensor, name + "_"):
         compare(lambda m, a, b: getattr(a.clone(), name + "_")(b), a, b)
         compare(lambda m, a, b: getattr(a.clone(), name + "_")(b[:1]), a, b)
         compare(lambda m, a, b: getattr(a.clone()[:1], name + "_")(b), a, b)
@@ -110,7 +110,7 @@ def test_promotion(name, dtypes):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
-@pytest.mark.parametrize("name", [n for n in BINARY if DEFINITIONS[n]["differentiable"]])
+@pytest.mark.parametrize("name", [n for n in BINARY if OPS[n].differentiable])
 def test_binary_gradients(name, dtype):
     def first(m, a, b):
         y = getattr(m, name)(a, b)

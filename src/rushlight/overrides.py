@@ -206,7 +206,7 @@ def _open() -> None:
 
 def _find_functions() -> None:
     """Make the doors of all public functions and methods."""
-    _load_all()
+    deferred.load_all()
     for function in list(define.FUNCTIONS.values()):
         _add_door(function, function)
     for module in _modules():
@@ -221,12 +221,6 @@ def _find_functions() -> None:
         elif isinstance(value, property) and name not in _NO_DOOR:
             _add_door(value.fget, value.__get__)
             _add_door(value.fset, value.__set__)
-
-
-def _load_all() -> None:
-    """Import the op modules that wait for their first use."""
-    for name in {*deferred.FUNCTIONS_OF, *deferred.METHODS_OF}:
-        deferred.load(name)
 
 
 def _modules() -> list[Any]:
@@ -394,7 +388,7 @@ def get_ignored_functions() -> set[Any]:
 @functools.cache
 def _by_namespace() -> dict[Any, list[Any]]:
     import rushlight
-    _load_all()
+    deferred.load_all()
     ignored = get_ignored_functions()
     found: dict[Any, list[Any]] = {}
     for module in (rushlight, *_modules()):

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from ..ops.define import DEFINITIONS
 from ..ops.interception import original_of
+from ..ops.registry import OPS
 from ..tensor import Tensor
 from .batched import levels_of
 from .vmap import batch_tensor, share_tensor, unbatch_tensor
@@ -89,7 +89,7 @@ def at_once(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any
     """The function on all samples at once; NotImplemented where there is no rule, or it does not fit these arguments."""
     name = function.__name__
     rule = _RULES.get(name)
-    if rule is None and DEFINITIONS.get(name, {}).get("form") in ("unary", "binary"):
+    if rule is None and name in OPS and OPS[name].elementwise:
         rule = _elementwise
     return NotImplemented if rule is None else rule(function, args, kwargs, level, size)
 

@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module as _import_module
-from importlib.util import find_spec as _find_spec
 from typing import Any
 
 from ..ops import dropout as _dropout
-from ..ops.activation import (
-    celu, celu_, elu, elu_, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, hardtanh_, leaky_relu, leaky_relu_, logsigmoid, mish, prelu, relu,
-    relu6, relu_, rrelu, rrelu_, selu, selu_, sigmoid, silu, softplus, softshrink, softsign, tanh, tanhshrink, threshold, threshold_,
-)
-from ..ops.attention import multi_head_attention_forward, scaled_dot_product_attention
-from ..ops.define import guarded as _guarded
-from ..ops.embedding import bilinear, embedding, embedding_bag, one_hot
-from ..ops.loss import (
-    binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss,
-    margin_ranking_loss, mse_loss, multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss, smooth_l1_loss,
-    soft_margin_loss,
-)
-from ..ops.linear_cross_entropy import linear_cross_entropy
-from ..ops.matmul import linear
-from ..ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, normalize, rms_norm
-from ..ops.pair_loss import (
-    cosine_embedding_loss, cosine_similarity, ctc_loss, pairwise_distance, triplet_margin_loss, triplet_margin_with_distance_loss,
-)
-from ..ops.rarely import conv_tbc
-from ..ops.softmax import gumbel_softmax, log_softmax, softmax, softmin
+from ..ops import linear_cross_entropy as _linear_cross_entropy  # noqa: F401  (imported for what it registers)
+from ..ops import rarely as _rarely  # noqa: F401
+from ..ops.define import functional as _functional
+from ..ops.deferred import namespace as _namespace
 from ..tensor import Tensor
-
-for _module in ("conv", "pooling", "interpolate", "padding", "vision", "grid_sample", "distance"):
-    if _find_spec("rushlight.ops." + _module) is not None:
-        _names = _import_module("rushlight.ops." + _module)
-        globals().update({name: getattr(_names, name) for name in _names.__all__ if name not in globals()})
-
-# Public as they are written: arguments that are no tensors get PyTorch's TypeError here.
-for _name in ("bilinear", "channel_shuffle", "native_channel_shuffle", "cosine_similarity", "cosine_embedding_loss", "affine_grid",
-              "embedding_bag", "local_response_norm", "gumbel_softmax", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle",
-              "triplet_margin_loss", "fold", "unfold", "rms_norm", "scaled_dot_product_attention"):
-    globals()[_name] = _guarded(globals()[_name], _name)
 
 
 def _probability(p: float) -> None:
@@ -46,18 +18,21 @@ def _probability(p: float) -> None:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
 
 
+@_functional
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability p and divide the others by 1 - p; outside of training the input itself. ValueError for p outside [0, 1]."""
     _probability(p)
     return _dropout.dropout_(input, p, training) if inplace else _dropout.dropout(input, p, training)
 
 
+@_functional
 def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """Dropout that keeps the mean and variance of SELU activations."""
     _probability(p)
     return _dropout.alpha_dropout_(input, p, training) if inplace else _dropout.alpha_dropout(input, p, training)
 
 
+@_functional
 def feature_alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
     """`alpha_dropout` of whole channels."""
     _probability(p)
@@ -73,6 +48,7 @@ def _by_channel(input: Tensor, p: float, training: bool, inplace: bool) -> Tenso
     return _dropout.feature_dropout_(input, p, training) if inplace else _dropout.feature_dropout(input, p, training)
 
 
+@_functional
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Dropout of whole channels of (N, C, L) or (C, L)."""
     _probability(p)
@@ -86,6 +62,7 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return result.squeeze_(0) if inplace else result.squeeze(0)
 
 
+@_functional
 def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Dropout of whole channels of (N, C, H, W) or (N, C, L)."""
     _probability(p)
@@ -101,6 +78,7 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _by_channel(input, p, training, inplace)
 
 
+@_functional
 def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
     _probability(p)
@@ -112,6 +90,9 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
         return _by_channel(input, p, training, inplace)
     result = _by_channel(input.unsqueeze_(0) if inplace else input.unsqueeze(0), p, training, inplace)
     return result.squeeze_(0) if inplace else result.squeeze(0)
+
+
+globals().update(_namespace("nn.functional"))
 
 
 def __getattr__(name: str) -> Any:

@@ -43,7 +43,6 @@ from . import (
     vision,
 )
 
-from . import guards  # last: it looks at what the others have exported
 
 
 def __getattr__(name: str) -> object:

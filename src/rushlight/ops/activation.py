@@ -14,9 +14,10 @@ from ..kernels import special as S
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, as_array, wrap
-from .define import FUNCTIONS, check_tensor, export, method, unary, with_out
+from .define import check_tensor, export, functional, method, unary
 from .dims import wrap_dim
 from .record import record
+from .registry import FUNCTIONS
 from .write import inplace_from, title, write_out
 
 __all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "celu_", "gelu", "silu", "mish", "hardtanh", "hardtanh_", "hardswish",
@@ -31,11 +32,9 @@ erf = unary("erf", kernel("erf", S.erf), lambda g, x: g * (x * x).neg().exp() * 
             array_grad=lambda g, x: g * np.exp(-(x * x)) * (2 / math.sqrt(math.pi)))
 erfc = unary("erfc", kernel("erfc", S.erfc), lambda g, x: g * (x * x).neg().exp() * (-2 / math.sqrt(math.pi)), complex=False,
              array_grad=lambda g, x: g * np.exp(-(x * x)) * (-2 / math.sqrt(math.pi)))
-erfinv = unary("erfinv", S.erfinv, lambda g, y: g * (y * y).exp() * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9))
-lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * digamma(x), complex=False, domain=(0.2, 4.0))
-digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), complex=False, domain=(0.2, 4.0))
-for _name in ("erfinv", "lgamma", "digamma"):
-    FUNCTIONS.pop(_name + "_", None)
+erfinv = unary("erfinv", S.erfinv, lambda g, y: g * (y * y).exp() * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9), inplace=True)
+lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * digamma(x), complex=False, domain=(0.2, 4.0), inplace=True)
+digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), complex=False, domain=(0.2, 4.0), inplace=True)
 
 
 def polygamma(n: int, input: Tensor, *, out: Any = None) -> Tensor:
@@ -51,7 +50,7 @@ def polygamma(n: int, input: Tensor, *, out: Any = None) -> Tensor:
     return record(r, "PolygammaBackward0", (input,), lambda g, x: g * polygamma(n + 1, x), (input,))
 
 
-export(polygamma)
+export(polygamma, guard=True)
 method(lambda self, n: polygamma(n, self), "polygamma")
 method(lambda self, n: inplace_from(self, lambda x: polygamma(n, x), (self,), {}), "polygamma_")
 
@@ -120,9 +119,10 @@ def _relu_array(g: Any, y: Any) -> Any:
 
 _relu = unary("relu", kernel("relu", _relu_forward), lambda g, y: g.masked_fill(y <= 0, 0), array_grad=kernel("relu_gradient", _relu_array), ints="same",
               refuse_bool="Boolean inputs not supported for relu")
-relu_ = FUNCTIONS["relu_"]
+relu_ = functional(FUNCTIONS["relu_"])
 
 
+@functional
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(0, x)."""
     return relu_(input) if inplace else _relu(input)
@@ -146,6 +146,7 @@ def _clamped(input: Tensor, low: float, high: float) -> Tensor:
                   lambda g, x: g.masked_fill((x <= low) | (x >= high), 0), lambda g, a: _hardtanh_array(g, a, low, high))
 
 
+@functional
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x limited to [min_val, max_val]; ValueError where min_val is larger."""
     check_tensor("hardtanh", input=input)
@@ -154,11 +155,13 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     return _inplace(_clamped, input, min_val, max_val) if inplace else _clamped(input, min_val, max_val)
 
 
+@functional
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """`hardtanh` in place."""
     return hardtanh(input, min_val, max_val, True)
 
 
+@functional
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(0, x), 6)."""
     check_tensor("relu6", input=input)
@@ -182,23 +185,27 @@ def _elu(input: Tensor, alpha: float, scale: float, input_scale: float, label: s
                   lambda g, a: _elu_array(g, a, scale, factor * input_scale, input_scale))
 
 
+@functional
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x for x > 0, else alpha (exp(x) - 1)."""
     check_tensor("elu", input=input)
     return elu_(input, alpha) if inplace else _elu(input, alpha, 1.0, 1.0)
 
 
+@functional
 def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """`elu` in place."""
     return _inplace(_elu, input, alpha, 1.0, 1.0, "EluBackward1")
 
 
+@functional
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Scaled ELU with the self-normalising constants."""
     check_tensor("selu", input=input)
     return selu_(input) if inplace else _elu(input, _SELU_ALPHA, _SELU_SCALE, 1.0)
 
 
+@functional
 def selu_(input: Tensor) -> Tensor:
     """`selu` in place."""
     return _inplace(_elu, input, _SELU_ALPHA, _SELU_SCALE, 1.0, "EluBackward1")
@@ -210,12 +217,14 @@ def _celu(input: Tensor, alpha: float, label: str = "CeluBackward0") -> Tensor:
     return _elu(input, alpha, 1.0, 1.0 / alpha, label)
 
 
+@functional
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x for x > 0, else alpha (exp(x / alpha) - 1)."""
     check_tensor("celu", input=input)
     return celu_(input, alpha) if inplace else _celu(input, alpha)
 
 
+@functional
 def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """`celu` in place."""
     return _inplace(_celu, input, alpha, "CeluBackward1")
@@ -234,6 +243,7 @@ def _gelu_tanh_grad(g: Tensor, x: Tensor) -> Tensor:
     return g * ((t + 1) * 0.5 + x * (1 - t * t) * ((square * (3 * 0.044715 * scale) + scale) * 0.5))
 
 
+@functional
 def gelu(input: Tensor, approximate: str = "none", *, out: Any = None) -> Tensor:
     """x times the normal distribution function of x; approximate="tanh" uses a tanh in its place."""
     if out is not None:
@@ -279,6 +289,7 @@ def _silu(input: Tensor) -> Tensor:
     return _apply("SiluBackward0", "silu_cpu", input, _silu_forward, _silu_grad, _silu_array)
 
 
+@functional
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x)."""
     check_tensor("silu", input=input)
@@ -317,6 +328,7 @@ def _mish(input: Tensor) -> Tensor:
     return _apply("MishBackward0", "mish_cpu", input, _mish_forward, _mish_grad, _mish_array)
 
 
+@functional
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x))."""
     check_tensor("mish", input=input)
@@ -327,7 +339,7 @@ _softplus_forward = fuse(lambda a, beta, threshold: np.where(a * beta > threshol
 _softplus_gradient = fuse(lambda g, a, beta, threshold: np.where(a * beta > threshold, g, g / (1 + np.exp(-(a * beta)))))
 
 
-@with_out
+@functional(out=True)
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
     def grad(g: Tensor, x: Tensor) -> Tensor:
@@ -343,7 +355,7 @@ _logsigmoid_forward = fuse(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(
 _logsigmoid_array = fuse(lambda g, a: g / (1 + np.exp(a)))
 
 
-@with_out
+@functional(out=True)
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)) = -softplus(-x)."""
     return _apply("LogSigmoidBackward0", "log_sigmoid_cpu", input, _logsigmoid_forward, lambda g, x: g * (-x).sigmoid(), _logsigmoid_array)
@@ -366,6 +378,7 @@ def _hardswish(input: Tensor) -> Tensor:
     return _apply("HardswishBackward0", "hardswish_cpu", input, _hardswish_forward, _hardswish_grad, _hardswish_array)
 
 
+@functional
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * relu6(x + 3) / 6."""
     check_tensor("hardswish", input=input)
@@ -377,6 +390,7 @@ def _hardsigmoid(input: Tensor) -> Tensor:
                   lambda g, x: (g / 6).masked_fill(~((x > -3) & (x < 3)), 0), _hardsigmoid_array)
 
 
+@functional
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """relu6(x + 3) / 6."""
     check_tensor("hardsigmoid", input=input)
@@ -387,14 +401,14 @@ _outside = fuse(lambda g, a, limit: np.where((a >= -limit) & (a <= limit), 0.0, 
 _softshrink_forward = kernel("softshrink", lambda a, limit: np.where(a > limit, a - limit, np.where(a < -limit, a + limit, a * 0)))
 
 
-@with_out
+@functional(out=True)
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
     return _apply("HardshrinkBackward0", "hardshrink_cpu", input, lambda a: _outside(a, a, lambd),
                   lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: _outside(g, a, lambd))
 
 
-@with_out
+@functional(out=True)
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x moved towards 0 by lambd, 0 where that would cross it."""
     _floating(input, "softshrink_check")
@@ -405,12 +419,14 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
                   lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: _outside(g, a, lambd))
 
 
+@functional
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
     check_tensor("tanhshrink", input=input)
     return input - input.tanh()
 
 
+@functional
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
     check_tensor("softsign", input=input)
@@ -431,12 +447,14 @@ def _threshold(input: Tensor, limit: float, value: float, label: str = "Threshol
                   lambda g, x: g.masked_fill(x <= limit, 0), lambda g, a: _above(g, a, limit))
 
 
+@functional
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else `value`."""
     check_tensor("threshold", input=input)
     return threshold_(input, threshold, value) if inplace else _threshold(input, threshold, value)
 
 
+@functional
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     """`threshold` in place."""
     return _inplace(_threshold, input, threshold, value, "ThresholdBackward1")
@@ -455,17 +473,20 @@ def _leaky(input: Tensor, slope: float, label: str = "LeakyReluBackward0") -> Te
     return _apply(label, "leaky_relu_cpu", input, lambda a: _leaky_forward(a, slope), grad, lambda g, a: _leaky_array(g, a, slope))
 
 
+@functional
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x for x > 0, else negative_slope * x."""
     check_tensor("leaky_relu", input=input)
     return leaky_relu_(input, negative_slope) if inplace else _leaky(input, negative_slope)
 
 
+@functional
 def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """`leaky_relu` in place."""
     return _inplace(_leaky, input, negative_slope, "LeakyReluBackward1")
 
 
+@functional
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x for x > 0, else weight * x, with one weight or one per channel (dimension 1)."""
     check_tensor("prelu", input=input, weight=weight)
@@ -539,12 +560,14 @@ def _slopes(count: int, lower: float, upper: float, kind: Any, generator: Any) -
         return gen.doubles(count) * (upper - lower) + lower
 
 
+@functional
 def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, inplace: bool = False) -> Tensor:
     """x for x > 0, else a * x: a uniform on [lower, upper] in training, else their mean."""
     check_tensor("rrelu", input=input)
     return rrelu_(input, lower, upper, training) if inplace else _rrelu(input, lower, upper, training)
 
 
+@functional
 def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, generator: Any = None) -> Tensor:
     """`rrelu` in place."""
     return _inplace(_rrelu, input, lower, upper, training, generator, "RreluWithNoiseBackward1")
@@ -559,6 +582,7 @@ def _gated_array(g: Any, first: Any, second: Any) -> Any:
     return g * s, g * first * (s * (1 - s))
 
 
+@functional
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """a * sigmoid(b) for the halves a and b of dimension `dim`."""
     check_tensor("glu", input=input)
@@ -586,11 +610,13 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return record(r, "GluBackward0", (input,), grad, (input,), _widened(array_grad) if kind.reduced else array_grad)
 
 
+@functional
 def sigmoid(input: Tensor) -> Tensor:
     """1 / (1 + exp(-x))."""
     return input.sigmoid()
 
 
+@functional
 def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
     return input.tanh()

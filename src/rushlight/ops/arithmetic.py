@@ -293,8 +293,9 @@ def float_power_(self: Tensor, exponent: Any) -> Tensor:
     return inplace_from(self, float_power, (self, exponent), {})
 
 
+export(pow)
+export(float_power, guard=True)
 for _fn in (pow, float_power):
-    export(_fn)
     method(_fn)
 method(float_power_)
 method(pow_)

@@ -10,7 +10,7 @@ import numpy as np
 from ..dtypes import bool_, float32
 from ..kernels import attention as K
 from ..tensor import Tensor, wrap
-from .define import FUNCTIONS, record
+from .define import FUNCTIONS, functional, record
 from .matmul import linear
 from .recompute import recomputed_grad
 
@@ -91,6 +91,7 @@ def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> 
         raise RuntimeError(f"query {list(query.shape)}, key {list(key.shape)} and value {list(value.shape)} do not broadcast") from None
 
 
+@functional(guard=True)
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
                                  is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Tensor:
     """softmax(scale * query key' + mask) value, with the softmax over the keys (Vaswani et al., 2017).
@@ -327,6 +328,7 @@ def _projected(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: 
     return tuple(linear(x, w, b) for x, w, b in zip((query, key, value), weight.chunk(3), biases, strict=True))
 
 
+@functional
 def multi_head_attention_forward(
         query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: int, num_heads: int, in_proj_weight: Tensor | None,
         in_proj_bias: Tensor | None, bias_k: Tensor | None, bias_v: Tensor | None, add_zero_attn: bool, dropout_p: float,

@@ -145,7 +145,7 @@ def _one_sided(input: Tensor, low: Any, high: Any, name: str) -> Tensor:
     return r
 
 
-@op(method=True, out=True, inplace=True)
+@op(method=True, out=True, inplace="function")
 def clamp_min(input: Tensor, min: Any) -> Tensor:
     """Values below `min` (a number or tensor) become min."""
     if min is None:
@@ -153,7 +153,7 @@ def clamp_min(input: Tensor, min: Any) -> Tensor:
     return _one_sided(input, min, None, "ClampMinBackward")
 
 
-@op(method=True, out=True, inplace=True)
+@op(method=True, out=True, inplace="function")
 def clamp_max(input: Tensor, max: Any) -> Tensor:
     """Values above `max` (a number or tensor) become max."""
     if max is None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
-from .define import export, op
+from .define import export, method, op
 from .record import record
 from .record import view as make_view
 from .write import title
@@ -27,18 +27,18 @@ def _complex_part(name: str) -> Any:
         return r
     part.__name__ = part.__qualname__ = name
     part.__doc__ = f"The {name} part of a complex tensor, as a view."
-    export(part, name)
+    export(part, name, guard=True)
 
     def assign(self: Tensor, value: Any) -> None:
         part(self).copy_(value)
-    setattr(Tensor, name, property(part, assign))
+    method(property(part, assign), name)
     return part
 
 
 real, imag = _complex_part("real"), _complex_part("imag")
 
 
-@export
+@export(guard=True)
 def view_as_real(input: Tensor) -> Tensor:
     """A complex tensor as a real one with a last dimension of size 2: real and imaginary parts."""
     kind = input._kind
@@ -50,7 +50,7 @@ def view_as_real(input: Tensor) -> Tensor:
     return r
 
 
-@export
+@export(guard=True)
 def view_as_complex(input: Tensor) -> Tensor:
     """A real tensor whose last dimension holds real and imaginary parts as a complex tensor."""
     kind, a = input._kind, input._a
@@ -79,7 +79,7 @@ def conj(input: Tensor) -> Tensor:
     return record(wrap(np.conjugate(input._a), input._kind), "ConjBackward0", (input,), lambda g: g.conj())
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="function", out=True)
 def conj_physical(input: Tensor) -> Tensor:
     """The complex conjugate."""
     return conj(input) if input._kind.is_complex else input.clone()

@@ -13,7 +13,7 @@ import numpy as np
 from ..kernels import conv as K
 from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
-from .define import export
+from .define import export, functional
 from .promotion import not_a_tensor
 from .record import record
 from .write import title
@@ -249,18 +249,21 @@ def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, outp
     return y.squeeze(0) if unbatched else y
 
 
+@functional
 def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
            groups: int = 1) -> Tensor:
     """Convolution of (N, C, L) or (C, L) with weight (O, C / groups, K). padding: numbers, "valid" or "same"."""
     return convolution(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
 
 
+@functional
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
            groups: int = 1) -> Tensor:
     """Convolution of (N, C, H, W) or (C, H, W) with weight (O, C / groups, KH, KW). padding: numbers, "valid" or "same"."""
     return convolution(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
 
 
+@functional
 def conv3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
            groups: int = 1) -> Tensor:
     """Convolution of (N, C, D, H, W) or (C, D, H, W) with weight (O, C / groups, KD, KH, KW). padding: numbers, "valid" or "same"."""
@@ -275,7 +278,7 @@ def _make_transposed(n: int) -> Any:
         return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, n, name)
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"Transposed {n}-dimensional convolution; the weight is (C, O / groups, *kernel)."
-    return fn
+    return functional(fn)
 
 
 conv_transpose1d, conv_transpose2d, conv_transpose3d = (_make_transposed(n) for n in (1, 2, 3))

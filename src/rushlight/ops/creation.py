@@ -512,7 +512,7 @@ def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None
 
 method(new_empty_strided)
 export(full)
-export(full_like)
+export(full_like, guard=True)
 export(empty_strided)
 method(new_full)
 method(new_tensor)

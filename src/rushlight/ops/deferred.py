@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import Any
 
 from ..tensor import Tensor
-from .define import FUNCTIONS, NAMESPACES
+from .registry import FUNCTIONS, NAMESPACES
 
-__all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "namespace"]
+__all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "load_all", "namespace"]
 
 FUNCTIONS_OF: dict[str, str] = {
     "linalg": (
         "det slogdet logdet inverse pinverse cholesky cholesky_solve cholesky_inverse triangular_solve lu lu_solve "
         "lu_unpack qr geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef svd_lowrank pca_lowrank lobpcg vander "
         "symeig eig solve lstsq matrix_rank"),
-    "floating": "angle frexp ldexp ldexp_ hash_tensor renorm renorm_ gradient segment_reduce empty_permuted",
+    "floating": "angle frexp ldexp ldexp_ hash_tensor renorm gradient segment_reduce empty_permuted",
     "histogram": "histc histogram histogramdd",
     "lowlevel": (
         "_chunk_cat _unsafe_masked_index _unsafe_masked_index_put_accumulate native_batch_norm _native_batch_norm_legit native_layer_norm "
@@ -47,6 +47,12 @@ _module_of = {name: module for module, names in FUNCTIONS_OF.items() for name in
 def load(module: str) -> None:
     """Import an op module, which registers its functions and methods."""
     import_module("." + module, __package__)
+
+
+def load_all() -> None:
+    """Import all of them, and those that only a namespace imports: then `OPS` is complete (but for what `nn.functional` adds)."""
+    for module in {*FUNCTIONS_OF, *METHODS_OF, "fft"}:
+        load(module)
 
 
 def function(name: str) -> Any:

@@ -12,6 +12,7 @@ NumPy call, one Tensor and one small node, and nothing else. Everything rarer go
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,12 @@ from ..tensor import NotBatched, Tensor, as_array, from_array, wrap
 from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
+from .registry import FUNCTIONS, NAMESPACES, Op, show
 from .write import check_dtype, check_fresh, computed_into, inplace_from, title, write_in_place, write_out
 
-__all__ = ["FUNCTIONS", "NAMESPACES", "DEFINITIONS", "op", "unary", "binary", "comparison", "export", "method", "record", "wrap"]
+__all__ = ["FUNCTIONS", "op", "unary", "binary", "comparison", "export", "functional", "method", "record", "wrap"]
 
-FUNCTIONS: dict[str, Any] = {}              # what `rushlight` shows as torch.<name>
-NAMESPACES: dict[str, dict[str, Any]] = {}   # what `torch.linalg`, `torch.fft`, ... show: namespace -> name -> function
 OPERATORS: dict[str, Any] = {}              # the forms of binary ops that are Python's operators
-DEFINITIONS: dict[str, dict[str, Any]] = {}  # per op: what the tests need to know (samples, variants)
 
 on_export: Any = None        # what overrides.py does with functions that are defined after it has begun to watch
 
@@ -47,18 +46,38 @@ if native.library is not None:
     native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, native.elementwise(np.add))
 
 
-def export(function: Any, name: str | None = None) -> Any:
-    """Make a function visible as torch.<name>."""
-    FUNCTIONS[name or function.__name__] = function
-    if on_export is not None:
-        on_export(function)
+def export(function: Any = None, name: str | None = None, op: Op | None = None, *, namespace: str = "", guard: bool = False, out: bool = False) -> Any:
+    """Make a function visible as torch.<name>, or torch.<namespace>.<name>.
+
+    guard  with PyTorch's TypeError for arguments that are no tensors (the function itself, which is returned, stays as it is)
+    out    with an argument `out=`
+    """
+    if function is None:
+        return lambda f: export(f, name, op, namespace=namespace, guard=guard, out=out)
+    if out:
+        function = _with_out(function)
+    name = name or function.__name__
+    shown = _guarded(function, name) if guard else function
+    op = show(f"{namespace}.{name}" if namespace else name, shown, op)
+    op.out = op.out or out
+    if on_export is not None and not namespace:
+        on_export(shown)
     return function
 
 
-def method(function: Any, name: str | None = None) -> Any:
+def functional(function: Any = None, name: str | None = None, *, guard: bool = False, out: bool = False) -> Any:
+    """Make a function visible as torch.nn.functional.<name>; the options are those of `export`."""
+    return export(function, name, namespace="nn.functional", guard=guard, out=out)
+
+
+def method(function: Any, name: str | None = None, op: Op | None = None) -> Any:
     """Make a function a Tensor method."""
     setattr(Tensor, name or function.__name__, function)
+    show("Tensor." + (name or function.__name__), function, op)
     return function
+
+
+as_method = method       # (`op` has an argument of that name)
 
 
 def arguments(function: Any) -> tuple[str, ...]:
@@ -68,8 +87,8 @@ def arguments(function: Any) -> tuple[str, ...]:
 
 
 def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, ints: str = "float", complex: bool = True, label: str = "",
-          inplace: bool = True, methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
-          refuse_bool: str = "", holomorphic: bool = True, namespace: str = "") -> Any:
+          inplace: bool | str = "function", methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
+          refuse_bool: str = "", holomorphic: bool = True, namespace: str = "", function: bool = True) -> Any:
     """Define an elementwise op of one tensor.
 
     forward     arrays -> array, for float32 and float64 (other types are converted around it)
@@ -79,7 +98,9 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     complex     whether complex tensors are allowed
     domain      where the tests sample
     holomorphic False where the gradient formula itself deals with complex numbers (else what is saved arrives conjugated)
+    inplace     True: also Tensor.<name>_; "function": torch.<name>_, too
     namespace   "special" for torch.special.<name>: a function only, no method and no in-place form
+    function    False: not public, a part of another op
     """
     short = name
     if namespace:
@@ -141,12 +162,12 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     if takes_out:
         def direct(a: Any) -> None:
             forward(a, out=a)
-    if namespace:
-        NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
-    else:
-        _finish_unary(name, fn, inplace and not to_bool, methods, alias, direct if takes_out else None)
-    DEFINITIONS[name] = {"form": "unary", "fn": fn, "ints": ints, "complex": complex, "domain": domain, "inplace": inplace and not to_bool,
-                         "differentiable": differentiable, "refuse_bool": refuse_bool}
+    entry = Op(name, "unary", fn, forward=forward, gradient=grad, saved=("x",) if saves_input else ("y",) if saves_result else (), node=node_type,
+                result=ints, complex=complex, refuse_bool=refuse_bool, domain=domain, out=True)
+    for each in (short, *alias) if namespace else ():
+        show(f"{namespace}.{each}", fn, entry)
+    if not namespace and function:
+        _finish_unary(entry, inplace if not to_bool else False, methods, alias, direct if takes_out else None)
     return fn
 
 
@@ -161,12 +182,13 @@ def _unary_node(name: str, grad: Any, array_grad: Any, label: str) -> Any:
     return node_class(label, UnaryNode, grad=staticmethod(grad), agrad=None if array_grad is None else staticmethod(fuse(array_grad)), saves=saves)
 
 
-def _finish_unary(name: str, fn: Any, inplace: bool, methods: bool, alias: tuple[str, ...], direct: Any) -> None:
+def _finish_unary(op: Op, inplace: bool | str, methods: bool, alias: tuple[str, ...], direct: Any) -> None:
     """Register the function, the method, and their in-place forms."""
+    name, fn = op.name, op.function
     for each in (name, *alias):
-        export(fn, each)
+        export(fn, each, op)
         if methods:
-            method(fn, each)
+            method(fn, each, op)
     if not inplace:
         return
 
@@ -178,8 +200,9 @@ def _finish_unary(name: str, fn: Any, inplace: bool, methods: bool, alias: tuple
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn_.__doc__ = f"In-place form of `{name}`."
     for each in (name, *alias):
-        method(fn_, each + "_")
-        export(_checked_inplace(fn_, each), each + "_")
+        method(fn_, each + "_", op)
+        if inplace == "function":
+            export(_checked_inplace(fn_, each), each + "_", op)
 
 
 def _checked_inplace(fn_: Any, name: str) -> Any:
@@ -231,7 +254,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
     return r
 
 
-def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, result: str = "same", label: str = "", inplace: bool = True,
+def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, result: str = "same", label: str = "", inplace: bool | str = True,
            methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "", int_forward: Any = None,
            domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, only: str = "",
            namespace: str = "", numbers: str = "both") -> Any:
@@ -353,21 +376,21 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         uses_flags = sum(flag for used, flag in flags if used)
         fn, operator = (native.fast_path(each, ufunc, node_type, 2, uses_flags, to_bool) for each in (fn, operator))
     OPERATORS[name] = operator
-    if namespace:
-        NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((short, *alias), fn))
+    entry = Op(name, "binary", fn, forward=ufunc, gradient=grad, saved=tuple(sorted({each for used in uses for each in used[1:]})), node=node_type,
+                result=result, complex=complex, domain=domain, out=True)
+    for each in (short, *alias) if namespace else ():
+        show(f"{namespace}.{each}", fn, entry)
     for each in (name, *alias):
         if function:
-            export(fn, each)
+            export(fn, each, entry)
         if methods:
-            method(fn, each)
+            method(fn, each, entry)
     if inplace and methods:
         fn_ = _binary_inplace(name, fn, direct)
         for each in (name, *alias):
-            method(fn_, each + "_")
-            if function:
-                export(_checked_inplace(fn_, each), each + "_")
-    DEFINITIONS[name] = {"form": "binary", "fn": fn, "result": result, "complex": complex, "domain": domain, "inplace": inplace and methods,
-                         "differentiable": differentiable, "function": function, "method": methods}
+            method(fn_, each + "_", entry)
+            if inplace == "function":
+                export(_checked_inplace(fn_, each), each + "_", entry)
     return fn
 
 
@@ -524,36 +547,39 @@ def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: b
     return binary(name, ufunc, None, result="bool", alias=alias, complex=complex, doc=doc, numbers="second")
 
 
-def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool = False, out: bool | str = False,
-       torch: bool = True, namespace: str = "", alias: tuple[str, ...] = (), samples: Any = None, method_first: int = 0) -> Any:
+def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool | str = False, out: bool | str = False,
+       torch: bool = True, namespace: str = "", functional: bool = False, alias: tuple[str, ...] = (), overloads: str = "") -> Any:
     """Register a function as an op.
 
     method   True: also ``Tensor.<name>``; a string: under that name
-    inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history
+    inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history; "function": ``torch.<name>_``, too
     out      ``torch.<name>(..., out=tensor)``; "fresh": only memory that no operand uses, and of the result's dtype
     torch    False: not in the torch namespace
     namespace  "linalg" for torch.linalg.<name> (instead of torch.<name>)
-    samples  function yielding (args, kwargs) for the differential tests
+    functional  also torch.nn.functional.<name>
+    overloads  see `registry.Op`
     """
     if function is None:
-        return lambda f: op(f, name=name, method=method, inplace=inplace, out=out, torch=torch, namespace=namespace, alias=alias, samples=samples)
+        return lambda f: op(f, name=name, method=method, inplace=inplace, out=out, torch=torch, namespace=namespace,
+                            functional=functional, alias=alias, overloads=overloads)
     label = name or function.__name__.rstrip("_")
+    entry = Op(f"{namespace}_{label}" if namespace else label, "op", function, out=out, overloads=overloads)
     if namespace:
         shown = _public(function, f"{namespace}_{label}", out)
         shown.__name__ = shown.__qualname__ = label
-        NAMESPACES.setdefault(namespace, {}).update(dict.fromkeys((label, *alias), shown))
+        for each in (label, *alias):
+            show(f"{namespace}.{each}", shown, entry)
     for each in (label, *alias):
         if torch and not namespace:
-            export(_public(function, each, out), each)
+            export(_public(function, each, out), each, entry)
+        if functional:
+            export(FUNCTIONS[each], each, entry, namespace="nn.functional")
         if method:
-            setattr(Tensor, method if isinstance(method, str) and each == label else each, _method(function, each))
+            as_method(_method(function, each), method if isinstance(method, str) and each == label else each, entry)
         if inplace:
-            fn_ = _inplace_variant(function, each)
-            setattr(Tensor, each + "_", fn_)
-            if torch:
-                export(_checked_inplace(fn_, each), each + "_")
-    DEFINITIONS[f"{namespace}_{label}" if namespace else label] = {
-        "form": "op", "fn": function, "samples": samples, "method": method, "inplace": inplace, "out": out, "torch": torch and not namespace}
+            fn_ = as_method(_inplace_variant(function, each), each + "_", entry)
+            if inplace == "function":
+                export(_checked_inplace(fn_, each), each + "_", entry)
     return function
 
 
@@ -622,7 +648,7 @@ def _inplace_variant(function: Any, name: str) -> Any:
     return fn_
 
 
-def with_out(function: Any) -> Any:
+def _with_out(function: Any) -> Any:
     """The function with an `out=` argument, for what is not made by `op`."""
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         result = function(*args, **kwargs)
@@ -656,8 +682,9 @@ def diagnose(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, 
 _ASKED = ("_a", "_kind", "_node", "__index__")     # what ops read of tensors and sizes first
 
 
-def guarded(function: Any, name: str) -> Any:
-    """A function that is public as it is, with PyTorch's TypeError for arguments that are no tensors. Not for hot ones: it costs a call."""
+@functools.cache
+def _guarded(function: Any, name: str) -> Any:
+    """The function with PyTorch's TypeError for arguments that are no tensors. Not for hot ones: it costs a call."""
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)

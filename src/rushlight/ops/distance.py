@@ -35,7 +35,7 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     return _vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), float(p), -1, False)
 
 
-@op
+@op(functional=True)
 def pdist(input: Tensor, p: float = 2) -> Tensor:
     """The p-norm distances of all pairs of rows i < j of an (N, M) matrix."""
     if input._a.ndim != 2:

@@ -110,7 +110,7 @@ def _abs_grad(g: Tensor, x: Tensor) -> Tensor:
     return g * x.sgn()
 
 
-abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * _sign_of(x), ints="same", alias=("absolute",),
+abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * _sign_of(x), ints="same", alias=("absolute",), inplace=True,
             refuse_bool="\"abs_cpu\" not implemented for 'Bool'", holomorphic=False)
 Tensor.__abs__ = abs
 _abs_inplace = Tensor.abs_
@@ -125,8 +125,8 @@ def abs_(self: Tensor) -> Tensor:
 
 for _name in ("abs_", "absolute_"):
     method(abs_, _name)
-    export(abs_, _name)
-sign = unary("sign", _sign_of, _zero_grad, array_grad=True, ints="same", complex=False)
+export(abs_, guard=True)
+sign = unary("sign", _sign_of, _zero_grad, array_grad=True, ints="same", complex=False, inplace=True)
 
 
 def _sgn_grad(g: Tensor, x: Tensor) -> Tensor:
@@ -138,12 +138,11 @@ def _sgn_grad(g: Tensor, x: Tensor) -> Tensor:
     return r.masked_fill(size == 0, 0)
 
 
-sgn = unary("sgn", _sgn, None, ints="same")
-_sgn_forward = sgn
+_sgn_forward = unary("sgn", _sgn, None, ints="same", function=False)
 
 
 @op(method=True, inplace=True, out=True)
-def sgn(input: Tensor) -> Tensor:  # noqa: F811
+def sgn(input: Tensor) -> Tensor:
     """The sign of real numbers; z / |z| of complex ones (0 for 0)."""
     r = _sgn_forward(input.detach() if input._node is not None else input)
     return record(r, "SgnBackward0", (input,), _sgn_grad, (input,), holomorphic=False)
@@ -158,7 +157,7 @@ def _half_even(a: Any, decimals: int) -> Any:
 
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="function", out=True)
 def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Round half to even, to `decimals` digits after the point."""
     kind = input._kind
@@ -331,8 +330,8 @@ logaddexp = binary("logaddexp", _logaddexp,
                    (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), inplace=False, numbers="none", refuse=_no_integers("logaddexp"))
 logaddexp2 = binary("logaddexp2", np.logaddexp2,
                     (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False, numbers="none", only="float")
-gcd = binary("gcd", np.gcd, None, result="int", only="int", numbers="none")
-lcm = binary("lcm", np.lcm, None, result="int", only="int", numbers="none")
+gcd = binary("gcd", np.gcd, None, result="int", only="int", numbers="none", inplace="function")
+lcm = binary("lcm", np.lcm, None, result="int", only="int", numbers="none", inplace="function")
 
 
 def _xlogy(a: Any, b: Any) -> Any:
@@ -345,7 +344,8 @@ def _xlogy_first(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return g * b.log().masked_fill((a == 0) & (b <= 0), 0)
 
 
-xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), result="float", complex=False, domain=(0.1, 3.0))
+xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), result="float", complex=False, domain=(0.1, 3.0),
+               inplace="function")
 
 
 @op(method=True, inplace=True, out=True)
@@ -379,7 +379,7 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
     return where(weight.abs() < 0.5, input + weight * difference, end - difference * (1 - weight))
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="function", out=True)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if eps is given."""
     x = input if input._kind.is_floating else input.to(input._kind.float_.dtype)
@@ -391,7 +391,7 @@ _without_nan = fuse(lambda a, nan, high, low: np.where(a != a, nan, np.where(a =
 _where_finite = fuse(lambda g, a: np.where(np.isfinite(a), g, 0.0))
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="function", out=True)
 def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """nan, inf and -inf replaced (by 0 and the largest and smallest finite numbers unless said otherwise)."""
     for position, (which, value) in enumerate((("nan", nan), ("posinf", posinf), ("neginf", neginf)), 2):

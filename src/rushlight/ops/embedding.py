@@ -9,7 +9,7 @@ import numpy as np
 from ..kernels import indexing as K
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows
-from .define import export
+from .define import export, functional
 from .promotion import not_a_tensor
 from .record import record
 
@@ -35,6 +35,7 @@ def _wrap_padding(padding_idx: int | None, rows: int) -> int | None:
     return padding_idx % rows
 
 
+@functional
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
               scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
     """The rows of weight (V, D) that input (*) names: (*, D).
@@ -131,6 +132,7 @@ def _collect(g: Tensor, index: Tensor, rows: int, padding_idx: int | None, by_fr
     return record(out, "EmbeddingDenseBackward0", (g,), grad)
 
 
+@functional(guard=True)
 def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2,
                   scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
                   include_last_offset: bool = False, padding_idx: int | None = None) -> Tensor:
@@ -218,6 +220,7 @@ def _bags(values: Tensor, bag: Any, keep: Any, bags: int, mode: str, weights: Te
     return total / wrap(counts[:, None], kind)
 
 
+@functional
 def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """(*) of class numbers to (*, num_classes) of 0 and 1 (int64)."""
     if not isinstance(tensor, Tensor):
@@ -243,7 +246,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     return wrap((a[..., None] == np.arange(num_classes, like=a)).astype(np.int64), tensor._kind)
 
 
-@export
+@functional(guard=True)
+@export(guard=True)
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y_k = input1 W_k input2 + b_k: inputs (*, A) and (*, B), weight (O, A, B), result (*, O)."""
     if input1._a.shape[:-1] != input2._a.shape[:-1]:

@@ -50,7 +50,7 @@ def frexp(input: Tensor) -> Any:
     return _frexp((first, power))
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="function", out=True)
 def ldexp(input: Tensor, other: Tensor) -> Tensor:
     """input * 2 ** other."""
     check_tensor("ldexp", input=input, other=other)

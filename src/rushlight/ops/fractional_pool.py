@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
-from .define import FUNCTIONS
+from .define import FUNCTIONS, functional
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]
 
 
+@functional
 def fractional_max_pool2d(input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
                           _random_samples: Tensor | None = None) -> Any:
     """Fractional max pooling of (N, C, H, W) or (C, H, W). Give output_size, or output_ratio: the output's share of the input's size.
@@ -22,6 +23,7 @@ def fractional_max_pool2d(input: Tensor, kernel_size: Any, output_size: Any = No
     return _pool(input, 2, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
 
+@functional
 def fractional_max_pool3d(input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
                           _random_samples: Tensor | None = None) -> Any:
     """Fractional max pooling of (N, C, D, H, W) or (C, D, H, W); arguments as in `fractional_max_pool2d`, samples (N, C, 3)."""

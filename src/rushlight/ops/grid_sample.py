@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import native
 from ..tensor import Tensor, wrap
-from .define import check_tensor, op
+from .define import check_tensor, functional, op
 from .recompute import recomputed_grad
 from .record import record
 
@@ -17,6 +17,7 @@ __all__ = ["grid_sample", "affine_grid"]
 _library = native.library
 
 
+@functional(guard=True)
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
     """The sampling grid (N, H, W, 2) (or (N, D, H, W, 3)) of affine maps theta (N, 2, 3) (or (N, 3, 4)) for `grid_sample`."""
     from .define import FUNCTIONS
@@ -66,6 +67,7 @@ def _inside(x: Tensor, size: int, mode: str, align_corners: bool) -> Tensor:
     return x
 
 
+@functional
 def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None) -> Tensor:
     """Values of input (N, C, H, W) at grid (N, HO, WO, 2), x before y, in [-1, 1]; volumes with one more dimension.
 

@@ -181,5 +181,5 @@ def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: Any = None)
     return resize_(self, *the_template._a.shape)
 
 
-for _name in ("squeeze_", "unsqueeze_", "t_", "transpose_", "swapdims_", "swapaxes_", "as_strided_", "resize_as_"):
+for _name in ("as_strided_", "resize_as_"):
     export(_checked_inplace(getattr(Tensor, _name), _name[:-1]), _name)

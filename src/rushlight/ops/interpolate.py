@@ -15,7 +15,7 @@ import numpy as np
 from ..dtypes import float32 as _float32
 from ..kernels import resample as K
 from ..tensor import Tensor, wrap
-from .define import check_tensor, not_implemented
+from .define import check_tensor, functional, not_implemented
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from .record import record
 
@@ -137,6 +137,7 @@ def _output_size(input: Tensor, n: int, size: Any, scale_factor: Any) -> tuple[l
     return [math.floor(i * s) for i, s in zip(input._a.shape[2:], scales, strict=True)], [float(s) for s in scales]
 
 
+@functional
 def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
                 recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:
     """(N, C, *spatial) resized to `size`, or by `scale_factor`.
@@ -193,18 +194,21 @@ def _deprecated(name: str) -> None:
     warnings.warn(f"`nn.functional.{name}` is deprecated. Use `nn.functional.interpolate` instead.", UserWarning, stacklevel=3)
 
 
+@functional
 def upsample(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None) -> Tensor:
     """`interpolate` under its old name."""
     _deprecated("upsample")
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
+@functional
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """`interpolate` with mode "nearest" under its old name."""
     _deprecated("upsample_nearest")
     return interpolate(input, size, scale_factor, "nearest")
 
 
+@functional
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
     """`interpolate` with mode "bilinear" and align_corners under its old name."""
     _deprecated("upsample_bilinear")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor
+from .define import functional
 from .loss import cross_entropy
 from .matmul import linear
 from .recompute import recomputed_grad
@@ -15,6 +16,7 @@ from .record import record
 __all__ = ["linear_cross_entropy"]
 
 
+@functional
 def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *, linear_bias: Tensor | None = None, weight: Tensor | None = None,
                          reduction: str = "mean", ignore_index: int | None = None, label_smoothing: float = 0.0, options: Any = None) -> Tensor:
     """cross_entropy(linear(input, linear_weight, linear_bias), target).

@@ -12,7 +12,7 @@ from ..dtypes import float32
 from ..kernels import loss as L
 from ..kernels import softmax as K
 from ..tensor import Tensor, as_array, wrap
-from .define import FUNCTIONS
+from .define import FUNCTIONS, functional
 from .promotion import not_a_tensor, same_device
 from .record import record
 
@@ -90,6 +90,7 @@ def _pair(name: str, label: str, input: Tensor, target: Tensor, reduction: str, 
     return record(out, label, (input, target), grad, (input, target), array_grad=arrays)
 
 
+@functional
 def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
              weight: Tensor | None = None) -> Tensor:
     """(input - target)^2."""
@@ -106,6 +107,7 @@ def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: An
     return square.sum() / weight.expand_as(square).sum() if reduction == "mean" else reduced(square, reduction)
 
 
+@functional
 def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
             weight: Tensor | None = None) -> Tensor:
     """|input - target|."""
@@ -121,6 +123,7 @@ def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any
     return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
 
 
+@functional
 def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2."""
     _check_tensors("smooth_l1_loss", input, target)
@@ -137,6 +140,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, redu
     return reduced(FUNCTIONS["where"](size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
+@functional
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None) -> Tensor:
     """d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2). Huber, 1964."""
     _check_tensors("huber_loss", input, target)
@@ -165,6 +169,7 @@ def _check_classes(target: Tensor, classes: int, ignore_index: int) -> None:
             raise IndexError(f"Target {int(t[bad][0])} is out of bounds.")
 
 
+@functional
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
              reduction: str = "mean") -> Tensor:
     """-weight[target] * input[target] for log-probabilities (N, C, *) or (C) and classes (N, *) or (); the mean divides by the weights used."""
@@ -206,6 +211,7 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     return total / w.sum() if w is not None else total / wrap(as_array((~ignored).sum(), x._kind.np), x._kind)
 
 
+@functional
 def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
                   reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
     """nll_loss of log_softmax(input). The target holds classes (N, *) or probabilities (N, C, *)."""
@@ -393,6 +399,7 @@ def _smoothed(logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
 
 # --- probabilities --------------------------------------------------------------------------------------------------------------------
 
+@functional
 def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """target * (log(target) - input) for log-probabilities `input`; reduction "batchmean" divides the sum by the batch size."""
     _check_tensors("kl_div", input, target)
@@ -415,6 +422,7 @@ def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any 
     return reduced(loss, reduction)
 
 
+@functional
 def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
                          reduction: str = "mean") -> Tensor:
     """-(y log x + (1 - y) log(1 - x)) for probabilities x; logarithms are at least -100."""
@@ -437,6 +445,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@functional
 def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
                                      reduction: str = "mean", pos_weight: Tensor | None = None) -> Tensor:
     """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weighs the positive term."""
@@ -456,6 +465,7 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
+@functional
 def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: Any = None, eps: float = 1e-8,
                      reduce: Any = None, reduction: str = "mean") -> Tensor:
     """exp(x) - y x (log_input), or x - y log(x + eps); `full` adds Stirling's term for y > 1."""
@@ -470,6 +480,7 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full
     return reduced(loss, reduction)
 
 
+@functional
 def gaussian_nll_loss(input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Tensor:
     """(log(var) + (x - y)^2 / var) / 2 with var at least eps; `full` adds log(2 pi) / 2."""
     _check_tensors("gaussian_nll_loss", input, target)
@@ -495,6 +506,7 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Any, full: bool = Fals
 
 # --- margins --------------------------------------------------------------------------------------------------------------------------
 
+@functional
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, size_average: Any = None, reduce: Any = None,
                          reduction: str = "mean") -> Tensor:
     """x where y is 1, max(0, margin - x) where y is -1."""
@@ -504,6 +516,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, siz
     return reduced(where(target != 1, (margin - input).clamp(min=0), 0.0) + where(target != -1, input, 0.0), reduction)
 
 
+@functional
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None,
                         reduction: str = "mean") -> Tensor:
     """max(0, -y (x1 - x2) + margin)."""
@@ -514,6 +527,7 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
     return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
+@functional
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """log(1 + exp(-y x))."""
     _check_tensors("soft_margin_loss", input, target)
@@ -529,6 +543,7 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, boo
     return (input if batched else input.reshape(1, -1)), target, batched
 
 
+@functional
 def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average: Any = None,
                       reduce: Any = None, reduction: str = "mean") -> Tensor:
     """sum over j != y of max(0, margin - x[y] + x[j])^p / C."""
@@ -554,6 +569,7 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
     return reduced(loss if batched or reduction != "none" else loss.squeeze(0), reduction)
 
 
+@functional
 def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """sum over labels y and others j of max(0, 1 - (x[y] - x[j])) / C; the row's labels end at the first -1."""
     _check_tensors("multilabel_margin_loss", input, target)
@@ -577,6 +593,7 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = No
     return reduced(loss if batched or reduction != "none" else loss.squeeze(0), reduction)
 
 
+@functional
 def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
                                 reduction: str = "mean") -> Tensor:
     """The mean over classes of -(y log sigmoid(x) + (1 - y) log sigmoid(-x))."""

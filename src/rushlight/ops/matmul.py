@@ -12,7 +12,7 @@ from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, as_array, wrap
-from .define import check_tensor, export, op
+from .define import check_tensor, functional, op
 from .promotion import same_device
 from .record import RecordNode, node_class, record
 from .write import title, write_out
@@ -319,7 +319,7 @@ def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
                   (a, b), array_grad=arrays)
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="function", out=True)
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec)."""
     return _plus(input, mv(mat, vec), beta, alpha)
@@ -474,7 +474,7 @@ def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 if native.library is not None:
     linear = native.library.linear_op(linear, *[node_class(_name, LinearNode, grad=_LINEAR_GRAD, agrad=None, conj=False) for _name in _LINEAR_NAMES])
-export(linear, "_linear")
+functional(linear)
 
 
 # --- composed -------------------------------------------------------------------------------------------------------------------------

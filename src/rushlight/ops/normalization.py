@@ -13,7 +13,7 @@ import numpy as np
 
 from ..kernels import norm as K
 from ..tensor import Tensor, wrap
-from .define import export
+from .define import export, functional
 from .promotion import not_a_tensor
 from .record import record
 from .write import title
@@ -210,6 +210,7 @@ def _move(running_mean: Tensor, running_var: Tensor, mean: Any, variance: Any, m
     _update(running_var, variance * factor, momentum)
 
 
+@functional
 def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """(N, C, *) normalised per channel: by the batch's statistics in training (which then move the running ones), else by the running ones.
@@ -288,6 +289,7 @@ def _frozen_on_device(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | Non
     return record(out, "NativeBatchNormBackward0", (x, weight, bias), grad, (x,) if weight is None else (x, weight), array_grad=arrays)
 
 
+@functional
 def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var: Tensor | None = None, weight: Tensor | None = None,
                   bias: Tensor | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """(N, C, *) normalised per sample and channel over the spatial dimensions."""
@@ -328,6 +330,7 @@ def _normalized_shape(input: Tensor, normalized_shape: Any, weight: Tensor | Non
     return wanted
 
 
+@functional
 def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Normalised over the last dimensions, `normalized_shape`. Ba, Kiros and Hinton, "Layer Normalization", 2016."""
     _check(input, "LayerNormKernelImpl")
@@ -341,6 +344,7 @@ def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = Non
 export(layer_norm)
 
 
+@functional
 def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """(N, C, *) normalised per sample over groups of channels. Wu and He, "Group Normalization", 2018."""
     _check(input, "GroupNormKernelImpl")
@@ -379,6 +383,7 @@ def _native_rms(input: Tensor, weight: Tensor | None, eps: float, axes: Axes, le
     return record(out, "MulBackward0", (input, weight), grad, (input,) if weight is None else (input, weight), array_grad=arrays)
 
 
+@functional(guard=True)
 def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divided by the root of the mean square over the last dimensions. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
     if not input._kind.is_complex:
@@ -395,11 +400,12 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     return r.to(input._kind.dtype) if input._kind.reduced else r
 
 
-export(rms_norm)
+export(rms_norm, guard=True)
 
 
 # --- others ---------------------------------------------------------------------------------------------------------------------------
 
+@functional(guard=True)
 def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """x / (k + alpha * mean of squares over `size` neighbouring channels) ** beta. Krizhevsky et al., 2012."""
     if input._a.ndim < 3:
@@ -417,6 +423,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     return input / (total / size * alpha + k) ** beta
 
 
+@functional
 def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """input / max(norm, eps) along a dimension."""
     r = input / input.norm(p, dim, True).clamp_min(eps).expand_as(input)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
-from .define import export
+from .define import export, functional
 from .promotion import not_a_tensor
 from .record import record
 from .strides import zeros_for
@@ -16,6 +16,7 @@ from .strides import zeros_for
 __all__ = ["pad"]
 
 
+@functional
 def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """`input` with (left, right) more elements per dimension, from the last one backwards; negative numbers take elements away.
 
@@ -120,7 +121,7 @@ def _circular(input: Tensor, dim: int, left: int, right: int) -> Any:
 _INDICES = {"reflect": _reflect, "replicate": _replicate, "circular": _circular}
 
 
-@export
+@export(guard=True)
 def constant_pad_nd(input: Tensor, pad: Any, value: float = 0) -> Tensor:
     """`pad` with a constant."""
     return _constant(input, [int(p) for p in pad], value)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
-from .define import FUNCTIONS, op
+from .define import FUNCTIONS, functional, op
 from .loss import reduced, reduction_of
 from .record import record
 from .reduction import _vector_norm
@@ -15,7 +15,7 @@ from .reduction import _vector_norm
 __all__ = ["cosine_similarity", "cosine_embedding_loss", "pairwise_distance", "triplet_margin_loss", "triplet_margin_with_distance_loss", "ctc_loss"]
 
 
-@op
+@op(functional=True)
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along a dimension."""
     for t in (x1, x2):
@@ -29,12 +29,13 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     return ((x1 / n1) * (x2 / n2)).sum(dim)
 
 
-@op
+@op(functional=True)
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps over the last dimension."""
     return _vector_norm(x1 - x2 + eps, float(p), -1, keepdim)
 
 
+@functional(guard=True)
 def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None,
                           reduction: str = "mean") -> Tensor:
     """1 - cos where y is 1, max(0, cos - margin) where y is -1."""
@@ -54,6 +55,7 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
     return reduced(loss, reduction)
 
 
+@functional(guard=True)
 def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
                         size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
     """max(0, d(a, p) - d(a, n) + margin) with p-norm distances; `swap` takes the smaller of d(a, n) and d(p, n)."""
@@ -67,6 +69,7 @@ def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, marg
                                              margin=margin, swap=swap, reduction=reduction)
 
 
+@functional
 def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Any = None, margin: float = 1.0,
                                       swap: bool = False, reduction: str = "mean") -> Tensor:
     """`triplet_margin_loss` with any distance function."""
@@ -81,6 +84,7 @@ def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative
 
 # --- CTC ------------------------------------------------------------------------------------------------------------------------------
 
+@functional
 def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",
              zero_infinity: bool = False) -> Tensor:
     """-log of the probability of all alignments of the targets (N, S) or concatenated, under log_probs (T, N, C) or (T, C).

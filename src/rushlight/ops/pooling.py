@@ -12,7 +12,7 @@ from ..dtypes import float32
 from ..kernels import pooling as K
 from ..kernels.resample import Table
 from ..tensor import Tensor, wrap
-from .define import export, not_implemented, with_out
+from .define import export, functional, not_implemented
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .promotion import not_a_tensor
 from .record import record
@@ -127,6 +127,8 @@ def _make_max(n: int) -> Any:
         each.__name__ = each.__qualname__ = name
         each.__doc__ = f"The largest value of each window of (N, C, *spatial) or (C, *spatial), {n} spatial dimensions."
     export(fn)
+    functional(fn)
+    functional(with_indices)
     return fn, with_indices
 
 
@@ -187,28 +189,28 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
     return y.squeeze(0) if unbatched else y
 
 
+@functional
 def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
                count_include_pad: bool = True) -> Tensor:
     """The mean of each window of (N, C, L) or (C, L)."""
     return _avg_pool(input, 1, "avg_pool1d", kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-@with_out
+@functional(out=True)
 def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
     """The mean of each window of (N, C, H, W) or (C, H, W)."""
     return _avg_pool(input, 2, "avg_pool2d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-@with_out
+@functional(out=True)
 def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
     """The mean of each window of (N, C, D, H, W) or (C, D, H, W)."""
     return _avg_pool(input, 3, "avg_pool3d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-for _fn in (avg_pool1d, avg_pool2d, avg_pool3d):
-    export(_fn)
+export(avg_pool1d)
 
 
 # --- adaptive -------------------------------------------------------------------------------------------------------------------------
@@ -336,6 +338,8 @@ def _make_adaptive(n: int) -> Any:
         fn.__doc__ = f"The {what} of windows that divide the {n} spatial dimensions into `output_size` parts."
     if n == 1:
         export(avg)
+    functional(avg)
+    functional(largest)
     return avg, largest
 
 
@@ -350,7 +354,7 @@ def _with_indices(pool: Any) -> Any:
         return pool(*args, **{**kwargs, "return_indices": True})
     function.__name__ = function.__qualname__ = f"{pool.__name__}_with_indices"
     function.__doc__ = f"`{pool.__name__}` with return_indices=True."
-    return function
+    return functional(function)
 
 
 adaptive_max_pool1d_with_indices = _with_indices(adaptive_max_pool1d)
@@ -369,16 +373,19 @@ def _lp_pool(x: Tensor, n: int, norm_type: float, kernel_size: Any, stride: Any,
     return (mean.sign() * mean.abs().clamp(min=0)).mul(prod(kernel)).pow(1.0 / norm_type)
 
 
+@functional
 def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
     return _lp_pool(input, 1, norm_type, kernel_size, stride, ceil_mode)
 
 
+@functional
 def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
     return _lp_pool(input, 2, norm_type, kernel_size, stride, ceil_mode)
 
 
+@functional
 def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
     return _lp_pool(input, 3, norm_type, kernel_size, stride, ceil_mode)
@@ -411,16 +418,19 @@ def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: Any, stride
     return y.squeeze(0) if unbatched else y
 
 
+@functional
 def max_unpool1d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
     """Put values back where max_pool1d found them, zeros elsewhere."""
     return _max_unpool(input, indices, 1, kernel_size, stride, padding, output_size)
 
 
+@functional
 def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
     """Put values back where max_pool2d found them, zeros elsewhere."""
     return _max_unpool(input, indices, 2, kernel_size, stride, padding, output_size)
 
 
+@functional
 def max_unpool3d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
     """Put values back where max_pool3d found them, zeros elsewhere."""
     return _max_unpool(input, indices, 3, kernel_size, stride, padding, output_size)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor, wrap
-from .define import export, method
+from .define import export, functional, method
 
 __all__: list[str] = []
 
@@ -80,6 +80,7 @@ def chalf(self: Tensor, memory_format: Any = None) -> Tensor:
     raise NotImplementedError("Tensor.chalf(): rushlight has no complex32; use cfloat() for complex64")
 
 
+@functional
 @export
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """Convolution over time of (time, batch, channels) with a weight (width, channels, out channels)."""

@@ -348,7 +348,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     return tuple(grids)
 
 
-@export
+@export(guard=True)
 def cartesian_prod(*tensors: Any) -> Tensor:
     """All combinations of one element from each vector, one per row (a single vector: itself)."""
     tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
@@ -399,7 +399,7 @@ def _atleast(ndim: int) -> Any:
         return tuple([atleast(t, ndim) for t in tensors])
     fn.__name__ = fn.__qualname__ = f"atleast_{ndim}d"
     fn.__doc__ = f"The tensor (or each of several) with at least {ndim} dimensions, added with size one."
-    return export(fn)
+    return export(fn, guard=True)
 
 
 atleast_1d, atleast_2d, atleast_3d = _atleast(1), _atleast(2), _atleast(3)

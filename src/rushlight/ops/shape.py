@@ -12,7 +12,7 @@ import numpy as np
 
 from ..dtypes import dtype as Dtype
 from ..tensor import Tensor, as_array, wrap
-from .define import export, op
+from .define import export, method, op
 from .dims import wrap_dim, wrap_dims
 from .record import record
 from .record import view as make_view
@@ -407,7 +407,7 @@ def _mH(self: Tensor) -> Tensor:
 
 
 for _name, _get in (("T", _T), ("mT", _mT), ("H", _H), ("mH", _mH)):
-    setattr(Tensor, _name, property(_get))
+    method(property(_get), _name)
 
 
 # --- broadcasting ---------------------------------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ def broadcast_shapes(*shapes: Any) -> Any:
     return Size(result)
 
 
-@export
+@export(guard=True)
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """All tensors expanded to their common shape."""
     tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
@@ -525,13 +525,13 @@ def _sum_to(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     return record(r, "SumBackward1", (self,), lambda g: _expand(g, old))
 
 
-@export
+@export(guard=True)
 def detach(input: Tensor) -> Tensor:
     """The same memory without history."""
     return input.detach()
 
 
-@export
+@export(guard=True)
 def detach_(input: Tensor) -> Tensor:
     """Cut the history of a tensor off, in place."""
     return input.detach_()

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import softmax as K
 from ..tensor import Tensor, wrap
-from .define import check_tensor, export, method
+from .define import check_tensor, export, functional, method
 from .dims import wrap_dim
 from .record import record
 from .write import title, write_out
@@ -101,6 +101,7 @@ def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
     return 0 if ndim in (0, 1, 3) else 1
 
 
+@functional
 def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """exp(x) / sum(exp(x)) along a dimension; computed in `dtype` where one is given."""
     if dim is None:
@@ -108,6 +109,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return _torch_softmax(input, dim, dtype)
 
 
+@functional
 def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """x - log(sum(exp(x))) along a dimension; computed in `dtype` where one is given."""
     if dim is None:
@@ -115,6 +117,7 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
     return _torch_log_softmax(input, dim, dtype)
 
 
+@functional
 def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
     """softmax(-x)"""
     if dim is None:
@@ -122,6 +125,7 @@ def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
     return _torch_softmax(-input, dim, dtype)
 
 
+@functional(guard=True)
 def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Tensor:
     """A sample of the Gumbel-softmax distribution: softmax((logits + Gumbel noise) / tau).
 

@@ -16,7 +16,7 @@ from ..kernels import incomplete_gamma as IG
 from ..kernels import special as S
 from ..kernels.polynomials import POLYNOMIALS
 from ..tensor import Tensor
-from .define import FUNCTIONS, NAMESPACES, binary, op, unary
+from .define import FUNCTIONS, binary, export, op, unary
 from .promotion import not_a_tensor
 from .selection import where
 
@@ -115,7 +115,7 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 def _polynomial(name: str, kernel: Any) -> Any:
     parameters = ("input", "n")
-    evaluate = binary(name, kernel, None, result="float", complex=False, namespace="special")
+    evaluate = binary(name, kernel, None, result="float", complex=False, function=False, methods=False)
 
     def polynomial(input: Any, n: Any, *, out: Any = None) -> Tensor:
         if not isinstance(input, Tensor) and not isinstance(n, Tensor):
@@ -123,8 +123,7 @@ def _polynomial(name: str, kernel: Any) -> Any:
         return evaluate(input, n, out=out)
     polynomial.__name__ = polynomial.__qualname__ = name
     polynomial.__doc__ = f"{name}(input, n, *, out=None) -> Tensor\n\nThe polynomial of degree n (a number or a tensor) at input; 0 for negative n."
-    NAMESPACES["special"][name] = polynomial
-    return polynomial
+    return export(polynomial, namespace="special")
 
 
 for _name, _kernel in POLYNOMIALS.items():
@@ -133,10 +132,10 @@ for _name, _kernel in POLYNOMIALS.items():
 
 # --- what torch has under its own names ---------------------------------------------------------------------------------------------------
 for _name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "i0", "log1p", "logit", "logsumexp", "polygamma", "round", "sinc", "xlogy"):
-    NAMESPACES["special"][_name] = FUNCTIONS[_name]
+    export(FUNCTIONS[_name], _name, namespace="special")
 for _name, _old in {"expit": "sigmoid", "gammaln": "lgamma", "psi": "digamma", "gammainc": "igamma", "gammaincc": "igammac",
                     "multigammaln": "mvlgamma"}.items():
-    NAMESPACES["special"][_name] = FUNCTIONS[_old]
+    export(FUNCTIONS[_old], _name, namespace="special")
 
 
 @op(namespace="special")

@@ -8,13 +8,13 @@ import numpy as np
 
 from ..kernels import conv as K
 from ..tensor import Tensor, wrap
-from .define import export, op
+from .define import export, functional, op
 from .record import record
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "fold"]
 
 
-@op
+@op(functional=True)
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(*, C * r^2, H, W) to (*, C, H * r, W * r)."""
     if input._a.ndim < 3:
@@ -31,7 +31,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     return x.permute(*range(n), n, n + 3, n + 1, n + 4, n + 2).reshape(*lead, c // (r * r), h * r, w * r)
 
 
-@op
+@op(functional=True)
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(*, C, H * r, W * r) to (*, C * r^2, H, W)."""
     if input._a.ndim < 3:
@@ -49,7 +49,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     return x.permute(*range(n), n, n + 2, n + 4, n + 1, n + 3).reshape(*lead, c * r * r, h // r, w // r)
 
 
-@op
+@op(functional=True)
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Channels of (N, C, *) in g groups, interleaved."""
     if input._a.ndim <= 2:
@@ -63,13 +63,15 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
 
 
 native_channel_shuffle = channel_shuffle
-export(channel_shuffle, "native_channel_shuffle")
+for _export in (export, functional):
+    _export(channel_shuffle, "native_channel_shuffle", guard=True)
 
 
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1] if len(value) > 1 else value[0]))
 
 
+@functional(guard=True)
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """The windows of images (N, C, H, W) as columns (N, C * KH * KW, L)."""
     kernel, dilation, padding, stride = _pair(kernel_size), _pair(dilation), _pair(padding), _pair(stride)
@@ -88,6 +90,7 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     return r.squeeze(0) if input._a.ndim == 3 else r
 
 
+@functional(guard=True)
 def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
     """Columns (N, C * KH * KW, L) added up into images (N, C, H, W): the adjoint of `unfold`."""
     size, kernel = _pair(output_size), _pair(kernel_size)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..ops.define import FUNCTIONS
 from ..ops.record import rename
+from ..ops.registry import PLACES
 from ..ops.write import title
 from ..tensor import Tensor
 from .conversion import build, coalesced, index_tensor, link, to_dense, values_at, values_of
@@ -45,7 +46,8 @@ def _value_rule(name: str, linear: bool) -> None:
     apply.__name__ = apply.__qualname__ = name
     apply.__doc__ = f"{name} of the values."
     rule(name)(apply)
-    _in_place(name)
+    if f"Tensor.{name}_" in PLACES:
+        _in_place(name)
 
 
 def _in_place(name: str, target: str = "") -> None:
@@ -229,7 +231,7 @@ _operators()
 
 # --- in place -----------------------------------------------------------------------------------------------------------------------
 
-@rule()
+@rule("zero_")
 def zero_(self: Any) -> Any:
     """No element is specified any more (all values are zero in the compressed layouts)."""
     if isinstance(self.pattern, Compressed):
@@ -289,7 +291,7 @@ def resize_as_(self: Any, the_template: Any, *, memory_format: Any = None) -> An
     return sparse_resize_(self, the_template.shape, the_template.sparse_dim(), the_template.dense_dim())
 
 
-@rule("is_same_size", "same_size")
+@rule("is_same_size")
 def is_same_size(self: Any, other: Any) -> bool:
     """Whether the shapes agree."""
     return self.shape == other.shape

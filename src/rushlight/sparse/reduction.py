@@ -67,7 +67,7 @@ def sum_(self: Any, dim: Any = None, dtype: Any = None, keepdim: bool = False) -
     return _named(r if r.pattern.coalesced else coalesced(r), "sparse_sum")
 
 
-@rule("norm", "native_norm")
+@rule("norm")
 def norm(self: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
     """The norm of all elements."""
     if dim not in (None, [], ()) and len(_dims(self, dim)) != self.dim():

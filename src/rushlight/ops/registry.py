@@ -1,0 +1,107 @@
+"""`OPS`: one record per op, however it is defined, and every public name under which a program finds it.
+
+`define.py` writes here and nobody else does. Whoever needs to know what there is reads here: the namespaces, vmap, `torch.ops.aten`, the stubs,
+``rushlight where`` and the tests. Op modules that load at first use are missing until `deferred.load_all()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["OPS", "PLACES", "FUNCTIONS", "NAMESPACES", "Op", "show", "op_at"]
+
+
+class Op:
+    """One op. Its public names are `places`: "exp" for ``torch.exp``, "Tensor.exp", "Tensor.exp_", "linalg.det", "nn.functional.silu".
+
+    name        PyTorch's name of the operator: "exp", "linalg_det"; "nn.functional.silu" where it is another function than ``torch.silu``
+    form        how it is defined: "unary", "binary", "op" or "function"
+    function    the definition: what the public forms call
+    forward     arrays -> array (unary and binary)
+    gradient    the gradient of each operand, as written at the op: one function, or a pair; None where there is none or `function` records it
+    saved       the parameters that these gradients name: "x" or "y" of a unary op, "a", "b" and "y" of a binary one
+    node        the class of the graph's nodes (unary and binary ops with a gradient)
+    result      what becomes of the dtype: "same", "float", "bool", "int" or "refuse" (see `unary` and `binary`); "" where `function` decides
+    complex     whether complex tensors are allowed
+    refuse_bool PyTorch's error for bool tensors; "" where there is none
+    domain      between which numbers the tests sample
+    out         whether public forms take `out=`; "fresh": only memory that no operand uses, of the result's dtype
+    overloads   the overloads that PyTorch's operator has besides those that the rules of `aten.py` give: "dim_IntList IntList_out"
+    """
+
+    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "result", "complex", "refuse_bool", "domain", "out",
+                 "overloads")
+
+    def __init__(self, name: str, form: str, function: Any, *, forward: Any = None, gradient: Any = None, saved: tuple[str, ...] = (),
+                 node: Any = None, result: str = "", complex: bool = True, refuse_bool: str = "", domain: tuple[float, float] = (-3.0, 3.0),
+                 out: bool | str = False, overloads: str = "") -> None:
+        self.name, self.form, self.function, self.places = name, form, function, {}
+        self.forward, self.gradient, self.saved, self.node = forward, gradient, saved, node
+        self.result, self.complex, self.refuse_bool, self.domain, self.out, self.overloads = result, complex, refuse_bool, domain, out, overloads
+
+    places: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}: {', '.join(self.places)}>"
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether the op was given a gradient (unary and binary ops)."""
+        return self.gradient is not None
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether each element of the result depends on one of each operand only."""
+        return self.form in ("unary", "binary")
+
+    @property
+    def inplace(self) -> bool:
+        """Whether there is a method that writes into its tensor."""
+        return f"Tensor.{self.name}_" in self.places
+
+
+OPS: dict[str, Op] = {}
+PLACES: dict[str, Op] = {}                             # public name -> op
+FUNCTIONS: dict[str, Any] = {}                         # what torch.<name> is
+NAMESPACES: dict[str, dict[str, Any]] = {"": FUNCTIONS}  # what torch.<namespace>.<name> is; methods stand on the Tensor class
+
+_by_function: dict[int, Op] = {}                       # what is public is never freed, so that its id stays its own
+
+
+def show(place: str, value: Any, op: Op | None = None) -> Op:
+    """Make something public as torch.<place>. It belongs to the op given, to that of the same function, or to that whose name it has."""
+    op = op or _by_function.get(id(value)) or OPS.get(_stem(place)) or Op(_name(place), "function", value)
+    if op.name == "nn.functional." + place:     # it is torch's function, too
+        del OPS[op.name]
+        op.name = place
+    if OPS.setdefault(op.name, op) is not op:
+        raise ValueError(f"{op.name} is defined twice")
+    PLACES[place] = op
+    op.places[place] = value
+    _by_function[id(value)] = op
+    namespace, _, name = place.rpartition(".")
+    if namespace != "Tensor":
+        NAMESPACES.setdefault(namespace, {})[name] = value
+    return op
+
+
+def _name(place: str) -> str:
+    """PyTorch's name of the operator behind a public name: "special_ndtr" for "special.ndtr"."""
+    return place if place.startswith("nn.") else place.removeprefix("Tensor.").replace(".", "_")
+
+
+def _stem(place: str) -> str:
+    """The name of the op that a form with this name belongs to: "exp" for "Tensor.exp_"."""
+    name = _name(place)
+    return name if name in OPS or not name.endswith("_") else name.rstrip("_")
+
+
+def op_at(place: str) -> Op | None:
+    """The op that torch.<place> is a form of; None where there is none (see `deferred.load_all`)."""
+    return PLACES.get(place)
+
+
+def functions(namespace: str) -> dict[str, Callable[..., Any]]:
+    """The public functions of torch.<namespace> by name."""
+    return NAMESPACES.get(namespace, {})
