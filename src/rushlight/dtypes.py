@@ -184,8 +184,6 @@ def _promote(a: dtype, b: dtype) -> dtype:
 
 def can_cast(from_: dtype, to: dtype) -> bool:
     """Whether PyTorch's promotion allows the cast: never to a lower category (float to int, complex to float)."""
-    if from_.category == INT and to is uint8 and from_.is_signed:
-        return False
     return from_.category <= to.category and not (to is bool_ and from_ is not bool_)
 
 

@@ -249,7 +249,11 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Any, recording: bool) -> An
         if any(each is t for t in ctx.dirty):
             each._ver += 0 if each._ver + 0 else 1
         elif each._node is not None or any(each is a for a in args):
-            each = _alias(each)
+            source, each = each, _alias(each)
+            if any(source is a for a in args):
+                each._view = (source, None, f"{index} of {ctx.label}")
+        elif each._view is not None:      # of an input: forward ran without recording
+            each._view = (each._view[0], None, f"{index} of {ctx.label}")
         if not fixed:
             each._node = ctx if len(outputs) == 1 else Port(ctx, index)
         wrapped.append(each)

@@ -16,7 +16,7 @@ from ..kernels.native import kernel
 from ..tensor import Tensor, as_array, wrap
 from .define import check_tensor, export, functional, method, unary
 from .dims import wrap_dim
-from .record import record
+from .record import depending, record
 from .registry import FUNCTIONS
 from .write import inplace_from, title, write_out
 
@@ -117,7 +117,7 @@ def _relu_array(g: Any, y: Any) -> Any:
     return np.where(y <= _ZERO[y.dtype], _ZERO[g.dtype], g)
 
 
-_relu = unary("relu", kernel("relu", _relu_forward), lambda g, y: g.masked_fill(y <= 0, 0), array_grad=kernel("relu_gradient", _relu_array), ints="same",
+_relu = unary("relu", kernel("relu", _relu_forward), lambda g, y: depending(g.masked_fill(y <= 0, 0), y, name="ThresholdBackwardBackward0"), array_grad=kernel("relu_gradient", _relu_array), ints="same",
               refuse_bool="Boolean inputs not supported for relu")
 relu_ = functional(FUNCTIONS["relu_"])
 
@@ -143,7 +143,8 @@ def _clamped(input: Tensor, low: float, high: float) -> Tensor:
             raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
         return wrap(as_array(np.clip(input._a, int(low), int(high)), kind.np), kind)
     return _apply("HardtanhBackward0", "hardtanh_cpu", input, lambda a: _hardtanh_forward(a, low, high),
-                  lambda g, x: g.masked_fill((x <= low) | (x >= high), 0), lambda g, a: _hardtanh_array(g, a, low, high))
+                  lambda g, x: depending(g.masked_fill((x <= low) | (x >= high), 0), x, name="HardtanhBackwardBackward0"),
+                  lambda g, a: _hardtanh_array(g, a, low, high))
 
 
 @functional
@@ -405,7 +406,7 @@ _softshrink_forward = kernel("softshrink", lambda a, limit: np.where(a > limit, 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
     return _apply("HardshrinkBackward0", "hardshrink_cpu", input, lambda a: _outside(a, a, lambd),
-                  lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: _outside(g, a, lambd))
+                  lambda g, x: depending(g.masked_fill((x >= -lambd) & (x <= lambd), 0), x, name="HardshrinkBackwardBackward0"), lambda g, a: _outside(g, a, lambd))
 
 
 @functional(out=True)
@@ -416,7 +417,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
     return _apply("SoftshrinkBackward0", "softshrink_cpu", input,
                   lambda a: _softshrink_forward(a, lambd),
-                  lambda g, x: g.masked_fill((x >= -lambd) & (x <= lambd), 0), lambda g, a: _outside(g, a, lambd))
+                  lambda g, x: depending(g.masked_fill((x >= -lambd) & (x <= lambd), 0), x, name="SoftshrinkBackwardBackward0"), lambda g, a: _outside(g, a, lambd))
 
 
 @functional
@@ -444,7 +445,7 @@ def _threshold(input: Tensor, limit: float, value: float, label: str = "Threshol
     if not kind.is_floating:
         return wrap(as_array(np.where(input._a <= int(limit), int(value), input._a), kind.np), kind)
     return _apply(label, "threshold_cpu", input, lambda a: _threshold_forward(a, limit, value),
-                  lambda g, x: g.masked_fill(x <= limit, 0), lambda g, a: _above(g, a, limit))
+                  lambda g, x: depending(g.masked_fill(x <= limit, 0), x, name="ThresholdBackwardBackward0"), lambda g, a: _above(g, a, limit))
 
 
 @functional
@@ -469,7 +470,7 @@ _leaky_array = kernel("leaky_relu_gradient", lambda g, a, slope: np.where(a > 0,
 def _leaky(input: Tensor, slope: float, label: str = "LeakyReluBackward0") -> Tensor:
     def grad(g: Tensor, x: Tensor) -> Tensor:
         from .selection import where
-        return where(x > 0, g, g * slope)
+        return depending(where(x > 0, g, g * slope), x, name="LeakyReluBackwardBackward0")
     return _apply(label, "leaky_relu_cpu", input, lambda a: _leaky_forward(a, slope), grad, lambda g, a: _leaky_array(g, a, slope))
 
 
@@ -513,7 +514,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
     def grad(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         from .selection import where
-        return where(negative, g * w, g), (g * x).masked_fill(~negative, 0)
+        return depending(where(negative, g * w, g), x, name="PreluKernelBackwardBackward0"), (g * x).masked_fill(~negative, 0)
     return record(r, "PreluKernelBackward0", (input, weight), grad, (input, weight))
 
 
@@ -526,7 +527,8 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
     a = input._a
     if kind.device is not CPU and _drawn_here(kind):
         noise = _device_slopes(input, lower, upper, generator)
-        return record(wrap(a * noise._a, kind), label, (input,), lambda g, noise: g * noise, (noise,), lambda g, noise: g * noise)
+        return record(wrap(a * noise._a, kind), label, (input,), lambda g, x, noise: depending(g * noise, x, name="RreluWithNoiseBackwardBackward0"),
+                      (input, noise), lambda g, x, noise: g * noise)
     slope = np.ones(a.shape, np.float64)
     falling = a <= 0
     count = int(np.count_nonzero(falling))
@@ -534,7 +536,8 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
         slope[falling] = _slopes(count, lower, upper, kind, generator)
     noise = wrap(slope.astype(kind.np), kind)
     r = wrap(as_array(a * noise._a, kind.np), kind)
-    return record(r, label, (input,), lambda g, noise: g * noise, (noise,), lambda g, noise: g * noise)
+    return record(r, label, (input,), lambda g, x, noise: depending(g * noise, x, name="RreluWithNoiseBackwardBackward0"), (input, noise),
+                  lambda g, x, noise: g * noise)
 
 
 def _drawn_here(kind: Any) -> bool:

@@ -573,8 +573,13 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
         a = _affine(kind, first, by, n)
     r = wrap(a, kind)
     if out is not None:
-        return write_out(out, r, "arange")
+        return write_out(out, _shaped(r, out), "arange")
     return finish(r, requires_grad, pin_memory, layout)
+
+
+def _shaped(r: Tensor, out: Any) -> Tensor:
+    """A row of values in the shape of the tensor given as out=, if that has as many elements."""
+    return wrap(r._a.reshape(out._a.shape), r._kind) if isinstance(out, Tensor) and out._a.size == r._a.size else r
 
 
 def _affine(kind: Kind, first: Any, by: Any, n: int) -> Any:
@@ -592,12 +597,12 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype
                   "builtin. Instead, use torch.arange, which produces values in [start, end).", UserWarning, stacklevel=2)
     if end is None:
         start, end = 0, start
-    kind = creation_kind(dtype, device)
+    kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
     n = math.floor((end - start) / step) + 1
     if n < 1 or step == 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign" if step else "step must be nonzero")
     r = wrap(_affine(kind, start, step, n), kind)
-    return write_out(out, r, "range") if out is not None else finish(r, requires_grad, False, layout)
+    return write_out(out, _shaped(r, out), "range") if out is not None else finish(r, requires_grad, False, layout)
 
 
 def _ends(name: str, start: Any, end: Any, steps: Any) -> list[Any]:
@@ -615,11 +620,12 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
              requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """`steps` evenly spaced values from start to end, both included; computed from both ends, so that it is symmetric."""
     start, end = _ends("linspace", start, end, steps)
-    kind = creation_kind(dtype, device, get_default_dtype().to_complex() if isinstance(start, complex) or isinstance(end, complex) else None)
+    kind = creation_kind(dtype, device, out._kind.dtype if out is not None else get_default_dtype().to_complex() if isinstance(start, complex)
+                         or isinstance(end, complex) else None)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     r = wrap(_linspace(kind, start, end, steps), kind)
-    return write_out(out, r, "linspace") if out is not None else finish(r, requires_grad, pin_memory, layout)
+    return write_out(out, _shaped(r, out), "linspace") if out is not None else finish(r, requires_grad, pin_memory, layout)
 
 
 def _linspace(kind: Kind, start: Any, end: Any, steps: int) -> Any:
@@ -646,7 +652,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
              device: Any = None, requires_grad: bool = False) -> Tensor:
     """base ** linspace(start, end, steps)."""
     start, end = _ends("logspace", start, end, steps)
-    kind = creation_kind(dtype, device)
+    kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     work = kind if kind.fast else kind_of(dtypes.float64, kind.device)
@@ -654,7 +660,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
         start, end = int(start), int(end)
     a = np.power(np.asarray(base, work.np), _linspace(work, start, end, steps))
     r = wrap(a.astype(kind.np), kind)
-    return write_out(out, r, "logspace") if out is not None else finish(r, requires_grad, False, layout)
+    return write_out(out, _shaped(r, out), "logspace") if out is not None else finish(r, requires_grad, False, layout)
 
 
 def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,

@@ -31,7 +31,8 @@ log1p = unary("log1p", np.log1p, lambda g, x: g / (x + 1), array_grad=True, doma
 sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), array_grad=True, domain=(0.1, 4.0))
 rsqrt = unary("rsqrt", kernel("rsqrt", lambda a: 1 / np.sqrt(a)), lambda g, y: g * (y * y * y) * -0.5, array_grad=True, domain=(0.1, 4.0))
 reciprocal = unary("reciprocal", np.reciprocal, lambda g, y: -g * (y * y), array_grad=True, domain=(0.2, 4.0))
-square = unary("square", kernel("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64)), lambda g, x: g * (x + x), array_grad=True, ints="same", label="PowBackward0")
+square = unary("square", kernel("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64)), lambda g, x: g * (x.pow(1) * 2), array_grad=lambda g, x: g * (x + x),
+               ints="same", label="PowBackward0")
 
 # --- trigonometry ---------------------------------------------------------------------------------------------------------------------
 sin = unary("sin", np.sin, lambda g, x: g * x.cos(), array_grad=lambda g, x: g * np.cos(x))
@@ -294,8 +295,21 @@ fmax = binary("fmax", np.fmax, (lambda g, a, b: g.masked_fill(~((a >= b) | b.isn
                                 lambda g, a, b: g.masked_fill((a >= b) | b.isnan(), 0)), complex=False, inplace=False, numbers="none")
 fmin = binary("fmin", np.fmin, (lambda g, a, b: g.masked_fill(~((a <= b) | b.isnan()), 0),
                                 lambda g, a, b: g.masked_fill((a <= b) | b.isnan(), 0)), complex=False, inplace=False, numbers="none")
-atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b / (a * a + b * b)), lambda g, a, b: g * (-a / (a * a + b * b))),
-               array_grad=True, result="float", complex=False, alias=("arctan2",), numbers="none")
+
+
+def _reciprocal_square(a: Tensor, b: Tensor) -> Tensor:
+    """1 / (a^2 + b^2), and 0 where that is no number, as PyTorch has it at the origin."""
+    total = a * a + b * b
+    return total.reciprocal().masked_fill(total == 0, 0)
+
+
+def _over_square(g: Any, x: Any, a: Any, b: Any) -> Any:
+    total = a * a + b * b
+    return np.where(total == 0, x * 0, g * (x / total))
+
+
+atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b * _reciprocal_square(a, b)), lambda g, a, b: g * (-a * _reciprocal_square(a, b))),
+               array_grad=(lambda g, a, b: _over_square(g, b, a, b), lambda g, a, b: _over_square(g, -a, a, b)), result="float", complex=False, alias=("arctan2",), numbers="none")
 hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False, only="float", numbers="none")
 copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False, numbers="second")
 nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: g.masked_fill(a == b, 0), lambda g: g * 0), complex=False, only="float", numbers="none")

@@ -83,9 +83,9 @@ def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequenc
         return out
     rows, width = weight._a.shape
     if sparse:
-        return record(out, "EmbeddingBackward0", (weight,), lambda g: _sparse_rows(g, at, rows, padding_idx, by_frequency))
-    return record(out, "EmbeddingBackward0", (weight,), lambda g: _collect(g, index, rows, padding_idx, by_frequency),
-                  array_grad=lambda g: _collected(g, at, rows, padding_idx, by_frequency))
+        return record(out, "EmbeddingBackward0", (weight,), lambda g, i: _sparse_rows(g, i._a, rows, padding_idx, by_frequency), (index,))
+    return record(out, "EmbeddingBackward0", (weight,), lambda g, i: _collect(g, i, rows, padding_idx, by_frequency), (index,),
+                  array_grad=lambda g, at: _collected(g, at, rows, padding_idx, by_frequency))
 
 
 def _sparse_rows(g: Tensor, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Tensor:

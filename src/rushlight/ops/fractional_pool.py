@@ -57,7 +57,7 @@ def _pool(input: Tensor, n: int, kernel_size: Any, output_size: Any, output_rati
     flat = x.flatten(2)
     chosen = wrap(indices.reshape(*indices.shape[:2], -1), x._kind.int64)
     result = flat.gather(2, chosen).reshape(indices.shape)
-    where = wrap(indices, x._kind.int64)
+    where = chosen.view(indices.shape)      # so that the gradient notices when it is changed
     if input.dim() == n + 1:
         result, where = result.squeeze(0), where.squeeze(0)
     return (result, where) if return_indices else result

@@ -49,7 +49,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
             _check_step(index)
     elif cls is not int:
         if cls is Tensor and index._a.ndim and index._kind.dtype.name == "int64" and index._kind.device is self._kind.device:
-            return advanced(self, {0: index._a})
+            return advanced(self, {0: index._a}, (index,))
         return _general(self, index)
     elif a.ndim == 1:
         index = (index, ...)         # an array, not a NumPy scalar
@@ -103,7 +103,8 @@ def _general(self: Tensor, index: Any) -> Tensor:
     items, arrays = _parse(self, index)
     if not arrays:
         return basic(self, items, _label(_plain_part(items)))
-    return advanced(self if _trivial(items) else basic(self, items, _label(_plain_part(items))), arrays)
+    given = tuple([item for item in (index if index.__class__ is tuple else (index,)) if isinstance(item, Tensor) and item._kind.dtype.name == "int64"])
+    return advanced(self if _trivial(items) else basic(self, items, _label(_plain_part(items))), arrays, given)
 
 
 def _trivial(items: tuple[Any, ...]) -> bool:
@@ -291,8 +292,8 @@ def index_error(error: IndexError, shape: tuple[int, ...], arrays: dict[int, Any
     return IndexError(str(error))
 
 
-def advanced(self: Tensor, arrays: dict[int, Any]) -> Tensor:
-    """Pick from `self` with index arrays (or one full mask), given by dimension."""
+def advanced(self: Tensor, arrays: dict[int, Any], given: tuple[Tensor, ...] = ()) -> Tensor:
+    """Pick from `self` with index arrays (or one full mask), by dimension; `given`: tensors among them, whose changes backward has to notice."""
     a = self._a
     index = _numpy_index(arrays)
     try:
@@ -312,7 +313,7 @@ def advanced(self: Tensor, arrays: dict[int, Any]) -> Tensor:
     if self._node is None:
         return r
     shape = a.shape
-    return record(r, "IndexBackward0", (self,), lambda g: _put_back(g, shape, arrays), (), lambda g: put_add(shape, arrays, g))
+    return record(r, "IndexBackward0", (self,), lambda g, *_: _put_back(g, shape, arrays), given, lambda g, *_: put_add(shape, arrays, g))
 
 
 def _put_back(g: Tensor, shape: tuple[int, ...], arrays: dict[int, Any]) -> Tensor:

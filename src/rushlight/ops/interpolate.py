@@ -17,7 +17,7 @@ from ..kernels import resample as K
 from ..tensor import Tensor, wrap
 from .define import check_tensor, functional, not_implemented
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from .record import record
+from .record import Outline, depending, record
 
 __all__ = ["interpolate", "upsample", "upsample_nearest", "upsample_bilinear"]
 
@@ -85,15 +85,20 @@ def _table(mode: str, size: int, out: int, align_corners: bool, scale: float | N
     return K.Table(index, None if weight is None else weight.astype(dtype), size)
 
 
-def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str) -> Tensor:
-    """x (N, C, *spatial) resized by one table or None per dimension; `name` is the node's."""
+def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str, dependent: bool = False) -> Tensor:
+    """x (N, C, *spatial) resized by one table or None per dimension; `name` is the node's. `dependent`: the gradient is a function of x too."""
     kind = x._kind
     if x._a.__class__ is not np.ndarray or not kind.is_floating:
         for dim, table in enumerate(tables, 2):
             if table is not None:
                 x = _composed(x, dim, table)
         return x
-    return record(wrap(_array(x._a, tables, kind), kind), name, (x,), lambda g: resampled(g, _adjoint(tables), name),
+    outline = Outline(x) if dependent and x._node is not None else None
+
+    def grad(g: Tensor) -> Tensor:
+        r = resampled(g, _adjoint(tables), name)
+        return r if outline is None else depending(r, outline, name=f"{name[:-1]}Backward0")
+    return record(wrap(_array(x._a, tables, kind), kind), name, (x,), grad,
                   array_grad=lambda g: _array(g, _adjoint(tables), kind))
 
 

@@ -14,7 +14,7 @@ from ..kernels import softmax as K
 from ..tensor import Tensor, as_array, wrap
 from .define import FUNCTIONS, functional
 from .promotion import not_a_tensor, same_device
-from .record import record
+from .record import Outline, depending, record
 
 __all__ = ["reduced", "reduction_of", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div",
            "binary_cross_entropy", "binary_cross_entropy_with_logits", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",
@@ -248,12 +248,14 @@ def _native_nll(input: Tensor, target: Tensor, x: Any, t: Any, weight: Any, igno
     if input._node is None:
         return out
 
-    def grad(g: Tensor) -> Tensor:
+    outline = Outline(input)
+
+    def grad(g: Tensor, *_: Tensor) -> Tensor:
         shares = L.shares_of(x.shape, x.dtype, t, weight, ignore_index, 0.0)
         up = g.reshape(x.shape[0], 1, *x.shape[2:]) if reduction == "none" else g * factor
-        return (wrap(shares, kind) * -up).reshape(shape)
-    return record(out, "NllLoss2DBackward0" if x.ndim == 4 else "NllLossBackward0", (input,), grad, (),
-                  lambda g: L.nll_backward(x, t, weight, ignore_index, 0.0, g if reduction == "none" else g.item() * factor).reshape(shape))
+        return depending((wrap(shares, kind) * -up).reshape(shape), outline, name="NllLossBackwardBackward0")
+    return record(out, "NllLoss2DBackward0" if x.ndim == 4 else "NllLossBackward0", (input,), grad, (target,),
+                  lambda g, _: L.nll_backward(x, t, weight, ignore_index, 0.0, g if reduction == "none" else g.item() * factor).reshape(shape))
 
 
 def _takes_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> bool:
@@ -283,14 +285,14 @@ def _native_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, 
     if input._node is None:
         return out
 
-    def grad(g: Tensor, x: Tensor) -> Tensor:
+    def grad(g: Tensor, x: Tensor, *_: Tensor) -> Tensor:
         share = L.shares_of(a.shape, a.dtype, t, w, ignore_index, smoothing)
         up = g.reshape(a.shape[0], 1, *a.shape[2:]) if reduction == "none" else g * factor
         sums = wrap(share.sum(1, keepdims=True), kind)
         return ((x.reshape(a.shape).softmax(1) * sums - wrap(share, kind)) * up).reshape(shape)
     label = (("NegBackward0" if reduction != "mean" else "DivBackward1") if shares else "AddBackward0" if smoothing else
              "NllLoss2DBackward0" if a.ndim == 4 else "NllLossBackward0")
-    return record(out, label, (input,), grad, (input,), lambda g, x: (L.entropy_backward(
+    return record(out, label, (input,), grad, (input, target) if weight is None else (input, target, weight), lambda g, x, *_: (L.entropy_backward(
         x.reshape(a.shape), t, w, ignore_index, smoothing, logs, g if reduction == "none" else g.item() * factor).reshape(shape),))
 
 
@@ -314,7 +316,7 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
         value = -np.add.reduce(picked) / logs.dtype.type(n)
     out = wrap(as_array(value, logs.dtype), input._kind)
 
-    def arrays(g: Any, x: Any) -> Any:
+    def arrays(g: Any, x: Any, _: Any) -> Any:
         r = np.exp(logs)
         r[rows, at] -= 1
         if n:
@@ -323,11 +325,11 @@ def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Ten
             r[ignored] = 0
         return (r,)
 
-    def grad(g: Tensor, x: Tensor) -> Tensor:
+    def grad(g: Tensor, x: Tensor, _: Tensor) -> Tensor:
         one = wrap((at[:, None] == np.arange(classes, like=at)).astype(logs.dtype), x._kind)
         r = (x.softmax(1) - one) * (g / n)
         return r.masked_fill(wrap(ignored[:, None], x._kind.bool_), 0) if some else r
-    return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)
+    return record(out, "NllLossBackward0", (input,), grad, (input, target), array_grad=arrays)
 
 
 def _cross_entropy_on_device(input: Tensor, target: Tensor, ignore_index: int, wide: bool = False) -> Tensor:

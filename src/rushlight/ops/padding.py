@@ -69,7 +69,7 @@ def _shown(input: Tensor, indices: list[Any], name: str) -> Tensor:
     unbatched = input._a.ndim == len(indices) + 1
     x = input.unsqueeze(0) if unbatched else input
     tables = tuple([None if index is None else _table(index.tobytes(), size) for index, size in zip(indices, x._a.shape[2:], strict=True)])
-    y = resampled(x, tables, name)
+    y = resampled(x, tables, name, name != "CopySlices")
     return y.squeeze(0) if unbatched else y
 
 

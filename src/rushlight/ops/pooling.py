@@ -15,7 +15,7 @@ from ..tensor import Tensor, wrap
 from .define import export, functional, not_implemented
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .promotion import not_a_tensor
-from .record import record
+from .record import Outline, depending, record
 
 __all__ = [
     "max_pool1d", "max_pool1d_with_indices", "avg_pool1d", "lp_pool1d", "max_pool2d",
@@ -103,12 +103,13 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         y = K.max_forward(a, out, *geometry)
     r = wrap(y if a is x._a else y.astype(kind.np), kind)
 
-    def grad(g: Tensor, x: Tensor) -> Tensor:
+    def grad(g: Tensor, x: Tensor, *_: Tensor) -> Tensor:
         at = index if index is not None else wrap(K.max_places(taps, size, *geometry), kind.int64)
         flat = g.new_zeros((*x._a.shape[:2], prod(size)))
-        return flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(x._a.shape)
-    record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x,),
-           array_grad=None if a is not x._a else lambda g, x: K.max_gradient(g, taps, size, *geometry))
+        r = flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(x._a.shape)
+        return depending(r, x, name=f"MaxPool{n}DWithIndicesBackwardBackward0")
+    record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x,) if index is None else (x, index),
+           array_grad=None if a is not x._a else lambda g, x, *_: K.max_gradient(g, taps, size, *geometry))
     shown = index
     if unbatched:
         r, shown = r.squeeze(0), None if index is None else index.squeeze(0)
@@ -139,11 +140,17 @@ max_pool3d, max_pool3d_with_indices = _make_max(3)
 
 # --- average --------------------------------------------------------------------------------------------------------------------------
 
-def _window_sums(x: Tensor, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, name: str) -> Tensor:
+def _window_sums(x: Tensor, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, name: str,
+                 dependent: bool = False) -> Tensor:
+    """Sums of windows; `dependent`: the gradient is a function of x too, as PyTorch's is."""
     size = x._a.shape[2:]
+    outline = Outline(x) if dependent and x._node is not None else None
+
+    def grad(g: Tensor) -> Tensor:
+        r = _spread_sums(g, size, kernel, stride, padding, name)
+        return r if outline is None else depending(r, outline, name=f"{name[:-1]}Backward0")
     r = wrap(K.average(x._a, out, kernel, stride, padding), x._kind)
-    return record(r, name, (x,), lambda g: _spread_sums(g, size, kernel, stride, padding, name),
-                  array_grad=lambda g: K.average_gradient(g, size, kernel, stride, padding))
+    return record(r, name, (x,), grad, array_grad=lambda g: K.average_gradient(g, size, kernel, stride, padding))
 
 
 def _spread_sums(g: Tensor, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, name: str) -> Tensor:
@@ -176,7 +183,7 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
     if divisor == 0:
         raise RuntimeError("divisor must be not zero")
     work = x.to(float32) if kind.reduced else x
-    y = _window_sums(work, out, kernel, stride, padding, f"AvgPool{n}DBackward0")
+    y = _window_sums(work, out, kernel, stride, padding, f"AvgPool{n}DBackward0", True)
     plain = divisor is None and not ceil and (include_pad or not any(padding))
     if plain or divisor is not None:
         count = divisor if divisor is not None else prod(kernel)
@@ -264,7 +271,8 @@ def _adaptive_means(x: Tensor, out: Sizes, n: int) -> Tensor:
     if x._a.__class__ is np.ndarray and 0 not in out and x._kind.is_floating:
         from .interpolate import resampled
         char = "f4" if x._kind.reduced else x._kind.np.char
-        return resampled(x, tuple([_mean_table(s, o, char) for s, o in zip(x._a.shape[2:], out, strict=True)]), f"AdaptiveAvgPool{n}DBackward0")
+        return resampled(x, tuple([_mean_table(s, o, char) for s, o in zip(x._a.shape[2:], out, strict=True)]), f"AdaptiveAvgPool{n}DBackward0",
+                         True)
     from .joining import cat
     y = x
     for i, o in enumerate(out):

@@ -538,7 +538,7 @@ def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = Non
         raise NotImplementedError(f"\"randperm\" not implemented for '{title(d)}'")
     if kind.is_floating and n > (1 << _DIGITS[d.name]) + 1:
         raise RuntimeError(f"n cannot be greater than {(1 << _DIGITS[d.name]) + 1} for {title(d)} type.")
-    if not kind.is_floating and n > int(np.iinfo(kind.np).max):
+    if not kind.is_floating and n - 1 > int(np.iinfo(kind.np).max):
         raise RuntimeError(f"value cannot be converted to type {d.name}_t without overflow")
     if STATE.vmaps:
         one_by_one()

@@ -290,6 +290,29 @@ if native.library is not None:
     record = native.library.record           # the same for the usual call (native/record.cpp)
 
 
+class Outline:
+    """What the graph has to know of a tensor: its edge, shape and kind, without its memory."""
+
+    __slots__ = ("_node", "_kind", "shape")
+
+    def __init__(self, t: Tensor) -> None:
+        self._node, self._kind, self.shape = t._node, t._kind, t._a.shape
+
+    @property
+    def _a(self) -> Outline:
+        return self
+
+
+def depending(r: Tensor, *inputs: Any, name: str) -> Tensor:
+    """`r`, a gradient of a piecewise linear function, as a function of `inputs` (tensors or outlines) too: its derivative by them is zero.
+
+    PyTorch's gradients of such functions depend on the input, so that second derivatives are zeros, not an error.
+    """
+    shapes = [(each._a.shape, each._kind) for each in inputs]
+    return record(wrap(r._a, r._kind), name, (r, *inputs),
+                  lambda g: (g, *[wrap(kind.xp.zeros(shape, kind.np), kind) for shape, kind in shapes]))
+
+
 def rename(r: Tensor, label: str) -> None:
     """Give the node that a composite op has just made the name that PyTorch shows."""
     if type(r._node).__mro__[1] is RecordNode:

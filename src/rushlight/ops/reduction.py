@@ -258,15 +258,15 @@ def _along(name: str, extremes: Any, kind_of_result: Any) -> Any:
             at = at if keepdim else np.expand_dims(at, dim)
             kept = wrap(at, input._kind.int64)
 
-            def grad(g: Tensor) -> Tensor:
+            def grad(g: Tensor, _: Tensor) -> Tensor:
                 zeros = g.new_zeros(shape)
                 return zeros.scatter(dim, kept, g if keepdim else g.unsqueeze(dim))
 
-            def array_grad(g: Any) -> Any:
+            def array_grad(g: Any, _: Any) -> Any:
                 full = zeros_for(g, shape)
                 np.put_along_axis(full, at, g if keepdim else np.expand_dims(g, dim), dim)
                 return full
-            record(values, f"{name.capitalize()}Backward0", (input,), grad, array_grad=array_grad)
+            record(values, f"{name.capitalize()}Backward0", (input,), grad, (index,), array_grad)
         return kind_of_result((values, index))
     return along
 

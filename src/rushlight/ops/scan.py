@@ -88,7 +88,7 @@ def _running_extreme(name: str, kind_of_result: Any) -> Any:
         extremes, index = K.running_extreme(a.astype(np.float32) if kind.reduced else a, dim, name == "cummax")
         at = wrap(index, kind.int64)
         values = wrap(as_array(extremes, kind.np), kind)
-        record(values, f"{name.capitalize()}Backward0", (input,), lambda g: g.new_zeros(g.shape).scatter_add(dim, at, g))
+        record(values, f"{name.capitalize()}Backward0", (input,), lambda g, at: g.new_zeros(g.shape).scatter_add(dim, at, g), (at,))
         return kind_of_result((values, at))
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"(values, indices) of the running {name[3:]}imum along a dimension; of equal values the last counts."

@@ -36,11 +36,11 @@ def _picked(input: Tensor, at: Any, dim: int, name: str) -> tuple[Tensor, Tensor
     values = wrap(gather(input._a, dim, at), input._kind)
     shape = input._a.shape
 
-    def array_grad(g: Any) -> Any:
+    def array_grad(g: Any, at: Any) -> Any:
         full = zeros_for(g, shape)
         scatter(full, dim, at, g)
         return full
-    record(values, name, (input,), lambda g: g.new_zeros(shape).scatter(dim, index, g), array_grad=array_grad)
+    record(values, name, (input,), lambda g, index: g.new_zeros(shape).scatter(dim, index, g), (index,), array_grad=array_grad)
     return values, index
 
 

@@ -81,6 +81,11 @@ def check_inplace(self: Tensor, history: bool) -> None:
                                    "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
                                    "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or "
                                    "both outside (if you want the inplace to be tracked).")
+            if " of " in why:
+                raise RuntimeError(f"Output {why} is a view and is being modified inplace. This view was created inside a custom Function (or "
+                                   "because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom "
+                                   "backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You "
+                                   "can fix this by cloning the output of the custom Function.")
             raise RuntimeError(f"Output 0 of {why} is a view and is being modified inplace. This view is the output of a function that returns "
                                "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
                                "inplace operation by an out-of-place one.")
@@ -254,7 +259,7 @@ def _regenerate(root: Tensor) -> None:
 
 def _stale(v: Tensor) -> Any:
     """The history of an output of split or unbind whose base was changed in place: backward through it is an error."""
-    name = v._view[2]
+    name = v._view[2].rpartition(" of ")[2]
     node: Any = new(node_class("Stale" + name, RecordNode))
     node.next, node.saved, node.version, node.seq, node.hooks, node.fix = (None,), (), 0, new_seq(), None, None
     node.agrad, node.conj = None, False
@@ -366,7 +371,10 @@ def write_out(out: Any, r: Any, name: str) -> Any:
                           f"required output shape {list(r._a.shape)}. This behavior is deprecated, and in a future PyTorch release outputs "
                           "will not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, "
                           "inplace, to zero elements with t.resize_(0).", UserWarning, stacklevel=4)
-        out._a = np.empty_like(r._a, kind.np)
+        if out._view is None:
+            out._a = np.empty_like(r._a, kind.np)
+        else:
+            out.resize_(r._a.shape)
     out._a[...] = r._a
     out._ver += 1
     return out

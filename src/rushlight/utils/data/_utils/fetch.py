@@ -48,7 +48,8 @@ def _take_rows(dataset: Any, indices: Any) -> list[Any] | None:
         return None
     if any(tensor.requires_grad for tensor in dataset.tensors):
         return None  # the batch's history shall show stacked samples
-    return [tensor[indices] for tensor in dataset.tensors]
+    rows = list(indices)      # a tuple would be one index per dimension
+    return [tensor[rows] for tensor in dataset.tensors]
 
 
 def _stream_fetcher(samples: Iterator[Any], batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Fetcher:
