@@ -7,13 +7,14 @@ PYTHON ?= python3
 # EXTRAS=dev,nvrtc adds NVIDIA's run-time compiler (90 MB), with which the tests compile every CUDA kernel; no GPU is needed.
 EXTRAS ?= dev
 # The test files that also run with the tensors on `cuda`: on a stand-in for CuPy where there is no GPU.
-ON_DEVICE = $(addprefix tests/test_,$(addsuffix .py,elementwise shape reduction indexing functional conv optim autograd linalg linalg_ops lapack rnn \
-	transformer attention nn_module nn_modules nn_init view_inplace_sequences checkpoint fft special distributions masked jit sparse sparse_optim \
-	vmap func forward_ad))
+ON_DEVICE = $(addprefix tests/,$(addsuffix .py,$(addprefix ops/test_,elementwise shape reduction indexing conv matmul fft special \
+	view_inplace_sequences) ops/linalg/test_linalg nn/test_functional nn/test_init nn/modules/test_module nn/modules/test_modules \
+	nn/modules/test_rnn nn/modules/test_transformer nn/attention/test_attention optim/test_optim optim/test_sparse_adam \
+	autograd/test_autograd autograd/test_forward_ad func/test_func func/test_vmap sparse/test_sparse kernels/test_lapack \
+	utils/test_checkpoint distributions/test_distributions masked/test_masked jit/test_jit))
 
 # What runs a second time without the native kernels: everything that computes (the databases of tests/conformance have their own test files).
-WITHOUT_NATIVE = tests --ignore tests/test_data.py --ignore tests/test_serialization.py --ignore tests/test_cli.py --ignore tests/test_bench_smoke.py \
-	--ignore tests/test_programs.py --ignore tests/conformance
+WITHOUT_NATIVE = tests $(addprefix --ignore tests/,utils/data serialization test_cli.py test_bench_smoke.py test_programs.py conformance)
 # The sanitizers' libraries have to come before everything else in a Python that was built without them.
 libraries = $(foreach library,$(1) libstdc++.so.6,$(shell $(CXX) -print-file-name=$(library)))
 sanitized = rm -f src/rushlight/_native_generic* && .venv/bin/cmake -S . -B build/$(1) -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=generic -DRUSHLIGHT_SANITIZE=$(2) \
@@ -40,10 +41,10 @@ native: .venv/dev
 sanitize: .venv/dev
 	$(call sanitized,sanitize,address$(comma)undefined)
 	LD_PRELOAD="$(call libraries,libasan.so libubsan.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
-		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 RUSHLIGHT_NATIVE=generic .venv/bin/python -m pytest $(wildcard tests/test_native*.py)
+		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 RUSHLIGHT_NATIVE=generic .venv/bin/python -m pytest tests/native
 	$(call sanitized,sanitize-threads,thread)
 	LD_PRELOAD="$(call libraries,libtsan.so)" TSAN_OPTIONS=die_after_fork=0:exitcode=66:suppressions=tests/tsan.supp RUSHLIGHT_NATIVE=generic \
-		setarch -R .venv/bin/python -m pytest -s tests/test_native_threads.py
+		setarch -R .venv/bin/python -m pytest -s tests/native/test_threads.py
 	rm -f src/rushlight/_native_generic*
 
 bench: .venv/dev

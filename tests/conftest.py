@@ -8,7 +8,6 @@ import sys
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-sys.path.insert(0, os.path.dirname(__file__))
 
 import pytest
 
@@ -21,9 +20,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "filterwarnings(text): pytest's own, named here for runs with -p no:warnings")
     config.addinivalue_line("markers", "cpu_only: is about the CPU (NumPy memory, CPU streams, ...), so --device cuda skips it")
     if config.getoption("--device") == "cuda":
-        import common
-        import cuda_standin
         import rushlight
+        from tests.support import common, cuda_standin
         if not rushlight.cuda.is_available():
             config.stash[_STANDIN] = cuda_standin.cuda()
             config.stash[_STANDIN].__enter__()
@@ -41,7 +39,7 @@ _STANDIN = pytest.StashKey()
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--device") == "cuda":
-        import cuda_skips
+        from tests.support import cuda_skips
         for item in items:
             reason = "about the CPU" if item.get_closest_marker("cpu_only") else cuda_skips.reason(item.nodeid)
             if reason:

@@ -17,11 +17,6 @@ def bench(*args):
                           env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"})
 
 
-@pytest.fixture(autouse=True)
-def importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
 def test_a_quick_row():
     done = bench("--quick", "--rows", "chain,size")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,9 +40,9 @@ def test_rows_are_those_of_the_design():
 @pytest.mark.parametrize("name", ["ops", "tiny_mlp", "mlp", "lenet", "lstm", "gpt", "encoder", "adamw"])
 def test_workloads_compute_the_same(name):
     import torch as pt
-    from bench.workloads import ROWS
 
     import rushlight as torch
+    from bench.workloads import ROWS
     row = next(row for row in ROWS if row.name == name)
     if row.unit == "ops":
         ours, theirs = row.setup(torch, "cpu"), row.setup(pt, "cpu")
@@ -64,9 +59,9 @@ def test_workloads_compute_the_same(name):
 @pytest.mark.parametrize("family", ["elementwise", "rows", "layers", "indexing"])
 def test_kernel_families_run_on_both(family):
     import torch as pt
-    from bench.kernels import FAMILIES, table
 
     import rushlight as torch
+    from bench.kernels import FAMILIES, table
     ours, theirs = FAMILIES[family](torch), FAMILIES[family](pt)
     assert list(ours) == list(theirs)
     for op in (*ours.values(), *theirs.values()):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-import cuda_standin
+from tests.support import cuda_standin
 
 CUDA = doctest.register_optionflag("CUDA")
 DOCS = os.path.join(os.path.dirname(__file__), "..", "docs")

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 import pytest
+
 from tools.imports import imports, modules
 
 FILES = modules()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch as pt
 
-from common import rl
+from tests.support.common import rl
 
 MISTAKES = Path(__file__).with_name("mistakes.txt").read_text().splitlines()
 # Where we mean to differ, and why.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from two_sides import assert_same_outcome
+from tests.support.two_sides import assert_same_outcome
 
 LINES = [line for line in Path(__file__).with_name("reports.txt").read_text().splitlines() if line.strip() and not line.startswith("#")]
 COMPARED = (bool, int, float, complex, str, list, tuple, np.ndarray)

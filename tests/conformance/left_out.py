@@ -7,7 +7,7 @@ LEFT_OUT = {
     "jiterator_*": "compiles CUDA source given as text; PyTorch has it on CUDA only",
     "torch.ops.aten._flash_attention_forward": "a CUDA kernel of PyTorch without a CPU form",
     "torch.ops.aten._efficient_attention_forward": "a CUDA kernel of PyTorch without a CPU form",
-    "sparse.*": "sparse kernels; rushlight's sparse tensors have tests of their own (tests/test_sparse*.py)",
+    "sparse.*": "sparse kernels; rushlight's sparse tensors have tests of their own (tests/sparse)",
 }
 
 # Ops whose values are whatever the memory held: dtype and shape are compared.

@@ -1,7 +1,7 @@
 """Function transforms composed with each other and with backward(), over the samples of PyTorch's op database.
 
 Every composition is a function of a namespace: PyTorch computes what is expected; where PyTorch itself refuses, rushlight does with a vmap that is a
-loop. ``python -m support.compositions [--ops 'nn.*'] [--compositions 'vmap_*'] [--samples 2]`` (with PYTHONPATH=src:tests) runs all and prints
+loop. ``python -m tests.support.compositions [--ops 'nn.*'] [--compositions 'vmap_*'] [--samples 2]`` runs all and prints
 what differs.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 import torch as pt
 
 import rushlight as rl
-from conformance.left_out import GAUGE, TIES, UNDEFINED_VALUES
-from conformance.mirror import Copier, Missing
-from conformance.ops import OPS, ours_of
-from conformance.running import TooSlow, limited, quiet, seed
+from tests.conformance.left_out import GAUGE, TIES, UNDEFINED_VALUES
+from tests.conformance.mirror import Copier, Missing
+from tests.conformance.ops import OPS, ours_of
+from tests.conformance.running import TooSlow, limited, quiet, seed
 
 BATCH = 2
 RANDOM = {"bernoulli", "normal", "rand_like", "randn_like", "nn.functional.dropout", "nn.functional.dropout2d", "nn.functional.dropout3d",

@@ -13,7 +13,7 @@ fragment of it, in the layouts that the PTX ISA documents for ``mma.m16n8k16`` a
 matrix l / 8, and gets of each matrix the two elements (lane / 4, 2 * (lane % 4)), which is a fragment of A as it lies in memory by rows, or one of B by
 columns. `load4_transposed` is for B by rows. Rows lie on 16 bytes. Blocks are one-dimensional, whole warps take part, and every call is made by all 32 threads.
 
-The emulator (tests/cuda_emulator.h) computes the same from the same fragments, and copies only when they are waited for.
+The emulator (tests/support/cuda_emulator.h) computes the same from the same fragments, and copies only when they are waited for.
 """
 
 from __future__ import annotations
