@@ -75,7 +75,7 @@ _LAZY = {
                      "unify_type_list", "quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic", "quantized_batch_norm",
                      "quantized_max_pool1d", "quantized_max_pool2d", "dequantize"), "markers"),
     **dict.fromkeys(("typename", "set_default_tensor_type", "get_device_module"), "settings"),
-    "AcceleratorError": "cuda.driver",
+    "AcceleratorError": "kernels.cuda.driver",
     "thread_safe_generator": "random",
     "vmap": "func",
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "ops.rnn"),

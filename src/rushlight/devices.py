@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-__all__ = ["device", "as_device", "CPU"]
+import numpy as np
+
+__all__ = ["device", "as_device", "CPU", "array_module", "register_device"]
 
 _TYPES = ("cpu", "cuda", "meta", "mps", "xpu", "ipu", "xla", "hpu", "mtia", "privateuseone", "vulkan", "lazy", "fpga", "maia", "hip", "ve",
           "mkldnn", "opengl", "opencl", "ideep")
@@ -106,5 +110,27 @@ def resolve(value: device) -> device:
     """Fill in the current index, and refuse devices that are not here before anything is made on them."""
     if value.type == "cpu":
         return value if value.index is None else CPU
-    from .kind import array_module
     return array_module(value)[1]
+
+
+# Device types other than the CPU: the module that registers each, and what it has registered: a function of the device that gives
+# (array module, concrete device) or raises.
+_PROVIDERS = {"cuda": "rushlight.cuda.finding"}
+_finders: dict[str, Callable[[device], tuple[Any, device]]] = {}
+
+
+def register_device(type: str, find: Callable[[device], tuple[Any, device]]) -> None:
+    """Make a device type known: `find(device)` returns its array module and the device with its index filled in, or raises."""
+    _finders[type] = find
+
+
+def array_module(device: device) -> tuple[Any, device]:
+    """(array module, concrete device) for a device, or an error that says what to install."""
+    if device.type == "cpu":
+        return np, CPU
+    if device.type not in _finders and device.type in _PROVIDERS:
+        import_module(_PROVIDERS[device.type])
+    find = _finders.get(device.type)
+    if find is None:
+        raise NotImplementedError(f"rushlight has no '{device.type}' device: use 'cpu', or 'cuda' with pip install 'rushlight[cuda]'")
+    return find(device)

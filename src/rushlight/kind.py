@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import dtypes as _dtype
-from .devices import CPU, device
+from .devices import CPU, array_module, device
 from .dtypes import dtype
 
-__all__ = ["Kind", "NotBatched", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind", "array_module", "register_device"]
+__all__ = ["Kind", "NotBatched", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind"]
 
 
 class NotBatched(RuntimeError):
@@ -124,24 +123,3 @@ def _fill(self: Kind, dtype: dtype, device: device) -> Kind:
 def cpu_kind(array: np.ndarray[Any, Any]) -> Kind:
     """The kind of a NumPy array on the CPU; TypeError for types PyTorch does not have."""
     return kind_of(_dtype.from_numpy_dtype(array.dtype))
-
-
-# Device types other than the CPU: type -> function of the device that gives (array module, concrete device) or raises.
-_modules: dict[str, Callable[[device], tuple[Any, device]]] = {}
-
-
-def register_device(type: str, find: Callable[[device], tuple[Any, device]]) -> None:
-    """Make a device type known: `find(device)` returns its array module and the device with its index filled in, or raises."""
-    _modules[type] = find
-
-
-def array_module(device: device) -> tuple[Any, device]:
-    """(array module, concrete device) for a device, or an error that says what to install."""
-    if device.type == "cpu":
-        return np, CPU
-    if device.type == "cuda" and "cuda" not in _modules:
-        from .cuda import driver  # noqa: F401  registers the device
-    find = _modules.get(device.type)
-    if find is None:
-        raise NotImplementedError(f"rushlight has no '{device.type}' device: use 'cpu', or 'cuda' with pip install 'rushlight[cuda]'")
-    return find(device)

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import dtypes as _dtype
 from .devices import CPU, device, resolve
+from .kernels.strides import strided
 from .kind import NotBatched, kind_of
 
 __all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "is_storage", "storage_of", "storage_offset", "untyped_storage"]
@@ -63,7 +64,6 @@ def _flat(root: Any) -> Any:
         return root.reshape(-1).view(np.uint8)
     low, high = _span(root)
     first = root[tuple(slice(0, 1) if stride >= 0 else slice(size - 1, size) for size, stride in zip(root.shape, root.strides, strict=True))]
-    from .ops.strides import strided
     return strided(first.reshape(1).view(np.uint8), (high - low,), (1,))
 
 

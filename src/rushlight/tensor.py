@@ -18,10 +18,12 @@ import numpy as np
 
 from .autograd import graph
 from .autograd.graph import AccumulateGrad, Node, Port, Version
+from .dims import dim_error, wrap_dim
 from .kind import Kind, NotBatched, cpu_kind
+from .layout import strided
 from .size import Size
 
-__all__ = ["Tensor", "wrap", "as_array", "ItemError", "NotBatched"]
+__all__ = ["Tensor", "wrap", "ItemError", "NotBatched"]
 
 new = object.__new__
 ndarray = np.ndarray
@@ -30,15 +32,6 @@ _size = tuple.__new__
 
 class ItemError(RuntimeError, ValueError):
     """The tensor has not exactly one element. PyTorch raised ValueError once and raises RuntimeError now; this is both."""
-
-
-def as_array(value: Any, numpy_dtype: Any = None) -> Any:
-    """A NumPy scalar as a 0-dim array; arrays of any device as they are; cast where a dtype is given."""
-    if isinstance(value, (np.generic, int, float, complex)):
-        value = np.asarray(value)
-    if numpy_dtype is not None and value.dtype != numpy_dtype:
-        return value.astype(numpy_dtype)
-    return value
 
 
 class Tensor:
@@ -96,7 +89,6 @@ class Tensor:
     @property
     def layout(self) -> Any:
         """``torch.strided``, or how a sparse tensor stores its elements."""
-        from .layout import strided
         return strided
 
     def size(self, dim: int | None = None) -> Any:
@@ -107,7 +99,6 @@ class Tensor:
         try:
             return shape[dim]
         except IndexError:
-            from .ops.dims import dim_error
             raise dim_error(dim, len(shape)) from None
 
     def dim(self) -> int:
@@ -161,7 +152,6 @@ class Tensor:
             result = tuple(full)
         if dim is None:
             return result
-        from .ops.dims import wrap_dim
         return result[wrap_dim(dim, a.ndim)]
 
     def is_contiguous(self, memory_format: Any = None) -> bool:

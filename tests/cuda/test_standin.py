@@ -17,12 +17,12 @@ def device():
 
 
 def test_without_a_gpu_the_error_says_what_to_install():
-    from rushlight.cuda import driver
+    from rushlight.cuda import driver, finding
     previous = driver.replace(None)
     try:
         assert not torch.cuda.is_available() and torch.cuda.device_count() == 0 and torch.cuda.memory_allocated() == 0
         torch.cuda.manual_seed(3)
-        for ask in (lambda: driver.find(torch.device("cuda")), torch.cuda.init, torch.cuda.current_device, torch.cuda.synchronize):
+        for ask in (lambda: finding.find(torch.device("cuda")), torch.cuda.init, torch.cuda.current_device, torch.cuda.synchronize):
             with pytest.raises(AssertionError, match="pip install 'rushlight\\[cuda\\]'"):
                 ask()
     finally:

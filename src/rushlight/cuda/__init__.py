@@ -9,8 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..devices import device as device_type
-from . import driver
-from .driver import AcceleratorError, needed
+from ..kernels.cuda import driver
+from ..kernels.cuda.driver import AcceleratorError, needed
 from .graphs import CUDAGraph, graph, graph_pool_handle, is_current_stream_capturing, make_graphed_callables
 from .memory import (OutOfMemoryError, caching_allocator_alloc, caching_allocator_delete, empty_cache, get_per_process_memory_fraction,
                      max_memory_allocated, max_memory_cached, max_memory_reserved, mem_get_info, memory_allocated, memory_cached,

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from . import driver
-from .driver import AcceleratorError
+from ..kernels.cuda import driver
+from ..kernels.cuda.driver import AcceleratorError
 
 __all__ = ["DeviceArray", "Namespace", "box", "raw", "HOST_CALLS", "KERNELS"]
 

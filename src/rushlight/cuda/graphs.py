@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .driver import needed
+from ..kernels.cuda.driver import needed
 from .streams import Stream, current_stream, stream
 
 __all__ = ["CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables"]
@@ -175,7 +175,7 @@ class graph:
 
 def is_current_stream_capturing() -> bool:
     """Whether the current stream is being recorded."""
-    from .driver import cupy
+    from ..kernels.cuda.driver import cupy
     return cupy() is not None and bool(current_stream()._raw.is_capturing())
 
 

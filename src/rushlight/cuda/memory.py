@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
-from . import driver
+from ..kernels.cuda import driver
 
 __all__ = ["OutOfMemoryError", "empty_cache", "memory_allocated", "memory_reserved", "memory_cached", "max_memory_allocated",
            "max_memory_reserved", "max_memory_cached", "reset_peak_memory_stats", "reset_accumulated_memory_stats",

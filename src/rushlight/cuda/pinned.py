@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import driver
+from ..kernels.cuda import driver
 
 __all__ = ["copy", "empty", "is_pinned", "to_device", "to_host"]
 

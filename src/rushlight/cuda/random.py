@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..devices import device as device_type
-from . import driver
+from ..kernels.cuda import driver
 
 __all__ = ["manual_seed", "manual_seed_all", "seed", "seed_all", "initial_seed", "get_rng_state", "get_rng_state_all", "set_rng_state",
            "set_rng_state_all", "default_generators", "use_cpu_streams"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..devices import device as device_type
-from .driver import needed
+from ..kernels.cuda.driver import needed
 
 __all__ = ["Stream", "ExternalStream", "Event", "StreamContext", "stream", "current_stream", "default_stream", "set_stream"]
 

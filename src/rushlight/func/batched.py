@@ -264,7 +264,7 @@ class BatchedArray(NDArrayOperatorsMixin):
 
     def strided(self, shape: Any, strides: Any, offset: int = 0) -> BatchedArray:
         """Each sample's memory in another shape and with other strides (in bytes)."""
-        from ..ops.strides import strided
+        from ..kernels.strides import strided
         p = self.physical
         return self.like(strided(p, (self.batch, *shape), (p.strides[0], *strides), offset))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import as_array
+from .arrays import as_array
 from .native import function
 
 __all__ = ["sum", "nansum", "size_sum", "prod", "mean", "amax", "amin", "any", "all", "count_nonzero", "norm", "variance", "logsumexp", "max_along",

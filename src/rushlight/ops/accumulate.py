@@ -8,7 +8,7 @@ import numpy as np
 
 from ..kernels import native
 from ..kernels.memory import copied
-from .strides import zeros_for
+from ..kernels.strides import zeros_for
 
 __all__ = ["put_add", "add_rows"]
 

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..devices import CPU
+from ..dims import wrap_dim
 from ..dtypes import bool_
 from ..kernels import gelu as G
 from ..kernels import special as S
+from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .define import check_tensor, export, functional, method, unary
-from .dims import wrap_dim
 from .record import depending, record
 from .registry import FUNCTIONS
 from .write import inplace_from, title, write_out

@@ -8,11 +8,12 @@ import numpy as np
 
 from ..dtypes import bool_
 from ..kernels import native
+from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.memory import fill
 from ..kernels.native import elementwise
 from ..kind import kind_of
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .define import OPERATORS, binary, export, method, unary
 from .elementwise import square
 from .promotion import not_a_tensor, number_dtype, promote

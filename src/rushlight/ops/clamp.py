@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import BOOL
+from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import elementwise
 from ..kind import kind_of
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .define import _checked_inplace, export, method, op
 from .indexing import _plain
 from .promotion import broadcast_error, number_tensor, result_dtype

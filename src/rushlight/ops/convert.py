@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..devices import CPU, as_device, device
+from ..devices import CPU, array_module, as_device, device
 from ..dtypes import dtype
 from ..kernels import memory as M
+from ..kernels.arrays import as_array
 from ..kind import Kind, kind_of
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .define import export, method, op
 from .record import record
 from .write import check_inplace, check_overlap, rebase, writable
@@ -24,7 +25,6 @@ def move(array: Any, source: Any, target: Any, non_blocking: bool = False) -> An
     """An array on another device. `non_blocking`: the copy is only queued, where the host's side of it is page-locked memory."""
     if source is target:
         return array
-    from ..kind import array_module
     if array.__class__ is np.ndarray and not array.ndim:      # a number, which a device tensor may hold as a 0-dim NumPy array
         source = CPU
     if target is CPU:

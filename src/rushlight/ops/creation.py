@@ -12,12 +12,12 @@ from ..devices import CPU, as_device
 from ..dtypes import dtype as dtype_type
 from ..dtypes import from_numpy_dtype, get_default_dtype, promote_types
 from ..kernels import memory as M
+from ..kernels.strides import strided as strided_view
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import strided
 from ..size import Size
 from ..tensor import Tensor, wrap
 from .define import check_tensor, export, method, op
-from .strides import strided as strided_view
 from .write import write_out
 
 __all__ = ["tensor", "as_tensor", "creation_kind", "finish", "size_of"]

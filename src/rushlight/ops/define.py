@@ -22,10 +22,11 @@ from ..autograd.grad_mode import STATE, recording
 from ..autograd.graph import AccumulateGrad, Node, Port, Version, new_seq
 from ..dtypes import float32
 from ..kernels import native
+from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kind import Kind, kind_of
 from ..layout import SparseRefusal
-from ..tensor import NotBatched, Tensor, as_array, from_array, wrap
+from ..tensor import NotBatched, Tensor, from_array, wrap
 from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, promote_types
+from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .define import OPERATORS, binary, comparison, export, method, op, unary
 from .record import record
 from .write import inplace_from, title

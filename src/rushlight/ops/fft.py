@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, as_array, wrap
+from ..dims import wrap_dim, wrap_dims
+from ..kernels.arrays import as_array
+from ..tensor import Tensor, wrap
 from .define import op
-from .dims import wrap_dim, wrap_dims
 from .padding import constant_pad_nd
 from .rearrange import roll
 from .record import record

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, return_types
-from ..tensor import Tensor, as_array, wrap
+from ..dims import wrap_dim, wrap_dims
+from ..kernels.arrays import as_array
+from ..tensor import Tensor, wrap
 from .define import check_tensor, not_implemented, op
-from .dims import wrap_dim, wrap_dims
 from .record import record
 from .reduction import reduced_dims
 

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
+from ..kernels.arrays import as_array
 from ..kernels.indexing import select_masked
 from ..kernels.memory import converted
-from ..tensor import Tensor, as_array, wrap
+from ..kernels.strides import zeros_for
+from ..tensor import Tensor, wrap
 from .accumulate import put_add
 from .convert import move
 from .record import record
 from .record import view as make_view
 from .slices import basic
-from .strides import zeros_for
 from .write import check_inplace, rebase, root_of, title, writable
 
 __all__ = ["advanced", "index_put_into", "getitem", "setitem"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dims import wrap_dim
 from ..dtypes import can_cast, promote_types
 from ..kernels import native
 from ..kernels.memory import joined
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from .define import export
-from .dims import wrap_dim
 from .record import record
 from .shape import _reshape
 from .write import check_fresh, write_out

@@ -11,7 +11,8 @@ import numpy as np
 from ..dtypes import float32
 from ..kernels import loss as L
 from ..kernels import softmax as K
-from ..tensor import Tensor, as_array, wrap
+from ..kernels.arrays import as_array
+from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, functional
 from .promotion import not_a_tensor, same_device
 from .record import Outline, depending, record

@@ -26,7 +26,7 @@ def _aten(function: Any) -> Any:
 @_aten
 def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
     """The view ``[start:end:step]`` of a dimension."""
-    from .dims import wrap_dim
+    from ..dims import wrap_dim
     from .slices import _at, basic
     if step <= 0:
         raise RuntimeError("slice step must be positive")

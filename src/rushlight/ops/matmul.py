@@ -9,9 +9,10 @@ import numpy as np
 from ..dtypes import bool_, promote_types
 from ..kernels import native
 from ..kernels import reduce as R
+from ..kernels.arrays import as_array
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .define import check_tensor, functional, op
 from .promotion import same_device
 from .record import RecordNode, node_class, record

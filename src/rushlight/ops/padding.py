@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from .define import export, functional
 from .promotion import not_a_tensor
 from .record import record
-from .strides import zeros_for
 
 __all__ = ["pad"]
 

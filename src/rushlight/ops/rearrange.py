@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..dims import wrap_dim, wrap_dims
 from ..kernels.memory import assign, copied, copied_like, triangle
+from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from .creation import creation_kind, finish
 from .define import export, op
-from .dims import wrap_dim, wrap_dims
 from .joining import stack
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
-from .strides import zeros_for
 from .write import title
 
 __all__ = ["atleast"]

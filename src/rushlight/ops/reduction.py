@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from .. import return_types
+from ..dims import wrap_dim, wrap_dims
 from ..dtypes import bool_
 from ..dtypes import dtype as dtype_type
 from ..kernels import reduce as R
+from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
+from ..kernels.strides import zeros_for
 from ..kind import Kind
 from ..layout import SparseRefusal
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, export, method, not_implemented, op
-from .dims import wrap_dim, wrap_dims
 from .promotion import broadcast_error
 from .record import record
-from .strides import zeros_for
 from .write import write_out
 
 __all__ = ["reduced_dims"]

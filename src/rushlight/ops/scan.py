@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from .. import return_types
+from ..dims import wrap_dim
 from ..kernels import scan as K
-from ..tensor import Tensor, as_array, wrap
+from ..kernels.arrays import as_array
+from ..tensor import Tensor, wrap
 from .define import not_implemented, op
-from .dims import wrap_dim
 from .elementwise import _logaddexp
 from .record import record
 from .reduction import _sum_kind

@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
 from ..kernels import indexing as K
 from ..kernels import native
 from ..kernels.indexing import grid as _grid
 from ..kernels.indexing import steps as _steps
+from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows, put_add
 from .define import _checked_inplace, export, method, op
-from .dims import wrap_dim
 from .indexing import _prepare_tensor, index_put_into
 from .record import record
 from .selection import _fill_value, out_of_range, where
 from .slices import embed
-from .strides import zeros_for
 from .write import title
 
 __all__ = ["gather", "scatter", "scatter_add", "scatter_reduce"]

@@ -7,20 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
 from ..kernels import indexing as K
+from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel, takes_target
+from ..kernels.strides import zeros_for
 from ..kind import kind_of
-from ..tensor import Tensor, as_array, wrap
+from ..tensor import Tensor, wrap
 from .accumulate import add_rows, put_add
 from .creation import _fits
 from .define import export, method, op
-from .dims import wrap_dim
 from .indexing import _plain
 from .promotion import broadcast_error, result_dtype
 from .record import record
 from .slices import _at, basic, diagonal
-from .strides import zeros_for
 from .write import inplace_from, title, write_out
 
 __all__ = ["where", "masked_fill", "index_select", "out_of_range", "vector_index"]

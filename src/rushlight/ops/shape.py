@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim, wrap_dims
 from ..dtypes import dtype as Dtype
-from ..tensor import Tensor, as_array, wrap
+from ..kernels.arrays import as_array
+from ..kernels.strides import broadcast, same_memory
+from ..tensor import Tensor, wrap
 from .define import export, method, op
-from .dims import wrap_dim, wrap_dims
 from .record import record
 from .record import view as make_view
-from .strides import broadcast, same_memory
 from .write import title
 
 __all__ = ["sizes", "shape_error"]

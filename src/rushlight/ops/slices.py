@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
+from ..kernels.strides import strided, zeros_for
 from ..kind import NotBatched
 from ..tensor import Tensor, wrap
 from .define import op
-from .dims import wrap_dim
 from .record import multi_view, record
 from .record import view as make_view
 from .shape import sizes
-from .strides import strided, zeros_for
 
 __all__ = ["basic", "embed"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
 from ..kernels import softmax as K
 from ..tensor import Tensor, wrap
 from .define import check_tensor, export, functional, method
-from .dims import wrap_dim
 from .record import record
 from .write import title, write_out
 

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 
 from .. import return_types
+from ..dims import wrap_dim
 from ..dtypes import float32, float64
 from ..kernels import sorting as K
+from ..kernels.arrays import as_array
 from ..kernels.indexing import gather, scatter, select_masked
 from ..kernels.reduce import amax, amin
-from ..tensor import Tensor, as_array, wrap
+from ..kernels.strides import zeros_for
+from ..tensor import Tensor, wrap
 from .define import not_implemented, op
-from .dims import wrap_dim
 from .record import record
 from .reduction import _evenly
-from .strides import zeros_for
 
 __all__: list[str] = []
 

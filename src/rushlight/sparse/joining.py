@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
 from ..ops.define import FUNCTIONS
-from ..ops.dims import wrap_dim
 from ..tensor import Tensor, wrap
 from .conversion import build, coalesced, index_tensor, link, values_of
 from .elementwise import _named

@@ -130,7 +130,7 @@ class SparseTensor(Tensor):
         """The shape, or the size of one dimension."""
         if dim is None:
             return self.shape
-        from ..ops.dims import wrap_dim
+        from ..dims import wrap_dim
         return self.pattern.shape[wrap_dim(dim, self.ndim)]
 
     def dim(self) -> int:

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
-from . import tensor_core
+from . import driver, tensor_core
 from .matmul import tf32
 from .source import Kernel
 

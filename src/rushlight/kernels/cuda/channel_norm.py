@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .implicit_gemm import ELEMENTS
 from .source import ACCUMULATE, THREADS, Kernel, blocks
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .source import ACCUMULATE, THREADS, Kernel, blocks
 
 __all__ = ["column_sums", "sum_parts"]

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...cuda import driver
-from . import depthwise
+from . import depthwise, driver
 from .depthwise import three
 from .elementwise import FORMULAS
 from .implicit_gemm import CORRELATE, ELEMENTS, GATHER, PACK, PACK_WEIGHTS, SUM_SLICES, TILES, Tile

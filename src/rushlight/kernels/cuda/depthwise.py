@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .implicit_gemm import SUM_SLICES
 from .source import ACCUMULATE, THREADS, Kernel, blocks
 

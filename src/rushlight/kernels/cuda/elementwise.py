@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
 from ..fuse import _FloatType
+from . import driver
 from .source import ACCUMULATE, C_TYPES, THREADS, Kernel, blocks
 
 __all__ = ["Formula", "formula_of", "traced", "FORMULAS", "UFUNCS"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .source import THREADS, Kernel, blocks
 
 __all__ = ["take_rows", "add_rows"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .matmul import _TYPES, _arithmetic, _cublas, _layout, matmul
 
 __all__ = ["linear"]

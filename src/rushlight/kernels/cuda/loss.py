@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .source import Kernel, row_threads
 
 __all__ = ["cross_entropy", "cross_entropy_backward"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 
 __all__ = ["matmul", "product_into", "pointer_product", "tf32"]
 

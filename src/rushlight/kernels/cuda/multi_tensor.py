@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .optimizer import PIECE, table_of
 from .source import THREADS, Kernel
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .columns import sum_parts
 from .source import ACCUMULATE, Kernel, blocks, row_threads
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .elementwise import FUNCTIONS, Symbol
 from .source import ACCUMULATE, C_TYPES, THREADS, Kernel
 

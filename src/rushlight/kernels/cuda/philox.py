@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .source import Kernel
 
 __all__ = ["PHILOX", "STATE", "uniform", "normal", "log_normal", "exponential", "cauchy", "geometric", "bernoulli", "bernoulli_each", "integers",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .depthwise import three
 from .source import THREADS, Kernel, blocks
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .matmul import matmul, pointer_product, product_into
 from .source import ACCUMULATE, THREADS, Kernel, blocks
 

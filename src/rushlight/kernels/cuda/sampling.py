@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .philox import FLOATS, PHILOX, STATE, integers
 from .source import Kernel, blocks
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...cuda import driver
+from . import driver
 from .source import THREADS, Kernel, blocks, row_threads
 
 __all__ = ["softmax", "log_softmax", "softmax_backward", "log_softmax_backward"]

@@ -12,8 +12,8 @@ from os.path import dirname
 from pkgutil import iter_modules
 from typing import Any
 
-from ...cuda import driver
-from ...cuda.driver import AcceleratorError
+from . import driver
+from .driver import AcceleratorError
 
 __all__ = ["Kernel", "all_sources", "C_TYPES", "ACCUMULATE", "PRELUDE", "THREADS", "blocks", "row_threads"]
 

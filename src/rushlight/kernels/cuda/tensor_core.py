@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...cuda import driver
+from . import driver
 
 __all__ = ["TENSOR_CORE", "available"]
 

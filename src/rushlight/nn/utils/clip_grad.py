@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...autograd.grad_mode import no_grad
-from ...tensor import Tensor, as_array, wrap
+from ...kernels.arrays import as_array
+from ...tensor import Tensor, wrap
 from .._torch import torch
 
 __all__ = ["get_total_norm", "clip_grads_with_norm_", "clip_grad_norm_", "clip_grad_norm", "clip_grad_value_"]

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...dtypes import int32
-from ...tensor import Tensor, as_array, wrap
+from ...kernels.arrays import as_array
+from ...tensor import Tensor, wrap
 from ..define import FUNCTIONS
 from ..write import title
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ...dims import wrap_dim
 from ...tensor import Tensor
 from ..define import op
-from ..dims import wrap_dim
 from ..reduction import _vector_norm
 from .common import check_floating, check_matrix, check_square, real_kind
 from .solving import inv_ex

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ...dims import wrap_dim
 from ...tensor import Tensor
 from ..define import FUNCTIONS, op
-from ..dims import wrap_dim
 from ..matmul import matmul
 from ..record import record
 from ..write import title

@@ -8,7 +8,8 @@ import numpy as np
 
 from ... import return_types
 from ...kernels import lapack
-from ...tensor import Tensor, as_array, wrap
+from ...kernels.arrays import as_array
+from ...tensor import Tensor, wrap
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
 from ..record import record

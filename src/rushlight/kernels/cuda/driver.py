@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..devices import device as device_type
-from ..kind import register_device
+__all__ = ["cupy", "needed", "replace", "why_not", "INSTALL", "AcceleratorError"]
 
-__all__ = ["cupy", "needed", "find", "replace", "why_not", "INSTALL", "AcceleratorError"]
 
 class AcceleratorError(RuntimeError):
     """An error that the device reported (``torch.AcceleratorError``)."""
@@ -57,37 +55,9 @@ def needed() -> Any:
     return found
 
 
-def find(wanted: device_type) -> tuple[Any, device_type]:
-    """The array module of a cuda device, and the device with its index; for `kind.register_device`."""
-    module = needed()
-    runtime = module.cuda.runtime
-    index = runtime.getDevice() if wanted.index is None else wanted.index
-    count = runtime.getDeviceCount()
-    if index >= count:
-        there = "there is one GPU, cuda:0" if count == 1 else f"there are {count} GPUs, cuda:0 to cuda:{count - 1}"
-        raise AcceleratorError(f"CUDA error: invalid device ordinal: {wanted} ({there})")
-    ready(module)
-    from .array import Namespace
-    return Namespace(index), device_type("cuda", index)
-
-
 def replace(module: Any) -> Any:
     """Use another module in CuPy's place (the tests' stand-in), or None for "no GPU"; returns what was used before."""
     global _found, _reason, array_class
     previous, _found, _reason = _found, module, ""
     array_class = None if module in (None, _UNKNOWN) else module.ndarray
     return previous
-
-
-def ready(module: Any) -> None:
-    """What has to be set up once, before the first array is made on a GPU."""
-    if not getattr(module, "rushlight_ready", False):
-        module.rushlight_ready = True
-        global several
-        several = module.cuda.runtime.getDeviceCount() > 1
-        from . import host_ops, memory
-        memory.watch(module)
-        host_ops.install()
-
-
-register_device("cuda", find)

@@ -1,0 +1,18 @@
+"""What holds for arrays of any device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["as_array"]
+
+
+def as_array(value: Any, numpy_dtype: Any = None) -> Any:
+    """A NumPy scalar as a 0-dim array; arrays of any device as they are; cast where a dtype is given."""
+    if isinstance(value, (np.generic, int, float, complex)):
+        value = np.asarray(value)
+    if numpy_dtype is not None and value.dtype != numpy_dtype:
+        return value.astype(numpy_dtype)
+    return value
