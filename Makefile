@@ -2,6 +2,7 @@
 # make test    a venv with the development dependencies, then lint, types and the full test run
 # make native  the native kernels, built in place (after a change in native/)
 # make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer
+# make torch-wheel  the distribution `torch` that `rushlight link` writes, as a wheel in dist/
 # make bench   rushlight against torch, side by side
 PYTHON ?= python3
 # EXTRAS=dev,nvrtc adds NVIDIA's run-time compiler (90 MB), with which the tests compile every CUDA kernel; no GPU is needed.
@@ -22,7 +23,7 @@ sanitized = rm -f src/rushlight/_native_generic* && .venv/bin/cmake -S . -B buil
 
 comma := ,
 
-.PHONY: demo test native sanitize bench
+.PHONY: demo test native sanitize bench torch-wheel
 
 demo: .venv/demo
 	.venv/bin/rushlight run examples/digits.py --output demo-output
@@ -46,6 +47,9 @@ sanitize: .venv/dev
 	LD_PRELOAD="$(call libraries,libtsan.so)" TSAN_OPTIONS=die_after_fork=0:exitcode=66:suppressions=tests/tsan.supp RUSHLIGHT_NATIVE=generic \
 		setarch -R .venv/bin/python -m pytest -s tests/native/test_threads.py
 	rm -f src/rushlight/_native_generic*
+
+torch-wheel: .venv/dev
+	.venv/bin/rushlight link --wheel dist
 
 bench: .venv/dev
 	.venv/bin/python -m bench --update-readme

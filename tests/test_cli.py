@@ -71,7 +71,7 @@ def test_what_the_script_sees(write, tmp_path):
         print(sys.argv[1:], os.path.basename(__file__), sys.path[0] == os.path.dirname(os.path.abspath(__file__)), helper.torch.__name__)
         """)
     write("import torch\n", "helper.py")
-    wanted = "['--flag', '-m', 'x'] program.py True rushlight\n"
+    wanted = "['--flag', '-m', 'x'] program.py True torch\n"
     done = rushlight("run", path, "--flag", "-m", "x")
     assert (done.stdout, done.stderr, done.returncode) == (wanted, "", 0)
     assert rushlight("run", "program.py", "--flag", "-m", "x", cwd=tmp_path).stdout == wanted
@@ -83,7 +83,7 @@ def test_a_module(write, tmp_path):
     write("X = 3\n", "package/other.py")
     write("", "package/__init__.py")
     done = rushlight("run", "-m", "package.part", "a", "-b", cwd=tmp_path)
-    assert (done.stdout, done.stderr, done.returncode) == ("__main__ package.part ['a', '-b'] rushlight 3\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("__main__ package.part ['a', '-b'] torch 3\n", "", 0)
     assert rushlight("run", "-m", "package.nothing", cwd=tmp_path).returncode == 1
 
 
@@ -93,7 +93,7 @@ def test_folders_and_archives(write, tmp_path):
     with zipfile.ZipFile(tmp_path / "app.pyz", "w") as archive:
         archive.write(tmp_path / "app" / "__main__.py", "__main__.py")
     for name in ("app", "app.pyz"):
-        assert rushlight("run", tmp_path / name).stdout == "rushlight\n"
+        assert rushlight("run", tmp_path / name).stdout == "torch\n"
 
 
 @pytest.mark.parametrize("how", ["script", "module"])
@@ -120,7 +120,7 @@ def test_spawned_workers(write, tmp_path, how):
                 print(*pool.map(name, [1]))
         """)
     done = rushlight("run", *([path] if how == "script" else ["-m", "program"]), cwd=tmp_path)
-    assert (done.stdout, done.stderr, done.returncode) == ("[[0, 1], [4, 9]]\nrushlight\n", "", 0)
+    assert (done.stdout, done.stderr, done.returncode) == ("[[0, 1], [4, 9]]\ntorch\n", "", 0)
 
 
 def last_line(done):
@@ -191,7 +191,7 @@ def test_info():
     done = rushlight("info", env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0
     names = [line.split("  ")[0] for line in done.stdout.splitlines()]
-    assert {"rushlight", "python", "numpy", "native kernels", "BLAS", "threads", "devices"} <= set(names)
+    assert {"rushlight", "as torch", "ml_dtypes", "python", "numpy", "native kernels", "BLAS", "threads", "devices"} <= set(names)
 
 
 def test_interrupt(write):

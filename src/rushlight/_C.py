@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .autograd.grad_mode import is_grad_enabled as is_grad_enabled
+from .generator import Generator as Generator
 from .overrides import DisableTorchFunction as DisableTorchFunction
 from .overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
 from .overrides import _disabled_torch_function_impl as _disabled_torch_function_impl

@@ -12,8 +12,8 @@ def show() -> str:
     import numpy
 
     from .utils.collect_env import _blas
-    from .version import __version__
-    return "\n".join([f"rushlight {__version__} built with:", f"  - Python {platform.python_version()}", f"  - NumPy {numpy.__version__}",
+    from .version import rushlight_version
+    return "\n".join([f"rushlight {rushlight_version} built with:", f"  - Python {platform.python_version()}", f"  - NumPy {numpy.__version__}",
                       f"  - BLAS: {_blas()}", ""])
 
 

@@ -16,7 +16,7 @@ from .dtypes import can_cast, dtype, finfo, get_default_dtype, iinfo, promote_ty
 from .layout import *  # noqa: E402
 from .size import Size  # noqa: E402
 from .tensor import Tensor  # noqa: E402
-from .version import __version__  # noqa: E402
+from .version import __version__, rushlight_version  # noqa: E402
 
 globals().update(_dtypes.DTYPES)
 globals().update(_dtypes.ABSENT, chalf=_dtypes.ABSENT["complex32"])
@@ -63,7 +63,7 @@ _LAZY = {
     **dict.fromkeys(("use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
                      "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always",
                      "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode"), "settings"),
-    "is_anomaly_enabled": "autograd.anomaly",
+    "is_anomaly_enabled": "autograd.anomaly_mode",
     **dict.fromkeys(("sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite", "sym_sum", "cond", "is_inference"), "symbolic"),
     "compile": "compiling",
     **dict.fromkeys(("fork", "wait"), "jit"),
@@ -92,14 +92,14 @@ def __getattr__(name):
         if value is not None:
             globals()[name] = value
             return value
-        raise AttributeError(f"module 'rushlight' has no attribute {name!r}: torch.{name} is not supported by rushlight {__version__}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: torch.{name} is not supported by rushlight {rushlight_version}")
     from importlib import import_module
     try:
         module = import_module("." + (module_name or name), __name__)
     except ModuleNotFoundError as error:
         if error.name != f"{__name__}.{module_name or name}":
             raise
-        raise AttributeError(f"module 'rushlight' has no attribute {name!r}: torch.{name} is not supported by rushlight {__version__}") from None
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: torch.{name} is not supported by rushlight {rushlight_version}") from None
     value = getattr(module, name) if module_name else module
     globals()[name] = value
     return value

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
-from .version import __version__
+from .homes import is_own
+from .version import __version__, rushlight_version
 
 __all__ = ["main"]
 
 USAGE = """\
 usage: rushlight run SCRIPT [ARGS...]      run a script written for PyTorch: `import torch` means rushlight
        rushlight run -m MODULE [ARGS...]   the same for a module
+       rushlight link                      make `import torch` mean rushlight in this whole environment, for pip too
+       rushlight link --check              say whether it does
+       rushlight link --hide NAME          and hide torch from the package NAME (--show NAME undoes it)
+       rushlight link --wheel FOLDER       write the same as a wheel instead
+       rushlight unlink                    undo link
        rushlight info                      versions, native kernels, BLAS, threads, devices
        rushlight --version | --help"""
 
@@ -30,12 +36,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(USAGE)
         return 0
     if command == "--version":
-        print(f"rushlight {__version__}")
+        print(f"rushlight {rushlight_version} (PyTorch's API {__version__})")
         return 0
     if command == "info":
         return _wrong(f"info takes no arguments, but got {' '.join(args)}") if args else _info()
     if command == "run":
         return _run(args)
+    if command == "link":
+        return _link(args)
+    if command == "unlink":
+        return _wrong(f"unlink takes no arguments, but got {' '.join(args)}") if args else _unlink()
     return _wrong("a command is missing" if command is None else f"there is no command {command!r}")
 
 
@@ -69,7 +79,7 @@ def _run(args: list[str]) -> int:
         _show(error)
         missing = _unsupported(error)
         if missing:
-            print(f"rushlight: not supported by rushlight {__version__}: {missing}", file=sys.stderr)
+            print(f"rushlight: not supported by rushlight {rushlight_version}: {missing}", file=sys.stderr)
         return 1
     return 0
 
@@ -150,7 +160,7 @@ def _missing_attribute(error: AttributeError, text: str) -> str:
         return f"torch{found[1]}.{found[2]}"
     found = re.search(r"'?(?:type object )?'(\w+)'(?: object)? has no attribute '(\w+)'", text)
     owner = error.obj if isinstance(error.obj, type) else type(error.obj)
-    if found and error.obj is not None and owner.__module__.partition(".")[0] == "rushlight":
+    if found and error.obj is not None and is_own(owner.__module__):
         place = "" if owner.__name__ == "Tensor" else re.sub(r"^rushlight", "torch", owner.__module__) + "."
         return f"{place}{owner.__name__}.{found[2]}"
     return ""
@@ -161,6 +171,46 @@ def _raised_here(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and os.path.abspath(trace.tb_frame.f_code.co_filename).startswith(_HERE + os.sep)
+
+
+# --- link -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _link(args: list[str]) -> int:
+    from .compat import linking
+    option, values = args[0] if args else "", args[1:]
+    if option not in ("", "--check", "--hide", "--show", "--wheel"):
+        return _wrong(f"link has no option {option}")
+    if option == "--check" and values:
+        return _wrong(f"link --check takes no arguments, but got {' '.join(values)}")
+    if option in ("--hide", "--show", "--wheel") and len(values) != 1:
+        return _wrong(f"link {option} takes one {'folder' if option == '--wheel' else 'name'}, but got {len(values)}")
+    if option in ("--hide", "--show") and not values[0].isidentifier():
+        return _wrong(f"link {option} takes the name of a package as it is imported, but got {values[0]!r}")
+    if option == "--check":
+        wrong = linking.check()
+        print("\n".join(wrong) or f"linked: torch {__version__} is rushlight {rushlight_version}")
+        return 1 if wrong else 0
+    if option == "--wheel":
+        print(linking.wheel(values[0]))
+        return 0
+    hide = {"--hide": {"hide": tuple(values)}, "--show": {"show": tuple(values)}}.get(option, {})
+    return _said(lambda: linking.link(**hide))
+
+
+def _unlink() -> int:
+    from .compat import linking
+    return _said(linking.unlink)
+
+
+def _said(act: Callable[[], list[str]]) -> int:
+    from .compat.linking import LinkError
+    try:
+        print("\n".join(act()))
+    except LinkError as error:
+        print(f"rushlight: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 # --- info -----------------------------------------------------------------------------------------------------------------------------
@@ -174,29 +224,23 @@ def _info() -> int:
 
 def _facts() -> list[tuple[str, str]]:
     import platform
+    from importlib.metadata import version
 
     import numpy
 
     from . import threads
     return [
-        ("rushlight", f"{__version__} ({_HERE})"),
+        ("rushlight", f"{rushlight_version} ({_HERE})"),
+        ("as torch", str(__version__)),
         ("python", f"{platform.python_version()} ({sys.executable})"),
         ("numpy", numpy.__version__),
-        ("ml_dtypes", _version("ml_dtypes", "not installed: no bfloat16 and float8 (pip install 'rushlight[bfloat16]')")),
+        ("ml_dtypes", version("ml_dtypes")),
         ("platform", platform.platform()),
         ("native kernels", _native()),
         ("BLAS", _blas()),
         ("threads", f"{threads.get_num_threads()} of {os.cpu_count()} CPUs"),
         ("devices", ", ".join(_devices())),
     ]
-
-
-def _version(package: str, otherwise: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return otherwise
 
 
 def _native() -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .homes import place, settle
+
 __all__ = ["device", "as_device", "CPU", "array_module", "register_device"]
 
 _TYPES = ("cpu", "cuda", "meta", "mps", "xpu", "ipu", "xla", "hpu", "mtia", "privateuseone", "vulkan", "lazy", "fpga", "maia", "hip", "ve",
@@ -115,7 +117,7 @@ def resolve(value: device) -> device:
 
 # Device types other than the CPU: the module that registers each, and what it has registered: a function of the device that gives
 # (array module, concrete device) or raises.
-_PROVIDERS = {"cuda": "rushlight.cuda.finding"}
+_PROVIDERS = {"cuda": "cuda.finding"}
 _finders: dict[str, Callable[[device], tuple[Any, device]]] = {}
 
 
@@ -129,8 +131,11 @@ def array_module(device: device) -> tuple[Any, device]:
     if device.type == "cpu":
         return np, CPU
     if device.type not in _finders and device.type in _PROVIDERS:
-        import_module(_PROVIDERS[device.type])
+        import_module(place(_PROVIDERS[device.type]))
     find = _finders.get(device.type)
     if find is None:
         raise NotImplementedError(f"rushlight has no '{device.type}' device: use 'cpu', or 'cuda' with pip install 'rushlight[cuda]'")
     return find(device)
+
+
+settle("", globals(), ("device",))

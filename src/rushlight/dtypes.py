@@ -1,7 +1,6 @@
 """Element types: ``rushlight.float32`` and its like, and how two of them combine.
 
-A `dtype` knows its NumPy twin (``.np``). bfloat16 and the float8 types live in memory as ``ml_dtypes`` types, an optional
-extra; asking for one without the package says what to install.
+A `dtype` knows its NumPy twin (``.np``). bfloat16 and the float8 types live in memory as ``ml_dtypes`` types, which load at first use.
 """
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from .homes import settle
 
 __all__ = ["dtype", "promote_types", "can_cast", "finfo", "iinfo", "get_default_dtype", "set_default_dtype", "from_numpy_dtype"]
 
@@ -27,8 +28,8 @@ class dtype:
     def __repr__(self) -> str:
         return "torch." + self.name
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _by_name, (self.name,)
+    def __reduce__(self) -> str:
+        return self.name
 
     def __copy__(self) -> dtype:
         return self
@@ -56,21 +57,13 @@ class dtype:
 def _extension_type(name: str) -> np.dtype[Any]:
     if name in ABSENT:
         raise NotImplementedError(f"torch.{name} is not supported by rushlight: use {_INSTEAD[name]}")
-    try:
-        import ml_dtypes
-    except ImportError:
-        raise NotImplementedError(
-            f"torch.{name} needs the package ml_dtypes: pip install 'rushlight[bfloat16]' (or use torch.float32)") from None
+    import ml_dtypes
     type = np.dtype(getattr(ml_dtypes, name))
     if name == "bfloat16":
         from .kernels.native import library
         if library is not None:
             library.set_bfloat16(type)
     return type
-
-
-def _by_name(name: str) -> dtype:
-    return DTYPES.get(name) or ABSENT[name]
 
 
 DTYPES: dict[str, dtype] = {}
@@ -247,3 +240,5 @@ def _extension_limits(type: dtype) -> Any:
 
 def _plain(type: Any) -> str:
     return repr(type)
+
+settle("", globals(), ("dtype", "finfo", "iinfo", "can_cast", "get_default_dtype", "promote_types", "set_default_dtype"))

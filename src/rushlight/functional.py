@@ -15,4 +15,4 @@ __all__ = list(_NAMES)
 def __getattr__(name: str) -> Any:
     if name in _NAMES:
         return getattr(torch, name)
-    raise AttributeError(f"module 'rushlight.functional' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ import numpy as np
 from .autograd.grad_mode import LOCAL, STATE
 from .devices import CPU, as_device
 from .devices import device as device_type
+from .homes import settle
 from .kernels import native
 
 __all__ = ["Generator", "default_generator", "generator_for", "generator_of", "all_default_generators"]
@@ -318,3 +319,5 @@ def check_randomness() -> None:
     if any(randomness == "error" for _, _, randomness in LOCAL.vmaps):
         raise RuntimeError("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' randomness "
                            "flags on vmap or perform the randomness operation out of vmap")
+
+settle("_C", globals(), ("Generator",))

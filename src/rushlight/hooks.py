@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
+from .homes import settle
+
 __all__ = ["RemovableHandle"]
 
 _ids = count().__next__
@@ -45,3 +47,5 @@ class RemovableHandle:
 
     def __setstate__(self, state: Any) -> None:
         self._dicts, self.id = [{} if state[0] is None else state[0]], state[1]
+
+settle("utils.hooks", globals())

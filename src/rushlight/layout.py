@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .homes import settle
+
 __all__ = ["layout", "memory_format", "strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "contiguous_format",
            "channels_last", "channels_last_3d", "preserve_format"]
 
@@ -41,3 +43,5 @@ contiguous_format = memory_format("contiguous_format")
 channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")
 preserve_format = memory_format("preserve_format")
+
+settle("", globals(), ("layout", "memory_format"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 from enum import Enum, IntEnum
 from typing import Any
 
+from .homes import settle
 from .jit.scripted import ScriptFunction
 from .unsupported import NotSupported, not_supported
 
@@ -100,3 +101,5 @@ _REFUSED = {
     **dict.fromkeys(("quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic", "quantized_batch_norm",
                      "quantized_max_pool1d", "quantized_max_pool2d", "dequantize"), _QUANTIZED)}
 globals().update({name: not_supported(name, instead) for name, instead in _REFUSED.items()})
+
+settle("", globals())

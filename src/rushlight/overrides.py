@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+from .homes import is_own, place
 from .ops import deferred, define
 from .ops.interception import intercept, python_function, release
 from .tensor import NotBatched, Tensor
@@ -212,7 +213,7 @@ def _find_functions() -> None:
     for module in _modules():
         for key in getattr(module, "__all__", None) or dir(module):
             value = getattr(module, key)
-            if not key.startswith("_") and python_function(value) and value.__module__.startswith("rushlight"):
+            if not key.startswith("_") and python_function(value) and is_own(value.__module__):
                 _add_door(value, value)
     for name, value in list(vars(Tensor).items()):
         if python_function(value) and name not in _NO_DOOR:
@@ -226,7 +227,7 @@ def _find_functions() -> None:
 def _modules() -> list[Any]:
     """The modules of public functions besides torch itself."""
     from importlib import import_module
-    return [import_module("rushlight." + name) for name in ("nn.functional", "linalg", "fft", "special", "ops.rnn")]
+    return [import_module(place(name)) for name in ("nn.functional", "linalg", "fft", "special", "ops.rnn")]
 
 
 # What makes, inspects or subclasses tensors below the level that can be overridden.
@@ -395,7 +396,7 @@ def _by_namespace() -> dict[Any, list[Any]]:
         names = define.FUNCTIONS if module is rushlight else getattr(module, "__all__", None) or dir(module)
         functions = [getattr(module, name) for name in names if not name.startswith("_")]
         found[module] = [each for each in functions if python_function(each) and each not in ignored
-                        and each.__module__.startswith("rushlight")]
+                        and is_own(each.__module__)]
     found[Tensor] = [value.__get__ if isinstance(value, property) else value for name, value in vars(Tensor).items()
                              if name not in _NO_DOOR and (isinstance(value, property) or python_function(value))]
     return found
@@ -416,7 +417,7 @@ def _names() -> dict[Any, str]:
     import rushlight
     names: dict[Any, str] = {}
     for namespace, functions in _by_namespace().items():
-        label = "torch.Tensor" if namespace is Tensor else namespace.__name__.replace("rushlight", "torch", 1)
+        label = "torch.Tensor" if namespace is Tensor else ".".join(["torch", *namespace.__name__.split(".")[1:]])
         for function in functions:
             owner = getattr(function, "__self__", None)
             if isinstance(owner, property):

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from math import prod
 from typing import Any, SupportsIndex
 
+from .homes import settle
+
 __all__ = ["Size"]
 
 
@@ -53,3 +55,5 @@ class Size(tuple[int, ...]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Size, (tuple(self),)
+
+settle("", globals())

@@ -323,16 +323,8 @@ class UntypedStorage:
             found = memo[id(self)] = UntypedStorage(self._size, device=self._device) if self._array is None else self.clone()
         return found
 
-    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        if self._array is None:
-            return _empty_on, (self._size, self._device)
-        content: Any = self.cpu()._bytes
-        if protocol >= 5:
-            from pickle import PickleBuffer
-            content = PickleBuffer(content)
-        else:
-            content = content.tobytes()
-        return _from_content, (content, self._device)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reduced(self)
 
     def __repr__(self) -> str:
         return _repr(self, "UntypedStorage", "")
@@ -347,15 +339,6 @@ def _index(index: Any, size: int) -> int:
     if not -size <= position < size:
         raise IndexError(f"index {position} out of range for storage of size {size}")
     return position
-
-
-def _empty_on(size: int, where: device) -> UntypedStorage:
-    return UntypedStorage(size, device=where)
-
-
-def _from_content(content: Any, where: device) -> UntypedStorage:
-    array = np.frombuffer(content, np.uint8)
-    return storage_of(array if array.flags.writeable else array.copy()).to(device=where)
 
 
 def _repr(self: Any, name: str, dtype: str) -> str:
@@ -502,14 +485,28 @@ class TypedStorage:
         return TypedStorage(wrap_storage=self._untyped_storage.__deepcopy__(memo), dtype=self.dtype)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _typed, (self._untyped_storage, self.dtype)
+        return _reduced(self)
 
     def __repr__(self) -> str:
         return _repr(self, "TypedStorage", f"dtype={self.dtype}, ")
 
 
-def _typed(storage: UntypedStorage, dtype: _dtype.dtype) -> TypedStorage:
-    return TypedStorage(wrap_storage=storage, dtype=dtype)
+def _reduced(storage: UntypedStorage | TypedStorage) -> tuple[Any, ...]:
+    """A storage in a plain pickle: PyTorch's form, a call with the bytes of a file of its own."""
+    from io import BytesIO
+
+    from .serialization import save
+    file = BytesIO()
+    save(storage, file, _use_new_zipfile_serialization=False)
+    return _load_from_bytes, (file.getvalue(),)
+
+
+def _load_from_bytes(content: bytes) -> Any:
+    """The storage that a plain pickle holds (it runs what it is told to, as every pickle does)."""
+    from io import BytesIO
+
+    from .serialization import load
+    return load(BytesIO(content), weights_only=False)
 
 
 # The names of the classes that files and old programs use, by dtype.

@@ -6,6 +6,7 @@ from abc import ABCMeta
 from typing import Any
 
 from .devices import device as device_type
+from .homes import settle
 
 __all__ = ["Stream", "Event"]
 
@@ -37,3 +38,5 @@ class Stream(metaclass=_OfDevice):
 
 class Event(metaclass=_OfDevice):
     """``Event(device, enable_timing=False)``: a mark in a stream of a device, the accelerator's by default."""
+
+settle("", globals())

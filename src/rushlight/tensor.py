@@ -19,6 +19,7 @@ import numpy as np
 from .autograd import graph
 from .autograd.graph import AccumulateGrad, Node, Port, Version
 from .dims import dim_error, wrap_dim
+from .homes import place, settle
 from .kind import Kind, NotBatched, cpu_kind
 from .layout import strided
 from .size import Size
@@ -201,7 +202,7 @@ class Tensor:
     def is_pinned(self, device: Any = None) -> bool:
         """Whether the memory is page-locked for transfers to a GPU."""
         from sys import modules
-        pinned = modules.get("rushlight.cuda.pinned")      # nothing is pinned before it was loaded
+        pinned = modules.get(place("cuda.pinned"))      # nothing is pinned before it was loaded
         return pinned is not None and pinned.is_pinned(self._a)
 
     is_cpu = property(lambda self: self._kind.device.type == "cpu")
@@ -541,3 +542,5 @@ def from_array(array: Any) -> Tensor:
 
 
 graph.wrap = wrap
+
+settle("", globals(), ("Tensor",))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .homes import place
+
 __all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of", "is_available", "device_count", "is_initialized"]
 
 
@@ -16,7 +18,7 @@ def attribute_of(namespace: str, instead: str) -> Callable[[str], Any]:
     """A module's ``__getattr__`` for a namespace of PyTorch that is not supported."""
     def __getattr__(name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(f"module 'rushlight.{namespace}' has no attribute {name!r}")
+            raise AttributeError(f"module {place(namespace)!r} has no attribute {name!r}")
         raise NotSupported(f"torch.{namespace}.{name} is not supported by rushlight: {instead}")
     return __getattr__
 
@@ -36,7 +38,7 @@ def absent_class(name: str, instead: str) -> type:
         raise NotSupported(f"torch.{name} is not supported by rushlight: {instead}")
     namespace, _, last = name.rpartition(".")
     return type(last, (), {"__init__": __init__, "__doc__": "Not supported (NotImplementedError); nothing is an instance of it.",
-                           "__module__": f"{__name__.partition('.')[0]}.{namespace}"})
+                           "__module__": place(namespace)})
 
 
 # What a kind of device answers that rushlight does not have (torch.mps, torch.mtia, torch.xpu).

@@ -44,28 +44,28 @@ def test_names_are_the_same_modules(tmp_path):
         assert torch is rushlight and nn is rushlight.nn is again is torch.nn and F is rushlight.nn.functional
         assert torch.utils.data is rushlight.utils.data and Tensor is rushlight.Tensor
         assert sys.modules["torch.nn.functional"] is sys.modules["rushlight.nn.functional"]
-        assert torch.__name__ == "rushlight" and torch.__spec__.name == "rushlight" and nn.__spec__.name == "rushlight.nn"
+        assert torch.__name__ == "torch" and torch.__spec__.name == "torch" and nn.__spec__.name == nn.__name__ == "torch.nn"
         import importlib
         assert importlib.import_module("torch.nn.init") is rushlight.nn.init
         print(DataLoader.__module__)
-        """) == "rushlight.utils.data.dataloader\n"
+        """) == "torch.utils.data.dataloader\n"
 
 
 def test_missing_modules_are_named(tmp_path):
     assert good(tmp_path, """
-        import rushlight.compat
+        import importlib.util, rushlight.compat
         rushlight.compat.install()
         for name in ("torch.no_such_thing", "torch.nn.no_such_thing"):
             try:
                 __import__(name)
             except ModuleNotFoundError as error:
-                assert error.name == name and name in str(error) and "rushlight" in str(error), error
+                assert error.name == name and name in str(error) and importlib.util.find_spec(name) is None, error
                 print("missing")
         try:
             from torch.nn import NoSuchLayer
         except ImportError as error:
             print(error.name)
-        """) == "missing\nmissing\nrushlight.nn\n"
+        """) == "missing\nmissing\ntorch.nn\n"
 
 
 def test_uninstall(tmp_path):
@@ -79,7 +79,7 @@ def test_uninstall(tmp_path):
         compat.uninstall()
         assert not compat.installed() and not [name for name in sys.modules if name == "torch" or name.startswith("torch.")]
         assert not hasattr(multiprocessing.spawn.get_preparation_data, "original")
-        assert "rushlight.nn" in sys.modules
+        assert "rushlight.nn" in sys.modules and sys.modules["rushlight.nn"].Linear.__module__ == "rushlight.nn.modules.linear"
         other = types.ModuleType("torch")
         sys.modules["torch"] = other
         try:
@@ -124,4 +124,79 @@ def test_spawned_workers_import_it_too(tmp_path, method):
         import part
         if __name__ == "__main__":
             part.main()
-        """) == "[0, 1] rushlight rushlight\n[4, 9] rushlight rushlight\n"
+        """) == "[0, 1] torch torch\n[4, 9] torch torch\n"
+
+
+def test_identity(tmp_path):
+    """Under the name torch everything says that it is torch's, whichever name it was imported by, before and after."""
+    assert good(tmp_path, """
+        import pickle
+        import rushlight, rushlight.nn
+        early = rushlight.nn.Linear
+        assert early.__module__ == "rushlight.nn.modules.linear" and rushlight.__version__ == "2.13.0+rushlight"
+        import rushlight.compat
+        rushlight.compat.install()
+        import torch, torch.distributions, rushlight.signal, importlib.metadata, importlib.util
+        assert torch.nn.Linear is early and early.__module__ == "torch.nn.modules.linear" and rushlight.signal is torch.signal
+        assert torch.signal.__name__ == "torch.signal" and type(torch.ones(1)).__module__ == "torch" == torch.float32.__class__.__module__
+        assert torch.optim.Adam.__module__ == "torch.optim.adam" and torch.distributions.Normal.__module__ == "torch.distributions.normal"
+        assert torch.__version__ >= (2, 13) and torch.__version__ > "2.12" and torch.version.rushlight_version == rushlight.rushlight_version
+        assert importlib.metadata.version("torch") == torch.__version__ and importlib.util.find_spec("torch").name == "torch"
+        assert importlib.util.find_spec("torch.no_such_thing") is None and "rushlight" in torch.__config__.show()
+        for shown in (torch.nn.functional.relu, torch.add, torch.exp, torch.float16, torch.device("cpu"), torch.Size([2]), early, torch.optim.SGD,
+                      torch.optim.lr_scheduler.StepLR, torch.channels_last, torch.get_default_dtype):
+            text = pickle.dumps(shown, 0)
+            assert b"rushlight" not in text and pickle.loads(text) == shown, text
+        """) == ""
+
+
+def test_pickles_both_ways(tmp_path):
+    """Plain pickles name PyTorch's classes and functions, and mean the same in both."""
+    import pickle
+
+    import torch as pt
+    theirs = pt.nn.Sequential(pt.nn.Linear(2, 3), pt.nn.ReLU(), pt.nn.BatchNorm1d(3))
+    x = pt.randn(4, 2, dtype=pt.float32)
+    (tmp_path / "theirs.pickle").write_bytes(pickle.dumps((theirs, x, theirs(x).detach(), {"dtype": pt.bfloat16})))
+    assert good(tmp_path, """
+        import rushlight.compat, pickle
+        rushlight.compat.install()
+        model, x, y, other = pickle.load(open("theirs.pickle", "rb"))
+        import torch
+        assert torch.allclose(model(x), y, atol=1e-6) and other == {"dtype": torch.bfloat16}
+        model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.GELU(), torch.nn.TransformerEncoderLayer(3, 1, batch_first=True)).eval()
+        optimizer = torch.optim.AdamW(model.parameters())
+        text = pickle.dumps((model, x, model(x).detach(), optimizer.state_dict(), torch.device("cpu"), torch.float64, x.shape))
+        assert b"rushlight" not in text
+        open("ours.pickle", "wb").write(text)
+        """) == ""
+    model, x, y, state, device, dtype, shape = pickle.loads((tmp_path / "ours.pickle").read_bytes())
+    assert type(model[0]) is pt.nn.Linear and device == pt.device("cpu") and dtype is pt.float64 and shape == x.shape == (4, 2)
+    assert pt.allclose(model(x), y, atol=1e-6) and state["param_groups"][0]["weight_decay"] == 0.01
+
+
+def test_hidden(tmp_path):
+    (tmp_path / "probing.py").write_text("""
+try:
+    import torch
+except ModuleNotFoundError as error:
+    found = error.name
+import importlib.metadata
+import importlib.util
+spec = importlib.util.find_spec("torch")
+try:
+    version = importlib.metadata.version("torch")
+except importlib.metadata.PackageNotFoundError:
+    version = None
+""")
+    assert good(tmp_path, """
+        import rushlight.compat, sys
+        rushlight.compat.install()
+        import torch.nn
+        before = list(sys.meta_path)
+        with rushlight.compat.hidden():
+            import probing
+        assert (probing.found, probing.spec, probing.version) == ("torch", None, None)
+        import torch.optim
+        assert sys.modules["torch"] is torch is rushlight and torch.optim.SGD and sys.meta_path == before
+        """) == ""

@@ -9,10 +9,10 @@ _LAZY = {
     "backward": "api", "grad": "api",
     "no_grad": "grad_mode", "enable_grad": "grad_mode", "set_grad_enabled": "grad_mode", "inference_mode": "grad_mode",
     "set_multithreading_enabled": "grad_mode", "enforce_grad_layout_policy": "grad_mode", "NestedIOFunction": "function",
-    "detect_anomaly": "anomaly", "set_detect_anomaly": "anomaly",
+    "detect_anomaly": "anomaly_mode", "set_detect_anomaly": "anomaly_mode",
     "gradcheck": "grad_check", "gradgradcheck": "grad_check", "GradcheckError": "grad_check",
 }
-_MODULES = ("function", "functional", "graph", "grad_mode", "anomaly", "anomaly_mode", "forward_ad", "profiler")
+_MODULES = ("function", "functional", "graph", "grad_mode", "anomaly_mode", "forward_ad", "profiler")
 
 
 def __getattr__(name: str) -> Any:
@@ -24,11 +24,11 @@ def __getattr__(name: str) -> Any:
         globals()[name] = value
         return value
     if name in _MODULES:
-        return import_module("." + {"anomaly_mode": "anomaly"}.get(name, name), __name__)
+        return import_module("." + name, __name__)
     if name == "Variable":
         from .variable import Variable
         return Variable
-    raise AttributeError(f"module 'rushlight.autograd' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

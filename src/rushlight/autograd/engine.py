@@ -152,7 +152,7 @@ class _Pass:
                 if live is not None and not any(edge is not None and (_owner(edge) in live or edge in waiting) for edge in node.next):
                     continue
             if anomaly:
-                from .anomaly import run_checked
+                from .anomaly_mode import run_checked
                 grads = run_checked(node, g, graph)
             else:
                 try:

@@ -286,7 +286,7 @@ def _save(ctx: Any, outputs: list[Any], wrapped: list[Any]) -> None:
     ctx.saved, ctx.version = tuple(entries), version
     ctx.to_save = bool(entries)
     if LOCAL.anomaly:
-        from .anomaly import trace
+        from .anomaly_mode import trace
         ctx.own_hooks().trace = trace()
 
 

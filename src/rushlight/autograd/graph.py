@@ -322,4 +322,4 @@ def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         from . import saved_hooks
         return getattr(saved_hooks, name)
-    raise AttributeError(f"module 'rushlight.autograd.graph' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

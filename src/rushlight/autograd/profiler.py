@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..profiler.profile import EventList, FunctionEventAvg, kineto_available, record_function
-from ..profiler.profile import profile as _profile
+from ..profiler.profiler import EventList, FunctionEventAvg, kineto_available, record_function
+from ..profiler.profiler import profile as _profile
 from ..unsupported import attribute_of
 
 __all__ = ["profile", "record_function", "EventList", "FunctionEventAvg", "kineto_available"]

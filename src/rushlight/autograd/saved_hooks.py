@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from ..homes import settle
 from ..hooks import RemovableHandle
 from .engine import will_run
 from .grad_mode import LOCAL, adjust
@@ -142,3 +143,5 @@ def set_override_stale_capture_stream(enabled: bool) -> None:
 def set_warn_on_accumulate_grad_stream_mismatch(enabled: bool) -> None:
     """Remember whether to warn where a gradient comes from another stream; backward runs in the current stream here, so none does."""
     _stream_settings["warn"] = bool(enabled)
+
+settle("autograd.graph", globals())

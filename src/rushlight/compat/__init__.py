@@ -4,40 +4,48 @@
     rushlight.compat.install()      # before the first `import torch`
     import torch.nn as nn           # is rushlight.nn, the same module
 
-``rushlight run script.py`` does this for a script that is left as it is. Child processes of ``multiprocessing`` get it too.
+The package then has the name ``torch``: its modules, classes and functions say that they are from torch, so that pickles name them as
+PyTorch's do, and ``rushlight`` is the second name of the same modules. ``rushlight run script.py`` does this for a script that is left as
+it is, and ``rushlight link`` for a whole environment (`linking`). Child processes of ``multiprocessing`` get it too.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
-from ..version import __version__
+from ..homes import root
+from .hiding import hidden
+from .naming import rename
 
-__all__ = ["install", "installed", "uninstall"]
+__all__ = ["hidden", "install", "installed", "uninstall"]
 
-_OWN = __name__.partition(".")[0]
 _SPAWN = "multiprocessing.spawn"
+LINK = "__rushlight_link__"         # what the package that `rushlight link` writes has, while it is being imported
 
 
 def install() -> None:
     """From now on ``torch`` and ``torch.*`` are rushlight's modules. RuntimeError where PyTorch itself has been imported already."""
     if installed():
         return
-    ours = sys.modules[_OWN]
+    ours = sys.modules[root()]
     present = sys.modules.get("torch", ours)
-    if present is not ours:
+    linked = LINK in vars(present)
+    if present is not ours and not linked:
         place = getattr(present, "__file__", None) or "an unknown place"
         raise RuntimeError(f"torch has already been imported from {place}, and objects of two frameworks would get mixed: "
                            "call rushlight.compat.install() before the first `import torch`")
+    rename("rushlight", "torch")
     sys.meta_path.insert(0, _finder)
-    if _SPAWN in sys.modules:
-        _patch_spawn(sys.modules[_SPAWN])
+    if not linked:          # else the children find the link themselves
+        _finder.spawning = True
+        if _SPAWN in sys.modules:
+            _patch_spawn(sys.modules[_SPAWN])
 
 
 def uninstall() -> None:
@@ -45,7 +53,9 @@ def uninstall() -> None:
     if not installed():
         return
     sys.meta_path.remove(_finder)
-    for name in [name for name, module in sys.modules.items() if _is_torch(name) and _is_ours(module)]:
+    _finder.spawning = False
+    rename("torch", "rushlight")
+    for name in [name for name in sys.modules if name == "torch" or name.startswith("torch.")]:
         del sys.modules[name]
     spawn: Any = sys.modules.get(_SPAWN)
     if spawn is not None:
@@ -54,52 +64,50 @@ def uninstall() -> None:
 
 def installed() -> bool:
     """Whether ``torch`` means rushlight now."""
-    return _finder in sys.meta_path
-
-
-def _is_torch(name: str) -> bool:
-    return name == "torch" or name.startswith("torch.")
-
-
-def _is_ours(module: Any) -> bool:
-    name = getattr(module, "__name__", "")
-    return name == _OWN or name.startswith(_OWN + ".")
+    return root() == "torch"
 
 
 class _Finder(MetaPathFinder):
-    """Asked first for every import: answers for torch, and for multiprocessing's spawn, whose children need the finder too."""
+    """Asked first for every import: answers for our first name once we have the second, and for multiprocessing's spawn, whose children need us too."""
+
+    spawning = False
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if _is_torch(fullname):
-            name = _OWN + fullname[len("torch"):]
-            if not _exists(name):
-                raise ModuleNotFoundError(f"No module named {fullname!r}: {fullname} is not supported by rushlight {__version__} "
-                                          f"(there is no {name})", name=fullname)
-            return ModuleSpec(fullname, _AliasLoader(name))
-        if fullname == _SPAWN:
+        if fullname.startswith("rushlight."):
+            return _second_name(fullname)
+        if fullname == _SPAWN and self.spawning:
             spec = PathFinder.find_spec(fullname, path)
             if spec is not None and spec.loader is not None:
                 spec.loader = _PatchingLoader(spec.loader)
             return spec
         return None
 
+    def find_distributions(self, context: Any) -> Iterable[Any]:
+        """What ``importlib.metadata`` is told about torch where nothing is linked."""
+        if self.spawning and (context.name or "").lower() == "torch":
+            from .linking import distribution
+            yield distribution()
+
 
 _finder = _Finder()
 
 
-def _exists(name: str) -> bool:
-    if name in sys.modules:
-        return True
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError as error:
-        if error.name is not None and name.startswith(error.name):
-            return False  # a parent is no package
-        raise
+def _second_name(fullname: str) -> ModuleSpec | None:
+    name = "torch" + fullname[len("rushlight"):]
+    if name not in sys.modules:
+        from importlib.util import find_spec
+        try:
+            if find_spec(name) is None:
+                return None
+        except ModuleNotFoundError as error:        # a parent is no package
+            if error.name is None or not name.startswith(error.name):
+                raise
+            return None
+    return ModuleSpec(fullname, _AliasLoader(name))
 
 
 class _AliasLoader(Loader):
-    """Loads a module of rushlight, and has the import system enter it under its second name."""
+    """Loads a module of ours under its name, and has the import system enter it under its second one."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -113,6 +121,12 @@ class _AliasLoader(Loader):
     def exec_module(self, module: ModuleType) -> None:
         module.__spec__ = self.spec  # the import system has put the alias's there
 
+    def get_code(self, fullname: str) -> CodeType | None:
+        """The module's code, for ``python -m``."""
+        from importlib.util import find_spec
+        spec: Any = find_spec(self.name)
+        return spec.loader.get_code(self.name)
+
 
 class _PatchingLoader(Loader):
     def __init__(self, loader: Any) -> None:
@@ -123,17 +137,17 @@ class _PatchingLoader(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self.loader.exec_module(module)
-        if installed():
+        if _finder.spawning:
             _patch_spawn(module)
 
 
 class _InstallInChild:
-    """Unpickling this installs the finder. It travels in what a child process reads before it imports the main script again."""
+    """Unpickling this installs the names. It travels in what a child process reads before it imports the main script again."""
 
     def __reduce__(self) -> Any:
-        root = str(import_module(_OWN).__path__[0]).rpartition(_OWN)[0]
-        return exec, (f"import sys\ntry:\n import {_OWN}\nexcept ImportError:\n sys.path.insert(0, {root!r})\n"
-                      f"import {__name__}\n{__name__}.install()",)
+        folder = str(sys.modules[root()].__path__[0]).rpartition("rushlight")[0]
+        return exec, (f"import sys\ntry:\n import rushlight\nexcept ImportError:\n sys.path.insert(0, {folder!r})\n"
+                      "import rushlight.compat\nrushlight.compat.install()",)
 
 
 def _patch_spawn(spawn: Any) -> None:
@@ -142,7 +156,7 @@ def _patch_spawn(spawn: Any) -> None:
         return
 
     def get_preparation_data(name: str) -> dict[str, Any]:
-        return {f"{_OWN}_compat": _InstallInChild(), **original(name)}
+        return {"rushlight_compat": _InstallInChild(), **original(name)}
 
     get_preparation_data.original = original  # type: ignore[attr-defined]
     spawn.get_preparation_data = get_preparation_data

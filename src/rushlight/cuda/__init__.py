@@ -244,7 +244,7 @@ def set_sync_debug_mode(debug_mode: int | str) -> None:
 def __getattr__(name: str) -> Any:
     if name == "amp":
         from importlib import import_module
-        return import_module("rushlight.cuda.amp")
+        return import_module(".amp", __name__)
     if name == "nvtx":
         raise NotImplementedError("torch.cuda.nvtx: use cupy.cuda.nvtx")
-    raise AttributeError(f"module 'rushlight.cuda' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..homes import place
 from ..kernels.cuda import driver
 from ..kernels.cuda.driver import AcceleratorError
 
@@ -684,7 +685,7 @@ class Fused:
         from importlib import import_module
         for module, names in self._MODULES.items():
             if name in names:
-                found = kernel_on_arrays(getattr(import_module(f"rushlight.kernels.cuda.{module}"), name))
+                found = kernel_on_arrays(getattr(import_module(place(f"kernels.cuda.{module}")), name))
                 break
         else:
             if name not in FORMULAS:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+from ..homes import settle
 from ..kernels.cuda import driver
 
 __all__ = ["OutOfMemoryError", "empty_cache", "memory_allocated", "memory_reserved", "memory_cached", "max_memory_allocated",
@@ -275,3 +276,5 @@ def caching_allocator_delete(mem_ptr: int) -> None:
     """Free a block of `caching_allocator_alloc`."""
     if _blocks.pop(mem_ptr, None) is None:
         raise RuntimeError(f"caching_allocator_delete: {mem_ptr:#x} is no block of caching_allocator_alloc")
+
+settle("", globals(), ("OutOfMemoryError",))

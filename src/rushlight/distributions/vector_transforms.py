@@ -8,6 +8,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+from ..homes import settle
 from ..nn._torch import torch
 from ..size import Size
 from ..tensor import Tensor
@@ -237,3 +238,5 @@ class StackTransform(_Parts):
     @constraints.dependent_property
     def codomain(self) -> Any:
         return constraints.stack([each.codomain for each in self.transforms], self.dim)
+
+settle("distributions.transforms", globals())

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..homes import place
+
 __all__ = ["library", "elementwise", "kernel", "function", "fast_path", "matmul", "linear", "level", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
@@ -36,7 +38,7 @@ def _load() -> Any:
     levels = _levels() if wanted in ("", "1") else [wanted]
     for name in levels:
         try:
-            return import_module(f"rushlight._native_{name}")
+            return import_module(place(f"_native_{name}"))
         except ModuleNotFoundError:
             continue
         except ImportError as error:

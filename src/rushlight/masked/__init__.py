@@ -3,7 +3,7 @@
 A mask is a bool tensor that broadcasts to its tensor: True where an element counts.
 """
 
-from .masked_tensor import MaskedTensor, as_masked_tensor, is_masked_tensor, masked_tensor
+from .maskedtensor.core import MaskedTensor, as_masked_tensor, is_masked_tensor, masked_tensor
 from .reductions import (
     amax,
     amin,

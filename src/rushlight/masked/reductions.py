@@ -8,7 +8,7 @@ from typing import Any
 
 from ..nn._torch import torch
 from ..tensor import Tensor
-from .masked_tensor import MaskedTensor
+from .maskedtensor.core import MaskedTensor
 
 __all__ = ["sum", "prod", "cumsum", "cumprod", "amax", "amin", "argmax", "argmin", "mean", "median", "logsumexp", "logaddexp", "norm", "var",
            "std", "softmax", "log_softmax", "softmin", "normalize"]

@@ -98,5 +98,5 @@ globals().update(_namespace("nn.functional"))
 def __getattr__(name: str) -> Any:
     """`has_torch_function` and its like, which `torch.overrides` holds."""
     if name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
-        return getattr(_import_module("rushlight.overrides"), name)
+        return getattr(_import_module("..overrides", __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

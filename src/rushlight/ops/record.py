@@ -389,7 +389,7 @@ def _special(node: Any) -> None:
         finally:
             LOCAL.pack_hooks = hooks
     if LOCAL.anomaly:
-        from ..autograd.anomaly import trace
+        from ..autograd.anomaly_mode import trace
         node.own_hooks().trace = trace()
 
 

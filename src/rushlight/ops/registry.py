@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .. import homes
+
 __all__ = ["OPS", "PLACES", "FUNCTIONS", "NAMESPACES", "Op", "show", "op_at"]
 
 
@@ -83,7 +85,17 @@ def show(place: str, value: Any, op: Op | None = None) -> Op:
     namespace, _, name = place.rpartition(".")
     if namespace != "Tensor":
         NAMESPACES.setdefault(namespace, {})[name] = value
+        _settle(namespace, value)
     return op
+
+
+def _settle(namespace: str, function: Any) -> None:
+    """Have a function say that it is from the first namespace that shows it; an op of the native library says what its Python form says."""
+    if ".ops." in (getattr(function, "__module__", None) or ""):
+        try:
+            function.__module__ = homes.place(namespace)
+        except AttributeError:
+            function.__wrapped__.__module__ = homes.place(namespace)
 
 
 def _name(place: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import finfo
+from ..homes import settle
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, ParamsT
 from .pointwise import _new_scalar, _number
@@ -105,3 +106,5 @@ class Adafactor(Optimizer):
         np.sqrt(estimate, estimate)
         update = np.divide(g, estimate, estimate)
         a -= update * (size / max(1.0, _norm(update) / (sqrt(max(update.size, 1)) * group["d"])))
+
+settle("optim", globals())

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..homes import settle
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer, ParamsT
 
@@ -91,3 +92,5 @@ class Muon(Optimizer):
         ratio = 0.2 * sqrt(max(rows, columns)) if group["adjust_lr_fn"] == "match_rms_adamw" else sqrt(max(1.0, rows / columns))
         a *= 1.0 - lr * group["weight_decay"]
         a -= (update * (lr * ratio)).astype(a.dtype, copy=False)
+
+settle("optim", globals())

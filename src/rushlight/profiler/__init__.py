@@ -3,7 +3,7 @@
 Python's own profilers (cProfile, or a sampling one such as py-spy) see every operation, because operations are Python functions here.
 """
 
-from .profile import (
+from .profiler import (
     ProfilerAction,
     ProfilerActivity,
     kineto_available,

@@ -15,6 +15,7 @@ from enum import Enum
 from io import BytesIO
 from typing import IO, Any, BinaryIO
 
+from .._utils import _get_layout
 from ..devices import device
 from ..storage import TypedStorage, UntypedStorage, storage_of
 from .archive import ArchiveReader, ArchiveWriter, whole_file

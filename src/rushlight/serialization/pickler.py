@@ -9,10 +9,10 @@ from types import FunctionType
 from typing import Any, BinaryIO
 
 from .. import dtypes as _dtype
+from .._utils import _get_layout
 from ..layout import layout
 from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage, storage_name
 from ..tensor import Tensor
-from . import rebuild
 from .locations import location_tag
 from .names import torch_name
 from .pickling import reduce_tensor
@@ -79,7 +79,7 @@ class StoragePickler(pickle._Pickler):
         if isinstance(obj, _dtype.dtype):
             return obj.name
         if isinstance(obj, layout):
-            return rebuild.layout, (repr(obj),)
+            return _get_layout, (repr(obj),)
         return NotImplemented
 
     def save_global(self, obj: Any, name: str | None = None) -> None:

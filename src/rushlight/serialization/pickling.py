@@ -6,18 +6,17 @@ import sys
 from collections import OrderedDict
 from typing import Any
 
+from .. import _utils as rebuild
+from ..homes import place
 from ..storage import TypedStorage, UntypedStorage, array_over, storage_name, storage_of, storage_offset
 from ..tensor import Tensor, wrap
-from . import rebuild
 
 __all__ = ["deepcopy_tensor", "is_parameter", "reduce_tensor"]
-
-_ROOT = __name__.partition(".")[0]
 
 
 def is_parameter(t: Tensor) -> bool:
     """Whether the class of `t` is ``nn.Parameter`` or derives from it (while nn is not imported there are none)."""
-    module = sys.modules.get(_ROOT + ".nn.parameter")
+    module = sys.modules.get(place("nn.parameter"))
     return module is not None and issubclass(type(t), module.Parameter)
 
 
@@ -49,24 +48,24 @@ def reduce_tensor(t: Tensor, protocol: Any = 2) -> tuple[Any, ...]:
         data = t.detach()
         plain = data if type(data) is Tensor else data.as_subclass(Tensor)
         args = (plain, t.requires_grad, OrderedDict())
-        return (rebuild.parameter, args) if state is None else (rebuild.parameter_with_state, (*args, state))
+        return (rebuild._rebuild_parameter, args) if state is None else (rebuild._rebuild_parameter_with_state, (*args, state))
     function, args = _reduce_plain(t)
     if type(t) is Tensor and state is None:
         return function, args
-    return rebuild.from_type, (function, type(t), args, state)
+    return rebuild._rebuild_from_type_v2, (function, type(t), args, state)
 
 
 def _reduce_plain(t: Tensor) -> tuple[Any, tuple[Any, ...]]:
     dtype = t._kind.dtype
     if t._kind.device.type == "meta":
-        return rebuild.meta_tensor, (dtype, tuple(t.shape), tuple(t.stride()), t.requires_grad)
+        return rebuild._rebuild_meta_tensor_no_storage, (dtype, tuple(t.shape), tuple(t.stride()), t.requires_grad)
     storage, offset, size, stride = _placed(t)
     geometry = (offset, size, stride, t.requires_grad, OrderedDict())
     try:
         storage_name(dtype)
     except KeyError:
-        return rebuild.tensor_v3, (storage, *geometry, dtype)
-    return rebuild.tensor_v2, (TypedStorage(wrap_storage=storage, dtype=dtype), *geometry)
+        return rebuild._rebuild_tensor_v3, (storage, *geometry, dtype)
+    return rebuild._rebuild_tensor_v2, (TypedStorage(wrap_storage=storage, dtype=dtype), *geometry)
 
 
 def _state(t: Tensor) -> Any:
@@ -91,7 +90,7 @@ def deepcopy_tensor(t: Tensor, memo: dict[int, Any]) -> Tensor:
             f"result of {t.grad_fn.name()}: copy t.detach() or t.clone() instead. (If a module was copied: one of its attributes holds it.)")
     from copy import deepcopy
     if t._kind.device.type == "meta":
-        found = rebuild.meta_tensor(t._kind.dtype, t.shape, t.stride(), False)
+        found = rebuild._rebuild_meta_tensor_no_storage(t._kind.dtype, t.shape, t.stride(), False)
     else:
         storage, offset, size, stride = _placed(t)
         found = wrap(array_over(deepcopy(storage, memo), t._kind.dtype, offset, size, stride), t._kind)

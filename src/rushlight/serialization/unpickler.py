@@ -16,12 +16,12 @@ from types import ModuleType
 from typing import Any
 
 from .. import dtypes as _dtype
+from .._utils import _rebuild_from_type_v2
 from ..devices import device
 from ..size import Size
 from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage
 from ..tensor import Tensor
 from . import names
-from .rebuild import from_type
 
 __all__ = ["RestrictedUnpickler", "add_safe_globals", "clear_safe_globals", "element_type", "get_safe_globals", "refused", "safe_globals",
            "storage_description", "trusting_unpickler", "unsafe_globals"]
@@ -163,7 +163,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         function, args = self.stack[-2], self.stack[-1]
         if id(function) not in self._may_call or not isinstance(args, tuple):
             raise pickle.UnpicklingError(f"refused to call {_describe(function)}: it may be named, but not called")
-        if function is from_type and (not args or id(args[0]) not in self._may_call):
+        if function is _rebuild_from_type_v2 and (not args or id(args[0]) not in self._may_call):
             raise pickle.UnpicklingError("refused to make a tensor by a function that may not be called")
         super().load_reduce()
 

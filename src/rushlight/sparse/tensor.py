@@ -260,7 +260,7 @@ class SparseTensor(Tensor):
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        from ..serialization.rebuild import sparse_tensor
+        from .._utils import _rebuild_sparse_tensor
         p = self.pattern
         values = wrap(self.stored, self._kind.dense)
         from .conversion import index_tensor
@@ -268,7 +268,7 @@ class SparseTensor(Tensor):
             data: tuple[Any, ...] = (index_tensor(p.indices), values, self.shape, p.coalesced)
         else:
             data = (index_tensor(p.crow), index_tensor(p.col), values, self.shape)
-        return sparse_tensor, (p.layout, data)
+        return _rebuild_sparse_tensor, (p.layout, data)
 
 
 _grad_slot: Any = Tensor.__dict__["_grad"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..version import __version__, torch_version
+from ..version import __version__, rushlight_version
 
 __all__ = ["SystemEnv", "get_env_info", "get_pretty_env_info", "main"]
 
@@ -40,7 +40,7 @@ def get_env_info() -> SystemEnv:
     from .. import cuda
     available = cuda.is_available()
     models = "\n".join(f"GPU {i}: {cuda.get_device_name(i)}" for i in range(cuda.device_count())) if available else None
-    return SystemEnv(torch_version, __version__, f"{sys.version} ({platform.architecture()[0]} runtime)", platform.platform(),
+    return SystemEnv(str(__version__), rushlight_version, f"{sys.version} ({platform.architecture()[0]} runtime)", platform.platform(),
                      f"{platform.system()} {platform.release()}", os.cpu_count(), np.__version__, _blas(), available, models)
 
 

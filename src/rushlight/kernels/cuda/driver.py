@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...homes import settle
+
 __all__ = ["cupy", "needed", "replace", "why_not", "INSTALL", "AcceleratorError"]
 
 
@@ -61,3 +63,5 @@ def replace(module: Any) -> Any:
     previous, _found, _reason = _found, module, ""
     array_class = None if module in (None, _UNKNOWN) else module.ndarray
     return previous
+
+settle("", globals(), ("AcceleratorError",))

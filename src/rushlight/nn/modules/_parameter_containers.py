@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import index
 from typing import Any
 
+from ...homes import settle
 from ...tensor import Tensor
 from ..parameter import Parameter
 from .module import Module
@@ -209,3 +210,5 @@ class ParameterDict(Module):
     def __ior__(self, other: ParameterDict) -> Any:
         self.update(other)
         return self
+
+settle("nn.modules.container", globals())

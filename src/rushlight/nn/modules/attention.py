@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...homes import settle
 from ...ops import attention as A
 from ...ops.define import FUNCTIONS
 from ...tensor import Tensor
@@ -118,3 +119,5 @@ def _transposed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
     q = query.transpose(1, 0)
     k = q if key is query else key.transpose(1, 0)
     return q, k, k if value is key else value.transpose(1, 0)
+
+settle("nn.modules.activation", globals())

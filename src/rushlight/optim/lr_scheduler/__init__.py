@@ -15,9 +15,12 @@ from .simple import (
     PolynomialLR,
     StepLR,
 )
+from ...homes import settle
 
 _LRScheduler = LRScheduler      # its name before PyTorch 2.0
 
 __all__ = ["LambdaLR", "MultiplicativeLR", "StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "SequentialLR",
            "CosineAnnealingLR",
            "ChainedScheduler", "ReduceLROnPlateau", "CyclicLR", "CosineAnnealingWarmRestarts", "OneCycleLR", "PolynomialLR", "LRScheduler"]
+
+settle("optim.lr_scheduler", globals(), [*__all__, "_LRScheduler"])

@@ -5,11 +5,7 @@ from __future__ import annotations
 from ._utils.collate import default_collate, default_convert
 from ._utils.info import get_worker_info
 from .dataloader import DataLoader
-from .datapipe import (
-    DataChunk,
-    DFIterDataPipe,
-    IterDataPipe,
-    MapDataPipe,
+from .datapipes._decorator import (
     argument_validation,
     functional_datapipe,
     guaranteed_datapipes_determinism,
@@ -17,6 +13,7 @@ from .datapipe import (
     runtime_validation,
     runtime_validation_disabled,
 )
+from .datapipes.datapipe import DataChunk, DFIterDataPipe, IterDataPipe, MapDataPipe
 from .dataset import ChainDataset, ConcatDataset, Dataset, IterableDataset, StackDataset, Subset, TensorDataset, random_split
 from .distributed import DistributedSampler
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler

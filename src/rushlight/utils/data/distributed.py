@@ -8,6 +8,7 @@ from typing import Any
 
 import rushlight as torch
 
+from ...homes import place
 from .sampler import Sampler
 
 __all__ = ["DistributedSampler"]
@@ -61,7 +62,7 @@ class DistributedSampler(Sampler[int]):
 def _process_group() -> Any:
     """``torch.distributed`` with an initialised process group, else ValueError as PyTorch raises."""
     try:
-        distributed = import_module("rushlight.distributed")
+        distributed = import_module(place("distributed"))
     except ModuleNotFoundError:
         distributed = None
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():

@@ -1,6 +1,6 @@
-"""The functions that pickled tensors call: a storage and a geometry become a tensor again.
+"""``torch._utils``: the functions that pickled tensors call: a storage and a geometry become a tensor again.
 
-They stand in files under PyTorch's names (`names.rebuilders`); the arguments are the file's, so they are checked.
+Files and pickles name them, so they have PyTorch's names; the arguments are the file's, so they are checked.
 """
 
 from __future__ import annotations
@@ -8,43 +8,40 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .. import dtypes as _dtype
-from ..devices import device
-from ..kind import kind_of
-from ..layout import layout as layout_class
-from ..layout import sparse_coo, sparse_csc, sparse_csr, strided
-from ..storage import TypedStorage, UntypedStorage, array_over
-from ..tensor import Tensor, wrap
-
-__all__ = ["from_type", "layout", "meta_tensor", "parameter", "parameter_with_state", "sparse_tensor", "tensor_v1", "tensor_v2", "tensor_v3",
-           "user_slots"]
+from . import dtypes as _dtype
+from .devices import device
+from .homes import is_own, shown_in
+from .kind import kind_of
+from .layout import layout as layout_class
+from .layout import sparse_coo, sparse_csc, sparse_csr, strided
+from .storage import TypedStorage, UntypedStorage, array_over
+from .tensor import Tensor, wrap
 
 Ints = Sequence[int]
-_ROOT = __name__.partition(".")[0]
 
 
-def tensor_v1(storage: TypedStorage, offset: int, size: Ints, stride: Ints) -> Tensor:
+def _rebuild_tensor(storage: TypedStorage, offset: int, size: Ints, stride: Ints) -> Tensor:
     """A tensor of this size and stride (in elements) over a storage from `offset` on."""
-    return tensor_v2(storage, offset, size, stride, False, None)
+    return _rebuild_tensor_v2(storage, offset, size, stride, False, None)
 
 
-def tensor_v2(storage: TypedStorage, offset: int, size: Ints, stride: Ints, requires_grad: bool, backward_hooks: Any,
-              metadata: Mapping[str, bool] | None = None) -> Tensor:
+def _rebuild_tensor_v2(storage: TypedStorage, offset: int, size: Ints, stride: Ints, requires_grad: bool, backward_hooks: Any,
+                       metadata: Mapping[str, bool] | None = None) -> Tensor:
     """The usual form: the storage knows the dtype."""
     if not isinstance(storage, TypedStorage):
         raise TypeError(f"a tensor needs a typed storage, not {type(storage).__name__}")
-    return tensor_v3(storage.untyped(), offset, size, stride, requires_grad, backward_hooks, storage.dtype, metadata)
+    return _rebuild_tensor_v3(storage.untyped(), offset, size, stride, requires_grad, backward_hooks, storage.dtype, metadata)
 
 
-def tensor_v3(storage: UntypedStorage, offset: int, size: Ints, stride: Ints, requires_grad: bool, backward_hooks: Any,
-              dtype: _dtype.dtype, metadata: Mapping[str, bool] | None = None) -> Tensor:
+def _rebuild_tensor_v3(storage: UntypedStorage, offset: int, size: Ints, stride: Ints, requires_grad: bool, backward_hooks: Any,
+                       dtype: _dtype.dtype, metadata: Mapping[str, bool] | None = None) -> Tensor:
     """The form for dtypes that have no storage class of their own."""
     if isinstance(storage, TypedStorage):
         storage = storage.untyped()
     if not isinstance(storage, UntypedStorage) or not isinstance(dtype, _dtype.dtype):
         raise TypeError(f"a tensor needs a storage and a dtype, not {type(storage).__name__} and {type(dtype).__name__}")
     if storage.device.type == "meta":
-        return meta_tensor(dtype, size, stride, requires_grad)
+        return _rebuild_meta_tensor_no_storage(dtype, size, stride, requires_grad)
     array = array_over(storage, dtype, offset, size, stride)
     for bit, value in (metadata or {}).items():
         # PyTorch conjugates and negates lazily and stores the memory as it was before; here it is done at once, on a copy.
@@ -60,27 +57,28 @@ def tensor_v3(storage: UntypedStorage, offset: int, size: Ints, stride: Ints, re
     return found
 
 
-def meta_tensor(dtype: _dtype.dtype, size: Ints, stride: Ints, requires_grad: bool) -> Tensor:
+def _rebuild_meta_tensor_no_storage(dtype: _dtype.dtype, size: Ints, stride: Ints, requires_grad: bool) -> Tensor:
     """A tensor on the meta device: a size, a stride and a dtype."""
-    from .. import empty_strided
+    from . import empty_strided
     return empty_strided(tuple(size), tuple(stride), dtype=dtype, device=device("meta"), requires_grad=bool(requires_grad))
 
 
-def parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Tensor:
+def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Tensor:
     """An ``nn.Parameter`` around a tensor."""
-    from ..nn.parameter import Parameter
+    from .nn.parameter import Parameter
     found = Parameter(data, requires_grad)
     for hook in (backward_hooks or {}).values():
         found.register_hook(hook)
     return found
 
 
-def parameter_with_state(data: Tensor, requires_grad: bool, backward_hooks: Any, state: Any) -> Tensor:
+def _rebuild_parameter_with_state(data: Tensor, requires_grad: bool, backward_hooks: Any, state: Any) -> Tensor:
     """A parameter that had Python attributes of its own."""
-    return _with_state(parameter(data, requires_grad, backward_hooks), state)
+    return _with_state(_rebuild_parameter(data, requires_grad, backward_hooks), state)
 
 
-def from_type(function: Callable[..., Tensor], new_type: type, args: Sequence[Any], state: Any) -> Tensor:
+@shown_in("_tensor")
+def _rebuild_from_type_v2(function: Callable[..., Tensor], new_type: type, args: Sequence[Any], state: Any) -> Tensor:
     """A tensor of a subclass, or one that had Python attributes of its own."""
     if not (isinstance(new_type, type) and issubclass(new_type, Tensor)):
         raise TypeError(f"{new_type!r} is no subclass of torch.Tensor")
@@ -109,13 +107,14 @@ def user_slots(cls: type) -> list[str]:
     """The names of the slots that classes outside this package have added to Tensor's."""
     found = []
     for base in cls.__mro__:
-        if issubclass(base, Tensor) and base.__module__.partition(".")[0] != _ROOT:
+        if issubclass(base, Tensor) and not is_own(base.__module__):
             slots = vars(base).get("__slots__", ())
             found += [name for name in ((slots,) if isinstance(slots, str) else slots) if not name.startswith("__")]
     return found
 
 
-def layout(name: str) -> layout_class:
+@shown_in("serialization")
+def _get_layout(name: str) -> layout_class:
     """``torch.strided`` and its like, by name."""
     for known in (strided, sparse_coo, sparse_csr, sparse_csc):
         if repr(known) == name:
@@ -123,9 +122,9 @@ def layout(name: str) -> layout_class:
     raise NotImplementedError(f"the file names the layout {name!r}, which is not known here")
 
 
-def sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
+def _rebuild_sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
     """A sparse tensor from its indices, values and size."""
-    from ..sparse.creation import sparse_compressed_tensor, sparse_coo_tensor
+    from .sparse.creation import sparse_compressed_tensor, sparse_coo_tensor
     if layout is sparse_coo:
         indices, values, size, *coalesced = data
         return sparse_coo_tensor(indices, values, tuple(size), is_coalesced=bool(coalesced and coalesced[0]))

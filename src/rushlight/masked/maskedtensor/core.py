@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ..nn._torch import torch
-from ..tensor import Tensor
+from ...nn._torch import torch
+from ...tensor import Tensor
 
 __all__ = ["MaskedTensor", "as_masked_tensor", "is_masked_tensor", "masked_tensor"]
 
@@ -152,7 +152,7 @@ def _binary(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MaskedT
 
 
 def _reduce(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MaskedTensor:
-    from . import reductions
+    from .. import reductions
     x = args[0]
     result = getattr(reductions, name)(*args, **kwargs)
     if name == "norm":
@@ -196,3 +196,4 @@ def as_masked_tensor(data: Any, mask: Any) -> MaskedTensor:
 def is_masked_tensor(obj: Any, /) -> bool:
     """Whether an object is a MaskedTensor."""
     return isinstance(obj, MaskedTensor)
+

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._torch import torch
-from .modules.module import Module
+from .._torch import torch
+from ..modules.module import Module
 
 __all__ = ["DataParallel"]
 

@@ -1,0 +1,3 @@
+"""``torch.masked.maskedtensor``: tensors with a mask."""
+
+from .core import MaskedTensor, is_masked_tensor

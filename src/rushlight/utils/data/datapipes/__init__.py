@@ -1,0 +1,1 @@
+"""``torch.utils.data.datapipes``: the base classes of data pipes."""
