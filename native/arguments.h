@@ -10,7 +10,7 @@ namespace rushlight {
 using Index3 = std::array<index_t, 3>;  // depth, height, width; a 1d or 2d image has ones in front
 
 // A tuple of `ndim` integers into the last places of `sizes`; false with an error set where it is something else or less than `least`.
-inline bool read_sizes(PyObject* tuple, int ndim, Index3* sizes, index_t least) {
+[[nodiscard]] inline bool read_sizes(PyObject* tuple, int ndim, Index3* sizes, index_t least) {
     if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) != ndim) {
         PyErr_Format(PyExc_ValueError, "expected a tuple of %d integers", ndim);
         return false;

@@ -403,7 +403,7 @@ PyArrayObject* make(PyArrayObject* like, index_t rows, index_t width, int type) 
 }
 
 // q, k, v, bias, causal and scale from args; false with an error set.
-template <typename T> bool read_problem(PyObject* const* args, int type, int ndim, Arrays* arrays, Problem<T>* p, PyArrayObject** q, PyArrayObject** v) {
+template <typename T> [[nodiscard]] bool read_problem(PyObject* const* args, int type, int ndim, Arrays* arrays, Problem<T>* p, PyArrayObject** q, PyArrayObject** v) {
     PyArrayObject* k;
     if ((*q = arrays->take(args[0], type, ndim)) == nullptr || (k = arrays->take(args[1], type, ndim)) == nullptr ||
         (*v = arrays->take(args[2], type, ndim)) == nullptr) {
@@ -427,7 +427,7 @@ template <typename T> bool read_problem(PyObject* const* args, int type, int ndi
         PyErr_SetString(PyExc_ValueError, "q (..., L, E), k (..., S, E), v (..., S, F) and bias (..., L, S) have to have the same leading dimensions");
         return false;
     }
-    p->causal = PyObject_IsTrue(args[4]);
+    p->causal = flag(args[4]) == 1;
     p->scale = static_cast<T>(PyFloat_AsDouble(args[5]));
     for (int i = 0; i < ndim - 2; ++i) p->items *= PyArray_DIM(*q, i);
     return !PyErr_Occurred();

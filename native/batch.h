@@ -14,7 +14,7 @@ struct Batch {
     index_t step_a[MAX_BATCH], step_b[MAX_BATCH];
     index_t count = 1;
 
-    bool prepare(PyArrayObject* a, PyArrayObject* b) {
+    [[nodiscard]] bool prepare(PyArrayObject* a, PyArrayObject* b) {
         const int na = PyArray_NDIM(a) > 2 ? PyArray_NDIM(a) - 2 : 0, nb = PyArray_NDIM(b) > 2 ? PyArray_NDIM(b) - 2 : 0;
         ndim = na > nb ? na : nb;
         if (ndim > MAX_BATCH) return false;

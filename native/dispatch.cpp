@@ -54,7 +54,7 @@ PyObject* make_node(PyTypeObject* type, PyObject* next) {
 }
 
 // The offset of a slot of a Python class.
-bool find_slot(PyObject* type, const char* name, Py_ssize_t* offset) {
+[[nodiscard]] bool find_slot(PyObject* type, const char* name, Py_ssize_t* offset) {
     PyObject* descriptor = PyObject_GetAttrString(type, name);
     if (descriptor == nullptr) return false;
     const bool good = Py_IS_TYPE(descriptor, &PyMemberDescr_Type);
@@ -239,7 +239,7 @@ PyMethodDef op_methods[] = {{"__reduce__", reduce, METH_NOARGS, nullptr}, {nullp
 
 PyTypeObject OpType = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
-bool prepare_type() {
+[[nodiscard]] bool prepare_type() {
     OpType.tp_name = "rushlight.Op";
     OpType.tp_basicsize = sizeof(Op);
     OpType.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR;

@@ -178,7 +178,7 @@ PyGetSetDef getters[] = {{"fallback", get_fallback, nullptr, "What everything el
 
 PyTypeObject KernelType = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
-bool prepare_type() {
+[[nodiscard]] bool prepare_type() {
     KernelType.tp_name = "rushlight.Kernel";
     KernelType.tp_basicsize = sizeof(Kernel);
     KernelType.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL;

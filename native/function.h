@@ -46,7 +46,7 @@ inline PyArrayObject* new_like(PyArrayObject* array) { return new_array(PyArray_
 // The sizes before, at, and after an axis (which may count from the end); false for an axis out of range or no integer.
 struct Axis {
     index_t outer = 1, n = 1, inner = 1;
-    bool find(PyArrayObject* array, PyObject* axis) {
+    [[nodiscard]] bool find(PyArrayObject* array, PyObject* axis) {
         long at = PyLong_AsLong(axis);
         if (at == -1 && PyErr_Occurred()) {
             PyErr_Clear();

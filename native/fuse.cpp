@@ -67,7 +67,7 @@ struct Fused {
     bool straight;         // pick is 0, 1, 2, ... of just as many
 };
 
-bool prepare(Fused* self) {
+[[nodiscard]] bool prepare(Fused* self) {
     self->traced = true;
     PyObject* description = PyObject_CallFunction(self->tracer, "Oi", self->function, self->inputs);
     if (description == nullptr) return false;

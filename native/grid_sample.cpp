@@ -320,7 +320,7 @@ struct Operands {
         Py_XDECREF(x);
         Py_XDECREF(grid);
     }
-    bool read(PyObject* const* args) {
+    [[nodiscard]] bool read(PyObject* const* args) {
         if (!PyArray_Check(args[0]) || !PyArray_Check(args[1])) {
             PyErr_SetString(PyExc_TypeError, "expected arrays");
             return false;
@@ -333,7 +333,7 @@ struct Operands {
             return false;
         }
         const long mode = PyLong_AsLong(args[2]), padding = PyLong_AsLong(args[3]);
-        const int align = PyObject_IsTrue(args[4]);
+        const int align = flag(args[4]);
         if (PyErr_Occurred()) return false;
         bool good = PyArray_NDIM(b) == s.n + 2 && PyArray_DIM(a, 0) == PyArray_DIM(b, 0) && PyArray_DIM(b, s.n + 1) == s.n;
         good = good && mode >= 0 && mode <= (s.n == 2 ? 2 : 1) && padding >= 0 && padding <= 2;
@@ -385,7 +385,7 @@ PyObject* grid_sample_gradients(PyObject*, PyObject* const* args, Py_ssize_t cou
     if (count != 8) return PyErr_Format(PyExc_TypeError, "expected 8 arguments, got %zd", count);
     Operands in;
     if (!in.read(args + 1)) return nullptr;
-    const int need_x = PyObject_IsTrue(args[6]), need_grid = PyObject_IsTrue(args[7]);
+    const int need_x = flag(args[6]), need_grid = flag(args[7]);
     if (need_x < 0 || need_grid < 0) return nullptr;
     if (!PyArray_Check(args[0]) || PyArray_TYPE(as_array(args[0])) != in.type || PyArray_NDIM(as_array(args[0])) != in.s.n + 2 ||
         PyArray_SIZE(as_array(args[0])) != in.s.images * in.s.channels * in.s.points) {

@@ -13,7 +13,6 @@
 namespace rushlight {
 namespace {
 
-constexpr int MAX_DIMS = 32;
 
 // The elements of an index array, line by line along its last dimension, and where the lines begin in two more arrays.
 struct Lines {

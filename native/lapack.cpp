@@ -175,7 +175,7 @@ template <typename T, typename Int> PyObject* solve_triangular_of(PyArrayObject*
 // (A, B, upper, unit) -> X with A X = B
 PyObject* solve_triangular(PyObject* const* args, Py_ssize_t count) {
     if ((count != 3 && count != 4) || !PyArray_CheckExact(args[1])) return nullptr;
-    const int upper = PyObject_IsTrue(args[2]), unit = count == 4 ? PyObject_IsTrue(args[3]) : 0;
+    const int upper = flag(args[2]), unit = count == 4 ? flag(args[3]) : 0;
     if (upper < 0 || unit < 0) return nullptr;
     PyObject* result = nullptr;
     with_matrices(args[0], [&](auto zero, auto integer) {
@@ -267,7 +267,7 @@ template <typename T, typename Int> PyObject* ldl_factor_of(PyObject* object, bo
 // (A, hermitian) -> (L and D in one matrix, pivots, info)
 PyObject* ldl_factor(PyObject* const* args, Py_ssize_t count) {
     if (count != 2) return nullptr;
-    const int hermitian = PyObject_IsTrue(args[1]);
+    const int hermitian = flag(args[1]);
     PyObject* result = nullptr;
     if (hermitian >= 0) {
         with_matrices(args[0], [&](auto zero, auto integer) { result = ldl_factor_of<decltype(zero), decltype(integer)>(args[0], hermitian); });

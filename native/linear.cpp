@@ -25,7 +25,7 @@ PyObject* as_rows(PyArrayObject* x) {
 PyObject* with_dimensions_of(PyArrayObject* like, PyObject* matrix) {
     const int ndim = PyArray_NDIM(like);
     if (matrix == nullptr || ndim == 2) return matrix;
-    npy_intp shape[NPY_MAXDIMS];
+    npy_intp shape[MAX_DIMS];
     for (int i = 0; i < ndim - 1; ++i) shape[i] = PyArray_DIM(like, i);
     shape[ndim - 1] = PyArray_DIM(as_array(matrix), 1);
     PyArray_Dims dims = {shape, ndim};

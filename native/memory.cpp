@@ -13,7 +13,6 @@
 namespace rushlight {
 namespace {
 
-constexpr int MAX_NDIM = 32;
 constexpr index_t SMALL = 16384;      // bytes that one thread copies alone, without letting go of the GIL
 constexpr index_t GRAIN = 16384;      // elements per thread
 
@@ -143,19 +142,19 @@ template <typename T, index_t SIDE> void turn_square(const T* from, index_t from
 class Copy {
   public:
     // False where the values are no shape that broadcasts to the target.
-    bool prepare(PyArrayObject* target, PyArrayObject* values) {
+    [[nodiscard]] bool prepare(PyArrayObject* target, PyArrayObject* values) {
         same_ = PyArray_TYPE(target) == PyArray_TYPE(values);
         return prepare(PyArray_BYTES(target), PyArray_NDIM(target), PyArray_DIMS(target), PyArray_STRIDES(target), PyArray_ITEMSIZE(target), values);
     }
-    bool prepare(char* to, int ndim, const npy_intp* sizes, const npy_intp* steps, index_t item, PyArrayObject* values) {
+    [[nodiscard]] bool prepare(char* to, int ndim, const npy_intp* sizes, const npy_intp* steps, index_t item, PyArrayObject* values) {
         const int extra = ndim - PyArray_NDIM(values);
-        if (extra < 0 || ndim > MAX_NDIM) return false;
+        if (extra < 0 || ndim > MAX_DIMS) return false;
         to_ = to;
         from_ = PyArray_BYTES(values);
         item_ = item;
         total_ = 1;
         for (int i = 0; i < ndim; ++i) total_ *= sizes[i];
-        index_t n[MAX_NDIM], t[MAX_NDIM], f[MAX_NDIM];
+        index_t n[MAX_DIMS], t[MAX_DIMS], f[MAX_DIMS];
         int count = 0;
         for (int i = 0; i < ndim; ++i) {
             const index_t size = sizes[i], given = i < extra ? 1 : PyArray_DIM(values, i - extra);
@@ -216,7 +215,7 @@ class Copy {
     // Elements begin ... end in the order of the target's memory.
     void rows(Row copy, index_t begin, index_t end) const {
         const int last = ndim_ - 1;
-        index_t at[MAX_NDIM], rest = begin;
+        index_t at[MAX_DIMS], rest = begin;
         const char* from = from_;
         char* to = to_;
         for (int i = last; i >= 0; --i) {
@@ -245,7 +244,7 @@ class Copy {
     }
 
     // Whether the source runs along another dimension than the target; `along_` is that one.
-    bool find_turn() {
+    [[nodiscard]] bool find_turn() {
         const int last = ndim_ - 1;
         if (t_[last] != item_ || f_[last] == item_ || f_[last] == 0 || n_[last] < 4) return false;
         for (along_ = last - 1; along_ >= 0; --along_) {
@@ -288,7 +287,7 @@ class Copy {
     }
 
     int ndim_ = 0, along_ = -1;
-    index_t n_[MAX_NDIM], t_[MAX_NDIM], f_[MAX_NDIM];  // sizes and steps (in bytes), by the target's steps
+    index_t n_[MAX_DIMS], t_[MAX_DIMS], f_[MAX_DIMS];  // sizes and steps (in bytes), by the target's steps
     index_t item_ = 0, total_ = 0;
     bool same_ = true;  // both are of one type
     char* to_ = nullptr;
@@ -301,7 +300,10 @@ bool large(PyArrayObject* a) { return PyArray_NBYTES(a) > SMALL; }
 PyObject* copied_into(PyArrayObject* out, PyArrayObject* a, Row copy) {
     if (out == nullptr) return nullptr;
     Copy plan;
-    plan.prepare(out, a);
+    if (!plan.prepare(out, a)) {
+        Py_DECREF(out);
+        return nullptr;
+    }
     plan.run(copy);
     return reinterpret_cast<PyObject*>(out);
 }
@@ -381,8 +383,8 @@ template <typename F> PyObject* join(Py_ssize_t count, index_t axis, bool is_new
     const int inner = PyArray_NDIM(first), ndim = inner + (is_new ? 1 : 0);
     if (axis < 0) axis += ndim;
     Row copy = row_between(first, first);
-    if (copy == nullptr || axis < 0 || axis >= ndim || ndim > MAX_NDIM) return nullptr;
-    npy_intp sizes[MAX_NDIM], steps[MAX_NDIM];
+    if (copy == nullptr || axis < 0 || axis >= ndim || ndim > MAX_DIMS) return nullptr;
+    npy_intp sizes[MAX_DIMS], steps[MAX_DIMS];
     for (int i = 0; i < inner; ++i) sizes[is_new && i >= axis ? i + 1 : i] = PyArray_DIM(first, i);
     sizes[axis] = 0;
     for (Py_ssize_t k = 0; k < count; ++k) {
@@ -405,7 +407,10 @@ template <typename F> PyObject* join(Py_ssize_t count, index_t axis, bool is_new
     for (Py_ssize_t k = 0; k < count; ++k) {
         PyArrayObject* each = get(k);
         Copy plan;
-        plan.prepare(to, inner, PyArray_DIMS(each), steps, PyArray_ITEMSIZE(out), each);
+        if (!plan.prepare(to, inner, PyArray_DIMS(each), steps, PyArray_ITEMSIZE(out), each)) {
+            Py_DECREF(out);
+            return nullptr;
+        }
         plan.run(copy);
         to += PyArray_STRIDE(out, static_cast<int>(axis)) * (is_new ? 1 : PyArray_DIM(each, static_cast<int>(axis)));
     }

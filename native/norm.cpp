@@ -141,7 +141,7 @@ PyObject* or_none(PyArrayObject* array) { return array == nullptr ? Py_NewRef(Py
 struct Numbers {
     double eps;
     Layout at;
-    bool read(PyObject* const* args) {
+    [[nodiscard]] bool read(PyObject* const* args) {
         eps = PyFloat_AsDouble(args[0]);
         at.rows = PyLong_AsSsize_t(args[1]);
         at.groups = PyLong_AsSsize_t(args[2]);
@@ -193,7 +193,8 @@ template <typename T> PyObject* rows_backward(PyObject* const* args) {
     if (!g || !x || !mean || !variance || x.size() != g.size() || x.size() == 0) return nullptr;
     at.n = x.size() / at.rows;
     if (!optional<T>(args[2], w, at.entries())) return nullptr;
-    const bool want_x = PyObject_IsTrue(args[9]), want_w = PyObject_IsTrue(args[10]), want_b = PyObject_IsTrue(args[11]);
+    const int want_x = flag(args[9]), want_w = flag(args[10]), want_b = flag(args[11]);
+    if (want_x < 0 || want_w < 0 || want_b < 0) return nullptr;
     const npy_intp entries = at.entries();
     PyArrayObject* r = want_x ? new_like(x.get()) : nullptr;
     PyArrayObject* gw = want_w ? new_array(1, &entries, number<T>()) : nullptr;
@@ -327,7 +328,7 @@ constexpr index_t LANES = 16;  // channels at a time where there is no spatial e
 
 struct Batch {
     index_t images, channels, spatial;
-    bool read(PyArrayObject* x) {
+    [[nodiscard]] bool read(PyArrayObject* x) {
         if (PyArray_NDIM(x) < 2 || PyArray_SIZE(x) == 0) return false;
         images = PyArray_DIM(x, 0);
         channels = PyArray_DIM(x, 1);
@@ -423,7 +424,8 @@ template <typename T> PyObject* batch_backward(PyObject* const* args) {
     if (PyErr_Occurred()) return nullptr;
     Batch at;
     if (!g || !x || !mean || !variance || !same_shape(g.get(), x.get()) || !at.read(x.get()) || !optional<T>(args[2], w, at.channels)) return nullptr;
-    const bool want_x = PyObject_IsTrue(args[6]), want_w = PyObject_IsTrue(args[7]), want_b = PyObject_IsTrue(args[8]);
+    const int want_x = flag(args[6]), want_w = flag(args[7]), want_b = flag(args[8]);
+    if (want_x < 0 || want_w < 0 || want_b < 0) return nullptr;
     const npy_intp channels = at.channels;
     PyArrayObject* r = want_x ? new_like(x.get()) : nullptr;
     PyArrayObject* gw = want_w ? new_array(1, &channels, number<T>()) : nullptr;

@@ -42,6 +42,6 @@ PyObject* version_number(PyObject* tensor);
 PyObject* make_node(PyTypeObject* type, PyObject* next);
 
 // The offset of a slot of a Python class; false with an error set where there is none.
-bool find_slot(PyObject* type, const char* name, Py_ssize_t* offset);
+[[nodiscard]] bool find_slot(PyObject* type, const char* name, Py_ssize_t* offset);
 
 }  // namespace rushlight

@@ -275,7 +275,7 @@ struct Operand {
     ~Operand() { Py_XDECREF(array); }
 
     // sizes: kernel, stride, padding and, if with_dilation, dilation.
-    bool read(PyObject* object, PyObject* const* sizes, bool with_dilation) {
+    [[nodiscard]] bool read(PyObject* object, PyObject* const* sizes, bool with_dilation) {
         if (!PyArray_Check(object)) {
             PyErr_SetString(PyExc_TypeError, "expected an array");
             return false;
@@ -292,7 +292,7 @@ struct Operand {
         p.planes = PyArray_DIM(array, 0) * PyArray_DIM(array, 1);
         return true;
     }
-    bool read_window(PyObject* const* sizes, bool with_dilation) {
+    [[nodiscard]] bool read_window(PyObject* const* sizes, bool with_dilation) {
         return read_sizes(sizes[0], ndim, &p.kernel, 1) && read_sizes(sizes[1], ndim, &p.stride, 1) && read_sizes(sizes[2], ndim, &p.padding, 0) &&
                (!with_dilation || read_sizes(sizes[3], ndim, &p.dilation, 1));
     }
@@ -307,7 +307,7 @@ struct Operand {
         return new_array(ndim + 2, shape, of_type);
     }
     // The last window begins before the input's end.
-    bool check_windows() const {
+    [[nodiscard]] bool check_windows() const {
         for (int i = 0; i < 3; ++i) {
             const index_t last = (p.out[i] - 1) * p.stride[i] - p.padding[i];
             if (p.out[i] > 0 && (p.size[i] < 1 || last >= p.size[i])) {
@@ -338,7 +338,7 @@ PyObject* max_pool(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (!in.read(args[0], args + 2, true) || !read_sizes(args[1], in.ndim, &in.p.out, 0)) return nullptr;
     in.p.size = in.spatial(in.array);
     if (!in.check_windows()) return nullptr;
-    const int wanted = PyObject_IsTrue(args[6]);
+    const int wanted = flag(args[6]);
     if (wanted < 0) return nullptr;
     PyArrayObject* out = in.result(in.p.out, in.type);
     PyArrayObject* taps = wanted ? in.result(in.p.out, taps_type(in.p)) : nullptr;
@@ -365,7 +365,7 @@ PyObject* max_pool(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 
 // The taps of a pooling whose windows and input's size are known; false with an error set where they do not fit. `taps` is a new reference.
-bool read_taps(PyObject* object, const Operand& in, PyArrayObject** taps) {
+[[nodiscard]] bool read_taps(PyObject* object, const Operand& in, PyArrayObject** taps) {
     const bool fits = PyArray_Check(object) && PyArray_TYPE(as_array(object)) == taps_type(in.p) && PyArray_NDIM(as_array(object)) == in.ndim + 2 &&
                       in.spatial(as_array(object)) == in.p.out && PyArray_DIM(as_array(object), 0) * PyArray_DIM(as_array(object), 1) == in.p.planes;
     if (!fits) {

@@ -82,12 +82,12 @@ void evaluate_flat(const Program& program, Type compute, const char* const* inpu
                  [&](index_t begin, index_t end) { run_flat(program, compute, constants, inputs, outputs, begin, end, numbers); });
 }
 
-bool broadcast(PyArrayObject* const* arrays, int count, Shape* shape) {
+[[nodiscard]] bool broadcast(PyArrayObject* const* arrays, int count, Shape* shape) {
     shape->ndim = 0;
     for (int k = 0; k < count; ++k) {
         if (PyArray_NDIM(arrays[k]) > shape->ndim) shape->ndim = PyArray_NDIM(arrays[k]);
     }
-    if (shape->ndim > MAX_DIMS) return false;
+    if (shape->ndim > PROGRAM_DIMS) return false;
     for (int i = 0; i < shape->ndim; ++i) {
         index_t size = 1;
         for (int k = 0; k < count; ++k) {
@@ -140,9 +140,9 @@ void memory_order(const Shape& shape, const Operand* inputs, int count, int* ord
 }  // namespace
 
 PyArrayObject* new_result(const Shape& shape, const Operand* inputs, int count, PyArray_Descr* type, bool plain) {
-    npy_intp strides[MAX_DIMS];
+    npy_intp strides[PROGRAM_DIMS];
     if (!plain) {
-        int order[MAX_DIMS];
+        int order[PROGRAM_DIMS];
         memory_order(shape, inputs, count, order);
         npy_intp step = PyDataType_ELSIZE(type);
         for (int i = shape.ndim - 1; i >= 0; --i) {
@@ -194,9 +194,9 @@ class Evaluation {
     void simplify(const Shape& shape) {
         const int all = inputs_ + outputs_;
         total_ = shape.total();
-        int order[MAX_DIMS];
+        int order[PROGRAM_DIMS];
         memory_order(shape, operands_ + inputs_, 1, order);
-        index_t stride[MAX_INPUTS + MAX_OUTPUTS][MAX_DIMS];
+        index_t stride[MAX_INPUTS + MAX_OUTPUTS][PROGRAM_DIMS];
         ndim_ = 0;
         for (int i = 0; i < shape.ndim; ++i) {
             const int from = order[i];
@@ -289,7 +289,7 @@ class Evaluation {
         char* at[MAX_REGISTERS];
         for (int r = 0; r < program_.registers; ++r) at[r] = uniform_[r] ? const_cast<char*>(value_[r]) : memory + r * slot;
         const index_t length = extent_[ndim_ - 1];
-        index_t position[MAX_DIMS];
+        index_t position[PROGRAM_DIMS];
         locate(begin, position);
         for (index_t start = begin; start < end;) {
             index_t n = end - start < block_ ? end - start : block_;
@@ -347,7 +347,7 @@ class Evaluation {
 
     // Calls f(offset, done, count) for the stretches along the last dimension that n elements from `position` on are made of.
     template <typename F> void stretches(int k, const index_t* position, index_t n, F&& f) const {
-        index_t at[MAX_DIMS];
+        index_t at[PROGRAM_DIMS];
         std::memcpy(at, position, sizeof(index_t) * ndim_);
         const int last = ndim_ - 1;
         for (index_t done = 0; done < n;) {
@@ -383,7 +383,7 @@ class Evaluation {
     const int inputs_, outputs_;
     Operand operands_[MAX_INPUTS + MAX_OUTPUTS];
     int ndim_ = 0;
-    index_t extent_[MAX_DIMS], total_ = 0, block_ = 0;
+    index_t extent_[PROGRAM_DIMS], total_ = 0, block_ = 0;
     bool by_rows_ = false, flag_ = false, periodic_ = false;
     bool repeats_[MAX_INPUTS + MAX_OUTPUTS], scalar_[MAX_INPUTS + MAX_OUTPUTS], direct_[MAX_INPUTS + MAX_OUTPUTS], flat_[MAX_INPUTS + MAX_OUTPUTS];
     bool uniform_[MAX_REGISTERS];

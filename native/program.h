@@ -8,7 +8,7 @@
 
 namespace rushlight {
 
-constexpr int MAX_DIMS = 12, MAX_INPUTS = 8, MAX_OUTPUTS = 4, MAX_REGISTERS = 40, MAX_CODE = 96;
+constexpr int PROGRAM_DIMS = 12, MAX_INPUTS = 8, MAX_OUTPUTS = 4, MAX_REGISTERS = 40, MAX_CODE = 96;
 constexpr index_t BLOCK_BYTES = 4096;  // of a register: a dozen of them fit the first-level cache
 
 struct Instruction {
@@ -54,12 +54,12 @@ bool allows(const Program& program, unsigned numbers);  // no instruction has no
 struct Operand {
     char* data;
     Type type;
-    index_t stride[MAX_DIMS];  // bytes
+    index_t stride[PROGRAM_DIMS];  // bytes
 };
 
 struct Shape {
     int ndim = 0;
-    npy_intp size[MAX_DIMS];
+    npy_intp size[PROGRAM_DIMS];
     index_t total() const {
         index_t n = 1;
         for (int i = 0; i < ndim; ++i) n *= size[i];
@@ -68,7 +68,7 @@ struct Shape {
 };
 
 // Broadcasts the shapes of arrays; false where they don't fit or are too many.
-bool broadcast(PyArrayObject* const* arrays, int count, Shape* shape);
+[[nodiscard]] bool broadcast(PyArrayObject* const* arrays, int count, Shape* shape);
 void place(PyArrayObject* array, const Shape& shape, Operand* operand, Type type);
 
 // A new array for the result of operands in NumPy's memory order ("K"), and its place.

@@ -16,7 +16,6 @@
 namespace rushlight {
 namespace {
 
-constexpr int MAX_NDIM = 32;
 constexpr index_t BLOCK = 1024;      // elements that are added up in the array's own precision
 constexpr index_t PART = 32768;      // elements per task
 constexpr index_t WIDTH = 256;       // columns at a time
@@ -28,17 +27,17 @@ struct Groups {
     index_t size[3] = {1, 1, 1};
     bool reduced[3] = {};
     int out_ndim = 0;
-    npy_intp out_shape[MAX_NDIM];
+    npy_intp out_shape[MAX_DIMS];
     index_t length = 1, total = 1;  // elements per result, and altogether
     bool permuted = false;          // the kept dimensions have another order in memory:
-    int kept = 0, rank[MAX_NDIM];   // how many there are, and which of them lies where in memory, outermost first
-    npy_intp kept_shape[MAX_NDIM];  // their sizes in memory's order
+    int kept = 0, rank[MAX_DIMS];   // how many there are, and which of them lies where in memory, outermost first
+    npy_intp kept_shape[MAX_DIMS];  // their sizes in memory's order
 
     // The array that the kernels write to, and the result made of it (takes the reference).
     PyArrayObject* new_out(int type) const { return permuted ? new_array(kept, kept_shape, type) : new_array(out_ndim, out_shape, type); }
     PyObject* in_order(PyArrayObject* out) const {
         if (!permuted || out == nullptr) return reinterpret_cast<PyObject*>(out);
-        npy_intp place[MAX_NDIM];
+        npy_intp place[MAX_DIMS];
         for (int i = 0; i < kept; ++i) place[rank[i]] = i;
         PyArray_Dims axes = {place, kept}, shape = {const_cast<npy_intp*>(out_shape), out_ndim};
         PyObject* turned = PyArray_Transpose(out, &axes);
@@ -51,10 +50,10 @@ struct Groups {
     }
 
     // False where this is not a shape that the kernels know (no error set), or the axes are no axes.
-    bool find(PyArrayObject* a, PyObject* axis, bool keep) {
+    [[nodiscard]] bool find(PyArrayObject* a, PyObject* axis, bool keep) {
         const int ndim = PyArray_NDIM(a);
-        if (ndim > MAX_NDIM) return false;
-        bool chosen[MAX_NDIM] = {};
+        if (ndim > MAX_DIMS) return false;
+        bool chosen[MAX_DIMS] = {};
         if (axis == Py_None) {
             for (int i = 0; i < ndim; ++i) chosen[i] = true;
         } else if (PyTuple_Check(axis)) {
@@ -65,7 +64,7 @@ struct Groups {
             return false;
         }
         total = PyArray_SIZE(a);
-        int order[MAX_NDIM];
+        int order[MAX_DIMS];
         if (!memory_order(a, order)) return false;
         for (int i = 0; i < ndim; ++i) {
             if (chosen[i]) length *= PyArray_DIM(a, i);
@@ -379,9 +378,10 @@ template <typename F, typename T, typename R> PyObject* run(PyArrayObject* a, co
 }
 
 // What a call asks for: an array, axis (None, an int or a tuple of them), keepdims, as ufunc.reduce has them. False for what NumPy does.
-bool read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, Groups* of) {
-    return count == wanted && PyArray_CheckExact(args[0]) && PyArray_ISNOTSWAPPED(as_array(args[0])) &&
-           of->find(as_array(args[0]), args[1], PyObject_IsTrue(args[2]) == 1);
+[[nodiscard]] bool read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, Groups* of) {
+    if (count != wanted || !PyArray_CheckExact(args[0]) || !PyArray_ISNOTSWAPPED(as_array(args[0]))) return false;
+    const int keep = flag(args[2]);
+    return keep >= 0 && of->find(as_array(args[0]), args[1], keep == 1);
 }
 
 template <typename F, After after = AS_IT_IS> PyObject* reduction(PyObject* const* args, Py_ssize_t count) {
@@ -650,7 +650,8 @@ template <bool largest> PyObject* extremes(PyObject* const* args, Py_ssize_t cou
     Contiguous a(args[0], PyArray_TYPE(as_array(args[0])));
     Axis axis;
     Groups of;
-    if (!a || !axis.find(a.get(), args[1]) || !of.find(a.get(), args[1], PyObject_IsTrue(args[2]) == 1) || axis.n > INT32_MAX) return nullptr;
+    const int keep = flag(args[2]);
+    if (keep < 0 || !a || !axis.find(a.get(), args[1]) || !of.find(a.get(), args[1], keep == 1) || axis.n > INT32_MAX) return nullptr;
     if (axis.inner == 1 && axis.n >= 128 && PyArray_SIZE(a.get()) >= 16384) return nullptr;  // NumPy's search along long rows is the faster one
     PyObject* result = nullptr;
     with_number(a.get(), [&](auto zero) { result = along<largest, decltype(zero)>(a.get(), axis, of); });

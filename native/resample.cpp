@@ -135,7 +135,7 @@ template <typename T> void resample_planes(index_t planes, const Axis<T> (&axes)
 // --- Python ------------------------------------------------------------------------------------------------------------------------------
 
 // None or (index, weight or None); the arrays stay the caller's.
-template <typename T> bool read_axis(PyObject* table, int type, index_t in, Axis<T>* axis) {
+template <typename T> [[nodiscard]] bool read_axis(PyObject* table, int type, index_t in, Axis<T>* axis) {
     axis->in = axis->out = in;
     if (table == Py_None) return true;
     PyObject *index, *weight;

@@ -188,7 +188,7 @@ template <typename T> struct Rows {
     index_t per_step = 1, step = 0, row = 0;
 
     const T* at(index_t i) const { return per_step == 1 ? data + i * step : data + i / per_step * step + i % per_step * row; }
-    bool read(PyObject* object, const Reader& reader, index_t rows, index_t units) {
+    [[nodiscard]] bool read(PyObject* object, const Reader& reader, index_t rows, index_t units) {
         if (object == Py_None) return true;
         PyArrayObject* array = as_array(object);
         const index_t size = sizeof(T);
@@ -433,7 +433,7 @@ template <typename T, int MODE> void run_backward(const Layer<T>& layer, const B
 // What forward and backward share: mode, steps, w_hh, h0, c0, gates, y, c, flat, hidden.
 constexpr Py_ssize_t SHARED = 10;
 
-template <typename T> bool read_layer(PyObject* const* args, int mode, Reader* reader, Layer<T>* layer) {
+template <typename T> [[nodiscard]] bool read_layer(PyObject* const* args, int mode, Reader* reader, Layer<T>* layer) {
     PyArrayObject *steps = as_array(args[1]), *y = as_array(args[6]), *h0 = as_array(args[3]);
     if (!PyArray_Check(args[1]) || PyArray_TYPE(steps) != NPY_INT64 || !contiguous(steps) || PyArray_NDIM(steps) != 2 || PyArray_DIM(steps, 1) != 2 ||
         PyArray_NDIM(y) != 2 || !PyArray_Check(args[3]) || PyArray_NDIM(h0) != 2) {

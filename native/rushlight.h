@@ -17,6 +17,10 @@ namespace rushlight {
 
 using index_t = std::ptrdiff_t;
 
+// The most dimensions that an array has (NumPy 2's limit), and so the size of everything here that counts them.
+constexpr int MAX_DIMS = 64;
+static_assert(NPY_MAXDIMS <= MAX_DIMS, "NumPy's arrays have more dimensions than the kernels count");
+
 // Each family (a .cpp file) adds its functions and objects to the module. 0, or -1 with a Python error set.
 int add_threads(PyObject* module);
 int add_elementwise(PyObject* module);
@@ -51,6 +55,9 @@ inline PyArrayObject* new_array(int ndim, const npy_intp* shape, int type) {
 
 // A copy in C order, by several threads where that pays (memory.cpp); nullptr with an error set when there is no memory.
 PyObject* copy_in_order(PyArrayObject* a);
+
+// A flag: 1 or 0, or -1 with an error set where the object has no truth.
+inline int flag(PyObject* object) { return object == Py_True ? 1 : object == Py_False ? 0 : PyObject_IsTrue(object); }
 
 template <typename T> inline T* data_of(PyArrayObject* array) { return static_cast<T*>(PyArray_DATA(array)); }
 

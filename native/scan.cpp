@@ -157,7 +157,7 @@ template <typename T> void running_log(const Shape& shape, const T* x, T* y) {
 }
 
 // a contiguous (a new reference) and the dimension; nullptr with an error set
-PyArrayObject* read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, int* dim, bool* flag) {
+PyArrayObject* read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, int* dim, bool* product) {
     if (count != wanted) {
         PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
         return nullptr;
@@ -169,7 +169,11 @@ PyArrayObject* read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, 
         return nullptr;
     }
     *dim = static_cast<int>(along);
-    if (flag != nullptr) *flag = PyObject_IsTrue(args[2]) == 1;
+    if (product != nullptr) {
+        const int given = flag(args[2]);
+        if (given < 0) return nullptr;
+        *product = given == 1;
+    }
     return as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
 }
 
@@ -181,10 +185,11 @@ template <typename F> bool with_type(PyArrayObject* a, F f) {
 PyObject* running_(PyObject*, PyObject* const* args, Py_ssize_t count) {
     int dim;
     bool product;
+    const int backwards = count == 4 ? flag(args[3]) : 0;
+    if (backwards < 0) return nullptr;
     PyArrayObject* a = read(args, count, 4, &dim, &product);
     if (a == nullptr) return nullptr;
     PyArrayObject* out = new_array(PyArray_NDIM(a), PyArray_DIMS(a), PyArray_TYPE(a));
-    const bool backwards = PyObject_IsTrue(args[3]) == 1;
     bool known = out != nullptr;
     if (known && PyArray_SIZE(a) != 0) {
         WithoutGil release(PyArray_SIZE(a) > 16384);

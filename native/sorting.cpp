@@ -84,7 +84,7 @@ template <typename Item> void sort_items(std::vector<Item>& items, std::vector<I
 // Rows along a dimension of a and of the result: bytes between elements, and where rows begin.
 struct Rows {
     int ndim = 0, dim = 0;
-    index_t shape[32], steps[32], result_steps[32];
+    index_t shape[MAX_DIMS], steps[MAX_DIMS], result_steps[MAX_DIMS];
     index_t count = 1, size = 0, step = 0, result_step = 0;
     const char* data = nullptr;
     std::int64_t* result = nullptr;
@@ -308,11 +308,12 @@ PyObject* sort_order(PyObject*, PyObject* const* args, Py_ssize_t count) {
     int dim;
     if (!check(args[0], args[1], &dim)) return nullptr;
     PyArrayObject* a = as_array(args[0]);
-    const int descending = PyObject_IsTrue(args[2]);
+    const int descending = flag(args[2]);
+    if (descending < 0) return nullptr;
     const Py_ssize_t k = PyLong_AsSsize_t(args[3]);
     if (k == -1 && PyErr_Occurred()) return nullptr;
     if (k < 0 || k > PyArray_DIM(a, dim)) return PyErr_Format(PyExc_ValueError, "k is out of range");
-    npy_intp shape[32];
+    npy_intp shape[MAX_DIMS];
     std::copy(PyArray_DIMS(a), PyArray_DIMS(a) + PyArray_NDIM(a), shape);
     shape[dim] = k;
     PyArrayObject* out = new_array(PyArray_NDIM(a), shape, NPY_INT64);
@@ -358,7 +359,7 @@ template <typename F> PyObject* places_of_rows(PyObject* object, PyObject* dim_o
     if (!check(object, dim_object, &dim)) return nullptr;
     PyArrayObject* a = as_array(object);
     if (PyArray_DIM(a, dim) == 0) return PyErr_Format(PyExc_ValueError, "the dimension is empty");
-    npy_intp shape[32];
+    npy_intp shape[MAX_DIMS];
     std::copy(PyArray_DIMS(a), PyArray_DIMS(a) + PyArray_NDIM(a), shape);
     shape[dim] = 1;
     PyArrayObject* out = new_array(PyArray_NDIM(a), shape, NPY_INT64);
