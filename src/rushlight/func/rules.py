@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import lapack
+from ..kernels.shapes import broadcast_shapes
 from .batched import (
     BatchedArray,
     NotBatched,
@@ -261,7 +262,7 @@ def _broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
 
 @rule(np.broadcast_arrays)
 def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
-    shape = np.broadcast_shapes(*[np.shape(x) for x in args])
+    shape = broadcast_shapes(*[np.shape(x) for x in args])
     return tuple([np.broadcast_to(x, shape) for x in args])
 
 

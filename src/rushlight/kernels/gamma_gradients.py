@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .shapes import broadcast_arrays, broadcast_shapes
 from .special import digamma
 
 __all__ = ["gamma_gradient", "beta_gradient"]
@@ -21,7 +22,7 @@ _MOST_TERMS = 20000
 
 def gamma_gradient(a: Any, x: Any) -> Any:
     """dx/da of a gamma number x with shape a (float64 arrays of one shape)."""
-    result = np.empty(np.broadcast_shapes(a.shape, x.shape))
+    result = np.empty(broadcast_shapes(a.shape, x.shape))
     a, x = (np.broadcast_to(each, result.shape) for each in (a, x))
     large = a > _LARGE
     low = ~large & (x <= a + 1.0)
@@ -71,7 +72,7 @@ def _cube_root_normal(a: Any, x: Any) -> Any:
 
 def beta_gradient(x: Any, a: Any, b: Any) -> Any:
     """dx/da of a beta number x with parameters a and b (float64 arrays of one shape)."""
-    x, a, b = np.broadcast_arrays(x, a, b)
+    x, a, b = broadcast_arrays(x, a, b)
     x = np.clip(x, 1e-300, 1.0 - 1e-16)
     result = np.empty(x.shape)
     low = x < (a + 1.0) / (a + b + 2.0)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .shapes import broadcast_arrays
 from .special import _STIRLING, _lgamma, _poly
 
 __all__ = ["lower", "upper"]
@@ -114,7 +115,7 @@ def _both(a: Any, x: Any) -> tuple[Any, Any]:
 
 
 def _regularised(a: Any, x: Any, upper: bool) -> Any:
-    a, x = np.broadcast_arrays(a, x)
+    a, x = broadcast_arrays(a, x)
     dtype = x.dtype
     a, x = a.astype(np.float64).reshape(-1), x.astype(np.float64).reshape(-1)
     inside = (a > 0) & (x > 0) & np.isfinite(a) & np.isfinite(x)
@@ -129,11 +130,11 @@ def _regularised(a: Any, x: Any, upper: bool) -> Any:
 
 def lower(a: Any, x: Any) -> Any:
     """P(a, x), the integral of t^(a - 1) exp(-t) from 0 to x over gamma(a); nan for negative arguments."""
-    a, x = np.broadcast_arrays(a, x)
+    a, x = broadcast_arrays(a, x)
     return _regularised(a, x, False).reshape(x.shape)
 
 
 def upper(a: Any, x: Any) -> Any:
     """Q(a, x) = 1 - P(a, x)."""
-    a, x = np.broadcast_arrays(a, x)
+    a, x = broadcast_arrays(a, x)
     return _regularised(a, x, True).reshape(x.shape)

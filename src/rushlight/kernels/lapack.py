@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .native import function
+from .shapes import broadcast_shapes
 
 __all__ = ["cholesky", "eig", "eigh", "eigvalsh", "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_rows", "on_host", "solve_triangular", "svd",
            "svdvals"]
@@ -77,7 +78,7 @@ def _solve_lower(a: Any, b: Any, unit: bool) -> Any:
         top = _solve_lower(a[..., :half, :half], b[..., :half, :], unit)
         bottom = _solve_lower(a[..., half:, half:], b[..., half:, :] - np.matmul(a[..., half:, :half], top), unit)
         return np.concatenate([top, bottom], axis=-2)
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     x = np.broadcast_to(b, batch + b.shape[-2:]).copy()
     for i in range(n):
         if i:
@@ -258,7 +259,7 @@ def _ldl_swap(a: Any, i: int, j: int, k: int, turn: Any) -> None:
 
 def ldl_solve(ld: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
     """X with A X = B from `ldl_factor`'s result; batches broadcast."""
-    batch = np.broadcast_shapes(ld.shape[:-2], b.shape[:-2])
+    batch = broadcast_shapes(ld.shape[:-2], b.shape[:-2])
     x = _stack(np.broadcast_to(b, batch + b.shape[-2:]))
     flat = _stack(np.broadcast_to(ld, batch + ld.shape[-2:]))
     places = _stack(np.broadcast_to(pivots, batch + pivots.shape[-1:]), 1)

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from .shapes import broadcast_arrays
+
 __all__ = ["POLYNOMIALS"]
 
 
@@ -18,7 +20,7 @@ def _recurrence(first: Any, step: Any, limits: dict[str, int] | None = None, clo
     """
     def kernel(x: Any, n: Any) -> Any:
         dtype = x.dtype
-        x, n = np.broadcast_arrays(x, np.trunc(np.where(np.isfinite(n), n, -1)).astype(np.int64))
+        x, n = broadcast_arrays(x, np.trunc(np.where(np.isfinite(n), n, -1)).astype(np.int64))
         x = x.astype(np.float64)
         if shifted:
             x = 2 * x - 1

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import special_tables as T
+from .shapes import broadcast_arrays
 
 __all__ = ["erf", "erfc", "erfcx", "erfinv", "lgamma", "digamma", "polygamma", "zeta", "ndtr", "log_ndtr", "ndtri",
            "normal_tail"]
@@ -268,7 +269,7 @@ def _zeta(s: Any, q: Any) -> Any:
 def zeta(s: Any, q: Any) -> Any:
     """Hurwitz's zeta function of two equally typed arrays: inf at s = 1, nan for s < 1, inf at q = 0, -1, -2, ..."""
     dtype = q.dtype
-    s, q = np.broadcast_arrays(s.astype(np.float64), q.astype(np.float64))
+    s, q = broadcast_arrays(s.astype(np.float64), q.astype(np.float64))
     inside = s > 1
     power, x = np.where(inside, s, 2.0), q.copy()
     r = np.zeros_like(x)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels import native
 from ..kernels.memory import copied
+from ..kernels.shapes import broadcast_arrays
 from ..kernels.strides import zeros_for
 
 __all__ = ["put_add", "add_rows"]
@@ -84,7 +85,7 @@ def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: A
             target[first] += values
         return target
     dims = sorted(arrays)
-    index = np.broadcast_arrays(*[arrays[d] for d in dims]) if len(dims) > 1 else [first]
+    index = broadcast_arrays(*[arrays[d] for d in dims]) if len(dims) > 1 else [first]
     picked = index[0].ndim
     neighbours = dims[-1] - dims[0] == len(dims) - 1
     if neighbours and dims[0]:

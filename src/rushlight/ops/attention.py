@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import bool_, float32
 from ..kernels import attention as K
+from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, functional, record
 from .matmul import linear
@@ -82,7 +83,7 @@ def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> 
     if key._a.shape[:-2] == first and value._a.shape[:-2] == first:
         return first
     try:
-        return np.broadcast_shapes(query._a.shape[:-2], key._a.shape[:-2], value._a.shape[:-2])
+        return broadcast_shapes(query._a.shape[:-2], key._a.shape[:-2], value._a.shape[:-2])
     except ValueError:
         for other in (key, value):
             for a, b, dim in zip(query.shape[-3::-1], other.shape[-3::-1], range(min(query.dim(), other.dim()) - 3, -1, -1), strict=False):
@@ -138,8 +139,8 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     bias = None if causal and tiled else _bias_array(mask, causal, rows, columns, dtype, query._a)
     if bias is not None and bias.shape != (rows, columns):
         try:
-            leading = np.broadcast_shapes(leading, np.broadcast_shapes(bias.shape, (*leading, rows, columns))[:-2])
-            if np.broadcast_shapes(bias.shape, (rows, columns))[-2:] != (rows, columns):
+            leading = broadcast_shapes(leading, broadcast_shapes(bias.shape, (*leading, rows, columns))[:-2])
+            if broadcast_shapes(bias.shape, (rows, columns))[-2:] != (rows, columns):
                 raise ValueError
         except ValueError:
             raise RuntimeError(f"attn_mask of size {list(bias.shape)} does not broadcast to the scores, {[*leading, rows, columns]}") from None

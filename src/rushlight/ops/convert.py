@@ -12,6 +12,7 @@ from ..devices import CPU, array_module, as_device, device
 from ..dtypes import dtype
 from ..kernels import memory as M
 from ..kernels.arrays import as_array
+from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 from .define import export, method, op
@@ -232,7 +233,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if not a.flags.writeable:
         writable(self)
     try:
-        np.broadcast_shapes(b.shape, a.shape)
+        broadcast_shapes(b.shape, a.shape)
         if len(b.shape) > len(a.shape) and b.size != a.size:
             raise ValueError
         if src._kind.is_complex and not self._kind.is_complex:

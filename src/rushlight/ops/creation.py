@@ -12,6 +12,7 @@ from ..devices import CPU, as_device
 from ..dtypes import dtype as dtype_type
 from ..dtypes import from_numpy_dtype, get_default_dtype, promote_types
 from ..kernels import memory as M
+from ..kernels.shapes import broadcast_shapes
 from ..kernels.strides import strided as strided_view
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import strided
@@ -691,7 +692,7 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
                            f"{kind.dtype.alias.capitalize()} and {kind.dtype.alias.capitalize()}")
     ckind = kind.with_dtype(kind.dtype.to_complex())
     try:
-        shape = np.broadcast_shapes(real._a.shape, imag._a.shape)
+        shape = broadcast_shapes(real._a.shape, imag._a.shape)
     except ValueError:
         from .promotion import broadcast_error
         raise broadcast_error(real._a.shape, imag._a.shape) from None

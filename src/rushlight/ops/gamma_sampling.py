@@ -8,6 +8,7 @@ import numpy as np
 
 from ..generator import generator_of
 from ..kernels import gamma_gradients, gamma_sampling
+from ..kernels.shapes import broadcast_arrays
 from ..tensor import Tensor, wrap
 from .define import export
 from .promotion import broadcast_error, not_a_tensor
@@ -114,7 +115,7 @@ def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     kind = count._kind
     gen = generator_of(generator, kind.device, "binomial")
     try:
-        counts, chances = np.broadcast_arrays(_host(count), _host(prob))
+        counts, chances = broadcast_arrays(_host(count), _host(prob))
     except ValueError:
         raise broadcast_error(count._a.shape, prob._a.shape) from None
     flat = [np.ascontiguousarray(each).reshape(-1).astype(np.float32 if kind.reduced else kind.np) for each in (counts, chances)]

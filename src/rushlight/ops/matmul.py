@@ -10,6 +10,7 @@ from ..dtypes import bool_, promote_types
 from ..kernels import native
 from ..kernels import reduce as R
 from ..kernels.arrays import as_array
+from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
@@ -234,7 +235,7 @@ def _matmul_batches(input: Tensor, other: Tensor, kind: Kind) -> Tensor:
         return _mm(flat, other, kind).view(*a.shape[:-1], b.shape[-1])
     if a.shape[:-2] != b.shape[:-2]:
         try:
-            np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+            broadcast_shapes(a.shape[:-2], b.shape[:-2])
         except ValueError:
             from .promotion import broadcast_error
             raise broadcast_error(a.shape[:-2], b.shape[:-2]) from None
@@ -279,7 +280,7 @@ def _plus(input: Tensor, term: Tensor, beta: Any, alpha: Any) -> Tensor:
     if beta == 0:
         return term if input._node is None else term + input.detach() * 0
     try:
-        shape = np.broadcast_shapes(input._a.shape, term._a.shape)
+        shape = broadcast_shapes(input._a.shape, term._a.shape)
     except ValueError:
         shape = None
     if shape != term._a.shape:

@@ -12,6 +12,7 @@ from ..devices import CPU
 from ..generator import Generator, generator_of
 from ..kernels import random_fill as R
 from ..kernels.reduce import amax, amin
+from ..kernels.shapes import broadcast_shapes
 from ..kernels.sorting import first
 from ..tensor import Tensor, wrap
 from .creation import finish, like_layout, size_of
@@ -178,7 +179,7 @@ def _normal_of_tensors(mean: Any, std: Any, generator: Any, out: Any) -> Tensor:
     main = mean if isinstance(mean, Tensor) else std
     shapes = [each._a.shape for each in (mean, std) if isinstance(each, Tensor)]
     try:
-        shape = np.broadcast_shapes(*shapes)
+        shape = broadcast_shapes(*shapes)
     except ValueError:
         raise broadcast_error(*shapes) from None
     kind = main._kind

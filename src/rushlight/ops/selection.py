@@ -12,6 +12,7 @@ from ..kernels import indexing as K
 from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel, takes_target
+from ..kernels.shapes import broadcast_shapes
 from ..kernels.strides import zeros_for
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
@@ -98,10 +99,10 @@ def _where_error(*shapes: tuple[int, ...]) -> RuntimeError:
     c, x, y = shapes
     for first, second in ((x, y), (c, x), (c, y)):
         try:
-            np.broadcast_shapes(first, second)
+            broadcast_shapes(first, second)
         except ValueError:
             return broadcast_error(first, second)
-    return broadcast_error(np.broadcast_shapes(x, y), c)
+    return broadcast_error(broadcast_shapes(x, y), c)
 
 
 export(where)
@@ -181,7 +182,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     a, m = input._a, mask._a
     try:
-        full = a.shape if a.shape == m.shape else np.broadcast_shapes(a.shape, m.shape)
+        full = a.shape if a.shape == m.shape else broadcast_shapes(a.shape, m.shape)
     except ValueError:
         raise broadcast_error(a.shape, m.shape) from None
     array = K.select_masked(a, m)
@@ -201,7 +202,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     array, m, full = input._a.copy(), mask._a, input._a.shape
     if K.fill_masked(array, m, source._a) is None:      # else shapes are equal and there are enough elements
         try:
-            full = np.broadcast_shapes(full, m.shape)
+            full = broadcast_shapes(full, m.shape)
         except ValueError:
             raise broadcast_error(input._a.shape, m.shape) from None
         array, m = np.broadcast_to(input._a, full).copy(), np.broadcast_to(m, full)
@@ -308,7 +309,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
         if a:
             a[dim] = b[dim] = 1
         try:
-            common = list(np.broadcast_shapes(tuple(a), tuple(b)))
+            common = list(broadcast_shapes(tuple(a), tuple(b)))
         except ValueError:
             raise broadcast_error(tuple(a), tuple(b)) from None
         if common:

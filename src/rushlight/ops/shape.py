@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ..dims import wrap_dim, wrap_dims
 from ..dtypes import dtype as Dtype
+from ..kernels import shapes as kernel_shapes
 from ..kernels.arrays import as_array
 from ..kernels.strides import broadcast, same_memory
 from ..tensor import Tensor, wrap
@@ -475,17 +474,12 @@ def broadcast_shapes(*shapes: Any) -> Any:
     """The shape that results from broadcasting the given shapes (ints count as vectors)."""
     from ..size import Size
     full = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
-    result = [1] * max(map(len, full), default=0)
-    for shape in full:
-        for i in range(-1, -len(shape) - 1, -1):
-            if shape[i] < 0:
-                raise RuntimeError(f"Trying to create tensor with negative dimension ({shape[i]}): ({shape[i]})")
-            if shape[i] != 1 and shape[i] != result[i]:
-                if result[i] != 1:
-                    raise RuntimeError("Shape mismatch: objects cannot be broadcast to a single shape: "
-                                       f"{[list(each) for each in full]} disagree at dimension {i}")
-                result[i] = shape[i]
-    return Size(result)
+    for n in (n for shape in full for n in shape if n < 0):
+        raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+    try:
+        return Size(kernel_shapes.broadcast_shapes(*full))
+    except ValueError:
+        raise RuntimeError(f"Shape mismatch: objects cannot be broadcast to a single shape: {[list(each) for each in full]}") from None
 
 
 @export(guard=True)
@@ -498,7 +492,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     shape: tuple[int, ...] = tensors[0]._a.shape
     for each in tensors[1:]:
         try:
-            shape = np.broadcast_shapes(shape, each._a.shape)
+            shape = kernel_shapes.broadcast_shapes(shape, each._a.shape)
         except ValueError:
             raise broadcast_error(shape, each._a.shape) from None
     return tuple([each if each._a.shape == shape else _expand(each, shape) for each in tensors])

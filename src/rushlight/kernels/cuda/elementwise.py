@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..fuse import _FloatType
+from ..shapes import broadcast_shapes
 from . import driver
 from .source import ACCUMULATE, C_TYPES, THREADS, Kernel, blocks
 
@@ -116,7 +117,7 @@ class Formula:
         arrays = [each for each in operands if each.__class__ is driver.array_class]
         shape = first.shape
         if any(each.shape != shape for each in arrays):
-            shape = np.broadcast_shapes(*[each.shape for each in arrays])
+            shape = broadcast_shapes(*[each.shape for each in arrays])
         module = driver.needed()
         dtype = np.dtype(bool) if self.result else first.dtype
         if out is not None and (out.dtype != dtype or out.shape != shape):
@@ -148,7 +149,7 @@ class Formula:
             letters += letter
         if "a" not in letters or out is not None:
             return NotImplemented
-        shape = np.broadcast_shapes(*[each.shape for each in arrays])
+        shape = broadcast_shapes(*[each.shape for each in arrays])
         steps = [each.strides if each.dtype.itemsize == 4 else tuple([2 * step for step in each.strides]) for each in arrays]
         first = next(each for each in arrays if each.dtype.itemsize == 4)
         dtype = np.dtype(bool) if self.result else first.dtype

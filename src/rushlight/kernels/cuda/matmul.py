@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..shapes import broadcast_shapes
 from . import driver
 
 __all__ = ["matmul", "product_into", "pointer_product", "tf32"]
@@ -75,7 +76,7 @@ def matmul(a: Any, b: Any, rounded: bool | None = None) -> Any:
     n = b.shape[-1]
     if b.shape[-2] != k:
         raise ValueError(f"matmul: {a.shape} and {b.shape} do not fit")
-    batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     out = module.empty((*batch, m, n), a.dtype)
     if not out.size:
         return out

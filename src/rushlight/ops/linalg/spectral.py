@@ -9,6 +9,7 @@ import numpy as np
 from ... import return_types
 from ...kernels import lapack
 from ...kernels.arrays import as_array
+from ...kernels.shapes import broadcast_shapes
 from ...tensor import Tensor, wrap
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
@@ -297,7 +298,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any
     b = B.unsqueeze(-1) if vector else B
     if b._a.ndim < 2 or b._a.shape[-2] != A._a.shape[-2]:
         raise RuntimeError(f"{name}: input.size(-2) should match other.size(-{1 if vector or B._a.ndim < A._a.ndim else 2})")
-    np.broadcast_shapes(A._a.shape[:-2], b._a.shape[:-2])
+    broadcast_shapes(A._a.shape[:-2], b._a.shape[:-2])
     x, residuals, rank = _least_squares(A, b, rcond, driver)
     if vector:
         x = x.squeeze(-1)
