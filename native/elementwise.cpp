@@ -144,10 +144,14 @@ PyObject* call(PyObject* self_, PyObject* const* args, size_t nargsf, PyObject* 
         if (count == operands) {
             PyObject* result = try_fast(self->op, args, nullptr);
             if (result == nullptr && !PyErr_Occurred()) {
-                for (int k = 0; k < count; ++k) {
-                    if (Py_TYPE(args[k]) == symbol_type) return trace(self->op->name, args, count);
+                bool symbols = false;
+                for (int k = 0; k < count; ++k) symbols = symbols || Py_TYPE(args[k]) == symbol_type;
+                if (!symbols) {
+                    result = try_general(self, args, nullptr);
+                } else if ((result = trace(self->op->name, args, count)) == Py_NotImplemented) {  // what the fallback is made of is written down
+                    Py_DECREF(result);
+                    result = nullptr;
                 }
-                result = try_general(self, args, nullptr);
             }
             if (result != nullptr || PyErr_Occurred()) return result;
         } else if (count == operands + 1) {

@@ -214,10 +214,22 @@ def test_formulas_on_every_layout(cupy, dtype):
 
 
 def test_a_traced_function_is_one_kernel(cupy):
-    formula = elementwise.traced("test_traced", lambda g, y: g * (1 - y * y) + np.where(y > 0, np.sqrt(np.abs(y)), -g), 2)
+    def function(g, y):
+        return g * (1 - y * y) + np.where(y > 0, np.sqrt(np.abs(y)), -g) * np.where(np.logical_xor(y > 1, g > 0), 1.0, np.inf)
+    formula = elementwise.formula_of(function, 2)
     g, y = normal(10), normal(10, seed=1)
-    np.testing.assert_allclose(formula(cupy.asarray(g), cupy.asarray(y)).get(), g * (1 - y * y) + np.where(y > 0, np.sqrt(np.abs(y)), -g), rtol=1e-6)
-    assert elementwise.traced("test_untraceable", lambda a: a if a.any() else -a, 1) is None
+    np.testing.assert_allclose(formula(cupy.asarray(g), cupy.asarray(y)).get(), function(g, y), rtol=1e-6)
+    assert elementwise.formula_of(lambda a: a if a.any() else -a, 1) is None
+
+
+def test_names_of_formulas_do_not_depend_on_their_place():
+    """What is on disk under a kernel's name serves as long as its text is the same, wherever the formula stands."""
+    first = elementwise.formula_of(lambda x, y: (x - y) * (x - y), 2)
+    second = elementwise.formula_of(
+        lambda a, b: (a - b) * (a - b), 2)
+    other = elementwise.formula_of(lambda x, y: (x - y) * (y - x), 2)
+    assert first is second and first.name == "formula_" + first.name[8:] and first.name[8:].isalnum() and other.name != first.name
+    assert first.text.count("x - y") + first.before.count("x - y") == 1, "what is used twice is computed once"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -518,21 +518,60 @@ def test_numbers_that_change_while_training(name):
             np.testing.assert_allclose(p.detach().numpy(), q.detach().numpy(), rtol=2e-5, atol=1e-6, err_msg=f"step {step}")
 
 
-def test_a_rule_that_computes_with_its_numbers_is_recorded_anew():
+@pytest.mark.parametrize("way", ["native", "calls"])
+def test_a_rule_may_compute_with_its_numbers_and_ask_about_them(way):
+    """Computed numbers are computed anew in each step; another answer makes another recording."""
     from rushlight.kernels.native import library
     from rushlight.kernels.step import Stepper
-    if library is None:
+    if library is None and way == "native":
         pytest.skip("no native library")
 
-    def rule(xp, h, t, p, g):
-        return (xp.multiply(g, h[0] * 2.0),)
+    def rule(h, p, g):
+        return (g * (1.5 * h[0] + 0.5 * h[0] - h[0] / 4.0),)
 
-    def compares(xp, h, t, p, g):
-        return (xp.multiply(g, h[0] if h[0] > 0.5 else 0.0),)
+    def compares(h, p, g):
+        return (g * (h[0] if h[0] > 0.5 else 0.0),)
 
-    for function, want in ((rule, (0.2, 2.0, 6.0)), (compares, (0.0, 1.0, 3.0))):
+    def whole(h, p, g):
+        return (g * int(h[0]),)
+
+    def two(h, p, g):
+        return (g * (h[1] if h[0] < h[1] else h[0]),)
+
+    for function, want, recordings in ((rule, (0.175, 1.75, 5.25), 1), (compares, (0.0, 1.0, 3.0), 2), (whole, (0.0, 1.0, 3.0), 3), (two, (1.0, 1.0, 3.0), 2)):
         stepper = Stepper()
         for number, change in zip((0.1, 1.0, 3.0), want, strict=True):
             p, g = np.zeros(5, np.float32), np.ones(5, np.float32)
-            assert stepper.run(function, 1, (number,), 1.0, ([p], [g]))
+            if way == "native":
+                assert stepper.run(function, (number, 1.0), 1.0, ([p], [g]))
+            else:
+                recording = stepper.recording(function, (number, 1.0), 2)
+                scratch, calls = [np.empty(5, np.float32) for _ in range(recording.calls().scratch)], recording.calls()
+                bound = calls.bind([p, None], scratch)
+                calls.set(recording.numbers((number, 1.0)))
+                bound.run(g)
+                p = -scratch[0]
             np.testing.assert_allclose(p, -change, rtol=1e-6)
+        assert sum(map(len, stepper.known.values())) == recordings, function.__name__
+
+
+def test_a_rule_may_need_the_old_state_late_and_give_its_arguments_back():
+    """New state lies in place of the old; where the old is needed later, it goes there at the end."""
+    from rushlight.kernels.step import Recording
+
+    def rule(h, p, g, a, b):
+        new = a * 2.0
+        return np.where(a < new, a - b, g), new, g, g
+
+    numbers = np.arange(1.0, 5.0)
+    a, b, extra = numbers.copy(), numbers * 10, numbers * 100
+    recording = Recording(lambda h, p, g, a, b, c: rule(h, p, g, a, b), (), 5)
+    calls = recording.calls()
+    scratch = [np.empty(4) for _ in range(calls.scratch)]
+    bound = calls.bind([numbers, None, a, b, extra], scratch)
+    calls.set([])
+    bound.run(-numbers)
+    np.testing.assert_array_equal(scratch[0], numbers - numbers * 10)
+    np.testing.assert_array_equal(a, numbers * 2)
+    np.testing.assert_array_equal(b, -numbers)
+    np.testing.assert_array_equal(extra, -numbers)

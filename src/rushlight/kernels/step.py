@@ -1,208 +1,222 @@
-"""Optimizer steps in one native call (native/step.cpp): the rule of an optimizer runs once on a recorder, which writes down its
-arithmetic, which of the step's numbers it uses where, and what it asks about them; the program of that is compiled once. Later steps
-whose numbers give the same answers only hand their numbers to it.
+"""The steps of optimizers: the rule of one runs once on symbols (formula.py), which write down its arithmetic, which of the step's numbers
+it uses where, and what it asks about them. Later steps whose numbers give the same answers use what was recorded: as a native program over all
+tensors in one call (native/step.cpp), or as NumPy calls over scratch memory (`Calls`); cuda/optimizer.py prints a kernel from it.
 """
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .fuse import Tape, _compiled
+import numpy as np
+
+from .formula import Number, Symbol, Tape
+from .fuse import program
 from .native import library
 
-__all__ = ["Stepper"]
+__all__ = ["Recording", "Stepper"]
 
-_FAILED = object()
-
-
-class _Value:
-    """A value of the rule while it is recorded."""
-
-    __slots__ = ("recorder", "index")
-
-    def __init__(self, recorder: Recorder, index: int) -> None:
-        self.recorder, self.index = recorder, index
-
-    def __lt__(self, other: Any) -> _Value:
-        return self.recorder.record("less", self, other)
-
-    def __gt__(self, other: Any) -> _Value:
-        return self.recorder.record("greater", self, other)
-
-    def __bool__(self) -> bool:
-        raise TypeError("a rule can't look at values")
+Rule = Callable[..., tuple[Any, ...]]
 
 
-class _Number(float):
-    """One of the step's numbers while the rule is recorded: a float that notes what is asked about it."""
+class Recording:
+    """What a rule computes for numbers that give the same answers: its tape, and its results (the change of the parameter, the new state)."""
 
-    __slots__ = ("recorder", "index")
-    recorder: Recorder
-    index: int
-    __class__ = property(lambda self: float)          # type: ignore[assignment]  # rules may ask for plain floats
-    __hash__ = float.__hash__
+    __slots__ = ("tape", "outputs", "_native", "_calls", "kernels")
 
-    def __bool__(self) -> bool:
-        return self != 0.0
+    def __init__(self, rule: Rule, h: Sequence[Any], inputs: int) -> None:
+        self.tape = tape = Tape(inputs, _takes)
+        self.outputs = tape.outputs(rule(tape.given(h), *[Symbol(tape, i) for i in range(inputs)]))
+        self._native: dict[bool, Any] = {}
+        self._calls: Calls | None = None
+        self.kernels: dict[Any, Any] = {}       # for cuda/optimizer.py
+
+    def fits(self, h: Sequence[Any]) -> bool:
+        """Whether these numbers go the same way through the rule."""
+        numbers = self.numbers(h)
+        for index, question, operand, answer in self.tape.guards:       # noqa: SIM110  a generator costs each step more
+            if question(numbers[index], operand) != answer:
+                return False
+        return True
+
+    def numbers(self, h: Sequence[Any]) -> Sequence[Any]:
+        """All numbers of the tape: those of the step, and those that the rule computes from them."""
+        if not self.tape.derived:
+            return h
+        numbers = list(h)
+        for compute, operands in self.tape.derived:
+            numbers.append(compute(*[numbers[each] if each.__class__ is int else each for each in operands]))
+        return numbers
+
+    def native(self, shrinks: bool) -> Any:
+        """(program, what its constants are) of the step in place, `shrinks` where the parameter is multiplied first; None where there is none."""
+        if shrinks not in self._native:
+            self._native[shrinks] = self._compile(shrinks)
+        return self._native[shrinks]
+
+    def _compile(self, shrinks: bool) -> Any:
+        tape, keep = self.tape, Number.of(self.tape, -1, 0.5)
+        p, change = Symbol(tape, 0), Symbol(tape, self.outputs[0])
+        result = Symbol.apply("subtract", (Symbol.apply("multiply", (p, keep)) if shrinks else p, change))
+        constants, *rest, _ = program(tape, tape.outputs([result, *[Symbol(tape, at) for at in self.outputs[1:]]]))
+        compiled = library.step_program(([1.0] * len(constants), *rest, False), tape.inputs)
+        return None if compiled is None else (compiled, constants)
+
+    def calls(self) -> Calls:
+        """The NumPy calls that make the change, in scratch memory, and the new state in place of the old."""
+        if self._calls is None:
+            self._calls = Calls(self.tape, self.outputs, [-1, *range(2, self.tape.inputs)])
+        return self._calls
 
 
-def _asks(name: str) -> Any:
-    compare = getattr(operator, name)
-
-    def method(self: _Number, other: Any) -> bool:
-        answer: bool = compare(float(self), other)
-        self.recorder.guards.append((self.index, compare, float(other), answer))
-        return answer
-    return method
+def _select(condition: Any, a: Any, b: Any, out: Any) -> None:
+    out[...] = np.where(condition, a, b)
 
 
-def _computes(name: str) -> Any:
-    """Arithmetic outside the recorder: its result is another in each step, so the recording serves for this one only."""
-    compute = getattr(float, name)
-
-    def method(self: _Number, *others: Any) -> Any:
-        self.recorder.reusable = False
-        return compute(float(self), *others)
-    return method
+_CALLS: dict[str, Callable[..., Any]] = {"where": _select, "copy": np.positive, "maximum": lambda a, b, out: np.maximum(a, b, out=out),
+                                         "minimum": lambda a, b, out: np.minimum(a, b, out=out)}
 
 
-for _name in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"):
-    setattr(_Number, _name, _asks(_name))
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "pow", "rpow", "neg", "abs", "int"):
-    setattr(_Number, f"__{_name}__", _computes(f"__{_name}__"))
+def _takes(name: str) -> bool:
+    return name in _CALLS or isinstance(getattr(np, name, None), np.ufunc)
 
 
-class Recorder:
-    """What rules call as `xp`: writes down (op, operands...), operands being values by index, or constants as -1, -2, ..."""
+class Calls:
+    """What is on a tape as NumPy calls that write into given memory: ``(call, registers)``, the last register being where the result goes.
 
-    __slots__ = ("code", "constants", "places", "count", "guards", "reusable")
+    places    per output the input whose memory it goes to, -1 for scratch memory (there is one such output: the first scratch array)
+    Registers are the inputs, scratch arrays, arrays of bool, and numbers: those of the tape that are used, then its constants.
+    """
 
-    def __init__(self, inputs: int) -> None:
-        self.code: list[tuple[Any, ...]] = []
+    __slots__ = ("code", "scratch", "bools", "numbers", "constants", "_vectors", "_set")
+
+    def __init__(self, tape: Tape, outputs: list[int], places: list[int]) -> None:
+        values, last, inputs = tape.values, tape.wanted(outputs), tape.inputs
+        place_of = dict(zip(outputs, places, strict=True))
+        where: dict[int, tuple[str, int]] = {}
+        self.numbers: list[int] = []
         self.constants: list[float] = []
-        self.places: list[int | None] = []       # per constant: which of the step's numbers it is, None for one of the rule's own
-        self.count = inputs
-        self.guards: list[tuple[int, Any, float, bool]] = []
-        self.reusable = True
-
-    def number(self, index: int, value: Any) -> Any:
-        """A number of the step as rules get it; what is no float stays as it is."""
-        if value.__class__ is not float:
-            return value
-        number = _Number(value)
-        number.recorder, number.index = self, index
-        return number
-
-    def record(self, name: str, *operands: Any) -> _Value:
-        at = []
-        for each in operands:
-            if each.__class__ is _Value:
-                at.append(each.index)
+        self._vectors: dict[Any, Any] = {}
+        self._set: Any = None
+        self.scratch = self.bools = 0
+        free: list[int] = []
+        late: list[tuple[int, int]] = []
+        steps: list[tuple[Callable[..., Any], list[tuple[str, int]]]] = []
+        for at, value in enumerate(values):
+            if at not in last:
+                continue
+            if value[0] == "input":
+                where[at] = ("input", at)
+            elif value[0] == "constant":
+                where[at] = ("constant", len(self.constants))
+                self.constants.append(float.fromhex(value[1]))
+            elif value[0] == "number":
+                where[at] = ("number", len(self.numbers))
+                self.numbers.append(value[1])
             else:
-                self.constants.append(float(each))
-                self.places.append(each.index if type(each) is _Number else None)
-                at.append(-len(self.constants))
-        self.code.append((name, *at))
-        value = _Value(self, self.count)
-        self.count += 1
-        return value
+                done = [each for each in dict.fromkeys(value[1:]) if last[each] == at and each not in place_of]
+                ended = [where[each][1] for each in done if where[each][0] == "scratch"]
+                place = place_of.get(at, -1)
+                if place >= 0 and last.get(place, at) <= at:
+                    where[at] = ("input", place)                    # in place of the old value, which nobody needs any more
+                elif tape.flags[at]:
+                    where[at], self.bools = ("bool", self.bools), self.bools + 1
+                elif (chain := _between(done, at, last, place_of, where)) is not None:
+                    where[at] = chain
+                elif ended or free:
+                    where[at] = ("scratch", (ended or free).pop())
+                else:
+                    where[at], self.scratch = ("scratch", self.scratch), self.scratch + 1
+                free.extend(ended)
+                if place >= 0 and where[at][0] != "input":
+                    late.append((at, place))
+                steps.append((_CALLS.get(value[0]) or getattr(np, value[0]), [*[where[each] for each in value[1:]], where[at]]))
+        steps += [(np.positive, [where[output], ("input", place)]) for output, place in late]
+        change = next((where[output][1] for output, place in place_of.items() if place < 0), 0)
+        starts = {"input": 0, "scratch": inputs, "bool": inputs + self.scratch, "number": inputs + self.scratch + self.bools}
+        starts["constant"] = starts["number"] + len(self.numbers)
+        swapped = {0: change, change: 0}                            # the change lies in the first scratch array
+        self.code = [(call, [starts[kind] + (swapped.get(i, i) if kind == "scratch" else i) for kind, i in registers]) for call, registers in steps]
 
-    def multiply(self, a: Any, b: Any, out: Any = None) -> _Value:
-        return self.record("multiply", a, b)
+    def vector(self, dtype: Any) -> Any:
+        """The numbers and constants as one array, which `set` fills: 0-dim arrays are the cheapest numbers to NumPy."""
+        found = self._vectors.get(dtype)
+        if found is None:
+            found = self._vectors[dtype] = np.zeros(len(self.numbers) + len(self.constants), dtype)
+            self._set = None
+        return found
 
-    def add(self, a: Any, b: Any, out: Any = None) -> _Value:
-        return self.record("add", a, b)
+    def set(self, numbers: Sequence[float]) -> None:
+        """The numbers of this step, for all that is bound."""
+        if numbers != self._set:
+            values = [*[numbers[i] for i in self.numbers], *self.constants]
+            for vector in self._vectors.values():
+                vector[:] = values
+            self._set = numbers
 
-    def subtract(self, a: Any, b: Any, out: Any = None) -> _Value:
-        return self.record("subtract", a, b)
+    def bind(self, inputs: Sequence[Any], scratch: Sequence[Any]) -> Bound:
+        """The calls on memory that stays: flat arrays of one size and dtype, and at least `scratch` arrays like them. `set` has to follow."""
+        size, dtype = scratch[0].size, scratch[0].dtype
+        vector = self.vector(dtype)
+        return Bound(self.code, [*inputs, *scratch[:self.scratch], *[np.empty(size, bool) for _ in range(self.bools)],
+                                 *[vector[i:i + 1].reshape(()) for i in range(vector.size)]])
 
-    def divide(self, a: Any, b: Any, out: Any = None) -> _Value:
-        return self.record("divide", a, b)
 
-    def maximum(self, a: Any, b: Any, out: Any = None) -> _Value:
-        return self.record("maximum", a, b)
+def _between(done: list[int], at: int, last: dict[int, int], place_of: dict[int, int], where: dict[int, tuple[str, int]]) -> tuple[str, int] | None:
+    """The memory of an input that ends here, for a value that ends where the input's new value is made."""
+    for each in done:
+        if where[each][0] == "input" and place_of.get(last[at], -1) == where[each][1] and at not in place_of:
+            return where[each]
+    return None
 
-    def minimum(self, a: Any, b: Any, out: Any = None) -> _Value:
-        return self.record("minimum", a, b)
 
-    def negative(self, a: Any, out: Any = None) -> _Value:
-        return self.record("negative", a)
+class Bound:
+    """Calls on the memory that they work on; the gradient's may be another in each run."""
 
-    def sqrt(self, a: Any, out: Any = None) -> _Value:
-        return self.record("sqrt", a)
+    __slots__ = ("code", "_values", "_moving")
 
-    def absolute(self, a: Any, out: Any = None) -> _Value:
-        return self.record("absolute", a)
+    def __init__(self, code: list[tuple[Callable[..., Any], list[int]]], values: list[Any]) -> None:
+        self._values = values
+        self._moving = [(k, call, registers) for k, (call, registers) in enumerate(code) if 1 in registers]
+        self.code = [(call, tuple([values[i] for i in registers])) for call, registers in code]
 
-    def sign(self, a: Any, out: Any = None) -> _Value:
-        return self.record("sign", a)
-
-    def choose(self, condition: Any, a: Any, b: Any) -> _Value:
-        return self.record("where", condition, a, b)
+    def run(self, gradient: Any) -> None:
+        """Compute with this gradient."""
+        values = self._values
+        if gradient is not values[1]:
+            values[1] = gradient
+            for k, call, registers in self._moving:
+                self.code[k] = (call, tuple([values[i] for i in registers]))
+        for call, arguments in self.code:
+            call(*arguments)
 
 
 class Stepper:
-    """The native form of one optimizer's rule: ``run(rule, scratch, h, keep, columns)`` steps all tensors in place."""
+    """The recordings of one optimizer's rule."""
 
-    __slots__ = ("programs", "known")
+    __slots__ = ("known",)
 
     def __init__(self) -> None:
-        self.programs: dict[Any, Any] = {}      # what was recorded -> its program
-        self.known: dict[Any, list[Any]] = {}   # what is no float among the numbers -> (guards, program, where its constants come from)
+        self.known: dict[Any, list[Recording]] = {}   # the number of arrays and what is no float among the numbers -> recordings
 
-    def run(self, rule: Any, scratch: int, h: Any, keep: float, columns: tuple[list[Any], ...]) -> bool:
-        """One step of parameters, gradients and state (a list of arrays each). False, with nothing changed, where it can't be done here."""
-        numbers = (*h, keep)
-        flags = (len(columns), *[each for each in numbers if each.__class__ is not float])
-        for guards, program, own, places in self.known.get(flags, ()):
-            for index, compare, other, answer in guards:
-                if compare(numbers[index], other) is not answer:
-                    break
-            else:
-                numbers += own
-                return library.step(program, [numbers[i] for i in places], columns)
-        return self._record(rule, scratch, numbers, flags, columns)
+    def recording(self, rule: Rule, h: Sequence[Any], inputs: int) -> Recording:
+        """What the rule does with these numbers and so many arrays (parameter, gradient, state ...)."""
+        key = (inputs, *[each for each in h if each.__class__ is not float and not isinstance(each, float)])
+        for each in self.known.get(key, ()):
+            if each.fits(h):
+                return each
+        if len(self.known) > 64 or len(self.known.get(key, ())) > 64:
+            self.known.clear()
+        found = Recording(rule, h, inputs)
+        self.known.setdefault(key, []).append(found)
+        return found
 
-    def _record(self, rule: Any, scratch: int, numbers: tuple[Any, ...], flags: Any, columns: tuple[list[Any], ...]) -> bool:
-        """The same for numbers that ask for a recording."""
-        inputs = len(columns)
-        recorder = Recorder(inputs)
-        p, g, *state = [_Value(recorder, i) for i in range(inputs)]
-        *h, keep = [recorder.number(i, each) for i, each in enumerate(numbers)]
-        change, *new = rule(recorder, h, (None,) * scratch, p, g, *state)
-        if keep != 1.0:
-            p = recorder.multiply(p, keep)
-        outputs = [value.index for value in (recorder.subtract(p, change), *new)]
-        key = (inputs, *recorder.code, *outputs)
-        program = self.programs.get(key)
-        if program is None:
-            program = self.programs[key] = _program(recorder, inputs, outputs) or _FAILED
-        if program is _FAILED:
+    def run(self, rule: Rule, h: Sequence[Any], keep: float, columns: tuple[list[Any], ...]) -> bool:
+        """One native step of parameters, gradients and state (a list of arrays each). False, with nothing changed, where it can't be done so."""
+        recording = self.recording(rule, h, len(columns))
+        native = recording.native(keep != 1.0)
+        if native is None:
             return False
-        if recorder.reusable:
-            own = [c for c, place in zip(recorder.constants, recorder.places, strict=True) if place is None]
-            at = iter(range(len(numbers), len(numbers) + len(own)))
-            if len(self.known) > 64:
-                self.known.clear()
-            self.known.setdefault(flags, []).append(
-                (recorder.guards, program, tuple(own), [next(at) if place is None else place for place in recorder.places]))
-        return library.step(program, recorder.constants, columns)
-
-
-def _program(recorder: Recorder, inputs: int, outputs: list[int]) -> Any:
-    if min(outputs) < inputs or len(set(outputs)) < len(outputs):
-        return None
-    tape = Tape(inputs)
-    constants = len(recorder.constants)
-    tape.values += [("constant", "0x1p+0")] * constants
-
-    def moved(index: int) -> int:
-        return inputs - 1 - index if index < 0 else index if index < inputs else index + constants
-    tape.values += [(name, *[moved(each) for each in at]) for name, *at in recorder.code]
-    tape.flags = [False] * len(tape.values)
-    description = _compiled(tape, inputs, [moved(each) for each in outputs])
-    if len(description[0]) < constants:     # something is computed in vain
-        return None
-    *most, _ = description
-    return library.step_program((*most, False), inputs)
+        compiled, constants = native
+        numbers = [*recording.numbers(h), keep]          # -1: the last one
+        return bool(library.step(compiled, [numbers[each] if each.__class__ is int else each for each in constants], columns))

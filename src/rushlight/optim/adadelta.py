@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..kernels.formula import sqrt
 from ..tensor import Tensor
 from .checks import check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -38,13 +39,9 @@ class Adadelta(PointwiseOptimizer):
         return [scalars[0] + 1.0], (lr, rho, 1.0 - rho, float(group["eps"]), float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, s: Any, a: Any) -> tuple[Any, ...]:
         lr, rho, gain, eps, decay, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, decay)
-        s, a = state
-        s = xp.add(xp.multiply(s, rho, s), xp.multiply(xp.multiply(g, gain, t[0]), g, t[0]), s)
-        d = xp.sqrt(xp.add(a, eps, t[0]), t[0])
-        d = xp.divide(d, xp.sqrt(xp.add(s, eps, t[2]), t[2]), t[0])
-        d = xp.multiply(d, g, t[0])
-        a = xp.add(xp.multiply(a, rho, a), xp.multiply(xp.multiply(d, gain, t[2]), d, t[2]), a)
-        return xp.multiply(d, lr, t[0]), s, a
+        g = effective_grad(p, g, maximize, decay)
+        s = s * rho + g * gain * g
+        d = sqrt(a + eps) / sqrt(s + eps) * g
+        return d * lr, s, a * rho + d * gain * d

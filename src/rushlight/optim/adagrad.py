@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..kernels.formula import sqrt
 from ..tensor import Tensor
 from .checks import check_fused, check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -69,9 +70,8 @@ class Adagrad(PointwiseOptimizer):
         return [step], (lr / (1.0 + (step - 1.0) * group["lr_decay"]), float(group["eps"]), float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, total: Any) -> tuple[Any, ...]:
         size, eps, decay, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, decay)
-        total = xp.add(state[0], xp.multiply(g, g, t[0]), state[0])
-        d = xp.add(xp.sqrt(total, t[0]), eps, t[0])
-        return xp.multiply(xp.divide(g, d, t[0]), size, t[0]), total
+        g = effective_grad(p, g, maximize, decay)
+        total = total + g * g
+        return g / (sqrt(total) + eps) * size, total

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from math import sqrt
+import math
 from typing import Any
 
+from ..kernels.formula import maximum, sqrt
 from ..tensor import Tensor
 from .checks import check_betas, check_fused, check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -71,26 +72,18 @@ class Adam(PointwiseOptimizer):
         step = scalars[0] + 1.0
         beta1, beta2 = group["betas"]
         beta1, beta2 = float(beta1), float(beta2)
-        root = sqrt(1.0 - beta2 ** step)
+        root = math.sqrt(1.0 - beta2 ** step)
         # m / bias1 / (sqrt(v) / root + eps), multiplied out
         return [step], (lr * (root / (1.0 - beta1 ** step)), 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]) * root,
                         0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, m: Any, v: Any, *largest: Any) -> tuple[Any, ...]:
         size, gain1, beta2, gain2, eps, decay, maximize = h
-        if maximize or decay:
-            g = effective_grad(xp, t, p, g, maximize, decay)
-        m, v = state[0], state[1]
-        d = xp.subtract(g, m, t[0])
-        m = xp.add(m, xp.multiply(d, gain1, t[0]), m)
-        d = xp.multiply(g, gain2, t[0])
-        d = xp.multiply(d, g, t[0])
-        v = xp.add(xp.multiply(v, beta2, v), d, v)
-        new = (m, v)
-        if len(state) == 3:
-            v = xp.maximum(state[2], v, state[2])
-            new = (*new, v)
-        d = xp.add(xp.sqrt(v, t[0]), eps, t[0])
-        d = xp.multiply(xp.divide(m, d, t[0]), size, t[0])
-        return (d, *new)
+        g = effective_grad(p, g, maximize, decay)
+        m = m + (g - m) * gain1
+        v = v * beta2 + g * gain2 * g
+        if not largest:
+            return m / (sqrt(v) + eps) * size, m, v
+        top = maximum(largest[0], v)
+        return m / (sqrt(top) + eps) * size, m, v, top

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..kernels.formula import absolute, maximum
 from ..tensor import Tensor
 from .checks import check_betas, check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -41,11 +42,9 @@ class Adamax(PointwiseOptimizer):
                         group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, m: Any, u: Any) -> tuple[Any, ...]:
         size, gain1, beta2, eps, decay, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, decay)
-        m, u = state
-        m = xp.add(m, xp.multiply(xp.subtract(g, m, t[0]), gain1, t[0]), m)
-        d = xp.add(xp.absolute(g, t[0]), eps, t[0])
-        u = xp.maximum(xp.multiply(u, beta2, u), d, u)
-        return xp.multiply(xp.divide(m, u, t[0]), size, t[0]), m, u
+        g = effective_grad(p, g, maximize, decay)
+        m = m + (g - m) * gain1
+        u = maximum(u * beta2, absolute(g) + eps)
+        return m / u * size, m, u

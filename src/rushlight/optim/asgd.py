@@ -47,14 +47,9 @@ class ASGD(PointwiseOptimizer):
         return [step, next_eta, next_mu], (eta, mu, lambd * eta, float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, ax: Any) -> tuple[Any, ...]:
         eta, mu, shrink, decay, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, decay)
-        d = xp.add(xp.multiply(g, eta, t[0]), xp.multiply(p, shrink, t[2]), t[0])
-        moved = xp.subtract(p, d, t[2])
-        ax = state[0]
-        if mu == 1.0:
-            ax = xp.add(moved, 0.0, ax)
-        else:
-            ax = xp.add(ax, xp.multiply(xp.subtract(moved, ax, t[2]), mu, t[2]), ax)
-        return d, ax
+        g = effective_grad(p, g, maximize, decay)
+        d = g * eta + p * shrink
+        moved = p - d
+        return d, moved if mu == 1.0 else ax + (moved - ax) * mu

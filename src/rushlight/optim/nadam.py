@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import float64, get_default_dtype
+from ..kernels.formula import sqrt
 from ..tensor import Tensor
 from .checks import check_betas, check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -64,13 +65,9 @@ class NAdam(PointwiseOptimizer):
                         group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         size_g, size_m, gain1, beta2, gain2, correction, eps, decay, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, decay)
-        m, v = state
-        m = xp.add(m, xp.multiply(xp.subtract(g, m, t[0]), gain1, t[0]), m)
-        v = xp.add(xp.multiply(v, beta2, v), xp.multiply(xp.multiply(g, gain2, t[0]), g, t[0]), v)
-        d = xp.add(xp.sqrt(xp.multiply(v, correction, t[2]), t[2]), eps, t[2])
-        ahead = xp.add(xp.multiply(g, size_g, t[0]), xp.multiply(m, size_m, t[1]), t[0])
-        d = xp.divide(ahead, d, t[0])
-        return d, m, v
+        g = effective_grad(p, g, maximize, decay)
+        m = m + (g - m) * gain1
+        v = v * beta2 + g * gain2 * g
+        return (g * size_g + m * size_m) / (sqrt(v * correction) + eps), m, v

@@ -1,13 +1,14 @@
 """`PointwiseOptimizer`: the machinery of all optimisers whose update works element by element.
 
-A subclass describes its state (`_layout`), its numbers for a step (`_advance`), and its arithmetic (`_rule`), once. The rule is
-written with functions ``xp.multiply(a, b, out)`` and runs in three ways:
+A subclass describes its state (`_layout`), its numbers for a step (`_advance`), and its arithmetic (`_rule`), once: a formula
+(kernels/formula.py), which runs in four ways:
 
-* on NumPy arrays, in place and over scratch memory (`Plan`): small parameters that are at the same step are gathered into one
+* in one native call for all parameters, where there is the library and arrays are contiguous float32 or float64 (`kernels.step`);
+* as NumPy calls in place and over scratch memory (`Plan`): small parameters that are at the same step are gathered into one
   block of memory, so that a step of a small model costs a dozen NumPy calls instead of a dozen per parameter; large
   parameters are worked through in pieces that stay in the cache. State that is made here lies in one block from the start;
-* in one native call for all parameters (`kernels.step`), where there is the library and arrays are contiguous float32 or float64;
-* on tensors (`TensorMath`), where recording is asked for (``differentiable=True``) or the arrays are not NumPy's.
+* in one kernel for all parameters on a GPU (`kernels.cuda.optimizer`);
+* on tensors, where recording is asked for (``differentiable=True``) or the arrays fit none of these.
 
 A plan is made once and checked at each step: the same parameters, arrays, gradients present and state, else it is made again.
 """
@@ -21,93 +22,24 @@ import numpy as np
 
 from ..autograd.grad_mode import set_grad_enabled
 from ..kernels.native import library
-from ..kernels.step import Stepper
+from ..kernels.step import Calls, Stepper
 from ..kind import kind_of
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer
 
-__all__ = ["PointwiseOptimizer", "TensorMath", "effective_grad"]
+__all__ = ["PointwiseOptimizer", "effective_grad"]
 
 _NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
 PIECE = 16384          # elements per rule call: six float32 arrays of this size fit a core's cache
 SMALL = 8192           # parameters up to this size are gathered
 
 
-class TensorMath:
-    """The functions that rules use, on tensors: out of place, so that they can be recorded; `out` is not needed."""
-
-    @staticmethod
-    def multiply(a: Any, b: Any, out: Any = None) -> Any:
-        return a * b
-
-    @staticmethod
-    def add(a: Any, b: Any, out: Any = None) -> Any:
-        return a + b
-
-    @staticmethod
-    def subtract(a: Any, b: Any, out: Any = None) -> Any:
-        return a - b
-
-    @staticmethod
-    def divide(a: Any, b: Any, out: Any = None) -> Any:
-        return a / b
-
-    @staticmethod
-    def negative(a: Any, out: Any = None) -> Any:
-        return -a
-
-    @staticmethod
-    def sqrt(a: Any, out: Any = None) -> Any:
-        return a.sqrt()
-
-    @staticmethod
-    def absolute(a: Any, out: Any = None) -> Any:
-        return a.abs()
-
-    @staticmethod
-    def sign(a: Any, out: Any = None) -> Any:
-        return a.sign()
-
-    @staticmethod
-    def maximum(a: Any, b: Any, out: Any = None) -> Any:
-        return a.maximum(b) if isinstance(b, Tensor) else a.clamp(min=b)
-
-    @staticmethod
-    def minimum(a: Any, b: Any, out: Any = None) -> Any:
-        return a.minimum(b) if isinstance(b, Tensor) else a.clamp(max=b)
-
-    @staticmethod
-    def choose(condition: Any, a: Any, b: Any) -> Any:
-        from ..ops.define import FUNCTIONS
-        a, b = (each if isinstance(each, Tensor) else wrap(np.array(float(each)), _double()) for each in (a, b))     # as precise as any
-        return FUNCTIONS["where"](condition, a.to(condition.device), b.to(condition.device))
-
-
-class ArrayMath:
-    """The same on NumPy arrays: the ufuncs themselves."""
-
-    multiply, add, subtract, divide, negative = np.multiply, np.add, np.subtract, np.divide, np.negative
-    sqrt, absolute, sign = np.sqrt, np.absolute, np.sign
-    choose = staticmethod(np.where)
-
-    @staticmethod
-    def maximum(a: Any, b: Any, out: Any) -> Any:
-        return np.maximum(a, b, out=out)
-
-    @staticmethod
-    def minimum(a: Any, b: Any, out: Any) -> Any:
-        return np.minimum(a, b, out=out)
-
-
-def effective_grad(xp: Any, t: Any, p: Any, g: Any, maximize: bool, weight_decay: Any) -> Any:
-    """The gradient to descend: negated to maximise, plus the L2 penalty's. It may lie in ``t[1]``; ``t[2]`` is used."""
+def effective_grad(p: Any, g: Any, maximize: bool, weight_decay: Any) -> Any:
+    """The gradient to descend: negated to maximise, plus the L2 penalty's."""
     if maximize:
-        g = xp.negative(g, t[1])
-    if weight_decay.__class__ is not float or weight_decay:
-        d = xp.multiply(p, weight_decay, t[2])
-        g = xp.add(d, g, t[1])
-    return g
+        g = -g
+    return p * weight_decay + g if weight_decay.__class__ is not float or weight_decay else g
 
 
 def _number(tensor: Tensor) -> float:
@@ -116,8 +48,6 @@ def _number(tensor: Tensor) -> float:
 
 class PointwiseOptimizer(Optimizer):
     """Base of the element-by-element optimisers; see the module's text."""
-
-    _scratch = 3                # arrays that the rule may write to: t[0] (where it leaves the change of p), t[1], ...
 
     def _layout(self, group: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """(names of the scalars, names of the parameter-sized state), in PyTorch's order; the same object as long as it is the same."""
@@ -142,8 +72,8 @@ class PointwiseOptimizer(Optimizer):
         raise NotImplementedError(f"{type(self).__name__} does not define its numbers")
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
-        """(what to subtract from the parameter, in t[0]; the new state ...)."""
+    def _rule(h: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+        """(what to subtract from the parameter, the new state ...)."""
         raise NotImplementedError("this optimizer does not define its rule")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -241,7 +171,8 @@ class PointwiseOptimizer(Optimizer):
         for (_, fresh, values), params in alike.items():
             new, h = self._advance(group, group["lr"], list(values), fresh)
             arrays = [(raw(p._a), raw(p._grad._a), *[raw(self.state[p][name]._a) for name in buffers]) for p in params]     # type: ignore[union-attr]
-            if keep.__class__ is not float or not optimizer.step(self._rule, h, keep, self._scratch, arrays):
+            if any(each.__class__ is Tensor for each in (keep, *h)) or not optimizer.step(
+                    self._stepper.recording(self._rule, h, len(arrays[0])), h, keep, arrays, type(self).__name__):
                 left += params
                 continue
             for p in params:
@@ -267,7 +198,7 @@ class PointwiseOptimizer(Optimizer):
                 target, g = _as_real(p), _as_real(p.grad)
                 old = [_as_real(state[name]) for name in buffers]
                 # Copies, because what the rule saves for backward must not change with the state.
-                change, *values = self._rule(TensorMath, h, (None,) * self._scratch, target, g, *[buffer.clone() for buffer in old])
+                change, *values = self._rule(h, target, g, *[buffer.clone() for buffer in old])
                 for buffer, value in zip(old, values, strict=True):
                     buffer.copy_(value)
                 keep = self._keep(group, group["lr"])
@@ -289,12 +220,14 @@ class PointwiseOptimizer(Optimizer):
             state[name] = _filled_like(p, self._initial(group, name))
         return bool(missing)
 
-    def _scratch_arrays(self, n: int, dtype: Any) -> list[Any]:
+    def _scratch_arrays(self, n: int, dtype: Any, count: int) -> list[Any]:
         """Arrays of n elements for the rule, shared by all blocks of this optimizer."""
-        pool = self._pool.get(dtype)
-        if pool is None or pool[0].size < n:
-            pool = self._pool[dtype] = [np.empty(max(n, PIECE) if n > SMALL else n, dtype) for _ in range(self._scratch)]
-        return [array[:n] for array in pool]
+        pool = self._pool.setdefault(dtype, [])
+        if pool and pool[0].size < n:
+            pool.clear()
+        while len(pool) < count:
+            pool.append(np.empty(pool[0].size if pool else max(n, PIECE) if n > SMALL else n, dtype))
+        return [array[:n] for array in pool[:count]]
 
     def _forget_plans(self) -> None:
         super()._forget_plans()
@@ -307,11 +240,6 @@ def _as_real(t: Tensor) -> Tensor:
         return t
     from ..ops.define import FUNCTIONS
     return FUNCTIONS["view_as_real"](t)
-
-
-def _double() -> Any:
-    from ..dtypes import float64
-    return kind_of(float64)
 
 
 def _scalar_kind() -> Any:
@@ -392,7 +320,7 @@ class Column:
 class Block:
     """Parameters (or a piece of one) that go through the rule as one flat array."""
 
-    __slots__ = ("member", "param", "reads", "changes", "casts", "state", "grads", "grad_flat", "piece", "scratch", "copies")
+    __slots__ = ("member", "param", "reads", "changes", "casts", "state", "grads", "grad_flat", "piece", "scratch", "copies", "optimizer", "calls", "bound")
 
     def __init__(self, members: list[int], arrays: list[Any], state: list[list[Any]], piece: slice | None, reads: bool,
                  optimizer: Any) -> None:
@@ -402,7 +330,10 @@ class Block:
         self.param = Column(arrays, work)
         self.state = [Column(column, work) for column in state]
         self.copies = tuple(column for column in self.state if column.pairs)
-        self.scratch = optimizer._scratch_arrays(self.param.flat.size, work)
+        self.optimizer = optimizer
+        self.calls: Calls | None = None
+        self.bound: Any = None
+        self.scratch = optimizer._scratch_arrays(self.param.flat.size, work, 1)         # the change; more are made when the rule is known
         self.changes: Any = ()
         self.grads: Any = None
         self.casts = first.dtype.itemsize < 4
@@ -429,17 +360,23 @@ class Block:
             values[...] = grads[i]
         return self.grad_flat
 
-    def run(self, rule: Any, h: Any, grads: list[Any], keep: float) -> None:
+    def bind(self, calls: Calls) -> None:
+        """Get ready to run these calls."""
+        if len(self.scratch) < calls.scratch:
+            self.scratch += self.optimizer._scratch_arrays(self.scratch[0].size, self.scratch[0].dtype, calls.scratch)[len(self.scratch):]
+        self.calls, self.bound = calls, calls.bind([self.param.flat, None, *[column.flat for column in self.state]], self.scratch)
+
+    def run(self, grads: list[Any], keep: float) -> None:
         g = self._grad(grads)
         p = self.param
         if self.reads:
             p.load()
         for column in self.copies:
             column.load()
-        change = rule(ArrayMath, h, self.scratch, p.flat, g, *[column.flat for column in self.state])[0]
+        self.bound.run(g)
         for column in self.copies:
             column.store()
-        for array, values in self.changes or ((p.flat, change),):
+        for array, values in self.changes or ((p.flat, self.scratch[0]),):
             if keep != 1.0:
                 np.multiply(array, keep, array)
             if self.casts:
@@ -656,10 +593,16 @@ class Plan:
             cohort.fresh = False
             if cohort.columns:
                 p, *state = cohort.columns
-                if optimizer._stepper.run(rule, optimizer._scratch, h, keep, (p, [grads[i] for i in cohort.members], *state)):
+                if optimizer._stepper.run(rule, h, keep, (p, [grads[i] for i in cohort.members], *state)):
                     continue
                 self._make_blocks(optimizer, cohort)
+            recording = optimizer._stepper.recording(rule, h, 2 + len(self.layout[1]))
+            calls = recording.calls()
             for block in cohort.blocks:
-                block.run(rule, h, grads, keep)
+                if block.calls is not calls:
+                    block.bind(calls)
+            calls.set(recording.numbers(h))
+            for block in cohort.blocks:
+                block.run(grads, keep)
         for p in self.active:
             p._ver += 1

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from math import sqrt
+import math
 from typing import Any
 
+from ..kernels.formula import sqrt
 from ..tensor import Tensor
 from .checks import check_betas, check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -48,19 +49,16 @@ class RAdam(PointwiseOptimizer):
         size = lr / left1
         rectified = length > 5.0
         if rectified:
-            size = size * sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) * sqrt(left2)
+            size = size * math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) * math.sqrt(left2)
         return [step], (size, rectified, 1.0 - beta1, beta2, 1.0 - beta2, float(group["eps"]),
                         0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]),
                         group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         size, rectified, gain1, beta2, gain2, eps, decay, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, decay)
-        m, v = state
-        m = xp.add(m, xp.multiply(xp.subtract(g, m, t[0]), gain1, t[0]), m)
-        v = xp.add(xp.multiply(v, beta2, v), xp.multiply(xp.multiply(g, gain2, t[0]), g, t[0]), v)
-        d = xp.multiply(m, size, t[0])
-        if rectified:
-            d = xp.divide(d, xp.add(xp.sqrt(v, t[2]), eps, t[2]), t[0])
-        return d, m, v
+        g = effective_grad(p, g, maximize, decay)
+        m = m + (g - m) * gain1
+        v = v * beta2 + g * gain2 * g
+        d = m * size
+        return d / (sqrt(v) + eps) if rectified else d, m, v

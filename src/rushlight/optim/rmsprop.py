@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..kernels.formula import sqrt
 from ..tensor import Tensor
 from .checks import check_lr, check_not_negative
 from .optimizer import ParamsT
@@ -51,20 +52,18 @@ class RMSprop(PointwiseOptimizer):
                                     float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, s: Any, *more: Any) -> tuple[Any, ...]:
         lr, alpha, gain, eps, momentum, centered, decay, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, decay)
-        s = state[0]
-        s = xp.add(xp.multiply(s, alpha, s), xp.multiply(xp.multiply(g, gain, t[0]), g, t[0]), s)
-        new = [s]
+        g = effective_grad(p, g, maximize, decay)
+        s = s * alpha + g * gain * g
+        new, spread = [s], s
         if centered:
-            mean = state[-1]
-            mean = xp.add(mean, xp.multiply(xp.subtract(g, mean, t[0]), gain, t[0]), mean)
-            s = xp.subtract(s, xp.multiply(mean, mean, t[0]), t[0])
+            mean = more[-1]
+            mean = mean + (g - mean) * gain
+            spread = s - mean * mean
             new.append(mean)
-        d = xp.divide(g, xp.add(xp.sqrt(s, t[0]), eps, t[0]), t[0])
+        d = g / (sqrt(spread) + eps)
         if momentum > 0:
-            b = state[1]
-            d = xp.add(xp.multiply(b, momentum, b), d, b)
+            d = more[0] * momentum + d
             new.insert(1, d)
-        return (xp.multiply(d, lr, t[0]), *new)
+        return d * lr, *new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..kernels.formula import maximum, minimum, sign, where
 from ..tensor import Tensor
 from .checks import check_lr
 from .optimizer import ParamsT
@@ -41,15 +42,12 @@ class Rprop(PointwiseOptimizer):
         return [scalars[0] + 1.0], (float(low), float(high), float(least), float(most), group["maximize"])
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, previous: Any, sizes: Any) -> tuple[Any, ...]:
         low, high, least, most, maximize = h
-        g = effective_grad(xp, t, p, g, maximize, 0.0)
-        previous, sizes = state
-        agreement = xp.multiply(g, previous, t[0])
+        g = effective_grad(p, g, maximize, 0.0)
+        agreement = g * previous
         flipped = agreement < 0
-        factor = xp.choose(agreement > 0, high, xp.choose(flipped, low, 1.0))
-        sizes = xp.multiply(sizes, factor, sizes)
-        sizes = xp.minimum(xp.maximum(sizes, least, sizes), most, sizes)
+        sizes = minimum(maximum(where(agreement > 0, sizes * high, where(flipped, sizes * low, sizes)), least), most)
         # Where the sign flipped, this step is left out, and the next one starts afresh.
-        previous = xp.multiply(g, xp.choose(flipped, 0.0, 1.0), previous)
-        return xp.multiply(xp.sign(previous, t[0]), sizes, t[0]), previous, sizes
+        previous = where(flipped, 0.0, g)
+        return sign(previous) * sizes, previous, sizes

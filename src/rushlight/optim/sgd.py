@@ -74,20 +74,10 @@ class SGD(PointwiseOptimizer):
         return scalars, (lr, float(group["momentum"]), 1.0 - group["dampening"], decay, group["nesterov"], group["maximize"], fresh)
 
     @staticmethod
-    def _rule(xp: Any, h: Any, t: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
         lr, momentum, gain, decay, nesterov, maximize, fresh = h
-        if maximize or decay.__class__ is not float or decay:
-            g = effective_grad(xp, t, p, g, maximize, decay)
+        g = effective_grad(p, g, maximize, decay)
         if not momentum:
-            return (xp.multiply(g, lr, t[0]),)
-        b = state[0]
-        if fresh:
-            b = xp.add(g, 0.0, b)
-        else:
-            b = xp.multiply(b, momentum, b)
-            b = xp.add(b, g if gain == 1.0 else xp.multiply(g, gain, t[0]), b)
-        if nesterov:
-            g = xp.add(g, xp.multiply(b, momentum, t[0]), t[0])
-        else:
-            g = b
-        return xp.multiply(g, lr, t[0]), b
+            return (g * lr,)
+        b = g if fresh else state[0] * momentum + (g if gain == 1.0 else g * gain)
+        return (g + b * momentum if nesterov else b) * lr, b

@@ -3,23 +3,27 @@
     gelu = Formula("gelu", "x * (A)0.5 * ((A)1 + erf_(x * (A)0.70710678118654752))")
     gelu(array) -> array
 
-A formula is C++ text over x, y, z, w of the arithmetic type A (float, double for float64), or is written down by running a NumPy function
-on symbols (`traced`). Operands are arrays of one floating dtype that broadcast, or numbers, which are passed to the kernel by value; float16 or bfloat16
+A formula is C++ text over x, y, z, w of the arithmetic type A (float, double for float64), or is printed from what a function of arrays does
+to symbols (`formula_of`). Operands are arrays of one floating dtype that broadcast, or numbers, which are passed to the kernel by value; float16 or bfloat16
 arrays may stand beside float32 ones, and the result is float32 then.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
-from ..fuse import _FloatType
+from ..formula import Tape, trace
 from ..shapes import broadcast_shapes
 from . import driver
 from .source import ACCUMULATE, C_TYPES, THREADS, Kernel, blocks
 
-__all__ = ["Formula", "formula_of", "traced", "FORMULAS", "UFUNCS"]
+__all__ = ["Formula", "formula_of", "printed", "digest", "FORMULAS", "UFUNCS"]
 
 NAMES = "xyzwuv"
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -68,10 +72,10 @@ extern "C" __global__ void kernel(%(parameters)s, O* out, long long n) {
     if (aligned && i + %(width)d <= n) {
         %(packs)s
         OutPack r;
-        for (int k = 0; k < %(width)d; k++) { %(loads)s store(&r.v[k], (%(formula)s)); }
+        for (int k = 0; k < %(width)d; k++) { %(loads)s %(before)s store(&r.v[k], (%(formula)s)); }
         *(OutPack*)(out + i) = r;
     } else {
-        for (long long j = i; j < n && j < i + %(width)d; j++) { %(scalar_loads)s store(out + j, (%(formula)s)); }
+        for (long long j = i; j < n && j < i + %(width)d; j++) { %(scalar_loads)s %(before)s store(out + j, (%(formula)s)); }
     }
 }
 """
@@ -83,7 +87,7 @@ extern "C" __global__ void kernel(%(parameters)s, O* out, long long n, %(geometr
     long long rest = i, at;
     %(offsets)s
     %(walk)s
-    %(loads)s
+    %(loads)s %(before)s
     store(out + i, (%(formula)s));
 }
 """
@@ -93,8 +97,8 @@ _STORE_BOOL = "__device__ __forceinline__ void store(bool* p, bool v) { *p = v; 
 class Formula:
     """A formula and the kernels that were made of it, by dtype and by the kinds of its operands."""
 
-    def __init__(self, name: str, text: str, inputs: int | None = None, result: str = "") -> None:
-        self.name, self.text, self.result = name, text, result      # result: "bool", or "" for the operands' dtype
+    def __init__(self, name: str, text: str, inputs: int | None = None, result: str = "", before: str = "") -> None:
+        self.name, self.text, self.result, self.before = name, text, result, before     # result: "bool", or "" for the operands' dtype
         self.inputs = inputs if inputs is not None else sum(f"{each}" in _variables(text) for each in NAMES)
         self._kernels: dict[tuple[Any, ...], Kernel] = {}
         FORMULAS[name] = self
@@ -205,7 +209,7 @@ class Formula:
             item = {"float64": 8, "float32": 4}.get(dtype, 2)
             packs = "".join(f"struct __align__({width * 2}) Pack_{_ELEMENTS[each]} {{ {_ELEMENTS[each]} v[{width}]; }};\n" for each in sorted(set(numbers) - {"a", "n"}))
             return head + packs + _DENSE % {
-                "align": width * item, "out_align": width * size, "width": width, "parameters": parameters, "formula": self.text,
+                "align": width * item, "out_align": width * size, "width": width, "parameters": parameters, "formula": self.text, "before": self.before,
                 "aligned": " && ".join([f"!((unsigned long long)p{i} & {width * (item if numbers[i] == 'a' else 2) - 1})" for i in arrays]
                                        + [f"!((unsigned long long)out & {width * size - 1})"]),
                 "packs": " ".join(f"{pack} q{i} = *(const {pack}*)(p{i} + i);" for i in arrays
@@ -216,13 +220,12 @@ class Formula:
         walk = "\n    ".join(f"at = rest % n{d}; rest /= n{d}; " + " ".join(f"o{i} += at * s{i}_{d};" for i in arrays) for d in range(ndim - 1, 0, -1))
         walk += "\n    " + " ".join(f"o{i} += rest * s{i}_0;" for i in arrays)
         return head + _STRIDED % {
-            "parameters": parameters, "geometry": geometry, "walk": walk, "formula": self.text,
+            "parameters": parameters, "geometry": geometry, "walk": walk, "formula": self.text, "before": self.before,
             "offsets": "long long " + ", ".join(f"o{i} = 0" for i in arrays) + ";",
             "loads": " ".join(f"A {NAMES[i]} = load(p{i}[o{i}]);" for i in arrays)}
 
 
 def _variables(text: str) -> set[str]:
-    import re
     return set(re.findall(r"\b[a-z]\b", text))
 
 
@@ -264,46 +267,15 @@ def _collapsed(shape: tuple[int, ...], arrays: list[Any]) -> tuple[list[int], li
     return (sizes, steps) if sizes else ([1], [[0] for _ in arrays])
 
 
-# --- formulas from NumPy functions -------------------------------------------------------------------------------------------------------
-
-class Symbol:
-    """A C++ expression that answers to Python's operators and NumPy's ufuncs."""
-
-    __slots__ = ("text", "truth")
-    __array_priority__ = 1e6
-    dtype = _FloatType          # enough for ``a.dtype.type(0.5)``
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, text: str, truth: bool = False) -> None:
-        self.text, self.truth = text, truth        # truth: a bool
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
-        form = UFUNCS.get(ufunc.__name__) or LOGIC.get(ufunc.__name__)
-        if form is None or method != "__call__" or kwargs:
-            raise TypeError(f"no CUDA form of {ufunc.__name__}.{method}")
-        truth = ufunc.__name__ in COMPARISONS or ufunc.__name__ in LOGIC
-        return Symbol(f"({_substitute(form, dict(zip(NAMES, map(spelled, inputs), strict=False)))})", truth)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if function is not np.where or len(args) != 3:
-            raise TypeError(f"no CUDA form of {function.__name__}")
-        return Symbol(f"({spelled(args[0])} ? {spelled(args[1])} : {spelled(args[2])})")
-
-    def __bool__(self) -> bool:
-        raise TypeError("the truth of a symbol")
-
+# --- formulas from functions of arrays ----------------------------------------------------------------------------------------------------
 
 def _substitute(text: str, values: dict[str, str]) -> str:
     """The text with its variables replaced, all at once."""
-    import re
     return re.sub(r"\b[a-z]\b", lambda found: values.get(found.group(), found.group()), text)
 
 
-def spelled(value: Any) -> str:
-    """A symbol or number as C++ text."""
-    if value.__class__ is Symbol:
-        return value.text
-    number = float(value)
+def spelled(number: float) -> str:
+    """A number as C++ text."""
     if number != number:
         return "(A)(0.0/0.0)"
     if number in (np.inf, -np.inf):
@@ -311,19 +283,37 @@ def spelled(value: Any) -> str:
     return f"((A){number!r})"
 
 
-def _symbol_operator(ufunc: Any, swapped: bool) -> Any:
-    return lambda self, other: self.__array_ufunc__(ufunc, "__call__", *((other, self) if swapped else (self, other)))
+def takes(name: str) -> bool:
+    """Whether there is a text for an op."""
+    return name in FORMS
 
 
-for _name, _ufunc in {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "pow": np.power}.items():
-    setattr(Symbol, f"__{_name}__", _symbol_operator(_ufunc, False))
-    setattr(Symbol, f"__r{_name}__", _symbol_operator(_ufunc, True))
-for _name, _ufunc in {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}.items():
-    setattr(Symbol, f"__{_name}__", _symbol_operator(_ufunc, False))
-for _name, _ufunc in {"and": np.logical_and, "or": np.logical_or}.items():
-    setattr(Symbol, f"__{_name}__", _symbol_operator(_ufunc, False))
-for _name, _ufunc in {"neg": np.negative, "abs": np.absolute, "invert": np.logical_not}.items():
-    setattr(Symbol, f"__{_name}__", lambda self, u=_ufunc: self.__array_ufunc__(u, "__call__", self))
+def printed(tape: Tape, outputs: list[int], names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(statements, an expression per output) of what is on a tape: values that are used more than once are variables; numbers are h0, h1, ...
+
+    names    the variables that hold the inputs
+    """
+    last = tape.wanted(outputs)
+    uses = Counter(each for at in last for each in tape.values[at][1:] if tape.values[at][0] not in ("input", "constant", "number"))
+    uses.update(outputs)
+    text: dict[int, str] = {}
+    lines = []
+    for at, (name, *operands) in enumerate(tape.values):
+        if at not in last:
+            continue
+        if name == "input":
+            text[at] = names[operands[0]]
+        elif name == "constant":
+            text[at] = spelled(float.fromhex(operands[0]))
+        elif name == "number":
+            text[at] = f"h{operands[0]}"
+        else:
+            text[at] = f"({_substitute(FORMS[name], dict(zip(NAMES, [text[each] for each in operands], strict=False)))})"
+            if uses[at] > 1:
+                lines.append(f"{'bool' if tape.flags[at] else 'A'} t{at} = {text[at]};")
+                text[at] = f"t{at}"
+    return lines, [text[at] for at in outputs]
+
 
 # ufunc -> formula. x and y are the operands; what compares gives bool.
 UFUNCS = {
@@ -344,8 +334,11 @@ for _name, _text in COMPARISONS.items():
     Formula(_name, _text, result="bool")
 UFUNCS |= COMPARISONS
 
-# What formulas of truth values combine; not for arrays, which CuPy combines.
-LOGIC = {"logical_and": "x && y", "logical_or": "x || y", "logical_not": "!x", "bitwise_and": "x && y", "bitwise_or": "x || y", "invert": "!x"}
+# What formulas call beside ufuncs. Truth values are combined by NumPy's stand-in where they are arrays; sign is PyTorch's: 0 for nan.
+FORMS = UFUNCS | {"logical_and": "x && y", "logical_or": "x || y", "logical_not": "!x", "bitwise_and": "x && y", "bitwise_or": "x || y",
+                  "logical_xor": "x != y", "bitwise_xor": "x != y", "invert": "!x", "where": "x ? y : z", "copy": "x",
+                  "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)",
+                  "sigmoid": "sigmoid_(x)"}
 
 # Ops that NumPy has no ufunc for.
 _ROOT = "(A)0.70710678118654752"
@@ -368,25 +361,19 @@ for _name, _text in {
     Formula(_name, _text)
 
 
-def formula_of(function: Any, inputs: int) -> Formula | None:
-    """The formula of a function of arrays, named after it and its place in the source; None for NumPy's own, which find their way by their arguments."""
-    if not hasattr(function, "__code__"):
-        return None
-    name = f"{function.__name__.strip('<>_')}_{function.__code__.co_filename.rsplit('/', 1)[-1].removesuffix('.py')}_{function.__code__.co_firstlineno}"
-    while name in FORMULAS:
-        name += "_"
-    return traced(name, function, inputs)
-
-
-def traced(name: str, function: Any, inputs: int) -> Formula | None:
-    """The formula of a NumPy function, or None where it asks for more than arithmetic."""
-    found = FORMULAS.get(name)
+def formula_of(function: Any, inputs: int, name: str = "formula") -> Formula | None:
+    """The formula of a function of arrays, with a name that ends in a digest of its text; None for what asks for more than arithmetic."""
+    found = trace(function, inputs, takes) if hasattr(function, "__code__") else None
     if found is None:
-        try:
-            result = function(*[Symbol(each) for each in NAMES[:inputs]])
-        except Exception:  # noqa: BLE001  whatever a function does to a symbol that is no array
-            return None
-        if result.__class__ is not Symbol:
-            return None
-        found = Formula(name, result.text, inputs, "bool" if result.truth else "")
-    return found
+        return None
+    tape, outputs = found
+    lines, results = printed(tape, outputs, NAMES)
+    if len(results) > 1:
+        return None
+    name = f"{name}_{digest(*lines, *results, str(inputs))}"
+    return FORMULAS.get(name) or Formula(name, results[0], inputs, "bool" if tape.flags[outputs[0]] else "", " ".join(lines))
+
+
+def digest(*texts: str) -> str:
+    """Eight letters and digits that stand for texts: what is on disk under a kernel's name stays valid as long as its text does."""
+    return sha256("\0".join(texts).encode()).hexdigest()[:8]
