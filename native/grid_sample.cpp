@@ -104,13 +104,15 @@ template <typename T> struct Taps {
         T w[4], dw[4];
     };
 
+    // A coordinate that is no number (or infinite) lies outside; an image, as PyTorch has it, then shows nan and not zero.
     template <Padding PADDING, bool ALIGN, bool NEAR> static void find_lines(index_t size, const T* grid, int n, index_t count, Lines& lines) {
         const std::int32_t limit = static_cast<std::int32_t>(size);
 #pragma omp simd
         for (index_t p = 0; p < count; ++p) {
             const Place<T> place = inside(PADDING, ALIGN, pixels(ALIGN, grid[p * n], size), size);
             const bool good = countable(place.at);
-            const T x = good ? place.at : T(-3), low = NEAR ? std::rint(x) : std::floor(x), part = NEAR ? T(0) : x - low;
+            const T x = good ? place.at : T(-3), low = NEAR ? std::rint(x) : std::floor(x);
+            const T part = NEAR ? T(0) : good ? x - low : n == 2 ? place.at - place.at : T(0);
             const std::int32_t at = static_cast<std::int32_t>(low);
             lines.at[0][p] = (at >= 0) & (at < limit) ? at : -1;
             lines.at[1][p] = (at >= -1) & (at + 1 < limit) ? at + 1 : -1;
@@ -181,7 +183,8 @@ template <typename T> struct Taps {
             const Place<T> place = pixels(s.align, grid[axis], size);
             Line& line = lines[axis];
             if (!countable(place.at)) {
-                line = {{-1, -1, -1, -1}, {}, {}};
+                const T no = place.at - place.at;  // nan unless it is only far away
+                line = {{-1, -1, -1, -1}, {no, no, no, no}, {no, no, no, no}};
                 continue;
             }
             const T low = std::floor(place.at);
@@ -213,7 +216,7 @@ template <typename T> struct Taps {
 template <typename T> void add_four(const Taps<T>& taps, const T* __restrict x, T* __restrict to, index_t count) {
     const auto value = [&](int tap, index_t p) {
         const std::int32_t at = taps.offset[tap][p];
-        return at < 0 ? T(0) : taps.weight[tap][p] * x[std::max(at, 0)];
+        return taps.weight[tap][p] * (at < 0 ? T(0) : x[std::max(at, 0)]);
     };
 #pragma omp simd
     for (index_t p = 0; p < count; ++p) to[p] = (value(0, p) + value(1, p)) + (value(2, p) + value(3, p));
@@ -240,7 +243,7 @@ template <typename T> void sample(const Sampling& s, const T* x, const T* grid, 
                     const std::int32_t* at = taps->offset[t];
                     const T* w = taps->weight[t];
 #pragma omp simd
-                    for (index_t p = 0; p < count; ++p) to[p] += at[p] < 0 ? T(0) : w[p] * from[std::max(at[p], 0)];
+                    for (index_t p = 0; p < count; ++p) to[p] += w[p] * (at[p] < 0 ? T(0) : from[std::max(at[p], 0)]);
                 }
             }
         }
@@ -298,7 +301,7 @@ template <typename T> void grid_gradient(const Sampling& s, const T* g, const T*
                 for (int axis = 0; axis < s.n; ++axis) {
                     const T* slope = taps->slope[axis][t];
 #pragma omp simd
-                    for (index_t p = 0; p < count; ++p) sums[axis][p] += at[p] < 0 ? T(0) : slope[p] * seen[p];
+                    for (index_t p = 0; p < count; ++p) sums[axis][p] += slope[p] * seen[p];
                 }
             }
             T* to = dgrid + (image * s.points + first) * s.n;

@@ -148,8 +148,9 @@ class _Pass:
                 continue
             hooks = node.hooks
             if hooks is not None or wanted:
-                g = self.before(node, g)
-                if live is not None and not any(edge is not None and (_owner(edge) in live or edge in waiting) for edge in node.next):
+                runs = live is None or any(edge is not None and (_owner(edge) in live or edge in waiting) for edge in node.next)
+                g = self.before(node, g, runs)
+                if not runs:
                     continue
             if anomaly:
                 from .anomaly_mode import run_checked
@@ -275,8 +276,9 @@ class _Pass:
             tensor._grad = kept if tensor._grad is None else tensor._grad + kept
         return g
 
-    def before(self, node: Node, g: Any) -> Any:
-        """Everything that looks at a node's incoming gradients before it runs: hooks, retained and captured gradients."""
+    def before(self, node: Node, g: Any, runs: bool) -> Any:
+        """Everything that looks at a node's incoming gradients before it runs: hooks (the node's own only if it `runs`), retained and captured
+        gradients."""
         hooks = node.hooks
         outputs = [g] if node.outputs == 1 else list(g)
         if hooks is not None:
@@ -284,7 +286,7 @@ class _Pass:
         for index, each in enumerate(outputs):
             if (node, index) in self.wanted:
                 self.captured[(node, index)] = each
-        if hooks is not None:
+        if hooks is not None and runs:
             for hook in list(hooks.node_pre.values()):
                 result = hook(tuple(None if each is None else self.as_tensor(each) for each in outputs))
                 if result is not None:

@@ -16,7 +16,7 @@ from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from .define import OPERATORS, binary, export, method, unary
 from .elementwise import square
-from .promotion import not_a_tensor, number_dtype, promote
+from .promotion import not_a_tensor, number_dtype, promote, result_type
 from .write import inplace_from, title
 
 __all__: list[str] = []
@@ -38,9 +38,11 @@ true_divide = binary("true_divide", np.true_divide, (lambda g, b: g / b, lambda 
                      label="DivBackward0", inplace=False, methods=False)
 
 
-def _scaled(name: str, other: Any, alpha: Any) -> Any:
-    """alpha * other, with PyTorch's checks of alpha's type."""
+def _scaled(name: str, other: Any, alpha: Any, beside: Any = None) -> Any:
+    """alpha * other, with PyTorch's checks of alpha's type, which has to fit the result of an operation with `beside`."""
     d = other._kind.dtype if isinstance(other, Tensor) else number_dtype(other)
+    if isinstance(beside, Tensor) and beside._kind.dtype is not d:
+        d = result_type(beside, other)
     if isinstance(alpha, bool) and d is not bool_:
         raise RuntimeError("Boolean alpha only supported for Boolean results.")
     if isinstance(alpha, float) and not d.is_floating_point and not d.is_complex:
@@ -54,12 +56,12 @@ def _with_alpha(name: str, fast: Any, doc: str) -> Any:
     """add and sub: the binary op, with the factor `alpha` for the second operand and out=."""
     def fn(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
         if alpha.__class__ is not int or alpha != 1:
-            other = _scaled(name, other, alpha)
+            other = _scaled(name, other, alpha, input)
         return fast(input, other) if out is None else fast(input, other, out=out)
 
     def fn_(self: Any, other: Any, *, alpha: Any = 1) -> Any:
         if alpha.__class__ is not int or alpha != 1:
-            other = _scaled(name, other, alpha)
+            other = _scaled(name, other, alpha, self)
         return inplace_fast(self, other)
 
     from .define import _binary_inplace

@@ -234,7 +234,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         writable(self)
     try:
         broadcast_shapes(b.shape, a.shape)
-        if len(b.shape) > len(a.shape) and b.size != a.size:
+        if len(b.shape) > len(a.shape):
             raise ValueError
         if src._kind.is_complex and not self._kind.is_complex:
             b = b.real

@@ -19,7 +19,7 @@ from ..layout import strided
 from ..size import Size
 from ..tensor import Tensor, wrap
 from .define import check_tensor, export, method, op
-from .write import write_out
+from .write import title, write_out
 
 __all__ = ["tensor", "as_tensor", "creation_kind", "finish", "size_of"]
 
@@ -294,6 +294,8 @@ def from_numpy(ndarray: Any) -> Tensor:
     if any(step < 0 for step in ndarray.strides):
         raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
                          "supported. (You can probably work around this by making a copy of your array  with array.copy().)")
+    if any(step % ndarray.itemsize for step in ndarray.strides):
+        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
     if not ndarray.dtype.isnative:
         raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently "
                          "not supported.")
@@ -706,6 +708,10 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """The complex tensor with these absolute values and angles (radians)."""
     check_tensor("polar", abs=abs, angle=angle)
+    if abs._kind.np.char not in "efd" or angle._kind.np.char not in "efd":
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {title(abs._kind.dtype)} and {title(angle._kind.dtype)}")
+    if abs._kind.dtype is not angle._kind.dtype:
+        raise RuntimeError(f"Expected object of scalar type {title(abs._kind.dtype)} but got scalar type {title(angle._kind.dtype)} for second argument")
     return complex_(abs * angle.cos(), abs * angle.sin())
 
 

@@ -31,7 +31,7 @@ from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
 from .registry import FUNCTIONS, NAMESPACES, Op, show
-from .write import check_dtype, check_fresh, computed_into, inplace_from, title, write_in_place, write_out
+from .write import check_apart, check_dtype, check_fresh, check_overlap, computed_into, inplace_from, title, write_in_place, write_out
 
 __all__ = ["FUNCTIONS", "op", "unary", "binary", "comparison", "export", "functional", "method", "record", "wrap"]
 
@@ -112,6 +112,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     differentiable = grad is not None
     to_bool = ints == "bool"
     takes_out = isinstance(forward, np.ufunc) and not to_bool
+    casts = ints == "float" or to_bool or name in ("square", "sgn", "conj_physical", "positive")
     forward = native.elementwise(forward)
 
     def slow(input: Any) -> Any:
@@ -123,7 +124,13 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
         except AttributeError:
             return overridden(fn, (input,), {} if out is None else {"out": out}, not_a_tensor(name, "input", 1, input))
         if out is not None:
-            return out if takes_out and computed_into(out, forward, input) else write_out(out, fn(input), name)
+            if takes_out and computed_into(out, forward, input):
+                return out
+            if isinstance(out, Tensor):
+                if not (casts or kind.is_complex or kind.sparse) and out._kind.dtype is not kind.dtype:
+                    raise RuntimeError(f"Found dtype {title(out._kind.dtype)} but expected {title(kind.dtype)}")
+                check_overlap(out, input)
+            return write_out(out, fn(input), name)
         if not kind.fast:
             return slow(input)
         a = forward(input._a)
@@ -298,7 +305,12 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         # Twice the same code: as function, and as operator, which gives operands that it does not know their own chance.
         def fn(input: Any, other: Any, *, out: Any = None) -> Any:
             if out is not None:
-                return out if direct is not None and computed_into(out, direct, input, other) else write_out(out, fn(input, other), name)
+                if direct is not None and computed_into(out, direct, input, other):
+                    return out
+                for each in (input, other):
+                    if isinstance(each, Tensor) and isinstance(out, Tensor):
+                        check_overlap(out, each)
+                return write_out(out, fn(input, other), name)
             if other.__class__ is not Tensor and not isinstance(other, Tensor):
                 cls = other.__class__
                 if cls not in quick_numbers or not isinstance(input, Tensor):
@@ -553,7 +565,8 @@ def op(function: Any = None, /, *, name: str = "", method: bool | str = False, i
     """Register a function as an op.
 
     method   True: also ``Tensor.<name>``; a string: under that name
-    inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history; "function": ``torch.<name>_``, too
+    inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history; "function": ``torch.<name>_``, too;
+             "apart": no argument may share self's memory
     out      ``torch.<name>(..., out=tensor)``; "fresh": only memory that no operand uses, and of the result's dtype
     torch    False: not in the torch namespace
     namespace  "linalg" for torch.linalg.<name> (instead of torch.<name>)
@@ -578,7 +591,7 @@ def op(function: Any = None, /, *, name: str = "", method: bool | str = False, i
         if method:
             as_method(_method(function, each), method if isinstance(method, str) and each == label else each, entry)
         if inplace:
-            fn_ = as_method(_inplace_variant(function, each), each + "_", entry)
+            fn_ = as_method(_inplace_variant(function, each, inplace == "apart"), each + "_", entry)
             if inplace == "function":
                 export(_checked_inplace(fn_, each), each + "_", entry)
     return function
@@ -641,8 +654,10 @@ def _method(function: Any, name: str) -> Any:
     return call
 
 
-def _inplace_variant(function: Any, name: str) -> Any:
+def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
     def fn_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if apart and isinstance(self, Tensor):
+            check_apart(self, (*args, *kwargs.values()))
         return inplace_from(self, function, (self, *args), kwargs)
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn_.__doc__ = f"In-place form of `{name}`."

@@ -389,6 +389,8 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         if builtins.abs(weight) < 0.5:
             return input + (end - input) * weight
         return end - (end - input) * (1 - weight)
+    if weight._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `weight` but got dtype {weight._kind.dtype.alias}")
     from .selection import where
     difference = end - input
     return where(weight.abs() < 0.5, input + weight * difference, end - difference * (1 - weight))

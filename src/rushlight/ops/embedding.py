@@ -162,6 +162,8 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         if offsets._a.ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor")
         starts = offsets._a[:-1] if include_last_offset else offsets._a
+        if offsets._a.size and offsets._a[-1] > input._a.size:
+            raise RuntimeError(f"offsets[-1] can not be greater than input's length {input._a.size} but got offsets[-1] of {int(offsets._a[-1])}")
         if offsets._a.size and offsets._a[0] != 0:
             raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
                                f"{int(offsets._a[0])}")
@@ -169,6 +171,12 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")
     rows = weight._a.shape[0]
+    if flat._a.size and (flat._a.min() < 0 or flat._a.max() >= rows):
+        at = int(np.flatnonzero((flat._a < 0) | (flat._a >= rows))[0])
+        raise RuntimeError(f"embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be {int(flat._a[at])}")
+    if per_sample_weights is not None and per_sample_weights._kind.dtype is not weight._kind.dtype:
+        raise RuntimeError("Expected tensor for argument #1 'weight' to have the same type as tensor for argument #1 'per_sample_weights'; but type "
+                           f"{weight.type()} does not equal {per_sample_weights.type()} (while checking arguments for embedding_bag)")
     padding_idx = _wrap_padding(padding_idx, rows)
     if padding_idx is None and max_norm is None and per_sample_weights is None and not scale_grad_by_freq and not sparse:
         found = K.bags(weight._a, flat._a, starts, ("sum", "mean", "max").index(mode))

@@ -83,6 +83,7 @@ def _sample_dirichlet(self: Tensor, generator: Any = None) -> Tensor:
         alphas = np.ascontiguousarray(_wide(self))
         with gen.lock:
             gammas = gamma_sampling.standard_gamma(gen, alphas.reshape(-1)).reshape(alphas.shape)
+    gammas = np.maximum(gammas, np.asarray(np.finfo(gammas.dtype).tiny, gammas.dtype))      # all of them may have come out as zero
     shares = (gammas / gammas.sum(-1, keepdims=True)).astype(kind.np)
     below_one = np.nextafter(np.float32(1), np.float32(0)) if kind.reduced or kind.np == np.float32 else np.nextafter(1.0, 0.0)
     array = np.minimum(np.maximum(shares, np.asarray(_smallest(kind), kind.np)), np.asarray(below_one, kind.np))

@@ -11,6 +11,7 @@ from ..tensor import Tensor, wrap
 from .define import check_tensor, functional, op
 from .recompute import recomputed_grad
 from .record import record
+from .write import title
 
 __all__ = ["grid_sample", "affine_grid"]
 
@@ -59,12 +60,12 @@ def _placed(x: Tensor, size: int, mode: str, align_corners: bool) -> Tensor:
 
 
 def _inside(x: Tensor, size: int, mode: str, align_corners: bool) -> Tensor:
-    if mode == "border":
-        return x.clamp(0, size - 1)
+    if mode == "zeros":
+        return x
     if mode == "reflection":
         x = _reflected(x, 0, size - 1) if align_corners else _reflected(x, -0.5, size - 0.5)
-        return x.clamp(0, size - 1)
-    return x
+    x = x.clamp(0, size - 1)
+    return x.masked_fill(x.isnan(), 0)
 
 
 @functional
@@ -88,6 +89,8 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     if n not in (2, 3) or grid._a.ndim != input._a.ndim or grid._a.shape[-1] != n or grid._a.shape[0] != input._a.shape[0]:
         raise RuntimeError(f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes "
                            f"{list(input._a.shape)} and grid with sizes {list(grid._a.shape)}")
+    if grid._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"expected scalar type {title(input._kind.dtype)} but found {title(grid._kind.dtype)}")
     spatial = input._a.shape[2:]
     if mode == "bicubic" and n != 2:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
@@ -108,6 +111,8 @@ def _composed(input: Tensor, grid: Tensor, mode: str, padding_mode: str, align_c
     if mode == "bicubic":
         return _bicubic(input, grid, padding_mode, align_corners)
     places = [_placed(grid[..., n - 1 - i], spatial[i], padding_mode, align_corners) for i in range(n)]
+    if n == 3 and padding_mode == "zeros":
+        places = [p.masked_fill(~p.isfinite(), -3) for p in places]      # outside; an image shows nan there
     if mode == "nearest":
         y = _picked(input, [np.rint(p._a).astype(np.int64) for p in places], None)
         return record(wrap(y._a, y._kind), "GridSamplerBackward0", (y, grid), lambda g, grid: (g, grid.new_zeros(grid.shape)), (grid,))

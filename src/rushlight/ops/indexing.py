@@ -22,7 +22,7 @@ from .convert import move
 from .record import record
 from .record import view as make_view
 from .slices import basic
-from .write import check_inplace, rebase, root_of, title, writable
+from .write import check_apart, check_inplace, rebase, root_of, title, writable
 
 __all__ = ["advanced", "index_put_into", "getitem", "setitem"]
 
@@ -456,6 +456,7 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
     check_inplace(self, value._node is not None)
     if not a.flags.writeable:
         writable(self)
+    check_apart(self, (value,))
     if np.may_share_memory(a, b):
         b = b.copy()
     if accumulate:

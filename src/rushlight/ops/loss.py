@@ -16,6 +16,7 @@ from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, functional
 from .promotion import not_a_tensor, same_device
 from .record import Outline, depending, record
+from .write import title
 
 __all__ = ["reduced", "reduction_of", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div",
            "binary_cross_entropy", "binary_cross_entropy_with_logits", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",
@@ -170,6 +171,12 @@ def _check_classes(target: Tensor, classes: int, ignore_index: int) -> None:
             raise IndexError(f"Target {int(t[bad][0])} is out of bounds.")
 
 
+def same_type(x: Tensor, other: Tensor) -> None:
+    """PyTorch's error where a tensor that goes with `x` has another dtype."""
+    if other._kind.dtype is not x._kind.dtype:
+        raise RuntimeError(f"expected scalar type {title(x._kind.dtype)} but found {title(other._kind.dtype)}")
+
+
 @functional
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
              reduction: str = "mean") -> Tensor:
@@ -192,6 +199,8 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     if weight is not None and weight._a.shape != (classes,):
         raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: "
                            f"{list(weight._a.shape)}")
+    if weight is not None:
+        same_type(x, weight)
     if (x._kind.fast and t._kind.dtype.name == "int64" and (weight is None or (weight._kind is x._kind and weight._node is None))
             and L.available(x._a, t._a, None if weight is None else weight._a)):
         return _native_nll(input, target, x._a, t._a, None if weight is None else weight._a, ignore_index, reduction)
@@ -435,7 +444,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
         raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they "
                          "have the same size.")
     if input._kind.dtype is not target._kind.dtype:
-        from .write import title
+
         raise RuntimeError(f"Found dtype {title(target._kind.dtype)} but expected {title(input._kind.dtype)}")
     a = input._a
     if a.size and not ((a >= 0) & (a <= 1)).all():
@@ -556,6 +565,8 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight._a.ndim != 1:
         raise ValueError("weight must be one-dimensional")
+    if weight is not None:
+        same_type(input, weight)
     x, y, batched = _rows(input, target, "multi_margin_loss")
     y = y.reshape(-1)
     if y._a.size != x._a.shape[0]:

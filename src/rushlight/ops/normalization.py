@@ -228,6 +228,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     if training and prod(shape[:1] + shape[2:]) == 1:
         raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
     _check_channels(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _same_types(input, running_mean, running_var, weight, bias)
     channel = (1, -1) + (1,) * (len(shape) - 2)
     channel_shape = (1, shape[1]) + (1,) * (len(shape) - 2)
     axes = (0, *range(2, len(shape)))
@@ -302,6 +303,7 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var
         if running_mean is None or running_var is None:
             raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is false")
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    _same_types(input, running_mean, running_var, weight, bias)
     channel = (1, shape[1]) + (1,) * (len(shape) - 2)
     axes = tuple(range(2, len(shape)))
     out, mean, variance = _standardized(input, axes, eps, weight, bias, channel, "NativeBatchNormBackward0")
@@ -313,6 +315,14 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var
 
 
 # --- layer, group, RMS ----------------------------------------------------------------------------------------------------------------
+
+def _same_types(x: Tensor, *parameters: Tensor | None) -> None:
+    """PyTorch's error for parameters of another dtype than the input's; float32 goes with half precision."""
+    want = x._kind.dtype
+    for t in parameters:
+        if t is not None and t._kind.dtype is not want and not (x._kind.reduced and t._kind.dtype.name == "float32"):
+            raise RuntimeError(f"mixed dtype (CPU): expect parameter to have scalar type of {title(want)}")
+
 
 def _normalized_shape(input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None) -> Axes:
     """The checked shape over which layer_norm and rms_norm work."""
@@ -337,6 +347,7 @@ def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = Non
     shape = _normalized_shape(input, normalized_shape, weight, bias)
     if prod(shape) == 0:
         return input.clone()
+    _same_types(input, weight, bias)
     ndim = input._a.ndim
     return _standardized(input, tuple(range(ndim - len(shape), ndim)), eps, weight, bias, shape, "NativeLayerNormBackward0")[0]
 
@@ -358,6 +369,7 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bia
         if t is not None and t._a.shape != (shape[1],):
             raise RuntimeError(f"Expected {name} to be a vector of size equal to the number of channels in input, but got {name} of shape "
                                f"{list(t._a.shape)} and input of shape {list(shape)}")
+    _same_types(input, weight, bias)
     grouped = (shape[0], num_groups, prod(shape[1:]) // num_groups)
     return _standardized(input, (2,), eps, weight, bias, (1, shape[1]) + (1,) * (len(shape) - 2), "NativeGroupNormBackward0", grouped)[0]
 
@@ -397,7 +409,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
     x = input.float() if input._kind.reduced else input
     r = x * ((x * x).mean(axes, True) + eps).rsqrt()
     r = r if weight is None else r * weight
-    return r.to(input._kind.dtype) if input._kind.reduced else r
+    return r.to(input._kind.dtype)
 
 
 export(rms_norm, guard=True)

@@ -28,12 +28,14 @@ __all__ = ["atleast"]
 @op(method=True)
 def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     """A copy with the given dimensions reversed."""
+    if not args and dims is None:
+        raise TypeError('flip() missing 1 required positional arguments: "dims"')
     return _flip(input, wrap_dims(sizes(args if dims is None else (dims,), "flip", "dims"), input._a.ndim))
 
 
 def _flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     a = input._a
-    array = copied(a[_reversed(dims)] if dims else a)
+    array = copied(a[_reversed(dims)] if dims and a.ndim else a)
     return record(wrap(array, input._kind), "FlipBackward0", (input,), lambda g: _flip(g, dims), (),
                   lambda g: g[_reversed(dims)] if dims and g.ndim else g)
 

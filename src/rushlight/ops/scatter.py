@@ -126,7 +126,7 @@ def _src_grad(g: Tensor, dim: int, index: Tensor, shape: tuple[int, ...]) -> Ten
     return r
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="apart", out=True)
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
     """A copy with ``out[index[i][j]][j] = src[i][j]`` (dim 0; others alike). `src` is a tensor or a number; `reduce` "add" or "multiply"
     combines with what is there. Where positions repeat, one of the values stays."""
@@ -178,7 +178,7 @@ def _scatter_combine(input: Tensor, dim: int, i: Any, src: Any, reduce: str) -> 
     return record(wrap(array, input._kind), "NotImplemented", inputs, refuse)
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="apart", out=True)
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy with ``out[index[i][j]][j] += src[i][j]`` (dim 0; others alike); positions may repeat."""
     array = K.scattered(input._a, dim, index._a, src._a, 1) if src._kind is input._kind else None
@@ -198,7 +198,7 @@ _add_slices = None if native.library is None else native.library.add_slices
 _REDUCERS = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="apart", out=True)
 def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """A copy in which the values of `src` that go to one place are reduced there: "sum", "prod", "mean", "amax" or "amin".
     `include_self`: together with the value that is there."""
@@ -332,13 +332,13 @@ def _index_checks(name: str, input: Tensor, dim: int, index: Tensor, source: Ten
     return dim, i
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="apart", out=True)
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
     """A copy with ``alpha * source``'s slices added to the slices that `index` names; they may repeat."""
     dim, i = _index_checks("index_add_", input, dim, index, source, "source")
     values = source._a
     if alpha.__class__ is not int or alpha != 1:
-        values = values * source._kind.np.type(alpha)
+        values = values * np.asarray(alpha).astype(source._kind.np)
     array = input._a.copy()
     small = _add_slices is not None and values.size <= 32768 and values.ndim == array.ndim
     if not (small and _add_slices(array, dim, i, values)):
@@ -348,7 +348,7 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
                   (lambda g, i: g, lambda g, i: g.index_select(dim, i).reshape(shape) * alpha), (index,))
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="apart", out=True)
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy with the slices that `index` names replaced by those of `source`."""
     if index._kind.dtype.name != "int64":
@@ -380,7 +380,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
                   (lambda g, i: index_fill(g, dim, i, 0), lambda g, i: g.index_select(dim, i).reshape(have)), (index,))
 
 
-@op(method=True, inplace=True)
+@op(method=True, inplace="apart")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy with the slices that `index` names (negative numbers count from the end) filled with a number or 0-dim tensor."""
     if index._kind.dtype.name != "int64":
@@ -445,7 +445,7 @@ method(index_put_)
 export(_checked_inplace(index_put_, "index_put"), "index_put_")
 
 
-@op(method=True, inplace=True, out=True)
+@op(method=True, inplace="apart", out=True)
 def index_reduce(input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """A copy in which the slices of `source` that go to one slice are reduced there: "prod", "mean", "amax" or "amin"."""
     if reduce not in ("prod", "mean", "amax", "amin"):

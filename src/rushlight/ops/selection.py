@@ -224,7 +224,7 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
 # --- positions ------------------------------------------------------------------------------------------------------------------------
 
-@op(method=True, out=True)
+@op(method=True, out="fresh")
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The positions of the elements that are not zero: one row each, or (as_tuple) one vector per dimension, fit for indexing."""
     kind = input._kind.int64
@@ -268,7 +268,7 @@ def _flat_range(index: Any, size: int) -> None:
             raise IndexError("take(): tried to take from an empty tensor")
 
 
-@op(method=True, inplace=True)
+@op(method=True, inplace="apart")
 def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """A copy with the elements of `source` at positions of the flattened tensor, written or (accumulate) added."""
     if index._kind.dtype.name != "int64":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..dims import wrap_dim, wrap_dims
 from ..dtypes import dtype as Dtype
 from ..kernels import shapes as kernel_shapes
@@ -139,6 +141,9 @@ def _view_dtype(self: Tensor, d: Dtype) -> Tensor:
         if a.strides[-1] != have and a.shape[-1] != 1:
             raise RuntimeError(f"self.stride(-1) must be 1 to view {title(self.dtype)} as {title(d)} (different element sizes), "
                                f"but got {a.strides[-1] // have}")
+        if want > have and a.__class__ is np.ndarray and self.storage_offset() % (want // have):
+            raise RuntimeError(f"self.storage_offset() must be divisible by {want // have} to view {title(self.dtype)} as {title(d)} "
+                               f"(different element sizes), but got {self.storage_offset()}")
     old = self._kind
     r = make_view(self, a.view(d.np), "ViewBackward0", lambda g: _view_dtype(g, old.dtype), _view_dtype, (d,))
     r._kind = kind

@@ -136,8 +136,22 @@ def check_overlap(self: Tensor, other: Tensor) -> None:
             return
     elif start_a >= start_b + b.nbytes or start_b >= start_a + a.nbytes:
         return
-    raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
-                       "Please clone() the tensor before performing the operation.")
+    raise _shared()
+
+
+def check_apart(self: Tensor, others: Any) -> None:
+    """Refuse to write by an index into memory that the index or the source shares: the result would depend on the order of the writes."""
+    for other in others:
+        if not isinstance(other, Tensor) or other is not self and (other._ver.__class__ is not Version or other._ver is not self._ver):
+            continue
+        a, b = self._a, other._a
+        if a.__class__ is np.ndarray and b.__class__ is np.ndarray and _dense(a) and _dense(b) and a.size and b.size and np.may_share_memory(a, b):
+            raise _shared()
+
+
+def _shared() -> RuntimeError:
+    return RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
+                        "Please clone() the tensor before performing the operation.")
 
 
 def _dense(a: Any) -> bool:
