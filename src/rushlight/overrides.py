@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+from . import services
 from .homes import is_own, place
 from .ops import deferred, define
 from .ops.interception import intercept, python_function, release
@@ -139,6 +140,7 @@ def wrap_torch_function(dispatcher: Callable[..., Iterable[Any]]) -> Callable[[A
     return decorate
 
 
+@services.rescue.given
 def rescue(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
     """A function met something that is no tensor: call it again with doors, if that overrides functions. Else its error."""
     if watching() or not has_torch_function((*_flat(args), *_flat(kwargs.values()))):
@@ -168,6 +170,7 @@ def watching() -> bool:
     return _keep or _visits > 0
 
 
+@services.watch.given
 def watch() -> None:
     """Put doors in front of all public functions and methods, for good."""
     global _keep
@@ -260,6 +263,7 @@ def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:
         return per_sample(inside, args, kwargs, error)
 
 
+@services.default_torch_function.given
 def default_torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
     """What a subclass does by default: compute as usual, and give the results its own class."""
     if not all(issubclass(cls, each) for each in types):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes as _dtype
+from .tensor import Tensor, attach, wrap
 
 __all__ = ["get_printoptions", "printoptions", "set_printoptions", "tensor_repr"]
 
@@ -215,7 +216,6 @@ def _suffixes(t: Any) -> list[str]:
 
 
 def _is_plain(cls: type) -> bool:
-    from .tensor import Tensor
     if cls is Tensor:
         return True
     from .nn.parameter import Parameter
@@ -224,7 +224,6 @@ def _is_plain(cls: type) -> bool:
 
 def _batched_repr(t: Any) -> str:
     """A tensor inside vmap: the values of all samples."""
-    from .tensor import wrap
     value = tensor_repr(wrap(t._a.physical, t._kind))
     indented = "\n".join("    " + line for line in value.splitlines())
     return f"BatchedTensor(lvl={t._a.level}, bdim=0, value=\n{indented}\n)"
@@ -251,3 +250,10 @@ def tensor_repr(t: Any, tensor_contents: str | None = None) -> str:
             lines += ", " + suffix
             column += len(suffix) + 2
     return lines + ")"
+
+
+def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:
+    return tensor_repr(self, tensor_contents)
+
+
+attach(_repr, "__repr__")

@@ -1,7 +1,7 @@
-"""`Tensor`: a small object around one array. Ops are attached by the modules in `ops/`; here is what a tensor is by itself.
+"""`Tensor`: a small object around one array. The modules in `ops/`, `autograd/` and others attach methods; here is what a tensor is by itself.
 
 Slots
-    _a      the array: numpy.ndarray (cupy.ndarray on cuda), also for 0-dim
+    _a      the array: numpy.ndarray (a DeviceArray on cuda), also for 0-dim
     _kind   its `Kind`: dtype and device
     _node   None, or where gradients go: the node that made it; an `AccumulateGrad` for a leaf that requires grad
     _ver    version: an int, or a `Version` shared with views and aliases
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from . import services
 from .autograd import graph
 from .autograd.graph import AccumulateGrad, Node, Port, Version
 from .dims import dim_error, wrap_dim
@@ -24,7 +25,7 @@ from .kind import Kind, NotBatched, cpu_kind
 from .layout import strided
 from .size import Size
 
-__all__ = ["Tensor", "wrap", "ItemError", "NotBatched"]
+__all__ = ["Tensor", "attach", "wrap", "ItemError", "NotBatched"]
 
 new = object.__new__
 ndarray = np.ndarray
@@ -48,17 +49,12 @@ class Tensor:
     _a: Any
     _kind: Kind
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        from .ops.creation import legacy_tensor
-        return legacy_tensor(cls, args, kwargs)
-
     # --- subclasses (overrides.py) --------------------------------------------------------------------------------------------------
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Asked by every torch function that has an argument of a subclass: computes as usual, and gives the results the subclass."""
-        from .overrides import default_torch_function
-        return default_torch_function(cls, func, types, args, kwargs)
+        return services.default_torch_function(cls, func, types, args, kwargs)
 
     @staticmethod
     def _disabled_torch_function(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -306,17 +302,6 @@ class Tensor:
     def grad(self) -> None:
         self._grad = None
 
-    def backward(self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
-        """Compute the gradients of the leaves of this tensor's graph, and add them to their ``.grad``.
-
-        gradient      d(loss)/d(self), of self's shape; may be left out for a one-element tensor
-        retain_graph  keep the graph for another backward (default: create_graph)
-        create_graph  record the backward pass, for higher derivatives
-        inputs        only these tensors' ``.grad``
-        """
-        from .autograd.api import backward
-        backward(self, gradient, retain_graph, create_graph, inputs=inputs)
-
     def detach(self) -> Tensor:
         """The same memory without history; in-place changes are seen, and noticed, on both sides."""
         version = self._ver
@@ -362,26 +347,11 @@ class Tensor:
     def _is_view(self) -> bool:
         return self._view is not None
 
-    def retain_grad(self) -> None:
-        """Keep the gradient of this non-leaf tensor in ``.grad``."""
-        from .autograd.tensor_hooks import retain_grad
-        retain_grad(self)
-
     @property
     def retains_grad(self) -> bool:
         """Whether `retain_grad` was called on this non-leaf tensor."""
         node = self.grad_fn
         return node is not None and node.hooks is not None and self.output_nr in node.hooks.retain
-
-    def register_hook(self, hook: Any) -> Any:
-        """Call ``hook(grad)`` when this tensor's gradient is ready; what it returns (if not None) is used instead. Returns a handle."""
-        from .autograd.tensor_hooks import register_hook
-        return register_hook(self, hook)
-
-    def register_post_accumulate_grad_hook(self, hook: Any) -> Any:
-        """Call ``hook(self)`` after a gradient was added to this leaf's ``.grad``. Returns a handle."""
-        from .autograd.tensor_hooks import register_post_accumulate_grad_hook
-        return register_post_accumulate_grad_hook(self, hook)
 
     # --- to Python and NumPy --------------------------------------------------------------------------------------------------------
 
@@ -459,22 +429,10 @@ class Tensor:
             raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
         return bool((self == element).any())
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
-        from .printing import tensor_repr
-        return tensor_repr(self, tensor_contents)
-
     def __format__(self, spec: str) -> str:
         if self._a.ndim == 0 and type(self) is Tensor:
             return self.item().__format__(spec)
         return object.__format__(self, spec)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        from .serialization.pickling import deepcopy_tensor
-        return deepcopy_tensor(self, memo)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        from .serialization.pickling import reduce_tensor
-        return reduce_tensor(self, protocol)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -483,14 +441,6 @@ class Tensor:
         # What NumPy's functions return for tensors; bool becomes uint8, as in PyTorch.
         array = np.asarray(array)
         return from_array(array.astype(np.uint8) if array.dtype == np.bool_ else array)
-
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
-        from .utils.dlpack import export
-        return export(self, stream, max_version, dl_device, copy)
-
-    def __dlpack_device__(self) -> tuple[Any, int]:
-        from .utils.dlpack import device_of
-        return device_of(self)
 
     @property
     def __cuda_array_interface__(self) -> Any:
@@ -522,8 +472,13 @@ _PLAIN = (float, int, bool, complex)
 def watch_subclass(cls: Any) -> None:
     """An instance of this class is made: from now on functions have to look for the class's ``__torch_function__``, if it has one."""
     if cls is not Tensor and cls.__torch_function__ is not Tensor._disabled_torch_function:
-        from .overrides import watch
-        watch()
+        services.watch()
+
+
+def attach(function: Any, name: str | None = None) -> Any:
+    """Make a function a method of every tensor. (Ops use `method` of ops/define.py, which keeps a record of it.)"""
+    setattr(Tensor, name or function.__name__, function)
+    return function
 
 
 def wrap(array: Any, kind: Kind) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..kind import NotBatched
+from ..tensor import Tensor, attach, wrap
 from .engine import run
 from .grad_mode import LOCAL
-from .graph import AccumulateGrad, Port, array_of
+from .graph import AccumulateGrad, Port, array_of, wrap_array
 
 __all__ = ["backward", "grad"]
 
@@ -32,7 +34,6 @@ def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any
         ones = kind.xp.ones(tensor._a.shape, kind.np)
         if not graph:
             return ones
-        from ..tensor import wrap
         return wrap(ones, kind)
     if not hasattr(gradient, "_kind"):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
@@ -104,9 +105,23 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         _keep_non_leaf(inputs, found, create_graph)
 
 
+def _backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+    """Compute the gradients of the leaves of this tensor's graph, and add them to their ``.grad``.
+
+    gradient      d(loss)/d(self), of self's shape; may be left out for a one-element tensor
+    retain_graph  keep the graph for another backward (default: create_graph)
+    create_graph  record the backward pass, for higher derivatives
+    inputs        only these tensors' ``.grad``
+    """
+    backward(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+_backward.__name__ = _backward.__qualname__ = "backward"
+attach(_backward)
+
+
 def _keep_non_leaf(inputs: Any, found: list[Any], graph: bool) -> None:
     """backward(inputs=...) fills ``.grad`` of non-leaf tensors too."""
-    from .graph import wrap_array
     for t, g in zip(inputs, found, strict=True):
         if g is not None and t.__class__ is not _Edge and t._node.__class__ is not AccumulateGrad and not t.retains_grad:
             g = g.clone() if graph else wrap_array(g.copy())
@@ -147,7 +162,6 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
 
 
 def _result(index: int, t: Any, g: Any, graph: bool, allow_unused: bool, materialize: bool) -> Any:
-    from ..tensor import wrap
     if g is None:
         if materialize and t.__class__ is not _Edge:
             zeros = wrap(t._kind.xp.zeros(t._a.shape, t._kind.np), t._kind)
@@ -158,14 +172,12 @@ def _result(index: int, t: Any, g: Any, graph: bool, allow_unused: bool, materia
         return None
     if graph:
         return g
-    from .graph import wrap_array
     return wrap_array(g)
 
 
 def _batched(outputs: Any, inputs: Any, given: Any, retain: bool, graph: bool, allow_unused: bool, materialize: bool) -> tuple[Any, ...]:
     """One backward pass for all slices of the batch, or one per slice where an op has no batched form."""
     from ..func.vmap import Level, batch_tensor, unbatch_tensor
-    from ..kind import NotBatched
     sizes = {g.shape[0] for g in given if g is not None}
     if len(sizes) != 1:
         raise RuntimeError("is_grads_batched=True needs grad_outputs with one common first dimension")

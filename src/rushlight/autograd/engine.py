@@ -8,6 +8,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Any
 
+from .. import services
 from ..kernels import native
 from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
@@ -310,8 +311,7 @@ class _Pass:
 
 def _by_sample(node: Node, g: Any, graph: bool, error: NotBatched) -> Any:
     """The gradients of a node whose formula has no batched form (see func/fallback.py): through its ops, which run sample by sample."""
-    from ..func.fallback import node_by_sample
-    return node_by_sample(node, g, graph)
+    return services.node_by_sample(node, g, graph)
 
 
 def _add_to_port(pending: dict[Node, Any], port: Port, grad: Any) -> None:
@@ -354,13 +354,8 @@ def _without(g: Any, graph: bool, kept: Any) -> Any:
     """The gradient (a tensor if `graph`, else an array) summed over the samples of all levels but those kept."""
     for level in getattr(array_of(g) if graph else g, "levels", ()):
         if level not in kept:
-            g = sum_level(g, level) if graph else g.summed(level)
+            g = services.sum_level(g, level) if graph else g.summed(level)
     return g
-
-
-def sum_level(g: Any, level: int) -> Any:
-    """A batched tensor's sum over the samples of a level: func/vmap.py puts its function here."""
-    raise NotImplementedError("only vmap makes batched tensors")
 
 
 def cast_array(g: Any, kind: Kind) -> Any:

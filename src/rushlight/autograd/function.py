@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import wraps
 from typing import Any
 
+from .. import services
 from ..tensor import Tensor, wrap
 from .grad_mode import LOCAL, STATE, no_grad
 from .graph import AccumulateGrad, Node, Port, fix_of, new_seq
@@ -201,8 +202,7 @@ class Function(metaclass=_FunctionMeta):
         """Run the function, recording it where an input requires grad."""
         is_tensor = tuple(isinstance(a, Tensor) for a in args)
         if STATE.vmaps and LOCAL.vmaps:
-            from ..func.custom import vmapped
-            level = vmapped(cls, args)
+            level = services.vmapped_function(cls, args)
             if level is not None:
                 return level()
         needs = tuple(t and a._node is not None for a, t in zip(args, is_tensor, strict=True))

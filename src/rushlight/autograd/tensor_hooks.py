@@ -6,6 +6,7 @@ from typing import Any
 from weakref import ref
 
 from ..hooks import RemovableHandle
+from ..tensor import attach
 from .graph import AccumulateGrad, Hooks, Port
 
 __all__ = ["register_hook", "register_post_accumulate_grad_hook", "retain_grad", "move_history"]
@@ -16,35 +17,38 @@ def _hooks(tensor: Any) -> tuple[Hooks, int]:
     return (node.node.own_hooks(), node.index) if node.__class__ is Port else (node.own_hooks(), 0)
 
 
-def register_hook(tensor: Any, hook: Any) -> RemovableHandle:
-    """``hook(grad)`` runs when the tensor's gradient is complete."""
-    if tensor._node is None:
-        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+@attach
+def register_hook(self: Any, hook: Any) -> RemovableHandle:
+    """Call ``hook(grad)`` when this tensor's gradient is ready; what it returns (if not None) is used instead. Returns a handle."""
+    if self._node is None:
+        raise RuntimeError("cannot register a hook on a self that doesn't require gradient")
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {type(hook).__name__}")
-    hooks, index = _hooks(tensor)
+    hooks, index = _hooks(self)
     handle = RemovableHandle(hooks.tensor_pre)
     hooks.tensor_pre[handle.id] = (index, hook)
     return handle
 
 
-def register_post_accumulate_grad_hook(tensor: Any, hook: Any) -> RemovableHandle:
-    """``hook(tensor)`` runs after a leaf's ``.grad`` was updated."""
-    if tensor._node is None:
-        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-    if tensor._node.__class__ is not AccumulateGrad:
+@attach
+def register_post_accumulate_grad_hook(self: Any, hook: Any) -> RemovableHandle:
+    """Call ``hook(self)`` after a gradient was added to this leaf's ``.grad``. Returns a handle."""
+    if self._node is None:
+        raise RuntimeError("cannot register a hook on a self that doesn't require gradient")
+    if self._node.__class__ is not AccumulateGrad:
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    return RemovableHandle.into(tensor._node.own_hooks().post_accumulate, hook)
+    return RemovableHandle.into(self._node.own_hooks().post_accumulate, hook)
 
 
-def retain_grad(tensor: Any) -> None:
-    """Keep ``.grad`` of a non-leaf tensor."""
-    if tensor._node is None:
+@attach
+def retain_grad(self: Any) -> None:
+    """Keep the gradient of this non-leaf tensor in ``.grad``."""
+    if self._node is None:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-    if tensor._node.__class__ is AccumulateGrad:
+    if self._node.__class__ is AccumulateGrad:
         return
-    hooks, index = _hooks(tensor)
-    hooks.retain[index] = ref(tensor)
+    hooks, index = _hooks(self)
+    hooks.retain[index] = ref(self)
 
 
 def move_history(tensor: Any, node: Any) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from .. import services
 from ..kernels import reduce as R
 from ..tensor import NotBatched
 
@@ -430,6 +431,7 @@ def expanded(x: Any, level: int, batch: int) -> Any:
     return np.broadcast_to(x, (batch, *x.shape))
 
 
+@services.put_level.given
 def put_level(x: Any, level: int) -> BatchedArray:
     """The array whose first dimension has become the batch of a level."""
     if isinstance(x, BatchedArray) and x.level > level:
@@ -447,6 +449,7 @@ def take_level(x: Any, level: int) -> Any:
     return None if inner is None else BatchedArray(inner.swapaxes(0, 1), x.level)
 
 
+@services.levels_of.given
 def levels_of(x: Any) -> list[int]:
     """All levels that x is batched at, highest first."""
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .. import services
 from ..autograd.grad_mode import LOCAL
 from ..tensor import Tensor
 from ..utils._pytree import _broadcast_to_and_flatten, tree_flatten, tree_unflatten
@@ -21,6 +22,7 @@ class VmapInfo(NamedTuple):
     randomness: str
 
 
+@services.vmapped_function.given
 def vmapped(cls: Any, args: tuple[Any, ...]) -> Callable[[], Any] | None:
     """What to do instead of running the Function as it is; None where its arguments are not batched, or it wants to be run on batches."""
     from ..autograd.function import Function

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakSet
 
+from .. import services
 from ..autograd.grad_mode import LOCAL, STATE
 from ..kind import NotBatched, OneByOne
 from ..tensor import Tensor
@@ -115,6 +116,7 @@ def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
     return _stacked(results, level)
 
 
+@services.node_by_sample.given
 def node_by_sample(node: Any, g: Any, graph: bool) -> Any:
     """The gradients of a node whose formula on arrays has no batched form: through its ops, or else the whole formula sample by sample."""
     from ..autograd.graph import Node, wrap_array

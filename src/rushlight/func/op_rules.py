@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from .. import services
 from ..ops.interception import original_of
 from ..ops.registry import OPS
 from ..tensor import Tensor
@@ -50,6 +51,7 @@ def _unflat(result: Any, size: int) -> Any:
     return getattr(type(result), "_make", type(result))([_unflat(each, size) for each in result])
 
 
+@services.batched_fold.given
 def fold(function: Any, ndim: int, *tensors: Tensor) -> Any:
     """``function(*tensors)`` of tensors (N, ...) of `ndim` dimensions, or without N: the batch becomes part of N."""
     level, size = _top(*tensors)
@@ -59,6 +61,7 @@ def fold(function: Any, ndim: int, *tensors: Tensor) -> Any:
     return _batched_again(function(*whole), level)
 
 
+@services.batched_convolution.given
 def convolution(function: Any, x: Tensor, w: Tensor, bias: Any, groups: int, n: int) -> Tensor:
     """``function(x, w, groups)`` where x or w (or only the bias) is batched. x is (N, C, ...) or (C, ...).
 

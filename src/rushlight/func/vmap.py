@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import engine
+from .. import services
 from ..autograd.grad_mode import LOCAL, STATE
 from ..ops.record import record
 from ..tensor import Tensor, wrap
@@ -57,12 +57,12 @@ def share_tensor(t: Tensor, level: int, size: int) -> Tensor:
     return record(r, "ShareBackward", (t,), lambda g: g, array_grad=lambda g: g)
 
 
+@services.sum_level.given
 def sum_level(t: Tensor, level: int) -> Tensor:
     """The sum over the samples of a level."""
     return unbatch_tensor(t, level, take_level(t._a, level).shape[0], 0).sum(0)
 
 
-engine.sum_level = sum_level
 
 
 def _unbatch(a: Any, level: int, size: int, dim: int) -> Any:

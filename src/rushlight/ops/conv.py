@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..kernels import conv as K
 from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
@@ -195,8 +196,7 @@ def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Si
 def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str) -> Tensor:
     """conv1d, conv2d and conv3d."""
     if _vmapped(x, w, bias):
-        from ..func.op_rules import convolution as at_once
-        return at_once(lambda x, w, groups: convolution(x, w, None, stride, padding, dilation, groups, n, name), x, w, bias, groups, n)
+        return services.batched_convolution(lambda x, w, groups: convolution(x, w, None, stride, padding, dilation, groups, n, name), x, w, bias, groups, n)
     x, unbatched = _checked(x, w, bias, n, name, False, groups)
     stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
     kernel = w._a.shape[2:]
@@ -223,8 +223,7 @@ def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dila
 def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int,
                 name: str) -> Tensor:
     if _vmapped(x, w, bias):
-        from ..func.op_rules import convolution as at_once
-        return at_once(lambda x, w, groups: _transposed(x, w, None, stride, padding, output_padding, groups, dilation, n, name), x, w, bias, groups, n)
+        return services.batched_convolution(lambda x, w, groups: _transposed(x, w, None, stride, padding, output_padding, groups, dilation, n, name), x, w, bias, groups, n)
     x, unbatched = _checked(x, w, bias, n, name, True, groups)
     stride, padding, dilation = _tuple(stride, n, "stride"), _tuple(padding, n, "padding"), _tuple(dilation, n, "dilation")
     extra = _tuple(output_padding, n, "output_padding")

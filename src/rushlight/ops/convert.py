@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, services
 from ..devices import CPU, array_module, as_device, device
 from ..dtypes import dtype
 from ..kernels import memory as M
@@ -46,8 +46,7 @@ def convert(input: Tensor, kind: Kind, copy: bool = False, non_blocking: bool = 
     if have is kind and not copy:
         return input
     if have.sparse:
-        from ..sparse.conversion import convert_sparse
-        return convert_sparse(input, kind, copy)
+        return services.convert_sparse(input, kind, copy)
     if kind.sparse:
         return convert(input, kind.dense, copy)   # type: ignore[attr-defined]
     a = input._a

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, services
 from ..devices import CPU, as_device
 from ..dtypes import dtype as dtype_type
 from ..dtypes import from_numpy_dtype, get_default_dtype, promote_types
@@ -335,8 +335,7 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
            requires_grad: bool = False, memory_format: Any = None, names: Any = None) -> Tensor:
         kind = creation_kind(dtype, device, out._kind.dtype if out is not None else None)
         if layout is not None and layout is not strided and name in ("zeros", "empty"):
-            from ..sparse.creation import zeros
-            return finish(zeros(size_of(size, name), kind, layout), requires_grad)
+            return finish(services.sparse_zeros(size_of(size, name), kind, layout), requires_grad)
         r = wrap(maker(kind.xp, size_of(size, name), kind.np), kind)
         if memory_format is not None:
             r = r.contiguous(memory_format=memory_format)
@@ -360,8 +359,7 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
             raise not_a_tensor(name + "_like", "input", 1, input)
         kind = like_kind(input, dtype, device)
         if input._kind.sparse:
-            from ..sparse.tensor import call
-            return call(name + "_like", input, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
+            return services.sparse_form(name + "_like", input, dtype=dtype, layout=layout, device=device, requires_grad=requires_grad)
         if layout is not None and layout is not strided:
             return with_keyword(input._a.shape, dtype=kind.dtype, layout=layout, device=kind.device, requires_grad=requires_grad)
         r = wrap(like_layout(maker(maker_for(input._a, kind), input._a.shape, kind.np), input._a), kind)
@@ -462,8 +460,7 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any 
               requires_grad: bool = False, memory_format: Any = None) -> Tensor:
     """A tensor of one value with the shape, dtype and device of another."""
     if input._kind.sparse:
-        from ..sparse.tensor import call
-        return call("full_like", input, fill_value, dtype=dtype, requires_grad=requires_grad)
+        return services.sparse_form("full_like", input, fill_value, dtype=dtype, requires_grad=requires_grad)
     kind = like_kind(input, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     r = wrap(like_layout(_filled(maker_for(input._a, kind), input._a.shape, _fits(value, kind), kind.np), input._a), kind)
@@ -738,6 +735,13 @@ def legacy_tensor(cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any], kind:
     else:
         r = wrap(np.empty(size_of(args, "Tensor"), kind.np), kind)
     return r if cls is Tensor else Tensor._make_subclass(cls, r)
+
+
+def _new(cls: Any, *args: Any, **kwargs: Any) -> Any:
+    return legacy_tensor(cls, args, kwargs)
+
+
+Tensor.__new__ = _new  # type: ignore[assignment]
 
 
 class _LegacyType(type):

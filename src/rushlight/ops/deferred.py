@@ -39,6 +39,8 @@ METHODS_OF: dict[str, str] = {
     "rarely": "apply_ map_ is_set_to dim_order storage_type const_data_ptr module_load chalf",
     "special": "i0 i0_ igamma igamma_ igammac igammac_ mvlgamma mvlgamma_",
     "stft": "stft istft",
+    ".serialization.pickling": "__deepcopy__ __reduce_ex__",      # rushlight.serialization, not an op module
+    ".utils.dlpack": "__dlpack__ __dlpack_device__",
 }
 
 _module_of = {name: module for module, names in FUNCTIONS_OF.items() for name in names.split()}
@@ -81,10 +83,10 @@ class Method:
 
     def __get__(self, instance: Any, owner: Any) -> Any:
         load(self.module)
-        found = getattr(owner if instance is None else instance, self.name)
+        found = Tensor.__dict__[self.name]         # not a subclass's method of that name, which may have brought us here
         if isinstance(found, Method):
             raise AttributeError(f"rushlight.ops.{self.module} does not define the method {self.name}")
-        return found
+        return found.__get__(instance, owner)
 
 
 for _module, _names in METHODS_OF.items():

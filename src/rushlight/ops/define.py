@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..autograd import engine
 from ..autograd.grad_mode import STATE, recording
 from ..autograd.graph import AccumulateGrad, Node, Port, Version, new_seq
@@ -228,8 +229,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
     """Integers, bool, complex and reduced precision: convert, compute, convert back."""
     kind = input._kind
     if kind.sparse:
-        from ..sparse.tensor import call
-        return call(name, input)
+        return services.sparse_form(name, input)
     a = input._a
     if kind.is_complex:
         if not complex_:
@@ -446,8 +446,7 @@ def overridden(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
     if not isinstance(error, NotBatched):
         for each in (*args, *kwargs.values()):
             if hasattr(each, "__torch_function__") or each.__class__ is list or each.__class__ is tuple:
-                from ..overrides import rescue
-                return rescue(function, args, kwargs, error)
+                return services.rescue(function, args, kwargs, error)
     raise error from None
 
 
@@ -461,8 +460,7 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
     name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only, numbers = spec
     if getattr(input, "_kind", _DENSE).sparse or getattr(other, "_kind", _DENSE).sparse:
-        from ..sparse.tensor import call
-        return call(name.lstrip("_"), input, other)
+        return services.sparse_form(name.lstrip("_"), input, other)
     try:
         if numbers != "both":
             _refuse_numbers(name, input, other, numbers)
@@ -620,8 +618,7 @@ def _public(function: Any, name: str, out: bool | str) -> Any:
         try:
             result = function(*args, **kwargs)
         except SparseRefusal:
-            from ..sparse.tensor import call_function
-            result = call_function(name, args, kwargs)
+            result = services.sparse_function(name, args, kwargs)
         except (AttributeError, TypeError) as error:
             return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, diagnose(function, name, args, kwargs, error))
         if target is None:

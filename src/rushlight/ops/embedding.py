@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..kernels import indexing as K
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows
@@ -90,15 +91,13 @@ def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequenc
 
 def _sparse_rows(g: Tensor, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Tensor:
     """The gradient rows as a sparse tensor: one element per index that was looked up."""
-    from ..sparse.conversion import build, index_tensor
-    from ..sparse.patterns import Coo
     if by_frequency:
         raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
     flat, values = at.reshape(-1).astype(np.int64), g.reshape(-1, g.shape[-1])
     if padding_idx is not None and (flat == padding_idx).any():
         keep = np.flatnonzero(flat != padding_idx)
-        flat, values = flat[keep], values.index_select(0, index_tensor(keep))
-    return build(Coo(flat[None], (rows, values.shape[1])), values)
+        flat, values = flat[keep], values.index_select(0, wrap(keep, g._kind.int64))
+    return services.sparse_rows(flat, rows, values)
 
 
 def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..dtypes import float32 as _float32
 from ..kernels import resample as K
 from ..tensor import Tensor, wrap
@@ -174,8 +175,7 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](input, sizes)
     if hasattr(input._a, "level"):
-        from ..func.op_rules import fold as fold_batch
-        return fold_batch(lambda x: interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias), n + 2, input)
+        return services.batched_fold(lambda x: interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias), n + 2, input)
     kind = input._kind
     if not kind.is_floating and "nearest" not in mode and kind.np.name != "uint8":
         raise not_implemented(f"upsample_{mode}{n}d", kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import services
 from ..dims import wrap_dim
 from ..dtypes import can_cast, promote_types
 from ..kernels import native
@@ -50,8 +51,7 @@ def _arrays(tensors: list[Tensor], kind: Any) -> list[Any]:
 
 def _sparse(name: str, *args: Any) -> Tensor:
     """The sparse form of a joining op."""
-    from ..sparse.tensor import call
-    return call(name, *args)
+    return services.sparse_form(name, *args)
 
 
 def _finish(r: Tensor, out: Any, name: str, tensors: Any) -> Tensor:

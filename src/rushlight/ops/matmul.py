@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..dtypes import bool_, promote_types
 from ..kernels import native
 from ..kernels import reduce as R
@@ -26,8 +27,7 @@ ndarray = np.ndarray
 
 def _sparse(name: str, *args: Any, **kwargs: Any) -> Tensor:
     """The sparse form of a product."""
-    from ..sparse.tensor import call
-    return call(name, *args, **kwargs)
+    return services.sparse_form(name, *args, **kwargs)
 
 
 def _check(name: str, a: Tensor, b: Tensor, first: str = "m1", second: str = "m2") -> Kind:

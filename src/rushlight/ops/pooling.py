@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..dtypes import float32
 from ..kernels import pooling as K
 from ..kernels.resample import Table
@@ -85,8 +86,7 @@ def _geometry(x: Tensor, n: int, name: str, kernel: Any, stride: Any, padding: A
 
 def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool) -> Any:
     if isinstance(x, Tensor) and hasattr(x._a, "level"):
-        from ..func.op_rules import fold
-        return fold(lambda x: _max_pool(x, n, name, kernel, stride, padding, dilation, ceil, indices), n + 2, x)
+        return services.batched_fold(lambda x: _max_pool(x, n, name, kernel, stride, padding, dilation, ceil, indices), n + 2, x)
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if kind.is_complex or kind.dtype is kind.bool_.dtype:
@@ -173,8 +173,7 @@ def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Size
 
 def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, ceil: bool, include_pad: bool, divisor: int | None) -> Tensor:
     if isinstance(x, Tensor) and hasattr(x._a, "level"):
-        from ..func.op_rules import fold
-        return fold(lambda x: _avg_pool(x, n, name, kernel, stride, padding, ceil, include_pad, divisor), n + 2, x)
+        return services.batched_fold(lambda x: _avg_pool(x, n, name, kernel, stride, padding, ceil, include_pad, divisor), n + 2, x)
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if not kind.is_floating and kind.dtype.name != "int64":

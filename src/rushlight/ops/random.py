@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, services
 from ..autograd.grad_mode import LOCAL, STATE
 from ..devices import CPU
 from ..generator import Generator, generator_of
@@ -88,10 +88,8 @@ def fill(self: Tensor, label: str, write: Any) -> Tensor:
 
 def _for_samples(kind: Kind, write: Any) -> Any:
     """Inside vmap: numbers for all samples, or the same for each, as its `randomness` says."""
-    from ..func.batched import levels_of
-
     def direct(a: Any) -> None:
-        have = levels_of(a)
+        have = services.levels_of(a)
         if any(randomness == "different" and level not in have for level, _, randomness in LOCAL.vmaps):
             raise RuntimeError("vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same randomness. "
                                "If this is necessary for your usage, please file an issue with functorch.")
@@ -111,12 +109,11 @@ def drawn(shape: tuple[int, ...], kind: Kind, write: Any) -> Any:
         a = empty(shape, kind.np)
         draw(a)
         return a
-    from ..func.batched import put_level
     levels = [(level, size) for level, size, randomness in LOCAL.vmaps if randomness == "different"]
     a = empty((*[size for _, size in levels], *shape), kind.np)
     draw(a)
     for level, _ in levels:
-        a = put_level(a, level)
+        a = services.put_level(a, level)
     return a
 
 

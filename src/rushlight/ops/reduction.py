@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import return_types
+from .. import return_types, services
 from ..dims import wrap_dim, wrap_dims
 from ..dtypes import bool_
 from ..dtypes import dtype as dtype_type
@@ -77,8 +77,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     try:
         a = input._a
     except SparseRefusal:
-        from ..sparse.tensor import call
-        return call("sum", input, dim, keepdim, dtype=dtype)
+        return services.sparse_form("sum", input, dim, keepdim, dtype=dtype)
     shape = a.shape
     if dtype is not None or not kind.fast:
         return _sum_slow(input, dim, keepdim, dtype)

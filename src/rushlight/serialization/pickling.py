@@ -9,7 +9,7 @@ from typing import Any
 from .. import _utils as rebuild
 from ..homes import place
 from ..storage import TypedStorage, UntypedStorage, array_over, storage_name, storage_of, storage_offset
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, attach, wrap
 
 __all__ = ["deepcopy_tensor", "is_parameter", "reduce_tensor"]
 
@@ -105,3 +105,7 @@ def deepcopy_tensor(t: Tensor, memo: dict[int, Any]) -> Tensor:
     if attributes:
         found.__dict__.update(deepcopy(attributes, memo))
     return found
+
+
+attach(deepcopy_tensor, "__deepcopy__")
+attach(reduce_tensor, "__reduce_ex__")

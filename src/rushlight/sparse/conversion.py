@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..layout import sparse_coo, sparse_csc, sparse_csr, strided
 from ..ops.accumulate import add_rows
 from ..ops.record import record
@@ -316,6 +317,7 @@ def clone(self: Any, *, memory_format: Any = None) -> Any:
     return link(make(self.pattern, self.stored.copy(), self._kind), "CloneBackward0", (self,), lambda g: g)
 
 
+@services.convert_sparse.given
 def convert_sparse(self: Any, kind: Any, copy: bool) -> Any:
     """The tensor with another dtype (``to``, ``double`` and the like)."""
     dense = kind.dense if kind.sparse else kind
@@ -337,3 +339,9 @@ def type_(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
     if isinstance(dtype, str):
         return self.to(wrap(self.stored[:0], self._kind.dense).type(dtype.replace("torch.sparse.", "torch.")).dtype)
     return self.to(dtype)
+
+
+@services.sparse_rows.given
+def rows_of(indices: Any, rows: int, values: Tensor) -> SparseTensor:
+    """The sparse matrix of `rows` rows that has the rows of `values` at these indices (added up where one comes again)."""
+    return build(Coo(indices[None], (rows, values.shape[1])), values)

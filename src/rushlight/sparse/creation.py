@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..devices import CPU
 from ..layout import sparse_coo, sparse_csc, sparse_csr
 from ..ops.convert import move
@@ -251,6 +252,7 @@ def sparse_bsc_tensor(*args: Any, **kwargs: Any) -> Any:
     raise NotImplementedError("sparse_bsc_tensor: the block layouts are not supported; use sparse_csc_tensor")
 
 
+@services.sparse_zeros.given
 def zeros(size: tuple[int, ...], kind: Any, layout: Any) -> Any:
     """A sparse tensor without elements: ``torch.zeros(size, layout=...)``."""
     xp = kind.xp

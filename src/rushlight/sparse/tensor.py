@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .. import services
 from ..autograd.graph import kind_of_array
 from ..kind import Kind, SparseKind, sparse_kind
 from ..layout import SparseRefusal, sparse_coo, sparse_csr
@@ -44,6 +45,7 @@ def define(name: str, function: Any) -> None:
     setattr(SparseTensor, name, function)
 
 
+@services.sparse_form.given
 def call(name: str, *args: Any, **kwargs: Any) -> Any:
     """The sparse form of an op; PyTorch's error where there is none."""
     load_rules()
@@ -53,6 +55,7 @@ def call(name: str, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
+@services.sparse_function.given
 def call_function(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The same for ``torch.name(*args, **kwargs)``, where the tensor may have been given by keyword."""
     if "input" in kwargs:

@@ -15,7 +15,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import as_device
 from ..kind import cpu_kind, kind_of
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, attach, wrap
 
 __all__ = ["DLDeviceType", "from_dlpack", "to_dlpack"]
 
@@ -172,3 +172,9 @@ def _capsule_of(producer: Any) -> Any:
         return producer.__dlpack__()
 
 
+def _export(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+    return export(self, stream, max_version, dl_device, copy)
+
+
+attach(_export, "__dlpack__")
+attach(device_of, "__dlpack_device__")

@@ -1,0 +1,61 @@
+"""What a lower floor asks of a higher one: functions that ops and the graph call, and that sparse tensors, vmap and overrides give.
+
+A floor imports only what lies below it. Where an op meets something that only a higher floor understands (a sparse operand, a batched one, a
+class with ``__torch_function__``), it calls a service from this list. The module that understands it says ``@sparse_form.given`` above its
+function; it is imported at the first call, if it was not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, TypeVar
+
+__all__ = ["Service", "SERVICES"]
+
+Given = TypeVar("Given", bound=Callable[..., Any])
+
+
+class Service:
+    """A function that `provider`, a module of a higher floor, gives."""
+
+    __slots__ = ("provider", "function")
+
+    def __init__(self, provider: str) -> None:
+        self.provider = provider
+        self.function: Callable[..., Any] | None = None
+        SERVICES.append(self)
+
+    def given(self, function: Given) -> Given:
+        """Make this the function that is called (a decorator)."""
+        self.function = function
+        return function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.function is None:
+            import_module(self.provider)
+        return self.function(*args, **kwargs)  # type: ignore[misc]
+
+
+SERVICES: list[Service] = []
+
+# sparse tensors
+sparse_form = Service("rushlight.sparse.tensor")              # (name, *args): the sparse form of a method
+sparse_function = Service("rushlight.sparse.tensor")          # (name, args, kwargs): that of a torch function
+convert_sparse = Service("rushlight.sparse.conversion")       # (input, kind, copy)
+sparse_zeros = Service("rushlight.sparse.creation")           # (size, kind, layout)
+sparse_rows = Service("rushlight.sparse.conversion")          # (indices, rows, values): a sparse matrix of these rows
+
+# subclasses and modes
+rescue = Service("rushlight.overrides")                       # (function, args, kwargs, error)
+default_torch_function = Service("rushlight.overrides")       # (cls, func, types, args, kwargs)
+watch = Service("rushlight.overrides")                        # (): look for __torch_function__ from now on
+
+# vmap
+batched_fold = Service("rushlight.func.op_rules")             # (function, ndim, *tensors)
+batched_convolution = Service("rushlight.func.op_rules")      # (function, x, w, bias, groups, n)
+levels_of = Service("rushlight.func.batched")                 # (array)
+put_level = Service("rushlight.func.batched")                 # (array, level)
+sum_level = Service("rushlight.func.vmap")                    # (tensor, level)
+node_by_sample = Service("rushlight.func.fallback")           # (node, gradient, create_graph)
+vmapped_function = Service("rushlight.func.custom")           # (autograd function, args)
