@@ -6,64 +6,147 @@
 namespace rushlight {
 namespace {
 
+struct Family {
+    const char* name;
+    const NativeFunction* table;
+};
+
+const Family families[] = {
+    {"softmax", softmax_functions},
+    {"norm", norm_functions},
+    {"reduce", reduce_functions},
+    {"loss", loss_functions},
+    {"memory", memory_functions},
+    {"lapack", lapack_functions},
+};
+
 struct Function {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    const NativeFunction* native;
-    PyObject* twin;
+    Native native;      // null: none here
+    PyObject *family, *name, *twin;
+    PyObject* classes;  // class of arrays -> how to find its form of a kernel; one dict for all
+    PyObject* forms;    // class -> its form of this kernel, or None
 };
+
+// What is surely no array of another class.
+bool is_plain(PyTypeObject* type) {
+    return type == &PyArray_Type || type == Py_TYPE(Py_None) || type == &PyLong_Type || type == &PyFloat_Type || type == &PyTuple_Type || type == &PyBool_Type ||
+           type == &PyUnicode_Type || type == &PyList_Type;
+}
+
+// The form of this kernel for a class of arrays: a borrowed reference, None where it has none, null with an error set.
+PyObject* form_of(Function* self, PyObject* type) {
+    PyObject* form = PyDict_GetItemWithError(self->forms, type);
+    if (form != nullptr || PyErr_Occurred()) return form;
+    PyObject* find = PyDict_GetItemWithError(self->classes, type);
+    if (find == nullptr) return PyErr_Occurred() ? nullptr : Py_None;
+    form = PyObject_CallFunctionObjArgs(find, self->family, self->name, nullptr);
+    if (form == nullptr) return nullptr;
+    const int failed = PyDict_SetItem(self->forms, type, form);
+    Py_DECREF(form);
+    return failed < 0 ? nullptr : form;
+}
 
 PyObject* call(PyObject* self_, PyObject* const* args, size_t nargsf, PyObject* kwnames) {
     Function* self = reinterpret_cast<Function*>(self_);
-    if (kwnames == nullptr) {
-        PyObject* result = self->native->call(args, PyVectorcall_NARGS(nargsf));
+    const Py_ssize_t count = PyVectorcall_NARGS(nargsf);
+    if (kwnames == nullptr && self->native != nullptr) {
+        PyObject* result = self->native(args, count);
         if (result != nullptr || PyErr_Occurred()) return result;
+    }
+    if (PyDict_GET_SIZE(self->classes) > 0) {
+        PyTypeObject* asked = nullptr;
+        for (Py_ssize_t i = 0; i < count; ++i) {
+            PyTypeObject* type = Py_TYPE(args[i]);
+            if (type == asked || is_plain(type)) continue;
+            asked = type;
+            PyObject* form = form_of(self, reinterpret_cast<PyObject*>(type));
+            if (form == nullptr) return nullptr;
+            if (form == Py_None) continue;
+            Py_INCREF(form);
+            PyObject* result = PyObject_Vectorcall(form, args, nargsf & ~PY_VECTORCALL_ARGUMENTS_OFFSET, kwnames);
+            Py_DECREF(form);
+            if (result != Py_NotImplemented) return result;
+            Py_DECREF(result);
+        }
     }
     return PyObject_Vectorcall(self->twin, args, nargsf, kwnames);
 }
 
-void dealloc(PyObject* self) {
-    Py_XDECREF(reinterpret_cast<Function*>(self)->twin);
-    Py_TYPE(self)->tp_free(self);
+void dealloc(PyObject* self_) {
+    Function* self = reinterpret_cast<Function*>(self_);
+    for (PyObject* each : {self->family, self->name, self->twin, self->classes, self->forms}) Py_XDECREF(each);
+    Py_TYPE(self_)->tp_free(self_);
 }
 
 PyObject* get_twin(PyObject* self, void*) { return Py_NewRef(reinterpret_cast<Function*>(self)->twin); }
-PyObject* get_name(PyObject* self, void*) { return PyUnicode_FromString(reinterpret_cast<Function*>(self)->native->name); }
-PyObject* repr(PyObject* self) { return PyUnicode_FromFormat("<native function '%s'>", reinterpret_cast<Function*>(self)->native->name); }
+PyObject* get_name(PyObject* self, void*) { return Py_NewRef(reinterpret_cast<Function*>(self)->name); }
+PyObject* get_doc(PyObject* self, void*) { return PyObject_GetAttrString(reinterpret_cast<Function*>(self)->twin, "__doc__"); }
+PyObject* get_native(PyObject* self, void*) { return PyBool_FromLong(reinterpret_cast<Function*>(self)->native != nullptr); }
+PyObject* repr(PyObject* self_) {
+    Function* self = reinterpret_cast<Function*>(self_);
+    return PyUnicode_FromFormat("<kernel '%U.%U'>", self->family, self->name);
+}
 
 PyGetSetDef getters[] = {{"fallback", get_twin, nullptr, "The NumPy twin.", nullptr},
-                         {"__name__", get_name, nullptr, "The function's name.", nullptr},
+                         {"__wrapped__", get_twin, nullptr, "The NumPy twin.", nullptr},
+                         {"__name__", get_name, nullptr, "The kernel's name.", nullptr},
+                         {"__doc__", get_doc, nullptr, "The twin's text.", nullptr},
+                         {"native", get_native, nullptr, "Whether the library has a function of that name.", nullptr},
                          {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyTypeObject FunctionType = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
-PyObject* function(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 2) return PyErr_Format(PyExc_TypeError, "function(name, twin) takes 2 arguments, got %zd", count);
-    const char* name = PyUnicode_AsUTF8(args[0]);
-    if (name == nullptr) return nullptr;
-    for (const NativeFunction* table : {softmax_functions, norm_functions, reduce_functions, loss_functions, memory_functions, lapack_functions}) {
-        for (const NativeFunction* each = table; each->name != nullptr; ++each) {
-            if (std::strcmp(each->name, name) != 0) continue;
-            Function* self = PyObject_New(Function, &FunctionType);
-            if (self == nullptr) return nullptr;
-            self->vectorcall = call;
-            self->native = each;
-            self->twin = Py_NewRef(args[1]);
-            return reinterpret_cast<PyObject*>(self);
+Native find(const char* family, const char* name) {
+    for (const Family& each : families) {
+        if (std::strcmp(each.name, family) != 0) continue;
+        for (const NativeFunction* entry = each.table; entry->name != nullptr; ++entry) {
+            if (std::strcmp(entry->name, name) == 0) return entry->call;
         }
     }
-    return PyErr_Format(PyExc_KeyError, "no native function '%s'", name);
+    return nullptr;
+}
+
+PyObject* function(PyObject*, PyObject* const* args, Py_ssize_t count) {
+    if (count != 4 || !PyDict_Check(args[3])) return PyErr_Format(PyExc_TypeError, "function(family, name, twin, classes)");
+    const char *family = PyUnicode_AsUTF8(args[0]), *name = PyUnicode_AsUTF8(args[1]);
+    if (family == nullptr || name == nullptr) return nullptr;
+    Function* self = PyObject_New(Function, &FunctionType);
+    if (self == nullptr) return nullptr;
+    self->vectorcall = call;
+    self->native = find(family, name);
+    self->family = Py_NewRef(args[0]);
+    self->name = Py_NewRef(args[1]);
+    self->twin = Py_NewRef(args[2]);
+    self->classes = Py_NewRef(args[3]);
+    self->forms = PyDict_New();
+    if (self->forms == nullptr) Py_CLEAR(self);
+    return reinterpret_cast<PyObject*>(self);
+}
+
+PyObject* functions(PyObject*, PyObject*) {
+    PyObject* names = PyList_New(0);
+    for (const Family& each : families) {
+        for (const NativeFunction* entry = each.table; names != nullptr && entry->name != nullptr; ++entry) {
+            PyObject* pair = Py_BuildValue("(ss)", each.name, entry->name);
+            if (pair == nullptr || PyList_Append(names, pair) < 0) Py_CLEAR(names);
+            Py_XDECREF(pair);
+        }
+    }
+    return names;
 }
 
 PyMethodDef methods[] = {
-    {"function", reinterpret_cast<PyCFunction>(function), METH_FASTCALL, "function(name, twin): the native function of that name; what it does not cover goes to the twin."},
+    {"function", reinterpret_cast<PyCFunction>(function), METH_FASTCALL, "function(family, name, twin, classes): the door to a kernel, see kernels/door.py."},
+    {"functions", functions, METH_NOARGS, "functions(): (family, name) of every native function."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 }  // namespace
 
 int add_function(PyObject* module) {
-    FunctionType.tp_name = "rushlight.Function";
+    FunctionType.tp_name = "rushlight.Kernel";
     FunctionType.tp_basicsize = sizeof(Function);
     FunctionType.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL;
     FunctionType.tp_vectorcall_offset = offsetof(Function, vectorcall);

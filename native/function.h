@@ -1,4 +1,4 @@
-// Native functions with a NumPy twin: `function("softmax", twin)` is a callable that computes what it can here and leaves the rest to the twin.
+// Doors to kernels (kernels/door.py): a callable that computes what it can here, asks the classes of other arrays, and leaves the rest to a NumPy twin.
 #pragma once
 
 #include "rushlight.h"
@@ -12,8 +12,10 @@ struct NativeFunction {
     const char* name;
     Native call;
 };
+
+// The kernels of kernels/<name>.py, under their names there; each table ends with an entry without name.
 extern const NativeFunction softmax_functions[], norm_functions[], reduce_functions[], loss_functions[], memory_functions[],
-    lapack_functions[];  // each ends with an entry without name
+    lapack_functions[];
 
 // An argument as a C-contiguous array of a type; holds a reference, to a copy where need be. Null for what is no plain array of that type.
 class Contiguous {

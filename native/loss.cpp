@@ -273,17 +273,30 @@ template <typename T> PyObject* forward(PyObject* const* args) {
     return Py_BuildValue("NNdd", losses, logs, sum, e.target == nullptr ? static_cast<double>(places) : weights);
 }
 
-// (the same operands, logs, g: a number or one per position) -> the gradient of the logits
+// What arrives from above: one per position, or a number (0-dim) times a factor.
+template <typename T> struct Upstream {
+    Contiguous each;
+    double one = 0;
+    bool good = false;
+
+    Upstream(PyObject* g, PyObject* factor, index_t places) : each(is_number(g) ? Py_None : g, Operands<T>::type) {
+        if (is_number(g)) one = PyFloat_AsDouble(g) * PyFloat_AsDouble(factor);
+        good = PyErr_Occurred() == nullptr && (is_number(g) || (each && each.size() == places));
+    }
+    static bool is_number(PyObject* g) { return PyFloat_Check(g) || (PyArray_CheckExact(g) && PyArray_NDIM(as_array(g)) == 0); }
+};
+
+// (the same operands, logs, g: 0-dim, or one per position, factor of a 0-dim one) -> the gradient of the logits
 template <typename T> PyObject* backward(PyObject* const* args) {
     Operands<T> o(args);
-    Contiguous logs(args[5], o.type), gs(args[6], o.type);
-    if (!o.good || !logs || logs.size() != o.e.outer * o.e.inner || (gs && gs.size() != logs.size())) return nullptr;
-    const double g = gs ? 0 : PyFloat_AsDouble(args[6]);
-    if (PyErr_Occurred()) return nullptr;
+    Contiguous logs(args[5], o.type);
+    if (!o.good || !logs || logs.size() != o.e.outer * o.e.inner) return nullptr;
+    const Upstream<T> up(args[6], args[7], logs.size());
+    if (!up.good) return nullptr;
     PyArrayObject* out = new_like(o.x.get());
     if (out == nullptr) return nullptr;
     WithoutGil release(o.x.size() > GRAIN * 4);
-    entropy_backward(o.e, gs.data<T>(), g, logs.data<T>(), data_of<T>(out));
+    entropy_backward(o.e, up.each.template data<T>(), up.one, logs.data<T>(), data_of<T>(out));
     return reinterpret_cast<PyObject*>(out);
 }
 
@@ -293,7 +306,7 @@ PyObject* cross_entropy(PyObject* const* args, Py_ssize_t count) {
 }
 
 PyObject* cross_entropy_backward(PyObject* const* args, Py_ssize_t count) {
-    const int type = count == 7 ? float_type(args[0]) : -1;
+    const int type = count == 8 ? float_type(args[0]) : -1;
     return type == NPY_FLOAT ? backward<float>(args) : type == NPY_DOUBLE ? backward<double>(args) : nullptr;
 }
 
@@ -324,16 +337,15 @@ template <typename T> PyObject* nll_of(PyObject* const* args) {
 
 template <typename T> PyObject* nll_backward_of(PyObject* const* args) {
     Operands<T> o(args);
-    Contiguous gs(args[5], o.type);
-    if (!o.good || o.e.target == nullptr || (gs && gs.size() != o.t.size())) return nullptr;
-    const double g = gs ? 0 : PyFloat_AsDouble(args[5]);
-    if (PyErr_Occurred()) return nullptr;
+    if (!o.good || o.e.target == nullptr) return nullptr;
+    const Upstream<T> up(args[5], args[6], o.t.size());
+    if (!up.good) return nullptr;
     const Entropy<T>& e = o.e;
     PyArrayObject* out = as_array(PyArray_Zeros(PyArray_NDIM(o.x.get()), PyArray_DIMS(o.x.get()), PyArray_DescrFromType(o.type), 0));
     if (out == nullptr) return nullptr;
     for (index_t i = 0; i < e.outer * e.inner; ++i) {
         const std::int64_t t = e.target[i];
-        if (e.counts(i)) data_of<T>(out)[(i / e.inner * e.classes + t) * e.inner + i % e.inner] = -e.weight_of(t) * (gs ? gs.data<T>()[i] : static_cast<T>(g));
+        if (e.counts(i)) data_of<T>(out)[(i / e.inner * e.classes + t) * e.inner + i % e.inner] = -e.weight_of(t) * (up.each ? up.each.template data<T>()[i] : static_cast<T>(up.one));
     }
     return reinterpret_cast<PyObject*>(out);
 }
@@ -344,9 +356,9 @@ PyObject* nll(PyObject* const* args, Py_ssize_t count) {
     return type == NPY_FLOAT ? nll_of<float>(args) : type == NPY_DOUBLE ? nll_of<double>(args) : nullptr;
 }
 
-// (the same operands, g: a number or one per position) -> the gradient of x
+// (the same operands, g, factor) -> the gradient of x
 PyObject* nll_backward(PyObject* const* args, Py_ssize_t count) {
-    const int type = count == 6 ? float_type(args[0]) : -1;
+    const int type = count == 7 ? float_type(args[0]) : -1;
     return type == NPY_FLOAT ? nll_backward_of<float>(args) : type == NPY_DOUBLE ? nll_backward_of<double>(args) : nullptr;
 }
 
@@ -513,7 +525,7 @@ PyObject* pair_slope(PyObject* const* args, Py_ssize_t count) {
 
 }  // namespace
 
-extern const NativeFunction loss_functions[] = {{"cross_entropy", cross_entropy}, {"cross_entropy_backward", cross_entropy_backward},
+extern const NativeFunction loss_functions[] = {{"entropy", cross_entropy}, {"entropy_backward", cross_entropy_backward},
                                                 {"nll", nll},                     {"nll_backward", nll_backward},
                                                 {"pair_loss", pair_loss},         {"pair_slope", pair_slope},
                                                 {nullptr, nullptr}};

@@ -494,12 +494,12 @@ PyObject* by_type(PyObject* const* args, Py_ssize_t count) {
 
 }  // namespace
 
-extern const NativeFunction norm_functions[] = {{"norm_rows", by_type<rows_forward<float>, rows_forward<double>, 7>},
-                                                {"norm_rows_backward", by_type<rows_backward<float>, rows_backward<double>, 12>},
-                                                {"batch_norm", by_type<batch_forward<float>, batch_forward<double>, 4>},
-                                                {"batch_norm_backward", by_type<batch_backward<float>, batch_backward<double>, 9>},
-                                                {"rms_norm", by_type<rms_forward<float>, rms_forward<double>, 4>},
-                                                {"rms_norm_backward", by_type<rms_backward<float>, rms_backward<double>, 5>},
+extern const NativeFunction norm_functions[] = {{"rows", by_type<rows_forward<float>, rows_forward<double>, 7>},
+                                                {"rows_backward", by_type<rows_backward<float>, rows_backward<double>, 12>},
+                                                {"batch", by_type<batch_forward<float>, batch_forward<double>, 4>},
+                                                {"batch_backward", by_type<batch_backward<float>, batch_backward<double>, 9>},
+                                                {"rms", by_type<rms_forward<float>, rms_forward<double>, 4>},
+                                                {"rms_backward", by_type<rms_backward<float>, rms_backward<double>, 5>},
                                                 {nullptr, nullptr}};
 
 }  // namespace rushlight

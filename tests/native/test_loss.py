@@ -35,13 +35,13 @@ def test_classes(shape, dtype):
         ours, twin = L.entropy(*args), L.entropy.fallback(*args)
         for a, b in zip(ours, twin, strict=True):
             close(a, b, dtype)
-        for g in (0.7, up):
-            close(L.entropy_backward(*args, ours[1], g), L.entropy_backward.fallback(*args, twin[1], g), dtype)
+        for g, factor in ((np.array(0.7, dtype), 1.0), (np.array(0.7, dtype), 0.3), (up, 1.0)):
+            close(L.entropy_backward(*args, ours[1], g, factor), L.entropy_backward.fallback(*args, twin[1], g, factor), dtype)
         if target is not shares and not smoothing:
             for a, b in zip(L.nll(*args), L.nll.fallback(*args), strict=True):
                 close(a, b, dtype)
-            for g in (0.7, up):
-                close(L.nll_backward(*args, g), L.nll_backward.fallback(*args, g), dtype)
+            for g, factor in ((np.array(0.7, dtype), 1.0), (np.array(0.7, dtype), 0.3), (up, 1.0)):
+                close(L.nll_backward(*args, g, factor), L.nll_backward.fallback(*args, g, factor), dtype)
     for each in (L.entropy, L.nll):
         with pytest.raises(IndexError, match=f"Target {shape[1]} is out of bounds"):
             each(x, np.full_like(t, shape[1]), None, -100, 0.0)

@@ -18,6 +18,7 @@ import numpy as np
 from ..homes import place
 from ..kernels.cuda import driver
 from ..kernels.cuda.driver import AcceleratorError
+from ..kernels.door import join
 
 __all__ = ["DeviceArray", "Namespace", "box", "raw", "HOST_CALLS", "KERNELS"]
 
@@ -696,8 +697,11 @@ class Fused:
 
 
 def kernel_on_arrays(function: Any) -> Any:
-    """A function of cupy arrays as one of DeviceArrays; out of memory becomes PyTorch's error."""
+    """A function of cupy arrays as one of DeviceArrays; out of memory becomes PyTorch's error. It steps aside for vmap's arrays."""
     def call(*args: Any, **kwargs: Any) -> Any:
+        for each in args:
+            if is_batched(each.__class__):
+                return NotImplemented
         values = raw(args)
         if driver.several:
             first = next((each for each in values if each.__class__ is driver.array_class), None)
@@ -705,6 +709,18 @@ def kernel_on_arrays(function: Any) -> Any:
                 return box(guarded(first, lambda: _call(function, *values, **kwargs)))
         return box(_call(function, *values, **kwargs))
     return call
+
+
+def find_kernel(family: str, name: str) -> Any:
+    """``kernels/cuda/<family>.py: <name>`` on DeviceArrays; None where there is none: then NumPy's functions find their way by their arguments."""
+    from importlib import import_module
+    from importlib.util import find_spec
+    path = place(f"kernels.cuda.{family}")
+    module = import_module(path) if find_spec(path) is not None else None
+    return kernel_on_arrays(getattr(module, name)) if name in getattr(module, "__all__", ()) else None
+
+
+join(DeviceArray, find_kernel)
 
 
 def _written(function: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .native import function
+from .door import kernel
 from .shapes import broadcast_shapes
 
 __all__ = ["cholesky", "eig", "eigh", "eigvalsh", "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_rows", "on_host", "solve_triangular", "svd",
@@ -64,7 +64,8 @@ eig = _finite(np.linalg.eig)
 
 # --- triangular systems -----------------------------------------------------------------------------------------------------------------
 
-def _numpy_solve_triangular(a: Any, b: Any, upper: bool, unit: bool = False) -> Any:
+@kernel
+def solve_triangular(a: Any, b: Any, upper: bool, unit: bool = False) -> Any:
     """X with A X = B for triangular A (the other triangle, and the diagonal if `unit`, are not read); batches broadcast."""
     if upper:        # reversed in both directions, an upper matrix is a lower one
         return _solve_lower(a[..., ::-1, ::-1], b[..., ::-1, :], unit)[..., ::-1, :]
@@ -88,12 +89,10 @@ def _solve_lower(a: Any, b: Any, unit: bool) -> Any:
     return x
 
 
-solve_triangular = function("solve_triangular", _numpy_solve_triangular)
-
-
 # --- LU ---------------------------------------------------------------------------------------------------------------------------------
 
-def _numpy_lu_factor(a: Any) -> tuple[Any, Any, Any]:
+@kernel
+def lu_factor(a: Any) -> tuple[Any, Any, Any]:
     """(L and U in one matrix, pivots, info) of A = P L U with partial pivoting: blocked, right-looking."""
     m, n = a.shape[-2:]
     k = min(m, n)
@@ -116,12 +115,9 @@ def _numpy_lu_factor(a: Any) -> tuple[Any, Any, Any]:
             x[:, j + 1:, j] /= np.where(zero, x.dtype.type(1), pivot)[:, None]
             x[:, j + 1:, j + 1:stop] -= x[:, j + 1:, j, None] * x[:, j, None, j + 1:stop]
         if stop < n:
-            x[:, start:stop, stop:] = _numpy_solve_triangular(x[:, start:stop, start:stop], x[:, start:stop, stop:], False, unit=True)
+            x[:, start:stop, stop:] = solve_triangular(x[:, start:stop, start:stop], x[:, start:stop, stop:], False, True)
             x[:, stop:, stop:] -= np.matmul(x[:, stop:, start:stop], x[:, start:stop, stop:])
     return x.reshape(a.shape), pivots.reshape(*a.shape[:-2], k), info.reshape(a.shape[:-2])
-
-
-lu_factor = function("lu_factor", _numpy_lu_factor)
 
 
 def lu_rows(pivots: Any, m: int) -> Any:
@@ -141,7 +137,8 @@ def lu_rows(pivots: Any, m: int) -> Any:
 
 # --- Cholesky ---------------------------------------------------------------------------------------------------------------------------
 
-def _numpy_cholesky(a: Any) -> tuple[Any, Any]:
+@kernel
+def cholesky(a: Any) -> tuple[Any, Any]:
     """(L, info) of Hermitian positive-definite matrices, of which the lower triangle is read."""
     try:
         r = np.linalg.cholesky(a)
@@ -152,9 +149,6 @@ def _numpy_cholesky(a: Any) -> tuple[Any, Any]:
     x = _stack(on_host(a))
     info = np.array([_cholesky_one(each) for each in x], np.int32).reshape(a.shape[:-2])
     return np.tril(x).reshape(a.shape), info
-
-
-cholesky = function("cholesky", _numpy_cholesky)
 
 
 def _cholesky_one(a: Any) -> int:
@@ -172,7 +166,8 @@ def _cholesky_one(a: Any) -> int:
 
 # --- least squares ----------------------------------------------------------------------------------------------------------------------
 
-def _numpy_least_squares(a: Any, b: Any, rcond: float) -> tuple[Any, Any]:
+@kernel
+def least_squares(a: Any, b: Any, rcond: float) -> tuple[Any, Any]:
     """(X of the least |A X - B| and least |X|, ranks): singular values below rcond times the largest do not count; batches broadcast."""
     u, s, vh = svd(a, False)
     counts = s > rcond * s.max(-1, keepdims=True, initial=0.0)
@@ -181,22 +176,17 @@ def _numpy_least_squares(a: Any, b: Any, rcond: float) -> tuple[Any, Any]:
     return x.astype(a.dtype, copy=False), np.broadcast_to(counts.sum(-1), x.shape[:-2])
 
 
-least_squares = function("least_squares", _numpy_least_squares)
-
-
 # --- LDL --------------------------------------------------------------------------------------------------------------------------------
 _ALPHA = (1 + 17 ** 0.5) / 8        # the growth factor that balances 1x1 and 2x2 pivots (Bunch and Kaufman 1977)
 
 
-def _numpy_ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
+@kernel
+def ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
     """(L and D in one matrix, pivots, info) of symmetric (or Hermitian) matrices by Bunch and Kaufman's method; the lower triangle is read."""
     x = np.tril(_stack(a))
     pivots = np.zeros(x.shape[:-1], np.int32)
     info = np.array([_ldl_one(each, p, hermitian) for each, p in zip(x, pivots, strict=True)], np.int32)
     return x.reshape(a.shape), pivots.reshape(a.shape[:-1]), info.reshape(a.shape[:-2])
-
-
-ldl_factor = function("ldl_factor", _numpy_ldl_factor)
 
 
 def _ldl_one(a: Any, pivots: Any, hermitian: bool) -> int:

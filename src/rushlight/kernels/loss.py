@@ -10,17 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .native import function, library
+from .door import is_half, kernel
 
-__all__ = ["available", "entropy", "entropy_backward", "nll", "nll_backward", "shares_of", "pair_loss", "pair_slope"]
-
-ndarray = np.ndarray
-
-
-def available(logits: Any, target: Any, weight: Any) -> bool:
-    """Whether the kernels take these arrays: plain ones that are not empty."""
-    return (library is not None and logits.__class__ is ndarray and target.__class__ is ndarray and (weight is None or weight.__class__ is ndarray)
-            and logits.size > 0)
+__all__ = ["entropy", "entropy_backward", "mean_entropy", "mean_entropy_backward", "nll", "nll_backward", "shares_of", "pair_loss", "pair_slope"]
 
 
 def shares_of(shape: Any, dtype: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
@@ -40,51 +32,100 @@ def shares_of(shape: Any, dtype: Any, target: Any, weight: Any, ignored: int, sm
     return (shares if kept is None else np.where(kept, shares, 0)).astype(dtype)
 
 
-def _weights(target: Any, weight: Any, ignored: int) -> float:
-    kept = target[target != ignored]
-    return float(kept.size if weight is None else weight[kept].sum(dtype=np.float64))
-
-
-def _check(target: Any, classes: int, ignored: int) -> None:
-    bad = ((target < 0) | (target >= classes)) & (target != ignored)
+def _picked(target: Any, classes: int, ignored: int) -> tuple[Any, Any]:
+    """(which positions of (n, 1, places) count, the class of each, 0 where it doesn't); IndexError for a class out of range."""
+    target = target.reshape(target.shape[0], 1, -1)
+    counts = target != ignored
+    bad = ((target < 0) | (target >= classes)) & counts
     if bad.any():
         raise IndexError(f"Target {int(target[bad][0])} is out of bounds.")
+    return counts, np.where(counts, target, 0)
 
 
-def _numpy_entropy(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
+def _of_classes(weight: Any, at: Any, counts: Any, dtype: Any) -> Any:
+    """How much each position counts."""
+    return counts.astype(dtype) if weight is None else np.where(counts, weight[at], dtype.type(0))
+
+
+def _total(a: Any) -> Any:
+    return a.sum(dtype=np.float64)
+
+
+def _upstream(x: Any, g: Any, factor: float) -> Any:
+    """What arrives from above, to multiply (n, classes, ...) by."""
+    return np.reshape(g, (x.shape[0], 1, *x.shape[2:])) if g.ndim else (g.astype(np.float64) * factor).astype(x.dtype)
+
+
+@kernel
+def entropy(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
+    """(losses, logs of the sums of exponentials, sum of the losses, sum of the targets' weights); IndexError for a class out of range."""
     if target.dtype.kind == "i":
-        _check(target, x.shape[1], ignored)
-    top = x.max(1, keepdims=True)
-    logs = np.log(np.exp(x - top).sum(1, keepdims=True)) + top
-    shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing)
-    losses = np.where(shares != 0, shares * (logs - x), 0).sum(1).astype(x.dtype)
-    weights = _weights(target, weight, ignored) if target.dtype.kind == "i" else losses.size
-    return losses.reshape(len(x), -1), logs.reshape(len(x), -1), float(losses.sum(dtype=np.float64)), float(weights)
+        counts, at = _picked(target, x.shape[1], ignored)
+    a = x.reshape(*x.shape[:2], -1)
+    top = np.maximum.reduce(a, axis=1, keepdims=True)
+    logs = np.log(np.add.reduce(np.exp(a - top), axis=1, keepdims=True)) + top
+    if target.dtype.kind != "i" or smoothing:
+        shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing).reshape(a.shape)
+        losses = np.add.reduce(np.where(shares != 0, shares * (logs - a), 0), axis=1).astype(x.dtype)
+        weights = _total(_of_classes(weight, at, counts, x.dtype)) if target.dtype.kind == "i" else losses.size
+        return losses, logs[:, 0], _total(losses), weights
+    share = _of_classes(weight, at, counts, x.dtype)
+    losses = np.where(share != 0, share * (logs - np.take_along_axis(a, at, 1)), x.dtype.type(0))[:, 0]
+    return losses, logs[:, 0], _total(losses), _total(share)
 
 
-def _numpy_entropy_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: float, logs: Any, g: Any) -> Any:
-    shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing)
-    up = np.reshape(g, (x.shape[0], 1, *x.shape[2:])) if getattr(g, "ndim", 0) else x.dtype.type(g)
-    return ((np.exp(x - logs.reshape(x.shape[0], 1, *x.shape[2:])) * shares.sum(1, keepdims=True) - shares) * up).astype(x.dtype)
+@kernel
+def entropy_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: float, logs: Any, g: Any, factor: float) -> Any:
+    """The gradient of the logits from g: one per position, or 0-dim and times `factor`."""
+    r = np.exp(x - logs.reshape(x.shape[0], 1, *x.shape[2:]))
+    up = _upstream(x, g, factor)
+    if target.dtype.kind != "i" or smoothing:
+        shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing)
+        return ((r * np.add.reduce(shares, axis=1, keepdims=True) - shares) * up).astype(x.dtype, copy=False)
+    counts, at = _picked(target, x.shape[1], ignored)
+    one = at == np.arange(x.shape[1], like=at)[:, None]
+    r = np.where(one.reshape(x.shape), r - 1, r)
+    share = _of_classes(weight, at, counts, x.dtype).reshape(x.shape[0], 1, *x.shape[2:])
+    return np.where(share != 0, r * (share * up), x.dtype.type(0))
 
 
-def _numpy_nll(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
-    _check(target, x.shape[1], ignored)
-    shares = shares_of(x.shape, x.dtype, target, weight, ignored, 0.0)
-    losses = -np.where(shares != 0, shares * x, 0).sum(1)
-    return losses.reshape(len(x), -1), float(losses.sum(dtype=np.float64)), _weights(target, weight, ignored)
+@kernel
+def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> Any:
+    """(mean loss of logits (N, C), how many rows count, logs of the sums of exponentials per row) without weights; `wide`: the mean of 16-bit logits is float32."""
+    dtype = x.dtype
+    if is_half(x):
+        x = x.astype(np.float32)
+    logs, total, count = entropy(x, target, None, ignored, 0.0)[1:]
+    with np.errstate(all="ignore"):
+        mean = np.asarray(total / count, x.dtype, like=x)
+    return mean if wide else mean.astype(dtype, copy=False), np.asarray(count, x.dtype, like=x), logs.reshape(-1)
 
 
-def _numpy_nll_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: float, g: Any) -> Any:
-    up = np.reshape(g, (x.shape[0], 1, *x.shape[2:])) if getattr(g, "ndim", 0) else x.dtype.type(g)
-    return (-shares_of(x.shape, x.dtype, target, weight, ignored, 0.0) * up).astype(x.dtype)
+@kernel
+def mean_entropy_backward(g: Any, x: Any, target: Any, count: Any, logs: Any, ignored: int) -> Any:
+    """The gradient of the logits from that of the mean."""
+    wide = x.astype(np.float32) if is_half(x) else x
+    with np.errstate(all="ignore"):
+        up = g.astype(wide.dtype, copy=False) / count
+    return entropy_backward(wide, target, None, ignored, 0.0, logs, np.asarray(up, like=x), 1.0).astype(x.dtype, copy=False)
 
 
-# (x, target, weight, ignored, smoothing) -> (losses, logs of the sums of exponentials, sum of the losses, sum of the targets' weights); IndexError
-entropy = function("cross_entropy", _numpy_entropy)
-entropy_backward = function("cross_entropy_backward", _numpy_entropy_backward)      # (the same, logs, g: a number or one per position)
-nll = function("nll", _numpy_nll)                                                   # (x, target, weight, ignored, 0.0) -> (losses, sum, weights)
-nll_backward = function("nll_backward", _numpy_nll_backward)                        # (the same, g)
+@kernel
+def nll(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
+    """(losses, their sum, sum of the targets' weights) of logarithms; `smoothing` is 0. IndexError for a class out of range."""
+    counts, at = _picked(target, x.shape[1], ignored)
+    share = _of_classes(weight, at, counts, x.dtype)
+    losses = -np.where(share != 0, share * np.take_along_axis(x.reshape(*x.shape[:2], -1), at, 1), x.dtype.type(0))[:, 0]
+    return losses, _total(losses), _total(share)
+
+
+@kernel
+def nll_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: float, g: Any, factor: float) -> Any:
+    """The gradient of the logarithms from g: one per position, or 0-dim and times `factor`."""
+    counts, at = _picked(target, x.shape[1], ignored)
+    one = (at == np.arange(x.shape[1], like=at)[:, None]).reshape(x.shape)
+    share = _of_classes(weight, at, counts, x.dtype).reshape(x.shape[0], 1, *x.shape[2:])
+    return np.where(one, -share * _upstream(x, g, factor), x.dtype.type(0))
 
 
 # --- pairs ----------------------------------------------------------------------------------------------------------------------------
@@ -108,7 +149,9 @@ _PAIRS: dict[str, Any] = {
 }
 
 
-def _numpy_pair_loss(name: str, x: Any, t: Any, p: float, factor: Any) -> Any:
+@kernel
+def pair_loss(name: str, x: Any, t: Any, p: float, factor: Any) -> Any:
+    """The loss of that name of x against t with parameter p: each, or (factor) the sum times a factor, 0-dim."""
     with np.errstate(all="ignore"):
         r = _PAIRS[name][0](x, t, p).astype(x.dtype, copy=False)
     if factor is None:
@@ -117,10 +160,8 @@ def _numpy_pair_loss(name: str, x: Any, t: Any, p: float, factor: Any) -> Any:
     return np.asarray(reduce.sum(r, None, False) * x.dtype.type(factor), x.dtype)
 
 
-def _numpy_pair_slope(name: str, g: Any, x: Any, t: Any, p: float) -> Any:
+@kernel
+def pair_slope(name: str, g: Any, x: Any, t: Any, p: float) -> Any:
+    """g (0-dim or of x's shape) times the slope in x."""
     with np.errstate(all="ignore"):
         return (g * _PAIRS[name][1](x, t, p)).astype(x.dtype, copy=False)
-
-
-pair_loss = function("pair_loss", _numpy_pair_loss)         # (name, x, t, p, None or what the sum is multiplied by)
-pair_slope = function("pair_slope", _numpy_pair_slope)      # (name, g: 0-dim or of x's shape, x, t, p)

@@ -6,12 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from .native import function
+from .door import kernel
 
 __all__ = ["copied", "copied_like", "converted", "assign", "fill", "affine", "between", "fma", "joined", "triangle"]
 
 
-def _numpy_converted(a: Any, dtype: Any) -> Any:
+@kernel
+def copied(a: Any) -> Any:
+    """A copy in C order."""
+    return a.copy("C")
+
+
+@kernel
+def copied_like(a: Any) -> Any:
+    """A copy in the array's own order of dimensions."""
+    return a.copy("K")
+
+
+@kernel
+def converted(a: Any, dtype: Any) -> Any:
     """The array in another dtype. Fractions are cut off by way of int64, as the CPU converts; half precision goes through float32."""
     if dtype.kind in "iu" and a.dtype.kind not in "biuc":
         if a.dtype.itemsize == 2:
@@ -21,23 +34,29 @@ def _numpy_converted(a: Any, dtype: Any) -> Any:
     return a.astype(dtype)
 
 
-def _numpy_assign(target: Any, values: Any) -> None:
+@kernel
+def assign(target: Any, values: Any) -> None:
+    """target[...] = values, converted."""
     if values.dtype != target.dtype and target.dtype.kind in "iu" and values.dtype.kind not in "biuc":
-        values = _numpy_converted(values, target.dtype)
+        values = converted(values, target.dtype)
     target[...] = values
 
 
-def _numpy_fill(target: Any, value: Any) -> None:
+@kernel
+def fill(target: Any, value: Any) -> None:
+    """target[...] = value"""
     target[...] = value
 
 
-def _numpy_affine(n: int, first: Any, by: Any, dtype: Any) -> Any:
+@kernel
+def affine(n: int, first: Any, by: Any, dtype: Any) -> Any:
     """first + i * by for i < n, computed in float64 and rounded once (integers: in int64)."""
     i = np.arange(n)
     return (first + i * (by if dtype.kind in "iu" else float(by))).astype(dtype)
 
 
-def _numpy_between(steps: int, start: Any, end: Any, dtype: Any) -> Any:
+@kernel
+def between(steps: int, start: Any, end: Any, dtype: Any) -> Any:
     """`steps` (2 or more) evenly spaced numbers, computed from both ends."""
     low, high = dtype.type(start), dtype.type(end)
     step = (high - low) / dtype.type(max(steps - 1, 1))
@@ -52,24 +71,17 @@ def fma(step: Any, i: Any, base: Any) -> Any:
     return base + step * i.astype(step.dtype)
 
 
-def _numpy_triangle(a: Any, diagonal: int, upper: bool) -> Any:
+@kernel
+def triangle(a: Any, diagonal: int, upper: bool) -> Any:
+    """That triangle of each matrix, zeros elsewhere."""
     rows, columns = np.arange(a.shape[-2], like=a)[:, None], np.arange(a.shape[-1], like=a)
     return np.where(columns - rows >= diagonal if upper else columns - rows <= diagonal, a, a.dtype.type(0))
 
 
-def _numpy_joined(arrays: Any, axis: int, new: bool) -> Any:
+@kernel
+def joined(arrays: Any, axis: int, new: bool) -> Any:
+    """A list of arrays of one dtype joined along an axis, which is a new one if `new`."""
     if new:
         index = (slice(None),) * axis + (None,)
         arrays = [each[index] for each in arrays]
     return np.concatenate(arrays, axis)
-
-
-copied = function("copied", lambda a: a.copy("C"))                  # (array) -> a copy in C order
-copied_like = function("copied_like", lambda a: a.copy("K"))        # (array) -> a copy in the array's own order of dimensions
-converted = function("converted", _numpy_converted)                 # (array, dtype) -> a converted copy in that order
-assign = function("assign", _numpy_assign)                          # target[...] = values, converted
-fill = function("fill", _numpy_fill)                                # target[...] = value
-affine = function("affine", _numpy_affine)                          # (n, first, by, dtype) -> first + i * by for i < n
-between = function("between", _numpy_between)                       # (steps, start, end, dtype) -> evenly spaced numbers, both ends included
-joined = function("joined", _numpy_joined)                          # (list of arrays of one dtype, axis, whether it is a new one)
-triangle = function("triangle", _numpy_triangle)                    # (array, diagonal, upper) -> that triangle of each matrix, zeros elsewhere

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..homes import place
 
-__all__ = ["library", "elementwise", "kernel", "function", "fast_path", "matmul", "linear", "level", "describe"]
+__all__ = ["library", "elementwise", "kernel", "fast_path", "matmul", "linear", "level", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
 _NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
@@ -108,11 +108,6 @@ SAVES_INPUT, SAVES_RESULT, FIRST_USES_A, FIRST_USES_B, SECOND_USES_A, SECOND_USE
 def fast_path(closure: Any, kernel: Any, node_type: Any, operands: int, uses: int, to_bool: bool) -> Any:
     """The closure of an elementwise op with its fast path in C++ before it; the closure itself without the library."""
     return closure if library is None else library.op(closure, kernel, node_type, operands, uses, to_bool)
-
-
-def function(name: str, twin: Any) -> Any:
-    """The native function `name` (native/function.h) with its NumPy twin for what it does not cover."""
-    return twin if library is None else library.function(name, twin)
 
 
 def _numpy_matmul(a: Any, b: Any) -> Any:

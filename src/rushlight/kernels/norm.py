@@ -1,4 +1,7 @@
-"""Normalisation by the native kernels (native/norm.cpp). Its NumPy form is in ops/normalization.py."""
+"""Normalisation on arrays: rows that lie behind one another (layer, group and instance norm, RMS norm), and channels of (N, C, *) (batch norm).
+
+Statistics, weight and bias are flat. float16 and bfloat16 are computed in float32, and so are their statistics.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .native import function, library
+from .door import is_half, kernel
 
-__all__ = ["available", "plan", "forward", "backward", "rms", "rms_backward"]
+__all__ = ["plan", "rows", "rows_backward", "batch", "batch_backward", "fixed", "fixed_backward", "move", "rms", "rms_backward"]
 
-ndarray = np.ndarray
 Axes = tuple[int, ...]
-
-
-def available(x: Any, weight: Any, bias: Any) -> bool:
-    """Whether the kernels take these: a plain float32 or float64 array, and tensors of its dtype (or None)."""
-    return (library is not None and x.__class__ is ndarray and (x.dtype == np.float32 or x.dtype == np.float64) and x.size > 0
-            and (weight is None or (weight._a.__class__ is ndarray and weight._a.dtype == x.dtype))
-            and (bias is None or (bias._a.__class__ is ndarray and bias._a.dtype == x.dtype)))
-
-
-def _no_twin(*args: Any) -> Any:
-    raise TypeError("normalisation kernels take plain arrays of one dtype")
-
-
-_rows = function("norm_rows", _no_twin)
-_rows_backward = function("norm_rows_backward", _no_twin)
-_batch = function("batch_norm", _no_twin)
-_batch_backward = function("batch_norm_backward", _no_twin)
-rms = function("rms_norm", _no_twin)                        # (x, weight or None, eps, length of the rows) -> x / root mean square * weight
-rms_backward = function("rms_norm_backward", _no_twin)      # (g, x, weight or None, eps, length) -> gradients of x and weight
 
 
 def plan(full: Axes, axes: Axes, shape: Axes, grouped: Axes | None) -> Any:
@@ -51,15 +34,187 @@ def plan(full: Axes, axes: Axes, shape: Axes, grouped: Axes | None) -> Any:
     return rows, 1, 1
 
 
-def forward(plan: Any, x: Any, weight: Any, bias: Any, eps: float) -> Any:
-    """(result, mean, variance), the last two flat."""
-    if plan is None:
-        return _batch(x, weight, bias, eps)
-    return _rows(x, weight, bias, eps, *plan)
+def _float32(a: Any) -> Any:
+    return a.astype(np.float32) if is_half(a) else a
 
 
-def backward(plan: Any, g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: float, want_x: bool, want_weight: bool, want_bias: bool) -> Any:
-    """The gradients of x, weight (flat) and bias (flat), None where they are not wanted."""
-    if plan is None:
-        return _batch_backward(g, x, weight, mean, variance, eps, want_x, want_weight, want_bias)
-    return _rows_backward(g, x, weight, mean, variance, eps, *plan, want_x, want_weight, want_bias)
+def _like(g: Any, a: Any) -> Any:
+    """A gradient in the dtype of what it belongs to."""
+    return g if g is None or a is None else g.astype(a.dtype, copy=False)
+
+
+def _mean(a: Any, axes: Any, count: int) -> Any:
+    return np.add.reduce(a, axis=axes, keepdims=True) / a.dtype.type(count)
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------------------------
+
+def _spread(a: Any, rows: int, groups: int, spatial: int) -> Any:
+    """An array as (rows / groups, groups, entries, spatial): entries of a row have weights of their own, groups of rows too."""
+    return a.reshape(rows // groups, groups, a.size // rows // spatial, spatial)
+
+
+@kernel
+def rows(x: Any, weight: Any, bias: Any, eps: float, rows: int, groups: int, spatial: int) -> tuple[Any, Any, Any]:
+    """(result, mean, variance): element j of row r has the weight of number ``r % groups * (n / spatial) + j / spatial``."""
+    if is_half(x):
+        y, mean, variance = _rows(_float32(x), _float32(weight), _float32(bias), eps, rows, groups, spatial)
+        return y.astype(x.dtype), mean, variance
+    if not x.size:
+        return x.copy(), np.full(rows, np.nan, x.dtype, like=x), np.full(rows, np.nan, x.dtype, like=x)
+    a = _spread(x, rows, groups, spatial)
+    count = x.size // rows
+    mean = _mean(a, (2, 3), count)
+    r = a - mean
+    variance = _mean(r * r, (2, 3), count)
+    r *= 1 / np.sqrt(variance + a.dtype.type(eps))
+    if weight is not None:
+        r *= weight.reshape(groups, -1, 1)
+    if bias is not None:
+        r += bias.reshape(groups, -1, 1)
+    return r.reshape(x.shape), mean.reshape(-1), variance.reshape(-1)
+
+
+@kernel
+def rows_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: float, rows: int, groups: int, spatial: int, want_x: bool, want_w: bool,
+                  want_b: bool) -> tuple[Any, Any, Any]:
+    """The gradients of x, weight and bias (flat), None for those that are not wanted."""
+    if is_half(x):
+        gx, gw, gb = _rows_backward(_float32(g), _float32(x), _float32(weight), mean, variance, eps, rows, groups, spatial, want_x, want_w, want_b)
+        return _like(gx, x), gw, gb
+    if not x.size:
+        entries = 0 if weight is None else weight.size
+        return x.copy(), np.zeros(entries, x.dtype, like=x), np.zeros(entries, x.dtype, like=x)
+    gs, xhat = _spread(g, rows, groups, spatial), _spread(x, rows, groups, spatial)
+    rstd = (1 / np.sqrt(variance + variance.dtype.type(eps))).reshape(-1, groups, 1, 1)
+    xhat = xhat - mean.reshape(-1, groups, 1, 1)
+    xhat *= rstd
+    gx = None
+    gw = np.add.reduce(gs * xhat, axis=(0, 3)).reshape(-1) if want_w else None
+    gb = np.add.reduce(gs, axis=(0, 3)).reshape(-1) if want_b else None
+    if want_x:
+        gh = gs if weight is None else gs * weight.reshape(groups, -1, 1)
+        count = x.size // rows
+        first = _mean(gh, (2, 3), count)
+        xhat *= _mean(gh * xhat, (2, 3), count)
+        gx = gh - first
+        gx -= xhat
+        gx *= rstd
+        gx = gx.reshape(x.shape)
+    return gx, gw, gb
+
+
+@kernel
+def rms(x: Any, weight: Any, eps: float, length: int) -> Any:
+    """x / root of the mean square of each row of `length` elements * weight."""
+    if is_half(x):
+        return _rms(_float32(x), _float32(weight), eps, length).astype(x.dtype)
+    a = x.reshape(-1, length) if x.size else x
+    r = a * (1 / np.sqrt(_mean(a * a, -1, length) + a.dtype.type(eps))) if x.size else x.copy()
+    return (r if weight is None or not x.size else r * weight.reshape(-1)).reshape(x.shape).astype(x.dtype, copy=False)
+
+
+@kernel
+def rms_backward(g: Any, x: Any, weight: Any, eps: float, length: int) -> tuple[Any, Any]:
+    """The gradients of x and weight (flat; None without weight)."""
+    if is_half(x):
+        gx, gw = _rms_backward(_float32(g), _float32(x), _float32(weight), eps, length)
+        return _like(gx, x), gw
+    if not x.size:
+        return x.copy(), None if weight is None else np.zeros(weight.size, x.dtype, like=x)
+    gs, a = g.reshape(-1, length), x.reshape(-1, length)
+    rstd = 1 / np.sqrt(_mean(a * a, -1, length) + a.dtype.type(eps))
+    gh = gs if weight is None else gs * weight.reshape(-1)
+    gx = rstd * (gh - a * (_mean(gh * a, -1, length) * (rstd * rstd)))
+    return gx.reshape(x.shape), None if weight is None else np.add.reduce(gs * a * rstd, axis=0)
+
+
+_rows, _rows_backward, _rms, _rms_backward = rows, rows_backward, rms, rms_backward      # where a parameter has the name
+
+
+# --- channels ---------------------------------------------------------------------------------------------------------------------------
+
+def _channels(a: Any, ndim: int) -> Any:
+    """Numbers per channel, to broadcast against (N, C, *)."""
+    return a.reshape((1, -1) + (1,) * (ndim - 2))
+
+
+def _but_channels(x: Any) -> Axes:
+    return 0, *range(2, x.ndim)
+
+
+@kernel
+def batch(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
+    """(result, mean, variance) of the channels of (N, C, *)."""
+    if is_half(x):
+        y, mean, variance = batch(_float32(x), _float32(weight), _float32(bias), eps)
+        return y.astype(x.dtype), mean, variance
+    axes, count = _but_channels(x), prod(x.shape[:1] + x.shape[2:])
+    mean = _mean(x, axes, count)
+    r = x - mean
+    variance = _mean(r * r, axes, count)
+    r *= 1 / np.sqrt(variance + x.dtype.type(eps))
+    if weight is not None:
+        r *= _channels(weight, x.ndim)
+    if bias is not None:
+        r += _channels(bias, x.ndim)
+    return r, mean.reshape(-1), variance.reshape(-1)
+
+
+@kernel
+def batch_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> tuple[Any, Any, Any]:
+    """The gradients of x, weight and bias, None for those that are not wanted."""
+    if is_half(x):
+        gx, gw, gb = batch_backward(_float32(g), _float32(x), _float32(weight), mean, variance, eps, want_x, want_w, want_b)
+        return _like(gx, x), gw, gb
+    axes, ndim = _but_channels(x), x.ndim
+    rstd = _channels(1 / np.sqrt(variance + variance.dtype.type(eps)), ndim)
+    xhat = x - _channels(mean, ndim)
+    xhat *= rstd
+    gx = None
+    gw = np.add.reduce(g * xhat, axis=axes) if want_w else None
+    gb = np.add.reduce(g, axis=axes) if want_b else None
+    if want_x:
+        gh = g if weight is None else g * _channels(weight, ndim)
+        count = prod(x.shape[:1] + x.shape[2:])
+        first = _mean(gh, axes, count)
+        xhat *= _mean(gh * xhat, axes, count)
+        gx = gh - first
+        gx -= xhat
+        gx *= rstd
+    return gx, gw, gb
+
+
+def _scale(x: Any, weight: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+    """(1 / deviation, the same times the weight), per channel, in the dtype of the computation."""
+    dtype = np.dtype(np.float32) if is_half(x) else x.dtype
+    rstd = _channels(1 / np.sqrt(variance.astype(dtype, copy=False) + dtype.type(eps)), x.ndim)
+    return rstd, rstd if weight is None else rstd * _channels(weight.astype(dtype, copy=False), x.ndim)
+
+
+@kernel
+def fixed(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Any:
+    """(N, C, *) normalised by given statistics."""
+    r = x - _channels(mean.astype(np.float32 if is_half(x) else x.dtype, copy=False), x.ndim)
+    r = r * _scale(x, weight, variance, eps)[1]
+    if bias is not None:
+        r += _channels(bias, x.ndim)
+    return r.astype(x.dtype, copy=False)
+
+
+@kernel
+def fixed_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> tuple[Any, Any, Any]:
+    """The gradients of `fixed` in x, weight and bias, None for those that are not wanted."""
+    axes = _but_channels(x)
+    rstd, scale = _scale(x, weight, variance, eps)
+    wide = _float32(g)
+    return (_like(wide * scale, x) if want_x else None,
+            np.add.reduce(wide * ((x - _channels(mean.astype(rstd.dtype, copy=False), x.ndim)) * rstd), axis=axes) if want_w else None,
+            np.add.reduce(wide, axis=axes) if want_b else None)
+
+
+@kernel
+def move(running_mean: Any, running_variance: Any, mean: Any, variance: Any, momentum: float, factor: float) -> None:
+    """running = momentum * value + (1 - momentum) * running for both, in place; the variance times `factor`."""
+    for running, value in ((running_mean, mean), (running_variance, variance * factor)):
+        running[...] = running.dtype.type(momentum) * value.reshape(running.shape).astype(running.dtype) + running.dtype.type(1 - momentum) * running

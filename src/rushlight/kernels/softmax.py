@@ -6,50 +6,47 @@ from typing import Any
 
 import numpy as np
 
-from .native import function
+from .door import kernel
 
-__all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward", "exponentials"]
-
-
-def exponentials(a: Any, axis: int) -> tuple[Any, Any, Any]:
-    """(a - max, exp of it, its sum along the axis, kept)."""
-    top = np.maximum.reduce(a, axis, None, None, True)
-    z = a - top
-    e = np.exp(z)
-    return z, e, np.add.reduce(e, axis, None, None, True)
+__all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward"]
 
 
-def _numpy_softmax(a: Any, axis: int) -> Any:
+@kernel(halves=True)
+def softmax(a: Any, axis: int) -> Any:
     """exp(a) / sum(exp(a))"""
+    if not a.ndim or not a.size:
+        return softmax(a.reshape(1), 0).reshape(()) if a.size else a.copy()
     r = a - np.maximum.reduce(a, axis, None, None, True)
     np.exp(r, out=r)
     r /= np.add.reduce(r, axis, None, None, True)
     return r
 
 
-def _numpy_softmax_backward(g: Any, y: Any, axis: int) -> Any:
+@kernel(halves=True)
+def softmax_backward(g: Any, y: Any, axis: int) -> Any:
     """The gradient of the input from the result y."""
+    if not g.ndim:
+        return softmax_backward(g.reshape(1), y.reshape(1), 0).reshape(())
     r = g * y
-    total = np.add.reduce(r, axis, None, None, True)
-    r -= y * total
+    r -= y * np.add.reduce(r, axis, None, None, True)
     return r
 
 
-def _numpy_log_softmax(a: Any, axis: int) -> Any:
+@kernel(halves=True)
+def log_softmax(a: Any, axis: int) -> Any:
     """a - log(sum(exp(a)))"""
+    if not a.ndim or not a.size:
+        return log_softmax(a.reshape(1), 0).reshape(()) if a.size else a.copy()
     r = a - np.maximum.reduce(a, axis, None, None, True)
     r -= np.log(np.add.reduce(np.exp(r), axis, None, None, True))
     return r
 
 
-def _numpy_log_softmax_backward(g: Any, y: Any, axis: int) -> Any:
+@kernel(halves=True)
+def log_softmax_backward(g: Any, y: Any, axis: int) -> Any:
     """The gradient of the input from the result y."""
+    if not g.ndim:
+        return log_softmax_backward(g.reshape(1), y.reshape(1), 0).reshape(())
     r = np.exp(y)
     r *= np.add.reduce(g, axis, None, None, True)
     return np.subtract(g, r, out=r)
-
-
-softmax = function("softmax", _numpy_softmax)
-softmax_backward = function("softmax_backward", _numpy_softmax_backward)
-log_softmax = function("log_softmax", _numpy_log_softmax)
-log_softmax_backward = function("log_softmax_backward", _numpy_log_softmax_backward)

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..dtypes import float32
 from ..kernels import loss as L
-from ..kernels import softmax as K
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, functional
@@ -201,9 +200,8 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
                            f"{list(weight._a.shape)}")
     if weight is not None:
         same_type(x, weight)
-    if (x._kind.fast and t._kind.dtype.name == "int64" and (weight is None or (weight._kind is x._kind and weight._node is None))
-            and L.available(x._a, t._a, None if weight is None else weight._a)):
-        return _native_nll(input, target, x._a, t._a, None if weight is None else weight._a, ignore_index, reduction)
+    if x._kind.fast and t._kind.dtype.name == "int64" and x._a.size and (weight is None or (weight._kind is x._kind and weight._node is None)):
+        return _nll(input, target, x._a, t._a, None if weight is None else weight._a, ignore_index, reduction)
     _check_classes(t, classes, ignore_index)
     ignored = t._a == ignore_index
     at = wrap(np.where(ignored, 0, t._a).astype(np.int64), t._kind.int64)
@@ -230,11 +228,10 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if _takes_entropy(input, target, weight, ignore_index):
-        return _native_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+        return _entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     if (reduction == "mean" and weight is None and not label_smoothing and input._a.ndim == 2 and target._a.ndim == 1
-            and (input._kind.fast or (input._kind.xp is not np and input._kind.is_floating))
-            and target._kind.dtype.name == "int64" and input._a.shape[0] == target._a.shape[0] and input._a.size):
-        return _cross_entropy_rows(input, target, ignore_index)
+            and input._kind.is_floating and target._kind.dtype.name == "int64" and input._a.shape[0] == target._a.shape[0] and input._a.size):
+        return _mean_entropy(input, target, ignore_index)
     dim = 0 if input._a.ndim == 1 else 1
     logs = input.log_softmax(dim)
     if input._a.shape == target._a.shape and target._kind.is_floating:
@@ -248,13 +245,12 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, dim)
 
 
-def _native_nll(input: Tensor, target: Tensor, x: Any, t: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
-    """nll_loss by the native kernel, as one node. `x` and `t` have a batch dimension."""
+def _nll(input: Tensor, target: Tensor, x: Any, t: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+    """nll_loss as one node. `x` and `t` have a batch dimension."""
     kind, shape = input._kind, input._a.shape
     losses, total, weights = L.nll(x, t, weight, ignore_index, 0.0)
-    divisor = weights if reduction == "mean" else 1.0
-    factor = 1.0 / divisor if divisor else math.nan
-    out = wrap(losses.reshape(target._a.shape) if reduction == "none" else np.array(total * factor, kind.np), kind)
+    factor = 1.0 if reduction != "mean" else 1.0 / weights if weights else math.nan
+    out = wrap(losses.reshape(target._a.shape) if reduction == "none" else as_array(total * factor, kind.np), kind)
     if input._node is None:
         return out
 
@@ -265,13 +261,13 @@ def _native_nll(input: Tensor, target: Tensor, x: Any, t: Any, weight: Any, igno
         up = g.reshape(x.shape[0], 1, *x.shape[2:]) if reduction == "none" else g * factor
         return depending((wrap(shares, kind) * -up).reshape(shape), outline, name="NllLossBackwardBackward0")
     return record(out, "NllLoss2DBackward0" if x.ndim == 4 else "NllLossBackward0", (input,), grad, (target,),
-                  lambda g, _: L.nll_backward(x, t, weight, ignore_index, 0.0, g if reduction == "none" else g.item() * factor).reshape(shape))
+                  lambda g, _: L.nll_backward(x, t, weight, ignore_index, 0.0, g, factor).reshape(shape))
 
 
 def _takes_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> bool:
-    """Whether cross entropy can be one node over the native kernel."""
+    """Whether cross entropy is one node."""
     kind, shape = input._kind, input._a.shape
-    if not (kind.fast and L.available(input._a, target._a, None if weight is None else weight._a)):
+    if not (kind.fast and input._a.size):
         return False
     classes = shape[1] if len(shape) > 1 else shape[0] if shape else 0
     if weight is not None and not (weight._kind is kind and weight._node is None and weight._a.shape == (classes,)):
@@ -281,17 +277,16 @@ def _takes_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_
     return target._kind.dtype.name == "int64" and target._a.shape == shape[:1] * (len(shape) > 1) + shape[2:]
 
 
-def _native_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
-    """Cross entropy by the native kernel, which keeps one number per position for the backward pass; one node."""
+def _entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float) -> Tensor:
+    """Cross entropy as one node, which keeps one number per position for the backward pass."""
     kind, a, t, w = input._kind, input._a, target._a, None if weight is None else weight._a
     shape = a.shape
     shares = target._kind is kind
     if len(shape) == 1:
         a, t = a.reshape(1, -1), t.reshape(1, -1) if shares else t.reshape(1)
     losses, logs, total, weights = L.entropy(a, t, w, ignore_index, smoothing)
-    divisor = weights if reduction == "mean" else 1.0
-    factor = 1.0 / divisor if divisor else math.nan
-    out = wrap(losses.reshape(shape[:1] * (len(shape) > 1) + shape[2:]) if reduction == "none" else np.array(total * factor, kind.np), kind)
+    factor = 1.0 if reduction != "mean" else 1.0 / weights if weights else math.nan
+    out = wrap(losses.reshape(shape[:1] * (len(shape) > 1) + shape[2:]) if reduction == "none" else as_array(total * factor, kind.np), kind)
     if input._node is None:
         return out
 
@@ -303,77 +298,38 @@ def _native_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None, 
     label = (("NegBackward0" if reduction != "mean" else "DivBackward1") if shares else "AddBackward0" if smoothing else
              "NllLoss2DBackward0" if a.ndim == 4 else "NllLossBackward0")
     return record(out, label, (input,), grad, (input, target) if weight is None else (input, target, weight), lambda g, x, *_: (L.entropy_backward(
-        x.reshape(a.shape), t, w, ignore_index, smoothing, logs, g if reduction == "none" else g.item() * factor).reshape(shape),))
+        x.reshape(a.shape), t, w, ignore_index, smoothing, logs, g, factor).reshape(shape),))
 
 
-def _cross_entropy_rows(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
-    """The mean over rows of logits as one node."""
-    t = target._a
-    n, classes = input._a.shape
-    if input._kind.xp is not np and input._kind.xp.fused_for(input._a, target._a if target._kind.device is input._kind.device else None):
-        return _cross_entropy_on_device(input, target, ignore_index)
-    _check_classes(target, classes, ignore_index)
-    logs = K.log_softmax(input._a, 1)
-    rows = np.arange(n, like=logs)
-    ignored = t == ignore_index
-    some = bool(ignored.any())
-    at = np.where(ignored, 0, t) if some else t
-    picked = logs[rows, at]
-    if some:
-        picked = np.where(ignored, 0, picked).astype(logs.dtype)
-        n = n - int(ignored.sum())
-    with np.errstate(all="ignore"):
-        value = -np.add.reduce(picked) / logs.dtype.type(n)
-    out = wrap(as_array(value, logs.dtype), input._kind)
-
-    def arrays(g: Any, x: Any, _: Any) -> Any:
-        r = np.exp(logs)
-        r[rows, at] -= 1
-        if n:
-            r *= g / r.dtype.type(n)
-        if some:
-            r[ignored] = 0
-        return (r,)
-
-    def grad(g: Tensor, x: Tensor, _: Tensor) -> Tensor:
-        one = wrap((at[:, None] == np.arange(classes, like=at)).astype(logs.dtype), x._kind)
-        r = (x.softmax(1) - one) * (g / n)
-        return r.masked_fill(wrap(ignored[:, None], x._kind.bool_), 0) if some else r
-    return record(out, "NllLossBackward0", (input,), grad, (input, target), array_grad=arrays)
-
-
-def _cross_entropy_on_device(input: Tensor, target: Tensor, ignore_index: int, wide: bool = False) -> Tensor:
-    """The same by two kernels; the device itself checks the classes, and counts those that are not ignored. `wide`: the result is float32."""
+def _mean_entropy(input: Tensor, target: Tensor, ignore_index: int, wide: bool = False) -> Tensor:
+    """The mean over rows of logits (N, C) as one node, in reduced precision too; `wide`: the result is float32."""
     same_device("cross_entropy", input, target)
     t, classes = target._a, input._a.shape[1]
     kind = input._kind.with_dtype(float32) if wide else input._kind
-    fused = kind.xp.fused
-    mean, count, shift = fused.cross_entropy(input._a, t, ignore_index, wide)
+    mean, count, logs = L.mean_entropy(input._a, t, ignore_index, wide)
     out = wrap(mean, kind)
 
-    def arrays(g: Any, x: Any) -> Any:
-        return (fused.cross_entropy_backward(g, x, t, count, shift, ignore_index),)
-
-    def grad(g: Tensor, x: Tensor) -> Tensor:
+    def grad(g: Tensor, x: Tensor, _: Tensor) -> Tensor:
         ignored = t == ignore_index
         one = wrap((np.where(ignored, 0, t)[:, None] == np.arange(classes, like=t)).astype(kind.np), kind)
         return ((x.to(kind.dtype).softmax(1) - one) * (g / wrap(count.astype(kind.np), kind))).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
-    return record(out, "NllLossBackward0", (input,), grad, (input,), array_grad=arrays)
+    return record(out, "NllLossBackward0", (input,), grad, (input, target),
+                  array_grad=lambda g, x, _: (L.mean_entropy_backward(g, x, t, count, logs, ignore_index),))
 
 
 def cross_entropy_of_halves(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
                             reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor | None:
-    """What ``cross_entropy(input.float(), ...)`` is, without a float32 copy of the logits; None where the device has no kernel for it.
+    """What ``cross_entropy(input.float(), ...)`` is, without a float32 copy of the logits where the device has a kernel; None for other arguments.
 
     For autocast: the values are the same, and so is the gradient, which arrives at 16-bit logits rounded once either way.
     """
-    if not (isinstance(input, Tensor) and isinstance(target, Tensor)) or not input._kind.reduced or input._kind.xp is np or (
+    if not (isinstance(input, Tensor) and isinstance(target, Tensor)) or not input._kind.reduced or (
             weight is not None or label_smoothing or reduction != "mean" or size_average is not None or reduce is not None):
         return None
     a, t = input._a, target._a
-    if a.ndim != 2 or t.ndim != 1 or t.shape[0] != a.shape[0] or not a.size or target._kind.dtype.name != "int64" or not input._kind.xp.fused_for(a, t):
+    if a.ndim != 2 or t.ndim != 1 or t.shape[0] != a.shape[0] or not a.size or target._kind.dtype.name != "int64":
         return None
-    return _cross_entropy_on_device(input, target, ignore_index, True)
+    return _mean_entropy(input, target, ignore_index, True)
 
 
 def _with_probabilities(logs: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, dim: int) -> Tensor:

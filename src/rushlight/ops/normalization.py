@@ -23,66 +23,38 @@ __all__ = ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"
 Axes = tuple[int, ...]
 
 
-def _mean(a: Any, axes: Axes, count: int) -> Any:
-    return np.add.reduce(a, axis=axes, keepdims=True) / a.dtype.type(count)
+def _wanted(*tensors: Tensor | None) -> tuple[bool, ...]:
+    """Which of them need a gradient."""
+    return tuple([t is not None and t._node is not None for t in tensors])
+
+
+def _like(g: Any, t: Tensor | None) -> Any:
+    """A flat gradient in the shape and dtype of its tensor; itself where it has them, so that it can be taken over."""
+    if g is None:
+        return None
+    a = t._a  # type: ignore[union-attr]
+    return (g if g.shape == a.shape else g.reshape(a.shape)).astype(a.dtype, copy=False)
 
 
 def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, name: str,
                   grouped: Axes | None = None) -> tuple[Tensor, Any, Any]:
-    """(result, mean, variance as arrays). `shape`: that of weight and bias, to broadcast; `grouped`: compute on x in this shape."""
-    kind = x._kind
-    if kind.xp is not np and x._a.size and kind.xp.fused_for(x._a, *[None if t is None else t._a for t in (weight, bias)]):
-        return _standardized_on_device(x, axes, eps, weight, bias, shape, name, grouped)
-    if K.available(x._a, weight, bias):
-        return _native(x, axes, eps, weight, bias, shape, name, grouped)
-    a = x._a.astype(np.float32) if kind.reduced else x._a
-    a = a if grouped is None else a.reshape(grouped)
-    count = prod([a.shape[i] for i in axes])
-    mean = _mean(a, axes, count)
-    r = a - mean
-    variance = _mean(r * r, axes, count)
-    rstd = 1 / np.sqrt(variance + a.dtype.type(eps))
-    r *= rstd
-    if grouped is not None:
-        r = r.reshape(x._a.shape)
-    w = None if weight is None else weight._a.reshape(shape)
-    if w is not None:
-        r *= w
-    if bias is not None:
-        r += bias._a.reshape(shape)
-    out = wrap(r.astype(kind.np) if kind.reduced else r, kind)
-    if x._node is None and (weight is None or weight._node is None) and (bias is None or bias._node is None):
-        return out, mean, variance
-    need_x = x._node is not None
+    """(result, mean, variance as flat arrays). `shape`: that of weight and bias, to broadcast; `grouped`: compute on x in this shape."""
     full = x._a.shape
-    padded = (1,) * (len(full) - len(shape)) + shape
-    outer = tuple([i for i, n in enumerate(padded) if n == 1])  # what weight and bias are broadcast over
+    plan = K.plan(full, axes, shape, grouped)
+    w, b = None if weight is None else weight._a, None if bias is None else bias._a
+    forward, backward, plan = (K.batch, K.batch_backward, ()) if plan is None else (K.rows, K.rows_backward, plan)
+    r, mean, variance = forward(x._a, w, b, eps, *plan)
+    out = wrap(r, x._kind)
+    wanted = _wanted(x, weight, bias)
+    if True in wanted:
+        padded = (1,) * (len(full) - len(shape)) + shape
+        outer = tuple([i for i, n in enumerate(padded) if n == 1])      # what weight and bias are broadcast over
 
-    def arrays(g: Any, x: Any, *more: Any) -> Any:
-        centered = (x if grouped is None else x.reshape(grouped)) - mean
-        centered *= rstd
-        xhat = centered if grouped is None else centered.reshape(full)
-        gw = gb = gx = None
-        if weight is not None and weight._node is not None:
-            gw = np.add.reduce(g * xhat, axis=outer).reshape(weight._a.shape)
-        if bias is not None and bias._node is not None:
-            gb = np.add.reduce(g, axis=outer).reshape(bias._a.shape)
-        if need_x:
-            gh = g if w is None else g * w
-            if grouped is not None:
-                gh = gh.reshape(grouped)
-            first = _mean(gh, axes, count)
-            second = _mean(gh * centered, axes, count)
-            centered *= second
-            gx = gh - first
-            gx -= centered
-            gx *= rstd
-            gx = gx if grouped is None else gx.reshape(full)
-        return gx, gw, gb
-
-    saved = (x,) if weight is None else (x, weight)
-    grad = _differentiable(axes, eps, weight, bias, shape, outer, grouped, full)
-    record(out, name, (x, weight, bias), grad, saved, array_grad=None if kind.reduced else arrays)
+        def arrays(g: Any, x: Any, *more: Any) -> Any:
+            gx, gw, gb = backward(g, x, w, mean, variance, eps, *plan, *wanted)
+            return gx, _like(gw, weight), _like(gb, bias)
+        record(out, name, (x, weight, bias), _differentiable(axes, eps, weight, bias, shape, outer, grouped, full),
+               (x,) if weight is None else (x, weight), array_grad=arrays)
     return out, mean, variance
 
 
@@ -103,77 +75,6 @@ def _differentiable(axes: Axes, eps: float, weight: Tensor | None, bias: Tensor 
     return grad
 
 
-def _native(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, name: str,
-            grouped: Axes | None) -> tuple[Tensor, Any, Any]:
-    """`_standardized` by the native kernels."""
-    a, kind = x._a, x._kind
-    full = a.shape
-    kept = tuple([1 if i in axes else n for i, n in enumerate(full if grouped is None else grouped)])
-    plan = K.plan(full, axes, shape, grouped)
-    w, b = None if weight is None else weight._a, None if bias is None else bias._a
-    r, mean, variance = K.forward(plan, a, w, b, eps)
-    out = wrap(r, kind)
-    wanted = x._node is not None, weight is not None and weight._node is not None, bias is not None and bias._node is not None
-    if True in wanted:
-        padded = (1,) * (len(full) - len(shape)) + shape
-        outer = tuple([i for i, n in enumerate(padded) if n == 1])
-
-        def arrays(g: Any, x: Any, *more: Any) -> Any:
-            gx, gw, gb = K.backward(plan, g, x, w, mean, variance, eps, *wanted)
-            return gx, None if gw is None else gw.reshape(w.shape), None if gb is None else gb.reshape(b.shape)
-        record(out, name, (x, weight, bias), _differentiable(axes, eps, weight, bias, shape, outer, grouped, full),
-               (x,) if weight is None else (x, weight), array_grad=arrays)
-    return out, mean.reshape(kept), variance.reshape(kept)
-
-
-def _standardized_on_device(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, name: str,
-                            grouped: Axes | None) -> tuple[Tensor, Any, Any]:
-    """`_standardized` by the device's kernels: rows where the statistics are over trailing dimensions, channels for batch norm."""
-    fused, kind, a = x._kind.xp.fused, x._kind, x._a
-    full = a.shape
-    w, b = (None if t is None else t._a.reshape(-1) for t in (weight, bias))
-    view = full if grouped is None else grouped
-    padded = (1,) * (len(full) - len(shape)) + tuple(shape)
-    outer = tuple([i for i, n in enumerate(padded) if n == 1])
-    trailing, affine = axes == tuple(range(len(view) - len(axes), len(view))), weight is not None or bias is not None
-    keep = tuple([1 if i in axes else n for i, n in enumerate(view)])
-    if not trailing:
-        mean, variance = fused.channels_statistics(a)
-        y = fused.channels_apply(a, mean, variance, w, b, eps)
-    else:
-        n = prod(view[len(view) - len(axes):])
-        w, b = (None if t is None else t.astype(kind.np, copy=False) for t in (w, b))
-        if grouped is None and (len(shape) == len(axes) or (weight is None and bias is None)):
-            groups, per_group, span, column = 1, 0, 1, True        # layer norm: a weight per column
-        else:                                                       # group and instance norm: a weight per channel
-            span, column = prod(full[2:]), False
-            per_group = n // span
-            groups = full[1] // per_group
-        y, mean, rstd = fused.rows_forward(a, w, b, n, eps, False, groups, per_group, span)
-        variance = 1 / (rstd * rstd) - eps if name == "NativeBatchNormBackward0" else mean      # others don't look at it
-    out = wrap(y, kind)
-    if x._node is None and (weight is None or weight._node is None) and (bias is None or bias._node is None):
-        return out, mean.reshape(keep), variance.reshape(keep)
-
-    def arrays(g: Any, x: Any, *more: Any) -> Any:
-        if not trailing:
-            gx, gw, gb = fused.channels_backward(g, x, w, mean, variance, eps, True)
-        else:
-            gx, gw, gb = fused.rows_backward(g, x, w, mean, rstd, n, False, groups, per_group, span, need_w=column and affine)
-            if gw is None and affine:
-                xhat = (x.reshape(-1, n) - mean[:, None]) * rstd[:, None]
-                gw, gb = np.add.reduce(g * xhat.reshape(full), axis=outer), np.add.reduce(g, axis=outer)
-        return (gx, None if weight is None else _fitted(gw, weight._a), None if bias is None else _fitted(gb, bias._a))
-    grad = _differentiable(axes, eps, weight, bias, shape, outer, grouped, full)
-    record(out, name, (x, weight, bias), grad, (x,) if weight is None else (x, weight), array_grad=arrays)
-    return out, mean.reshape(keep), variance.reshape(keep)
-
-
-def _fitted(g: Any, like: Any) -> Any:
-    """A gradient in the shape and dtype of its tensor; itself where it has them, so that it can be taken over."""
-    return (g if g.shape == like.shape else g.reshape(like.shape)).astype(like.dtype, copy=False)
-
-
 def _check(input: Any, name: str) -> None:
     if not isinstance(input, Tensor):
         raise not_a_tensor(name, "input", 1, input)
@@ -190,24 +91,11 @@ def _check_channels(input: Tensor, **tensors: Tensor | None) -> None:
             raise RuntimeError(f"{name} should contain {channels} elements not {t._a.size}")
 
 
-def _update(running: Tensor, value: Any, momentum: float) -> None:
-    """running = momentum * value + (1 - momentum) * running, in place."""
-    a = running._a
-    a[...] = a.dtype.type(momentum) * value.reshape(a.shape).astype(a.dtype) + a.dtype.type(1 - momentum) * a
-    running._ver += 1
-
-
 def _move(running_mean: Tensor, running_var: Tensor, mean: Any, variance: Any, momentum: float, factor: float) -> None:
     """Both running statistics towards the batch's, the variance times `factor`."""
-    kind, a, b = running_mean._kind, running_mean._a, running_var._a
-    if kind.xp is not np and running_var._kind is kind and kind.is_floating and (kind.reduced or kind.np == mean.dtype) and (
-            fused := kind.xp.fused_for(a, b, mean, variance)) is not None and a.flags.c_contiguous and b.flags.c_contiguous:
-        fused.channels_update(a, b, mean, variance, momentum, factor)
-        running_mean._ver += 1
-        running_var._ver += 1
-        return
-    _update(running_mean, mean, momentum)
-    _update(running_var, variance * factor, momentum)
+    K.move(running_mean._a, running_var._a, mean, variance, momentum, factor)
+    running_mean._ver += 1
+    running_var._ver += 1
 
 
 @functional
@@ -244,49 +132,23 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
 def _frozen(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channel: Axes, axes: Axes) -> Tensor:
     """Normalise by given statistics."""
     kind = x._kind
-    if kind.xp is not np and x._a.size and kind.xp.fused_for(x._a, mean._a, var._a, *[None if t is None else t._a for t in (weight, bias)]):
-        return _frozen_on_device(x, mean, var, weight, bias, eps, channel, axes)
     work = np.float32 if kind.reduced else kind.np
-    m, rstd = mean._a.reshape(channel).astype(work), (1 / np.sqrt(var._a.astype(work) + np.dtype(work).type(eps))).reshape(channel)
-    scale = rstd if weight is None else rstd * weight._a.reshape(channel).astype(work)
-    r = x._a - m
-    r = r * scale
-    if bias is not None:
-        r += bias._a.reshape(channel)
-    out = wrap(r.astype(kind.np, copy=False), kind)
+    m, v = mean._a.astype(work), var._a.astype(work)        # copies: what the gradient sees
+    w, b = None if weight is None else weight._a, None if bias is None else bias._a
+    out = wrap(K.fixed(x._a, w, b, m, v, eps), kind)
+    wanted = _wanted(x, weight, bias)
+    if True not in wanted:
+        return out
 
     def arrays(g: Any, x: Any, *more: Any) -> Any:
-        return (g * scale, None if weight is None else np.add.reduce(g * ((x - m) * rstd), axis=axes),
-                None if bias is None else np.add.reduce(g, axis=axes))
-    grad = _frozen_gradient(kind, rstd, m, weight, bias, channel, axes)
-    return record(out, "NativeBatchNormBackward0", (x, weight, bias), grad, (x,) if weight is None else (x, weight),
-                  array_grad=None if kind.reduced else arrays)
-
-
-def _frozen_gradient(kind: Any, rstd: Any, m: Any, weight: Tensor | None, bias: Tensor | None, channel: Axes, axes: Axes) -> Any:
-    """The gradient of `_frozen` in tensor ops; rstd and m broadcast."""
-    def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
-        r, center = wrap(rstd.astype(kind.np), kind), wrap(m.astype(kind.np), kind)
-        s = r if weight is None else r * more[0].view(channel)
-        return (g * s, None if weight is None else (g * (x - center) * r).sum(axes), None if bias is None else g.sum(axes))
-    return grad
-
-
-def _frozen_on_device(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channel: Axes, axes: Axes) -> Tensor:
-    """`_frozen` by the device's kernels."""
-    fused, kind = x._kind.xp.fused, x._kind
-    work = np.float32 if kind.reduced else kind.np
-    m, v = mean._a.astype(work), var._a.astype(work)       # copies: what the gradient sees
-    w, b = (None if t is None else t._a for t in (weight, bias))
-    out = wrap(fused.channels_apply(x._a, m, v, w, b, eps), kind)
-
-    def arrays(g: Any, x: Any, *more: Any) -> Any:
-        gx, gw, gb = fused.channels_backward(g, x, w, m, v, eps, False)
-        return gx, None if weight is None else gw.astype(weight._a.dtype, copy=False), None if bias is None else gb.astype(bias._a.dtype, copy=False)
+        gx, gw, gb = K.fixed_backward(g, x, w, m, v, eps, *wanted)
+        return gx, _like(gw, weight), _like(gb, bias)
 
     def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
         rstd = (1 / np.sqrt(v + np.dtype(work).type(eps))).reshape(channel)
-        return _frozen_gradient(kind, rstd, m.reshape(channel), weight, bias, channel, axes)(g, x, *more)
+        r, center = wrap(rstd.astype(kind.np), kind), wrap(m.reshape(channel).astype(kind.np), kind)
+        s = r if weight is None else r * more[0].view(channel)
+        return (g * s, None if weight is None else (g * (x - center) * r).sum(axes), None if bias is None else g.sum(axes))
     return record(out, "NativeBatchNormBackward0", (x, weight, bias), grad, (x,) if weight is None else (x, weight), array_grad=arrays)
 
 
@@ -309,8 +171,7 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var
     out, mean, variance = _standardized(input, axes, eps, weight, bias, channel, "NativeBatchNormBackward0")
     if running_mean is not None and running_var is not None:
         count = prod(shape[2:])
-        _update(running_mean, mean.mean(0), momentum)
-        _update(running_var, variance.mean(0) * (count / (count - 1)), momentum)
+        _move(running_mean, running_var, mean.reshape(shape[:2]).mean(0), variance.reshape(shape[:2]).mean(0), momentum, count / (count - 1))
     return out
 
 
@@ -377,10 +238,19 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bia
 export(group_norm)
 
 
-def _native_rms(input: Tensor, weight: Tensor | None, eps: float, axes: Axes, length: int) -> Tensor:
-    """`rms_norm` as one node."""
+@functional(guard=True)
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """Divided by the root of the mean square over the last dimensions. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
+    kind = input._kind
+    if not kind.is_complex:
+        _check(input, "rms_norm")
+    shape = _normalized_shape(input, normalized_shape, weight, None)
+    eps = float(np.finfo(np.float32 if kind.reduced else kind.np).eps) if eps is None else float(eps)
+    axes, length = tuple(range(input._a.ndim - len(shape), input._a.ndim)), prod(shape)
     w = None if weight is None else weight._a
-    out = wrap(K.rms(input._a, w, eps, length), input._kind)
+    out = wrap(K.rms(input._a, w, eps, length), kind)
+    if input._node is None and (weight is None or weight._node is None):
+        return out
     outer = tuple(range(axes[0]))
 
     def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
@@ -391,25 +261,9 @@ def _native_rms(input: Tensor, weight: Tensor | None, eps: float, axes: Axes, le
 
     def arrays(g: Any, x: Any, *more: Any) -> Any:
         gx, gw = K.rms_backward(g, x, w, eps, length)
-        return gx, None if gw is None else gw.reshape(w.shape)
-    return record(out, "MulBackward0", (input, weight), grad, (input,) if weight is None else (input, weight), array_grad=arrays)
-
-
-@functional(guard=True)
-def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    """Divided by the root of the mean square over the last dimensions. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
-    if not input._kind.is_complex:
-        _check(input, "rms_norm")
-    shape = _normalized_shape(input, normalized_shape, weight, None)
-    if eps is None:
-        eps = float(np.finfo(np.float32 if input._kind.reduced else input._kind.np).eps)
-    axes = tuple(range(input._a.ndim - len(shape), input._a.ndim))
-    if K.available(input._a, weight, None):
-        return _native_rms(input, weight, float(eps), axes, prod(shape))
-    x = input.float() if input._kind.reduced else input
-    r = x * ((x * x).mean(axes, True) + eps).rsqrt()
-    r = r if weight is None else r * weight
-    return r.to(input._kind.dtype)
+        return gx, _like(gw, weight)
+    return record(out, "MulBackward0", (input, weight), grad, (input,) if weight is None else (input, weight),
+                  array_grad=None if kind.is_complex else arrays)
 
 
 export(rms_norm, guard=True)

@@ -44,29 +44,10 @@ def _log_softmax_grad(dim: int) -> Any:
 def _normalised(input: Tensor, dim: int, dtype: Any, label: str, name: str, forward: Any, grad: Any, backward: Any) -> Tensor:
     if dtype is not None or not input._kind.fast or input._a.ndim == 0 or dim.__class__ is not int or not -input._a.ndim <= dim < input._a.ndim:
         input, dim = _prepared(input, dim, dtype, name)
-    kind = input._kind
-    a = input._a
-    fused = kind.xp is not np and kind.xp.fused_for(a)
-    if fused and a.ndim:
-        r, backward = getattr(fused, name)(a, dim), getattr(fused, name + "_backward")
-    elif a.ndim == 0 or a.size == 0 or kind.reduced:
-        r = _rare(a, dim, kind, forward)
-    else:
-        r = forward(a, dim)
-    out = wrap(r, kind)
+    out = wrap(forward(input._a, dim), input._kind)
     if input._node is None:
         return out
-    simple = a.ndim and a.size and (fused or not kind.reduced)
-    return record(out, label, (input,), grad(dim), (out,), (lambda g, y: backward(g, y, dim)) if simple else None)
-
-
-def _rare(a: Any, dim: int, kind: Any, forward: Any) -> Any:
-    """Empty and 0-dim arrays and reduced precision."""
-    if a.size == 0:
-        return a.copy()
-    wide = a.astype(np.float32) if kind.reduced else a
-    r = forward(wide.reshape(1), 0).reshape(()) if a.ndim == 0 else forward(wide, dim)
-    return r.astype(kind.np, copy=False)
+    return record(out, label, (input,), grad(dim), (out,), lambda g, y: backward(g, y, dim))
 
 
 def _torch_softmax(input: Tensor, dim: int, dtype: Any = None, *, out: Any = None) -> Tensor:

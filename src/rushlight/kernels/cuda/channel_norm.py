@@ -16,7 +16,7 @@ from . import driver
 from .implicit_gemm import ELEMENTS
 from .source import ACCUMULATE, THREADS, Kernel, blocks
 
-__all__ = ["channels_statistics", "channels_apply", "channels_backward", "channels_update"]
+__all__ = ["batch", "batch_backward", "fixed", "fixed_backward", "move", "channels_statistics", "channels_apply", "channels_backward"]
 
 _PIECE = 2048           # units of a plane that one item takes at most
 _COMMON = r"""
@@ -240,8 +240,34 @@ def channels_backward(g: Any, x: Any, w: Any, mean: Any, var: Any, eps: float, b
     return gx, gw, gb
 
 
-def channels_update(running_mean: Any, running_var: Any, mean: Any, var: Any, momentum: float, factor: float) -> None:
-    """running = momentum * value + (1 - momentum) * running for both running statistics, in place; the variance times `factor`. Contiguous, of one dtype
-    whose arithmetic type is that of `mean`."""
-    n = running_mean.size
-    _UPDATE(running_mean.dtype.name)((blocks(n),), (THREADS,), (running_mean, running_var, mean, var, np.int32(n), np.float64(momentum), np.float64(factor)))
+def batch(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+    """(y, mean, variance) of the channels of (N, C, *), as ``kernels/norm.py: batch``."""
+    if not x.size:
+        return NotImplemented
+    mean, var = channels_statistics(x)
+    return channels_apply(x, mean, var, weight, bias, eps), mean, var
+
+
+def batch_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> Any:
+    """Gradients of the input, the weight and the bias."""
+    return channels_backward(g, x, weight, mean, var, eps, True) if x.size else NotImplemented
+
+
+def fixed(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
+    """(N, C, *) normalised by given statistics."""
+    return channels_apply(x, mean, var, weight, bias, eps) if x.size else NotImplemented
+
+
+def fixed_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> Any:
+    """Gradients of the input, the weight and the bias of `fixed`."""
+    return channels_backward(g, x, weight, mean, var, eps, False) if x.size else NotImplemented
+
+
+def move(running_mean: Any, running_var: Any, mean: Any, var: Any, momentum: float, factor: float) -> Any:
+    """running = momentum * value + (1 - momentum) * running for both running statistics, in place; the variance times `factor`."""
+    n, dtype = running_mean.size, running_mean.dtype
+    if (running_var.dtype != dtype or dtype.name not in ACCUMULATE or _arithmetic(dtype) != mean.dtype or not running_mean.flags.c_contiguous
+            or not running_var.flags.c_contiguous or not n):
+        return NotImplemented
+    _UPDATE(dtype.name)((blocks(n),), (THREADS,), (running_mean, running_var, mean, var, np.int32(n), np.float64(momentum), np.float64(factor)))
+    return None

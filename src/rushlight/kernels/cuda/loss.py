@@ -9,7 +9,7 @@ import numpy as np
 from . import driver
 from .source import Kernel, row_threads
 
-__all__ = ["cross_entropy", "cross_entropy_backward"]
+__all__ = ["mean_entropy", "mean_entropy_backward"]
 
 _FORWARD = Kernel("cross_entropy", r"""
 extern "C" __global__ void kernel(const T* __restrict__ x, const long long* target, A* loss, A* shift, int n, long long ignored) {
@@ -59,7 +59,7 @@ def _either(a: Any, dtype: Any) -> tuple[Any, Any]:
     return (a, null) if a.dtype == dtype else (null, a)
 
 
-def cross_entropy(x: Any, target: Any, ignored: int, wide: bool = False) -> tuple[Any, Any, Any]:
+def mean_entropy(x: Any, target: Any, ignored: int, wide: bool = False) -> tuple[Any, Any, Any]:
     """(mean loss, how many rows count, log of the sum of exponentials per row) of logits (N, C); rows whose target is `ignored` don't count.
 
     The mean has the logits' dtype; with `wide` it is float32 for 16-bit logits.
@@ -75,7 +75,7 @@ def cross_entropy(x: Any, target: Any, ignored: int, wide: bool = False) -> tupl
     return mean, count, shift
 
 
-def cross_entropy_backward(g: Any, x: Any, target: Any, count: Any, shift: Any, ignored: int) -> Any:
+def mean_entropy_backward(g: Any, x: Any, target: Any, count: Any, shift: Any, ignored: int) -> Any:
     """The gradient of the logits from that of the mean."""
     module = driver.needed()
     x, target = x if x.flags.c_contiguous else x.copy(), module.ascontiguousarray(target)

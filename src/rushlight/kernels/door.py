@@ -1,0 +1,96 @@
+"""One door to every kernel: `@kernel` over a NumPy function makes of it the callable that finds the fastest form for the arrays it is given.
+
+    @kernel
+    def softmax(a, axis): ...                   # kernels/softmax.py, in NumPy: the twin
+
+A call goes to the first of these that takes it:
+
+    the native library      ``softmax.softmax`` in a table of native/softmax.cpp, for plain arrays
+    the arrays' class       what the class brought with it when it joined (`join`): for a GPU's arrays ``softmax`` in kernels/cuda/softmax.py, for vmap's
+                            a rule that folds the batch into a dimension
+    the twin                the NumPy function, which runs on every class that takes part in NumPy's protocols
+
+All have one name and one signature. "Not mine" is said in one way, by stepping aside: a native function returns nothing, a class's form
+NotImplemented, and the call goes on. So callers ask no questions. Arguments are given by position; arrays inside of lists are not looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .native import library
+
+__all__ = ["kernel", "join", "Find"]
+
+ndarray = np.ndarray
+Kernel = Callable[..., Any]
+Find = Callable[[str, str], "Kernel | None"]        # (family, name) -> a class's form of that kernel
+
+CLASSES: dict[type, Find] = {}
+
+
+def join(cls: type, find: Find) -> None:
+    """Arrays of `cls` take part from now on: ``find("softmax", "softmax")`` gives their form of a kernel, or None where the twin serves them."""
+    CLASSES[cls] = find
+
+
+def kernel(twin: Kernel | None = None, *, halves: bool = False) -> Any:
+    """The door over a twin. halves: the twin gets float16 and bfloat16 arrays in float32, and what it returns is rounded once."""
+    if twin is None:
+        return lambda twin: kernel(twin, halves=halves)
+    family = twin.__module__.rpartition(".")[2]
+    if library is not None:
+        last = [twin]
+        door = library.function(family, twin.__name__, _in_float32(twin, last) if halves else twin, CLASSES)
+        last[0] = door
+        return door
+    return _closed(family, twin, halves)
+
+
+def _closed(family: str, twin: Kernel, halves: bool) -> Kernel:
+    """The door where there is no library."""
+    forms: dict[type, Kernel | None] = {}
+
+    def door(*args: Any) -> Any:
+        if CLASSES:
+            for each in args:
+                cls = each.__class__
+                if cls in CLASSES:
+                    if cls not in forms:
+                        forms[cls] = CLASSES[cls](family, twin.__name__)
+                    form = forms[cls]
+                    r = NotImplemented if form is None else form(*args)
+                    if r is not NotImplemented:
+                        return r
+        return fallback(*args)
+    fallback = _in_float32(twin, [door]) if halves else twin
+    door.__name__, door.__qualname__, door.__doc__ = twin.__name__, twin.__qualname__, twin.__doc__
+    door.fallback = door.__wrapped__ = fallback  # type: ignore[attr-defined]
+    return door
+
+
+def is_half(a: Any) -> bool:
+    """Whether this is an array of float16 or bfloat16."""
+    dtype = getattr(a, "dtype", None)
+    return dtype is not None and dtype.itemsize == 2 and dtype.kind in "fV"
+
+
+def _in_float32(twin: Kernel, door: list[Kernel]) -> Kernel:
+    """The twin behind a step that hands arrays of 16 bits to the door again in float32."""
+    def widened(*args: Any) -> Any:
+        for each in args:
+            if is_half(each):
+                return _narrow(door[0](*[a.astype(np.float32) if is_half(a) else a for a in args]), each.dtype)
+        return twin(*args)
+    widened.__name__, widened.__qualname__, widened.__doc__ = twin.__name__, twin.__qualname__, twin.__doc__
+    return widened
+
+
+def _narrow(result: Any, dtype: Any) -> Any:
+    """float32 results in the dtype that the operands had."""
+    if result.__class__ is tuple:
+        return tuple([_narrow(each, dtype) for each in result])
+    return result.astype(dtype) if getattr(result, "dtype", None) == np.float32 else result
