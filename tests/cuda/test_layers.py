@@ -55,6 +55,42 @@ def test_batch_norm(dtype, shape, training):
     assert x.grad.dtype == x.dtype and w.grad.dtype == w.dtype
 
 
+ROWS = {"layer": lambda F, x, w, b: F.layer_norm(x, (5, 6), w, b, 1e-3), "group": lambda F, x, w, b: F.group_norm(x, 2, w, b, 1e-3),
+        "instance": lambda F, x, w, b: F.instance_norm(x, None, None, w, b, True, 0.1, 1e-3), "rms": lambda F, x, w, b: F.rms_norm(x, (5, 6), w, 1e-3),
+        "plain": lambda F, x, w, b: F.group_norm(x, 4, None, None, 1e-3) + F.rms_norm(x, (6,), None, 1e-3)}
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("name", ROWS)
+def test_norms_of_rows(dtype, name):
+    """Layer, group, instance and RMS norm: one kernel forward, one for the input's gradient; weights per column or per channel."""
+    x, tx = pair(dtype, 3, 4, 5, 6)
+    shape = (5, 6) if name in ("layer", "rms") else (4,)
+    (w, tw), (b, tb) = pair(dtype, *shape, seed=1), pair(dtype, *shape, seed=2)
+    g, tg = pair(dtype, 3, 4, 5, 6, seed=5, grad=False)
+    y, ty = ROWS[name](rl.nn.functional, x, w, b), ROWS[name](torch.nn.functional, tx, tw, tb)
+    same(y, ty, dtype)
+    y.backward(g)
+    ty.backward(tg)
+    for a, t in ((x.grad, tx.grad), (w.grad, tw.grad), (b.grad, tb.grad)):
+        assert (a is None) == (t is None)
+        if a is not None:
+            same(a, t, dtype, 4)
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("ignored", [-100, 2])
+def test_cross_entropy(dtype, ignored):
+    x, tx = pair(dtype, 6, 5)
+    t = [0, 2, 4, 2, 1, 3]
+    y = rl.nn.functional.cross_entropy(x, rl.tensor(t, device="cuda"), ignore_index=ignored)
+    ty = torch.nn.functional.cross_entropy(tx, torch.tensor(t), ignore_index=ignored)
+    same(y, ty, dtype)
+    y.backward()
+    ty.backward()
+    same(x.grad, tx.grad, dtype)
+
+
 def test_a_large_mean_costs_no_precision(cupy, monkeypatch):
     monkeypatch.setattr(channel_norm, "_PIECE", 16)
     x = np.random.default_rng(0).normal(size=(40, 3, 12, 12)).astype(np.float32) + np.float32(1000)

@@ -675,10 +675,7 @@ SPECIAL["amax"], SPECIAL["amin"] = SPECIAL["max"], SPECIAL["min"]
 class Fused:
     """``kind.xp.fused.<kernel>``: the fused kernels of kernels/cuda, on DeviceArrays. Looked up by name, loaded at first use."""
 
-    _MODULES = {"softmax": ("softmax", "log_softmax", "softmax_backward", "log_softmax_backward"),
-                "norm": ("rows_forward", "rows_backward"),
-                "channel_norm": ("channels_statistics", "channels_apply", "channels_backward", "channels_update"),
-                "loss": ("cross_entropy", "cross_entropy_backward"), "embedding": ("take_rows", "add_rows"),
+    _MODULES = {"embedding": ("take_rows", "add_rows"),
                 "attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward"),
                 "linear": ("linear",), "columns": ("column_sums",)}
 

@@ -248,9 +248,13 @@ def batch(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     return channels_apply(x, mean, var, weight, bias, eps), mean, var
 
 
+def _wanted(gradients: tuple[Any, ...], *wanted: bool) -> tuple[Any, ...]:
+    return tuple([each if want else None for each, want in zip(gradients, wanted, strict=True)])
+
+
 def batch_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> Any:
     """Gradients of the input, the weight and the bias."""
-    return channels_backward(g, x, weight, mean, var, eps, True) if x.size else NotImplemented
+    return _wanted(channels_backward(g, x, weight, mean, var, eps, True), want_x, want_w, want_b) if x.size else NotImplemented
 
 
 def fixed(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
@@ -260,7 +264,7 @@ def fixed(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> An
 
 def fixed_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> Any:
     """Gradients of the input, the weight and the bias of `fixed`."""
-    return channels_backward(g, x, weight, mean, var, eps, False) if x.size else NotImplemented
+    return _wanted(channels_backward(g, x, weight, mean, var, eps, False), want_x, want_w, want_b) if x.size else NotImplemented
 
 
 def move(running_mean: Any, running_var: Any, mean: Any, var: Any, momentum: float, factor: float) -> Any:
