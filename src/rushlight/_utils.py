@@ -40,6 +40,8 @@ def _rebuild_tensor_v3(storage: UntypedStorage, offset: int, size: Ints, stride:
         storage = storage.untyped()
     if not isinstance(storage, UntypedStorage) or not isinstance(dtype, _dtype.dtype):
         raise TypeError(f"a tensor needs a storage and a dtype, not {type(storage).__name__} and {type(dtype).__name__}")
+    if not isinstance(offset, int) or not all(isinstance(ints, (tuple, list)) and all(isinstance(n, int) for n in ints) for ints in (size, stride)):
+        raise TypeError("a tensor's offset, size and stride are integers")
     if storage.device.type == "meta":
         return _rebuild_meta_tensor_no_storage(dtype, size, stride, requires_grad)
     array = array_over(storage, dtype, offset, size, stride)
@@ -81,7 +83,7 @@ def _rebuild_parameter_with_state(data: Tensor, requires_grad: bool, backward_ho
 def _rebuild_from_type_v2(function: Callable[..., Tensor], new_type: type, args: Sequence[Any], state: Any) -> Tensor:
     """A tensor of a subclass, or one that had Python attributes of its own."""
     if not (isinstance(new_type, type) and issubclass(new_type, Tensor)):
-        raise TypeError(f"{new_type!r} is no subclass of torch.Tensor")
+        raise TypeError(f"expected a subclass of torch.Tensor, not a {type(new_type).__name__}")
     found = function(*args)
     if type(found) is not new_type:
         found = found.as_subclass(new_type)
@@ -116,6 +118,8 @@ def user_slots(cls: type) -> list[str]:
 @shown_in("serialization")
 def _get_layout(name: str) -> layout_class:
     """``torch.strided`` and its like, by name."""
+    if not isinstance(name, str):
+        raise TypeError(f"expected the name of a layout, not a {type(name).__name__}")
     for known in (strided, sparse_coo, sparse_csr, sparse_csc):
         if repr(known) == name:
             return known
@@ -125,6 +129,8 @@ def _get_layout(name: str) -> layout_class:
 def _rebuild_sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
     """A sparse tensor from its indices, values and size."""
     from .sparse.creation import sparse_compressed_tensor, sparse_coo_tensor
+    if not isinstance(layout, layout_class) or not isinstance(data, (tuple, list)) or not all(isinstance(each, Tensor) for each in data[:2]):
+        raise TypeError("expected the layout, the parts and the size of a sparse tensor")
     if layout is sparse_coo:
         indices, values, size, *coalesced = data
         return sparse_coo_tensor(indices, values, tuple(size), is_coalesced=bool(coalesced and coalesced[0]))

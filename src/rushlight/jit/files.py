@@ -1,19 +1,21 @@
 """``torch.jit.save`` and ``torch.jit.load``: rushlight's own files (TorchScript's can't be read or written).
 
-A file of a module has the module's class by name and its state; of a function, its name. Loading imports the classes' modules, as
-unpickling would, but takes nothing else from the file than instances of Module subclasses, tensors and plain data.
+A file of a module has the module's class by name and its state; of a function, its name. Loading imports nothing and calls nothing that a file
+names: see `load`.
 """
 
 from __future__ import annotations
 
 import os
-from importlib import import_module
+import pickle
+import sys
 from typing import Any
 
 from .. import serialization
+from ..homes import is_own
 from ..nn.modules.module import Module
 from ..serialization import names
-from .scripted import ScriptFunction, ScriptModule, script
+from .scripted import SCRIPTED, ScriptFunction, ScriptModule, script
 
 __all__ = ["save", "load"]
 
@@ -39,56 +41,79 @@ def save(m: Any, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
     serialization.save({"format": _FORMAT, "extra": dict(_extra_files or {}), **content}, f)
 
 
-def _allowed(full: str) -> Any:
-    """A class or function that a file names, if it is a Module's class or a function of nn.functional; else RuntimeError."""
-    module, _, name = full.rpartition(".")
-    try:
-        found = names.our_object(module, name) if module.startswith("torch.") else getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise RuntimeError(f"the file needs {full}, which can't be imported here: {error}") from error
+def _allowed(module: str, name: str) -> Any:
+    """What a file may name: a Module's class that this program has imported (or that is rushlight's), a public function of nn.functional."""
+    from ..nn import functional
+    if module == "torch.nn.functional" and not name.startswith("_"):
+        found = getattr(functional, name, None)
+        if callable(found) and not isinstance(found, type) and is_own(getattr(found, "__module__", None) or ""):
+            return found
+    found = _ours(module, name) if module.partition(".")[0] == "torch" else getattr(sys.modules.get(module), name, None)
     if isinstance(found, type) and issubclass(found, Module):
         return found
-    from ..nn import functional
-    if getattr(functional, name, None) is found:
-        return found
-    raise RuntimeError(f"the file needs {full}, which is neither a Module's class nor a function of torch.nn.functional: torch.jit.load takes "
-                       "nothing else. Save the state_dict instead, or use torch.save and torch.load(weights_only=False)")
+    raise RuntimeError(
+        f"the file needs {module}.{name}, which is neither the class of a Module that this program has imported nor a function of "
+        "torch.nn.functional, and torch.jit.load takes nothing else: import its module before if you trust it (other classes and functions: "
+        "torch.serialization.add_safe_globals), or save the state_dict instead")
 
 
-def _read(f: Any, map_location: Any) -> dict[str, Any]:
-    unknown = serialization.get_unsafe_globals_in_checkpoint(f)
-    if hasattr(f, "seek"):
-        f.seek(0)
-    with serialization.safe_globals([(_allowed(name), name) for name in unknown]):
-        return serialization.load(f, map_location=map_location, weights_only=True)
+def _ours(module: str, name: str) -> Any:
+    if not module.startswith(("torch.nn.", "torch.ao.", "torch.optim.", "torch.jit.")):
+        return None
+    try:
+        return names.our_object(module, name)
+    except AttributeError:
+        return None
+
+
+def _function(module: Any, name: Any) -> Any:
+    """The function that a file names: one that was allowed by `add_safe_globals`, or that this program has scripted under that name."""
+    if not isinstance(module, str) or not isinstance(name, str):
+        raise RuntimeError("torch.jit.load: the file does not name a function")
+    for entry in serialization.get_safe_globals():
+        obj, given = entry if isinstance(entry, tuple) else (entry, None)
+        if f"{module}.{name}" == (given or f"{getattr(obj, '__module__', '')}.{getattr(obj, '__qualname__', '')}"):
+            return obj
+    if (module, name) in SCRIPTED:
+        return SCRIPTED[module, name]
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if isinstance(found, ScriptFunction):
+        return found.function
+    raise RuntimeError(f"torch.jit.load: the file names the function {module}.{name}, which this program has not scripted (torch.jit.script) and not "
+                       "allowed: pass it to torch.serialization.add_safe_globals if you trust the file")
 
 
 def load(f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None = None, _restore_shapes: bool = False) -> Any:
-    """Read what `save` wrote. The classes' modules have to be importable.
+    """Read what `save` wrote, without running anything that the file brings or names.
+
+    A module is made of tensors, plain data and Module classes that this program has imported already (or that are rushlight's own); nothing is
+    imported because a file says so. A function has to be one that the program has scripted, or has allowed by
+    ``torch.serialization.add_safe_globals``.
 
     map_location  as for ``torch.load``
-    ValueError where there is no such file; RuntimeError for anything else than `save`'s files (TorchScript archives among them).
+    ValueError where there is no such file; RuntimeError for anything else than `save`'s files (TorchScript archives among them), and for files
+    that need what is not allowed.
     """
     if isinstance(f, (str, os.PathLike)) and not os.path.exists(f):
         raise ValueError(f"The provided filename {f} does not exist")
     try:
-        content = _read(f, map_location)
-    except KeyError as error:
-        content = {"error": error}
+        content = serialization.load_instances(f, map_location, _allowed)
+    except pickle.UnpicklingError as error:
+        raise RuntimeError(f"torch.jit.load takes nothing else than modules and data. {error}") from None
     except RuntimeError as error:
-        if "data.pkl" not in str(error) and "__torch__" not in str(error):
+        if "data.pkl" not in str(error) and not isinstance(error, NotImplementedError):
             raise
         content = {"error": error}
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise RuntimeError("torch.jit.load reads files of rushlight's torch.jit.save only. TorchScript archives hold compiled code: in PyTorch, save "
                            "the module's state_dict, and load that into the same module here")
-    for name in _extra_files or ():
+    extra = content.get("extra")
+    for name in _extra_files or () if isinstance(extra, dict) else ():
         if name in content["extra"]:
             _extra_files[name] = content["extra"][name]  # type: ignore[index]
     if "module" in content:
         return script(content["module"])
-    module, name = content["function"]
-    target: Any = import_module(module)
-    for part in name.split("."):
-        target = getattr(target, part)
-    return ScriptFunction(target.function if isinstance(target, ScriptFunction) else target)
+    named = content.get("function")
+    return ScriptFunction(_function(*named if isinstance(named, tuple) and len(named) == 2 else (None, None)))

@@ -6,7 +6,9 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ..autograd.grad_mode import no_grad
 from ..nn.modules.module import Module
@@ -14,11 +16,15 @@ from ..random import fork_rng
 from ..tensor import Tensor
 from ..utils._pytree import tree_leaves
 
-__all__ = ["ScriptFunction", "ScriptModule", "TracerWarning", "script", "trace", "trace_module"]
+__all__ = ["SCRIPTED", "ScriptFunction", "ScriptModule", "TracerWarning", "script", "trace", "trace_module"]
 
 
 class TracerWarning(Warning):
     """A traced function gave something else when it was run again."""
+
+
+# What the program has scripted, by module and name: `load` gives these back to a file that names them.
+SCRIPTED: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()
 
 
 class ScriptFunction:
@@ -27,6 +33,8 @@ class ScriptFunction:
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
         self.function = function
+        if isinstance(function, FunctionType):
+            SCRIPTED[function.__module__, function.__qualname__] = function
         self.name = getattr(function, "__name__", type(function).__name__)
         self.qualified_name = f"__torch__.{self.name}"
 

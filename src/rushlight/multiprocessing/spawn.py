@@ -7,12 +7,14 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -49,13 +51,13 @@ class ProcessExitedException(ProcessException):
 
 
 def _run(fn: Callable[..., Any], index: int, args: tuple[Any, ...], error_file: str) -> None:
-    """What each process does: the function, and on an error its traceback into a file."""
+    """What each process does: the function, and on an error its traceback into a new file."""
     try:
         fn(index, *args)
     except KeyboardInterrupt:
         pass                # the parent got it, too
     except Exception:
-        with open(error_file, "wb") as file:
+        with open(error_file, "xb") as file:          # O_EXCL: nobody's file or link takes its place
             pickle.dump(traceback.format_exc(), file)
         sys.exit(1)
 
@@ -110,7 +112,6 @@ class ProcessContext:
         if os.access(self.error_files[index], os.R_OK):
             with open(self.error_files[index], "rb") as file:
                 text = pickle.load(file)
-            os.unlink(self.error_files[index])
             return ProcessRaisedException(f"\n\n-- Process {index} terminated with the following error:\n{text}", index, process.pid)
         if code >= 0:
             return ProcessExitedException(f"process {index} terminated with exit code {code}", index, process.pid, code)
@@ -139,15 +140,15 @@ def start_processes(fn: Callable[..., Any], args: tuple[Any, ...] = (), nprocs: 
     """
     context = multiprocessing.get_context(start_method)
     processes, error_files = [], []
+    folder = tempfile.mkdtemp(prefix="rushlight-errors-")         # 0700: only this user sees into it
     for index in range(nprocs):
-        handle, error_file = tempfile.mkstemp(prefix="rushlight-errorfile-", suffix=".pickle")
-        os.close(handle)
-        os.unlink(error_file)           # the process makes it again if it fails
+        error_file = os.path.join(folder, f"{index}.pickle")
         process = context.Process(target=_run, args=(fn, index, args, error_file), daemon=daemon)  # type: ignore[attr-defined]
         process.start()
         processes.append(process)
         error_files.append(error_file)
     result = ProcessContext(processes, error_files)
+    weakref.finalize(result, shutil.rmtree, folder, ignore_errors=True)
     if not join:
         return result
     while not result.join():

@@ -24,6 +24,7 @@ from .pickler import StoragePickler
 from .unpickler import (
     RestrictedUnpickler,
     add_safe_globals,
+    bytes_left,
     clear_safe_globals,
     element_type,
     get_safe_globals,
@@ -43,7 +44,10 @@ MapLocation = Callable[[UntypedStorage, str], UntypedStorage | None] | device | 
 
 # PyTorch's names for the two, which libraries annotate with.
 FILE_LIKE, MAP_LOCATION = FileLike, MapLocation
+# Reads a pickle from a file with a function for its storages.
+Unpickle = Callable[[Any, Callable[[Any], Any]], Any]
 DEFAULT_PROTOCOL = 2
+_BLOCK = 1 << 16
 MAP_SHARED, MAP_PRIVATE = 1, 2
 _MMAP_FLAGS = [MAP_PRIVATE]
 
@@ -160,18 +164,38 @@ def load(f: FileLike, map_location: MapLocation = None, pickle_module: Any = Non
 
     RuntimeError where the file is damaged.
     """
-    weights_only = _weights_only(weights_only, pickle_module)
-    restore = restorer(map_location)
+    careful = _weights_only(weights_only, pickle_module)
+
+    def unpickle(source: Any, persistent_load: Callable[[Any], Any]) -> Any:
+        if not careful:
+            return trusting_unpickler(source, persistent_load, pickle_module or pickle, **pickle_load_args).load()
+        return _careful(RestrictedUnpickler(source, persistent_load, **pickle_load_args))
+    return _read(f, restorer(map_location), unpickle, bool(mmap))
+
+
+def load_instances(f: FileLike, map_location: MapLocation, classes: Callable[[str, str], Any]) -> Any:
+    """`load` with weights_only=True that also makes instances of the classes which ``classes(module, name)`` gives (it raises for the others)."""
+    return _read(f, restorer(map_location), lambda source, persistent_load: _careful(RestrictedUnpickler(source, persistent_load, classes=classes)))
+
+
+def _careful(unpickler: RestrictedUnpickler) -> Any:
+    try:
+        return unpickler.load()
+    except pickle.UnpicklingError as error:
+        raise refused(error) from None
+
+
+def _read(f: FileLike, restore: Restore, unpickle: Unpickle, mmap: bool = False) -> Any:
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
-            return _load(file, restore, pickle_module or pickle, weights_only, bool(mmap), pickle_load_args)
+            return _load(file, restore, unpickle, mmap)
     if mmap:
         raise ValueError("f must be a file path in order to use the mmap argument")
     for attribute in ("seek", "tell", "read", "readline"):
         if not hasattr(f, attribute):
             raise AttributeError(f"'{type(f).__name__}' object has no attribute '{attribute}'. You can only torch.load from a file that is "
                                  "seekable. Please pre-load the data into a buffer like io.BytesIO and try to load from it instead.")
-    return _load(f, restore, pickle_module or pickle, weights_only, False, pickle_load_args)
+    return _load(f, restore, unpickle, False)
 
 
 def _weights_only(weights_only: bool | None, pickle_module: Any) -> bool:
@@ -189,31 +213,35 @@ def _weights_only(weights_only: bool | None, pickle_module: Any) -> bool:
     return bool(weights_only)
 
 
-def _load(file: Any, restore: Restore, pickle_module: Any, weights_only: bool, mmap: bool, arguments: dict[str, Any]) -> Any:
+def _load(file: Any, restore: Restore, unpickle: Unpickle, mmap: bool) -> Any:
     start = file.tell()
     magic = file.read(4)
     file.seek(start)
     if not magic:
         raise EOFError("Ran out of input: the file is empty")
 
-    def read_pickle(source: Any, persistent_load: Callable[[Any], Any]) -> Any:
-        if not weights_only:
-            return trusting_unpickler(source, persistent_load, pickle_module, **arguments).load()
-        try:
-            return RestrictedUnpickler(source, persistent_load, **arguments).load()
-        except pickle.UnpicklingError as error:
-            raise refused(error) from None
-
     if magic == b"PK\x03\x04":
-        return _load_archive(file, restore, read_pickle, mmap)
+        return _load_archive(file, restore, unpickle, mmap)
     if mmap:
         raise RuntimeError("mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True), please torch.save "
                            "your checkpoint with this option in order to use mmap.")
     from .legacy import legacy_load
-    return legacy_load(file, restore, lambda persistent_load: read_pickle(file, persistent_load))
+    bounded = _Bounded(file)
+    return legacy_load(bounded, restore, lambda persistent_load: unpickle(bounded, persistent_load))
 
 
-def _load_archive(file: BinaryIO, restore: Restore, read_pickle: Callable[[Any, Any], Any], mmap: bool) -> Any:
+class _Bounded:
+    """A file that is never asked for more bytes than it has, since it might make room for them first."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.readline, self.seek, self.tell = file, file.readline, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes."""
+        return self._file.read(min(size, bytes_left(self._file)) if size > _BLOCK else size)
+
+
+def _load_archive(file: BinaryIO, restore: Restore, unpickle: Unpickle, mmap: bool) -> Any:
     archive = ArchiveReader(file)
     if archive.has("constants.pkl"):
         raise NotImplementedError("the file is a TorchScript archive (torch.jit.save): save the module's state_dict() with torch.save instead")
@@ -234,7 +262,7 @@ def _load_archive(file: BinaryIO, restore: Restore, read_pickle: Callable[[Any, 
             storages[key] = restore(content, location)
         return storages[key] if cls is UntypedStorage else TypedStorage(wrap_storage=storages[key], dtype=dtype)
 
-    return read_pickle(BytesIO(archive.read("data.pkl")), persistent_load)
+    return unpickle(BytesIO(archive.read("data.pkl")), persistent_load)
 
 
 def _is_foreign(archive: ArchiveReader) -> bool:

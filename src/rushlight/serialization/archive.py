@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from struct import error as struct_error
 from typing import Any, BinaryIO
 from zlib import crc32
@@ -17,6 +18,8 @@ _ALIGNMENT = 64
 _LOCAL_HEADER = 30          # bytes before the name
 _ZIP64_FIELD = 20           # what zipfile adds to the header of a large record
 _ZIP64_FROM = 1 << 30
+_STORED, _DEFLATED = 0, 8
+_ROOM = 64 << 20            # how much more than three times a file's size its packed records may hold
 # What zipfile raises, beside BadZipFile, for directories with impossible entries.
 _WHEN_DAMAGED = (ValueError, NotImplementedError, RuntimeError, OverflowError, EOFError, OSError, struct_error)
 
@@ -69,10 +72,28 @@ class ArchiveReader:
         except (BadZipFile, *_WHEN_DAMAGED) as error:
             raise damaged(f"{error}; the end of the file is missing or overwritten") from None
         self._entries = {info.filename: info for info in self._zip.infolist()}
+        self._check_sizes()
         pickles = [name for name in self._entries if name.rpartition("/")[2] == "data.pkl"]
         if not pickles:
             raise damaged("it has no record data.pkl, so torch.save did not write it")
         self._prefix = min(pickles, key=len)[:-len("data.pkl")]
+
+    def _check_sizes(self) -> None:
+        """Refuse records that lie over each other or claim more than the file can hold, before any memory is asked for."""
+        size, packed, end = self._file.seek(0, os.SEEK_END), 0, 0
+        for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
+            if info.compress_type not in (_STORED, _DEFLATED):
+                raise damaged(f"the record {info.filename!r} is packed by a method that torch.save does not use")
+            if info.compress_type == _STORED and info.file_size != info.compress_size:
+                raise damaged(f"the record {info.filename!r} has two sizes")
+            if info.header_offset < end:
+                raise damaged(f"the record {info.filename!r} begins inside of another")
+            end = info.header_offset + _LOCAL_HEADER + info.compress_size
+            if end > size:
+                raise damaged(f"the record {info.filename!r} ends after the file")
+            packed += info.file_size if info.compress_type == _DEFLATED else 0
+        if packed > 3 * size + _ROOM:
+            raise damaged(f"its packed records would take {packed} bytes, out of {size}: unpack the archive and store it without compression")
 
     def has(self, record: str) -> bool:
         """Whether there is a record of this name."""
@@ -104,7 +125,12 @@ class ArchiveReader:
         from zipfile import BadZipFile
         from zlib import error as BadData
         try:
-            return np.frombuffer(self._zip.read(self._info(record)), np.uint8).copy()
+            info = self._info(record)
+            with self._zip.open(info) as entry:
+                content = entry.read(info.file_size + 1)       # one more than it claims: zipfile compares the checksum at the end
+            if len(content) != info.file_size:
+                raise damaged(f"the record {record!r} has not the {info.file_size} bytes that it claims")
+            return np.frombuffer(content, np.uint8).copy()
         except (BadZipFile, BadData, *_WHEN_DAMAGED) as error:
             raise damaged(f"the record {record!r} can't be unpacked ({error})") from None
 
@@ -161,28 +187,68 @@ def damaged(why: str) -> RuntimeError:
 def whole_file(path: str) -> Iterator[BinaryIO]:
     """A file for writing that takes the place of `path` only when all of it is written: until then the old content stays.
 
-    The new content goes to a file beside it, which then is renamed. Pipes and devices are written directly, as are files in a
-    directory where none can be made.
+    The new content goes to a file beside it, reaches the disk, and then is renamed: the name means a new file, so other hard links keep the
+    old content, and the owner is who saves. Pipes and devices are written directly, as are files in a directory where none can be made.
+    What a save that was killed left beside the file goes with the next one. A file that may not be written is refused.
     """
     target = os.path.realpath(path)
     if os.path.isdir(target):
         raise RuntimeError(f"can't save to {path!r}: it is a directory")
     parent = os.path.dirname(target)
     if not os.path.isdir(parent):
-        raise RuntimeError(f"Parent directory {os.path.dirname(path) or parent} does not exist.")
+        raise RuntimeError(f"Parent directory {parent if os.path.islink(path) else os.path.dirname(path) or parent} does not exist.")
     exists = os.path.exists(target)
+    if exists and not os.access(target, os.W_OK):
+        raise RuntimeError(f"File {path} cannot be opened: it may not be written.")
     if exists and (not os.path.isfile(target) or not os.access(parent, os.W_OK)):
         with open(target, "wb") as file:
             yield file
         return
-    beside = os.path.join(parent, f".{os.path.basename(target)[:200]}.{os.urandom(6).hex()}.tmp")
+    _clean(parent, os.path.basename(target))
+    beside = os.path.join(parent, f".{os.path.basename(target)[:200]}.{os.urandom(6).hex()}.{os.getpid()}.tmp")
     try:
         with open(beside, "xb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         if exists:
             os.chmod(beside, os.stat(target).st_mode & 0o7777)
         os.replace(beside, target)
+        _sync_directory(parent)
     except BaseException:
         if os.path.exists(beside):
             os.unlink(beside)
         raise
+
+
+def _clean(parent: str, name: str) -> None:
+    """Remove what killed saves to this name have left: files whose process is no more."""
+    pattern = re.compile(re.escape(f".{name[:200]}.") + r"[0-9a-f]{12}(?:\.(\d+))?\.tmp")
+    for each in os.listdir(parent):
+        found = pattern.fullmatch(each)
+        if found and not (found[1] and _runs(int(found[1]))):
+            with suppress(OSError):
+                os.unlink(os.path.join(parent, each))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True          # another user's
+    return True
+
+
+def _sync_directory(path: str) -> None:
+    """Make a rename in the directory last, where directories can be opened."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        with suppress(OSError):
+            os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -17,7 +17,7 @@ from ..storage import TypedStorage, UntypedStorage, storage_of
 from .archive import _fill
 from .locations import Restore
 from .pickler import StoragePickler
-from .unpickler import element_type, storage_description
+from .unpickler import bytes_left, element_type, storage_description
 
 __all__ = ["legacy_load", "legacy_save"]
 
@@ -47,9 +47,10 @@ def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callabl
         raise RuntimeError("Invalid magic number; corrupt file?")
     version = read_pickle(_no_storage)
     if version != _VERSION:
-        raise RuntimeError(f"Invalid protocol version: {version}")
+        raise RuntimeError("Invalid protocol version; corrupt file?")
     machine = read_pickle(_no_storage)
     storages: dict[str, tuple[UntypedStorage, _dtype.dtype, UntypedStorage]] = {}
+    room = bytes_left(file)             # what the storages' contents can have at most
 
     def persistent_load(saved_id: Any) -> Any:
         if isinstance(saved_id, tuple) and len(saved_id) > 1 and saved_id[0] == "module":
@@ -57,18 +58,25 @@ def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callabl
         cls, key, location, count, view = storage_description(saved_id, 6)
         dtype = element_type(cls)
         if key not in storages:
+            nonlocal room
+            room -= count * dtype.itemsize
+            if room < 0:
+                raise RuntimeError("the storages that the file names are larger than the file; corrupt file?")
             content = UntypedStorage(count * dtype.itemsize)
             storages[key] = content, dtype, restore(content, location)
         found = storages[key][2]
         if view is not None:
+            if not isinstance(view, tuple) or len(view) != 3 or not all(isinstance(n, int) and n >= 0 for n in view[1:]):
+                raise RuntimeError("a view of a storage is a key, an offset and a size; corrupt file?")
             offset, size = view[1] * dtype.itemsize, view[2] * dtype.itemsize
             found = storage_of(found._bytes[offset:offset + size])
         return found if cls is UntypedStorage else TypedStorage(wrap_storage=found, dtype=dtype)
 
     result = read_pickle(persistent_load)
-    for key in read_pickle(_no_storage):
-        if key not in storages:
-            raise RuntimeError(f"the file has content for the storage {key}, which nothing refers to; corrupt file?")
+    keys = read_pickle(_no_storage)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages) or len(keys) != len(storages):
+        raise RuntimeError("the storages that the file holds are not those that it names; corrupt file?")
+    for key in keys:
         content, dtype, placed = storages[key]
         _read_content(file, content, dtype, machine)
         if placed is not content and placed.device.type != "meta":

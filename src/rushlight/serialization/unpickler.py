@@ -23,7 +23,7 @@ from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage
 from ..tensor import Tensor
 from . import names
 
-__all__ = ["RestrictedUnpickler", "add_safe_globals", "clear_safe_globals", "element_type", "get_safe_globals", "refused", "safe_globals",
+__all__ = ["RestrictedUnpickler", "add_safe_globals", "bytes_left", "clear_safe_globals", "element_type", "get_safe_globals", "refused", "safe_globals",
            "storage_description", "trusting_unpickler", "unsafe_globals"]
 
 PersistentLoad = Callable[[Any], Any]
@@ -69,7 +69,7 @@ def safe_globals(safe_globals: Sequence[Any]) -> Iterator[None]:
 def _latin1(text: str, encoding: str) -> bytes:
     """How protocol 2 spells bytes: a call of ``_codecs.encode``, of which this is the one harmless form."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError(f"refused to call _codecs.encode with encoding {encoding!r}: only latin1 (bytes) is data")
+        raise pickle.UnpicklingError("refused to call _codecs.encode with another encoding than latin1: only that (bytes) is data")
     return text.encode("latin1")
 
 
@@ -79,11 +79,23 @@ def _bytearray(*args: Any) -> bytearray:
     return bytearray(*args)
 
 
+def _size(numbers: Any = ()) -> Size:
+    if not isinstance(numbers, (tuple, list)) or not all(isinstance(n, int) for n in numbers):
+        raise pickle.UnpicklingError("a torch.Size is made of integers")
+    return Size(numbers)
+
+
+def _device(kind: Any, index: Any = None) -> device:
+    if not isinstance(kind, (str, int)) or not (index is None or isinstance(index, int)):
+        raise pickle.UnpicklingError("a torch.device is made of a string and an integer")
+    return device(kind) if index is None else device(kind, index)
+
+
 @cache
 def _callables() -> dict[str, Any]:
     """What a file may call."""
     plain = {"collections.OrderedDict": OrderedDict, "collections.Counter": Counter, "builtins.set": set, "builtins.complex": complex,
-             "builtins.bytearray": _bytearray, "_codecs.encode": _latin1, "torch.Size": Size, "torch.device": device}
+             "builtins.bytearray": _bytearray, "_codecs.encode": _latin1, "torch.Size": _size, "torch.device": _device}
     return {**plain, **{".".join(key): function for key, function in names.rebuilders().items()}}
 
 
@@ -108,11 +120,15 @@ def _from_user() -> dict[str, Any]:
 
 # --- the careful reader --------------------------------------------------------------------------------------------------------------
 
+# Those of protocol 2 that PyTorch's own reader takes, and what the later protocols need for the same values; nothing that allocates a size it names.
 _DATA_OPCODES = """
-    PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT BINUNICODE SHORT_BINUNICODE BINUNICODE8
-    BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET TUPLE TUPLE1
-    TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS ADDITEMS BINPUT LONG_BINPUT BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE
-    NEWOBJ BUILD BINPERSID"""
+    PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE SHORT_BINSTRING BINBYTES
+    SHORT_BINBYTES EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
+    BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD BINPERSID"""
+# Bytes that empty containers of one byte in the file take in memory, and how many of them a small file may ask for.
+_EMPTY = {"list": 64, "dict": 72, "set": 224}
+_SMALL_FILE, _ROOM = 24 << 20, 90 << 20
+_KEY_PARTS = 1000          # of a tuple that is a key: hashing visits a part as often as it is there
 
 
 class RestrictedUnpickler(pickle._Unpickler):
@@ -120,10 +136,14 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _DATA_OPCODES.split()}
 
-    def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8") -> None:
+    def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8", classes: Callable[[str, str], Any] | None = None) -> None:
+        """classes  finds more globals by (module, name): what it gives may be named, classes also made by NEWOBJ and BUILD, nothing called."""
         super().__init__(file, encoding=encoding)
-        self._storage = persistent_load
+        self._storage, self._file = persistent_load, file
         self._user = _from_user()
+        self._classes, self._instances = classes, set()
+        size = bytes_left(file)
+        self._room = _ROOM + 3 * size if size < _SMALL_FILE else 1 << 62
         self._may_call = {id(found) for found in (*_callables().values(), *self._user.values())}
 
     def persistent_load(self, saved_id: Any) -> Any:
@@ -145,6 +165,8 @@ class RestrictedUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError("the pickle ends before it is complete") from error
         except Exception as error:
             raise pickle.UnpicklingError(f"the pickle is damaged ({type(error).__name__}: {error})") from error
+        except RecursionError as error:
+            raise pickle.UnpicklingError("the pickle is a deeper nest than Python's stack") from error
 
     def find_class(self, module: str, name: str) -> Any:
         if self.proto < 3:
@@ -157,19 +179,32 @@ class RestrictedUnpickler(pickle._Unpickler):
                 return known[full]
         if full == _PARAMETER:              # not in the table: most files don't name it, and it takes importing nn
             return names.our_object(module, name)
-        raise _unsupported(full)
+        if self._classes is None:
+            raise _unsupported(full)
+        found = self._classes(module, name)
+        if isinstance(found, type):
+            self._instances.add(found)
+        return found
 
     def load_reduce(self) -> None:
         function, args = self.stack[-2], self.stack[-1]
-        if id(function) not in self._may_call or not isinstance(args, tuple):
-            raise pickle.UnpicklingError(f"refused to call {_describe(function)}: it may be named, but not called")
-        if function is _rebuild_from_type_v2 and (not args or id(args[0]) not in self._may_call):
-            raise pickle.UnpicklingError("refused to make a tensor by a function that may not be called")
+        if not isinstance(args, tuple):
+            raise pickle.UnpicklingError(f"refused to call {_describe(function)} with a {type(args).__name__} of arguments")
+        while True:                                # a tensor's subclass is made by a function that the arguments name, perhaps by this one again
+            if id(function) not in self._may_call:
+                raise pickle.UnpicklingError(f"refused to call {_describe(function)}: it may be named, but not called")
+            if function is not _rebuild_from_type_v2:
+                break
+            if len(args) < 3 or not isinstance(args[2], tuple):
+                raise pickle.UnpicklingError("refused to make a tensor without a function and its arguments")
+            function, args = args[0], args[2]
+        if function in (set, OrderedDict, Counter):
+            _check_keys(args[0] if args else (), pairs=function is OrderedDict)
         super().load_reduce()
 
     def load_newobj(self) -> None:
         cls = self.stack[-2]
-        if cls is not OrderedDict and not (isinstance(cls, type) and any(cls is known for known in self._user.values())):
+        if cls is not OrderedDict and not (isinstance(cls, type) and (cls in self._instances or any(cls is known for known in self._user.values()))):
             raise _unsupported(_describe(cls), "refused to make an instance of")
         super().load_newobj()
 
@@ -178,7 +213,7 @@ class RestrictedUnpickler(pickle._Unpickler):
         if type(target) in (OrderedDict, Counter):
             if not isinstance(state, dict) or any(not isinstance(name, str) or name.startswith("__") for name in state):
                 raise pickle.UnpicklingError(f"refused to set the state of a {type(target).__name__}: it is no dict of plain attributes")
-        elif not any(type(target) is known for known in self._user.values()):
+        elif type(target) not in self._instances and not any(type(target) is known for known in self._user.values()):
             raise pickle.UnpicklingError(f"refused to set the state of {_describe(target)}")
         super().load_build()
 
@@ -197,18 +232,70 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def load_setitem(self) -> None:
         self._need(self.stack[-3], dict, OrderedDict, Counter)
+        _check_key(self.stack[-2])
         super().load_setitem()
 
     def load_setitems(self) -> None:
         self._need(self.metastack[-1][-1], dict, OrderedDict, Counter)
+        for key in self.stack[::2]:
+            _check_key(key)
         super().load_setitems()
 
-    def load_additems(self) -> None:
-        self._need(self.metastack[-1][-1], set)
-        super().load_additems()
+    def _take(self, kind: str) -> None:
+        self._room -= _EMPTY[kind]
+        if self._room < 0:
+            raise pickle.UnpicklingError("the pickle asks for far more containers than a file of its size holds")
 
-    for _name in ("reduce", "newobj", "build", "append", "appends", "setitem", "setitems", "additems"):
+    def load_frame(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        if size > bytes_left(self._file):
+            raise pickle.UnpicklingError("the pickle ends before its frame is complete")
+        self._unframer.load_frame(size)
+
+    def load_empty_list(self) -> None:
+        self._take("list")
+        self.append([])
+
+    def load_empty_dictionary(self) -> None:
+        self._take("dict")
+        self.append({})
+
+    def load_empty_set(self) -> None:
+        self._take("set")
+        self.append(set())
+
+    dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
+    for _name in ("reduce", "newobj", "build", "append", "appends", "setitem", "setitems", "empty_list", "empty_set", "frame"):
         dispatch[getattr(pickle, _name.upper())[0]] = locals()["load_" + _name]
+
+
+def _check_key(key: Any) -> None:
+    """Refuse a nest of tuples as a key that would take for ever to hash, or more stack than there is."""
+    if not isinstance(key, tuple):
+        return
+    parts, seen = [key], 0
+    while parts:
+        for part in parts.pop():
+            seen += 1
+            if seen > _KEY_PARTS:
+                raise pickle.UnpicklingError("refused a nest of tuples as a key")
+            if isinstance(part, tuple):
+                parts.append(part)
+
+
+def _check_keys(values: Any, pairs: bool) -> None:
+    """The same for the keys in what a set, a Counter or (by pairs) an OrderedDict is made of."""
+    if isinstance(values, (list, tuple, set)):
+        for value in values:
+            _check_key(value[0] if pairs and isinstance(value, (list, tuple)) and value else value)
+
+
+def bytes_left(file: Any) -> int:
+    """How many bytes a file has from where it stands."""
+    at = file.tell()
+    size = file.seek(0, 2)
+    file.seek(at)
+    return size - at
 
 
 class _Outside(BaseException):
@@ -216,6 +303,7 @@ class _Outside(BaseException):
 
 
 def _describe(obj: Any) -> str:
+    """What an object is, never what it holds: the values of a file can be nests without end."""
     return f"{obj.__module__}.{obj.__qualname__}" if hasattr(obj, "__qualname__") else f"a {type(obj).__name__}"
 
 
@@ -239,11 +327,17 @@ def unsafe_globals(data: bytes) -> list[str]:
     known = {_PARAMETER, *_callables(), *_passive(), *_from_user()}
     found: list[str] = []
     strings: list[str] = []
-    for opcode, argument, _ in genops(data):
+    try:
+        opcodes = list(genops(data))
+    except Exception as error:
+        raise pickle.UnpicklingError(f"the pickle is damaged ({type(error).__name__})") from error
+    for opcode, argument, _ in opcodes:
         if opcode.name == "GLOBAL":
             module, name = argument.split(" ", 1)
             module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         elif opcode.name == "STACK_GLOBAL":
+            if len(strings) < 2:
+                raise pickle.UnpicklingError("the pickle is damaged: a global without a name")
             module, name = strings[-2:]
         else:
             if isinstance(argument, str):
@@ -258,8 +352,8 @@ def unsafe_globals(data: bytes) -> list[str]:
 def storage_description(saved_id: Any, fields: int) -> Any:
     """The fields after "storage" of a persistent id: class, key, location, number of elements (and the old format's view)."""
     if not isinstance(saved_id, tuple) or len(saved_id) != fields or saved_id[0] != "storage" or saved_id[4].__class__ is not int \
-            or not isinstance(saved_id[2], str) or not isinstance(saved_id[3], str):
-        raise pickle.UnpicklingError(f"expected the description of a storage, got {str(saved_id)[:100]}")
+            or saved_id[4] < 0 or not isinstance(saved_id[2], str) or not isinstance(saved_id[3], str):
+        raise pickle.UnpicklingError(f"expected the description of a storage, got {_describe(saved_id)}")
     return saved_id[1:]
 
 
@@ -267,7 +361,7 @@ def element_type(cls: Any) -> _dtype.dtype:
     """The dtype of the storage class in a persistent id (bytes, for untyped ones)."""
     dtype = _dtype.uint8 if cls is UntypedStorage else getattr(cls, "dtype", None)
     if not isinstance(dtype, _dtype.dtype):
-        raise pickle.UnpicklingError(f"expected a storage class, got {str(cls)[:100]}")
+        raise pickle.UnpicklingError(f"expected a storage class, got {_describe(cls)}")
     return dtype
 
 
