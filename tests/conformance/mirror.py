@@ -81,7 +81,7 @@ def function(f):
         return _rebuild(f)
     qualified = f"{getattr(f, '__module__', '')}.{getattr(f, '__qualname__', '')}"
     if isinstance(f, (pt._ops.OpOverload, pt._ops.OpOverloadPacket)):
-        return attribute("torch.ops.aten." + str(f).split(".")[1])
+        return attribute("torch.ops." + str(f))
     if inspect.ismethod(f) and inspect.isclass(f.__self__):
         return getattr(function(f.__self__), f.__name__)
     return attribute(qualified) if qualified.startswith("torch.") else f

@@ -649,7 +649,7 @@ def _linspace(kind: Kind, start: Any, end: Any, steps: int) -> Any:
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None,
-             device: Any = None, requires_grad: bool = False) -> Tensor:
+             device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """base ** linspace(start, end, steps)."""
     start, end = _ends("logspace", start, end, steps)
     kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)

@@ -390,7 +390,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         fn, operator = (native.fast_path(each, ufunc, node_type, 2, uses_flags, to_bool) for each in (fn, operator))
     OPERATORS[name] = operator
     entry = Op(name, "binary", fn, forward=ufunc, gradient=grad, saved=tuple(sorted({each for used in uses for each in used[1:]})), node=node_type,
-                result=result, complex=complex, domain=domain, out=True)
+                result=result, complex=complex, domain=domain, numbers=numbers, out=True)
     for each in (short, *alias) if namespace else ():
         show(f"{namespace}.{each}", fn, entry)
     for each in (name, *alias):
@@ -559,7 +559,7 @@ def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: b
 
 
 def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool | str = False, out: bool | str = False,
-       torch: bool = True, namespace: str = "", functional: bool = False, alias: tuple[str, ...] = (), overloads: str = "") -> Any:
+       torch: bool = True, namespace: str = "", functional: bool = False, alias: tuple[str, ...] = ()) -> Any:
     """Register a function as an op.
 
     method   True: also ``Tensor.<name>``; a string: under that name
@@ -569,13 +569,12 @@ def op(function: Any = None, /, *, name: str = "", method: bool | str = False, i
     torch    False: not in the torch namespace
     namespace  "linalg" for torch.linalg.<name> (instead of torch.<name>)
     functional  also torch.nn.functional.<name>
-    overloads  see `registry.Op`
     """
     if function is None:
         return lambda f: op(f, name=name, method=method, inplace=inplace, out=out, torch=torch, namespace=namespace,
-                            functional=functional, alias=alias, overloads=overloads)
+                            functional=functional, alias=alias)
     label = name or function.__name__.rstrip("_")
-    entry = Op(f"{namespace}_{label}" if namespace else label, "op", function, out=out, overloads=overloads)
+    entry = Op(f"{namespace}_{label}" if namespace else label, "op", function, out=out)
     if namespace:
         shown = _public(function, f"{namespace}_{label}", out)
         shown.__name__ = shown.__qualname__ = label

@@ -28,19 +28,18 @@ class Op:
     complex     whether complex tensors are allowed
     refuse_bool PyTorch's error for bool tensors; "" where there is none
     domain      between which numbers the tests sample
+    numbers     which operands of a binary op may be numbers: "both", "second" or "none"
     out         whether public forms take `out=`; "fresh": only memory that no operand uses, of the result's dtype
-    overloads   the overloads that PyTorch's operator has besides those that the rules of `aten.py` give: "dim_IntList IntList_out"
     """
 
-    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "result", "complex", "refuse_bool", "domain", "out",
-                 "overloads")
+    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "result", "complex", "refuse_bool", "domain", "numbers", "out")
 
     def __init__(self, name: str, form: str, function: Any, *, forward: Any = None, gradient: Any = None, saved: tuple[str, ...] = (),
                  node: Any = None, result: str = "", complex: bool = True, refuse_bool: str = "", domain: tuple[float, float] = (-3.0, 3.0),
-                 out: bool | str = False, overloads: str = "") -> None:
+                 numbers: str = "none", out: bool | str = False) -> None:
         self.name, self.form, self.function, self.places = name, form, function, {}
         self.forward, self.gradient, self.saved, self.node = forward, gradient, saved, node
-        self.result, self.complex, self.refuse_bool, self.domain, self.out, self.overloads = result, complex, refuse_bool, domain, out, overloads
+        self.result, self.complex, self.refuse_bool, self.domain, self.numbers, self.out = result, complex, refuse_bool, domain, numbers, out
 
     places: dict[str, Any]
 

@@ -267,4 +267,4 @@ def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803
 
 
 for _name, _fn in {"det": det, "slogdet": slogdet, "inverse": inv}.items():
-    op(_fn, name=_name, method=True, out=True)
+    op(_fn, name=_name, method=True, out=_name != "det")

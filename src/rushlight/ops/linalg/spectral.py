@@ -337,4 +337,7 @@ def _least_squares(a: Tensor, b: Tensor, rcond: Any, driver: str) -> tuple[Tenso
     return x, residuals, rank
 
 
-op(pinv, name="pinverse", method=True)
+@op(method=True)
+def pinverse(input: Tensor, rcond: float = 1e-15) -> Tensor:
+    """`linalg.pinv` with `rcond` for singular values relative to the largest."""
+    return pinv(input, rcond=rcond)

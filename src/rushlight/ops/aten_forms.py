@@ -1,0 +1,378 @@
+"""Operators of `torch.ops.aten` that take their arguments in another order, or under other names, than the public function does.
+
+The forms have the parameters of PyTorch's operators. Everything is computed by the public functions, gradients included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..tensor import Tensor
+from . import activation, grid_sample, interpolate, loss, normalization, padding, pooling, softmax, vision
+from .define import FUNCTIONS
+from .registry import NAMESPACES
+
+__all__ = ["FORMS"]
+
+FORMS: dict[str, Callable[..., Any]] = {}
+
+_REDUCTIONS = ("none", "mean", "sum")
+
+
+def _form(function: Any) -> Any:
+    FORMS[function.__name__] = function
+    return function
+
+
+# --- activations and softmax ----------------------------------------------------------------------------------------------------------
+
+@_form
+def elu(self: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
+    """scale * (x for x > 0, else alpha * (exp(input_scale * x) - 1))."""
+    if input_scale == 1:
+        y = activation.elu(self, alpha)
+        return y if scale == 1 else y * scale
+    return FUNCTIONS["where"](self > 0, self, alpha * (self * input_scale).expm1()) * scale
+
+
+@_form
+def elu_(self: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
+    """In-place form of `elu`."""
+    return activation.elu_(self, alpha) if scale == input_scale == 1 else self.copy_(elu(self, alpha, scale, input_scale))
+
+
+def _in_place(name: str, function: Any) -> None:
+    def call(self: Tensor) -> Tensor:
+        return function(self, inplace=True)
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"In-place form of `{name[:-1]}`."
+    _form(call)
+
+
+for _name in ("silu", "mish", "hardswish", "hardsigmoid", "relu6"):
+    _in_place(_name + "_", getattr(activation, _name))
+
+
+@_form
+def log_sigmoid(self: Tensor, *, out: Any = None) -> Tensor:
+    """log(1 / (1 + exp(-x)))."""
+    return activation.logsigmoid(self, out=out)
+
+
+@_form
+def _softmax(self: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    """softmax; half_to_float: float16 in, float32 out."""
+    return softmax.softmax(self.float() if half_to_float else self, dim)
+
+
+@_form
+def _log_softmax(self: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    """log_softmax; half_to_float: float16 in, float32 out."""
+    return softmax.log_softmax(self.float() if half_to_float else self, dim)
+
+
+# --- losses ---------------------------------------------------------------------------------------------------------------------------
+
+@_form
+def nll_loss(self: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: int = -100) -> Tensor:
+    """The negative log-likelihood."""
+    return loss.nll_loss(self, target, weight, ignore_index=ignore_index, reduction=_REDUCTIONS[reduction])
+
+
+@_form
+def nll_loss_forward(self: Tensor, target: Tensor, weight: Tensor | None, reduction: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """(the loss, the sum of the weights of the targets that count: 0 where nothing is reduced)."""
+    r = nll_loss(self, target, weight, reduction, ignore_index)
+    if reduction == 0:
+        return r, self.new_zeros(())
+    counts = target != ignore_index
+    weights = self.new_ones(counts.shape) if weight is None else weight[target.clamp(0, len(weight) - 1)]
+    return r, (weights * counts).sum().to(self.dtype)
+
+
+FORMS["nll_loss_nd"] = nll_loss
+FORMS["nll_loss2d"] = nll_loss
+FORMS["nll_loss2d_forward"] = nll_loss_forward
+
+
+@_form
+def cross_entropy_loss(self: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: int = -100,
+                       label_smoothing: float = 0.0) -> Tensor:
+    """log_softmax and the negative log-likelihood."""
+    return loss.cross_entropy(self, target, weight, ignore_index=ignore_index, reduction=_REDUCTIONS[reduction],
+                              label_smoothing=label_smoothing)
+
+
+@_form
+def binary_cross_entropy_with_logits(self: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None,
+                                     reduction: int = 1) -> Tensor:
+    """Binary cross-entropy of a sigmoid."""
+    return loss.binary_cross_entropy_with_logits(self, target, weight, reduction=_REDUCTIONS[reduction], pos_weight=pos_weight)
+
+
+# --- normalisation: the library that PyTorch may take is of no matter here ------------------------------------------------------------
+
+@_form
+def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+               cudnn_enable: bool = True) -> Tensor:
+    """Standardised over the last dimensions."""
+    return normalization.layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+@_form
+def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+               cudnn_enabled: bool = True) -> Tensor:
+    """Standardised over groups of channels."""
+    return normalization.group_norm(input, num_groups, weight, bias, eps)
+
+
+@_form
+def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
+               training: bool, momentum: float, eps: float, cudnn_enabled: bool) -> Tensor:
+    """Standardised per channel over the batch."""
+    return normalization.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+@_form
+def instance_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
+                  use_input_stats: bool, momentum: float, eps: float, cudnn_enabled: bool) -> Tensor:
+    """Standardised per channel and sample."""
+    return normalization.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+
+
+# --- indices and views ----------------------------------------------------------------------------------------------------------------
+
+@_form
+def index(self: Tensor, indices: Sequence[Tensor | None]) -> Tensor:
+    """``self[indices]``; None stands for a whole dimension."""
+    return self[tuple([slice(None) if each is None else each for each in indices])]
+
+
+FORMS["_unsafe_index"] = index
+
+
+@_form
+def _unsafe_view(self: Tensor, size: Sequence[int]) -> Tensor:
+    """`view` as a tensor of its own in the eyes of autograd."""
+    return self.reshape(size)
+
+
+@_form
+def alias(self: Tensor) -> Tensor:
+    """A view of all of it."""
+    return self.view_as(self)
+
+
+@_form
+def lift_fresh(self: Tensor) -> Tensor:
+    """The tensor itself."""
+    return self
+
+
+@_form
+def _to_copy(self: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool | None = None,
+             non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+    """A copy of another dtype or on another device."""
+    if layout is not None and layout is not self.layout:
+        raise NotImplementedError(f"aten::_to_copy: rushlight does not change the layout from {self.layout} to {layout} here: take "
+                                  "Tensor.to_sparse or Tensor.to_dense")
+    return self.to(device=device or self.device, dtype=dtype or self.dtype, copy=True)
+
+
+@_form
+def _local_scalar_dense(self: Tensor) -> Any:
+    """The one element as a number."""
+    return self.item()
+
+
+# --- pooling, padding, resizing --------------------------------------------------------------------------------------------
+
+def _pooling(n: int) -> None:
+    largest, fractional = (getattr(pooling, f"{name}_max_pool{n}d", None) for name in ("adaptive", "fractional"))
+
+    def adaptive_max_pool(self: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
+        return largest(self, output_size, True)
+
+    def fractional_max_pool(self: Tensor, kernel_size: Any, output_size: Any, random_samples: Tensor) -> tuple[Tensor, Tensor]:
+        return fractional(self, kernel_size, output_size, return_indices=True, _random_samples=random_samples)
+    for function, found in ((adaptive_max_pool, largest), (fractional_max_pool, fractional)):
+        if found is not None:
+            function.__name__ = function.__qualname__ = found.__name__
+            function.__doc__ = f"`{found.__name__}` with the places of the largest values."
+            _form(function)
+
+
+for _n in (1, 2, 3):
+    _pooling(_n)
+
+
+@_form
+def max_unpool2d(self: Tensor, indices: Tensor, output_size: Sequence[int]) -> Tensor:
+    """Values put back where max_pool2d found them, zeros elsewhere, in images of `output_size`."""
+    return _unpooled(self, indices, output_size, 2)
+
+
+@_form
+def max_unpool3d(self: Tensor, indices: Tensor, output_size: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Tensor:
+    """The same for max_pool3d."""
+    return _unpooled(self, indices, output_size, 3)
+
+
+def _unpooled(self: Tensor, indices: Tensor, output_size: Sequence[int], n: int) -> Tensor:
+    lead = self.shape[:-n]
+    size = 1
+    for each in output_size:
+        size *= each
+    flat = self.new_zeros((*lead, size)).scatter(-1, indices.flatten(-n), self.flatten(-n))
+    return flat.reshape(*lead, *output_size)
+
+
+@_form
+def im2col(self: Tensor, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Tensor:
+    """The windows of images as columns: `nn.functional.unfold`."""
+    return vision.unfold(self, kernel_size, dilation, padding, stride)
+
+
+@_form
+def col2im(self: Tensor, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Tensor:
+    """The sums of windows at their places: `nn.functional.fold`."""
+    return vision.fold(self, output_size, kernel_size, dilation, padding, stride)
+
+
+def _padding(n: int, operator: str, mode: str) -> None:
+    def call(self: Tensor, padding: Sequence[int]) -> Tensor:
+        if len(padding) != 2 * n:
+            raise RuntimeError(f"padding size is expected to be {2 * n}, but got: {len(padding)}")
+        return pad(self, padding, mode)
+    pad = padding.pad
+    call.__name__ = call.__qualname__ = f"{operator}_pad{n}d"
+    call.__doc__ = f"`nn.functional.pad` with mode {mode!r} in {n} dimensions."
+    _form(call)
+
+
+for _n in (1, 2, 3):
+    _padding(_n, "reflection", "reflect")
+    _padding(_n, "replication", "replicate")
+
+
+def _upsampling(operator: str, mode: str, n: int, corners: bool) -> None:
+    def resized(self: Tensor, output_size: Any, align_corners: bool | None, *scales: float | None) -> Tensor:
+        if len(scales) == 1 and (output_size is None or isinstance(scales[0], (list, tuple))):
+            if output_size is None:
+                return interpolate.interpolate(self, None, list(scales[0]), mode, align_corners)  # type: ignore[call-overload]
+            scales = ()
+        if any(each is not None for each in scales):
+            factors = [1.0 if each is None else float(each) for each in scales]
+            if [int(size * each) for size, each in zip(self.shape[2:], factors, strict=True)] != list(output_size):
+                raise NotImplementedError(f"aten::{operator}: rushlight takes scales beside output_size only where they give that size")
+            return interpolate.interpolate(self, None, factors, mode, align_corners)
+        return interpolate.interpolate(self, list(output_size), None, mode, align_corners)
+
+    def with_corners(self: Tensor, output_size: Any, align_corners: bool, *scales: Any) -> Tensor:
+        return resized(self, output_size, align_corners, *scales)
+
+    def without(self: Tensor, output_size: Any, *scales: Any) -> Tensor:
+        return resized(self, output_size, None, *scales)
+    call = with_corners if corners else without
+    call.__name__ = call.__qualname__ = operator
+    call.__doc__ = f"`nn.functional.interpolate` with mode {mode!r}, to `output_size` or by `scale_factors`."
+    _form(call)
+
+
+for _n in (1, 2, 3):
+    _upsampling(f"upsample_nearest{_n}d", "nearest", _n, False)
+    _upsampling(f"_upsample_nearest_exact{_n}d", "nearest-exact", _n, False)
+for _mode, _n in (("linear", 1), ("bilinear", 2), ("bicubic", 2), ("trilinear", 3)):
+    _upsampling(f"upsample_{_mode}{_n}d", _mode, _n, True)
+
+
+@_form
+def grid_sampler(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool) -> Tensor:
+    """`nn.functional.grid_sample` with numbers for the modes."""
+    mode, padding = ("bilinear", "nearest", "bicubic")[interpolation_mode], ("zeros", "border", "reflection")[padding_mode]
+    return grid_sample.grid_sample(input, grid, mode, padding, align_corners)
+
+
+FORMS["grid_sampler_2d"] = FORMS["grid_sampler_3d"] = grid_sampler
+
+
+@_form
+def affine_grid_generator(theta: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+    """`nn.functional.affine_grid`."""
+    return grid_sample.affine_grid(theta, size, align_corners)
+
+
+# --- the rest -------------------------------------------------------------------------------------------------------------------------
+
+@_form
+def tensordot(self: Tensor, other: Tensor, dims_self: Sequence[int], dims_other: Sequence[int], *, out: Any = None) -> Tensor:
+    """The product summed over pairs of dimensions."""
+    return FUNCTIONS["tensordot"](self, other, (list(dims_self), list(dims_other)), out=out)
+
+
+@_form
+def linalg_pinv(self: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None, out: Any = None) -> Tensor:
+    """`linalg.pinv`."""
+    return NAMESPACES["linalg"]["pinv"](self, atol=atol, rtol=rtol if rcond is None else rcond, hermitian=hermitian, out=out)
+
+
+@_form
+def linalg_matrix_rank(self: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None,
+                       out: Any = None) -> Tensor:
+    """`linalg.matrix_rank`."""
+    return NAMESPACES["linalg"]["matrix_rank"](self, atol=atol, rtol=rtol, hermitian=hermitian, tol=tol, out=out)
+
+
+@_form
+def stft(self: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Tensor | None = None, *args: Any,
+         **kwargs: Any) -> Tensor:
+    """`torch.stft`, uncentred where neither `center` nor `pad_mode` is given."""
+    centred = "center" in kwargs or "pad_mode" in kwargs or len(args) > 4 or (len(args) > 1 and isinstance(args[1], str))
+    return FUNCTIONS["stft"](self, n_fft, hop_length, win_length, window, *(() if centred else (False, "reflect")), *args, **kwargs)
+
+
+@_form
+def _unique2(self: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """(the values, where each element is among them, how often each is there); empty where it was not asked for."""
+    return _all_three(FUNCTIONS["unique"](self, sorted, return_inverse, return_counts), self, return_inverse, return_counts)
+
+
+@_form
+def unique_dim(self: Tensor, dim: int, sorted: bool = True, return_inverse: bool = False,
+               return_counts: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of the slices along a dimension; PyTorch's operator gives all three always."""
+    return FUNCTIONS["unique"](self, sorted, True, True, dim)
+
+
+@_form
+def unique_consecutive(self: Tensor, return_inverse: bool = False, return_counts: bool = False,
+                       dim: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The same where equal elements follow each other."""
+    return _all_three(FUNCTIONS["unique_consecutive"](self, return_inverse, return_counts, dim), self, return_inverse, return_counts)
+
+
+@_form
+def block_diag(tensors: Sequence[Tensor]) -> Tensor:
+    """The matrices along the diagonal of one."""
+    return FUNCTIONS["block_diag"](*tensors)
+
+
+@_form
+def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+                transposed: bool, output_padding: Sequence[int], groups: int) -> Tensor:
+    """Convolution, or transposed convolution, of (N, C, *spatial) with one to three spatial dimensions."""
+    n = input.dim() - 2
+    stride, padding, dilation, output_padding = (
+        [*each] * n if len(each) == 1 else [*each] for each in (stride, padding, dilation, output_padding))
+    if transposed:
+        return FUNCTIONS[f"conv_transpose{n}d"](input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return FUNCTIONS[f"conv{n}d"](input, weight, bias, stride, padding, dilation, groups)
+
+
+def _all_three(r: Any, self: Tensor, inverse: bool, counts: bool) -> tuple[Tensor, Tensor, Tensor]:
+
+    from ..dtypes import int64
+    found = list(r) if isinstance(r, tuple) else [r]
+    empty = self.new_empty(0, dtype=int64)
+    return found[0], found[1] if inverse else empty, found[-1] if counts else empty
