@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 import rushlight as rl
-from common import assert_same, to_rl
+from tests.support.common import assert_same, to_rl
 
 ours, theirs = rl.ops.aten, torch.ops.aten
 OPS = [info for info in database.op_db if torch.float32 in info.dtypes and info.variant_test_name != "multi_dot"]
