@@ -216,7 +216,7 @@ def _suffixes(t: Any) -> list[str]:
 
 
 def _is_plain(cls: type) -> bool:
-    if cls is Tensor:
+    if cls is Tensor or cls.__name__ == "Tensor":      # also the internal classes
         return True
     from .nn.parameter import Parameter
     return cls is Parameter

@@ -180,7 +180,7 @@ class Tensor:
         return False
 
     def is_conj(self) -> bool:
-        """Always False: conj() computes at once."""
+        """Whether this is a conjugated view (see ops/conjugate.py)."""
         return False
 
     def is_neg(self) -> bool:
@@ -188,7 +188,7 @@ class Tensor:
         return False
 
     def resolve_conj(self) -> Tensor:
-        """The tensor itself: there are no lazy conjugations."""
+        """A tensor whose memory holds its values: itself, but for a conjugated view a copy."""
         return self
 
     def resolve_neg(self) -> Tensor:

@@ -197,6 +197,62 @@ def viewed_dtype(torch):
     return x
 
 
-@pytest.mark.parametrize("case", [hook_then_inplace, complex_view_changed, complex_view_base, complex_view_slice, real_view_changed, real_part_changed, real_of_view, viewed_dtype], ids=lambda f: f.__name__)
+def conj_written(torch):
+    y = torch.tensor([1 + 2j])
+    y.conj().fill_(5 + 1j)
+    return y
+
+
+def conj_state(torch):
+    y = torch.tensor([[1 + 2j, 2 - 1j]])
+    c = y.conj()
+    h = y.mH
+    return (c.is_conj(), h.is_conj(), y.adjoint().is_conj(), c.conj().is_conj(), c.resolve_conj().is_conj(), c, h, h.shape, c + 1, c.abs(), c.clone().is_conj(),
+            c.data_ptr() == y.data_ptr(), c.conj().data_ptr() == y.data_ptr(), c.contiguous().is_conj(), c[0].is_conj(), c.t().is_conj(), c.real, c.imag, c.view(2, 1), c.real.is_neg(), torch.conj(y).is_conj(), torch.is_conj(c), y.conj_physical().is_conj(), c.detach().is_conj(), c.tolist(), c @ c.mH)
+
+
+def conj_numpy(torch):
+    return torch.tensor([1 + 2j]).conj().numpy()
+
+
+def conj_gradient(torch):
+    z = torch.tensor([1 + 2j, 3 - 1j], requires_grad=True)
+    y = z * 1
+    c = y.conj()
+    c.mul_(2j)
+    torch.view_as_real(y * (1 + 1j)).sum().backward()
+    return z.grad, y, c
+
+
+def conj_seen(torch):
+    y = torch.tensor([1 + 2j, 3 - 1j])
+    c = y.conj()
+    y[0] = 9 + 9j
+    before = c.clone()
+    c += 1
+    c[1] = 3j
+    return y, c, before
+
+
+def mh_written(torch):
+    m = torch.arange(4.).reshape(2, 2) * (1 + 1j)
+    m.mH[0, 1] = 5j
+    m.adjoint()[1, 1] = 1j
+    m.H[0, 0] = 2j
+    return m
+
+
+def conj_real(torch):
+    x = torch.ones(2)
+    return x.conj() is x or x.conj().data_ptr() == x.data_ptr(), torch.ones(2, 3).mH.shape, x.conj().is_conj()
+
+
+def conj_matmul(torch):
+    a = (torch.arange(6.) * (1 + 2j)).reshape(2, 3)
+    return a @ a.mH, a.conj() * a, torch.mm(a.conj(), a.t()), torch.einsum("ij,kj->ik", a.conj(), a), torch.linalg.norm(a.conj()), a.conj().sum(0), torch.cat([a.conj(), a]), torch.stack([a.conj()])
+
+
+@pytest.mark.parametrize("case", [hook_then_inplace, complex_view_changed, complex_view_base, complex_view_slice, real_view_changed, real_part_changed, real_of_view, viewed_dtype,
+                                  conj_written, conj_state, conj_numpy, conj_gradient, conj_seen, mh_written, conj_real, conj_matmul], ids=lambda f: f.__name__)
 def test_view(case):
     assert_same_outcome(case)

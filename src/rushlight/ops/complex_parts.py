@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
+from .conjugate import conjugated
 from .define import export, method, op
 from .record import record
 from .record import view as make_view
@@ -21,6 +22,8 @@ def _complex_part(name: str) -> Any:
             if name == "real":
                 return input
             raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
+        if name == "imag" and input.is_conj():
+            return -part(input.conj())
         r = make_view(input, getattr(input._a, name), "SelectBackward0",
                       lambda g: g.to(kind.dtype) * (1 if name == "real" else 1j), part)
         r._kind = kind.with_dtype(kind.dtype.to_real())
@@ -44,6 +47,9 @@ def view_as_real(input: Tensor) -> Tensor:
     kind = input._kind
     if not kind.is_complex:
         raise RuntimeError("view_as_real is only supported for complex tensors")
+    if input.is_conj():
+        raise RuntimeError("view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so you can view it as real, "
+                           "use self.resolve_conj(); however, be warned that the resulting tensor will NOT alias the original.")
     real_kind = kind.with_dtype(kind.dtype.to_real())
     r = make_view(input, input._a[..., None].view(real_kind.np), "ViewAsRealBackward0", lambda g: view_as_complex(g.contiguous()), view_as_real)
     r._kind = real_kind
@@ -73,13 +79,19 @@ def view_as_complex(input: Tensor) -> Tensor:
 
 @op(method=True)
 def conj(input: Tensor) -> Tensor:
-    """The complex conjugate, computed at once; a real tensor itself."""
+    """The complex conjugate, as a view that shares memory (elsewhere than on the CPU, and inside vmap, a copy); a real tensor itself."""
     if not input._kind.is_complex:
         return input
-    return record(wrap(np.conjugate(input._a), input._kind), "ConjBackward0", (input,), lambda g: g.conj())
+    if input.is_conj():
+        return input.conj()
+    return conjugated(input) if input._a.__class__ is np.ndarray else _conjugate(input)
+
+
+def _conjugate(input: Tensor) -> Tensor:
+    return record(wrap(np.conjugate(input._a), input._kind), "ConjPhysicalBackward0", (input,), _conjugate)
 
 
 @op(method=True, inplace="function", out=True)
 def conj_physical(input: Tensor) -> Tensor:
     """The complex conjugate."""
-    return conj(input) if input._kind.is_complex else input.clone()
+    return _conjugate(input) if input._kind.is_complex else input.clone()

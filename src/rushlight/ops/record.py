@@ -188,7 +188,7 @@ class RecordNode(Node):
         if detach:
             values = [detached(v) for v in values]
         if self.conj:
-            values = [v.conj() if v._kind.is_complex else v for v in values]
+            values = [v.conj_physical() if v._kind.is_complex else v for v in values]
         return values
 
     def tensors(self, g: Any, detach: bool = False) -> Any:
@@ -404,6 +404,8 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
     """
     if array.__class__ is not ndarray:
         array = np.asarray(array) if isinstance(array, np.generic) else array
+    if input.__class__ is not Tensor and input.is_conj():
+        return input.same_view(replay, args)
     r = new(Tensor)
     r._a = array
     r._kind = input._kind
@@ -451,6 +453,8 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
 def multi_view(input: Tensor, arrays: list[Any], name: str, grad: Any) -> tuple[Tensor, ...]:
     """Several views made by one op (split, unbind): they share memory and version, but can't be changed in place with history."""
     version = share_version(input)
+    if input.__class__ is not Tensor and input.is_conj():      # what is written into them could not reach the source: it is refused
+        arrays = [np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape) for array in arrays]
     outs = []
     for array in arrays:
         r = wrap(array, input._kind)

@@ -97,11 +97,9 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
 
 def _function_of(name: str) -> None:
     """The function form of a method that has no options."""
-    of = getattr(Tensor, name)
-
     def function(input: Tensor) -> Any:
-        return of(input)
-    function.__doc__ = of.__doc__
+        return getattr(input, name)()
+    function.__doc__ = getattr(Tensor, name).__doc__
     op(function, name=name)
 
 
