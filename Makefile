@@ -1,9 +1,4 @@
-# make demo    a venv with rushlight, then the main job: a CNN on real digits
-# make test    a venv with the development dependencies, then lint, types and the full test run
-# make native  the native kernels, built in place (after a change in native/)
-# make sanitize  the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer
-# make torch-wheel  the distribution `torch` that `rushlight link` writes, as a wheel in dist/
-# make bench   rushlight against torch, side by side
+# `make help` lists what there is. The first target is the default.
 PYTHON ?= python3
 # EXTRAS=dev,nvrtc adds NVIDIA's run-time compiler (90 MB), with which the tests compile every CUDA kernel; no GPU is needed.
 EXTRAS ?= dev
@@ -22,24 +17,37 @@ sanitized = rm -f src/rushlight/_native_generic* && .venv/bin/cmake -S . -B buil
 	-DPython_EXECUTABLE=.venv/bin/python && .venv/bin/cmake --build build/$(1)
 
 comma := ,
+# What `make quick` runs: the spine of the library, in under half a minute on two cores.
+QUICK = $(addprefix tests/,test_layout.py test_imports.py ops/test_registry.py ops/test_shape.py ops/test_matmul.py autograd/test_autograd.py \
+	nn/test_functional.py nn/modules/test_module.py native/test_native.py)
 
-.PHONY: demo test native sanitize bench torch-wheel
+.PHONY: help demo quick lint test native sanitize bench torch-wheel clean
 
-demo: .venv/demo
+help:                ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+demo: .venv/demo     ## a venv with rushlight, then the main job: a CNN on real digits
 	.venv/bin/rushlight run examples/digits.py --output demo-output
 
-test: .venv/dev
+quick: .venv/dev     ## before a commit: ruff and the spine of the tests, under 30 seconds
 	.venv/bin/ruff check .
+	.venv/bin/python -m pytest -n 2 -p no:warnings $(QUICK)
+
+lint: .venv/dev      ## ruff, codespell, mypy
+	.venv/bin/ruff check .
+	.venv/bin/codespell
 	.venv/bin/mypy
+
+test: lint           ## lint, then all tests: as they are, without the native kernels, and with the tensors on a (stand-in) GPU
 	.venv/bin/python -m pytest -n auto
 	RUSHLIGHT_NATIVE=0 .venv/bin/python -m pytest -n auto -m "not slow" $(WITHOUT_NATIVE)
 	.venv/bin/python -m pytest -n auto --device cuda $(ON_DEVICE)
 
-native: .venv/dev
+native: .venv/dev    ## the native kernels, built in place (after a change in native/)
 	.venv/bin/cmake -S . -B build/native -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS="$(LEVELS)" -DPython_EXECUTABLE=.venv/bin/python
 	.venv/bin/cmake --build build/native
 
-sanitize: .venv/dev
+sanitize: .venv/dev  ## the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer
 	$(call sanitized,sanitize,address$(comma)undefined)
 	LD_PRELOAD="$(call libraries,libasan.so libubsan.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
 		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 RUSHLIGHT_NATIVE=generic .venv/bin/python -m pytest tests/native
@@ -48,10 +56,10 @@ sanitize: .venv/dev
 		setarch -R .venv/bin/python -m pytest -s tests/native/test_threads.py
 	rm -f src/rushlight/_native_generic*
 
-torch-wheel: .venv/dev
+torch-wheel: .venv/dev  ## the distribution `torch` that `rushlight link` writes, as a wheel in dist/
 	.venv/bin/rushlight link --wheel dist
 
-bench: .venv/dev
+bench: .venv/dev     ## rushlight against torch, side by side; renews the table in README.md
 	.venv/bin/python -m bench --update-readme
 
 .venv/demo: pyproject.toml
@@ -63,3 +71,8 @@ bench: .venv/dev
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
 	touch $@
+
+clean:               ## what builds and runs leave behind; .venv stays
+	rm -rf build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -f src/rushlight/_native_*.so
+	find src tests bench examples tools -name __pycache__ -type d -prune -exec rm -rf {} +

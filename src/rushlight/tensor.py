@@ -1,7 +1,7 @@
 """`Tensor`: a small object around one array. The modules in `ops/`, `autograd/` and others attach methods; here is what a tensor is by itself.
 
 Slots
-    _a      the array: numpy.ndarray (a DeviceArray on cuda), also for 0-dim
+    _a      the array: numpy.ndarray, also for 0-dim; on cuda a DeviceArray, inside vmap a BatchedArray
     _kind   its `Kind`: dtype and device
     _node   None, or where gradients go: the node that made it; an `AccumulateGrad` for a leaf that requires grad
     _ver    version: an int, or a `Version` shared with views and aliases

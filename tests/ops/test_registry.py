@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-from rushlight.masked.masked_tensor import _BINARY, _REDUCTIONS, _RESHAPING, _UNARY
 
 import rushlight as rl
 import rushlight.linalg
@@ -15,6 +14,7 @@ import rushlight.special
 from rushlight.amp.op_lists import OP_LISTS
 from rushlight.cuda.host_ops import HOST_OPS
 from rushlight.func import op_rules
+from rushlight.masked.maskedtensor.core import _BINARY, _REDUCTIONS, _RESHAPING, _UNARY
 from rushlight.ops import deferred
 from rushlight.ops.registry import FUNCTIONS, NAMESPACES, OPS, PLACES
 from rushlight.sparse import elementwise, tensor

@@ -171,7 +171,7 @@ class BatchedFix(tuple[Any, ...]):
 def fix_of(inputs: Any, outs: Any) -> Any:
     """`Node.fix` for all inputs of a node with these results."""
     fix = tuple([None if t is None or t._node is None else (t._a.shape, t._kind) for t in inputs])
-    return fix if outs[0]._kind.sparse or outs[0]._a.__class__ is ndarray else batched_fix(fix, inputs, outs)
+    return fix if not outs or outs[0]._kind.sparse or outs[0]._a.__class__ is ndarray else batched_fix(fix, inputs, outs)
 
 
 def batched_fix(fix: Any, inputs: Any, outs: Any) -> Any:
