@@ -3,6 +3,9 @@
 `let(...)` evaluates its arguments from left to right and gives those that can be compared; X(*shape) is a leaf tensor; D a DataLoader, TD a TensorDataset.
 """
 
+import copy
+import operator
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ COMPARED = (bool, int, float, complex, str, list, tuple, np.ndarray)
 
 
 def let(*values):
-    return [each for each in values if isinstance(each, COMPARED) or hasattr(each, "numel")]
+    return [each for each in values if isinstance(each, COMPARED) or not isinstance(each, type) and hasattr(each, "numel")]
 
 
 def net(torch, activation):
@@ -47,6 +50,11 @@ def double(torch):
     return Double
 
 
+def within(context, f):
+    with context:
+        return f()
+
+
 def two(torch):
     class Two(torch.autograd.Function):
         @staticmethod
@@ -76,7 +84,7 @@ def evaluate(line, torch):
         return (torch.arange(int(np.prod(shape)), dtype=torch.float32) - 1.5).reshape(shape).requires_grad_()
     data = torch.utils.data
     return eval(line, {"torch": torch, "np": np, "F": torch.nn.functional, "X": leaf, "let": let, "D": data.DataLoader, "TD": data.TensorDataset, "D_": torch,
-                       "net": net, "convnet": convnet, "penalty": penalty, "Double": double, "Two": two, "Viewing": viewing})
+                       "copy": copy, "weakref": weakref, "operator": operator, "net": net, "within": within, "convnet": convnet, "penalty": penalty, "Double": double, "Two": two, "Viewing": viewing})
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -139,7 +139,8 @@ _PROMOTED: dict[tuple[dtype, dtype], dtype] = {}
 def promote_types(type1: dtype, type2: dtype) -> dtype:
     """The smallest dtype that both convert to by PyTorch's rules (it keeps the wider category; int and float give the float)."""
     if type1 is type2:
-        return type1
+        return dtype_of(type1)
+    type1, type2 = dtype_of(type1), dtype_of(type2)
     key = (type1, type2)
     found = _PROMOTED.get(key)
     if found is None:
@@ -175,8 +176,14 @@ def _promote(a: dtype, b: dtype) -> dtype:
     return a if a.itemsize > b.itemsize else b
 
 
+def dtype_of(d: Any) -> Any:
+    """The dtype for which a Python type stands where PyTorch takes one (float, int, bool, complex); anything else as it is."""
+    return {float: float64, int: int64, bool: bool_, complex: complex128}.get(d, d) if d.__class__ is type else d
+
+
 def can_cast(from_: dtype, to: dtype) -> bool:
     """Whether PyTorch's promotion allows the cast: never to a lower category (float to int, complex to float)."""
+    from_, to = dtype_of(from_), dtype_of(to)
     return from_.category <= to.category and not (to is bool_ and from_ is not bool_)
 
 
@@ -204,10 +211,17 @@ class iinfo:
     """Limits of an integer dtype: ``bits``, ``min``, ``max``, ``dtype``."""
 
     def __init__(self, type: dtype) -> None:
+        type = dtype_of(type)
         if not isinstance(type, dtype) or type.category != INT:
             raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{_plain(type)}'")
         limits = np.iinfo(type.np)
         self.bits, self.min, self.max, self.dtype = limits.bits, int(limits.min), int(limits.max), type.name
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, iinfo) and self.dtype == other.dtype
+
+    def __hash__(self) -> int:
+        return hash(self.dtype)
 
     def __repr__(self) -> str:
         return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
@@ -217,7 +231,7 @@ class finfo:
     """Limits of a floating-point dtype: ``bits``, ``eps``, ``max``, ``min``, ``tiny``, ``smallest_normal``, ``resolution``, ``dtype``."""
 
     def __init__(self, type: dtype | None = None) -> None:
-        type = _default if type is None else type
+        type = _default if type is None else dtype_of(type)
         if not isinstance(type, dtype) or type.category < FLOAT:
             raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{_plain(type)}'")
         type = type.to_real()
@@ -226,6 +240,12 @@ class finfo:
         self.eps, self.max, self.min = float(limits.eps), float(limits.max), float(limits.min)
         self.tiny = self.smallest_normal = float(limits.smallest_normal)
         self.resolution = float(limits.resolution)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, finfo) and self.dtype == other.dtype
+
+    def __hash__(self) -> int:
+        return hash(self.dtype)
 
     def __repr__(self) -> str:
         return (f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import GenericAlias
 from typing import Any
 
 __all__ = ["Future", "collect_all", "wait_all"]
@@ -14,6 +15,8 @@ class Future:
 
     devices  PyTorch's argument for results on GPUs; only None and [] are taken (ValueError), because nothing is asynchronous here
     """
+
+    __class_getitem__ = classmethod(GenericAlias)
 
     def __init__(self, *, devices: Any = None) -> None:
         if devices:

@@ -101,7 +101,8 @@ def kind_of(dtype: dtype, device: device = CPU) -> Kind:
     """The one Kind of this dtype on this (concrete) device."""
     found = _kinds.get((dtype, device))
     if found is None:
-        found = _kinds.setdefault((dtype, device), _make(dtype, device))
+        known = _dtype.dtype_of(dtype)
+        found = _kinds.setdefault((dtype, device), _make(dtype, device) if known is dtype else kind_of(known, device))
     return found
 
 

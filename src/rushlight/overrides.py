@@ -276,11 +276,16 @@ def default_torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwar
 _GRAD, _BASE = vars(Tensor)["grad"].__get__, vars(Tensor)["_base"].__get__
 
 
+_ITERATORS = (type(iter(())), type(iter([])))      # what iterating over a tensor gives
+
+
 def _converted(result: Any, cls: Any) -> Any:
     if cls is Tensor:
         return result
     if isinstance(result, Tensor) and not isinstance(result, cls):
         return result.as_subclass(cls)
+    if isinstance(result, _ITERATORS):
+        return iter([_converted(each, cls) for each in result])
     if isinstance(result, (tuple, list)):
         items = [_converted(each, cls) for each in result]
         return getattr(type(result), "_make", type(result))(items)

@@ -18,6 +18,7 @@ import numpy as np
 
 from . import services
 from .autograd import graph
+from .autograd.grad_mode import LOCAL
 from .autograd.graph import AccumulateGrad, Node, Port, Version
 from .dims import dim_error, wrap_dim
 from .homes import place, settle
@@ -374,7 +375,7 @@ class Tensor:
     def numpy(self, *, force: bool = False) -> Any:
         """The NumPy array that shares this tensor's memory. `force` detaches and copies to the CPU where that is needed."""
         if not force:
-            if self._node is not None:
+            if self._node is not None and LOCAL.grad:
                 raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
             if self._a.__class__ is not ndarray and hasattr(self._a, "level"):
                 return self._a.tolist()      # refuses: inside vmap there is no one array

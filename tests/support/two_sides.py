@@ -41,6 +41,8 @@ def assert_alike(a, b, where=""):
         assert len(a) == len(b), f"{where}: {b} for {a}"
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             assert_alike(x, y, f"{where}[{i}]")
+    elif isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        assert_alike((str(a.dtype), a), (str(b.dtype), b), where)
     elif isinstance(a, float) and isinstance(b, float):
         assert np.isclose(b, a, rtol=1e-5, atol=1e-6, equal_nan=True), f"{where}: {b} for {a}"
     else:

@@ -246,5 +246,6 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
         return import_module(".amp", __name__)
     if name == "nvtx":
-        raise NotImplementedError("torch.cuda.nvtx: use cupy.cuda.nvtx")
+        from ..unsupported import NotSupported
+        raise NotSupported("torch.cuda.nvtx: use cupy.cuda.nvtx")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

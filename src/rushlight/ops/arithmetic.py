@@ -14,7 +14,7 @@ from ..kernels.memory import fill
 from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
-from .define import OPERATORS, binary, export, method, unary
+from .define import OPERATORS, binary, export, method, old_form, unary
 from .elementwise import square
 from .promotion import not_a_tensor, number_dtype, promote, result_type
 from .write import inplace_from, title
@@ -52,14 +52,26 @@ def _scaled(name: str, other: Any, alpha: Any, beside: Any = None) -> Any:
     return other * alpha
 
 
+def _old(name: str, *args: Any) -> tuple[Any, Any]:
+    """The tensors and alpha of ``add(input, alpha, other)``."""
+    again = old_form(name, args, {})
+    if again is None:
+        raise TypeError(f"{name}() takes 2 positional arguments but {len(args)} were given")
+    return again[0], again[1]["alpha"]
+
+
 def _with_alpha(name: str, fast: Any, doc: str) -> Any:
     """add and sub: the binary op, with the factor `alpha` for the second operand and out=."""
-    def fn(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+    def fn(input: Any, other: Any, *more: Any, alpha: Any = 1, out: Any = None) -> Any:
+        if more:
+            (input, other), alpha = _old(name, input, other, *more)
         if alpha.__class__ is not int or alpha != 1:
             other = _scaled(name, other, alpha, input)
         return fast(input, other) if out is None else fast(input, other, out=out)
 
-    def fn_(self: Any, other: Any, *, alpha: Any = 1) -> Any:
+    def fn_(self: Any, other: Any, *more: Any, alpha: Any = 1) -> Any:
+        if more:
+            (self, other), alpha = _old(name, self, other, *more)
         if alpha.__class__ is not int or alpha != 1:
             other = _scaled(name, other, alpha, self)
         return inplace_fast(self, other)

@@ -75,7 +75,7 @@ def _target(input: Tensor, args: tuple[Any, ...], dtype_: Any, device_: Any, oth
     copy = False
     flags: list[Any] = []
     for i, arg in enumerate(args):
-        if isinstance(arg, dtype):
+        if isinstance(arg, dtype) or arg.__class__ is builtins.type and dtypes.dtype_of(arg) is not arg:
             dtype_ = arg
         elif isinstance(arg, Tensor):
             other = arg
@@ -90,6 +90,7 @@ def _target(input: Tensor, args: tuple[Any, ...], dtype_: Any, device_: Any, oth
         copy = flags[1]
     if other is not None:
         return other._kind, copy
+    dtype_ = dtypes.dtype_of(dtype_)
     if dtype_ is not None and not isinstance(dtype_, dtype):
         raise TypeError(f"to(): argument 'dtype' must be torch.dtype, not {type(dtype_).__name__}")
     target_device = have.device if device_ is None else as_device(device_)
@@ -230,7 +231,7 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
     if src._kind.device is not self._kind.device:
         b = move(b, src._kind.device, self._kind.device)
     if not a.flags.writeable:
-        writable(self)
+        writable(self, values=True)
     try:
         broadcast_shapes(b.shape, a.shape)
         if len(b.shape) > len(a.shape):

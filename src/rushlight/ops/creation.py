@@ -36,9 +36,9 @@ def creation_kind(dtype: Any, device: Any, default: Any = None) -> Kind:
 
 
 def _dtype_argument(value: Any) -> Any:
-    plain = {float: dtypes.float64, int: dtypes.int64, bool: dtypes.bool_, complex: dtypes.complex128}
-    if value in plain:
-        return plain[value]
+    known = dtypes.dtype_of(value)
+    if known.__class__ is dtype_type:
+        return known
     raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(value).__name__}")
 
 
@@ -742,6 +742,15 @@ def _new(cls: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 Tensor.__new__ = _new  # type: ignore[assignment]
+
+
+@method
+def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+    """``x.new(2, 3)``, ``x.new([1, 2])``, ``x.new(tensor)``: the old constructor with x's dtype and device."""
+    if len(args) == 1 and isinstance(args[0], str):
+        raise TypeError("new(): invalid data type 'str'")
+    kind = self._kind if device is None else kind_of(self._kind.dtype, as_device(device))
+    return legacy_tensor(Tensor, args[0] if len(args) == 1 and args[0].__class__ is Size else args, {}, kind)
 
 
 class _LegacyType(type):

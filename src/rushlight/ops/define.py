@@ -619,6 +619,8 @@ def _public(function: Any, name: str, out: bool | str) -> Any:
         except SparseRefusal:
             result = services.sparse_function(name, args, kwargs)
         except (AttributeError, TypeError) as error:
+            if name in _BETWEEN and (again := old_form(name, args, kwargs)) is not None:
+                return call(*again[0], **again[1], **({} if target is None else {"out": target}))
             return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, diagnose(function, name, args, kwargs, error))
         if target is None:
             return result
@@ -636,6 +638,16 @@ def _method(function: Any, name: str) -> Any:
     """The method form: the function itself; where it takes `dim`, NumPy's names are understood too."""
     code = code_of(function)
     names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+    if name in _BETWEEN:
+        def numbers_between(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if len(args) > 2 and (again := old_form(name, (self, *args), kwargs)) is not None:
+                return function(*again[0], **again[1])
+            return function(self, *args, **kwargs)
+
+        numbers_between.__name__ = numbers_between.__qualname__ = name
+        numbers_between.__doc__ = function.__doc__
+        numbers_between.__wrapped__ = function  # type: ignore[attr-defined]
+        return numbers_between
     if "dim" not in names or "axis" in names:
         return function
 
@@ -650,8 +662,29 @@ def _method(function: Any, name: str) -> Any:
     return call
 
 
+# Numbers that PyTorch's old call forms have between the tensors, as in ``addcmul(input, value, tensor1, tensor2)``, by the name of the op.
+_BETWEEN = {"addcmul": ("value",), "addcdiv": ("value",), "add": ("alpha",), "sub": ("alpha",)} | dict.fromkeys(
+    ("addmm", "addmv", "addr", "addbmm", "baddbmm"), ("beta", "alpha"))
+
+
+def old_form(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """(tensors, keywords) of a call in the old form; None where it is none."""
+    names = _BETWEEN.get(name)
+    if names is None:
+        return None
+    tensors = tuple([each for each in args if isinstance(each, Tensor)])
+    numbers = [each for each in args if isinstance(each, (bool, int, float, complex))]
+    if not 0 < len(numbers) <= len(names) or len(tensors) + len(numbers) != len(args) or len(tensors) != (2 if names == ("alpha",) else 3):
+        return None
+    import warnings
+    warnings.warn(f"This overload of {name} is deprecated: give {' and '.join(names)} by keyword, after the tensors.", UserWarning, stacklevel=3)
+    return tensors, {**dict(zip(names, numbers, strict=False)), **kwargs}
+
+
 def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
     def fn_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) > 2 and (again := old_form(name, (self, *args), kwargs)) is not None:
+            (self, *args), kwargs = again
         if apart and isinstance(self, Tensor):
             check_apart(self, (*args, *kwargs.values()))
         return inplace_from(self, function, (self, *args), kwargs)

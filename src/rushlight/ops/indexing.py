@@ -345,8 +345,8 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     if not _plain(self, value):
         return _set_general(self, index, value)
     a = self._a
-    if not a.flags.writeable:
-        writable(self)
+    if not a.flags.writeable:      # what the index leaves of an expanded tensor may be written to
+        return _set_general(self, index, value)
     try:
         if isinstance(value, Tensor):
             b = value._a
@@ -376,7 +376,9 @@ def _number(value: Any, kind: Any) -> Any:
     if value.__class__ is float and kind.fast:
         return value
     from .creation import _fits
-    if not isinstance(value, (bool, int, float, complex)) or isinstance(value, np.generic):
+    if isinstance(value, (np.number, np.bool_)):
+        value = value.item()
+    if not isinstance(value, (bool, int, float, complex)):
         raise TypeError(f"can't assign a {_class_name(value)} to a {_type_name(kind)}")
     if isinstance(value, int) and not -2**63 <= value < 2**64:
         raise ValueError("Overflow when unpacking long long")
@@ -426,7 +428,10 @@ def _set_general(self: Tensor, index: Any, value: Any) -> None:
                                f"dimension {len(shape) - i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(have)}")
     if np.may_share_memory(target._a, value._a):
         value = value.clone()
-    target.copy_(value)
+    if not have and not target._a.flags.writeable:
+        target.fill_(value)
+    else:
+        target.copy_(value)
 
 
 def _without_lead(value: Tensor, ndim: int | None) -> Tensor:
@@ -455,7 +460,7 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
                                f"{list(target_shape)}")
     check_inplace(self, value._node is not None)
     if not a.flags.writeable:
-        writable(self)
+        writable(self, by_index=True)
     check_apart(self, (value,))
     if np.may_share_memory(a, b):
         b = b.copy()

@@ -41,8 +41,8 @@ def _fill(self: Tensor, value: Any, array: Any, name: str) -> Tensor:
     if not plain:
         check_inplace(self, source is not None)
     if not a.flags.writeable:      # an expanded tensor may be filled: each element in memory once
-        a = a[tuple([slice(0, 1) if step == 0 else slice(None) for step in a.strides])]
-        writable(wrap(a, self._kind))
+        a = a[(*[slice(0, 1) if step == 0 else slice(None) for step in a.strides], ...)]
+        writable(wrap(a, self._kind), values=True)
     M.fill(a, array)
     self._ver += 1
     if not plain:

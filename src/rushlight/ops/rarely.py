@@ -35,6 +35,16 @@ def map_(self: Tensor, tensor: Tensor, callable: Callable[[Any, Any], Any]) -> T
         return self.copy_(wrap(np.array(values, self._kind.np).reshape(self._a.shape), self._kind))
 
 
+@method
+def map2_(self: Tensor, x: Tensor, y: Tensor, callable: Callable[[Any, Any, Any], Any]) -> Tensor:
+    """Each element replaced, in place, by callable(element, element of `x`, element of `y`); the shapes broadcast (slow; CPU only)."""
+    _no_history(self, "map2_")
+    columns = [each.expand(self._a.shape)._a.reshape(-1).tolist() for each in (self, x, y)]
+    values = [callable(*row) for row in zip(*columns, strict=True)]
+    with no_grad():
+        return self.copy_(wrap(np.array(values, self._kind.np).reshape(self._a.shape), self._kind))
+
+
 def _no_history(t: Tensor, name: str) -> None:
     if t.requires_grad:
         raise RuntimeError(f"Can't call {name}() on Variable that requires grad. Use var.detach().{name}() instead.")

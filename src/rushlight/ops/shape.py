@@ -12,6 +12,7 @@ import numpy as np
 
 from ..dims import wrap_dim, wrap_dims
 from ..dtypes import dtype as Dtype
+from ..dtypes import dtype_of
 from ..kernels import shapes as kernel_shapes
 from ..kernels.arrays import as_array
 from ..kernels.strides import broadcast, same_memory
@@ -89,6 +90,8 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
 
     RuntimeError where the shape does not fit, or where the strides would need a copy (use reshape)."""
     a = self._a
+    if shape and shape[0].__class__ is type:
+        shape = (dtype_of(shape[0]), *shape[1:])
     if shape and shape[0].__class__ is not Dtype:
         try:
             r = a.reshape(*shape)

@@ -38,13 +38,14 @@ def _overlap() -> RuntimeError:
                         "Please clone() the tensor before performing the operation.")
 
 
-def writable(t: Tensor) -> None:
-    """Make the array of a tensor writable, unless it shows some element twice (then PyTorch's error)."""
+def writable(t: Tensor, by_index: bool = False, values: bool = False) -> None:
+    """Make the array of a tensor writable. PyTorch's error where it shows some element twice; where `values` are written and not computed
+    from the old ones, only expanded dimensions are refused, and nothing where single elements are written `by_index`."""
     a = t._a
     reached = 1
     for step, n in sorted(zip(a.strides, a.shape, strict=True)):
-        if n > 1:
-            if step < reached * a.itemsize:
+        if n > 1 and not by_index:
+            if step < reached * a.itemsize and (step == 0 or not values):
                 raise _overlap()
             reached = (step * (n - 1)) // a.itemsize + reached
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd.grad_mode import no_grad
+from ...dtypes import dtype_of
 from .._torch import torch
 from ..parameter import Parameter, is_lazy
 
@@ -155,7 +156,7 @@ def parse_to(args: Any, kwargs: Any) -> tuple[Any, Any, bool, Any]:
     left = dict(kwargs)
     device, dtype = left.pop("device", None), left.pop("dtype", None)
     other, memory_format = left.pop("tensor", None), left.pop("memory_format", None)
-    rest = list(args)
+    rest, dtype = [dtype_of(arg) for arg in args], dtype_of(dtype)
     if rest and isinstance(rest[0], torch.Tensor):
         other = rest.pop(0)
     elif rest and isinstance(rest[0], torch.dtype):
