@@ -497,7 +497,7 @@ template <typename T> PyObject* backward(PyObject* const* args, int type, int nd
 
 PyObject* call(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted) {
     if (count != wanted) return PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
-    if (!PyArray_Check(args[0])) return PyErr_Format(PyExc_TypeError, "expected arrays");
+    if (!PyArray_Check(args[0])) return refuse_operands("expected arrays"), nullptr;
     const int type = PyArray_TYPE(as_array(args[0])), ndim = PyArray_NDIM(as_array(args[0]));
     if (ndim < 2 || ndim > MAX_LEADING + 2 || (type != NPY_FLOAT && type != NPY_DOUBLE)) {
         return PyErr_Format(PyExc_TypeError, "expected float32 or float64 of 2 to %d dimensions", MAX_LEADING + 2);

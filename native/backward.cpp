@@ -21,7 +21,8 @@ struct ClassInfo {
     bool frees = false;                                 // has a `free` of its own
 };
 
-PyObject *unary_class = nullptr, *binary_class = nullptr, *node_class = nullptr, *apply_fix = nullptr, *by_sample = nullptr, *not_batched = nullptr;
+PyObject *unary_class = nullptr, *binary_class = nullptr, *node_class = nullptr, *apply_fix = nullptr, *by_sample = nullptr, *not_batched = nullptr,
+         *not_plain = nullptr;
 PyObject *add_kernel = nullptr, *plain_free = nullptr;
 PyObject *name_arrays, *name_free, *name_outputs, *name_accumulate, *one;
 Py_ssize_t port_node, port_index, leaf_tensor;
@@ -501,8 +502,8 @@ PyObject* backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 
 PyObject* bind_backward(PyObject*, PyObject* args) {
-    PyObject *node, *unary, *binary, *fix, *sample, *refused, *kernel;
-    if (!PyArg_ParseTuple(args, "OOOOOOO", &node, &unary, &binary, &fix, &sample, &refused, &kernel)) return nullptr;
+    PyObject *node, *unary, *binary, *fix, *sample, *refused, *plain, *kernel;
+    if (!PyArg_ParseTuple(args, "OOOOOOOO", &node, &unary, &binary, &fix, &sample, &refused, &plain, &kernel)) return nullptr;
     if (!find_slot(reinterpret_cast<PyObject*>(layout.port), "node", &port_node) || !find_slot(reinterpret_cast<PyObject*>(layout.port), "index", &port_index) ||
         !find_slot(reinterpret_cast<PyObject*>(layout.leaf), "tensor", &leaf_tensor)) {
         return nullptr;
@@ -512,6 +513,7 @@ PyObject* bind_backward(PyObject*, PyObject* args) {
     binary_class = Py_NewRef(binary);
     by_sample = Py_NewRef(sample);
     not_batched = Py_NewRef(refused);
+    not_plain = Py_NewRef(plain);
     add_kernel = Py_NewRef(kernel);
     plain_free = PyObject_GetAttrString(node, "free");
     apply_fix = Py_NewRef(fix);
@@ -522,11 +524,15 @@ PyMethodDef methods[] = {
     {"backward", reinterpret_cast<PyCFunction>(backward), METH_FASTCALL,
      "backward([(edge, array), ...], retain) -> bool: the backward pass into all leaves; False, with nothing changed, where hooks or other "
      "rarities want the Python engine."},
-    {"bind_backward", bind_backward, METH_VARARGS, "bind_backward(Node, UnaryNode, BinaryNode, apply_fix, by_sample, NotBatched, add): what the pass calls."},
+    {"bind_backward", bind_backward, METH_VARARGS, "bind_backward(Node, UnaryNode, BinaryNode, apply_fix, by_sample, NotBatched, NotPlain, add): what the pass calls."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 }  // namespace
+
+void refuse_operands(const char* message) {
+    PyErr_SetString(not_plain == nullptr ? PyExc_TypeError : not_plain, message);
+}
 
 int add_backward(PyObject* module) {
     name_arrays = PyUnicode_InternFromString("arrays");

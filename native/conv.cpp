@@ -200,7 +200,7 @@ class Operands {
             return;
         }
         if (!PyArray_Check(args[0]) || !PyArray_Check(args[1])) {
-            PyErr_SetString(PyExc_TypeError, "expected arrays");
+            refuse_operands("expected arrays");
             return;
         }
         type = PyArray_TYPE(as_array(args[0]));

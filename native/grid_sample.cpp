@@ -325,7 +325,7 @@ struct Operands {
     }
     [[nodiscard]] bool read(PyObject* const* args) {
         if (!PyArray_Check(args[0]) || !PyArray_Check(args[1])) {
-            PyErr_SetString(PyExc_TypeError, "expected arrays");
+            refuse_operands("expected arrays");
             return false;
         }
         PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);

@@ -184,7 +184,7 @@ void run(const Lines& l, Part part, bool lines_are_free) {
 // Arrays of the call that fit together: data and index of equal rank, index int64 and no larger than data beside `dim`.
 bool check(PyObject* data, PyObject* dim_object, PyObject* index, int* dim) {
     if (!PyArray_Check(data) || !PyArray_Check(index)) {
-        PyErr_SetString(PyExc_TypeError, "expected arrays");
+        refuse_operands("expected arrays");
         return false;
     }
     const long along = PyLong_AsLong(dim_object);
@@ -267,7 +267,7 @@ template <typename T> void add_rows_of(char* target_, index_t count, index_t wid
 
 PyObject* add_rows(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
-    if (!PyArray_Check(args[0]) || !PyArray_Check(args[1]) || !PyArray_Check(args[2])) return PyErr_Format(PyExc_TypeError, "expected arrays");
+    if (!PyArray_Check(args[0]) || !PyArray_Check(args[1]) || !PyArray_Check(args[2])) return refuse_operands("expected arrays"), nullptr;
     PyArrayObject *target = as_array(args[0]), *rows = as_array(args[1]), *values = as_array(args[2]);
     const int ndim = PyArray_NDIM(target);
     if ((ndim != 1 && ndim != 2) || PyArray_NDIM(values) != ndim || PyArray_NDIM(rows) != 1 || PyArray_TYPE(rows) != NPY_INT64 || !contiguous(rows) ||

@@ -277,7 +277,7 @@ struct Operand {
     // sizes: kernel, stride, padding and, if with_dilation, dilation.
     [[nodiscard]] bool read(PyObject* object, PyObject* const* sizes, bool with_dilation) {
         if (!PyArray_Check(object)) {
-            PyErr_SetString(PyExc_TypeError, "expected an array");
+            refuse_operands("expected an array");
             return false;
         }
         type = PyArray_TYPE(as_array(object));

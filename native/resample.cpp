@@ -186,7 +186,7 @@ PyObject* resample(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != 2) return PyErr_Format(PyExc_TypeError, "expected 2 arguments, got %zd", count);
     const int type = PyArray_Check(args[0]) ? PyArray_TYPE(as_array(args[0])) : -1, ndim = type < 0 ? 0 : PyArray_NDIM(as_array(args[0]));
     if ((type != NPY_FLOAT && type != NPY_DOUBLE) || ndim < 3 || ndim > 5 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) != ndim - 2) {
-        PyErr_SetString(PyExc_TypeError, "expected float32 or float64 of three to five dimensions, and a table or None for each but the first two");
+        refuse_operands("expected float32 or float64 of three to five dimensions, and a table or None for each but the first two");
         return nullptr;
     }
     PyArrayObject* x = as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));

@@ -58,6 +58,8 @@ PyObject* copy_in_order(PyArrayObject* a);
 
 // A flag: 1 or 0, or -1 with an error set where the object has no truth.
 inline int flag(PyObject* object) { return object == Py_True ? 1 : object == Py_False ? 0 : PyObject_IsTrue(object); }
+// Sets the error for operands that are no plain arrays: a TypeError, and for vmap (whose batched arrays come here) a NotBatched.
+void refuse_operands(const char* message);
 
 template <typename T> inline T* data_of(PyArrayObject* array) { return static_cast<T*>(PyArray_DATA(array)); }
 

@@ -10,11 +10,19 @@ from . import dtypes as _dtype
 from .devices import CPU, array_module, device
 from .dtypes import dtype
 
+<<<<<<< HEAD
 __all__ = ["Kind", "NotBatched", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind"]
+=======
+__all__ = ["Kind", "NotBatched", "NotPlain", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind", "array_module", "register_device"]
+>>>>>>> b3d3372 (Kernels that meet vmap's arrays say so; resampling takes batches)
 
 
 class NotBatched(RuntimeError):
     """Inside `vmap`, something can't be computed for all samples at once: the op is run sample by sample instead (func/fallback.py)."""
+
+
+class NotPlain(NotBatched, TypeError):
+    """A native kernel was given something else than plain arrays."""
 
 
 class OneByOne(NotBatched):

@@ -259,6 +259,12 @@ class BatchedArray(NDArrayOperatorsMixin):
         """What makes new arrays that are batched as this one is, as a module of arrays does."""
         return _Maker(self.physical.maker(xp) if isinstance(self.physical, BatchedArray) else xp, self)
 
+    def folded(self, function: Any) -> BatchedArray:
+        """``function(array)`` of arrays (N, ...) to (N, ...): the batch becomes part of N."""
+        p = self.physical
+        r = function(p.reshape(p.shape[0] * p.shape[1], *p.shape[2:]))
+        return self.like(r.reshape(*p.shape[:2], *r.shape[1:]))
+
     def summed(self, level: int) -> Any:
         """The sum over the samples of one of its levels."""
         return R.sum(take_level(self, level), 0, False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 from weakref import WeakSet
 
@@ -100,7 +100,7 @@ def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
     size = running[level][0] if level in running else next(_size(t._a, level) for t in tensors if level in levels_of(t._a))
     if size and not isinstance(error, OneByOne):
         from .op_rules import at_once
-        result = at_once(function, args, kwargs, level, size)
+        result = at_once(_resuming(function), args, kwargs, level, size)
         if result is not NotImplemented:
             return result
     writes = _writes(function.__name__)
@@ -226,6 +226,14 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
         STATE.vmaps += len(previous) - len(LOCAL.vmaps)
         LOCAL.vmaps = previous
     return results
+
+
+def _resuming(function: Any) -> Any:
+    """The function, which where it is refused at one level goes on at the next."""
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return _of_sample(function, args, kwargs)
+    return call
 
 
 def _of_sample(function: Any, args: Any, kwargs: Any) -> Any:

@@ -136,7 +136,7 @@ def _last_dims(count: int) -> Rule:
 
 @cache
 def _parameters(function: Any) -> tuple[str, ...]:
-    return tuple(inspect.signature(inspect.unwrap(original_of(function))).parameters)
+    return tuple(inspect.signature(inspect.unwrap(original_of(inspect.unwrap(function)))).parameters)
 
 
 def _one_dim(default: Any) -> Rule:

@@ -215,7 +215,7 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
             zeros_for(t).new_zeros((0, *t._a.shape)) for t in inputs]
         sizes = [y._a.size for y in flat]
         per_output = list(zip(*[column.split(sizes, 0) for column in stacked], strict=True))
-        shaped = [tree_unflatten([part.view(*y._a.shape, *x._a.shape) if y._a.ndim + x._a.ndim else part.reshape(())
+        shaped = [tree_unflatten([part.reshape(*y._a.shape, *x._a.shape) if y._a.ndim + x._a.ndim else part.reshape(())
                                   for part, x in zip(parts, inputs, strict=True)], in_spec) for parts, y in zip(per_output, flat, strict=True)]
         jac = tree_unflatten([each[0] if isinstance(argnums, int) else each for each in shaped], out_spec)
         return (jac, result[2]) if has_aux else jac

@@ -59,6 +59,8 @@ class Table:
 
 def resample(x: Any, tables: tuple[Table | None, ...]) -> Any:
     """x resized along its last dimensions, one table (of x's dtype) or None for each; always a new array."""
+    if x.__class__ is not np.ndarray and hasattr(x, "folded"):      # batched by vmap: samples are images of one batch
+        return x.folded(lambda images: resample(images, tables))
     if _library is not None and x.dtype.char in "fd":
         return _library.resample(x, tuple([None if t is None else (t.index, t.weight) for t in tables]))
     y = x

@@ -25,7 +25,7 @@ from ..dtypes import float32
 from ..kernels import native
 from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
-from ..kind import Kind, kind_of
+from ..kind import Kind, NotPlain, kind_of
 from ..layout import SparseRefusal
 from ..tensor import NotBatched, Tensor, from_array, wrap
 from .interception import code_of
@@ -45,7 +45,7 @@ ndarray = np.ndarray
 _DENSE = kind_of(float32)
 if native.library is not None:
     native.library.bind(Tensor, Node, Kind, Version, Port, AccumulateGrad, STATE, new_seq.__self__)
-    native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, native.elementwise(np.add))
+    native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, NotPlain, native.elementwise(np.add))
 
 
 def export(function: Any = None, name: str | None = None, op: Op | None = None, *, namespace: str = "", guard: bool = False, out: bool = False) -> Any:

@@ -89,7 +89,7 @@ def _table(mode: str, size: int, out: int, align_corners: bool, scale: float | N
 def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str, dependent: bool = False) -> Tensor:
     """x (N, C, *spatial) resized by one table or None per dimension; `name` is the node's. `dependent`: the gradient is a function of x too."""
     kind = x._kind
-    if x._a.__class__ is not np.ndarray or not kind.is_floating:
+    if x._a.__class__ is not np.ndarray and not hasattr(x._a, "folded") or not kind.is_floating:
         for dim, table in enumerate(tables, 2):
             if table is not None:
                 x = _composed(x, dim, table)
@@ -112,14 +112,15 @@ def _array(a: Any, tables: tuple[K.Table | None, ...], kind: Any) -> Any:
 
 
 def _composed(x: Tensor, dim: int, table: K.Table) -> Tensor:
-    """One dimension resized by other ops: for integers, and for arrays elsewhere. The table has no holes."""
+    """One dimension resized by other ops: for integers, and for arrays elsewhere."""
     total = None
     shape = [1] * x._a.ndim
     shape[dim] = -1
     for t, index in enumerate(table.index):
-        part = x.index_select(dim, wrap(x._kind.xp.asarray(index.astype(np.int64)), x._kind.int64))
-        if table.weight is not None:
-            part = part * wrap(x._kind.xp.asarray(table.weight[t].astype(x._kind.np).reshape(shape)), x._kind)
+        part = x.index_select(dim, wrap(x._kind.xp.asarray(np.maximum(index, 0).astype(np.int64)), x._kind.int64))
+        if table.weight is not None or (index < 0).any():
+            weight = (index >= 0) * (1 if table.weight is None else table.weight[t])
+            part = part * wrap(x._kind.xp.asarray(weight.astype(x._kind.np).reshape(shape)), x._kind)
         total = part if total is None else total + part
     return total
 
@@ -174,8 +175,6 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
         raise RuntimeError(f"Input and output sizes should be greater than 0, but got input ({list(input._a.shape[2:])}) output ({sizes})")
     if mode == "area":
         return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[n - 1](input, sizes)
-    if hasattr(input._a, "level"):
-        return services.batched_fold(lambda x: interpolate(x, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias), n + 2, input)
     kind = input._kind
     if not kind.is_floating and "nearest" not in mode and kind.np.name != "uint8":
         raise not_implemented(f"upsample_{mode}{n}d", kind)

@@ -278,7 +278,10 @@ def _plus(input: Tensor, term: Tensor, beta: Any, alpha: Any) -> Tensor:
     if alpha != 1:
         term = term * alpha
     if beta == 0:
-        return term if input._node is None else term + input.detach() * 0
+        if input._node is None:
+            return term
+        shape = input._a.shape
+        return record(wrap(term._a, kind), "AddmmBackward0", (input, term), lambda g: (g.new_zeros(shape), g))
     try:
         shape = broadcast_shapes(input._a.shape, term._a.shape)
     except ValueError:
