@@ -10,11 +10,7 @@ from . import dtypes as _dtype
 from .devices import CPU, array_module, device
 from .dtypes import dtype
 
-<<<<<<< HEAD
-__all__ = ["Kind", "NotBatched", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind"]
-=======
-__all__ = ["Kind", "NotBatched", "NotPlain", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind", "array_module", "register_device"]
->>>>>>> b3d3372 (Kernels that meet vmap's arrays say so; resampling takes batches)
+__all__ = ["Kind", "NotBatched", "NotPlain", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind"]
 
 
 class NotBatched(RuntimeError):

@@ -192,7 +192,6 @@ for _function in (np.partition, np.argpartition):
     _along(_function, -1, 2)
 _along(np.diff, -1, 2)
 _along(np.flip, None, keepdims=True)
-_along(np.roll, None, 2)
 _along(np.repeat, None, 2)
 
 
@@ -310,6 +309,13 @@ def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     if isinstance(indices_or_sections, BatchedArray):
         raise data_dependent("control flow")
     return [ary.like(part) for part in np.array_split(ary.physical, indices_or_sections, axis=physical_axis(axis, ary.ndim))]
+
+
+@rule(np.roll)
+def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    if axis is None:
+        return a.like(np.roll(a.physical.reshape(a.batch, -1), shift, 1)).reshape(a.shape)
+    return a.like(np.roll(a.physical, shift, physical_axis(axis, a.ndim)))
 
 
 @rule(np.pad)
