@@ -368,7 +368,8 @@ struct Arrays {
     }
     // A new reference to an array of the wanted shape's rank and dtype whose rows' elements lie side by side, or nullptr with an error set.
     PyArrayObject* take(PyObject* object, int type, int ndim) {
-        if (!PyArray_Check(object) || PyArray_TYPE(as_array(object)) != type || PyArray_NDIM(as_array(object)) != ndim) {
+        if (!PyArray_Check(object)) return refuse_operands("expected arrays"), nullptr;
+        if (PyArray_TYPE(as_array(object)) != type || PyArray_NDIM(as_array(object)) != ndim) {
             PyErr_SetString(PyExc_ValueError, "operands differ in dtype or number of dimensions");
             return nullptr;
         }

@@ -540,9 +540,12 @@ PyObject* call(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, bool 
     if (count != wanted) return PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
     const long mode = PyLong_AsLong(args[0]);
     if (mode == -1 && PyErr_Occurred()) return nullptr;
-    if (mode < LSTM || mode > RNN_RELU || !PyArray_Check(args[6])) {
+    if (mode < LSTM || mode > RNN_RELU || (!PyArray_Check(args[6]) && !PyObject_HasAttrString(args[6], "dtype"))) {
         PyErr_SetString(PyExc_ValueError, "mode: 0 LSTM, 1 GRU, 2 RNN with tanh, 3 RNN with relu; y: an array");
         return nullptr;
+    }
+    for (Py_ssize_t i = 1; i < count; ++i) {
+        if (args[i] != Py_None && !PyArray_Check(args[i]) && PyObject_HasAttrString(args[i], "dtype")) return refuse_operands("expected arrays"), nullptr;
     }
     Reader reader{PyArray_TYPE(as_array(args[6]))};
     bool done;

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import services
 from ..dtypes import float32 as _float32
 from ..kernels import resample as K
 from ..tensor import Tensor, wrap
