@@ -180,7 +180,7 @@ def test_the_scripts_own_errors_are_not_blamed_on_rushlight(write, code):
 
 
 def test_wrong_calls():
-    for args in ([], ["nothing"], ["run"], ["run", "-m"], ["run", "--option"], ["info", "more"]):
+    for args in ([], ["nothing"], ["run"], ["run", "-m"], ["run", "--option"], ["info", "more"], ["where"], ["where", "a", "b"]):
         done = rushlight(*args)
         assert done.returncode == 2 and "usage:" in done.stderr and last_line(done).startswith("rushlight: "), args
     assert "usage:" in rushlight("--help").stdout

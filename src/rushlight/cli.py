@@ -23,6 +23,7 @@ usage: rushlight run SCRIPT [ARGS...]      run a script written for PyTorch: `im
        rushlight link --wheel FOLDER       write the same as a wheel instead
        rushlight unlink                    undo link
        rushlight info                      versions, native kernels, BLAS, threads, devices
+       rushlight where NAME                where torch.NAME is defined, its gradient, kernels and tests
        rushlight --version | --help"""
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if command == "info":
         return _wrong(f"info takes no arguments, but got {' '.join(args)}") if args else _info()
+    if command == "where":
+        return _where(args)
     if command == "run":
         return _run(args)
     if command == "link":
@@ -210,6 +213,24 @@ def _said(act: Callable[[], list[str]]) -> int:
     except LinkError as error:
         print(f"rushlight: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+# --- where ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _where(args: list[str]) -> int:
+    """0; 1 where there is nothing of that name, 2 for a wrong call."""
+    if len(args) != 1 or args[0].startswith("-"):
+        return _wrong("where needs one name, such as torch.roll or torch.nn.Conv2d")
+    from .signpost import NotFound, describe
+    try:
+        lines = describe(args[0])
+    except NotFound as error:
+        print(f"rushlight: {error}", file=sys.stderr)
+        return 1
+    for label, text in lines:
+        print(f"{label:10} {text}")
     return 0
 
 

@@ -13,6 +13,7 @@ NumPy call, one Tensor and one small node, and nothing else. Everything rarer go
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,14 @@ def method(function: Any, name: str | None = None, op: Op | None = None) -> Any:
 
 
 as_method = method       # (`op` has an argument of that name)
+
+
+def _statement() -> tuple[str, int]:
+    """File and line of the statement of a module that is running."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_name != "<module>" and frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno
 
 
 def arguments(function: Any) -> tuple[str, ...]:
@@ -172,7 +181,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
         def direct(a: Any) -> None:
             forward(a, out=a)
     entry = Op(name, "unary", fn, forward=forward, gradient=grad, saved=("x",) if saves_input else ("y",) if saves_result else (), node=node_type,
-                result=ints, complex=complex, refuse_bool=refuse_bool, domain=domain, out=True)
+                result=ints, complex=complex, refuse_bool=refuse_bool, domain=domain, out=True, line=_statement())
     for each in (short, *alias) if namespace else ():
         show(f"{namespace}.{each}", fn, entry)
     if not namespace and function:
@@ -390,7 +399,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
         fn, operator = (native.fast_path(each, ufunc, node_type, 2, uses_flags, to_bool) for each in (fn, operator))
     OPERATORS[name] = operator
     entry = Op(name, "binary", fn, forward=ufunc, gradient=grad, saved=tuple(sorted({each for used in uses for each in used[1:]})), node=node_type,
-                result=result, complex=complex, domain=domain, numbers=numbers, out=True)
+                result=result, complex=complex, domain=domain, numbers=numbers, out=True,
+               line=_statement())
     for each in (short, *alias) if namespace else ():
         show(f"{namespace}.{each}", fn, entry)
     for each in (name, *alias):

@@ -29,17 +29,19 @@ class Op:
     refuse_bool PyTorch's error for bool tensors; "" where there is none
     domain      between which numbers the tests sample
     numbers     which operands of a binary op may be numbers: "both", "second" or "none"
+    line        (file, line) of the statement that defines a unary or binary op
     out         whether public forms take `out=`; "fresh": only memory that no operand uses, of the result's dtype
     """
 
-    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "result", "complex", "refuse_bool", "domain", "numbers", "out")
+    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "result", "complex", "refuse_bool", "domain", "numbers", "out", "line")
 
     def __init__(self, name: str, form: str, function: Any, *, forward: Any = None, gradient: Any = None, saved: tuple[str, ...] = (),
                  node: Any = None, result: str = "", complex: bool = True, refuse_bool: str = "", domain: tuple[float, float] = (-3.0, 3.0),
-                 numbers: str = "none", out: bool | str = False) -> None:
+                 numbers: str = "none", out: bool | str = False, line: tuple[str, int] | None = None) -> None:
         self.name, self.form, self.function, self.places = name, form, function, {}
         self.forward, self.gradient, self.saved, self.node = forward, gradient, saved, node
         self.result, self.complex, self.refuse_bool, self.domain, self.numbers, self.out = result, complex, refuse_bool, domain, numbers, out
+        self.line = line
 
     places: dict[str, Any]
 
