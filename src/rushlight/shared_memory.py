@@ -9,8 +9,9 @@ import os
 import tempfile
 from collections.abc import Sequence
 from mmap import mmap
+from sys import getrefcount
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 import numpy as np
 
@@ -62,11 +63,38 @@ def block_of(array: Any) -> tuple[SharedBlock, int] | None:
     return (block, _address(array) - _address(root)) if isinstance(block, SharedBlock) else None
 
 
+def move_storage(t: Any) -> None:
+    """Move the memory under a tensor to where other processes see it, for the tensor, its base and all their views, if nothing else looks at
+    it; else nothing is changed."""
+    base = t
+    while base._view is not None:
+        base = base._view[0]
+    root = base._a
+    family = {id(base): base, id(t): t}
+    for each in (base._ver.views if base._ver.__class__ is not int and base._ver.views else ()):
+        view = each()
+        if view is not None:
+            family[id(view)] = view
+    if root.base is not None or not root.flags.c_contiguous or any(each._a is not root and each._a.base is not root for each in family.values()):
+        return
+    # References: every tensor's array, the variable here, getrefcount's argument.
+    if getrefcount(root) != len(family) + 2:
+        return
+    shared, start = shared_copy(root), _address(root)
+    for each in family.values():
+        a = each._a
+        each._a = shared if a is root else np.ndarray(a.shape, a.dtype, shared, _address(a) - start, a.strides)
+
+
+_taken: dict[int, Any] = {}      # descriptor -> weak reference to the array over its memory
 _roots: WeakValueDictionary[tuple[int, int], Any] = WeakValueDictionary()      # SharedBlock.key -> the one array of bytes over it
 
 
 def attach(descriptor: int, dtype: Any, offset: int, size: Sequence[int], stride: Sequence[int]) -> Any:
     """An array over the shared memory that another process's descriptor stands for (it is taken over). Offset and strides in elements."""
+    known = _taken.get(descriptor)
+    if known is not None and known() is not None:      # named a second time in one message
+        return array_over(storage_of(known()), dtype, offset, size, stride)
     status = os.fstat(descriptor)
     key = status.st_dev, status.st_ino
     root = _roots.get(key)
@@ -74,6 +102,7 @@ def attach(descriptor: int, dtype: Any, offset: int, size: Sequence[int], stride
         block = SharedBlock(descriptor)
         root = np.ndarray((status.st_size,), np.uint8, buffer=block)
         root = _roots.setdefault(key, root)
+        _taken[descriptor] = ref(root)
     else:
         os.close(descriptor)
     return array_over(storage_of(root), dtype, offset, size, stride)

@@ -332,6 +332,7 @@ class Tensor:
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if self._node is not None and not value._kind.differentiable:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+        graph.remember(self)
         self._a, self._kind = value._a, value._kind
 
     @property

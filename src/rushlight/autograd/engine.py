@@ -13,7 +13,7 @@ from ..kernels import native
 from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
 from .grad_mode import LOCAL, _set_grad
-from .graph import AccumulateGrad, BatchedFix, Node, Port, array_of, wrap_array
+from .graph import PAST, AccumulateGrad, BatchedFix, Node, Port, array_of, saved_then, wrap_array
 
 __all__ = ["run"]
 
@@ -30,9 +30,11 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
                 (None where nothing arrived). None means all leaves.
     accumulate  with `inputs`: also add to the leaves' ``.grad`` (Tensor.backward(inputs=...))
     """
-    if inputs is None and not graph and not LOCAL.anomaly and _native_backward(roots, retain):
+    if inputs is None and not graph and not LOCAL.anomaly and not PAST and _native_backward(roots, retain):
         return []
     order, waiting = _reachable(roots)
+    if PAST:
+        saved_then(order)
     captured: dict[Any, Any] = {}
     if inputs is not None:
         wanted = {_key(edge) for edge in inputs}
@@ -50,6 +52,8 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
         _set_grad(previous)
         LOCAL.partial_backward = partial
         LOCAL.backward = outer
+        if not retain:
+            PAST.clear()
     return [captured.get(_key(edge)) for edge in inputs] if inputs is not None else []
 
 
@@ -260,16 +264,19 @@ class _Pass:
 
     def tensor_hooks(self, hooks: Any, g: Any, index: int) -> Any:
         """Hooks on a tensor (output `index` of the node) see, and may replace, its finished gradient."""
+        seen = None      # one tensor for all hooks
         for at, hook in list(hooks.tensor_pre.values()):
             if at == index and g is not None:
-                result = hook(self.as_tensor(g))
+                if seen is None:
+                    seen = self.as_tensor(g)
+                result = hook(seen)
                 if result is not None:
                     if not hasattr(result, "_kind"):
                         raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
                     shape = g.shape
                     if tuple(result.shape) != tuple(shape):
                         raise RuntimeError(f"hook '{getattr(hook, '__name__', hook)}' has changed the size of value")
-                    g = self.from_tensor(result)
+                    g, seen = self.from_tensor(result), result
         tensor = hooks.retain.get(index)
         tensor = None if tensor is None else tensor()
         if tensor is not None and g is not None:

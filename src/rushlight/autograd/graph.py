@@ -115,6 +115,20 @@ class Node:
     def _register_hook_dict(self, tensor: Any) -> None:
         raise NotImplementedError("Node._register_hook_dict: use Tensor.register_hook")
 
+    def __getattr__(self, name: str) -> Any:
+        """``_saved_self``, ``_saved_result`` and their like: what the node saved, under the names that PyTorch gives it."""
+        if name.startswith("_saved_"):
+            if self.saved is None:
+                raise self._freed()
+            found = self.saved_by_name().get(name[7:])
+            if found is not None:
+                return found
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def saved_by_name(self) -> dict[str, Any]:
+        """The saved tensors by PyTorch's names."""
+        return {}
+
     def arrays(self, g: Any) -> Any:
         """Gradients of the inputs as arrays, from the output's gradient (a list of them where the node has several outputs)."""
         if self.outputs == 1:
@@ -183,6 +197,40 @@ def batched_fix(fix: Any, inputs: Any, outs: Any) -> Any:
     batched = BatchedFix((None,) * len(own) if fix is None else fix)
     batched.levels = tuple(own)
     return batched
+
+
+# What tensors held before their memory was exchanged: id(tensor) -> [(the sequence number then, a tensor with the old memory)].
+PAST: dict[int, list[tuple[int, Any]]] = {}
+OWN_VIEWS: set[Any] = set()      # gradient functions of ops that save, in PyTorch, a view of their second tensor: linear, of the weight
+
+
+def remember(tensor: Any) -> None:
+    """To be called before ``t.data = ...`` and its like. Nodes that saved a tensor that is no leaf, or a view of a leaf, compute their gradients
+    from the values that they saw; those that saved a leaf itself from the new ones, as in PyTorch."""
+    old = wrap(tensor._a, tensor._kind)
+    old._node, old._ver = tensor._node, tensor._ver
+    tensor._ver = tensor._ver + 0
+    entries = PAST.setdefault(id(tensor), [])
+    entries.append((new_seq(), old))
+    del entries[:-2]
+
+
+def saved_then(nodes: list[Node]) -> None:
+    """Give nodes that saved a tensor, whose memory was exchanged since, the tensor as it was."""
+    for node in nodes:
+        saved = node.saved
+        if saved.__class__ is tuple:
+            views = getattr(node, "grad", None) in OWN_VIEWS
+            node.saved = tuple([_then(node, each, views and i == 1) for i, each in enumerate(saved)])
+        elif saved is not None:
+            node.saved = _then(node, saved, False)
+
+
+def _then(node: Node, saved: Any, view: bool) -> Any:
+    for seq, old in PAST.get(id(saved), ()):
+        if node.seq < seq and (view or not old.is_leaf):
+            return old
+    return saved
 
 
 class Port:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from multiprocessing import reduction
+from multiprocessing import context, reduction
 from typing import Any
 
 from ..devices import CPU
 from ..kind import kind_of
-from ..shared_memory import attach, block_of, shared_copy
+from ..shared_memory import attach, block_of, move_storage, shared_copy
 from ..tensor import Tensor, wrap
 
 __all__ = ["init_reductions", "reduce_tensor", "rebuild_tensor"]
@@ -34,6 +34,9 @@ def reduce_tensor(t: Tensor) -> Any:
     if t._kind.device is not CPU or not hasattr(reduction, "DupFd"):
         return t.__reduce_ex__(5)
     found = block_of(t._a)
+    if found is None and t._view is not None:
+        move_storage(t)
+        found = block_of(t._a)
     array = t._a
     if found is None:
         shared = shared_copy(array)
@@ -46,7 +49,15 @@ def reduce_tensor(t: Tensor) -> Any:
     block, place = found
     item = array.dtype.itemsize
     stride = tuple(step // item for step in array.strides)
-    return rebuild_tensor, (reduction.DupFd(block.descriptor), t._kind.dtype, place // item, tuple(array.shape), stride, t.requires_grad)
+    return rebuild_tensor, (_passed(block.descriptor), t._kind.dtype, place // item, tuple(array.shape), stride, t.requires_grad)
+
+
+def _passed(descriptor: int) -> Any:
+    """What stands for a descriptor in the pickle: a process that is being spawned gets each of them once."""
+    popen = context.get_spawning_popen()
+    if descriptor in getattr(popen, "_fds", ()):
+        return popen.DupFd(descriptor)
+    return reduction.DupFd(descriptor)
 
 
 def rebuild_tensor(descriptor: Any, dtype: Any, offset: int, size: Any, stride: Any, requires_grad: bool) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import services
+from ..autograd.graph import OWN_VIEWS
 from ..dtypes import bool_, promote_types
 from ..kernels import native
 from ..kernels import reduce as R
@@ -431,6 +432,7 @@ _LINEAR_GRAD = (lambda g, x, w: matmul(g, w),
                 lambda g, x, w: mm(g.reshape(-1, g.shape[-1]).t(), x.reshape(-1, x.shape[-1])),
                 lambda g, x, w: g.reshape(-1, g.shape[-1]).sum(0))
 _LINEAR_NAMES = ("AddmmBackward0", "MmBackward0", "ViewBackward0")       # of matrices with a bias, of those without, of other inputs
+OWN_VIEWS.add(_LINEAR_GRAD)
 
 
 def _linear_on_device(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd.grad_mode import LOCAL, STATE
 from ..autograd.graph import AccumulateGrad, Node, Port, Version, batched_fix, fix_of, new_seq, node_class
 from ..kernels import native
-from ..kind import Kind
+from ..kind import Kind, cpu_kind
 from ..tensor import Tensor, wrap
 
 __all__ = ["UnaryNode", "BinaryNode", "RecordNode", "SavedOutput", "record", "rename", "view", "multi_view", "finish_special", "node_class"]
@@ -32,6 +32,14 @@ class UnaryNode(Node):
     grad: Any
     agrad: Any
     saves = ""
+
+    def saved_by_name(self) -> dict[str, Any]:
+        """`self` or `result`."""
+        if self.saves != "y":
+            return {"self": self.saved} if self.saves else {}
+        result = wrap(self.saved, cpu_kind(self.saved))
+        result._node, result._ver = self, self.version
+        return {"result": result}
 
     def arrays(self, g: Any) -> Any:
         agrad = self.agrad
@@ -78,6 +86,10 @@ class BinaryNode(Node):
     ada: Any
     adb: Any
     uses: Any
+
+    def saved_by_name(self) -> dict[str, Any]:
+        """`self` and `other`."""
+        return {name: t for name, t in zip(("self", "other"), self.saved, strict=False) if t is not None}
 
     def arrays(self, g: Any) -> Any:
         na, nb = self.next
@@ -191,6 +203,12 @@ class RecordNode(Node):
             values = [v.conj_physical() if v._kind.is_complex else v for v in values]
         return values
 
+    def saved_by_name(self) -> dict[str, Any]:
+        """The result as `result`, the others as the op calls them (`_SAVED_NAMES`), or `self` and `other`."""
+        inputs = iter(_SAVED_NAMES.get(self.label.partition("Backward")[0], ("self", "other")))
+        return {"result" if entry.__class__ is SavedOutput else next(inputs, f"{i}"): entry if isinstance(entry, Tensor) else entry.tensor(self, False)
+                for i, entry in enumerate(self.saved)}
+
     def tensors(self, g: Any, detach: bool = False) -> Any:
         return self.formula(g, *(self.values(detach) if self.saved != () else ()))
 
@@ -208,6 +226,11 @@ class RecordNode(Node):
             return Node.arrays(self, g)
         grads = agrad(g, *[v._a for v in self.values(True)]) if self.saved != () else agrad(g)
         return grads if grads.__class__ is tuple else (grads,)
+
+
+_SAVED_NAMES = {"Mm": ("self", "mat2"), "Addmm": ("mat1", "mat2"), "Bmm": ("self", "mat2"), "Convolution": ("input", "weight"), "Mv": ("self", "vec"),
+                "Dot": ("self", "tensor"), "NativeLayerNorm": ("input", "weight"), "NativeBatchNorm": ("input", "weight"), "NllLoss": ("self", "target", "weight"),
+                "Gather": ("index",), "IndexSelect": ("index",), "Embedding": ("indices",), "Where": ("condition",), "MaskedFill": ("mask",)}
 
 
 class MultiNode(RecordNode):

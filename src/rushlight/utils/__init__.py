@@ -10,6 +10,9 @@ __all__: list[str] = []
 
 def __getattr__(name: str) -> Any:
     """``rushlight.utils.data`` and its like, imported on first use."""
+    if name == "swap_tensors":
+        from ._swap import swap_tensors
+        return swap_tensors
     if not name.startswith("__"):
         full = f"{__name__}.{name}"
         try:

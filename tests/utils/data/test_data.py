@@ -648,3 +648,23 @@ def _runs(pid):
             return file.read().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_workers_end_with_their_loader():
+    import gc
+    import multiprocessing
+
+    import rushlight as rl
+    gc.disable()
+    try:
+        before = len(multiprocessing.active_children())
+        for _ in range(2):
+            loader = rl.utils.data.DataLoader(rl.utils.data.TensorDataset(rl.arange(4.)), batch_size=2, num_workers=2, persistent_workers=True)
+            assert [len(list(loader)) for _ in range(2)] == [2, 2]
+            del loader
+        ended = time.monotonic() + 10
+        while len(multiprocessing.active_children()) > before and time.monotonic() < ended:
+            time.sleep(0.05)
+        assert len(multiprocessing.active_children()) == before
+    finally:
+        gc.enable()

@@ -183,7 +183,9 @@ class _LoaderIterator(Iterator[Any]):
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         from ._utils.pin_memory import pinner
-        self._loader = loader
+        # A copy of what the loader is: a reference to it, which holds this iterator while its workers persist, would keep both alive.
+        self._loader = object.__new__(type(loader))
+        self._loader.__dict__.update(loader.__dict__, _iterator=None)
         self._length_source = loader._index_sampler
         self._base_seed = draw_seed(loader.generator)
         self._pin = pinner(loader.pin_memory, loader.pin_memory_device)
