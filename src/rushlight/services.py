@@ -11,6 +11,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, TypeVar
 
+from .homes import place
+
 __all__ = ["Service", "SERVICES"]
 
 Given = TypeVar("Given", bound=Callable[..., Any])
@@ -33,29 +35,29 @@ class Service:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.function is None:
-            import_module(self.provider)
+            import_module(place(self.provider))
         return self.function(*args, **kwargs)  # type: ignore[misc]
 
 
 SERVICES: list[Service] = []
 
 # sparse tensors
-sparse_form = Service("rushlight.sparse.tensor")              # (name, *args): the sparse form of a method
-sparse_function = Service("rushlight.sparse.tensor")          # (name, args, kwargs): that of a torch function
-convert_sparse = Service("rushlight.sparse.conversion")       # (input, kind, copy)
-sparse_zeros = Service("rushlight.sparse.creation")           # (size, kind, layout)
-sparse_rows = Service("rushlight.sparse.conversion")          # (indices, rows, values): a sparse matrix of these rows
+sparse_form = Service("sparse.tensor")              # (name, *args): the sparse form of a method
+sparse_function = Service("sparse.tensor")          # (name, args, kwargs): that of a torch function
+convert_sparse = Service("sparse.conversion")       # (input, kind, copy)
+sparse_zeros = Service("sparse.creation")           # (size, kind, layout)
+sparse_rows = Service("sparse.conversion")          # (indices, rows, values): a sparse matrix of these rows
 
 # subclasses and modes
-rescue = Service("rushlight.overrides")                       # (function, args, kwargs, error)
-default_torch_function = Service("rushlight.overrides")       # (cls, func, types, args, kwargs)
-watch = Service("rushlight.overrides")                        # (): look for __torch_function__ from now on
+rescue = Service("overrides")                       # (function, args, kwargs, error)
+default_torch_function = Service("overrides")       # (cls, func, types, args, kwargs)
+watch = Service("overrides")                        # (): look for __torch_function__ from now on
 
 # vmap
-batched_fold = Service("rushlight.func.op_rules")             # (function, ndim, *tensors)
-batched_convolution = Service("rushlight.func.op_rules")      # (function, x, w, bias, groups, n)
-levels_of = Service("rushlight.func.batched")                 # (array)
-put_level = Service("rushlight.func.batched")                 # (array, level)
-sum_level = Service("rushlight.func.vmap")                    # (tensor, level)
-node_by_sample = Service("rushlight.func.fallback")           # (node, gradient, create_graph)
-vmapped_function = Service("rushlight.func.custom")           # (autograd function, args)
+batched_fold = Service("func.op_rules")             # (function, ndim, *tensors)
+batched_convolution = Service("func.op_rules")      # (function, x, w, bias, groups, n)
+levels_of = Service("func.batched")                 # (array)
+put_level = Service("func.batched")                 # (array, level)
+sum_level = Service("func.vmap")                    # (tensor, level)
+node_by_sample = Service("func.fallback")           # (node, gradient, create_graph)
+vmapped_function = Service("func.custom")           # (autograd function, args)
