@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from .devices import device as device_type
@@ -81,3 +82,15 @@ def memory_reserved(device: Any = None) -> int:
 def reset_peak_memory_stats(device: Any = None) -> None:
     """Begin to count `max_memory_allocated` anew."""
     _module().reset_peak_memory_stats(device)
+
+
+def get_device_module(device: object = None) -> object:
+    """The namespace of a device's type: ``torch.cpu`` or ``torch.cuda``. None means the accelerator, or the CPU where there is none."""
+    if device is None:
+        accelerator = current_accelerator()
+        kind = "cpu" if accelerator is None else accelerator.type
+    else:
+        kind = device_type(device).type  # type: ignore[arg-type]
+    if kind not in ("cpu", "cuda"):
+        raise RuntimeError(f"Device '{kind}' does not have a corresponding module registered as 'torch.{kind}'.")
+    return import_module(f".{kind}", __package__)

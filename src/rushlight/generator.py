@@ -74,10 +74,7 @@ class Generator:
     device: device_type
 
     def __new__(cls, device: Any = "cpu") -> Generator:
-        if cls is Generator and device != "cpu" and as_device(device).type == "cuda":
-            from .cuda.generator import CudaGenerator
-            return object.__new__(CudaGenerator)
-        return object.__new__(cls)
+        return object.__new__(CLASSES[as_device(device).type] if cls is Generator and device != "cpu" else cls)
 
     def __init__(self, device: Any = "cpu") -> None:
         concrete = CPU if device == "cpu" else as_device(device)
@@ -280,6 +277,10 @@ class Generator:
 
     def __deepcopy__(self, memo: Any) -> Generator:
         return self.clone_state()
+
+
+CLASSES: dict[str, type[Generator]] = {"cpu": Generator}      # by device type; other devices add theirs
+
 
 
 default_generator = Generator()

@@ -259,8 +259,7 @@ def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:
     try:
         return inside(*args, **kwargs)
     except NotBatched as error:
-        from .func.fallback import per_sample
-        return per_sample(inside, args, kwargs, error)
+        return services.per_sample(inside, args, kwargs, error)
 
 
 @services.default_torch_function.given

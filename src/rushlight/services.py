@@ -53,7 +53,13 @@ rescue = Service("overrides")                       # (function, args, kwargs, e
 default_torch_function = Service("overrides")       # (cls, func, types, args, kwargs)
 watch = Service("overrides")                        # (): look for __torch_function__ from now on
 
+# files
+save_file = Service("serialization")                # torch.save
+load_file = Service("serialization")                # torch.load
+
 # vmap
+per_sample = Service("func.fallback")               # (function, args, kwargs, error): the op, run sample by sample
+batched_gradients = Service("func.gradients")       # autograd.grad(..., is_grads_batched=True), its arguments checked
 batched_fold = Service("func.op_rules")             # (function, ndim, *tensors)
 batched_convolution = Service("func.op_rules")      # (function, x, w, bias, groups, n)
 levels_of = Service("func.batched")                 # (array)

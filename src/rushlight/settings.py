@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from .kernels import precision as kernel_precision
+
 __all__ = ["use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
            "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always", "is_warn_always_enabled",
-           "get_deterministic_debug_mode", "set_deterministic_debug_mode", "typename", "set_default_tensor_type", "get_device_module"]
+           "get_deterministic_debug_mode", "set_deterministic_debug_mode", "typename", "set_default_tensor_type"]
 
-_state = {"deterministic": False, "warn_only": False, "matmul": "highest", "warn_always": False}
+_state = {"deterministic": False, "warn_only": False, "warn_always": False}
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
@@ -41,12 +43,12 @@ def set_float32_matmul_precision(precision: str) -> None:
     """"highest", "high" or "medium". The CPU always computes float32 products in float32; CUDA follows the setting."""
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(f"float32_matmul_precision must be one of highest, high, medium, but got {precision}")
-    _state["matmul"] = precision
+    kernel_precision.matmul = precision
 
 
 def get_float32_matmul_precision() -> str:
     """The precision that `set_float32_matmul_precision` set."""
-    return str(_state["matmul"])
+    return kernel_precision.matmul
 
 
 def set_flush_denormal(mode: bool) -> bool:
@@ -90,19 +92,3 @@ def set_default_tensor_type(t: object, /) -> None:
         raise TypeError(f"invalid type object: only floating-point types are supported as the default type, got {name}")
     set_default_dtype(DTYPES[dtype])
     set_default_device("cuda" if len(parts) == 2 else "cpu")
-
-
-def get_device_module(device: object = None) -> object:
-    """The namespace of a device's type: ``torch.cpu`` or ``torch.cuda``. None means the accelerator, or the CPU where there is none."""
-    from importlib import import_module
-
-    from .devices import device as device_type
-    if device is None:
-        from .accelerator import current_accelerator
-        accelerator = current_accelerator()
-        kind = "cpu" if accelerator is None else accelerator.type
-    else:
-        kind = device_type(device).type  # type: ignore[arg-type]
-    if kind not in ("cpu", "cuda"):
-        raise RuntimeError(f"Device '{kind}' does not have a corresponding module registered as 'torch.{kind}'.")
-    return import_module(f".{kind}", __package__)

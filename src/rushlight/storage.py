@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from . import dtypes as _dtype
+from . import services
 from .devices import CPU, device, resolve
 from .kernels.strides import strided
 from .kind import NotBatched, kind_of
@@ -494,19 +495,15 @@ class TypedStorage:
 def _reduced(storage: UntypedStorage | TypedStorage) -> tuple[Any, ...]:
     """A storage in a plain pickle: PyTorch's form, a call with the bytes of a file of its own."""
     from io import BytesIO
-
-    from .serialization import save
     file = BytesIO()
-    save(storage, file, _use_new_zipfile_serialization=False)
+    services.save_file(storage, file, _use_new_zipfile_serialization=False)
     return _load_from_bytes, (file.getvalue(),)
 
 
 def _load_from_bytes(content: bytes) -> Any:
     """The storage that a plain pickle holds (it runs what it is told to, as every pickle does)."""
     from io import BytesIO
-
-    from .serialization import load
-    return load(BytesIO(content), weights_only=False)
+    return services.load_file(BytesIO(content), weights_only=False)
 
 
 # The names of the classes that files and old programs use, by dtype.

@@ -13,7 +13,7 @@ __all__ = ["Stream", "Event"]
 
 def _namespace(device: Any) -> Any:
     """``torch.cpu`` or ``torch.cuda``; RuntimeError where no device is named and there is no accelerator."""
-    from .settings import get_device_module
+    from .accelerator import get_device_module
     if device is None:
         from .accelerator import _module
         return _module()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..kind import NotBatched
+from .. import services
 from ..tensor import Tensor, attach, wrap
 from .engine import run
 from .grad_mode import LOCAL
@@ -154,7 +154,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
         if t._node is None:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     if is_grads_batched:
-        return _batched(outputs, inputs, given, retain, create_graph, allow_unused, materialize_grads)
+        return services.batched_gradients(outputs, inputs, given, retain, create_graph, allow_unused, materialize_grads)
     edges = [t._node for t in inputs]
     roots = [(_edge(t), _root(t, g, create_graph)) for t, g in zip(outputs, given, strict=True)]
     found = run(roots, create_graph, retain, edges, accumulate=False)
@@ -173,25 +173,3 @@ def _result(index: int, t: Any, g: Any, graph: bool, allow_unused: bool, materia
     if graph:
         return g
     return wrap_array(g)
-
-
-def _batched(outputs: Any, inputs: Any, given: Any, retain: bool, graph: bool, allow_unused: bool, materialize: bool) -> tuple[Any, ...]:
-    """One backward pass for all slices of the batch, or one per slice where an op has no batched form."""
-    from ..func.vmap import Level, batch_tensor, unbatch_tensor
-    sizes = {g.shape[0] for g in given if g is not None}
-    if len(sizes) != 1:
-        raise RuntimeError("is_grads_batched=True needs grad_outputs with one common first dimension")
-    size = sizes.pop()
-    try:
-        with Level(size, "different") as level:
-            batched = tuple(None if g is None else batch_tensor(g, 0, level) for g in given)
-            found = grad(outputs, inputs, batched, True, graph, True, allow_unused, False, materialize)
-            return tuple(None if g is None else unbatch_tensor(g, level, size, 0) for g in found)
-    except NotBatched:
-        pass
-    from ..ops.joining import stack
-    rows = []
-    for i in range(size):
-        part = tuple(None if g is None else g[i] for g in given)
-        rows.append(grad(outputs, inputs, part, retain or i + 1 < size, graph, True, allow_unused, False, materialize))
-    return tuple(None if column[0] is None else stack(column) for column in zip(*rows, strict=True))

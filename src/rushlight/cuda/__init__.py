@@ -10,8 +10,9 @@ from typing import Any
 
 from ..devices import device as device_type
 from ..kernels.cuda import driver
+from .indices import checked, current_device, device_count, index_of
 from ..kernels.cuda.driver import AcceleratorError, needed
-from .graphs import CUDAGraph, graph, graph_pool_handle, is_current_stream_capturing, make_graphed_callables
+from .graphs import CUDAGraph, graph, graph_pool_handle, is_current_stream_capturing
 from .memory import (OutOfMemoryError, caching_allocator_alloc, caching_allocator_delete, empty_cache, get_per_process_memory_fraction,
                      max_memory_allocated, max_memory_cached, max_memory_reserved, mem_get_info, memory_allocated, memory_cached,
                      memory_reserved, memory_snapshot, memory_stats, memory_stats_as_nested_dict, memory_summary, memory_usage,
@@ -45,12 +46,6 @@ def is_available() -> bool:
     return driver.cupy() is not None
 
 
-def device_count() -> int:
-    """The number of usable GPUs."""
-    found = driver.cupy()
-    return 0 if found is None else found.cuda.runtime.getDeviceCount()
-
-
 def is_initialized() -> bool:
     """Whether a GPU is in use."""
     return driver.cupy() is not None
@@ -59,38 +54,6 @@ def is_initialized() -> bool:
 def init() -> None:
     """Raise the error that says what is missing where there is no GPU."""
     needed()
-
-
-def index_of(device: Any = None, optional: bool = True) -> int:
-    """The index of a GPU that an argument means (None, an int, "cuda:1", torch.device); ValueError and RuntimeError as PyTorch has them."""
-    if device is None:
-        if not optional:
-            raise ValueError("Expected a torch.device with a specified index or an integer, but got:None")
-        return current_device()
-    if isinstance(device, int) and not isinstance(device, bool):
-        return device if device >= 0 else current_device()
-    found = device_type(device)
-    if found.type != "cuda":
-        raise ValueError(f"Expected a cuda device, but got: {found}")
-    if found.index is None:
-        if not optional:
-            raise ValueError(f"Expected a torch.device with a specified index or an integer, but got:{device}")
-        return current_device()
-    return found.index
-
-
-def checked(device: Any = None) -> int:
-    """`index_of`, refused where there is no such GPU."""
-    needed()
-    index = index_of(device)
-    if index >= device_count():
-        raise AssertionError(f"Invalid device id: {index} of {device_count()}")
-    return index
-
-
-def current_device() -> int:
-    """The index of the current GPU."""
-    return needed().cuda.runtime.getDevice()
 
 
 def set_device(device: Any) -> None:
@@ -242,9 +205,9 @@ def set_sync_debug_mode(debug_mode: int | str) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "amp":
+    if name in ("amp", "make_graphed_callables"):
         from importlib import import_module
-        return import_module(".amp", __name__)
+        return import_module(".amp", __name__) if name == "amp" else import_module(".graphed", __name__).make_graphed_callables
     if name == "nvtx":
         from ..unsupported import NotSupported
         raise NotSupported("torch.cuda.nvtx: use cupy.cuda.nvtx")

@@ -16,9 +16,15 @@ from typing import Any
 import numpy as np
 
 from ..homes import place
-from ..kernels.cuda import driver
+from ..kernels.cuda import driver, multi_tensor
 from ..kernels.cuda.driver import AcceleratorError
+from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of
+from ..kernels.cuda.indexing import check_bounds
+from ..kernels.cuda.matmul import matmul
 from ..kernels.door import join
+from ..kernels.native import Device
+from . import pinned
+from .memory import explain
 
 __all__ = ["DeviceArray", "Namespace", "box", "raw", "HOST_CALLS", "KERNELS"]
 
@@ -291,7 +297,6 @@ def _array_index(items: tuple[Any, ...], array: DeviceArray) -> tuple[Any, ...]:
     if driver.several and array.device.id != driver.needed().cuda.runtime.getDevice():
         with driver.needed().cuda.Device(array.device.id):
             return _array_index(items, array)
-    from ..kernels.cuda.indexing import check_bounds
     module = driver.needed()
     result: list[Any] = []
     used = sum(each.ndim if hasattr(each, "dtype") and each.dtype.kind == "b" else 1 for each in items if each is not None and each is not Ellipsis)
@@ -331,7 +336,6 @@ def explained(error: Any) -> Exception:
     """PyTorch's error for one of CuPy's: out of memory, or an error that the device reported."""
     module = driver.needed()
     if isinstance(error, module.cuda.memory.OutOfMemoryError):
-        from .memory import explain
         return explain(error)
     return AcceleratorError(f"CUDA error: {error}")
 
@@ -769,7 +773,6 @@ def run_kernel(formula: Any, function: Any, operands: tuple[Any, ...]) -> Any:
 
 def over_tensors(name: str, tensors: Any, *more: Any) -> Any:
     """``multi_tensor.<name>`` over all tensors in one launch; NotImplemented where they are not of one dtype on one GPU, without gaps."""
-    from ..kernels.cuda import multi_tensor
     arrays = [t._a.c for t in tensors if t._a.__class__ is DeviceArray]
     if len(arrays) != len(tensors) or not arrays or not multi_tensor.fit(arrays):
         return NotImplemented
@@ -785,6 +788,14 @@ class Namespace:
 
     def __init__(self, index: int, path: str = "") -> None:
         self._index, self._path, self.fused = index, path, FUSED
+
+    random: Any = None      # cuda/random.py, which draws with kernels
+    pinned = pinned
+    over_tensors = staticmethod(over_tensors)
+
+    def queued(self, array: np.ndarray[Any, Any]) -> DeviceArray:
+        """A copy of a host's array, which is only queued where the array lies in page-locked memory."""
+        return box(pinned.to_device(array, self._index))
 
     def forward(self, name: str, function: Any) -> Any:
         """How the elementwise op `name` is computed here, on arrays of floating dtype: by its kernel, else as NumPy's expression says."""
@@ -915,17 +926,12 @@ for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute
 DeviceArray.__matmul__ = lambda self, other: np.matmul(self, other)  # type: ignore[attr-defined]
 DeviceArray.__rmatmul__ = lambda self, other: np.matmul(other, self)  # type: ignore[attr-defined]
 
-# The kernels know this module by name only, so they come last.
-from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of  # noqa: E402
-from ..kernels.native import Device  # noqa: E402
-
 Device.array, Device.run = DeviceArray, run_formula
 FUSED = Fused()
 KERNELS.update({name: FORMULAS[name] for name in UFUNCS})
 
 
 def _matmul(a: Any, b: Any, out: Any = None) -> Any:
-    from ..kernels.cuda.matmul import matmul
     if out is not None or not hasattr(a, "ndim") or not hasattr(b, "ndim"):
         return NotImplemented
     if a.ndim == 1 or b.ndim == 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..devices import device, register_device
 from ..kernels.cuda import driver
-from . import host_ops, memory
+from . import host_ops, memory, random
 from .array import Namespace
 
 __all__ = ["find"]
@@ -34,4 +34,5 @@ def _ready(module: Any) -> None:
         host_ops.install()
 
 
+Namespace.random = random
 register_device("cuda", find)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..generator import Generator
+from ..generator import CLASSES, Generator
 
 __all__ = ["CudaGenerator", "STREAMS"]
 
@@ -123,3 +123,6 @@ class CudaGenerator(Generator):
         other.device, other.offset, other.recording, other.lock = self.device, 0, None, _Lock(other)  # type: ignore[assignment]
         other.load_bytes(self.state_bytes())
         return other
+
+
+CLASSES["cuda"] = CudaGenerator

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..homes import settle
 from ..kernels.cuda import driver
+from .indices import checked, index_of
 
 __all__ = ["OutOfMemoryError", "empty_cache", "memory_allocated", "memory_reserved", "memory_cached", "max_memory_allocated",
            "max_memory_reserved", "max_memory_cached", "reset_peak_memory_stats", "reset_accumulated_memory_stats",
@@ -54,7 +55,6 @@ _devices: dict[int, _Device] = {}
 
 
 def _of(device: Any) -> _Device:
-    from . import index_of
     return _devices.setdefault(index_of(device), _Device())
 
 
@@ -90,7 +90,6 @@ def _pool(device: Any) -> contextlib.AbstractContextManager[Any]:
     """The memory pool with a GPU made current."""
     @contextlib.contextmanager
     def inside() -> Iterator[Any]:
-        from . import checked
         module = driver.needed()
         with module.cuda.Device(checked(device)):
             yield module.get_default_memory_pool()
@@ -212,7 +211,6 @@ def _size(n: int) -> str:
 
 def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
     """The statistics as a table."""
-    from . import index_of
     rows = [f"CUDA memory of device {index_of(device)}, out of memory {_of(device).ooms} times",
             f"{'':<20}{'now':>14}{'peak':>14}{'ever':>14}{'freed':>14}"]
     for name, counter in _counters(device).items():
@@ -236,7 +234,6 @@ def memory_usage(device: Any = None) -> int:
 
 def mem_get_info(device: Any = None) -> tuple[int, int]:
     """(free, total) bytes of a GPU."""
-    from . import checked
     free, total = driver.needed().cuda.Device(checked(device)).mem_info
     return free, total
 

@@ -6,15 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..devices import device as device_type
-from ..kernels.cuda import driver
+from ..generator import Generator, generator_for
+from ..kernels.cuda import driver, philox, sampling
+from ..kernels.random_fill import memory_axes
+from ..ops.random import as_real_array
+from .array import _call, box, guarded, raw
+from .generator import STREAMS
+from .indices import checked, device_count
 
 __all__ = ["manual_seed", "manual_seed_all", "seed", "seed_all", "initial_seed", "get_rng_state", "get_rng_state_all", "set_rng_state",
            "set_rng_state_all", "default_generators", "use_cpu_streams"]
 
 
 def _generator(device: Any = None) -> Any:
-    from ..generator import generator_for
-    from . import checked
     return generator_for(device_type("cuda", checked(device)))
 
 
@@ -25,7 +29,6 @@ class _Generators:
         return _generator(index)
 
     def __len__(self) -> int:
-        from . import device_count
         return device_count()
 
 
@@ -46,8 +49,6 @@ def manual_seed_all(seed: int) -> None:
 
 def use_cpu_streams(mode: bool = True) -> None:
     """Draw CUDA tensors' random numbers from the CPU's streams: a seed then gives the same numbers on both, at the cost of a copy."""
-    from ..generator import Generator
-    from .generator import STREAMS
     if not isinstance(mode, bool):
         raise TypeError(f"use_cpu_streams(): argument 'mode' must be bool, not {type(mode).__name__}")
     STREAMS["cpu"] = mode
@@ -60,17 +61,12 @@ def use_cpu_streams(mode: bool = True) -> None:
 
 def own_stream() -> bool:
     """Whether CUDA tensors' numbers come from the GPU's own stream."""
-    from .generator import STREAMS
     return not STREAMS["cpu"]
 
 
 def filled(a: Any, name: str, gen: Any, parameters: tuple[Any, ...]) -> None:
     """Fill a DeviceArray by ``philox.<name>``, in the order of memory: along the smallest stride first. Complex numbers are pairs of real ones."""
-    from ..kernels.cuda import philox
-    from ..kernels.random_fill import memory_axes
-    from .array import _call, box, guarded, raw
     if a.dtype.kind == "c":
-        from ..ops.random import as_real_array
         a = as_real_array(a)
     values = raw(list(parameters))
 
@@ -87,11 +83,15 @@ def filled(a: Any, name: str, gen: Any, parameters: tuple[Any, ...]) -> None:
 
 def sampled(kind: Any, name: str, gen: Any, *parameters: Any) -> Any:
     """The DeviceArray that ``sampling.<name>`` draws on the kind's GPU."""
-    from ..kernels.cuda import sampling
-    from .array import _call, box, raw
     values = raw(list(parameters))
     with driver.needed().cuda.Device(kind.device.index or 0):
         return box(_call(getattr(sampling, name), gen, *values))
+
+
+def dropped(a: Any, gen: Any, keep: float) -> tuple[Any, Any]:
+    """(a DeviceArray with each element kept with probability `keep` and divided by it, else 0; what was kept as bool) by one kernel."""
+    y, kept = guarded(a.c, _call, philox.dropout, a.c, gen, keep)
+    return box(y), box(kept)
 
 
 def seed() -> None:

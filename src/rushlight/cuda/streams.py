@@ -6,6 +6,7 @@ from typing import Any
 
 from ..devices import device as device_type
 from ..kernels.cuda.driver import needed
+from .indices import checked
 
 __all__ = ["Stream", "ExternalStream", "Event", "StreamContext", "stream", "current_stream", "default_stream", "set_stream"]
 
@@ -14,7 +15,6 @@ class Stream:
     """A queue of GPU work: ``Stream()``; use it with ``with torch.cuda.stream(s):``. Lower `priority` numbers run first."""
 
     def __init__(self, device: Any = None, priority: int = 0, **kwargs: Any) -> None:
-        from . import checked
         module = needed()
         index = checked(device)
         with module.cuda.Device(index):
@@ -82,7 +82,6 @@ class ExternalStream(Stream):
     """A stream that another library made, given by its address; it has to outlive this object."""
 
     def __init__(self, stream_ptr: int, device: Any = None, **kwargs: Any) -> None:
-        from . import checked
         index = checked(device)
         self._wrap(needed().cuda.ExternalStream(stream_ptr, index), index)
 
@@ -171,7 +170,6 @@ def stream(stream: Stream | None) -> StreamContext:
 
 def current_stream(device: Any = None) -> Stream:
     """The stream that work is given to."""
-    from . import checked
     module = needed()
     index = checked(device)
     with module.cuda.Device(index):
@@ -180,7 +178,6 @@ def current_stream(device: Any = None) -> Stream:
 
 def default_stream(device: Any = None) -> Stream:
     """The stream that is current unless another was chosen."""
-    from . import checked
     return Stream._of(needed().cuda.Stream.null, checked(device))
 
 

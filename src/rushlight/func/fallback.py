@@ -84,6 +84,7 @@ def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any])
     return once()
 
 
+@services.per_sample.given
 def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
     """Call a function that raised NotBatched once per sample of the innermost level in its arguments, and stack the results."""
     global _needed

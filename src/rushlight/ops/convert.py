@@ -31,12 +31,9 @@ def move(array: Any, source: Any, target: Any, non_blocking: bool = False) -> An
     if target is CPU:
         if source is CPU or not non_blocking:
             return array.copy() if source is CPU else array.get()
-        from ..cuda import pinned
-        return pinned.to_host(array.c)
+        return array_module(source)[0].pinned.to_host(array.c)
     if source is CPU and non_blocking:
-        from ..cuda import array as device_array
-        from ..cuda import pinned
-        return device_array.box(pinned.to_device(array, target.index))
+        return array_module(target)[0].queued(array)
     return array_module(target)[0].asarray(array)
 
 
@@ -146,21 +143,7 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return convert(self, other._kind)
 
 
-@method
-def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """A copy in page-locked memory, from which transfers to a GPU can run beside other work; the tensor itself if it lies there already."""
-    from ..cuda import driver, pinned
-    if self._kind.device is not CPU:
-        raise RuntimeError(f"cannot pin 'torch.{'cuda.' if self._kind.device.type == 'cuda' else ''}{_TYPE_NAMES[self._kind.dtype.name]}Tensor' "
-                           "only dense CPU tensors can be pinned")
-    if driver.cupy() is None:
-        raise RuntimeError(f"Cannot access accelerator device when none is available: pin_memory() needs CUDA ({driver.why_not()})")
-    if pinned.is_pinned(self._a):
-        return self
-    return record(wrap(pinned.copy(self._a), self._kind), "PinMemoryBackward0", (self,), lambda g: g)
-
-
-_TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
+TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
                "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
                "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
 
@@ -170,9 +153,9 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """Without argument the type's name, e.g. 'torch.FloatTensor'; else the tensor as that type (a dtype, a name or a type)."""
     if dtype is None:
         cuda_part = "cuda." if self._kind.device.type == "cuda" else ""
-        return f"torch.{cuda_part}{_TYPE_NAMES[self._kind.dtype.name]}Tensor"
+        return f"torch.{cuda_part}{TYPE_NAMES[self._kind.dtype.name]}Tensor"
     if isinstance(dtype, str):
-        names = {f"torch.{value}Tensor": key for key, value in _TYPE_NAMES.items()}
+        names = {f"torch.{value}Tensor": key for key, value in TYPE_NAMES.items()}
         if dtype not in names:
             raise ValueError(f"invalid type: '{dtype}'")
         dtype = dtypes.DTYPES[names[dtype]]

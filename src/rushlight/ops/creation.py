@@ -768,9 +768,9 @@ class _LegacyType(type):
 
 def legacy_types(module: str, is_cuda: bool) -> dict[str, Any]:
     """FloatTensor, LongTensor, ... of a module."""
-    from .convert import _TYPE_NAMES
+    from .convert import TYPE_NAMES
     return {f"{title}Tensor": _LegacyType(f"{title}Tensor", (), {"dtype": dtypes.DTYPES[name], "is_cuda": is_cuda, "__module__": module})
-            for name, title in _TYPE_NAMES.items() if not title.startswith(("UInt", "Complex"))}
+            for name, title in TYPE_NAMES.items() if not title.startswith(("UInt", "Complex"))}
 
 
 for _title, _type in legacy_types("torch", False).items():

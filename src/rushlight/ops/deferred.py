@@ -40,6 +40,7 @@ METHODS_OF: dict[str, str] = {
     "special": "i0 i0_ igamma igamma_ igammac igammac_ mvlgamma mvlgamma_",
     "stft": "stft istft",
     ".serialization.pickling": "__deepcopy__ __reduce_ex__",      # rushlight.serialization, not an op module
+    ".cuda.pin_memory": "pin_memory",
     ".utils.dlpack": "__dlpack__ __dlpack_device__",
 }
 
@@ -68,6 +69,12 @@ def function(name: str) -> Any:
 def names() -> tuple[str, ...]:
     """All torch.<name> of deferred modules."""
     return tuple(_module_of)
+
+
+def function_of(module: str, name: str) -> Any:
+    """The function torch.<module>.<name> of a deferred module."""
+    load(module)
+    return NAMESPACES[module][name]
 
 
 def namespace(name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_
+from ..generator import generator_of
 from ..tensor import Tensor, wrap
 from .define import export
 from .promotion import not_a_tensor
@@ -68,19 +69,14 @@ def _on_device(input: Tensor) -> bool:
     kind = input._kind
     if kind.device.type != "cuda" or not kind.is_floating or not kind.xp.fused_for(input._a):
         return False
-    from ..cuda.random import own_stream
-    return own_stream()
+    return kind.xp.random.own_stream()
 
 
 def _device_dropout(input: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """(the result, what stayed as bool) by one kernel."""
-    from ..cuda.array import _call, box, guarded
-    from ..generator import generator_of
-    from ..kernels.cuda import philox
     kind = input._kind
-    c = input._a.c
-    y, kept = guarded(c, _call, philox.dropout, c, generator_of(None, kind.device, "dropout"), 1.0 - p)
-    return wrap(box(y), kind), wrap(box(kept), kind.bool_)
+    y, kept = kind.xp.random.dropped(input._a, generator_of(None, kind.device, "dropout"), 1.0 - p)
+    return wrap(y, kind), wrap(kept, kind.bool_)
 
 
 def _recorded(input: Tensor, y: Tensor, mask: Tensor, p: float) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import services
+from ..autograd.graph import kind_of_array
 from ..kernels import indexing as K
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows
@@ -106,8 +107,7 @@ def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency
     if by_frequency:
         g = g / np.bincount(flat, minlength=rows)[flat].astype(g.dtype)[:, None]
     if flat.size and hasattr(g, "c") and g.dtype.name in ("float32", "float64", "float16", "bfloat16"):
-        from ..cuda.array import FUSED
-        out = FUSED.add_rows(rows, flat, g)
+        out = kind_of_array(g).xp.fused.add_rows(rows, flat, g)
     else:
         out = np.zeros((rows, g.shape[1]), g.dtype, like=g)
         if flat.size:

@@ -56,8 +56,7 @@ def _standard_gamma(self: Tensor, generator: Any = None) -> Tensor:
 
 def sampled_gamma(gen: Any, shapes: Tensor) -> Any:
     """Gamma numbers drawn on the GPU, as a DeviceArray."""
-    from ..cuda.random import sampled
-    return sampled(shapes._kind, "standard_gamma", gen, shapes._a, _smallest(shapes._kind))
+    return shapes._kind.xp.random.sampled(shapes._kind, "standard_gamma", gen, shapes._a, _smallest(shapes._kind))
 
 
 def _smallest(kind: Any) -> float:

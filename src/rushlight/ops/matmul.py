@@ -16,6 +16,7 @@ from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
+from .deferred import function_of
 from .define import check_tensor, functional, op
 from .promotion import same_device
 from .record import RecordNode, node_class, record
@@ -489,8 +490,7 @@ functional(linear)
 @op
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of several matrices, in the cheapest order."""
-    from ..linalg import multi_dot
-    return matrices[0] if len(matrices) == 1 else multi_dot(matrices)
+    return matrices[0] if len(matrices) == 1 else function_of("linalg", "multi_dot")(matrices)
 
 
 @op(out=True)

@@ -13,8 +13,7 @@ def amp_foreach_non_finite_check_and_unscale_(grads: list[Tensor], found_inf: Te
     if inv_scale.numel() != 1 or found_inf.numel() != 1:
         raise RuntimeError("inv_scale and found_inf must be 1-element tensors.")
     if grads and grads[0]._kind.device.type == "cuda":
-        from ..cuda.array import over_tensors
-        if found_inf._kind.dtype.name == inv_scale._kind.dtype.name == "float32" and over_tensors(
+        if found_inf._kind.dtype.name == inv_scale._kind.dtype.name == "float32" and grads[0]._kind.xp.over_tensors(
                 "unscale", grads, found_inf._a, inv_scale._a) is not NotImplemented:
             found_inf._ver += 1
             return

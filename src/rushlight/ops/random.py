@@ -127,10 +127,8 @@ def on_device(gen: Generator, kind: Kind, name: str, write: Any, *parameters: An
     """`write`, with the GPU's own kernel for the same distribution (``philox.<name>``) at hand where generator and dtype are a GPU's."""
     if kind.device is CPU:
         return write
-    from ..cuda.generator import STREAMS
-    if not STREAMS["cpu"]:
-        from ..cuda.random import filled
-        write.on_device = lambda a: filled(a, name, gen, parameters)
+    if kind.xp.random.own_stream():
+        write.on_device = lambda a: kind.xp.random.filled(a, name, gen, parameters)
     return write
 
 
@@ -550,9 +548,8 @@ def permuted(gen: Generator, n: int, kind: Kind) -> Any:
     """A random permutation as an int64 array on the kind's device."""
     if kind.device is CPU:
         return R.permutation(gen, n)
-    from ..cuda.random import own_stream, sampled
-    if own_stream():
-        return sampled(kind, "permutation", gen, n)
+    if kind.xp.random.own_stream():
+        return kind.xp.random.sampled(kind, "permutation", gen, n)
     return kind.xp.asarray(R.permutation(gen, n))
 
 

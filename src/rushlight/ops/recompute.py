@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..autograd.api import grad as gradient
 from ..autograd.grad_mode import enable_grad
 from ..tensor import Tensor
 
@@ -17,7 +18,6 @@ def recomputed_grad(function: Callable[..., tuple[Tensor, ...]], inputs: Sequenc
     For nodes whose array gradient is a fused kernel: this is what they answer under ``create_graph=True``, and where their arrays are batched by vmap
     (then the inputs come without histories, and all that can have a gradient get one, without a graph).
     """
-    from ..autograd.api import grad as gradient
     graph = any(t._node is not None for t in inputs)
     with enable_grad():
         # Aliases, so that the inputs' own histories (which may contain one another) stay out of it.

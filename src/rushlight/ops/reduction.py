@@ -20,6 +20,7 @@ from ..kernels.strides import zeros_for
 from ..kind import Kind
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
+from .deferred import function_of
 from .define import FUNCTIONS, export, method, not_implemented, op
 from .promotion import broadcast_error
 from .record import record
@@ -601,8 +602,7 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
                            f"{input._kind.dtype.alias.capitalize() or input._kind.dtype.name}")
     if isinstance(p, str):
         if p == "nuc":
-            from .. import linalg
-            return linalg.matrix_norm(input, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim)
+            return function_of("linalg", "matrix_norm")(input, "nuc", dim=(-2, -1) if dim is None else dim, keepdim=keepdim)
         if p != "fro":
             raise RuntimeError(f"only valid string values are 'fro' and 'nuc', found {p}")
         p = 2.0

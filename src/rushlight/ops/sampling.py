@@ -81,8 +81,7 @@ def drawn_here(kind: Any) -> bool:
     """Whether the tensor is a GPU's, and its numbers come from the GPU's own stream."""
     if kind.device is CPU:
         return False
-    from ..cuda.random import own_stream
-    return own_stream()
+    return kind.xp.random.own_stream()
 
 
 def _device_probability_writer(gen: Generator, kind: Any, p: Tensor) -> Any:
@@ -90,11 +89,10 @@ def _device_probability_writer(gen: Generator, kind: Any, p: Tensor) -> Any:
     chances = p._a.astype(np.float64 if kind.np == np.float64 else np.float32)
 
     def write(a: Any) -> None:
-        from ..cuda.random import filled
         spread = np.broadcast_to(chances, a.shape)
         if not a.flags.c_contiguous:
             spread = spread.transpose(R.memory_axes(a))
-        filled(a, "bernoulli_each", gen, (kind.xp.ascontiguousarray(spread),))
+        kind.xp.random.filled(a, "bernoulli_each", gen, (kind.xp.ascontiguousarray(spread),))
     write.on_device = write  # type: ignore[attr-defined]
     return write
 
@@ -242,8 +240,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
 def _multinomial_on_device(gen: Generator, weights: Tensor, count: int, replacement: bool) -> Tensor:
     kind = weights._kind
     if replacement:
-        from ..cuda.random import sampled
-        a = sampled(kind, "multinomial", gen, kind.xp.ascontiguousarray(weights._a.reshape(-1, weights._a.shape[-1])), count)
+        a = kind.xp.random.sampled(kind, "multinomial", gen, kind.xp.ascontiguousarray(weights._a.reshape(-1, weights._a.shape[-1])), count)
         return wrap(a.reshape(*weights._a.shape[:-1], count), kind.int64)
     from .random import _fresh_like
     q = _fresh_like(kind, weights, None, on_device(gen, kind, "exponential", lambda a: R.draw(gen, a, R.exponential, 1.0), 1.0))
@@ -312,8 +309,7 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
     if STATE.vmaps:
         one_by_one()
     if drawn_here(kind):
-        from ..cuda.random import sampled
-        r = wrap(sampled(kind, "poisson", gen, input._a), kind)
+        r = wrap(kind.xp.random.sampled(kind, "poisson", gen, input._a), kind)
     else:
         rates = _host(input)
         if not bool((rates >= 0).all()):

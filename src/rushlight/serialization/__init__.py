@@ -15,6 +15,7 @@ from enum import Enum
 from io import BytesIO
 from typing import IO, Any, BinaryIO
 
+from .. import services
 from .._utils import _get_layout
 from ..devices import device
 from ..storage import TypedStorage, UntypedStorage, storage_of
@@ -100,6 +101,7 @@ class set_default_mmap_options:
 
 # --- save ----------------------------------------------------------------------------------------------------------------------------
 
+@services.save_file.given
 def save(obj: object, f: FileLike, pickle_module: Any = pickle, pickle_protocol: int = DEFAULT_PROTOCOL,
          _use_new_zipfile_serialization: bool = True, _disable_byteorder_record: bool = False) -> None:
     """Write an object with its tensors to a path or a file-like object, in the form that PyTorch reads.
@@ -152,6 +154,7 @@ def _archive_name(f: FileLike) -> str:
 
 # --- load ----------------------------------------------------------------------------------------------------------------------------
 
+@services.load_file.given
 def load(f: FileLike, map_location: MapLocation = None, pickle_module: Any = None, *, weights_only: bool | None = None,
          mmap: bool | None = None, **pickle_load_args: Any) -> Any:
     """Read what `save` (or PyTorch) wrote, from a path or a file-like object that can seek.

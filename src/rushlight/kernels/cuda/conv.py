@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...backends import cudnn
 from . import depthwise, driver
 from .depthwise import three
 from .elementwise import FORMULAS
@@ -103,7 +104,6 @@ def _tables(module: Any, device: int, geometry: _Geometry, adjoint: bool) -> _Ta
 
 def _method(dtype: str) -> str:
     """How products of this dtype are computed here."""
-    from ...backends import cudnn
     if dtype == "float64" or not available():
         return "plain"
     if dtype == "float32":

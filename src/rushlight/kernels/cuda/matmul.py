@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import precision
 from ..shapes import broadcast_shapes
 from . import driver
 
@@ -19,8 +20,7 @@ _ONES = {np.float32: (ctypes.c_float(1.0), ctypes.c_float(0.0)), np.float64: (ct
 
 def tf32() -> bool:
     """Whether float32 products may round their factors to TF32."""
-    from ...settings import get_float32_matmul_precision
-    return get_float32_matmul_precision() != "highest"
+    return precision.matmul != "highest"
 
 
 def _cublas() -> Any:
