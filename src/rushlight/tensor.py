@@ -12,7 +12,7 @@ Slots
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,8 +36,13 @@ _size = tuple.__new__
 class ItemError(RuntimeError, ValueError):
     """The tensor has not exactly one element. PyTorch raised ValueError once and raises RuntimeError now; this is both."""
 
+if TYPE_CHECKING:
+    from ._methods import TensorMethods as _Methods  # what the ops put on Tensor: a stub, written by tools/make_stubs.py
+else:
+    _Methods = object
 
-class Tensor:
+
+class Tensor(_Methods):
     """A multi-dimensional array of one dtype on one device, with optional gradient recording.
 
     Make one with ``torch.tensor(data)``, ``torch.zeros(2, 3)`` and the like. ``torch.Tensor(2, 3)`` is PyTorch's old constructor:

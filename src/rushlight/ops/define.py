@@ -33,6 +33,7 @@ from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, finish_special, node_class, record
 from .registry import FUNCTIONS, NAMESPACES, Op, show
+from .signatures import SignatureOf
 from .write import check_apart, check_dtype, check_fresh, check_overlap, computed_into, inplace_from, title, write_in_place, write_out
 
 __all__ = ["FUNCTIONS", "op", "unary", "binary", "comparison", "export", "functional", "method", "record", "wrap"]
@@ -128,7 +129,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     def slow(input: Any) -> Any:
         return unary_slow(name, forward, ints, complex, node_type, input, refuse_bool, holomorphic)
 
-    def fn(input: Any, *, out: Any = None) -> Any:
+    def fn(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         try:
             kind = input._kind
         except AttributeError:
@@ -210,7 +211,7 @@ def _finish_unary(op: Op, inplace: bool | str, methods: bool, alias: tuple[str, 
     if not inplace:
         return
 
-    def fn_(self: Any) -> Any:
+    def fn_(self: Tensor) -> Tensor:
         if direct is not None and self._node is None and self._kind.fast and self._view is None:
             return write_in_place(self, direct)
         return inplace_from(self, fn, (self,), {})
@@ -230,6 +231,7 @@ def _checked_inplace(fn_: Any, name: str) -> Any:
         return fn_(input, *args, **kwargs)
     function.__name__ = function.__qualname__ = name + "_"
     function.__doc__ = fn_.__doc__
+    function.__signature__ = SignatureOf(fn_)
     return function
 
 
@@ -312,7 +314,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
 
     def build(slow: Any) -> Any:
         # Twice the same code: as function, and as operator, which gives operands that it does not know their own chance.
-        def fn(input: Any, other: Any, *, out: Any = None) -> Any:
+        def fn(input: Tensor, other: Tensor | complex, *, out: Tensor | None = None) -> Tensor:
             if out is not None:
                 if direct is not None and computed_into(out, direct, input, other):
                     return out
@@ -428,7 +430,7 @@ def _spread(grad: Any, names: str) -> Any:
 
 
 def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
-    def fn_(self: Any, other: Any) -> Any:
+    def fn_(self: Tensor, other: Tensor | complex) -> Tensor:
         if ufunc is not None and self._kind.fast:
             kind = self._kind
             cls = other.__class__
@@ -641,6 +643,8 @@ def _public(function: Any, name: str, out: bool | str) -> Any:
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
     call.__wrapped__ = function
+    if out:
+        call.__signature__ = SignatureOf(function, out=True)
     return call
 
 
@@ -698,6 +702,7 @@ def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
         if apart and isinstance(self, Tensor):
             check_apart(self, (*args, *kwargs.values()))
         return inplace_from(self, function, (self, *args), kwargs)
+    fn_.__signature__ = SignatureOf(function, method=True)
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn_.__doc__ = f"In-place form of `{name}`."
     return fn_
@@ -712,6 +717,7 @@ def _with_out(function: Any) -> Any:
     call.__name__ = call.__qualname__ = function.__name__
     call.__doc__ = function.__doc__
     call.__wrapped__ = function  # type: ignore[attr-defined]
+    call.__signature__ = SignatureOf(function, out=True)  # type: ignore[attr-defined]
     return call
 
 

@@ -24,6 +24,7 @@ from .deferred import function_of
 from .define import FUNCTIONS, export, method, not_implemented, op
 from .promotion import broadcast_error
 from .record import record
+from .signatures import SignatureOf
 from .write import write_out
 
 __all__ = ["reduced_dims"]
@@ -152,6 +153,7 @@ def _public(fn: Any, name: str) -> None:
         return r if out is None else write_out(out, r, name)
     function.__name__ = function.__qualname__ = name
     function.__doc__ = fn.__doc__
+    function.__signature__ = SignatureOf(fn, out=True)  # type: ignore[attr-defined]
     export(function, name)
     method(fn, name)
 
