@@ -221,17 +221,16 @@ def test_missing_namespaces_say_so():
     assert rl.fx.wrap(len) is len
     from rushlight.distributed import ProcessGroup, ReduceOp, all_reduce, nn
     assert ReduceOp.SUM == 0 and not isinstance(3, ProcessGroup) and rl.distributed.group.WORLD is None and rl.torch is rl
-    for use in (lambda: all_reduce(rl.ones(2)), ProcessGroup, lambda: nn.all_gather, lambda: rl.distributed.get_rank()):
+    for use in (lambda: all_reduce(rl.ones(2)), ProcessGroup, lambda: nn.no_such, lambda: rl.distributed.get_rank()):
         with pytest.raises(NotImplementedError, match="torch.distributed.*is not supported by rushlight"):
             use()
     for access in ("distributed.elastic", "distributed.fully_shard", "onnx.export", "export.export", "quantization.quantize_dynamic",
-                   "ao.quantization", "fx.symbolic_trace", "package.PackageExporter", "library.custom_op", "nested.nested_tensor", "monitor.Stat",
+                   "ao.quantization", "fx.symbolic_trace", "package.PackageExporter", "nested.nested_tensor", "monitor.Stat",
                    "xpu.synchronize", "mps.empty_cache", "autograd.profiler.emit_nvtx"):
         place, _, name = access.rpartition(".")
         owner = importlib.import_module("rushlight." + place)
         with pytest.raises(NotImplementedError, match=f"torch.{access} is not supported by rushlight: .+"):
-            getattr(owner, name)
-        assert not hasattr(owner, name)
+            getattr(owner, name)()      # libraries import some of the names, so those are there, and fail when they are used
     with pytest.raises(ImportError, match="tensorboardX"):
         importlib.import_module("rushlight.utils.tensorboard")
     import rushlight.utils.cpp_extension as extension

@@ -9,6 +9,7 @@ _np.seterr(all="ignore")
 
 from math import e, inf, nan, pi  # noqa: E402
 
+from . import absent as _absent  # noqa: E402
 from . import dtypes as _dtypes  # noqa: E402
 from .devices import default_device as get_default_device  # noqa: E402
 from .devices import device, set_default_device  # noqa: E402
@@ -69,7 +70,7 @@ _LAZY = {
     "is_anomaly_enabled": "autograd.anomaly_mode",
     **dict.fromkeys(("sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite", "sym_sum", "cond", "is_inference"), "symbolic"),
     "compile": "compiling",
-    **dict.fromkeys(("fork", "wait"), "jit"),
+    **dict.fromkeys(("fork", "wait", "ScriptModule", "_script_if_tracing"), "jit"),
     **dict.fromkeys(("Stream", "Event"), "streams"),
     "OutOfMemoryError": "cuda",
     **dict.fromkeys(("SymInt", "SymFloat", "SymBool", "AggregationType", "SUM", "AVG", "Tag", "DispatchKey", "ScriptClass", "ScriptFunction",
@@ -77,13 +78,16 @@ _LAZY = {
                      "import_ir_module_from_buffer", "merge_type_from_type_comment", "parse_ir", "parse_schema", "parse_type_comment",
                      "unify_type_list", "quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic", "quantized_batch_norm",
                      "quantized_max_pool1d", "quantized_max_pool2d", "dequantize"), "markers"),
-    **dict.fromkeys(("typename", "set_default_tensor_type"), "settings"),
+    **dict.fromkeys(("typename", "_assert", "set_default_tensor_type"), "settings"),
     "AcceleratorError": "kernels.cuda.driver",
     "get_device_module": "accelerator",
     "thread_safe_generator": "random",
     "vmap": "func",
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "ops.rnn"),
 }
+
+
+_absent.install()
 
 
 def __getattr__(name):

@@ -138,3 +138,30 @@ def _rebuild_sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
         compressed, plain, values, size = data
         return sparse_compressed_tensor(compressed, plain, values, tuple(size), layout=layout)
     raise NotImplementedError(f"loading tensors of layout {layout} is not supported: save them with .to_dense()")
+
+
+def _flatten_dense_tensors(tensors: Sequence[Tensor]) -> Tensor:
+    """The elements of several tensors of one dtype, one after another in one dimension."""
+    from . import cat
+    return tensors[0].contiguous().view(-1) if len(tensors) == 1 else cat([each.contiguous().view(-1) for each in tensors])
+
+
+def _unflatten_dense_tensors(flat: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Views of a flat tensor, of the sizes of these tensors (the inverse of `_flatten_dense_tensors`)."""
+    found, start = [], 0
+    for each in tensors:
+        found.append(flat.narrow(0, start, each.numel()).view_as(each))
+        start += each.numel()
+    return tuple(found)
+
+
+def _get_available_device_type() -> str | None:
+    """The accelerator's type, or None where there is only the CPU."""
+    from .cuda import is_available
+    return "cuda" if is_available() else None
+
+
+def _get_device_module(device_type: str) -> Any:
+    """The namespace of a device's type: ``torch.cpu`` for "cpu"."""
+    from .accelerator import get_device_module
+    return get_device_module(device_type)

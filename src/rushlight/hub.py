@@ -20,12 +20,17 @@ HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
 _directory: str | None = None
 
 
+def _get_torch_home() -> str:
+    """Where PyTorch keeps what it downloads: $TORCH_HOME, else ~/.cache/torch."""
+    cache = os.getenv("XDG_CACHE_HOME", "~/.cache")
+    return os.path.expanduser(os.getenv("TORCH_HOME", os.path.join(cache, "torch")))
+
+
 def get_dir() -> str:
     """Where downloads are kept: what `set_dir` was given, else $TORCH_HOME/hub, else ~/.cache/torch/hub."""
     if _directory is not None:
         return _directory
-    cache = os.getenv("XDG_CACHE_HOME", "~/.cache")
-    return os.path.join(os.path.expanduser(os.getenv("TORCH_HOME", os.path.join(cache, "torch"))), "hub")
+    return os.path.join(_get_torch_home(), "hub")
 
 
 def set_dir(d: Any) -> None:
@@ -143,3 +148,10 @@ def load_state_dict_from_url(url: str, model_dir: str | None = None, map_locatio
         found = HASH_REGEX.search(name) if check_hash else None
         download_url_to_file(url, path, found.group(1) if found else None, progress=progress)
     return load_file(path, map_location=map_location, weights_only=True)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "tqdm":      # whose progress bars libraries take from here
+        from tqdm import tqdm
+        return tqdm
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

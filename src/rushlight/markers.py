@@ -63,14 +63,54 @@ class Tag(Enum):
     view_copy = 15
 
 
-class DispatchKey(Enum):
-    """Where PyTorch's dispatcher sends an operator; rushlight's operators are Python functions, and the device decides."""
+_BACKENDS = ("CPU", "CUDA", "HIP", "XLA", "MPS", "IPU", "XPU", "HPU", "VE", "Lazy", "MTIA", "MAIA", "PrivateUse1", "PrivateUse2", "PrivateUse3", "Meta")
+_KEYS = ["Undefined", "CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd", "CompositeImplicitAutogradNestedTensor", "CompositeImplicitAutograd", "AutogradNestedTensor", "AutogradOther", "Autograd", "Conjugate", "ZeroTensor", "Negative", "BackendSelect", "ADInplaceOrView", "PythonTLSSnapshot", "Python", "FuncTorchDynamicLayerFrontMode", "FuncTorchDynamicLayerBackMode", "FuncTorchBatchedDecomposition", "FuncTorchBatched", "FuncTorchVmapMode", "FuncTorchGradWrapper", "PythonDispatcher", "PreDispatch", "Functionalize", "AutocastCPU", "AutocastMPS", "AutocastXPU", "AutocastHPU", "AutocastIPU", "AutocastCUDA", "AutocastPrivateUse1", "Dense", "Quantized", "Sparse", "SparseCsr", "NestedTensor", "AutogradFunctionality"]
 
-    CPU = 0
-    CUDA = 1
-    Meta = 2
-    AutogradCPU = 3
-    AutogradCUDA = 4
+# Where PyTorch's dispatcher sends an operator. Rushlight's operators are Python functions, and the device decides; `torch.library` takes the names.
+DispatchKey = Enum("DispatchKey", [*_KEYS, *(kind + each for kind in ("", "Quantized", "Sparse", "SparseCsr", "NestedTensor", "Autograd") for each in _BACKENDS)],
+                   module=__name__)
+
+
+class DispatchKeySet:
+    """A set of dispatch keys."""
+
+    def __init__(self, key: Any) -> None:
+        self._keys = frozenset(key._keys if isinstance(key, DispatchKeySet) else [key])
+
+    def _of(self, keys: Any) -> DispatchKeySet:
+        found = object.__new__(DispatchKeySet)
+        found._keys = frozenset(keys)
+        return found
+
+    def __or__(self, other: DispatchKeySet) -> DispatchKeySet:
+        return self._of(self._keys | other._keys)
+
+    def __and__(self, other: DispatchKeySet) -> DispatchKeySet:
+        return self._of(self._keys & other._keys)
+
+    def __sub__(self, other: DispatchKeySet) -> DispatchKeySet:
+        return self._of(self._keys - other._keys)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DispatchKeySet) and self._keys == other._keys
+
+    def __hash__(self) -> int:
+        return hash(self._keys)
+
+    def has(self, key: Any) -> bool:
+        """Whether the key is in it."""
+        return key in self._keys
+
+    def add(self, key: Any) -> DispatchKeySet:
+        """The set with this key."""
+        return self._of(self._keys | {key})
+
+    def remove(self, key: Any) -> DispatchKeySet:
+        """The set without this key."""
+        return self._of(self._keys - {key})
+
+    def __repr__(self) -> str:
+        return f"DispatchKeySet({', '.join(sorted(each.name for each in self._keys))})"
 
 
 class ScriptClass:
@@ -103,3 +143,4 @@ _REFUSED = {
 globals().update({name: not_supported(name, instead) for name, instead in _REFUSED.items()})
 
 settle("", globals())
+settle("", globals(), ("DispatchKey", "DispatchKeySet"))

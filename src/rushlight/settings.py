@@ -81,6 +81,11 @@ def typename(obj: object, /) -> str:
     return name if module in ("", "builtins") else f"{module}.{name}"
 
 
+def _assert(condition: object, message: str) -> None:
+    """``assert`` as a function, for code that is traced."""
+    assert condition, message
+
+
 def set_default_tensor_type(t: object, /) -> None:
     """The old way to choose the default dtype (and device), by a type such as ``torch.DoubleTensor`` or its name. TypeError for others."""
     from .devices import set_default_device

@@ -15,11 +15,16 @@ class NotSupported(NotImplementedError, AttributeError):
 
 
 def attribute_of(namespace: str, instead: str) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` for a namespace of PyTorch that is not supported."""
+    """A module's ``__getattr__`` for a namespace of PyTorch that is not supported: names that `absent` lists can be imported."""
     def __getattr__(name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(f"module {place(namespace)!r} has no attribute {name!r}")
+        from .absent import named
+        found = named(namespace, name)
+        if found is not None:
+            return found
         raise NotSupported(f"torch.{namespace}.{name} is not supported by rushlight: {instead}")
+    __getattr__.absent = True       # type: ignore[attr-defined]
     return __getattr__
 
 

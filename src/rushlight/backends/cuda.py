@@ -13,7 +13,7 @@ from ..nn.attention import SDPBackend as _SDPBackend
 __all__ = ["is_built", "is_available", "matmul", "preferred_linalg_library", "preferred_blas_library", "enable_flash_sdp", "flash_sdp_enabled",
            "enable_mem_efficient_sdp", "mem_efficient_sdp_enabled", "enable_math_sdp", "math_sdp_enabled", "enable_cudnn_sdp",
            "cudnn_sdp_enabled", "sdp_kernel", "allow_fp16_bf16_reduction_math_sdp", "fp16_bf16_reduction_math_sdp_allowed",
-           "is_flash_attention_available"]
+           "is_flash_attention_available", "SDPAParams", "can_use_flash_attention", "can_use_efficient_attention", "can_use_cudnn_attention"]
 
 
 class _Matmul(SimpleNamespace):
@@ -129,3 +129,19 @@ def sdp_kernel(enable_flash: bool = True, enable_math: bool = True, enable_mem_e
                                           (_SDPBackend.MATH, enable_math), (_SDPBackend.CUDNN_ATTENTION, enable_cudnn)) if on]
     with _attention.sdpa_kernel(chosen) as context:
         yield context
+
+
+class SDPAParams:
+    """What a call of scaled_dot_product_attention is about: its tensors and options."""
+
+    def __init__(self, query: Any, key: Any, value: Any, attn_mask: Any, dropout: float, is_causal: bool, enable_gqa: bool = False) -> None:
+        self.query, self.key, self.value, self.attn_mask = query, key, value, attn_mask
+        self.dropout, self.is_causal, self.enable_gqa = dropout, is_causal, enable_gqa
+
+
+def can_use_flash_attention(params: SDPAParams, debug: bool = False) -> bool:
+    """Whether PyTorch's FlashAttention kernel would take a call: no, rushlight chooses among kernels of its own."""
+    return False
+
+
+can_use_efficient_attention = can_use_cudnn_attention = can_use_flash_attention

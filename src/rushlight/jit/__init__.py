@@ -67,6 +67,14 @@ def interface(obj: type) -> type:
     return obj
 
 
+def _overload(func: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function's body-less form, which only the scripting compiler reads; the last definition is the one that runs."""
+    return func
+
+
+_overload_method = _overload
+
+
 def script_if_tracing(fn: Callable[..., Any]) -> Callable[..., Any]:
     """A function that would be compiled when it is first traced."""
     return fn
@@ -170,3 +178,4 @@ class CompilationUnit:
 export_opnames = not_supported("jit.export_opnames", "a scripted module is Python code here, it has no list of operators")
 
 __getattr__ = attribute_of("jit", "script and trace run the Python code as it is; there is no TorchScript compiler")
+_script_if_tracing = script_if_tracing

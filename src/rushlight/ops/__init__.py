@@ -1,5 +1,8 @@
 """The ops, one module per family. Importing them registers their functions and methods."""
 
+from importlib import import_module as import_any
+from importlib.util import find_spec
+
 from . import (
     activation,
     arithmetic,
@@ -43,11 +46,24 @@ from . import (
     vision,
 )
 
+loaded_libraries: set[str] = set()
+
+
+def load_library(path: str) -> None:
+    """Load operators compiled for PyTorch: they need its C++ library, so this is the OSError of a library that can't be loaded."""
+    raise OSError(f"{path}: operators compiled for PyTorch can't be loaded by rushlight; give them as Python functions (torch.library.custom_op)")
+
+
+def import_module(module: str) -> None:
+    """Import a Python module that defines operators."""
+    import_any(module)
 
 
 def __getattr__(name: str) -> object:
-    """`torch.ops.aten`, imported when it is asked for."""
-    if name != "aten":
+    """`torch.ops.aten`, imported when it is asked for, and the namespaces of `torch.library`."""
+    if name == "aten":
+        return import_any(".aten", __name__)
+    if name.startswith("__") or find_spec(f"{__name__}.{name}") is not None:     # one of our modules, which the import system imports
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-    return import_module(".aten", __name__)
+    from ..library import Namespace
+    return Namespace(name)

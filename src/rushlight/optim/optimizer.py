@@ -40,6 +40,41 @@ def register_optimizer_step_post_hook(hook: Callable[..., Any]) -> RemovableHand
     return RemovableHandle.into(_global_post_hooks, hook)
 
 
+def _use_grad_for_differentiable(func: Callable[..., Any]) -> Callable[..., Any]:
+    """The step of an optimizer, which records a graph only where the optimizer is differentiable."""
+    @wraps(func)
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        from ..autograd.grad_mode import set_grad_enabled
+        with set_grad_enabled(bool(self.defaults.get("differentiable", False))):
+            return func(self, *args, **kwargs)
+    return step
+
+
+def _get_capturable_supported_devices(supports_xla: bool = True) -> list[str]:
+    """The types of device on which a step can be captured in a graph."""
+    return ["cuda"]
+
+
+def _default_to_fused_or_foreach(params: Any, differentiable: bool, use_fused: bool = False) -> tuple[bool, bool]:
+    """(fused, foreach) that an optimizer takes where its caller chose neither: the rules run over all parameters at once anyway."""
+    return False, False
+
+
+def _get_value(x: Any) -> Any:
+    """A number from a tensor of one element."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+def _stack_if_compiling(x: Any) -> Any:
+    """What PyTorch stacks while it traces: here it stays as it is."""
+    return x
+
+
+def _dispatch_sqrt(x: Any) -> Any:
+    """The square root of a tensor or a number."""
+    return x.sqrt() if isinstance(x, Tensor) else x ** 0.5
+
+
 def _typename(value: Any) -> str:
     if isinstance(value, Tensor):
         return value.type()

@@ -19,8 +19,10 @@ from ._calling import (
     register_module_full_backward_pre_hook,
 )
 from ._convert import Converting
+from ._state import _EXTRA, State
 from ._state import IncompatibleKeys as _IncompatibleKeys
-from ._state import State
+
+_EXTRA_STATE_KEY_SUFFIX = _EXTRA      # its name in PyTorch
 
 __all__ = ["Module", "register_module_forward_pre_hook", "register_module_forward_hook", "register_module_full_backward_pre_hook",
            "register_module_backward_hook", "register_module_full_backward_hook", "register_module_buffer_registration_hook",

@@ -7,7 +7,7 @@ from typing import Any
 from .._torch import torch
 from ..modules.module import Module
 
-__all__ = ["DataParallel"]
+__all__ = ["DataParallel", "data_parallel"]
 
 
 class DataParallel(Module):
@@ -32,3 +32,9 @@ class DataParallel(Module):
             device = torch.device("cuda", self.device_ids[0])
             inputs = tuple(x.to(device) if isinstance(x, torch.Tensor) else x for x in inputs)
         return self.module(*inputs, **kwargs)
+
+
+def data_parallel(module: Module, inputs: Any, device_ids: Any = None, output_device: Any = None, dim: int = 0, module_kwargs: Any = None) -> Any:
+    """Call a module on its one device (NotImplementedError for several)."""
+    inputs = inputs if isinstance(inputs, tuple) else () if inputs is None else (inputs,)
+    return DataParallel(module, device_ids, output_device, dim)(*inputs, **(module_kwargs or {}))

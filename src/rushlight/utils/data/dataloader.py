@@ -346,3 +346,17 @@ class _WorkerIterator(_LoaderIterator):
     def __del__(self) -> None:
         if self._pool is not None:
             self._pool.close()
+
+
+# PyTorch's names of these classes, which libraries test against and annotate with.
+_BaseDataLoaderIter, _SingleProcessDataLoaderIter, _MultiProcessingDataLoaderIter = _LoaderIterator, _LocalIterator, _WorkerIterator
+_collate_fn_t = Callable[[list[Any]], Any]
+for _name in ("_BaseDataLoaderIter", "_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter"):
+    globals()[_name].__name__ = globals()[_name].__qualname__ = _name
+
+
+class _DatasetKind:
+    """The two kinds of dataset that a loader tells apart."""
+
+    Map = 0
+    Iterable = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any
 
@@ -107,6 +108,9 @@ default_collate_fn_map: CollateMap = {
     str: collate_str_fn,
     bytes: collate_str_fn,
 }
+
+
+np_str_obj_array_pattern = re.compile(r"[SaUO]")      # dtypes of arrays that become no tensors
 
 
 def _refusal(found: Any) -> str:

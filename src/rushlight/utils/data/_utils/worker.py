@@ -77,7 +77,12 @@ def _seed(base_seed: int, worker_id: int) -> None:
     seed = base_seed + worker_id
     random.seed(seed)
     torch.manual_seed(seed)
-    np.random.seed(np.random.SeedSequence([worker_id, base_seed]).generate_state(4))
+    np.random.seed(_generate_state(base_seed, worker_id))
+
+
+def _generate_state(base_seed: int, worker_id: int) -> list[int]:
+    """The seed of NumPy's generator in a worker."""
+    return [int(each) for each in np.random.SeedSequence([worker_id, base_seed]).generate_state(4)]
 
 
 def worker_main(worker_id: int, settings: Settings, connection: Connection, inherited: list[Connection], parent: int | None) -> None:

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .. import amp as _amp
+from ... import amp as _amp
+from . import common
 
 __all__ = ["autocast", "GradScaler", "custom_fwd", "custom_bwd"]
 

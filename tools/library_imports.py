@@ -1,4 +1,4 @@
-"""Collect what installed libraries import from torch: ``python tools/collect_imports.py SITE-PACKAGES... > tests/imports.txt``.
+"""Collect what installed libraries import from torch: ``python tools/library_imports.py SITE-PACKAGES... > tests/compat/imports.txt``.
 
 One line per module and name, as ``torch.nn.modules.batchnorm _BatchNorm``; a module alone stands for ``import module``. What the installed
 PyTorch does not have either (names of other versions, behind version checks) is left out, so run it where PyTorch is.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .unsupported import attribute_of
+from ..unsupported import attribute_of
 
 __all__: list[str] = []
 

@@ -1,0 +1,61 @@
+"""``torch._C``: the few names of PyTorch's compiled module that programs use."""
+
+from __future__ import annotations
+
+from ..autograd.grad_mode import is_grad_enabled as is_grad_enabled
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..unsupported import NotSupported
+from ..generator import Generator as Generator
+from ..tensor import Tensor
+from ..overrides import DisableTorchFunction as DisableTorchFunction
+from ..overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
+from ..overrides import _disabled_torch_function_impl as _disabled_torch_function_impl
+
+
+if TYPE_CHECKING:
+    from ..markers import DispatchKeySet
+
+_TensorMeta = type(Tensor)
+
+
+def _get_tracing_state() -> None:
+    """The trace that is being recorded: none ever is."""
+    return
+
+
+def _get_privateuse1_backend_name() -> str:
+    """The name of a device that a plug-in brings."""
+    return "privateuseone"
+
+
+def _log_api_usage_once(event: str) -> None:
+    """Where PyTorch counts which features are used; nothing is counted here."""
+
+
+class _ExcludeDispatchKeyGuard:
+    """A context without what some dispatch keys do: autocast, of all that there are (NotImplementedError for others)."""
+
+    def __init__(self, keys: DispatchKeySet) -> None:
+        names = [each.name for each in keys._keys]
+        if not all(each.startswith("Autocast") for each in names):
+            raise NotSupported(f"torch._C._ExcludeDispatchKeyGuard({keys}) is not supported by rushlight: only the keys of autocast can be left out")
+        self._types = [each.removeprefix("Autocast").lower() for each in names if each in ("AutocastCPU", "AutocastCUDA")]
+
+    def __enter__(self) -> None:
+        from ..amp.casting import is_autocast_enabled, set_autocast_enabled
+        self._before = [(each, is_autocast_enabled(each)) for each in self._types]
+        for each in self._types:
+            set_autocast_enabled(each, False)
+
+    def __exit__(self, *exception: object) -> None:
+        from ..amp.casting import set_autocast_enabled
+        for each, on in self._before:
+            set_autocast_enabled(each, on)
+
+
+def __getattr__(name: str) -> object:
+    if name in ("DispatchKey", "DispatchKeySet"):
+        return globals().setdefault(name, getattr(import_module("..markers", __name__), name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

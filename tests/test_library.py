@@ -1,0 +1,82 @@
+"""torch.library: operators of one's own, compared with PyTorch, where each side defines the same."""
+
+import numpy as np
+import pytest
+import torch as pt
+
+import rushlight as rl
+
+
+def both(test):
+    return pytest.mark.parametrize("torch", [pt, rl], ids=["pytorch", "rushlight"])(test)
+
+
+def defined(torch, name):
+    @torch.library.custom_op(f"ours::{name}", mutates_args=())
+    def scaled(x: torch.Tensor, factor: float = 2.0) -> torch.Tensor:
+        return torch.from_numpy(np.array(x.detach().numpy() * factor))
+    return scaled
+
+
+@both
+def test_custom_op(torch):
+    op = defined(torch, "scaled")
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="no autograd formula was registered|does not require grad"):
+        op(x).sum().backward()
+    op.register_autograd(lambda ctx, grad: (grad * ctx.factor, None), setup_context=lambda ctx, inputs, output: setattr(ctx, "factor", inputs[1]))
+    (op(x, 3.0) * op(x, factor=4.0)).sum().backward()
+    assert x.grad.tolist() == [24.0, 48.0]
+    assert torch.ops.ours.scaled(x, 5.0).tolist() == torch.ops.ours.scaled.default(x, 5.0).tolist() == [5.0, 10.0]
+    assert not op(x.detach()).requires_grad
+    assert torch.library.infer_schema(op._init_fn, mutates_args=()) == "(Tensor x, float factor=2.0) -> Tensor"
+
+
+@both
+def test_mutation_and_lists(torch):
+    @torch.library.custom_op("ours::add_into", mutates_args=("out",))
+    def add_into(parts: list[torch.Tensor], out: torch.Tensor) -> None:
+        for each in parts:
+            out.numpy()[...] += each.numpy()
+    out = torch.zeros(2)
+    before = out._version
+    assert add_into([torch.ones(2), torch.ones(2)], out) is None
+    assert out.tolist() == [2.0, 2.0] and out._version > before
+
+    @torch.library.custom_op("ours::total", mutates_args=())
+    def total(parts: list[torch.Tensor], extra: float) -> torch.Tensor:
+        return torch.stack(list(parts)).sum(0) + extra
+    total.register_autograd(lambda ctx, grad: ([grad * (i + 1) for i in range(ctx.count)], None),
+                            setup_context=lambda ctx, inputs, output: setattr(ctx, "count", len(inputs[0])))
+    a, b = (torch.ones(2, requires_grad=True) for _ in range(2))
+    total([a, b], 1.0).sum().backward()
+    assert a.grad.tolist() == [1.0, 1.0] and b.grad.tolist() == [2.0, 2.0]
+
+
+@both
+def test_library_objects(torch):
+    library = torch.library.Library("ours_too", "DEF")
+    library.define("double(Tensor x, int n=2) -> Tensor")
+    library.impl("double", lambda x, n=2: x * n, "CPU")
+    assert torch.ops.ours_too.double(torch.ones(1)).tolist() == [2.0] and torch.ops.ours_too.double(torch.ones(1), n=3).tolist() == [3.0]
+    torch.library.define("ours_too::third", "(Tensor x) -> Tensor")
+    torch.library.impl("ours_too::third", "default", lambda x: x / 3)
+    assert torch.ops.ours_too.third(torch.full((1,), 3.0)).tolist() == [1.0]
+    assert not hasattr(torch.ops.ours_too, "nothing")
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        torch.library.define("ours_too::none", "(Tensor x) -> Tensor")
+        torch.ops.ours_too.none(torch.ones(1))
+    with pytest.raises((RuntimeError, AttributeError)):
+        torch.library.register_autograd("ours_too::never", lambda ctx, grad: grad)
+
+
+@both
+def test_bad_definitions(torch):
+    with pytest.raises(ValueError):
+        @torch.library.custom_op("ours::unannotated", mutates_args=())
+        def unannotated(x):
+            return x
+    with pytest.raises(ValueError):
+        torch.library.custom_op("no_namespace", lambda x: x, mutates_args=())
+    with pytest.raises(OSError):
+        torch.ops.load_library("/nowhere/lib.so")
