@@ -162,6 +162,9 @@ class Tensor(_Methods):
         if memory_format is not None and memory_format.name == "channels_last":
             a = self._a
             return a.ndim == 4 and a.transpose(0, 2, 3, 1).flags.c_contiguous
+        if memory_format is not None and memory_format.name == "channels_last_3d":
+            a = self._a
+            return a.ndim == 5 and a.transpose(0, 2, 3, 4, 1).flags.c_contiguous
         return self._a.flags.c_contiguous
 
     def data_ptr(self) -> int:

@@ -15,6 +15,7 @@ from ..kernels import conv as K
 from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
 from .define import export, functional
+from .memory_format import in_format_of
 from .promotion import not_a_tensor
 from .record import record
 from .write import title
@@ -217,7 +218,7 @@ def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dila
                                f"Kernel size: ({' x '.join(str(e * (j - 1) + 1) for j, e in zip(kernel, dilation))}). Kernel size can't be "
                                "greater than actual input size")
     y = _convolve(x, w, bias, _Geometry(stride, padding, dilation, groups), n)
-    return y.squeeze(0) if unbatched else y
+    return y.squeeze(0) if unbatched else in_format_of(y, x, w)
 
 
 def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int,
@@ -245,7 +246,7 @@ def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, outp
     y = _Geometry(stride, padding, dilation, groups).input_gradient(x, w, size)
     if bias is not None:
         y = _with_bias(y, bias, n)
-    return y.squeeze(0) if unbatched else y
+    return y.squeeze(0) if unbatched else in_format_of(y, x, w)
 
 
 @functional

@@ -451,6 +451,8 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
             raise RuntimeError(f"Index put requires the source and destination dtypes match, got {title(kind.dtype)} for the destination and "
                                f"{title(value._kind.dtype)} for the source.")
         value = value.to(kind.device)
+    if not arrays:
+        raise RuntimeError("index_put_(): at least one index is needed")
     index = _numpy_index(arrays)
     b = value._a
     if b.ndim or accumulate:

@@ -156,6 +156,8 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
     count = 1
     for n in shape:
         count *= n
+    if count * a.itemsize >= 2 ** 63:
+        raise RuntimeError("numel: integer multiplication overflow")
     from ..storage import array_over, storage_offset, untyped_storage
     storage = untyped_storage(self)
     start = storage_offset(a)

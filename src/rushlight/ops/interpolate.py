@@ -16,6 +16,7 @@ from ..dtypes import float32 as _float32
 from ..kernels import resample as K
 from ..tensor import Tensor, wrap
 from .define import check_tensor, functional, not_implemented
+from .memory_format import in_format_of
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from .record import Outline, depending, record
 
@@ -184,7 +185,7 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode:
                     _table(mode, old, new, bool(align_corners), scale, antialias, work)
                     for old, new, scale in zip(input._a.shape[2:], sizes, scales, strict=True)])
     if kind.is_floating or "nearest" in mode:
-        return resampled(input, tables, f"Upsample{_NODES.get(mode, mode.title())}{n}D{'Aa' if antialias else ''}Backward0")
+        return in_format_of(resampled(input, tables, f"Upsample{_NODES.get(mode, mode.title())}{n}D{'Aa' if antialias else ''}Backward0"), input)
     y = resampled(input.to(_float32), tables, "")          # bytes: rounded
     return y.round().clamp(0, 255).to(kind.dtype)
 

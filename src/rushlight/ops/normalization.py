@@ -14,6 +14,7 @@ import numpy as np
 from ..kernels import norm as K
 from ..tensor import Tensor, wrap
 from .define import export, functional
+from .memory_format import in_format_of
 from .promotion import not_a_tensor
 from .record import record
 from .write import title
@@ -122,6 +123,7 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     axes = (0, *range(2, len(shape)))
     if training or running_mean is None:
         out, mean, variance = _standardized(input, axes, eps, weight, bias, channel_shape, "NativeBatchNormBackward0")
+        in_format_of(out, input)
         if training and running_mean is not None and input._a.size:
             count = prod(shape[:1] + shape[2:])
             _move(running_mean, running_var, mean, variance, momentum, count / (count - 1))
@@ -232,7 +234,7 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bia
                                f"{list(t._a.shape)} and input of shape {list(shape)}")
     _same_types(input, weight, bias)
     grouped = (shape[0], num_groups, prod(shape[1:]) // num_groups)
-    return _standardized(input, (2,), eps, weight, bias, (1, shape[1]) + (1,) * (len(shape) - 2), "NativeGroupNormBackward0", grouped)[0]
+    return in_format_of(_standardized(input, (2,), eps, weight, bias, (1, shape[1]) + (1,) * (len(shape) - 2), "NativeGroupNormBackward0", grouped)[0], input)
 
 
 export(group_norm)

@@ -10,6 +10,7 @@ import numpy as np
 from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from .define import export, functional
+from .memory_format import in_format_of
 from .promotion import not_a_tensor
 from .record import record
 
@@ -70,7 +71,7 @@ def _shown(input: Tensor, indices: list[Any], name: str) -> Tensor:
     x = input.unsqueeze(0) if unbatched else input
     tables = tuple([None if index is None else _table(index.tobytes(), size) for index, size in zip(indices, x._a.shape[2:], strict=True)])
     y = resampled(x, tables, name, name != "CopySlices")
-    return y.squeeze(0) if unbatched else y
+    return y.squeeze(0) if unbatched else y if name == "CopySlices" else in_format_of(y, x)
 
 
 def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
@@ -94,7 +95,7 @@ def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
         full = zeros_for(g, a.shape)
         full[source] = g[inner]
         return full
-    return record(wrap(out, input._kind), "ConstantPadNdBackward0", (input,), lambda g: _constant(g, back, 0), array_grad=array_grad)
+    return record(in_format_of(wrap(out, input._kind), input), "ConstantPadNdBackward0", (input,), lambda g: _constant(g, back, 0), array_grad=array_grad)
 
 
 def _reflect(input: Tensor, dim: int, left: int, right: int) -> Any:

@@ -15,6 +15,7 @@ from ..kernels.resample import Table
 from ..tensor import Tensor, wrap
 from .define import export, functional, not_implemented
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
+from .memory_format import in_format_of
 from .promotion import not_a_tensor
 from .record import Outline, depending, record
 
@@ -110,7 +111,8 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         return depending(r, x, name=f"MaxPool{n}DWithIndicesBackwardBackward0")
     record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x,) if index is None else (x, index),
            array_grad=None if a is not x._a else lambda g, x, *_: K.max_gradient(g, taps, size, *geometry))
-    shown = index
+    in_format_of(r, x)
+    shown = None if index is None else in_format_of(index, x)
     if unbatched:
         r, shown = r.squeeze(0), None if index is None else index.squeeze(0)
     return (r, shown) if indices else r
@@ -192,7 +194,7 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         y = y.div(wrap(kind.xp.asarray(counts.astype(y._kind.np)), y._kind), rounding_mode=None if kind.is_floating else "trunc")
     if kind.reduced:
         y = y.to(kind.dtype)
-    return y.squeeze(0) if unbatched else y
+    return y.squeeze(0) if unbatched else in_format_of(y, x) if n == 2 else y
 
 
 @functional
@@ -260,7 +262,7 @@ def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
             y = _avg_pool(x, n, name, kernel, kernel, 0, False, True, None)
     else:
         y = _adaptive_means(x, out, n)
-    return y.squeeze(0) if unbatched else y
+    return y.squeeze(0) if unbatched else in_format_of(y, x) if n == 2 else y
 
 
 def _adaptive_means(x: Tensor, out: Sizes, n: int) -> Tensor:

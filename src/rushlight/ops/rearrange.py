@@ -15,6 +15,7 @@ from ..tensor import Tensor, wrap
 from .creation import creation_kind, finish
 from .define import export, op
 from .joining import stack
+from .memory_format import in_format_of
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
@@ -36,7 +37,7 @@ def flip(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
 def _flip(input: Tensor, dims: tuple[int, ...]) -> Tensor:
     a = input._a
     array = copied(a[_reversed(dims)] if dims and a.ndim else a)
-    return record(wrap(array, input._kind), "FlipBackward0", (input,), lambda g: _flip(g, dims), (),
+    return record(in_format_of(wrap(array, input._kind), input), "FlipBackward0", (input,), lambda g: _flip(g, dims), (),
                   lambda g: g[_reversed(dims)] if dims and g.ndim else g)
 
 
@@ -94,7 +95,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     axes = tuple([wrap_dim(d, a.ndim) for d in axes])
     back = tuple([-s for s in shift])
     array = _rolled(a, shift, axes)
-    return record(wrap(array, input._kind), "RollBackward0", (input,), lambda g: roll(g, back, axes or None), (),
+    return record(in_format_of(wrap(array, input._kind), input), "RollBackward0", (input,), lambda g: roll(g, back, axes or None), (),
                   lambda g: _rolled(g, back, axes))
 
 

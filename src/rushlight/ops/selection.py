@@ -23,7 +23,7 @@ from .indexing import _plain
 from .promotion import broadcast_error, result_dtype
 from .record import record
 from .slices import _at, basic, diagonal
-from .write import inplace_from, title, write_out
+from .write import inplace_from, title, writable, write_out
 
 __all__ = ["where", "masked_fill", "index_select", "out_of_range", "vector_index"]
 
@@ -161,10 +161,13 @@ def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     """In-place form of `masked_fill`."""
     if not isinstance(mask, Tensor):
         raise TypeError(f"masked_fill_(): argument 'mask' (position 1) must be Tensor, not {type(mask).__name__}")
-    if mask._kind.dtype.name == "bool" and _plain(self, value) and self._a.flags.writeable:
+    if mask._kind.dtype.name == "bool" and _plain(self, value):
+        shows_twice = not self._a.flags.writeable
+        if shows_twice:
+            writable(self, by_index=True)
         v = _fill_value(self, value, "masked_fill_")
         try:
-            if self._kind.fast and mask._a.shape == self._a.shape and takes_target(_select):
+            if self._kind.fast and not shows_twice and mask._a.shape == self._a.shape and takes_target(_select):
                 _select(mask._a, v, self._a, self._a)
             else:
                 np.copyto(self._a, v, where=mask._a)

@@ -223,8 +223,12 @@ def _pieces(input: Tensor, dim: int, lengths: list[int], name: str) -> tuple[Ten
 
 
 @op(method=True, alias=("unsafe_split",))
-def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, split_size: Any = None) -> tuple[Tensor, ...]:
     """Pieces of `split_size` slices each along `dim` (the last may be smaller), or of the given sizes."""
+    if split_size is not None:
+        split_size_or_sections = split_size
+    if split_size_or_sections is None:
+        raise TypeError('split() missing 1 required positional argument: "split_size_or_sections"')
     if isinstance(split_size_or_sections, (tuple, list)):
         return split_with_sizes(tensor, split_size_or_sections, dim)
     shape = tensor._a.shape
@@ -274,8 +278,13 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 @op(method=True)
-def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None,
+                 tensor_indices_or_sections: Any = None) -> tuple[Tensor, ...]:
     """Slices along `dim`: that many, as equal as possible, or cut at the given places (ints, or a tensor of them)."""
+    given = [each for each in (indices_or_sections, indices, sections, tensor_indices_or_sections) if each is not None]
+    if len(given) != 1:
+        raise TypeError("tensor_split() takes one of indices, sections, tensor_indices_or_sections, or indices_or_sections")
+    indices_or_sections = given[0]
     shape = input._a.shape
     if not shape:
         raise RuntimeError(f"tensor_split expected at least a 1-dimensional tensor, but got a tensor with {len(shape)} dims")

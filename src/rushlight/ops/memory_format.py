@@ -1,0 +1,28 @@
+"""Memory formats: results of image ops lie in memory as their inputs do, with the channels innermost or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+
+__all__ = ["channels_last", "in_format_of"]
+
+_ORDER = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+_BACK = {4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
+
+
+def channels_last(a: Any) -> bool:
+    """Whether an array of images or volumes has its channels innermost in memory, and not by chance alone."""
+    order = _ORDER.get(a.ndim)
+    return (order is not None and a.__class__ is np.ndarray and not a.flags.c_contiguous and bool(a.transpose(order).flags.c_contiguous))
+
+
+def in_format_of(r: Tensor, *inputs: Tensor) -> Tensor:
+    """The result `r`, which nobody has seen yet, with channels last in memory if one of the inputs has them so."""
+    a = r._a
+    if a.ndim in _ORDER and r._view is None and a.__class__ is np.ndarray and any(channels_last(t._a) for t in inputs):
+        r._a = np.ascontiguousarray(a.transpose(_ORDER[a.ndim])).transpose(_BACK[a.ndim])
+    return r
