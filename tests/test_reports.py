@@ -1,4 +1,4 @@
-"""Lines of reports.txt: expressions after public reports, evaluated on both sides; values, dtypes, shapes and the errors' classes have to be the same.
+"""Lines of reports.txt and edges.txt: expressions after public reports and at the edges, evaluated on both sides; values, dtypes, shapes and the errors' classes have to be the same.
 
 `let(...)` evaluates its arguments from left to right and gives those that can be compared; X(*shape) is a leaf tensor; D a DataLoader, TD a TensorDataset.
 """
@@ -13,7 +13,8 @@ import pytest
 
 from tests.support.two_sides import assert_same_outcome
 
-LINES = [line for line in Path(__file__).with_name("reports.txt").read_text().splitlines() if line.strip() and not line.startswith("#")]
+LINES = [line for name in ("reports.txt", "edges.txt") for line in Path(__file__).with_name(name).read_text().splitlines()
+         if line.strip() and not line.startswith("#")]
 COMPARED = (bool, int, float, complex, str, list, tuple, np.ndarray)
 
 

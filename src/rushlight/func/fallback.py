@@ -151,7 +151,7 @@ def _writes(name: str) -> bool:
 
 
 _INPLACE_OPERATORS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__",
-                      "__ilshift__", "__irshift__", "__imatmul__"}
+                      "__ilshift__", "__irshift__"}
 
 
 def _tensors(value: Any) -> list[Tensor]:

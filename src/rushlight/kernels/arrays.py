@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_array"]
+__all__ = ["as_array", "as_truth"]
 
 
 def as_array(value: Any, numpy_dtype: Any = None) -> Any:
@@ -16,3 +16,11 @@ def as_array(value: Any, numpy_dtype: Any = None) -> Any:
     if numpy_dtype is not None and value.dtype != numpy_dtype:
         return value.astype(numpy_dtype)
     return value
+
+
+def as_truth(a: Any) -> Any:
+    """A bool array whose bytes are 0 or 1, on which everything relies: itself, or a copy where its memory holds other bytes."""
+    if a.__class__ is not np.ndarray:
+        return a
+    bytes_ = a.view(np.uint8)
+    return a if not (bytes_ > 1).any() else bytes_ != 0

@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from . import out_of_memory
 from .door import kernel
 
 __all__ = ["copied", "copied_like", "converted", "assign", "fill", "affine", "between", "fma", "joined", "triangle"]
+
+
+out_of_memory.errors_are_both()
 
 
 @kernel

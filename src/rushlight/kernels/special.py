@@ -255,15 +255,15 @@ def _zeta(s: Any, q: Any) -> Any:
     for k in range(10):
         r += (q + k) ** -s
     y = q + 10
-    r += y ** (1 - s) / (s - 1) + 0.5 * y ** -s
+    rest = y ** (1 - s) / (s - 1) + 0.5 * y ** -s
     factor, power = s, y ** (-s - 1)
     factorial = 2.0
     for k, b in enumerate(_BERNOULLI, 1):
-        r += (b / factorial) * factor * power
+        rest += (b / factorial) * factor * power
         factor = factor * ((s + 2 * k - 1) * (s + 2 * k))
         factorial *= (2 * k + 1) * (2 * k + 2)
         power = power / (y * y)
-    return r
+    return r + np.where(y ** (1 - s) == 0, 0.0, rest)          # for huge s nothing is left, but factors that overflow
 
 
 def zeta(s: Any, q: Any) -> Any:
@@ -289,7 +289,14 @@ def polygamma(n: int, a: Any) -> Any:
         return digamma(a)
     sign = 1.0 if n % 2 else -1.0
     if n == 1:
-        return _blockwise(_trigamma, a)
+        r = _blockwise(_trigamma, a)
+        if a.dtype == np.float32 and (pole := (a < 0) & (a == np.trunc(a))).any():     # infinite; single precision's pi makes it large only
+            r = np.where(pole, (np.float32(math.pi) / np.sin(np.float32(math.pi) * a)) ** 2, r)
+        return r
+    if n > 170:                    # n! is no double any more
+        with np.errstate(all="ignore"):
+            z = zeta(np.array(n + 1.0), a.astype(np.float64))
+            return np.where(z == 0, np.nan, sign * np.inf * z).astype(a.dtype) if n < 2 ** 63 - 1 else np.full_like(a, np.nan)
     scale = sign * math.factorial(n)
     return (scale * zeta(np.array(n + 1.0), a.astype(np.float64))).astype(a.dtype)
 

@@ -24,7 +24,10 @@ def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: in
     if a.__class__ is ndarray and root.__class__ is ndarray and root.flags.c_contiguous and a.size and a.flags.writeable and root.dtype.kind in "fiubc":
         start = 0 if root is a else a.__array_interface__["data"][0] - root.__array_interface__["data"][0]
         if start + offset >= 0:
-            return ndarray(shape, a.dtype, root, start + offset, strides)
+            try:
+                return ndarray(shape, a.dtype, root, start + offset, strides)
+            except ValueError:               # views of a memory map keep their own array as base, not the whole map
+                pass
     if offset:
         raise NotImplementedError("as_strided with a storage offset needs memory that NumPy owns: clone the tensor first")
     return np.lib.stride_tricks.as_strided(a, shape, strides, subok=True)

@@ -12,6 +12,7 @@ from ..devices import CPU, as_device
 from ..dtypes import dtype as dtype_type
 from ..dtypes import from_numpy_dtype, get_default_dtype, promote_types
 from ..kernels import memory as M
+from ..kernels.arrays import as_truth
 from ..kernels.shapes import broadcast_shapes
 from ..kernels.strides import strided as strided_view
 from ..kind import Kind, cpu_kind, kind_of
@@ -170,6 +171,7 @@ def _array_from(data: Any, dtype: Any) -> tuple[Any, Any]:
             return convert(wrap(a, kind_of(data._kind.dtype)), kind_of(d))._a, d
         return a.copy(), d
     if isinstance(data, np.ndarray):
+        _check_strides(data)
         have = from_numpy_dtype(data.dtype)
         d = dtype or have
         if d is not have:
@@ -189,6 +191,11 @@ def _array_from(data: Any, dtype: Any) -> tuple[Any, Any]:
     if 0 in shape:
         return np.empty(tuple(shape), d.np), d
     return _checked_array(_plain(data), d).reshape(shape), d
+
+
+def _check_strides(a: Any) -> None:
+    if any(step % a.itemsize for step in a.strides):
+        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
 
 
 def _flat_numbers(data: Any, dtype: Any) -> Any:
@@ -294,8 +301,7 @@ def from_numpy(ndarray: Any) -> Tensor:
     if any(step < 0 for step in ndarray.strides):
         raise ValueError("At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
                          "supported. (You can probably work around this by making a copy of your array  with array.copy().)")
-    if any(step % ndarray.itemsize for step in ndarray.strides):
-        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
+    _check_strides(ndarray)
     if not ndarray.dtype.isnative:
         raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently "
                          "not supported.")
@@ -303,7 +309,8 @@ def from_numpy(ndarray: Any) -> Tensor:
         import warnings
         warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. Writing to this tensor raises "
                       "an error in rushlight; copy the array first if you want to write.", UserWarning, stacklevel=2)
-    return wrap(ndarray.view(np.ndarray), kind)
+    array = ndarray.view(np.ndarray)
+    return wrap(array if kind.dtype is not dtypes.bool_ else as_truth(array), kind)
 
 
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
@@ -322,13 +329,20 @@ def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, req
     if count > 0 and offset + count * size > length:
         raise ValueError(f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than actual "
                          f"buffer length ({length} bytes)")
-    return finish(wrap(np.frombuffer(buffer, dtype.np, count, offset), kind_of(dtype)), requires_grad)
+    array = np.frombuffer(buffer, dtype.np, count, offset)
+    return finish(wrap(array if dtype is not dtypes.bool_ else as_truth(array), kind_of(dtype)), requires_grad)
 
 
 for _fn in (tensor, as_tensor, asarray, from_numpy, frombuffer):
     export(_fn)
-export(lambda data, *, dtype=None, device=None, requires_grad=False, pin_memory=False: tensor(
-    data, dtype=dtype, device=device, requires_grad=requires_grad, pin_memory=pin_memory), "scalar_tensor")
+
+
+@export
+def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+    """A tensor () of a number, in the default dtype unless another is asked for."""
+    if isinstance(s, complex) and (dtype is None or not dtype.is_complex):
+        raise RuntimeError(f"value cannot be converted to type {(dtype or get_default_dtype()).name} without overflow")
+    return tensor(s, dtype=get_default_dtype() if dtype is None else dtype, device=device, requires_grad=requires_grad, pin_memory=pin_memory)
 
 
 # --- filled ---------------------------------------------------------------------------------------------------------------------------
@@ -414,14 +428,22 @@ def _filled(xp: Any, shape: tuple[int, ...], value: Any, np_dtype: Any) -> Any:
     """A new array of one value."""
     if xp is not np:
         return xp.full(shape, value, np_dtype)
-    a = np.empty(shape, np_dtype)
+    a = _made(np, "empty", shape, np_dtype)
     M.fill(a, value)
     return a
 
 
-zeros = _filler("zeros", lambda xp, shape, np_dtype: xp.zeros(shape, np_dtype), "A tensor of zeros.")
+def _made(xp: Any, make: str, shape: tuple[int, ...], np_dtype: Any) -> Any:
+    """``xp.zeros`` or ``xp.empty``; PyTorch's error where the number of bytes is no number of 64 bits."""
+    try:
+        return getattr(xp, make)(shape, np_dtype)
+    except ValueError:
+        raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}") from None
+
+
+zeros = _filler("zeros", lambda xp, shape, np_dtype: _made(xp, "zeros", shape, np_dtype), "A tensor of zeros.")
 ones = _filler("ones", lambda xp, shape, np_dtype: _filled(xp, shape, 1, np_dtype), "A tensor of ones.")
-empty = _filler("empty", lambda xp, shape, np_dtype: xp.empty(shape, np_dtype), "A tensor whose values are whatever the memory holds.")
+empty = _filler("empty", lambda xp, shape, np_dtype: _made(xp, "empty", shape, np_dtype), "A tensor whose values are whatever the memory holds.")
 
 
 def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
@@ -674,6 +696,8 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, lay
         if value < 0:
             raise RuntimeError(f"{label} must be greater or equal to 0, got {value}")
     kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
+    if n * m * kind.np.itemsize >= 2 ** 63:
+        raise RuntimeError(f"numel: integer multiplication overflow: {n} x {m}")
     r = wrap(kind.xp.eye(n, m, dtype=kind.np), kind)
     return write_out(out, r, "eye") if out is not None else finish(r, requires_grad, pin_memory, layout)
 

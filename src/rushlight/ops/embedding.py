@@ -166,6 +166,11 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         if offsets._a.size and offsets._a[0] != 0:
             raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
                                f"{int(offsets._a[0])}")
+        if starts.size and ((starts < 0) | (starts > input._a.size)).any():
+            raise IndexError("index out of range in self")
+        if (np.diff(offsets._a) < 0).any():
+            raise RuntimeError("Expected i < index_size to be true, but got false: offsets have to grow from bag to bag, and "
+                               f"offset {int(np.argmax(np.diff(offsets._a) < 0)) + 1} is smaller than the one before it")
         bags, flat = len(starts), input
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")

@@ -49,7 +49,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         if index.step is not None:
             _check_step(index)
     elif cls is not int:
-        if cls is Tensor and index._a.ndim and index._kind.dtype.name == "int64" and index._kind.device is self._kind.device:
+        if cls is Tensor and index._a.ndim and a.ndim and index._kind.dtype.name == "int64" and index._kind.device is self._kind.device:
             return advanced(self, {0: index._a}, (index,))
         return _general(self, index)
     elif a.ndim == 1:

@@ -156,8 +156,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     loss = FUNCTIONS["where"](size <= delta, difference * difference * 0.5, (size - 0.5 * delta) * delta)
     if weight is None:
         return reduced(loss, reduction)
-    loss = loss * weight
-    return loss.sum() / weight.expand_as(loss).sum() if reduction == "mean" else reduced(loss, reduction)
+    return reduced(loss * weight, reduction)          # over the count, where mse_loss and l1_loss divide by the weights' sum
 
 
 # --- classes --------------------------------------------------------------------------------------------------------------------------
@@ -480,8 +479,8 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, siz
     """x where y is 1, max(0, margin - x) where y is -1."""
     _check_tensors("hinge_embedding_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
-    where = FUNCTIONS["where"]
-    return reduced(where(target != 1, (margin - input).clamp(min=0), 0.0) + where(target != -1, input, 0.0), reduction)
+    where, margin = FUNCTIONS["where"], margin if input._kind.differentiable else int(margin)
+    return reduced(where(target != 1, (margin - input).clamp(min=0), 0) + where(target != -1, input, 0), reduction)
 
 
 @functional
@@ -550,6 +549,8 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = No
         raise RuntimeError("Expected non-empty vector or matrix with optional 0-dim batch size, but got: [0]")
     x, _, batched = _rows(input, target, "multilabel_margin_loss")
     t = target._a.reshape(x._a.shape)
+    if ((t < -1) | (t >= x._a.shape[1])).any():
+        raise RuntimeError("argument #2 'target' is out of range")
     valid = np.logical_and.accumulate(t >= 0, axis=1)
     labels = np.where(valid, t, 0)
     member = np.zeros(t.shape, bool)

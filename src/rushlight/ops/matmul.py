@@ -261,13 +261,6 @@ Tensor.__matmul__ = _operator
 Tensor.__rmatmul__ = lambda self, other: matmul(other, self) if isinstance(other, Tensor) else NotImplemented
 
 
-def _imatmul(self: Tensor, other: Tensor) -> Tensor:
-    return self.copy_(matmul(self, other))
-
-
-Tensor.__imatmul__ = _imatmul
-
-
 # --- sums with products ---------------------------------------------------------------------------------------------------------------
 
 def _plus(input: Tensor, term: Tensor, beta: Any, alpha: Any) -> Tensor:

@@ -100,9 +100,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     if len(lengths_in) != n or len(lengths) != n:
         which = "input_lengths" if len(lengths_in) != n else "target_lengths"
         raise RuntimeError(f"{which} must be of size batch_size")
-    if (lengths_in > t).any():
-        raise RuntimeError(f"Expected input_lengths to have value at most {t}, but got value {int(lengths_in.max())} (while checking arguments for "
-                           "ctc_loss_cpu)")
+    _check_lengths(targets._a, lengths_in, lengths, t)
     labels = _labels(targets._a, lengths, n)
     work = x._a.astype(np.float64)
     losses = np.empty(n)
@@ -121,6 +119,20 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
         return (loss / wrap(np.maximum(lengths, 1).astype(kind.np), kind)).mean()
     r = reduced(loss, reduction_of(None, None, reduction))
     return r.squeeze(0) if unbatched and reduction == "none" else r
+
+
+def _check_lengths(targets: Any, lengths_in: Any, lengths: Any, t: int) -> None:
+    def bad(what: str) -> RuntimeError:
+        return RuntimeError(f"Expected {what} (while checking arguments for ctc_loss_allocate_outputs)")
+    for name, values in (("input_lengths", lengths_in), ("target_lengths", lengths)):
+        if (values < 0).any():
+            raise bad(f"{name} to have value at least 0, but got value {int(values[values < 0][0])}")
+    if (lengths_in > t).any():
+        raise bad(f"input_lengths to have value at most {t}, but got value {int(lengths_in.max())}")
+    dim, need = (0, int(lengths.sum())) if targets.ndim == 1 else (1, int(lengths.max(initial=0)))
+    have = targets.shape[dim]
+    if need > have or (dim == 0 and need != have):
+        raise bad(f"tensor to have size {'at least ' if dim else ''}{need} at dimension {dim}, but got size {have} for argument #2 'targets'")
 
 
 def _labels(targets: Any, lengths: Any, n: int) -> list[Any]:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..dims import wrap_dim, wrap_dims
+from ..dtypes import bool_, dtype_of
 from ..dtypes import dtype as Dtype
-from ..dtypes import dtype_of
 from ..kernels import shapes as kernel_shapes
-from ..kernels.arrays import as_array
+from ..kernels.arrays import as_array, as_truth
 from ..kernels.strides import broadcast, same_memory
 from ..tensor import Tensor, wrap
 from .define import export, method, op
@@ -148,7 +148,8 @@ def _view_dtype(self: Tensor, d: Dtype) -> Tensor:
             raise RuntimeError(f"self.storage_offset() must be divisible by {want // have} to view {title(self.dtype)} as {title(d)} "
                                f"(different element sizes), but got {self.storage_offset()}")
     old = self._kind
-    r = make_view(self, a.view(d.np), "ViewBackward0", lambda g: _view_dtype(g, old.dtype), _view_dtype, (d,))
+    seen = a.view(d.np)
+    r = make_view(self, as_truth(seen) if d is bool_ else seen, "ViewBackward0", lambda g: _view_dtype(g, old.dtype), _view_dtype, (d,))
     r._kind = kind
     if not (kind.differentiable and old.differentiable) or (kind.is_complex != old.is_complex):
         r._node = None

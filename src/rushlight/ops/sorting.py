@@ -45,10 +45,17 @@ def _picked(input: Tensor, at: Any, dim: int, name: str) -> tuple[Tensor, Tensor
     return values, index
 
 
+def _check_flags(name: str, **flags: Any) -> None:
+    for argument, value in flags.items():
+        if not isinstance(value, (bool, np.bool_, int)):
+            raise TypeError(f"{name}(): argument '{argument}' must be bool, not {type(value).__name__}")
+
+
 @op(method=True, out=True)
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices) sorted along a dimension; equal elements keep their order; nan counts as the largest."""
     dim = wrap_dim(dim, input._a.ndim)
+    _check_flags("sort", descending=descending)
     a = _comparable(input, "sort")
     if a.ndim == 0:
         return return_types.sort((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
@@ -73,6 +80,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     a = _comparable(input, "topk")
     dim = wrap_dim(dim, a.ndim)
     size = a.shape[dim] if a.ndim else 1
+    _check_flags("topk", largest=largest, sorted=sorted)
     k = k.item() if isinstance(k, Tensor) else k
     if not 0 <= k <= size:
         raise RuntimeError("selected index k out of range")
@@ -106,7 +114,8 @@ def _median(name: str, skip_nan: bool, kind_of_result: Any) -> Any:
             raise not_implemented(name + "_out", input._kind)
         if dim is None:
             if a.size == 0:
-                return wrap(as_array(np.array(np.nan, input._kind.np)), input._kind)
+                nothing = np.nan if input._kind.differentiable else np.iinfo(input._kind.np).min       # nan, converted
+                return wrap(as_array(np.array(nothing, input._kind.np)), input._kind)
             value = _median_along(input.detach().reshape(-1), 0, False)[0]
             return record(value, "MedianBackward0", (input,), lambda g, x, y: _evenly(g, x, y, None), (input, value))
         dim = wrap_dim(dim, a.ndim)

@@ -105,10 +105,10 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
         raise RuntimeError("p has to be greater than or equal to 1")
     if input._kind.is_complex or input._kind is input._kind.bool_:
         raise NotImplementedError(f"mvlgamma is not implemented for {input._kind.dtype}")
-    total = input.lgamma()
-    for i in range(1, p):
-        total = total + (input - 0.5 * i).lgamma()
-    return total + p * (p - 1) / 4 * math.log(math.pi)
+    if p >= 2 ** 63:
+        raise ValueError("Overflow when unpacking long long")
+    steps = FUNCTIONS["arange"](p, device=input._kind.device) * 0.5
+    return (input.unsqueeze(-1) - steps.to(input._kind.dtype if input._kind.is_floating else None)).lgamma().sum(-1) + p * (p - 1) / 4 * math.log(math.pi)
 
 
 # --- orthogonal polynomials --------------------------------------------------------------------------------------------------------------

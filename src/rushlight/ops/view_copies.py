@@ -74,9 +74,9 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     sizes = (shape,) if isinstance(shape, int) else tuple(shape)
     if any(n < 0 for n in sizes):
         raise ValueError(f"'shape' cannot have negative values, but got {sizes}")
-    rest, coordinates = indices._a, []
+    rest, coordinates = indices._a.astype(np.int64, copy=False), []
     for n in reversed(sizes):
-        coordinates.append(wrap(np.mod(rest, n), indices._kind))
+        coordinates.append(wrap(np.mod(rest, n), indices._kind.int64))
         rest = np.floor_divide(rest, n)
     return tuple(reversed(coordinates))
 

@@ -15,9 +15,12 @@ from enum import Enum
 from io import BytesIO
 from typing import IO, Any, BinaryIO
 
+import numpy as np
+
 from .. import services
 from .._utils import _get_layout
 from ..devices import device
+from ..dtypes import bool_
 from ..storage import TypedStorage, UntypedStorage, storage_of
 from .archive import ArchiveReader, ArchiveWriter, whole_file
 from .locations import Restore, default_restore_location, location_tag, register_package, restorer
@@ -258,6 +261,8 @@ def _load_archive(file: BinaryIO, restore: Restore, unpickle: Unpickle, mmap: bo
             content = storage_of(archive.array(f"data/{key}") if memory is None else archive.mapped(f"data/{key}", memory))
             if content.nbytes() != count * dtype.itemsize:
                 raise RuntimeError(f"the storage {key} has {content.nbytes()} bytes where {count * dtype.itemsize} were expected; corrupt file?")
+            if dtype is bool_ and memory is None:          # whatever the file holds, a bool is 0 or 1
+                np.minimum(content._bytes, 1, out=content._bytes)
             if swap:
                 if cls is UntypedStorage:
                     raise RuntimeError(f"the storage {key} has another byte order than this machine, and its element type is not known")

@@ -93,7 +93,7 @@ def _read_content(file: BinaryIO, content: UntypedStorage, dtype: _dtype.dtype, 
     buffer = np.empty(content.nbytes(), np.uint8)
     if _fill(file, buffer) != buffer.size:
         raise RuntimeError(f"unexpected EOF, expected {buffer.size} bytes of a storage. The file might be corrupted.")
-    content._bytes[...] = buffer
+    content._bytes[...] = buffer if dtype is not _dtype.bool_ else buffer != 0
     if not little:
         content.byteswap(dtype)
 
