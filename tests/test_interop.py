@@ -127,10 +127,10 @@ def test_pickle_and_deepcopy():
     base = rl.arange(6.0)
     values = {"t": base, "view": base[2:4], "p": rl.nn.Parameter(rl.ones(2)), "m": rl.nn.Linear(2, 2), "g": rl.ones(2, requires_grad=True),
               "b": rl.ones(2, dtype=rl.bfloat16), "z": rl.zeros(0, 3), "d": rl.float32, "dev": rl.device("cpu"), "size": base.shape}
-    for again in (copy.deepcopy(values), pickle.loads(pickle.dumps(values))):
+    for copied, again in ((True, copy.deepcopy(values)), (False, pickle.loads(pickle.dumps(values)))):
         assert rl.equal(again["t"], base) and again["g"].requires_grad and isinstance(again["p"], rl.nn.Parameter)
         again["t"][2] = 77
-        assert again["view"][0] == 77 and base[2] == 2
+        assert again["view"].tolist() == ([77, 3] if copied else [2, 3]) and base[2] == 2        # plain pickles have a storage for each tensor, as PyTorch's do
         assert again["d"] is rl.float32 and again["dev"] == rl.device("cpu") and again["size"] == rl.Size([6])
         assert rl.equal(again["m"].weight, values["m"].weight) and again["b"].dtype is rl.bfloat16 and again["z"].shape == (0, 3)
     with pytest.raises(RuntimeError):
@@ -245,7 +245,7 @@ def test_safetensors_under_compat(tmp_path):
         import torch
         from safetensors import safe_open
         from safetensors.torch import load, load_file, load_model, save, save_file, save_model
-        assert torch.__name__ == "rushlight"
+        assert torch.__name__ == "torch" and "rushlight" in torch.__file__
         read = load_file("theirs.safetensors")
         assert read["a"].tolist() == [[0, 1, 2], [3, 4, 5]] and read["b"].dtype is torch.bfloat16 and read["i"].tolist() == [1, -2]
         tensors = {str(d): torch.tensor([0, 1, 1]).to(d) for d in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
