@@ -22,7 +22,7 @@ from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of
 from ..kernels.cuda.indexing import check_bounds
 from ..kernels.cuda.matmul import matmul
 from ..kernels.door import join
-from ..kernels.native import Device
+from ..kernels.native import Device, written
 from . import pinned
 from .memory import explain
 
@@ -726,12 +726,8 @@ join(DeviceArray, find_kernel)
 
 def _written(function: Any) -> Any:
     """The Python function of a kernel or fused formula, if it is always the same one (a closure is made anew by each call); else None."""
-    while True:
-        inner = getattr(function, "__wrapped__", None) or getattr(function, "fallback", None)
-        if inner is None:
-            break
-        function = inner
-    return function if hasattr(function, "__code__") and not function.__closure__ else None
+    inner = written(function)
+    return inner if hasattr(inner, "__code__") and not inner.__closure__ else None
 
 
 _formulas: dict[Any, Any] = {}      # function -> its Formula, or None where it has none
@@ -798,11 +794,11 @@ class Namespace:
         return box(pinned.to_device(array, self._index))
 
     def forward(self, name: str, function: Any) -> Any:
-        """How the elementwise op `name` is computed here, on arrays of floating dtype: by its kernel, else as NumPy's expression says."""
+        """How the elementwise op `name`, or "" for a formula, is computed here, on arrays of floating dtype: as one kernel where there is one."""
         kernel = FORMULAS.get(name)
         if kernel is None:
             inner = _written(function)
-            return _widened(function) if inner is None else lambda a: run_formula(inner, (a,))
+            return _widened(function) if inner is None else lambda *operands: run_formula(inner, operands)
 
         def run(a: DeviceArray) -> Any:
             r = guarded(a.c, kernel, a.c) if driver.several else _call(kernel, a.c)
@@ -811,10 +807,7 @@ class Namespace:
 
     @staticmethod
     def gradient(name: str, function: Any) -> Any:
-        """How the gradient of the op `name`, which is written for arrays, is computed here: as one kernel."""
-        kernel = FORMULAS.get(name + "_gradient")
-        if kernel is not None:
-            return lambda *operands: run_kernel(kernel, function, operands)
+        """How the gradient of the op `name`, a formula, is computed here: as one kernel."""
         inner = _written(function)
         return lambda *operands: run_formula(inner, operands) if inner is not None else run_kernel(None, function, operands)
 
@@ -852,7 +845,7 @@ class Namespace:
 
 def _widened(function: Any) -> Any:
     """A NumPy expression on an array of a dtype that is computed in float32."""
-    return lambda a: function(a.astype(np.float32) if a.dtype.itemsize == 2 else a)
+    return lambda a, *numbers: function(a.astype(np.float32) if a.dtype.itemsize == 2 else a, *numbers)
 
 
 _MIXTURES = ({"float32", "float16"}, {"float32", "bfloat16"})

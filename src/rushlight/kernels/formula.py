@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 __all__ = ["Tape", "Symbol", "Number", "Untraceable", "trace", "function", "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "sinh", "cosh", "tanh",
-           "sqrt", "absolute", "sign", "isnan", "isfinite", "maximum", "minimum", "where"]
+           "sqrt", "absolute", "sign", "isnan", "isfinite", "nonzero", "maximum", "minimum", "where"]
 
 Value: TypeAlias = Any          # a tensor, an array of any kind, a symbol, or a number
 
@@ -46,9 +46,19 @@ absolute, sign = function(np.absolute, "abs"), function(np.sign, "sign")
 isnan, isfinite = function(np.isnan, "isnan"), function(np.isfinite, "isfinite")
 
 
+_ZERO = {np.dtype(name): np.zeros((), name) for name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
+
+
+def nonzero(x: Value) -> Value:
+    """x != 0. (A zero is cheaper to NumPy as an array than as a number.)"""
+    return np.not_equal(x, _ZERO.get(x.dtype, 0)) if x.__class__ is ndarray else x != 0
+
+
 def maximum(x: Value, other: Value) -> Value:
     """The larger of both, nan where one is; `other` may be a number."""
-    if x.__class__ is ndarray or not hasattr(x, "clamp"):
+    if x.__class__ is ndarray:
+        return np.maximum(x, other if other.__class__ is not int or other else _ZERO.get(x.dtype, 0))
+    if not hasattr(x, "clamp"):
         return np.maximum(x, other)
     return x.clamp(min=other) if isinstance(other, _NUMBERS) else x.maximum(other)
 
@@ -62,6 +72,8 @@ def minimum(x: Value, other: Value) -> Value:
 
 def where(condition: Value, a: Value, b: Value) -> Value:
     """a where the condition holds, else b; of tensors one of both may be a number."""
+    if a.__class__ is ndarray and b.__class__ is float and not b:
+        return np.where(condition, a, _ZERO.get(a.dtype, 0.0))
     if condition.__class__ is ndarray or not hasattr(condition, "logical_not"):
         return np.where(condition, a, b)
     return b.where(condition.logical_not(), a) if isinstance(a, _NUMBERS) else a.where(condition, b)

@@ -1,4 +1,4 @@
-"""GELU on arrays, a block that fits the cache at a time."""
+"""GELU: its formulas, and algorithms for NumPy's arrays, which lose no digits for negative numbers and take a block that fits the cache at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import special
+from . import formula, special
 from .native import kernel
 
 __all__ = ["gelu", "gelu_gradient", "gelu_tanh", "gelu_tanh_gradient"]
@@ -84,8 +84,11 @@ def _numpy_gelu_gradient(g: Any, a: Any) -> Any:
     return _blocks(_slope, a, g)
 
 
-gelu = kernel("gelu", _numpy_gelu)
-gelu_gradient = kernel("gelu_gradient", _numpy_gelu_gradient)
+_SQRT_HALF = math.sqrt(0.5)
+_erf = formula.function(kernel("erf", special.erf), "erf")
+gelu = kernel("gelu", _numpy_gelu, lambda x: x * 0.5 * (1 + _erf(x * _SQRT_HALF)))
+gelu_gradient = kernel("gelu_gradient", _numpy_gelu_gradient,
+                       lambda g, x: g * ((_erf(x * _SQRT_HALF) + 1) * 0.5 + x * formula.exp(x * x * -0.5) * _RSQRT_2PI))
 
 
 def _inner(a: Any) -> Any:
@@ -129,5 +132,12 @@ def _numpy_gelu_tanh_gradient(g: Any, a: Any) -> Any:
     return _blocks(_tanh_slope, a, g)
 
 
-gelu_tanh = kernel("gelu_tanh", _numpy_gelu_tanh)
-gelu_tanh_gradient = kernel("gelu_tanh_gradient", _numpy_gelu_tanh_gradient)
+def _tanh_gradient(g: formula.Value, x: formula.Value) -> formula.Value:
+    square = x * x
+    t = formula.tanh(x * (square * (_CUBIC * _TANH_SCALE) + _TANH_SCALE))
+    return g * ((t + 1) * 0.5 + x * (1 - t * t) * ((square * (3 * _CUBIC * _TANH_SCALE) + _TANH_SCALE) * 0.5))
+
+
+gelu_tanh = kernel("gelu_tanh", _numpy_gelu_tanh,
+                   lambda x: x * 0.5 * (1 + formula.tanh(x * (x * x * (_CUBIC * _TANH_SCALE) + _TANH_SCALE))))
+gelu_tanh_gradient = kernel("gelu_tanh_gradient", _numpy_gelu_tanh_gradient, _tanh_gradient)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..homes import place
 
-__all__ = ["library", "elementwise", "kernel", "fast_path", "matmul", "linear", "level", "describe"]
+__all__ = ["library", "elementwise", "kernel", "written", "fast_path", "matmul", "linear", "level", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
 _NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
@@ -73,18 +73,45 @@ class Device:
 def anywhere(function: Any) -> Any:
     """The function, with one kernel in its place for arrays of a GPU. (The native evaluator comes before both.)"""
     def anywhere(*operands: Any) -> Any:
-        for each in operands:
-            if each.__class__ is Device.array:
-                return Device.run(function, operands)
+        if Device.array is not None:
+            for each in operands:
+                if each.__class__ is Device.array:
+                    return Device.run(function, operands)
         return function(*operands)
     anywhere.__name__ = anywhere.__qualname__ = function.__name__
     anywhere.__doc__, anywhere.__wrapped__ = function.__doc__, function  # type: ignore[attr-defined]
     return anywhere
 
 
-def kernel(name: str, twin: Any) -> Any:
-    """The native op `name`, with its NumPy twin for what it does not cover; the twin itself without the library."""
-    return twin if library is None else library.elementwise(name, anywhere(twin)) or twin
+def _with_algorithm(algorithm: Any, formula: Any) -> Any:
+    """The formula, with an algorithm of its own for NumPy's arrays."""
+    elsewhere = anywhere(formula)
+
+    def computed(*operands: Any) -> Any:
+        return algorithm(*operands) if operands[0].__class__ is np.ndarray else elsewhere(*operands)
+    computed.__name__ = computed.__qualname__ = algorithm.__name__
+    computed.__doc__, computed.__wrapped__ = algorithm.__doc__, formula  # type: ignore[attr-defined]
+    return computed
+
+
+def written(function: Any) -> Any:
+    """The Python function that a kernel, a fused formula or a fast path computes."""
+    while True:
+        inner = getattr(function, "__wrapped__", None) or getattr(function, "fallback", None)
+        if inner is None:
+            return function
+        function = inner
+
+
+def kernel(name: str, twin: Any, formula: Any = None) -> Any:
+    """The native op `name`, with its NumPy twin for what it does not cover; the twin itself without the library.
+
+    formula     what the twin computes, as a formula, where the twin is none: for tensors, symbols, a GPU's arrays
+    """
+    other = anywhere(twin) if formula is None else _with_algorithm(twin, formula)
+    if library is None:
+        return twin if formula is None else other
+    return library.elementwise(name, other) or other
 
 
 _KERNEL = None if library is None else type(library.elementwise("add", np.add))

@@ -10,6 +10,7 @@ import numpy as np
 from ..devices import CPU
 from ..dims import wrap_dim
 from ..dtypes import bool_
+from ..kernels import formula as f
 from ..kernels import gelu as G
 from ..kernels import special as S
 from ..kernels.arrays import as_array
@@ -29,13 +30,12 @@ __all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "ce
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 # --- the error and gamma functions ----------------------------------------------------------------------------------------------------
-erf = unary("erf", kernel("erf", S.erf), lambda g, x: g * (x * x).neg().exp() * (2 / math.sqrt(math.pi)), complex=False,
-            array_grad=lambda g, x: g * np.exp(-(x * x)) * (2 / math.sqrt(math.pi)))
-erfc = unary("erfc", kernel("erfc", S.erfc), lambda g, x: g * (x * x).neg().exp() * (-2 / math.sqrt(math.pi)), complex=False,
-             array_grad=lambda g, x: g * np.exp(-(x * x)) * (-2 / math.sqrt(math.pi)))
-erfinv = unary("erfinv", S.erfinv, lambda g, y: g * (y * y).exp() * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9), inplace=True)
-lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * digamma(x), complex=False, domain=(0.2, 4.0), inplace=True)
-digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), complex=False, domain=(0.2, 4.0), inplace=True)
+erf = unary("erf", kernel("erf", S.erf), lambda g, x: g * f.exp(-(x * x)) * (2 / math.sqrt(math.pi)), complex=False)
+erfc = unary("erfc", kernel("erfc", S.erfc), lambda g, x: g * f.exp(-(x * x)) * (-2 / math.sqrt(math.pi)), complex=False)
+erfinv = unary("erfinv", S.erfinv, lambda g, y: g * f.exp(y * y) * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9), inplace=True)
+_digamma = f.function(kernel("digamma", S.digamma), "digamma")
+lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * _digamma(x), complex=False, domain=(0.2, 4.0), inplace=True)
+digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), arrays=False, complex=False, domain=(0.2, 4.0), inplace=True)
 
 
 def polygamma(n: int, input: Tensor, *, out: Any = None) -> Tensor:
@@ -69,35 +69,39 @@ def _floating(input: Tensor, name: str) -> Any:
     return kind
 
 
-def _widened(array_grad: Any) -> Any:
-    """The array-level gradient of a reduced-precision tensor: computed in float32."""
-    if array_grad is None:
-        return None
-    return lambda g, a: array_grad(g.astype(np.float32), a.astype(np.float32)).astype(g.dtype)
+def _apply(label: str, name: str, input: Tensor, forward: Any, gradient: Any, *numbers: float, back: tuple[float, ...] | None = None,
+           piecewise: str = "") -> Tensor:
+    """One node that saves its input: ``forward(x, *numbers)`` and ``gradient(g, x, *numbers)``, which are formulas.
 
-
-_NAMES = {"_numpy_gelu": "gelu", "_numpy_gelu_tanh": "gelu_tanh", "_silu_forward": "silu", "_mish_twin": "mish"}      # what the twins of kernels compute, for the device's table
-
-
-def _apply(label: str, name: str, input: Tensor, forward: Any, grad: Any, array_grad: Any = None) -> Tensor:
-    """One node that saves its input: `forward(array)`, `grad(g, x)` on tensors, `array_grad(g, a)` on arrays."""
-    kind = _floating(input, name)
-    a = input._a
-    if kind.xp is not np and kind.xp.fused_for(a):
-        fused = getattr(forward, "__name__", "")
-        fused = _NAMES.get(fused, fused)
-        r = kind.xp.forward(fused, forward)(a)
-        r = as_array(r, kind.np)
-        if array_grad is not None:
-            array_grad = kind.xp.gradient(fused, array_grad)
+    back        the gradient's numbers where they are others
+    piecewise   of a piecewise linear function: the name of the gradient's node, whose own derivative by the input is zero
+    """
+    kind = input._kind if input.__class__ is Tensor and input._kind.fast else _floating(input, name)
+    a, arrays = input._a, gradient
+    if kind.fast:
+        r = forward(a, *numbers)
+    elif kind.xp is not np and kind.xp.fused_for(a):
+        r, arrays = kind.xp.forward("", forward)(a, *numbers), kind.xp.gradient("", gradient)
     elif kind.reduced:
-        r = as_array(forward(a.astype(np.float32)), kind.np)
-        if array_grad is not None:
-            array_grad = _widened(array_grad)
+        r, arrays = forward(a.astype(np.float32), *numbers), _widened(gradient)
     else:
-        r = as_array(forward(a), kind.np)
-    r = wrap(r, kind)
-    return r if input._node is None else record(r, label, (input,), grad, (input,), array_grad)
+        r = forward(a, *numbers)
+    r = wrap(r if r.__class__ is np.ndarray and kind.fast else as_array(r, kind.np), kind)
+    if input._node is None:
+        return r
+    if not numbers and not piecewise:
+        return record(r, label, (input,), gradient, (input,), arrays)
+    back = numbers if back is None else back
+
+    def tensors(g: Tensor, x: Tensor) -> Tensor:
+        r = gradient(g, x, *back)
+        return depending(r, x, name=piecewise) if piecewise else r
+    return record(r, label, (input,), tensors, (input,), lambda g, a: arrays(g, a, *back))
+
+
+def _widened(gradient: Any) -> Any:
+    """The gradient of a reduced-precision tensor: computed in float32."""
+    return lambda g, a, *numbers: gradient(g.astype(np.float32), a.astype(np.float32), *numbers).astype(g.dtype)
 
 
 def _inplace(function: Any, input: Tensor, *args: Any) -> Tensor:
@@ -105,21 +109,14 @@ def _inplace(function: Any, input: Tensor, *args: Any) -> Tensor:
 
 
 # --- relu -----------------------------------------------------------------------------------------------------------------------------
-_ZERO = {np.dtype(name): np.zeros((), name) for name in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
-
-
-def _relu_forward(a: Any) -> Any:
-    if a.dtype.kind == "c":
+def _relu_formula(x: f.Value) -> f.Value:
+    if x.dtype.kind == "c":
         raise NotImplementedError("clamp is not supported for complex types")
-    return np.maximum(a, _ZERO[a.dtype])
+    return f.maximum(x, 0)
 
 
-def _relu_array(g: Any, y: Any) -> Any:
-    return np.where(y <= _ZERO[y.dtype], _ZERO[g.dtype], g)
-
-
-_relu = unary("relu", kernel("relu", _relu_forward), lambda g, y: depending(g.masked_fill(y <= 0, 0), y, name="ThresholdBackwardBackward0"), array_grad=kernel("relu_gradient", _relu_array), ints="same",
-              refuse_bool="Boolean inputs not supported for relu")
+_relu = unary("relu", kernel("relu", _relu_formula), kernel("relu_gradient", lambda g, y: f.where(f.nonzero(y), g, 0.0)), ints="same",
+              refuse_bool="Boolean inputs not supported for relu", piecewise="ThresholdBackwardBackward0")
 relu_ = functional(FUNCTIONS["relu_"])
 
 
@@ -129,8 +126,8 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return relu_(input) if inplace else _relu(input)
 
 
-_hardtanh_forward = kernel("clamp", lambda a, low, high: np.minimum(np.maximum(a, low), high))
-_hardtanh_array = fuse(lambda g, a, low, high: np.where((a <= low) | (a >= high), 0.0, g))
+_hardtanh = kernel("clamp", lambda x, low, high: f.minimum(f.maximum(x, low), high))
+_hardtanh_gradient = fuse(lambda g, x, low, high: f.where((x <= low) | (x >= high), 0.0, g))
 
 
 def _clamped(input: Tensor, low: float, high: float) -> Tensor:
@@ -143,9 +140,7 @@ def _clamped(input: Tensor, low: float, high: float) -> Tensor:
         if kind.np.kind == "u" and low < 0:
             raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
         return wrap(as_array(np.clip(input._a, int(low), int(high)), kind.np), kind)
-    return _apply("HardtanhBackward0", "hardtanh_cpu", input, lambda a: _hardtanh_forward(a, low, high),
-                  lambda g, x: depending(g.masked_fill((x <= low) | (x >= high), 0), x, name="HardtanhBackwardBackward0"),
-                  lambda g, a: _hardtanh_array(g, a, low, high))
+    return _apply("HardtanhBackward0", "hardtanh_cpu", input, _hardtanh, _hardtanh_gradient, low, high, piecewise="HardtanhBackwardBackward0")
 
 
 @functional
@@ -172,19 +167,14 @@ def relu6(input: Tensor, inplace: bool = False) -> Tensor:
 
 # --- the exponential linear units -----------------------------------------------------------------------------------------------------
 
-_elu_forward = fuse(lambda a, scale, factor, input_scale: np.where(a > 0, a * scale, np.expm1(np.minimum(a, 0) * input_scale) * factor))
-_elu_array = fuse(lambda g, a, scale, slope, input_scale: g * np.where(a > 0, scale, np.exp(np.minimum(a, 0) * input_scale) * slope))
+_elu_forward = fuse(lambda x, scale, factor, input_scale: f.where(x > 0, x * scale, f.expm1(f.minimum(x, 0) * input_scale) * factor))
+_elu_gradient = fuse(lambda g, x, scale, slope, input_scale: g * f.where(x > 0, scale, f.exp(f.minimum(x, 0) * input_scale) * slope))
 
 
 def _elu(input: Tensor, alpha: float, scale: float, input_scale: float, label: str = "EluBackward0") -> Tensor:
     """scale * (x, or alpha (exp(input_scale x) - 1) for x < 0)."""
     factor = alpha * scale
-
-    def grad(g: Tensor, x: Tensor) -> Tensor:
-        from .selection import where
-        return g * where(x > 0, scale, (x.clamp(max=0) * input_scale).exp() * (factor * input_scale))
-    return _apply(label, "elu_cpu", input, lambda a: _elu_forward(a, scale, factor, input_scale), grad,
-                  lambda g, a: _elu_array(g, a, scale, factor * input_scale, input_scale))
+    return _apply(label, "elu_cpu", input, _elu_forward, _elu_gradient, scale, factor, input_scale, back=(scale, factor * input_scale, input_scale))
 
 
 @functional
@@ -234,61 +224,34 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 # --- gelu, silu, mish, softplus -------------------------------------------------------------------------------------------------------
 
-def _gelu_grad(g: Tensor, x: Tensor) -> Tensor:
-    return g * ((erf(x * math.sqrt(0.5)) + 1) * 0.5 + x * (x * x * -0.5).exp() * (1 / math.sqrt(2 * math.pi)))
-
-
-def _gelu_tanh_grad(g: Tensor, x: Tensor) -> Tensor:
-    scale = math.sqrt(2 / math.pi)
-    square = x * x
-    t = (x * (square * (0.044715 * scale) + scale)).tanh()
-    return g * ((t + 1) * 0.5 + x * (1 - t * t) * ((square * (3 * 0.044715 * scale) + scale) * 0.5))
-
-
 @functional
 def gelu(input: Tensor, approximate: str = "none", *, out: Any = None) -> Tensor:
     """x times the normal distribution function of x; approximate="tanh" uses a tanh in its place."""
     if out is not None:
         return write_out(out, gelu(input, approximate), "gelu")
     if approximate == "none":
-        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu, _gelu_grad, G.gelu_gradient)
+        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu, G.gelu_gradient)
     if approximate == "tanh":
-        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu_tanh, _gelu_tanh_grad, G.gelu_tanh_gradient)
+        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu_tanh, G.gelu_tanh_gradient)
     raise RuntimeError("approximate argument must be either none or tanh.")
 
 
-def _logistic(a: Any) -> Any:
-    r = np.negative(a)
-    np.exp(r, out=r)
-    r += 1
-    return np.reciprocal(r, out=r)
+_sigmoid = f.function(kernel("sigmoid", lambda x: 1 / (1 + f.exp(-x))), "sigmoid")
+_silu_forward = kernel("silu", lambda x: x / (1 + f.exp(-x)))
 
 
-def _silu_forward(a: Any) -> Any:
-    r = np.negative(a, out=np.empty_like(a))
-    np.exp(r, out=r)
-    r += 1
-    return np.divide(a, r, out=r)
-
-
-def _silu_array(g: Any, a: Any) -> Any:
-    s = _logistic(a.reshape(-1) if a.ndim == 0 else a).reshape(a.shape)
-    return g * (s * (1 + a * (1 - s)))
-
-
-_silu_forward = kernel("silu", _silu_forward)
-_silu_array = kernel("silu_gradient", _silu_array)
-
-
-def _silu_grad(g: Tensor, x: Tensor) -> Tensor:
-    s = x.sigmoid()
+def _silu_formula(g: f.Value, x: f.Value) -> f.Value:
+    s = _sigmoid(x)
     return g * (s * (1 + x * (1 - s)))
+
+
+_silu_gradient = kernel("silu_gradient", _silu_formula)
 
 
 def _silu(input: Tensor) -> Tensor:
     if input._kind.is_complex:
-        return record(wrap(input._a / (1 + np.exp(-input._a)), input._kind), "SiluBackward0", (input,), _silu_grad, (input,))
-    return _apply("SiluBackward0", "silu_cpu", input, _silu_forward, _silu_grad, _silu_array)
+        return record(wrap(_silu_forward(input._a), input._kind), "SiluBackward0", (input,), _silu_gradient, (input,))
+    return _apply("SiluBackward0", "silu_cpu", input, _silu_forward, _silu_gradient)
 
 
 @functional
@@ -298,36 +261,21 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return _inplace(_silu, input) if inplace else _silu(input)
 
 
-def _softplus_array(a: Any) -> Any:
-    """log(1 + exp(a)) without overflow."""
-    return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))
+# log(1 + exp(x)) without overflow
+_softplus = f.function(kernel("softplus", lambda x: f.maximum(x, 0) + f.log1p(f.exp(-f.absolute(x)))), lambda x: softplus(x))
+_mish_forward = kernel("mish", lambda x: x * f.tanh(_softplus(x)))
 
 
-_softplus_array = kernel("softplus", _softplus_array)
+def _mish_formula(g: f.Value, x: f.Value) -> f.Value:
+    t = f.tanh(_softplus(x))
+    return g * (t + x * _sigmoid(x) * (1 - t * t))
 
 
-def _mish_grad(g: Tensor, x: Tensor) -> Tensor:
-    t = softplus(x).tanh()
-    return g * (t + x * x.sigmoid() * (1 - t * t))
-
-
-def _mish_array(g: Any, a: Any) -> Any:
-    t = np.tanh(_softplus_array(a))
-    return g * (t + a * (1 / (1 + np.exp(-a))) * (1 - t * t))
-
-
-_mish_array = kernel("mish_gradient", _mish_array)
-
-
-def _mish_twin(a: Any) -> Any:
-    return a * np.tanh(_softplus_array(a))
-
-
-_mish_forward = kernel("mish", _mish_twin)
+_mish_gradient = kernel("mish_gradient", _mish_formula)
 
 
 def _mish(input: Tensor) -> Tensor:
-    return _apply("MishBackward0", "mish_cpu", input, _mish_forward, _mish_grad, _mish_array)
+    return _apply("MishBackward0", "mish_cpu", input, _mish_forward, _mish_gradient)
 
 
 @functional
@@ -337,47 +285,37 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return _inplace(_mish, input) if inplace else _mish(input)
 
 
-_softplus_forward = fuse(lambda a, beta, threshold: np.where(a * beta > threshold, a, _softplus_array(a * beta) / beta))
-_softplus_gradient = fuse(lambda g, a, beta, threshold: np.where(a * beta > threshold, g, g / (1 + np.exp(-(a * beta)))))
+_softplus_forward = fuse(lambda x, beta, threshold: f.where(x * beta > threshold, x, _softplus(x * beta) / beta))
+_softplus_gradient = fuse(lambda g, x, beta, threshold: f.where(x * beta > threshold, g, g * _sigmoid(x * beta)))
 
 
 @functional(out=True)
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta; x itself where beta x > threshold."""
-    def grad(g: Tensor, x: Tensor) -> Tensor:
-        from .selection import where
-        z = x * beta
-        return g * where(z > threshold, 1.0, z.sigmoid())
-
-    return _apply("SoftplusBackward0", "softplus_cpu", input, lambda a: _softplus_forward(a, beta, threshold), grad,
-                  lambda g, a: _softplus_gradient(g, a, beta, threshold))
+    return _apply("SoftplusBackward0", "softplus_cpu", input, _softplus_forward, _softplus_gradient, beta, threshold)
 
 
-_logsigmoid_forward = fuse(lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))))
-_logsigmoid_array = fuse(lambda g, a: g / (1 + np.exp(a)))
+_logsigmoid_forward = fuse(lambda x: f.minimum(x, 0) - f.log1p(f.exp(-f.absolute(x))))
+_falling = f.function(lambda x: 1 / (1 + f.exp(x)), lambda x: (-x).sigmoid())
+_logsigmoid_gradient = fuse(lambda g, x: g * _falling(x))
 
 
 @functional(out=True)
 def logsigmoid(input: Tensor) -> Tensor:
     """log(sigmoid(x)) = -softplus(-x)."""
-    return _apply("LogSigmoidBackward0", "log_sigmoid_cpu", input, _logsigmoid_forward, lambda g, x: g * (-x).sigmoid(), _logsigmoid_array)
+    return _apply("LogSigmoidBackward0", "log_sigmoid_cpu", input, _logsigmoid_forward, _logsigmoid_gradient)
 
 
 # --- piecewise linear -----------------------------------------------------------------------------------------------------------------
 
-_hardswish_forward = kernel("hardswish", lambda a: a * np.minimum(np.maximum(a + 3, 0), 6) / 6)
-_hardswish_array = kernel("hardswish_gradient", lambda g, a: g * np.where(a <= -3, 0.0, np.where(a >= 3, 1.0, a / 3 + 0.5)))
-_hardsigmoid_forward = kernel("hardsigmoid", lambda a: np.minimum(np.maximum(a + 3, 0), 6) / 6)
-_hardsigmoid_array = kernel("hardsigmoid_gradient", lambda g, a: np.where((a > -3) & (a < 3), g / 6, 0.0))
-
-
-def _hardswish_grad(g: Tensor, x: Tensor) -> Tensor:
-    from .selection import where
-    return g * where(x <= -3, 0.0, where(x >= 3, 1.0, x / 3 + 0.5))
+_hardswish_forward = kernel("hardswish", lambda x: x * f.minimum(f.maximum(x + 3, 0), 6) / 6)
+_hardswish_gradient = kernel("hardswish_gradient", lambda g, x: g * f.where(x <= -3, 0.0, f.where(x >= 3, 1.0, x / 3 + 0.5)))
+_hardsigmoid_forward = kernel("hardsigmoid", lambda x: f.minimum(f.maximum(x + 3, 0), 6) / 6)
+_hardsigmoid_gradient = kernel("hardsigmoid_gradient", lambda g, x: f.where((x > -3) & (x < 3), g / 6, 0.0))
 
 
 def _hardswish(input: Tensor) -> Tensor:
-    return _apply("HardswishBackward0", "hardswish_cpu", input, _hardswish_forward, _hardswish_grad, _hardswish_array)
+    return _apply("HardswishBackward0", "hardswish_cpu", input, _hardswish_forward, _hardswish_gradient)
 
 
 @functional
@@ -388,8 +326,7 @@ def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def _hardsigmoid(input: Tensor) -> Tensor:
-    return _apply("HardsigmoidBackward0", "hardsigmoid_cpu", input, _hardsigmoid_forward,
-                  lambda g, x: (g / 6).masked_fill(~((x > -3) & (x < 3)), 0), _hardsigmoid_array)
+    return _apply("HardsigmoidBackward0", "hardsigmoid_cpu", input, _hardsigmoid_forward, _hardsigmoid_gradient)
 
 
 @functional
@@ -399,15 +336,15 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return _inplace(_hardsigmoid, input) if inplace else _hardsigmoid(input)
 
 
-_outside = fuse(lambda g, a, limit: np.where((a >= -limit) & (a <= limit), 0.0, g))
-_softshrink_forward = kernel("softshrink", lambda a, limit: np.where(a > limit, a - limit, np.where(a < -limit, a + limit, a * 0)))
+_outside = fuse(lambda g, x, limit: f.where((x >= -limit) & (x <= limit), 0.0, g))
+_hardshrink_forward = fuse(lambda x, limit: f.where((x >= -limit) & (x <= limit), 0.0, x))
+_softshrink_forward = kernel("softshrink", lambda x, limit: f.where(x > limit, x - limit, f.where(x < -limit, x + limit, x * 0)))
 
 
 @functional(out=True)
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
-    return _apply("HardshrinkBackward0", "hardshrink_cpu", input, lambda a: _outside(a, a, lambd),
-                  lambda g, x: depending(g.masked_fill((x >= -lambd) & (x <= lambd), 0), x, name="HardshrinkBackwardBackward0"), lambda g, a: _outside(g, a, lambd))
+    return _apply("HardshrinkBackward0", "hardshrink_cpu", input, _hardshrink_forward, _outside, lambd, piecewise="HardshrinkBackwardBackward0")
 
 
 @functional(out=True)
@@ -416,9 +353,7 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     _floating(input, "softshrink_check")
     if lambd < 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
-    return _apply("SoftshrinkBackward0", "softshrink_cpu", input,
-                  lambda a: _softshrink_forward(a, lambd),
-                  lambda g, x: depending(g.masked_fill((x >= -lambd) & (x <= lambd), 0), x, name="SoftshrinkBackwardBackward0"), lambda g, a: _outside(g, a, lambd))
+    return _apply("SoftshrinkBackward0", "softshrink_cpu", input, _softshrink_forward, _outside, lambd, piecewise="SoftshrinkBackwardBackward0")
 
 
 @functional
@@ -435,8 +370,8 @@ def softsign(input: Tensor) -> Tensor:
     return input / (input.abs() + 1)
 
 
-_threshold_forward = fuse(lambda a, limit, value: np.where(a <= limit, value, a))
-_above = fuse(lambda g, a, limit: np.where(a <= limit, 0.0, g))
+_threshold_forward = fuse(lambda x, limit, value: f.where(x <= limit, value, x))
+_threshold_gradient = fuse(lambda g, x, limit: f.where(x <= limit, 0.0, g))
 
 
 def _threshold(input: Tensor, limit: float, value: float, label: str = "ThresholdBackward0") -> Tensor:
@@ -445,8 +380,7 @@ def _threshold(input: Tensor, limit: float, value: float, label: str = "Threshol
         raise NotImplementedError(f"\"threshold_cpu\" not implemented for '{title(kind.dtype)}'")
     if not kind.is_floating:
         return wrap(as_array(np.where(input._a <= int(limit), int(value), input._a), kind.np), kind)
-    return _apply(label, "threshold_cpu", input, lambda a: _threshold_forward(a, limit, value),
-                  lambda g, x: depending(g.masked_fill(x <= limit, 0), x, name="ThresholdBackwardBackward0"), lambda g, a: _above(g, a, limit))
+    return _apply(label, "threshold_cpu", input, _threshold_forward, _threshold_gradient, limit, value, back=(limit,), piecewise="ThresholdBackwardBackward0")
 
 
 @functional
@@ -464,15 +398,12 @@ def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
 
 # --- with slopes ----------------------------------------------------------------------------------------------------------------------
 
-_leaky_forward = kernel("leaky_relu", lambda a, slope: np.where(a > 0, a, a * slope))
-_leaky_array = kernel("leaky_relu_gradient", lambda g, a, slope: np.where(a > 0, g, g * slope))
+_leaky_forward = kernel("leaky_relu", lambda x, slope: f.where(x > 0, x, x * slope))
+_leaky_gradient = kernel("leaky_relu_gradient", lambda g, x, slope: f.where(x > 0, g, g * slope))
 
 
 def _leaky(input: Tensor, slope: float, label: str = "LeakyReluBackward0") -> Tensor:
-    def grad(g: Tensor, x: Tensor) -> Tensor:
-        from .selection import where
-        return depending(where(x > 0, g, g * slope), x, name="LeakyReluBackwardBackward0")
-    return _apply(label, "leaky_relu_cpu", input, lambda a: _leaky_forward(a, slope), grad, lambda g, a: _leaky_array(g, a, slope))
+    return _apply(label, "leaky_relu_cpu", input, _leaky_forward, _leaky_gradient, slope, piecewise="LeakyReluBackwardBackward0")
 
 
 @functional
@@ -577,12 +508,12 @@ def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, traini
     return _inplace(_rrelu, input, lower, upper, training, generator, "RreluWithNoiseBackward1")
 
 
-_gated = fuse(lambda first, second: first / (1 + np.exp(-second)))
+_gated = fuse(lambda first, second: first / (1 + f.exp(-second)))
 
 
 @fuse
-def _gated_array(g: Any, first: Any, second: Any) -> Any:
-    s = 1 / (1 + np.exp(-second))
+def _gated_gradient(g: f.Value, first: f.Value, second: f.Value) -> tuple[f.Value, f.Value]:
+    s = _sigmoid(second)
     return g * s, g * first * (s * (1 - s))
 
 
@@ -604,14 +535,13 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
         from .joining import cat
-        first, second = x.narrow(d, 0, half), x.narrow(d, half, half)
-        s = second.sigmoid()
-        return cat([g * s, g * first * (s * (1 - s))], d)
+        return cat(_gated_gradient(g, x.narrow(d, 0, half), x.narrow(d, half, half)), d)
 
     def array_grad(g: Any, a: Any) -> Any:
         first, second = np.split(a, [half], axis=d)
-        return np.concatenate(_gated_array(g, first, second), axis=d)
-    return record(r, "GluBackward0", (input,), grad, (input,), _widened(array_grad) if kind.reduced else array_grad)
+        return np.concatenate(_gated_gradient(g, first, second), axis=d)
+    return record(r, "GluBackward0", (input,), grad, (input,),
+                  _widened(array_grad) if kind.reduced else array_grad)
 
 
 @functional

@@ -31,10 +31,10 @@ def _no_bool_minus(a: Any, b: Any) -> str | None:
     return None
 
 
-_add = binary("add", np.add, (lambda g: g, lambda g: g), array_grad=True, function=False, inplace=False)
-_sub = binary("sub", np.subtract, (lambda g: g, lambda g: -g), array_grad=True, function=False, inplace=False, refuse=_no_bool_minus)
-mul = binary("mul", np.multiply, (lambda g, b: g * b, lambda g, a: g * a), array_grad=True, alias=("multiply",))
-true_divide = binary("true_divide", np.true_divide, (lambda g, b: g / b, lambda g, a, b: -g * ((a / b) / b)), array_grad=True, result="float",
+_add = binary("add", np.add, (lambda g: g, lambda g: g), function=False, inplace=False)
+_sub = binary("sub", np.subtract, (lambda g: g, lambda g: -g), function=False, inplace=False, refuse=_no_bool_minus)
+mul = binary("mul", np.multiply, (lambda g, b: g * b, lambda g, a: g * a), alias=("multiply",))
+true_divide = binary("true_divide", np.true_divide, (lambda g, b: g / b, lambda g, a, b: -g * ((a / b) / b)), result="float",
                      label="DivBackward0", inplace=False, methods=False)
 
 
@@ -184,9 +184,9 @@ def _remainder(a: Any, b: Any) -> Any:
     return np.where((r != 0) & ((b < 0) != (r < 0)), r + b, r)
 
 
-remainder = binary("remainder", native.kernel("remainder", _remainder), (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), complex=False,
+remainder = binary("remainder", native.kernel("remainder", _remainder), (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), arrays=False, complex=False,
                    int_forward=_int_remainder, only="number", domain=(0.5, 4.0))
-fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), complex=False, int_forward=_int_fmod, only="number", numbers="second",
+fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), arrays=False, complex=False, int_forward=_int_fmod, only="number", numbers="second",
               domain=(0.5, 4.0))
 
 
@@ -224,7 +224,7 @@ def _spread_power(a: Any, b: Any) -> Any:
 
 
 _power = _spread_power if native.level == "v4" else native.elementwise(np.power)      # else the native kernel is the faster one
-_pow = binary("_pow", _power, (_pow_first, _pow_second), label="PowBackward1", function=False, methods=False, only="number", int_forward=_int_power)
+_pow = binary("_pow", _power, (_pow_first, _pow_second), arrays=False, label="PowBackward1", function=False, methods=False, only="number", int_forward=_int_power)
 
 _EASY = {0.5: elementwise(np.sqrt), 2: elementwise(np.square), 1: np.positive, -1: elementwise(np.reciprocal), 3: fuse(lambda a: a * a * a),
          -0.5: fuse(lambda a: 1 / np.sqrt(a)), -2: fuse(lambda a: 1 / (a * a))}
@@ -375,6 +375,6 @@ Tensor.__ipow__ = pow_
 
 _NEGATIVE_BOOL = ("Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
                   "`logical_not()` operator instead.")
-neg = unary("neg", np.negative, lambda g: -g, array_grad=True, ints="same", alias=("negative",), refuse_bool=_NEGATIVE_BOOL)
+neg = unary("neg", np.negative, lambda g: -g, ints="same", alias=("negative",), refuse_bool=_NEGATIVE_BOOL)
 Tensor.__neg__ = neg
 Tensor.__pos__ = lambda self: self.positive()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import BOOL
+from ..kernels import formula as f
 from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import elementwise
@@ -58,10 +59,17 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 
 _maximum, _minimum = elementwise(np.maximum), elementwise(np.minimum)
-_between = fuse(lambda a, low, high: np.minimum(np.maximum(a, low), high))
-_between_grad = fuse(lambda g, x, low, high: np.where((x >= low) & (x <= high), g, 0.0))
-_above_grad = fuse(lambda g, x, low: np.where(x >= low, g, 0.0))
-_below_grad = fuse(lambda g, x, high: np.where(x <= high, g, 0.0))
+_between = fuse(lambda x, low, high: f.minimum(f.maximum(x, low), high))
+_between_gradient = fuse(lambda g, x, low, high: f.where((x >= low) & (x <= high), g, 0.0))
+_above_gradient = fuse(lambda g, x, low: f.where(x >= low, g, 0.0))
+_below_gradient = fuse(lambda g, x, high: f.where(x <= high, g, 0.0))
+
+
+def _gradient(low: Any, high: Any) -> Any:
+    """The gradient (g, x) of limits that are numbers, None where there is none: for tensors and arrays."""
+    if low is None:
+        return lambda g, x: _below_gradient(g, x, high)
+    return (lambda g, x: _above_gradient(g, x, low)) if high is None else lambda g, x: _between_gradient(g, x, low, high)
 
 
 def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
@@ -71,8 +79,8 @@ def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
         r = wrap(array if array.__class__ is np.ndarray else as_array(array, kind.np), kind)
         if input._node is None:
             return r
-        return record(r, "ClampBackward1", (input,), lambda g, x: g * wrap(as_array((x._a >= low) & (x._a <= high), kind.np), kind), (input,),
-                      lambda g, x: _between_grad(g, x, low, high))
+        gradient = _gradient(low, high)
+        return record(r, "ClampBackward1", (input,), gradient, (input,), gradient)
     if kind.reduced:
         a = a.astype(np.float32)
     lo = None if low is None else _bound(kind, low)
@@ -82,14 +90,8 @@ def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
     if input._node is None:
         return r
 
-    def inside(x: Any) -> Any:
-        return x <= hi if lo is None else x >= lo if hi is None else (x >= lo) & (x <= hi)
-
-    def grad(g: Tensor, x: Tensor) -> Tensor:
-        return g * wrap(as_array(inside(x._a), kind.np), kind)
-    def array_grad(g: Any, x: Any) -> Any:
-        return _below_grad(g, x, high) if lo is None else _above_grad(g, x, low) if hi is None else _between_grad(g, x, low, high)
-    return record(r, "ClampBackward1", (input,), grad, (input,), array_grad)
+    gradient = _gradient(low, high)
+    return record(r, "ClampBackward1", (input,), gradient, (input,), gradient)
 
 
 def _bound(kind: Any, value: Any) -> Any:

@@ -31,7 +31,7 @@ from ..layout import SparseRefusal
 from ..tensor import NotBatched, Tensor, from_array, wrap
 from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
-from .record import BinaryNode, UnaryNode, finish_special, node_class, record
+from .record import BinaryNode, UnaryNode, depending, finish_special, node_class, record
 from .registry import FUNCTIONS, NAMESPACES, Op, show
 from .signatures import SignatureOf
 from .write import check_apart, check_dtype, check_fresh, check_overlap, computed_into, inplace_from, title, write_in_place, write_out
@@ -93,19 +93,20 @@ def _statement() -> tuple[str, int]:
 
 
 def arguments(function: Any) -> tuple[str, ...]:
-    """The positional parameter names of a function."""
-    code = code_of(function)
+    """The positional parameter names of a function, or of the formula of a kernel."""
+    code = code_of(native.written(function))
     return tuple(code.co_varnames[:code.co_argcount])
 
 
-def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, ints: str = "float", complex: bool = True, label: str = "",
+def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, piecewise: str = "", ints: str = "float", complex: bool = True, label: str = "",
           inplace: bool | str = "function", methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
           refuse_bool: str = "", holomorphic: bool = True, namespace: str = "", function: bool = True) -> Any:
     """Define an elementwise op of one tensor.
 
     forward     arrays -> array, for float32 and float64 (other types are converted around it)
     grad        lambda g, x: ... or lambda g, y: ... (input or result saved), or lambda g: ...; None: not differentiable
-    array_grad  the same on plain arrays, for speed; True where `grad` itself works on arrays (operators only)
+    arrays      whether `grad` is a formula (kernels/formula.py), which serves arrays too; False where it calls ops, which take tensors only
+    piecewise   of a piecewise linear function: the name of the gradient's node, whose own derivative by the saved tensor is zero
     ints        what integers become: "float" (exp), "same" (abs), "bool" (isnan; for all dtypes), "refuse" (frac)
     complex     whether complex tensors are allowed
     domain      where the tests sample
@@ -117,7 +118,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     short = name
     if namespace:
         name, inplace, methods = f"{namespace}_{name}", False, False
-    node_type = _unary_node(name, grad, grad if array_grad is True else array_grad, label)
+    node_type = _unary_node(name, grad, arrays, label, piecewise)
     saves_input = grad is not None and "x" in arguments(grad)
     saves_result = grad is not None and "y" in arguments(grad)
     differentiable = grad is not None
@@ -190,7 +191,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, array_grad: Any = None, 
     return fn
 
 
-def _unary_node(name: str, grad: Any, array_grad: Any, label: str) -> Any:
+def _unary_node(name: str, grad: Any, arrays: bool, label: str, piecewise: str) -> Any:
     if grad is None:
         return None
     label = label or "".join(part.capitalize() for part in name.split("_")) + "Backward0"
@@ -198,7 +199,8 @@ def _unary_node(name: str, grad: Any, array_grad: Any, label: str) -> Any:
     saves = "x" if "x" in names else "y" if "y" in names else ""
     if "x" in names and "y" in names:
         raise TypeError(f"{name}: save x or y, not both")
-    return node_class(label, UnaryNode, grad=staticmethod(grad), agrad=None if array_grad is None else staticmethod(fuse(array_grad)), saves=saves)
+    tensors = grad if not piecewise else lambda g, saved: depending(grad(g, saved), saved, name=piecewise)
+    return node_class(label, UnaryNode, grad=staticmethod(tensors), agrad=staticmethod(fuse(grad)) if arrays else None, saves=saves)
 
 
 def _finish_unary(op: Op, inplace: bool | str, methods: bool, alias: tuple[str, ...], direct: Any) -> None:
@@ -273,7 +275,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
     return r
 
 
-def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, result: str = "same", label: str = "", inplace: bool | str = True,
+def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, result: str = "same", label: str = "", inplace: bool | str = True,
            methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "", int_forward: Any = None,
            domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, only: str = "",
            namespace: str = "", numbers: str = "both") -> Any:
@@ -281,7 +283,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
 
     ufunc       (array, array) -> array for equal dtypes
     grad        pair of functions: gradient of the first and of the second operand; parameters a and b name the saved operands, y the result
-    array_grad  True where both work on plain arrays (operators only), or a pair that does
+    arrays      whether both are formulas (kernels/formula.py), which serve arrays too; False where they call ops, which take tensors only
     result      "same": the promoted dtype; "float": integers become floats first; "bool": comparisons; "int": integers and bool only
     refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
     only        the promoted dtypes that PyTorch implements: "float" (floating-point), "number" (not bool), "int" (integers without bool)
@@ -295,7 +297,6 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     ufunc = native.elementwise(ufunc)
     direct = ufunc if is_ufunc and result in ("same", "float") else None
     grads = grad or (None, None)
-    agrads = grads if array_grad is True else array_grad or (None, None)
     differentiable = grad is not None
     uses = [arguments(each) if each is not None else () for each in grads]
     saves_y = any("y" in names for names in uses)
@@ -305,8 +306,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, array_grad: Any = None, r
     title = "".join(part.capitalize() for part in name.split("_"))
     node_type: Any = None if not differentiable else node_class(
         label or f"{title}Backward0", BinaryNode, da=staticmethod(_spread(grads[0], "aby")), db=staticmethod(_spread(grads[1], "aby")),
-        ada=None if agrads[0] is None else staticmethod(fuse(agrads[0], "gab")),
-        adb=None if agrads[1] is None else staticmethod(fuse(agrads[1], "gab")), uses=(uses[0], uses[1]))
+        ada=staticmethod(fuse(grads[0], "gab")) if arrays and not saves_y else None,
+        adb=staticmethod(fuse(grads[1], "gab")) if arrays and not saves_y else None, uses=(uses[0], uses[1]))
     spec = ("div" if name == "true_divide" else name, ufunc, result, complex, refuse, node_type, uses, int_forward, only, numbers)
     quick_numbers = frozenset(() if numbers == "none" else (float, int))
     to_bool = result == "bool"
@@ -426,7 +427,8 @@ def _spread(grad: Any, names: str) -> Any:
     used = arguments(grad)[1:]
     if used == tuple(names):
         return grad
-    return eval(f"lambda g, {', '.join(names)}: grad(g{''.join(', ' + each for each in used)})", {"grad": grad})
+    at = [names.index(each) for each in used]
+    return lambda g, *values: grad(g, *[values[i] for i in at])
 
 
 def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:

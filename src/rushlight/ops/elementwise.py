@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, promote_types
+from ..kernels import formula as f
 from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel
@@ -20,34 +21,35 @@ from .write import inplace_from, title
 __all__: list[str] = []
 
 # --- exponentials and logarithms ------------------------------------------------------------------------------------------------------
-exp = unary("exp", np.exp, lambda g, y: g * y, array_grad=True)
-exp2 = unary("exp2", np.exp2, lambda g, y: g * (y * 0.6931471805599453), array_grad=True)
-expm1 = unary("expm1", np.expm1, lambda g, y: g * (y + 1), array_grad=True)
-log = unary("log", np.log, lambda g, x: g / x, array_grad=True, domain=(0.1, 4.0))
-log2 = unary("log2", np.log2, lambda g, x: g / (x * 0.6931471805599453), array_grad=True, domain=(0.1, 4.0))
-log10 = unary("log10", np.log10, lambda g, x: g / (x * 2.302585092994046), array_grad=True, domain=(0.1, 4.0))
-log1p = unary("log1p", np.log1p, lambda g, x: g / (x + 1), array_grad=True, domain=(-0.9, 4.0))
+exp = unary("exp", np.exp, lambda g, y: g * y)
+exp2 = unary("exp2", np.exp2, lambda g, y: g * (y * 0.6931471805599453))
+expm1 = unary("expm1", np.expm1, lambda g, y: g * (y + 1))
+log = unary("log", np.log, lambda g, x: g / x, domain=(0.1, 4.0))
+log2 = unary("log2", np.log2, lambda g, x: g / (x * 0.6931471805599453), domain=(0.1, 4.0))
+log10 = unary("log10", np.log10, lambda g, x: g / (x * 2.302585092994046), domain=(0.1, 4.0))
+log1p = unary("log1p", np.log1p, lambda g, x: g / (x + 1), domain=(-0.9, 4.0))
 
 # --- roots and powers -----------------------------------------------------------------------------------------------------------------
-sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), array_grad=True, domain=(0.1, 4.0))
-rsqrt = unary("rsqrt", kernel("rsqrt", lambda a: 1 / np.sqrt(a)), lambda g, y: g * (y * y * y) * -0.5, array_grad=True, domain=(0.1, 4.0))
-reciprocal = unary("reciprocal", np.reciprocal, lambda g, y: -g * (y * y), array_grad=True, domain=(0.2, 4.0))
-square = unary("square", kernel("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64)), lambda g, x: g * (x.pow(1) * 2), array_grad=lambda g, x: g * (x + x),
+sqrt = unary("sqrt", np.sqrt, lambda g, y: g / (y + y), domain=(0.1, 4.0))
+rsqrt = unary("rsqrt", kernel("rsqrt", lambda a: 1 / np.sqrt(a)), lambda g, y: g * (y * y * y) * -0.5, domain=(0.1, 4.0))
+reciprocal = unary("reciprocal", np.reciprocal, lambda g, y: -g * (y * y), domain=(0.2, 4.0))
+_doubled = f.function(lambda x: x + x, lambda x: x.pow(1) * 2)       # of tensors so that the third derivative is a zero, not missing
+square = unary("square", kernel("square", lambda a: np.square(a) if a.dtype != bool else a.astype(np.int64)), lambda g, x: g * _doubled(x),
                ints="same", label="PowBackward0")
 
 # --- trigonometry ---------------------------------------------------------------------------------------------------------------------
-sin = unary("sin", np.sin, lambda g, x: g * x.cos(), array_grad=lambda g, x: g * np.cos(x))
-cos = unary("cos", np.cos, lambda g, x: g * -x.sin(), array_grad=lambda g, x: g * -np.sin(x))
-tan = unary("tan", np.tan, lambda g, y: g * (y * y + 1), array_grad=True, domain=(-1.4, 1.4))
-asin = unary("asin", np.arcsin, lambda g, x: g * (1 - x * x).rsqrt(), array_grad=lambda g, x: g / np.sqrt(1 - x * x), alias=("arcsin",), domain=(-0.95, 0.95))
-acos = unary("acos", np.arccos, lambda g, x: -g * (1 - x * x).rsqrt(), array_grad=lambda g, x: -g / np.sqrt(1 - x * x), alias=("arccos",), domain=(-0.95, 0.95))
-atan = unary("atan", np.arctan, lambda g, x: g / (x * x + 1), array_grad=True, alias=("arctan",))
-sinh = unary("sinh", np.sinh, lambda g, x: g * x.cosh(), array_grad=lambda g, x: g * np.cosh(x))
-cosh = unary("cosh", np.cosh, lambda g, x: g * x.sinh(), array_grad=lambda g, x: g * np.sinh(x))
-tanh = unary("tanh", np.tanh, lambda g, y: g * (1 - y * y), array_grad=kernel("tanh_gradient", lambda g, y: g * (1 - y * y)))
-asinh = unary("asinh", np.arcsinh, lambda g, x: g * (x * x + 1).rsqrt(), array_grad=lambda g, x: g / np.sqrt(x * x + 1), alias=("arcsinh",))
-acosh = unary("acosh", np.arccosh, lambda g, x: g * (x * x - 1).rsqrt(), array_grad=lambda g, x: g / np.sqrt(x * x - 1), alias=("arccosh",), domain=(1.1, 4.0))
-atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), array_grad=True, alias=("arctanh",), domain=(-0.9, 0.9))
+sin = unary("sin", np.sin, lambda g, x: g * f.cos(x))
+cos = unary("cos", np.cos, lambda g, x: g * -f.sin(x))
+tan = unary("tan", np.tan, lambda g, y: g * (y * y + 1), domain=(-1.4, 1.4))
+asin = unary("asin", np.arcsin, lambda g, x: g / f.sqrt(1 - x * x), alias=("arcsin",), domain=(-0.95, 0.95))
+acos = unary("acos", np.arccos, lambda g, x: -g / f.sqrt(1 - x * x), alias=("arccos",), domain=(-0.95, 0.95))
+atan = unary("atan", np.arctan, lambda g, x: g / (x * x + 1), alias=("arctan",))
+sinh = unary("sinh", np.sinh, lambda g, x: g * f.cosh(x))
+cosh = unary("cosh", np.cosh, lambda g, x: g * f.sinh(x))
+tanh = unary("tanh", np.tanh, kernel("tanh_gradient", lambda g, y: g * (1 - y * y)))
+asinh = unary("asinh", np.arcsinh, lambda g, x: g / f.sqrt(x * x + 1), alias=("arcsinh",))
+acosh = unary("acosh", np.arccosh, lambda g, x: g / f.sqrt(x * x - 1), alias=("arccosh",), domain=(1.1, 4.0))
+atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), alias=("arctanh",), domain=(-0.9, 0.9))
 
 
 def _sinc(a: Any) -> Any:
@@ -56,26 +58,19 @@ def _sinc(a: Any) -> Any:
         return np.where(a == 0, a.dtype.type(1), np.sin(t) / t).astype(a.dtype)
 
 
-def _sinc_grad(g: Tensor, x: Tensor) -> Tensor:
-    from .selection import where
+def _sinc_grad(g: f.Value, x: f.Value) -> f.Value:
     t = x * pi
-    return g * where(x == 0, 0.0, (t * t.cos() - t.sin()) / (t * x))
+    return g * f.where(x == 0, 0.0, (t * f.cos(t) - f.sin(t)) / (t * x))
 
 
 sinc = unary("sinc", _sinc, _sinc_grad)
-deg2rad = unary("deg2rad", lambda a: a * a.dtype.type(pi / 180), lambda g: g * (pi / 180), array_grad=True, complex=False)
-rad2deg = unary("rad2deg", lambda a: a * a.dtype.type(180 / pi), lambda g: g * (180 / pi), array_grad=True, complex=False)
+deg2rad = unary("deg2rad", lambda a: a * a.dtype.type(pi / 180), lambda g: g * (pi / 180), complex=False)
+rad2deg = unary("rad2deg", lambda a: a * a.dtype.type(180 / pi), lambda g: g * (180 / pi), complex=False)
 
 
 # --- sigmoid and its family -----------------------------------------------------------------------------------------------------------
 
-def _sigmoid(a: Any) -> Any:
-    one = a.dtype.type(1)
-    return one / (one + np.exp(-a))
-
-
-sigmoid = unary("sigmoid", kernel("sigmoid", _sigmoid), lambda g, y: g * (y * (1 - y)),
-                array_grad=kernel("sigmoid_gradient", lambda g, y: g * (y * (1 - y))))
+sigmoid = unary("sigmoid", kernel("sigmoid", lambda x: 1 / (1 + f.exp(-x))), kernel("sigmoid_gradient", lambda g, y: g * (y * (1 - y))))
 
 
 def _sign(a: Any) -> Any:
@@ -93,13 +88,13 @@ def _sgn(a: Any) -> Any:
     return np.where(size == 0, 0, a / np.where(size == 0, 1, size)).astype(a.dtype)
 
 
-def _zero_grad(g: Any) -> Any:
+def _zero_grad(g: f.Value) -> f.Value:
     return g * 0
 
 
 # --- rounding, sign -------------------------------------------------------------------------------------------------------------------
 def _rounding(name: str, ufunc: Any, **more: Any) -> Any:
-    return unary(name, kernel(name, lambda a: ufunc(a) if a.dtype.kind in "fV" else a.copy()), _zero_grad, array_grad=True, ints="same", complex=False,
+    return unary(name, kernel(name, lambda a: ufunc(a) if a.dtype.kind in "fV" else a.copy()), _zero_grad, ints="same", complex=False,
                  refuse_bool=f"\"{name}_vml_cpu\" not implemented for 'Bool'", **more)
 
 
@@ -108,11 +103,8 @@ ceil = _rounding("ceil", np.ceil)
 trunc = _rounding("trunc", np.trunc, alias=("fix",))
 
 
-def _abs_grad(g: Tensor, x: Tensor) -> Tensor:
-    return g * x.sgn()
-
-
-abs = unary("abs", np.abs, _abs_grad, array_grad=lambda g, x: g * _sign_of(x), ints="same", alias=("absolute",), inplace=True,
+_sign_or_direction = f.function(_sign_of, "sgn")
+abs = unary("abs", np.abs, lambda g, x: g * _sign_or_direction(x), ints="same", alias=("absolute",), inplace=True,
             refuse_bool="\"abs_cpu\" not implemented for 'Bool'", holomorphic=False)
 Tensor.__abs__ = abs
 _abs_inplace = Tensor.abs_
@@ -128,7 +120,7 @@ def abs_(self: Tensor) -> Tensor:
 for _name in ("abs_", "absolute_"):
     method(abs_, _name)
 export(abs_, guard=True)
-sign = unary("sign", _sign_of, _zero_grad, array_grad=True, ints="same", complex=False, inplace=True)
+sign = unary("sign", _sign_of, _zero_grad, ints="same", complex=False, inplace=True)
 
 
 def _sgn_grad(g: Tensor, x: Tensor) -> Tensor:
@@ -171,10 +163,10 @@ def round(input: Tensor, *, decimals: int = 0) -> Tensor:
         return wrap(input._a.copy(), kind)
     a = input._a.astype(np.float32) if kind.reduced else input._a
     r = wrap(as_array(_half_even(a, decimals), kind.np), kind)
-    return record(r, "RoundBackward0", (input,), _zero_grad, array_grad=_zero_grad)
+    return record(r, "RoundBackward0", (input,), _zero_grad, (), _zero_grad)
 
 
-frac = unary("frac", kernel("frac", lambda a: a - np.trunc(a)), lambda g: g, array_grad=True, complex=False, ints="refuse")
+frac = unary("frac", kernel("frac", lambda a: a - np.trunc(a)), lambda g: g, complex=False, ints="refuse")
 
 
 @op(method=True)
@@ -274,46 +266,34 @@ Tensor.__ilshift__, Tensor.__irshift__ = Tensor.bitwise_left_shift_, Tensor.bitw
 
 # --- two tensors ----------------------------------------------------------------------------------------------------------------------
 
-def _share(g: Tensor, mine: Tensor, other: Tensor, loses: Tensor) -> Tensor:
+def _share(g: f.Value, mine: f.Value, other: f.Value, loses: f.Value) -> f.Value:
     """The gradient where `mine` does not lose; half of it where both are equal."""
-    from .selection import where
-    return where(mine == other, g / 2, g).masked_fill(loses, 0)
-
-
-def _share_array(g: Any, mine: Any, other: Any, loses: Any) -> Any:
-    return np.where(mine == other, g * 0.5, np.where(loses, 0.0, g))
+    return f.where(mine == other, g * 0.5, f.where(loses, 0.0, g))
 
 
 maximum = binary("maximum", np.maximum,
                  (lambda g, a, b: _share(g, a, b, a < b), lambda g, a, b: _share(g, b, a, b < a)),
-                 array_grad=(lambda g, a, b: _share_array(g, a, b, a < b), lambda g, a, b: _share_array(g, b, a, b < a)),
                  complex=False, inplace=False, numbers="none")
 minimum = binary("minimum", np.minimum,
                  (lambda g, a, b: _share(g, a, b, a > b), lambda g, a, b: _share(g, b, a, b > a)),
-                 array_grad=(lambda g, a, b: _share_array(g, a, b, a > b), lambda g, a, b: _share_array(g, b, a, b > a)),
                  complex=False, inplace=False, numbers="none")
-fmax = binary("fmax", np.fmax, (lambda g, a, b: g.masked_fill(~((a >= b) | b.isnan()), 0),
-                                lambda g, a, b: g.masked_fill((a >= b) | b.isnan(), 0)), complex=False, inplace=False, numbers="none")
-fmin = binary("fmin", np.fmin, (lambda g, a, b: g.masked_fill(~((a <= b) | b.isnan()), 0),
-                                lambda g, a, b: g.masked_fill((a <= b) | b.isnan(), 0)), complex=False, inplace=False, numbers="none")
+fmax = binary("fmax", np.fmax, (lambda g, a, b: f.where((a >= b) | f.isnan(b), g, 0.0),
+                                lambda g, a, b: f.where((a >= b) | f.isnan(b), 0.0, g)), complex=False, inplace=False, numbers="none")
+fmin = binary("fmin", np.fmin, (lambda g, a, b: f.where((a <= b) | f.isnan(b), g, 0.0),
+                                lambda g, a, b: f.where((a <= b) | f.isnan(b), 0.0, g)), complex=False, inplace=False, numbers="none")
 
 
-def _reciprocal_square(a: Tensor, b: Tensor) -> Tensor:
+def _reciprocal_square(a: f.Value, b: f.Value) -> f.Value:
     """1 / (a^2 + b^2), and 0 where that is no number, as PyTorch has it at the origin."""
     total = a * a + b * b
-    return total.reciprocal().masked_fill(total == 0, 0)
-
-
-def _over_square(g: Any, x: Any, a: Any, b: Any) -> Any:
-    total = a * a + b * b
-    return np.where(total == 0, x * 0, g * (x / total))
+    return f.where(total == 0, 0.0, 1 / total)
 
 
 atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b * _reciprocal_square(a, b)), lambda g, a, b: g * (-a * _reciprocal_square(a, b))),
-               array_grad=(lambda g, a, b: _over_square(g, b, a, b), lambda g, a, b: _over_square(g, -a, a, b)), result="float", complex=False, alias=("arctan2",), numbers="none")
+               result="float", complex=False, alias=("arctan2",), numbers="none")
 hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False, only="float", numbers="none")
 copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False, numbers="second")
-nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: g.masked_fill(a == b, 0), lambda g: g * 0), complex=False, only="float", numbers="none")
+nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: f.where(a == b, 0.0, g), lambda g: g * 0), complex=False, only="float", numbers="none")
 heaviside = binary("heaviside", np.heaviside, None, complex=False, numbers="none", refuse=lambda a, b: None if a is b else
                    "heaviside is not yet implemented for tensors with different dtypes.")
 
@@ -326,8 +306,8 @@ def _no_integers(name: str) -> Any:
     return refuse
 
 
-def _logaddexp_share(g: Tensor, mine: Tensor, other: Tensor) -> Tensor:
-    return g / (1 + (other - mine).exp())
+def _logaddexp_share(g: f.Value, mine: f.Value, other: f.Value) -> f.Value:
+    return g / (1 + f.exp(other - mine))
 
 
 _real_logaddexp = kernel("logaddexp", np.logaddexp)
@@ -344,7 +324,7 @@ def _logaddexp(a: Any, b: Any) -> Any:
 logaddexp = binary("logaddexp", _logaddexp,
                    (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), inplace=False, numbers="none", refuse=_no_integers("logaddexp"))
 logaddexp2 = binary("logaddexp2", np.logaddexp2,
-                    (lambda g, a, b: g / (1 + (b - a).exp2()), lambda g, a, b: g / (1 + (a - b).exp2())), complex=False, inplace=False, numbers="none", only="float")
+                    (lambda g, a, b: g / (1 + f.exp2(b - a)), lambda g, a, b: g / (1 + f.exp2(a - b))), complex=False, inplace=False, numbers="none", only="float")
 gcd = binary("gcd", np.gcd, None, result="int", only="int", numbers="none", inplace="function")
 lcm = binary("lcm", np.lcm, None, result="int", only="int", numbers="none", inplace="function")
 
@@ -355,8 +335,8 @@ def _xlogy(a: Any, b: Any) -> Any:
     return np.where(np.isnan(b), b, np.where(a == 0, a.dtype.type(0), r)).astype(a.dtype)
 
 
-def _xlogy_first(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return g * b.log().masked_fill((a == 0) & (b <= 0), 0)
+def _xlogy_first(g: f.Value, a: f.Value, b: f.Value) -> f.Value:
+    return g * f.where((a == 0) & (b <= 0), 0.0, f.log(b))
 
 
 xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), result="float", complex=False, domain=(0.1, 3.0),

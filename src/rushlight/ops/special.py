@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels import bessel as B
+from ..kernels import formula as f
 from ..kernels import incomplete_gamma as IG
 from ..kernels import special as S
 from ..kernels.polynomials import POLYNOMIALS
@@ -24,7 +25,7 @@ __all__: list[str] = []
 
 
 def _special(name: str, forward: Any, grad: Any = None, label: str = "", **options: Any) -> Any:
-    return unary(name, forward, grad, complex=False, namespace="special", label=label, **options)
+    return unary(name, forward, grad, arrays=False, complex=False, namespace="special", label=label, **options)
 
 
 # --- Bessel functions -------------------------------------------------------------------------------------------------------------------
@@ -35,7 +36,7 @@ def _over(numerator: Tensor, x: Tensor) -> Tensor:
     return where(zero, 0.5, numerator / x.masked_fill(zero, 1))
 
 
-i0 = unary("i0", B.i0, lambda g, x: g * i1(x), complex=False)
+i0 = unary("i0", B.i0, lambda g, x: g * i1(x), arrays=False, complex=False)
 i0e = _special("i0e", B.i0e, lambda g, x: g * (i1e(x) - x.sgn() * i0e(x)), "SpecialI0EBackward0")
 i1 = _special("i1", B.i1, lambda g, x: g * (i0(x) - _over(i1(x), x)))
 i1e = _special("i1e", B.i1e, lambda g, x: g * (i0e(x) - x.sgn() * i1e(x) - _over(i1e(x), x)), "SpecialI1EBackward0")
@@ -73,7 +74,7 @@ def _xlog1py(a: Any, b: Any) -> Any:
     return np.where(np.isnan(b), b, np.where(a == 0, a.dtype.type(0), a * np.log1p(b))).astype(a.dtype)
 
 
-xlog1py = binary("xlog1py", _xlog1py, (lambda g, a, b: g * b.log1p().masked_fill((a == 0) & (b <= -1), 0), lambda g, a, b: g * a / (b + 1)),
+xlog1py = binary("xlog1py", _xlog1py, (lambda g, a, b: g * f.where((a == 0) & (b <= -1), 0.0, f.log1p(b)), lambda g, a, b: g * a / (b + 1)),
                  result="float", complex=False, namespace="special", doc="input * log(1 + other); 0 where input is 0.")
 
 
@@ -90,11 +91,11 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
     return ((a - 1) * x.log() - x - a.lgamma()).exp()
 
 
-igamma = binary("igamma", IG.lower, (_no_derivative("igamma", "self"), lambda g, a, b: g * _gamma_density(a, b)), complex=False, only="float",
+igamma = binary("igamma", IG.lower, (_no_derivative("igamma", "self"), lambda g, a, b: g * _gamma_density(a, b)), arrays=False, complex=False, only="float",
                 numbers="none", doc="The regularised lower incomplete gamma function P(input, other).")
-igammac = binary("igammac", IG.upper, (_no_derivative("igammac", "self"), lambda g, a, b: -g * _gamma_density(a, b)), complex=False,
+igammac = binary("igammac", IG.upper, (_no_derivative("igammac", "self"), lambda g, a, b: -g * _gamma_density(a, b)), arrays=False, complex=False,
                  only="float", numbers="none", doc="The regularised upper incomplete gamma function Q(input, other) = 1 - P(input, other).")
-zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), result="float", complex=False,
+zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), arrays=False, result="float", complex=False,
               namespace="special", doc="Hurwitz's zeta function, the sum of (k + other)^-input over k = 0, 1, ...")
 
 

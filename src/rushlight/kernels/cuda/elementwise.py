@@ -46,15 +46,10 @@ __device__ __forceinline__ float min_(float a, float b) { return -max_(-a, -b); 
 __device__ __forceinline__ double min_(double a, double b) { return -max_(-a, -b); }
 __device__ __forceinline__ float copysign_(float x, float y) { return copysignf(x, y); }
 __device__ __forceinline__ double copysign_(double x, double y) { return copysign(x, y); }
-template <class A> __device__ __forceinline__ A sigmoid_(A x) { return (A)1 / ((A)1 + exp_(-x)); }
 template <class A> __device__ __forceinline__ A sign_(A x) { return x != x ? x : (A)((x > (A)0) - (x < (A)0)); }
 template <class A> __device__ __forceinline__ A remainder_(A x, A y) {       // the sign of the divisor, as Python has it
     A r = fmod_(x, y);
     return r != (A)0 && ((r < (A)0) != (y < (A)0)) ? r + y : r;
-}
-template <class A> __device__ __forceinline__ A mish_slope(A g, A y, A t) { return g * (t + y * ((A)1 - t * t) * sigmoid_(y)); }
-template <class A> __device__ __forceinline__ A gelu_tanh_slope(A g, A y, A t) {
-    return g * (((A)1 + t) * (A)0.5 + y * ((A)1 - t * t) * ((A)0.3989422804014327 + (A)0.053516112204450184 * y * y));
 }
 template <class A> __device__ __forceinline__ A logaddexp_(A a, A b) {
     A top = max_(a, b), low = min_(a, b);
@@ -337,27 +332,10 @@ UFUNCS |= COMPARISONS
 # What formulas call beside ufuncs. Truth values are combined by NumPy's stand-in where they are arrays; sign is PyTorch's: 0 for nan.
 FORMS = UFUNCS | {"logical_and": "x && y", "logical_or": "x || y", "logical_not": "!x", "bitwise_and": "x && y", "bitwise_or": "x || y",
                   "logical_xor": "x != y", "bitwise_xor": "x != y", "invert": "!x", "where": "x ? y : z", "copy": "x",
-                  "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)",
-                  "sigmoid": "sigmoid_(x)"}
+                  "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)"}
 
-# Ops that NumPy has no ufunc for.
-_ROOT = "(A)0.70710678118654752"
-_TANH = "tanh_((A)0.79788456080286536 * (x + (A)0.044715 * x * x * x))"
-_SOFTPLUS = "(max_({0}, (A)0) + log1p_(exp_(-fabs_({0}))))"
-_Y_TANH = _TANH.replace("x", "y")
-for _name, _text in {
-    "mish": f"x * tanh_({_SOFTPLUS.format('x')})",
-    "mish_gradient": f"mish_slope(x, y, tanh_({_SOFTPLUS.format('y')}))",
-    "gelu_tanh_gradient": f"gelu_tanh_slope(x, y, {_Y_TANH})",
-    "sigmoid": "sigmoid_(x)", "relu": "x != x ? x : max_(x, (A)0)", "rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)",
-    "frac": "x - trunc_(x)", "silu": "x * sigmoid_(x)", "gelu": f"x * (A)0.5 * ((A)1 + erf_(x * {_ROOT}))",
-    "gelu_tanh": f"(A)0.5 * x * ((A)1 + {_TANH})", "log_sigmoid": "min_(x, (A)0) - log1p_(exp_(-fabs_(x)))",
-    # gradients: x is what arrives, y the saved tensor
-    "relu_gradient": "y <= (A)0 ? (A)0 : x", "sigmoid_gradient": "x * (y * ((A)1 - y))", "tanh_gradient": "x * ((A)1 - y * y)",
-    "silu_gradient": "x * sigmoid_(y) * ((A)1 + y * ((A)1 - sigmoid_(y)))",
-    "gelu_gradient": f"x * ((A)0.5 * ((A)1 + erf_(y * {_ROOT})) + y * (A)0.39894228040143268 * exp_((A)-0.5 * y * y))",
-    "abs_gradient": "x * ((A)(y > (A)0) - (A)(y < (A)0))", "dropout": "x * y * z",
-}.items():
+# Ops that NumPy has no ufunc for, and that are no formula.
+for _name, _text in {"rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "dropout": "x * y * z"}.items():
     Formula(_name, _text)
 
 
