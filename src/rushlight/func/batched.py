@@ -259,6 +259,11 @@ class BatchedArray(NDArrayOperatorsMixin):
         """What makes new arrays that are batched as this one is, as a module of arrays does."""
         return _Maker(self.physical.maker(xp) if isinstance(self.physical, BatchedArray) else xp, self)
 
+    def at_levels(self, levels: list[int]) -> BatchedArray:
+        """The same samples under other levels, highest first."""
+        inner = self.physical
+        return BatchedArray(inner.at_levels(levels[1:]) if isinstance(inner, BatchedArray) else inner, levels[0])
+
     def folded(self, function: Any) -> BatchedArray:
         """``function(array)`` of arrays (N, ...) to (N, ...): the batch becomes part of N."""
         p = self.physical
@@ -435,6 +440,22 @@ def expanded(x: Any, level: int, batch: int) -> Any:
     if not hasattr(x, "ndim"):
         x = np.asarray(x)
     return np.broadcast_to(x, (batch, *x.shape))
+
+
+@services.batched_zeros.given
+def zeros_at(shape: tuple[int, ...], dtype: Any, arrays: Any) -> Any:
+    """Zeros that are batched at every level at which one of the arrays is."""
+    sizes: dict[int, int] = {}
+    plain = None
+    for each in arrays:
+        while isinstance(each, BatchedArray):
+            sizes[each.level], each = each.batch, each.physical
+        plain = each
+    levels = sorted(sizes)
+    r = np.zeros((*[sizes[level] for level in levels], *shape), dtype, like=plain)
+    for level in levels:
+        r = BatchedArray(r, level)
+    return r
 
 
 @services.put_level.given

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..kernels import native
 from ..kernels.memory import copied
 from ..kernels.shapes import broadcast_arrays
@@ -14,12 +15,15 @@ from ..kernels.strides import zeros_for
 __all__ = ["put_add", "add_rows"]
 
 _library = native.library
+ndarray = np.ndarray
 
 
 def add_rows(target: Any, rows: Any, values: Any) -> Any:
     """``target[rows[i]] += values[i]`` for a matrix `target` (or vector), vector `rows` and matching `values`; rows may repeat.
 
     `rows` are in range; negative ones count from the end. Vectors and few rows are added by NumPy, many rows are grouped first."""
+    if target.__class__ is not ndarray and hasattr(target, "level") or rows.__class__ is not ndarray and hasattr(rows, "level"):
+        return services.batched_add_rows(target, rows, values)
     n = rows.size
     if _library is not None and values.__class__ is np.ndarray and not values.flags.c_contiguous:      # a gradient of a sum, for example
         values = copied(values)
@@ -72,9 +76,14 @@ def _group(rows: Any, values: Any) -> tuple[Any, Any]:
 
 def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: Any = None) -> Any:
     """Add `values` at index arrays given by dimension (see `indexing.advanced`); into zeros of `shape`, or into an array."""
-    target = zeros_for(values, shape) if into is None else into
     first = next(iter(arrays.values()))
-    if _library is not None and len(arrays) == 1 and first.ndim == 1:
+    if into is not None:
+        target = into
+    elif any(each.__class__ is not ndarray and hasattr(each, "level") for each in arrays.values()):
+        target = services.batched_zeros(shape, values.dtype, (values, *arrays.values()))
+    else:
+        target = zeros_for(values, shape)
+    if _library is not None and len(arrays) == 1 and first.ndim == 1 and target.__class__ is first.__class__ is ndarray:
         dim = next(iter(arrays))
         if dim and _library.add_slices(target, dim, first, values):
             return target
@@ -96,7 +105,10 @@ def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: A
         flat = index[0].reshape(-1)
     else:
         wrapped = [np.where(each < 0, each + shape[d], each) for each, d in zip(index, dims, strict=True)]
-        flat = np.ravel_multi_index(wrapped, [shape[d] for d in dims]).reshape(-1) if wrapped[0].size else index[0].reshape(-1)
+        flat = wrapped[0]
+        for each, d in zip(wrapped[1:], dims[1:], strict=True):
+            flat = flat * shape[d] + each
+        flat = flat.reshape(-1)
     rest = front.shape[len(dims):]
     count = 1
     for d in dims:

@@ -158,19 +158,23 @@ class SavedOutput:
 
 
 class Packed:
-    """A saved tensor in the form that the user's pack hook gave it, and its place in the graph, which it has again when unpacked."""
+    """A saved tensor in the form that the user's pack hook gave it, and its place in the graph (and levels of vmap), which it has again when
+    unpacked."""
 
-    __slots__ = ("value", "unpack", "_ver", "edge", "index")
+    __slots__ = ("value", "unpack", "_ver", "edge", "index", "levels")
 
     def __init__(self, value: Any, unpack: Any, saved: Any) -> None:
         self.value, self.unpack, self._ver = value, unpack, 0
         own = saved.__class__ is SavedOutput          # the node's own output: its edge would be a cycle
         self.edge, self.index = (None, saved.index) if own else (saved._node, -1)
+        self.levels = getattr(saved._a, "levels", ())
 
     def tensor(self, node: Any, detach: bool) -> Tensor:
         t = self.unpack(self.value)
         if not isinstance(t, Tensor):
             raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(t).__name__}")
+        if self.levels and getattr(t._a, "levels", self.levels) != self.levels:      # computed anew (checkpoint), by another run of the vmap
+            t = wrap(t._a.at_levels(self.levels), t._kind)
         if detach:
             return detached(t)
         edge = self.edge if self.index < 0 else node if node.outputs == 1 else Port(node, self.index)
