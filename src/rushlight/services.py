@@ -63,6 +63,7 @@ batched_gradients = Service("func.gradients")       # autograd.grad(..., is_grad
 batched_fold = Service("func.op_rules")             # (function, ndim, *tensors)
 batched_convolution = Service("func.op_rules")      # (function, x, w, bias, groups, n)
 levels_of = Service("func.batched")                 # (array)
+batched_getitem = Service("func.batched")           # (array, index)
 batched_zeros = Service("func.batched")             # (shape, dtype, arrays): zeros with the levels of all of them
 batched_add_rows = Service("func.op_rules")         # (target, rows, values)
 put_level = Service("func.batched")                 # (array, level)

@@ -212,7 +212,9 @@ class BatchedArray(NDArrayOperatorsMixin):
         """Each sample as a vector."""
         return self.reshape(-1) if order == "C" else self.transpose().reshape(-1)
 
-    flatten = ravel
+    def flatten(self, order: str = "C") -> BatchedArray:
+        """Each sample as a vector of its own memory."""
+        return self.copy().ravel(order)
 
     def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> BatchedArray:
         """Another element type."""
@@ -573,6 +575,11 @@ def _is_integer_index(each: Any) -> bool:
     return _is_array_index(each) or (isinstance(each, (int, np.integer)) and not isinstance(each, bool))
 
 
+def _getitem(a: Any, index: tuple[Any, ...]) -> Any:
+    return batched_getitem(a, index) if max_level((a, index)) else a[index]
+
+
+@services.batched_getitem.given
 def batched_getitem(a: Any, index: Any) -> Any:
     """``a[index]`` where a, or an array in the index, is batched."""
     index = _as_index(index)
@@ -580,10 +587,10 @@ def batched_getitem(a: Any, index: Any) -> Any:
     batch = batch_size((a, index), level)
     if not is_at(a, level):
         if len(index) == 1 and index[0].dtype != bool:       # the same array for all samples: its rows are picked at once
-            return BatchedArray(a[index[0].physical], level)
+            return BatchedArray(_getitem(a, (index[0].physical,)), level)
         a = BatchedArray(np.broadcast_to(a, (batch, *a.shape)), level)
     full, picked, lead = _physical_index(a, index, level, batch)
-    r = a.physical[full]
+    r = _getitem(a.physical, full)
     if lead < 0:
         r = np.moveaxis(r, picked, 0)
     elif lead and _separate(full):

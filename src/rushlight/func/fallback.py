@@ -222,11 +222,21 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
             if writes:
                 given = (given[0].clone(), *given[1:])
             result = _of_sample(function, given, pick(kwargs, i))
-            results.append(given[0] if writes else result)
+            results.append(_own(given[0] if writes else result, level, size, i))
     finally:
         STATE.vmaps += len(previous) - len(LOCAL.vmaps)
         LOCAL.vmaps = previous
     return results
+
+
+def _own(result: Any, level: int, size: int, i: int) -> Any:
+    """Sample i of a result that is batched at the level after all, because the function holds (in a closure) something that is."""
+    if isinstance(result, Tensor):
+        from .vmap import unbatch_tensor
+        return unbatch_tensor(result, level, size, 0).select(0, i) if level in levels_of(result._a) else result
+    if result.__class__ is tuple or result.__class__ is list:
+        return result.__class__([_own(each, level, size, i) for each in result])
+    return result
 
 
 def _resuming(function: Any) -> Any:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..autograd.grad_mode import LOCAL, STATE
 from ..kernels.arrays import as_array
 from ..kernels.indexing import select_masked
 from ..kernels.memory import converted
 from ..kernels.strides import zeros_for
+from ..kind import NotBatched
 from ..tensor import Tensor, wrap
 from .accumulate import put_add
 from .convert import move
@@ -310,6 +312,8 @@ def advanced(self: Tensor, arrays: dict[int, Any], given: tuple[Tensor, ...] = (
                 array = array.copy("C")
     except IndexError as error:
         raise index_error(error, a.shape, arrays) from None
+    except NotBatched:
+        array = services.batched_getitem(a, index)
     r = wrap(as_array(array), self._kind)
     if self._node is None:
         return r

@@ -40,7 +40,7 @@ def _check(name: str, A: Tensor, pivot: bool) -> None:  # noqa: N803
 def _permutation(pivots: Any, m: int, like: Tensor) -> Tensor:
     """P of P L U from the pivots."""
     rows = lapack.lu_rows(pivots, m)
-    p = np.zeros((*rows.shape, m), like._kind.np, like=like._a)
+    p = np.zeros((*rows.shape, m), like._kind.np, like=rows)
     np.put_along_axis(np.swapaxes(p, -1, -2), rows[..., None], 1, -1)
     return wrap(p, like._kind)
 
