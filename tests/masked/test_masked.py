@@ -75,10 +75,25 @@ def quiet(function):
 
 
 MT_CALLS = {
-    "repr": lambda m, t: repr(t), "exp": lambda m, t: m.exp(t), "method": lambda m, t: t.sqrt(), "add": lambda m, t: t + t, "number": lambda m, t: 2 * t - 1,
-    "function": lambda m, t: m.mul(t, t), "compare": lambda m, t: t > 2, "integers": lambda m, t: (t * 100).long(), "one masked out": lambda m, t: t[0, 1], "sum": lambda m, t: t.sum(), "sum of rows": lambda m, t: t.sum(1),
-    "mean": lambda m, t: t.mean(1), "amax": lambda m, t: t.amax(1), "reshape": lambda m, t: t.reshape(3, 2), "index": lambda m, t: t[0],
-    "negative": lambda m, t: -t, "where it counts": lambda m, t: t.get_mask(), "filled": lambda m, t: t.to_tensor(-1), "divide": lambda m, t: t / t,
+    "repr": lambda m, t: repr(t),
+    "exp": lambda m, t: m.exp(t),
+    "method": lambda m, t: t.sqrt(),
+    "add": lambda m, t: t + t,
+    "number": lambda m, t: 2 * t - 1,
+    "function": lambda m, t: m.mul(t, t),
+    "compare": lambda m, t: t > 2,
+    "integers": lambda m, t: (t * 100).long(),
+    "one masked out": lambda m, t: t[0, 1],
+    "sum": lambda m, t: t.sum(),
+    "sum of rows": lambda m, t: t.sum(1),
+    "mean": lambda m, t: t.mean(1),
+    "amax": lambda m, t: t.amax(1),
+    "reshape": lambda m, t: t.reshape(3, 2),
+    "index": lambda m, t: t[0],
+    "negative": lambda m, t: -t,
+    "where it counts": lambda m, t: t.get_mask(),
+    "filled": lambda m, t: t.to_tensor(-1),
+    "divide": lambda m, t: t / t,
     "shape": lambda m, t: [tuple(t.shape), str(t.dtype), t.ndim, t.numel()],
 }
 

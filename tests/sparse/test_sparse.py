@@ -9,6 +9,7 @@ import pytest
 import torch as pt
 
 from tests.support.common import rl, to_numpy
+from tests.support.expressions import tables
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support|Sparse invariant checks")
 
@@ -57,32 +58,8 @@ def empty(torch):
     return torch.sparse_coo_tensor(size=(2, 3))
 
 
+TABLES = tables(__file__)
 KINDS = {f.__name__: f for f in (coo, uncoalesced, hybrid, csr, csc, empty)}
-EVERYWHERE = """
-x.to_dense() | x.clone() | x.detach() | x.double() | x.to(torch.float64) | x.long() | x._nnz() | x.sparse_dim() | x.dense_dim() | x.shape | x.numel()
-x.dim() | x.layout | x.is_sparse | x.is_sparse_csr | x.is_floating_point() | len(x) | x * 2 | 2 * x | x.mul(0.5) | x.abs() | x.neg() | -x | abs(x)
-x.sin() | x.tanh() | x.relu() | torch.relu(x) | torch.nn.functional.relu(x) | x.sign() | x.floor() | x.expm1() | torch.sqrt(x.abs()) | x.isnan()
-x.zero_() | x.neg_() | x.mul_(3) | torch.zeros_like(x) | copy.copy(x) | pickle.loads(pickle.dumps(x)) | x.sum() | torch.sum(x) | x.values().sum()
-x.requires_grad_() | x.to_sparse() | torch.tensor(x) | torch.as_tensor(x) | x.element_size() | x.type_as(x) | x.clone().sqrt_()
-""".replace("\n", "|")
-COO_ONLY = """
-x.coalesce() | x.is_coalesced() | x._indices() | x._values() | x + x | x - x | x.add(x, alpha=2) | D + x | D - x | D.clone().add_(x) | D.clone().sub_(x)
-D.add(x, alpha=-2) | x / 2 | x // 2 | x ** 2 | x.pow(3) | x * D | D * x | x * D[0] | x * torch.tensor(2.) | x * x | D.clone().mul_(x) | x.add_(x)
-x.div_(2) | x.t() | x.transpose(0, 1) | x.permute(1, 0) | x.unsqueeze(0) | x.unsqueeze(1) | x.unsqueeze(2) | x[0] | x[1] | x[-1] | x[0, 1] | x[:, 0]
-x[None] | x.select(1, 1) | x.unbind() | list(x) | x.index_select(0, torch.tensor([1, 0, 1])) | x.index_select(1, torch.tensor([1]))
-x.narrow_copy(0, 1, 1) | torch.cat([x, x]) | torch.cat([x, x], 1) | torch.stack([x, x]) | torch.stack([x, x], 1) | torch.vstack([x, x])
-torch.hstack([x, x]) | torch.sparse.sum(x) | torch.sparse.sum(x, 0) | torch.sparse.sum(x, 1) | torch.sparse.sum(x, [0, 1]) | x.sum(0) | x.sum(-1)
-torch.sparse.sum(x, 0, dtype=torch.float64) | x.norm() | x.any() | torch.sparse.softmax(x, 1) | torch.sparse.softmax(x, 0) | x.nan_to_num()
-torch.sparse.log_softmax(x, 1) | D.sparse_mask(x.coalesce()) | x.to_sparse_coo() | x.is_same_size(D) | x.type() | x.new_zeros(2, 2) | copy.deepcopy(x)
-x.sparse_resize_((9, x.shape[1]), x.sparse_dim(), x.dense_dim()) | x.sparse_resize_and_clear_((4, 5), 2, 0) | x.copy_(x) | x.square() | x.asin().isnan()
-""".replace("\n", "|")
-MATRICES = """
-x @ E | x.mm(E) | torch.mm(x, E) | torch.sparse.mm(x, E) | torch.matmul(x, E) | E @ x | torch.mm(E, x) | torch.sparse.mm(E, x) | x @ v | x.mv(v) | w @ x
-torch.addmm(B, x, E) | torch.addmm(B, x, E, beta=2, alpha=3) | torch.sparse.addmm(B, x, E) | torch.spmm(x, E) | torch.nn.functional.linear(D, x)
-x.t() | x.to_sparse_csr() | x.to_sparse_csc() | x.to_sparse(layout=torch.sparse_csr) | x.transpose(0, 1) | x[0] | x[1, 2] | x.unbind() | x * D
-x.to_sparse_coo() | D.sparse_mask(x.coalesce() if x.is_sparse else x) | x.crow_indices() | x.col_indices() | x.ccol_indices() | x.row_indices()
-B.addmm(x, E) | x.to_sparse_csr().to_sparse_csc() | x.mT
-""".replace("\n", "|")
 SAME_LAYOUT = ["x @ x.t()", "torch.sparse.mm(x, x.t())", "torch.mm(x.t(), x)", "x + x.abs()", "x * x.abs()"]
 
 
@@ -99,13 +76,13 @@ def evaluate(torch, expression, make):
 
 def cases():
     for kind in KINDS:
-        for expression in [e.strip() for e in EVERYWHERE.split("|") if e.strip()]:
+        for expression in TABLES["EVERYWHERE"]:
             yield kind, expression
     for kind in ("coo", "uncoalesced", "hybrid", "empty"):
-        for expression in [e.strip() for e in COO_ONLY.split("|") if e.strip()]:
+        for expression in TABLES["COO_ONLY"]:
             yield kind, expression
     for kind in ("coo", "uncoalesced", "csr", "csc", "empty"):
-        for expression in [e.strip() for e in MATRICES.split("|") if e.strip()]:
+        for expression in TABLES["MATRICES"]:
             yield kind, expression
     for kind in ("coo", "uncoalesced", "csr"):
         for expression in SAME_LAYOUT:
@@ -218,29 +195,9 @@ def test_gradgradcheck(name):
     assert rl.autograd.gradgradcheck(through, (v, d))
 
 
-ERRORS = """
-torch.sparse_coo_tensor([[0,1]],[1.,2.,3.],(3,)) | torch.sparse_coo_tensor([[0,1]],[1.,2.],(3,3)) | torch.sparse_coo_tensor([[0,1]],5.,(3,))
-torch.sparse_coo_tensor([[0,1]],[1,2],(3,),requires_grad=True) | torch.ones(2,3).is_coalesced() | torch.ones(2,3).coalesce() | torch.ones(2,3).indices()
-torch.ones(2,3).values() | torch.ones(2,3).crow_indices() | torch.ones(2,3).sparse_mask(torch.ones(3,3).to_sparse()) | torch.ones(2,3).to_sparse(3)
-torch.ones(2,3).to_sparse(0) | torch.sparse_coo_tensor([[1,1]],[1,2],(3,)).indices() | torch.sparse_coo_tensor([[1,1]],[1,2],(3,)).values()
-torch.eye(3).to_sparse()+torch.eye(4).to_sparse() | torch.eye(3).to_sparse()*torch.eye(4).to_sparse() | torch.eye(3).to_sparse()*torch.ones(4)
-torch.eye(3)+torch.eye(4).to_sparse() | torch.eye(3).to_sparse()@torch.eye(4) | torch.eye(3).to_sparse()@torch.eye(3).double() | x+1 | x-1 | 1+x
-x+torch.ones(2,3) | x/torch.ones(2,3) | x/x | 2/x | torch.eye(3).to_sparse()@torch.eye(4).to_sparse() | torch.eye(3).to_sparse()@torch.ones(4)
-torch.sparse.sum(torch.eye(3).to_sparse(),5) | torch.sparse.softmax(torch.eye(3).to_sparse(),5) | x.transpose(0,5) | torch.ones(2,3,4).to_sparse(2).t()
-torch.ones(2,3,4).to_sparse(2).transpose(0,2) | x[5] | x[0,0,0] | torch.cat([x,torch.eye(3)]) | torch.cat([torch.eye(3).to_sparse(),torch.eye(4).to_sparse()])
-x.to_dense(dtype=torch.float64) | x.norm(p=2,dim=0) | x.crow_indices() | x.col_indices() | x.ccol_indices() | x.numpy() | x.item() | bool(x) | x.nbytes
-torch.sparse.spdiags(torch.ones(2,3),torch.tensor([0,0]),(3,3)) | torch.sparse.spdiags(torch.ones(2,3),torch.tensor([0]),(3,3))
-torch.sparse.spdiags(torch.ones(2,3),torch.tensor([0,1]),(3,3,3)) | x.clone().copy_(torch.ones(2,3)) | torch.ones(2,3).copy_(x)
-torch.sparse_compressed_tensor([0,1,3],[2,0,2],[3.,4.,5.]) | x.detach().requires_grad_().mul_(2) | x.data_ptr() | x.tolist() | x.untyped_storage()
-x.to_sparse_csr().is_coalesced() | x.to_sparse_csr().coalesce() | x.to_sparse_csr().indices() | x.to_sparse_csr().stride() | x.to_sparse(1)
-x == x | x > 0 | x.exp() | x.cos() | x.max() | x.mean() | x.argmax() | x.cumsum(0) | x.sort() | torch.nonzero(x) | x.view(6) | x.reshape(6) | x.flatten()
-x[:1] | x[torch.tensor([0])] | x.expand(2,2,3) | torch.softmax(x, 1) | torch.nn.functional.cross_entropy(x, torch.tensor([0,1])) | torch.where(x>0,x,x)
-torch.exp(x) | torch.maximum(x, x) | torch.clamp(x, 0) | torch.equal(x, x) | torch.linalg.norm(x) | torch.ones_like(x) | x.fill_(1) | x.uniform_()
-torch.conv1d(x, x) | torch.nn.functional.gelu(x) | torch.nn.functional.mse_loss(x, x) | torch.cdist(x, x) | x.triu() | x.diagonal() | x.repeat(1, 2)
-""".replace("\n", "|")
 
 
-@pytest.mark.parametrize("expression", [e.strip() for e in ERRORS.split("|") if e.strip()])
+@pytest.mark.parametrize("expression", TABLES["ERRORS"])
 def test_errors(expression):
     theirs, ours = evaluate(pt, expression, coo), evaluate(rl, expression, coo)
     assert isinstance(theirs, Exception), f"not an error in PyTorch: {theirs}"

@@ -1,6 +1,7 @@
 """Evaluate one expression on both sides (`T` is torch or rushlight) and compare values, strides, node names, gradients and errors."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch as pt
@@ -8,6 +9,17 @@ import torch as pt
 import rushlight as rl
 from tests.support import common
 from tests.support.common import assert_same, to_rl
+
+
+def tables(file):
+    """The sections of the .txt file beside a test file: [NAME], then one expression a line; # begins a comment."""
+    found, section = {}, None
+    for line in Path(file).with_suffix(".txt").read_text().splitlines():
+        if line.startswith("["):
+            section = found.setdefault(line.strip("[]"), [])
+        elif line and not line.startswith("#"):
+            section.append(line)
+    return found
 
 
 def variables(T, dtype="float64"):
