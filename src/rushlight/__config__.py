@@ -13,8 +13,8 @@ def show() -> str:
 
     from .utils.collect_env import _blas
     from .version import rushlight_version
-    return "\n".join([f"rushlight {rushlight_version} built with:", f"  - Python {platform.python_version()}", f"  - NumPy {numpy.__version__}",
-                      f"  - BLAS: {_blas()}", ""])
+    return "\n".join([f"rushlight {rushlight_version} built with:", f"  - Python {platform.python_version()}",
+                      f"  - NumPy {numpy.__version__}", f"  - BLAS: {_blas()}", ""])
 
 
 def parallel_info() -> str:
@@ -22,5 +22,7 @@ def parallel_info() -> str:
     import os
 
     from .threads import get_num_interop_threads, get_num_threads
-    return "\n".join(["ATen/Parallel:", f"\tat::get_num_threads() : {get_num_threads()}", f"\tat::get_num_interop_threads() : {get_num_interop_threads()}",
-                      f"OMP_NUM_THREADS : {os.environ.get('OMP_NUM_THREADS', '[not set]')}", f"std::thread::hardware_concurrency() : {os.cpu_count()}", ""])
+    return "\n".join(["ATen/Parallel:", f"\tat::get_num_threads() : {get_num_threads()}",
+                      f"\tat::get_num_interop_threads() : {get_num_interop_threads()}",
+                      f"OMP_NUM_THREADS : {os.environ.get('OMP_NUM_THREADS', '[not set]')}",
+                      f"std::thread::hardware_concurrency() : {os.cpu_count()}", ""])

@@ -43,12 +43,14 @@ newaxis = None
 
 # Loaded at first use, to keep `import rushlight` quick: name -> module that holds it ("" for the module of that name itself).
 _LAZY = {
-    **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat", "testing",
-                     "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C", "return_types", "storage", "types"), ""),
-    **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional", "torch_version", "_subclasses",
-                     "__config__"), ""),
+    **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat",
+                     "testing", "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C",
+                     "return_types", "storage", "types"), ""),
+    **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional",
+                     "torch_version", "_subclasses", "__config__"), ""),
     # What PyTorch has and rushlight has not: using one of their names says what to do instead.
-    **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "fx", "package", "library", "nested", "monitor", "xpu", "mtia", "mps"), ""),
+    **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "fx", "package", "library", "nested", "monitor", "xpu", "mtia",
+                     "mps"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     "from_dlpack": "utils.dlpack",
     "to_dlpack": "utils.dlpack",
@@ -64,7 +66,8 @@ _LAZY = {
                      "IntStorage", "ShortStorage", "CharStorage", "ByteStorage", "BoolStorage", "ComplexFloatStorage",
                      "ComplexDoubleStorage", "is_storage"), "storage"),
     **dict.fromkeys(("set_num_threads", "get_num_threads", "set_num_interop_threads", "get_num_interop_threads"), "threads"),
-    **dict.fromkeys(("use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
+    **dict.fromkeys(("use_deterministic_algorithms", "are_deterministic_algorithms_enabled",
+                     "is_deterministic_algorithms_warn_only_enabled",
                      "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always",
                      "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode"), "settings"),
     "is_anomaly_enabled": "autograd.anomaly_mode",
@@ -73,11 +76,11 @@ _LAZY = {
     **dict.fromkeys(("fork", "wait", "ScriptModule", "_script_if_tracing"), "jit"),
     **dict.fromkeys(("Stream", "Event"), "streams"),
     "OutOfMemoryError": "cuda",
-    **dict.fromkeys(("SymInt", "SymFloat", "SymBool", "AggregationType", "SUM", "AVG", "Tag", "DispatchKey", "ScriptClass", "ScriptFunction",
-                     "has_lapack", "has_mkl", "has_openmp", "has_spectral", "init_num_threads", "import_ir_module",
+    **dict.fromkeys(("SymInt", "SymFloat", "SymBool", "AggregationType", "SUM", "AVG", "Tag", "DispatchKey", "ScriptClass",
+                     "ScriptFunction", "has_lapack", "has_mkl", "has_openmp", "has_spectral", "init_num_threads", "import_ir_module",
                      "import_ir_module_from_buffer", "merge_type_from_type_comment", "parse_ir", "parse_schema", "parse_type_comment",
-                     "unify_type_list", "quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic", "quantized_batch_norm",
-                     "quantized_max_pool1d", "quantized_max_pool2d", "dequantize"), "markers"),
+                     "unify_type_list", "quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic",
+                     "quantized_batch_norm", "quantized_max_pool1d", "quantized_max_pool2d", "dequantize"), "markers"),
     **dict.fromkeys(("typename", "_assert", "set_default_tensor_type"), "settings"),
     "AcceleratorError": "kernels.cuda.driver",
     "get_device_module": "accelerator",
@@ -100,14 +103,16 @@ def __getattr__(name):
         if value is not None:
             globals()[name] = value
             return value
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: torch.{name} is not supported by rushlight {rushlight_version}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: torch.{name} is not supported by rushlight "
+                             f"{rushlight_version}")
     from importlib import import_module
     try:
         module = import_module("." + (module_name or name), __name__)
     except ModuleNotFoundError as error:
         if error.name != f"{__name__}.{module_name or name}":
             raise
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: torch.{name} is not supported by rushlight {rushlight_version}") from None
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: torch.{name} is not supported by rushlight "
+                             f"{rushlight_version}") from None
     value = getattr(module, name) if module_name else module
     globals()[name] = value
     return value

@@ -40,7 +40,8 @@ def _rebuild_tensor_v3(storage: UntypedStorage, offset: int, size: Ints, stride:
         storage = storage.untyped()
     if not isinstance(storage, UntypedStorage) or not isinstance(dtype, _dtype.dtype):
         raise TypeError(f"a tensor needs a storage and a dtype, not {type(storage).__name__} and {type(dtype).__name__}")
-    if not isinstance(offset, int) or not all(isinstance(ints, (tuple, list)) and all(isinstance(n, int) for n in ints) for ints in (size, stride)):
+    if not isinstance(offset, int) or not all(isinstance(ints, (tuple, list)) and
+                                              all(isinstance(n, int) for n in ints) for ints in (size, stride)):
         raise TypeError("a tensor's offset, size and stride are integers")
     if storage.device.type == "meta":
         return _rebuild_meta_tensor_no_storage(dtype, size, stride, requires_grad)
@@ -129,7 +130,8 @@ def _get_layout(name: str) -> layout_class:
 def _rebuild_sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
     """A sparse tensor from its indices, values and size."""
     from .sparse.creation import sparse_compressed_tensor, sparse_coo_tensor
-    if not isinstance(layout, layout_class) or not isinstance(data, (tuple, list)) or not all(isinstance(each, Tensor) for each in data[:2]):
+    if (not isinstance(layout, layout_class) or not isinstance(data, (tuple, list)) or
+        not all(isinstance(each, Tensor) for each in data[:2])):
         raise TypeError("expected the layout, the parts and the size of a sparse tensor")
     if layout is sparse_coo:
         indices, values, size, *coalesced = data

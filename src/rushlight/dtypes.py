@@ -104,7 +104,8 @@ complex128 = _make("complex128", COMPLEX, 16, alias="cdouble")
 # name, category, bytes, what to use instead
 _INSTEAD = {}
 for _name, _category, _size, _other in (
-        ("complex32", COMPLEX, 4, "complex64"), ("float8_e4m3fnuz", FLOAT, 1, "float8_e4m3fn"), ("float8_e5m2fnuz", FLOAT, 1, "float8_e5m2"),
+        ("complex32", COMPLEX, 4, "complex64"), ("float8_e4m3fnuz", FLOAT, 1, "float8_e4m3fn"),
+        ("float8_e5m2fnuz", FLOAT, 1, "float8_e5m2"),
         ("float8_e8m0fnu", FLOAT, 1, "float8_e5m2"), ("float4_e2m1fn_x2", FLOAT, 1, "float8_e4m3fn"), ("qint8", INT, 1, "int8 and a scale"),
         ("quint8", INT, 1, "uint8 and a scale"), ("qint32", INT, 4, "int32 and a scale"), ("quint4x2", INT, 1, "uint8 and a scale"),
         ("quint2x4", INT, 1, "uint8 and a scale")):

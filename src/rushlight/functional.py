@@ -6,9 +6,9 @@ from typing import Any
 
 from .nn._torch import torch
 
-_NAMES = ("atleast_1d", "atleast_2d", "atleast_3d", "align_tensors", "broadcast_shapes", "broadcast_tensors", "cartesian_prod", "block_diag",
-          "cdist", "chain_matmul", "einsum", "istft", "lu", "norm", "meshgrid", "split", "stft", "tensordot", "unique", "unique_consecutive",
-          "unravel_index")
+_NAMES = ("atleast_1d", "atleast_2d", "atleast_3d", "align_tensors", "broadcast_shapes", "broadcast_tensors", "cartesian_prod",
+          "block_diag", "cdist", "chain_matmul", "einsum", "istft", "lu", "norm", "meshgrid", "split", "stft", "tensordot", "unique",
+          "unique_consecutive", "unravel_index")
 __all__ = list(_NAMES)
 
 

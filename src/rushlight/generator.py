@@ -1,7 +1,7 @@
 """`Generator`: the mt19937 stream behind every random op, word for word the one of PyTorch's CPU generator.
 
-NumPy's MT19937, or the native library, makes the words, a block of 624 at a time; ops take them off the block. The state has PyTorch's layout (5056 bytes), so
-that ``get_state`` here and ``set_state`` there, and the other way round, continue the same stream.
+NumPy's MT19937, or the native library, makes the words, a block of 624 at a time; ops take them off the block. The state has PyTorch's
+layout (5056 bytes), so that ``get_state`` here and ``set_state`` there, and the other way round, continue the same stream.
 """
 
 from __future__ import annotations
@@ -221,7 +221,8 @@ class Generator:
     def load_bytes(self, data: Any) -> None:
         """Take over the state in a uint8 array."""
         if data.size not in (_LAYOUT.itemsize, _LEGACY_SIZE):
-            raise RuntimeError(f"Expected a CPUGeneratorImplState of size {_LAYOUT.itemsize} but found the input RNG state size to be {data.size}")
+            raise RuntimeError(f"Expected a CPUGeneratorImplState of size {_LAYOUT.itemsize} but found the input RNG state size to be "
+                               f"{data.size}")
         state = np.frombuffer(data.tobytes().ljust(_LAYOUT.itemsize, b"\0"), _LAYOUT)[0]
         left, position = int(state["left"]), int(state["next"])
         if state["seeded"] != 1 or not 0 < left <= _BLOCK or position > _BLOCK:
@@ -318,7 +319,7 @@ def generator_of(generator: Any, device: device_type, name: str) -> Generator:
 def check_randomness() -> None:
     """RuntimeError inside a vmap that has not said what random ops mean there."""
     if any(randomness == "error" for _, _, randomness in LOCAL.vmaps):
-        raise RuntimeError("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' randomness "
-                           "flags on vmap or perform the randomness operation out of vmap")
+        raise RuntimeError("vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' "
+                           "randomness flags on vmap or perform the randomness operation out of vmap")
 
 settle("_C", globals(), ("Generator",))

@@ -1,7 +1,7 @@
 """Which module a class or function says it is from: PyTorch's, whichever file defines it.
 
-The package has two names. It is imported as ``rushlight``, and `compat` gives it and everything in it the name ``torch``. So nothing keeps the
-first part of a module's name: it asks `root`.
+The package has two names. It is imported as ``rushlight``, and `compat` gives it and everything in it the name ``torch``. So nothing
+keeps the first part of a module's name: it asks `root`.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def _local(repo: Any, source: str) -> str:
         raise ValueError(f'Unknown source: "{source}". Allowed values: "github" | "local".')
     if source == "github":
         name = str(repo).partition(":")[0]
-        raise NotImplementedError(f"torch.hub: rushlight does not fetch code from GitHub. Clone it yourself (git clone https://github.com/{name}), look "
-                                  "at it, and pass the directory with source='local'")
+        raise NotImplementedError(f"torch.hub: rushlight does not fetch code from GitHub. Clone it yourself (git clone "
+                                  f"https://github.com/{name}), look at it, and pass the directory with source='local'")
     if not os.path.isfile(os.path.join(repo, "hubconf.py")):
         raise FileNotFoundError(f"torch.hub: there is no hubconf.py in {os.fspath(repo)!r}")
     return os.fspath(repo)
@@ -79,7 +79,8 @@ def _entry(module: Any, model: Any) -> Any:
     return function
 
 
-def list(github: Any, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check", verbose: bool = True,  # noqa: A001
+def list(github: Any, force_reload: bool = False, skip_validation: bool = False, trust_repo: Any = "check",
+         verbose: bool = True,  # noqa: A001
          source: str = "github") -> Any:
     """The names of the entry points in a directory's hubconf.py (``source="local"``)."""
     with _hubconf(_local(github, source)) as module:
@@ -130,8 +131,8 @@ def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, pro
             os.unlink(partial)
 
 
-def load_state_dict_from_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True, check_hash: bool = False,
-                             file_name: str | None = None, weights_only: bool = False) -> Any:
+def load_state_dict_from_url(url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True,
+                             check_hash: bool = False, file_name: str | None = None, weights_only: bool = False) -> Any:
     """``torch.load`` of a file that is fetched once and kept in `model_dir` (default: `get_dir`/checkpoints).
 
     check_hash    the name ends with the beginning of the SHA-256, as in ``resnet18-f37072fd.pth``

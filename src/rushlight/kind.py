@@ -28,8 +28,8 @@ class OneByOne(NotBatched):
 class Kind:
     """A dtype on a device, with what the hot paths want to know about the pair ready as attributes.
 
-    `fast` is true for float32 and float64 on the CPU: closed under arithmetic, computed in their own precision, and a Python number may be rounded
-    to them before the arithmetic without changing the result. float16 and bfloat16 (`reduced`) compute in float32.
+    `fast` is true for float32 and float64 on the CPU: closed under arithmetic, computed in their own precision, and a Python number may
+    be rounded to them before the arithmetic without changing the result. float16 and bfloat16 (`reduced`) compute in float32.
     """
 
     __slots__ = ("dtype", "device", "np", "xp", "is_floating", "is_complex", "reduced", "fast", "differentiable", "scalars",

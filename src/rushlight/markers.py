@@ -11,8 +11,8 @@ from .homes import settle
 from .jit.scripted import ScriptFunction
 from .unsupported import NotSupported, not_supported
 
-__all__ = ["SymInt", "SymFloat", "SymBool", "AggregationType", "SUM", "AVG", "Tag", "DispatchKey", "ScriptClass", "ScriptFunction", "has_lapack",
-           "has_mkl", "has_openmp", "has_spectral", "init_num_threads"]
+__all__ = ["SymInt", "SymFloat", "SymBool", "AggregationType", "SUM", "AVG", "Tag", "DispatchKey", "ScriptClass", "ScriptFunction",
+           "has_lapack", "has_mkl", "has_openmp", "has_spectral", "init_num_threads"]
 
 
 class _Symbolic:

@@ -23,8 +23,8 @@ from .tensor import NotBatched, Tensor
 
 __all__ = ["get_ignored_functions", "get_overridable_functions", "get_testing_overrides", "handle_torch_function", "has_torch_function",
            "has_torch_function_unary", "has_torch_function_variadic", "resolve_name", "is_tensor_like", "is_tensor_method_or_property",
-           "wrap_torch_function", "redispatch_function", "enable_reentrant_dispatch", "TorchFunctionMode", "BaseTorchFunctionMode", "DisableTorchFunctionSubclass",
-           "DisableTorchFunction"]
+           "wrap_torch_function", "redispatch_function", "enable_reentrant_dispatch", "TorchFunctionMode", "BaseTorchFunctionMode",
+           "DisableTorchFunctionSubclass", "DisableTorchFunction"]
 
 
 class _Local(threading.local):
@@ -95,7 +95,8 @@ def _ask(public: Any, relevant: list[Any], args: Any, kwargs: Any) -> Any:
             return result
     asked = [f"mode {LOCAL.modes[-1]}"] if LOCAL.modes else []
     asked += [f"tensor subclass {type(value)}" for value in relevant]
-    raise TypeError(f"Multiple dispatch failed for '{resolve_name(public) or public}'; all __torch_function__ handlers returned NotImplemented:\n\n"
+    raise TypeError(f"Multiple dispatch failed for '{resolve_name(public) or public}'; all __torch_function__ handlers returned "
+                    "NotImplemented:\n\n"
                     + "\n".join("  - " + each for each in asked))
 
 
@@ -234,8 +235,9 @@ def _modules() -> list[Any]:
 
 
 # What makes, inspects or subclasses tensors below the level that can be overridden.
-_NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__setstate__", "__deepcopy__", "__hash__", "__array__", "as_subclass",
-            "_make_subclass", "__torch_function__", "__class__", "__dict__", "__weakref__", "__getattr__", "__dir__", "_is_view"}
+_NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__setstate__", "__deepcopy__", "__hash__", "__array__",
+            "as_subclass", "_make_subclass", "__torch_function__", "__class__", "__dict__", "__weakref__", "__getattr__", "__dir__",
+            "_is_view"}
 
 
 def _add_door(function: Any, public: Any) -> None:
@@ -292,7 +294,8 @@ def _converted(result: Any, cls: Any) -> Any:
 
 
 def redispatch_function(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-    """From inside a ``__torch_function__``: call the function itself, one level on. The torch functions that it calls are asked about as usual.
+    """From inside a ``__torch_function__``: call the function itself, one level on. The torch functions that it calls are asked about as
+    usual.
 
     (A mode is off in its ``__torch_function__``: ``with self:`` around this lets it see those functions too.)
     """
@@ -383,12 +386,20 @@ def enable_reentrant_dispatch() -> Iterator[None]:
 
 # --- what can be overridden -----------------------------------------------------------------------------------------------------------
 
-_IGNORED = ["typename", "is_tensor", "is_storage", "set_default_device", "get_default_device", "set_default_dtype", "get_default_dtype", "set_printoptions", "get_rng_state", "set_rng_state", "manual_seed", "initial_seed", "seed", "save", "load", "fork", "rand", "randn", "randint", "randperm", "arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "can_cast", "cudnn_is_acceptable", "empty", "empty_permuted", "empty_strided", "eye", "from_file", "from_numpy", "frombuffer", "full", "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "ones", "zeros", "tensor", "range", "scalar_tensor", "sparse_coo_tensor", "tril_indices", "triu_indices", "promote_types", "result_type", "is_grad_enabled", "set_grad_enabled", "is_inference_mode_enabled", "complex", "polar", "normal", "vander", "broadcast_shapes", "compile", "get_num_threads", "set_num_threads"]
+_IGNORED = ["typename", "is_tensor", "is_storage", "set_default_device", "get_default_device", "set_default_dtype", "get_default_dtype",
+            "set_printoptions", "get_rng_state", "set_rng_state", "manual_seed", "initial_seed", "seed", "save", "load", "fork", "rand",
+            "randn", "randint", "randperm", "arange", "as_tensor", "asarray", "bartlett_window", "blackman_window", "can_cast",
+            "cudnn_is_acceptable", "empty", "empty_permuted", "empty_strided", "eye", "from_file", "from_numpy", "frombuffer", "full",
+            "hamming_window", "hann_window", "kaiser_window", "linspace", "logspace", "ones", "zeros", "tensor", "range", "scalar_tensor",
+            "sparse_coo_tensor", "tril_indices", "triu_indices", "promote_types", "result_type", "is_grad_enabled", "set_grad_enabled",
+            "is_inference_mode_enabled", "complex", "polar", "normal", "vander", "broadcast_shapes", "compile", "get_num_threads",
+            "set_num_threads"]
 
 
 @functools.cache
 def get_ignored_functions() -> set[Any]:
-    """Public functions that ``__torch_function__`` of an argument can't override: those that make tensors from what are no tensors, and settings."""
+    """Public functions that ``__torch_function__`` of an argument can't override: those that make tensors from what are no tensors, and
+    settings."""
     import rushlight
     found = {getattr(rushlight, name) for name in _IGNORED if hasattr(rushlight, name)}
     return found | {vars(Tensor)[name] for name in _NO_DOOR if name in vars(Tensor) and callable(vars(Tensor)[name])}
@@ -411,7 +422,8 @@ def _by_namespace() -> dict[Any, list[Any]]:
 
 
 def get_overridable_functions() -> dict[Any, list[Any]]:
-    """The functions that ``__torch_function__`` sees, by namespace (the modules torch, torch.nn.functional, torch.linalg, ..., and torch.Tensor)."""
+    """The functions that ``__torch_function__`` sees, by namespace (the modules torch, torch.nn.functional, torch.linalg, ..., and
+    torch.Tensor)."""
     return {namespace: list(functions) for namespace, functions in _by_namespace().items()}
 
 

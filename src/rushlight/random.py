@@ -14,8 +14,8 @@ from .kernels.random_fill import bernoulli_stream
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["set_rng_state", "get_rng_state", "manual_seed", "seed", "initial_seed", "fork_rng", "thread_safe_generator", "default_generator",
-           "bernoulli_stream"]
+__all__ = ["set_rng_state", "get_rng_state", "manual_seed", "seed", "initial_seed", "fork_rng", "thread_safe_generator",
+           "default_generator", "bernoulli_stream"]
 
 
 def manual_seed(seed: int) -> Generator:

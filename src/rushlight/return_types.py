@@ -19,8 +19,9 @@ def make(name: str, *fields: str) -> Any:
     def reduce(self: Any) -> Any:
         return _restore, (name, tuple(self))
 
-    body: dict[str, Any] = {"__slots__": (), "__new__": new, "__repr__": represent, "__reduce__": reduce, "__module__": "torch.return_types",
-                            "_fields": fields, "n_fields": len(fields), "n_sequence_fields": len(fields), "n_unnamed_fields": 0}
+    body: dict[str, Any] = {"__slots__": (), "__new__": new, "__repr__": represent, "__reduce__": reduce,
+                            "__module__": "torch.return_types", "_fields": fields, "n_fields": len(fields),
+                            "n_sequence_fields": len(fields), "n_unnamed_fields": 0}
     for index, field in enumerate(fields):
         body[field] = property(lambda self, index=index: self[index])
     made = type(name, (tuple,), body)

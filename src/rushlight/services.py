@@ -1,8 +1,8 @@
 """What a lower floor asks of a higher one: functions that ops and the graph call, and that sparse tensors, vmap and overrides give.
 
-A floor imports only what lies below it. Where an op meets something that only a higher floor understands (a sparse operand, a batched one, a
-class with ``__torch_function__``), it calls a service from this list. The module that understands it says ``@sparse_form.given`` above its
-function; it is imported at the first call, if it was not before.
+A floor imports only what lies below it. Where an op meets something that only a higher floor understands (a sparse operand, a batched
+one, a class with ``__torch_function__``), it calls a service from this list. The module that understands it says ``@sparse_form.given``
+above its function; it is imported at the first call, if it was not before.
 """
 
 from __future__ import annotations

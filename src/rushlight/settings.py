@@ -5,8 +5,8 @@ from __future__ import annotations
 from .kernels import precision as kernel_precision
 
 __all__ = ["use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
-           "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always", "is_warn_always_enabled",
-           "get_deterministic_debug_mode", "set_deterministic_debug_mode", "typename", "set_default_tensor_type"]
+           "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always",
+           "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode", "typename", "set_default_tensor_type"]
 
 _state = {"deterministic": False, "warn_only": False, "warn_always": False}
 

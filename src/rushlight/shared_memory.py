@@ -49,8 +49,8 @@ def _anonymous_file(size: int) -> int:
 def shared_copy(array: Any) -> Any:
     """An array of the same values in new shared memory, contiguous."""
     if os.name != "posix":
-        raise NotImplementedError("shared memory needs file descriptors that processes can pass to each other, which this system does not have: "
-                                  "send a tensor's values instead (it is pickled by value)")
+        raise NotImplementedError("shared memory needs file descriptors that processes can pass to each other, which this system does not "
+                                  "have: send a tensor's values instead (it is pickled by value)")
     result: Any = np.ndarray(array.shape, array.dtype, buffer=SharedBlock(_anonymous_file(array.nbytes)))
     result[...] = array
     return result

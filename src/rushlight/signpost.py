@@ -170,7 +170,8 @@ def _gradient(op: Op | None, codes: list[tuple[FunctionType, CodeType]]) -> list
 
 def _called(codes: list[tuple[FunctionType, CodeType]]) -> str:
     """The public ops that the code calls by name."""
-    names = {id(_function(value)): place for place, op in reversed(PLACES.items()) for value in op.places.values() if "." not in place or "nn." in place}
+    names = {id(_function(value)): place for place, op in reversed(PLACES.items()) for value in op.places.values() if "." not in place or
+             "nn." in place}
     found = dict.fromkeys(names[id(_function(value))] for function, code in codes for _, value in _names(function, code)
                           if callable(value) and id(_function(value)) in names)
     return ": " + ", ".join("torch." + each for each in found) if found else ""
@@ -207,7 +208,8 @@ def _forms(name: str, family: str, value: Any) -> str:
     if isinstance(inner, FunctionType) and inner.__code__.co_filename.startswith(str(PACKAGE)) and _module(inner) not in _HELPERS:
         twins = ["NumPy " + _shown(inner.__code__.co_filename, inner.__code__.co_firstlineno)]
     else:
-        twins = _search(PACKAGE / "kernels", f"{family}.py", rf"^def {re.escape(name)}\(", "NumPy") or [f"numpy.{getattr(inner, '__name__', name)}"]
+        twins = _search(PACKAGE / "kernels", f"{family}.py", rf"^def {re.escape(name)}\(",
+                        "NumPy") or [f"numpy.{getattr(inner, '__name__', name)}"]
     native = ROOT / "native"
     entry, anywhere = rf'\{{"{re.escape(name)}",', rf'"{re.escape(name)}"'
     loops = _search(native, f"{family}.cpp", entry, "native") or _search(native, "*.cpp", anywhere, "native")

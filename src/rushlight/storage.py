@@ -20,7 +20,8 @@ from .devices import CPU, device, resolve
 from .kernels.strides import strided
 from .kind import NotBatched, kind_of
 
-__all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "is_storage", "storage_of", "storage_offset", "untyped_storage"]
+__all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "is_storage", "storage_of", "storage_offset",
+           "untyped_storage"]
 
 
 # --- from an array to its memory -----------------------------------------------------------------------------------------------------
@@ -64,7 +65,8 @@ def _flat(root: Any) -> Any:
     if root.size == 0:
         return root.reshape(-1).view(np.uint8)
     low, high = _span(root)
-    first = root[tuple(slice(0, 1) if stride >= 0 else slice(size - 1, size) for size, stride in zip(root.shape, root.strides, strict=True))]
+    first = root[tuple(slice(0, 1) if stride >= 0 else slice(size - 1, size) for size, stride in zip(root.shape, root.strides,
+                                                                                                     strict=True))]
     return strided(first.reshape(1).view(np.uint8), (high - low,), (1,))
 
 
@@ -362,8 +364,8 @@ class TypedStorage:
 
     is_sparse = False
 
-    def __init__(self, source: Any = 0, *, dtype: _dtype.dtype | None = None, device: Any = None, wrap_storage: UntypedStorage | None = None,
-                 _internal: bool = False) -> None:
+    def __init__(self, source: Any = 0, *, dtype: _dtype.dtype | None = None, device: Any = None, wrap_storage: UntypedStorage |
+                 None = None, _internal: bool = False) -> None:
         self.dtype = dtype = _dtype.get_default_dtype() if dtype is None else dtype
         if not isinstance(dtype, _dtype.dtype):
             raise TypeError(f"TypedStorage(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
@@ -545,7 +547,8 @@ LEGACY_STORAGES: dict[str, type] = {}
 for _name, _dtype_name in _NAMES.items():
     LEGACY_STORAGES[_name] = _Legacy(_name, (), {"dtype": _dtype.DTYPES[_dtype_name], "__module__": "torch",
                                                  "__doc__": f"Makes a TypedStorage of {_dtype_name} (kept for old programs)."})
-    _method = {"BFloat16": "bfloat16", "ComplexDouble": "complex_double", "ComplexFloat": "complex_float"}.get(_name[:-7], _name[:-7].lower())
+    _method = {"BFloat16": "bfloat16", "ComplexDouble": "complex_double", "ComplexFloat": "complex_float"}.get(_name[:-7],
+                                                                                                               _name[:-7].lower())
     for _class, _function in zip((TypedStorage, UntypedStorage), _conversion(_dtype.DTYPES[_dtype_name]), strict=True):
         setattr(_class, _method, _function)
 

@@ -39,7 +39,8 @@ def sym_not(a: bool) -> bool:
 def sym_ite(b: bool, t: Any, f: Any) -> Any:
     """t if b else f, for two values of one type. TypeError for other conditions than bool."""
     if not isinstance(b, bool) or type(t) is not type(f):
-        raise AssertionError(f"sym_ite(): expected a bool and two values of one type, got {type(b).__name__}, {type(t).__name__}, {type(f).__name__}")
+        raise AssertionError(f"sym_ite(): expected a bool and two values of one type, got {type(b).__name__}, {type(t).__name__}, "
+                             f"{type(f).__name__}")
     return t if b else f
 
 
@@ -57,7 +58,8 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], o
     if not callable(true_fn) or not callable(false_fn):
         raise RuntimeError("Expect both branches to be callable.")
     if not isinstance(operands, (tuple, list)):
-        raise RuntimeError(f"Expect operands to be a tuple of possibly nested dict/list/tuple that only consists of tensor leaves, but got {operands}.")
+        raise RuntimeError(f"Expect operands to be a tuple of possibly nested dict/list/tuple that only consists of tensor leaves, but "
+                           f"got {operands}.")
     return (true_fn if bool(pred) else false_fn)(*operands)
 
 

@@ -1,4 +1,5 @@
-"""`Tensor`: a small object around one array. The modules in `ops/`, `autograd/` and others attach methods; here is what a tensor is by itself.
+"""`Tensor`: a small object around one array. The modules in `ops/`, `autograd/` and others attach methods; here is what a tensor is by
+itself.
 
 Slots
     _a      the array: numpy.ndarray, also for 0-dim; on cuda a DeviceArray, inside vmap a BatchedArray
@@ -284,10 +285,10 @@ class Tensor(_Methods):
         grad = self._grad
         if grad is None and self._node is not None and not self.is_leaf and not self.retains_grad:
             import warnings
-            warnings.warn("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated "
-                          "during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf Tensor, use "
-                          ".retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you access the leaf "
-                          "Tensor instead.", UserWarning, stacklevel=2)
+            warnings.warn("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be "
+                          "populated during autograd.backward(). If you indeed want the .grad field to be populated for a non-leaf "
+                          "Tensor, use .retain_grad() on the non-leaf Tensor. If you access the non-leaf Tensor by mistake, make sure you "
+                          "access the leaf Tensor instead.", UserWarning, stacklevel=2)
         return grad
 
     @grad.setter
@@ -303,8 +304,8 @@ class Tensor(_Methods):
             if value._kind.device is not self._kind.device:
                 raise RuntimeError(f"attempting to assign a gradient located on {value._kind.device} to a tensor on {self._kind.device}")
             if value.shape != self.shape:
-                raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size '{list(self.shape)}'. "
-                                   "Please ensure that the gradient and the tensor are the same size")
+                raise RuntimeError(f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size "
+                                   f"'{list(self.shape)}'. Please ensure that the gradient and the tensor are the same size")
         self._grad = value
 
     @grad.deleter
@@ -323,9 +324,9 @@ class Tensor(_Methods):
     def detach_(self) -> Tensor:
         """Cut the history off in place: the tensor becomes a leaf."""
         if self._view is not None:
-            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for training, "
-                               "and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence detach_() cannot be "
-                               "called on these gradients.")
+            raise RuntimeError("Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel (DDP) for "
+                               "training, and gradient_as_bucket_view is set as True, gradients are views of DDP buckets, and hence "
+                               "detach_() cannot be called on these gradients.")
         self._node = None
         return self
 
@@ -389,8 +390,8 @@ class Tensor(_Methods):
             if self._a.__class__ is not ndarray and hasattr(self._a, "level"):
                 return self._a.tolist()      # refuses: inside vmap there is no one array
             if self._a.__class__ is not ndarray:
-                raise TypeError(f"can't convert {self._kind.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
-                                "memory first.")
+                raise TypeError(f"can't convert {self._kind.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to "
+                                "host memory first.")
         if self._kind.dtype.name == "bfloat16":
             raise TypeError("Got unsupported ScalarType BFloat16: use .float().numpy()")
         return self._a if self._a.__class__ is ndarray else self._a.get()

@@ -8,7 +8,8 @@ from typing import Any
 __all__ = ["TorchVersion"]
 
 _STAGES = {"a": 0, "alpha": 0, "b": 1, "beta": 1, "c": 2, "pre": 2, "preview": 2, "rc": 2}
-_FORM = (r"\s*v?(?:(\d+)!)?(\d+(?:\.\d+)*)(?:[-_.]?(alpha|beta|preview|pre|rc|a|b|c)[-_.]?(\d*))?(?:(?:-|[-_.]?(?:post|rev|r)[-_.]?)(\d+)|([-_.]?(?:post|rev|r)))?"
+_FORM = (r"\s*v?(?:(\d+)!)?(\d+(?:\.\d+)*)(?:[-_.]?(alpha|beta|preview|pre|rc|a|b|c)[-_.]?(\d*))?"
+         r"(?:(?:-|[-_.]?(?:post|rev|r)[-_.]?)(\d+)|([-_.]?(?:post|rev|r)))?"
          r"(?:[-_.]?dev[-_.]?(\d*)())?(?:\+([a-z0-9]+(?:[-_.][a-z0-9]+)*))?\s*")
 Key = tuple[Any, ...]
 

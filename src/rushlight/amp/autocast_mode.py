@@ -60,7 +60,8 @@ class autocast:
 
     def __enter__(self) -> autocast:
         device = self.device
-        self._previous.append((casting.is_autocast_enabled(device), casting.get_autocast_dtype(device), casting.is_autocast_cache_enabled()))
+        self._previous.append((casting.is_autocast_enabled(device), casting.get_autocast_dtype(device),
+                               casting.is_autocast_cache_enabled()))
         casting.set_autocast_enabled(device, self._enabled)
         casting.set_autocast_dtype(device, self.fast_dtype)
         casting.autocast_increment_nesting()
@@ -77,8 +78,8 @@ class autocast:
 
     def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
         if not callable(func):
-            raise TypeError(f"autocast()(func) requires a callable, but got {type(func).__name__}. Did you mean to use autocast as a context "
-                            "manager? For example:\n    with torch.autocast(device_type=...):\n        output = model(input)")
+            raise TypeError(f"autocast()(func) requires a callable, but got {type(func).__name__}. Did you mean to use autocast as a "
+                            "context manager? For example:\n    with torch.autocast(device_type=...):\n        output = model(input)")
         return autocast_decorator(self, func)
 
 

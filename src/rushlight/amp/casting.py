@@ -22,8 +22,8 @@ from .op_lists import OP_LISTS, PADS_IN_FLOAT32
 
 __all__ = ["is_autocast_enabled", "set_autocast_enabled", "get_autocast_dtype", "set_autocast_dtype", "is_autocast_cache_enabled",
            "set_autocast_cache_enabled", "clear_autocast_cache", "autocast_increment_nesting", "autocast_decrement_nesting",
-           "is_autocast_available", "is_autocast_cpu_enabled", "set_autocast_cpu_enabled", "get_autocast_cpu_dtype", "set_autocast_cpu_dtype",
-           "get_autocast_gpu_dtype", "set_autocast_gpu_dtype"]
+           "is_autocast_available", "is_autocast_cpu_enabled", "set_autocast_cpu_enabled", "get_autocast_cpu_dtype",
+           "set_autocast_cpu_dtype", "get_autocast_gpu_dtype", "set_autocast_gpu_dtype"]
 
 _DEFAULT_DTYPES = {"cpu": dtypes.bfloat16, "cuda": dtypes.float16}
 
@@ -215,9 +215,10 @@ def run_cast(name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, 
     if policy is None or (name == "pad" and not _pads_in_float32(*args, **kwargs)):
         return original(*args, **kwargs)
     if policy == "banned":
-        raise RuntimeError("torch.nn.functional.binary_cross_entropy and torch.nn.BCELoss are unsafe to autocast. Many models use a sigmoid layer "
-                           "right before the binary cross entropy layer. In this case, combine the two layers using "
-                           "torch.nn.functional.binary_cross_entropy_with_logits or torch.nn.BCEWithLogitsLoss, which are safe to autocast.")
+        raise RuntimeError("torch.nn.functional.binary_cross_entropy and torch.nn.BCELoss are unsafe to autocast. Many models use a "
+                           "sigmoid layer right before the binary cross entropy layer. In this case, combine the two layers using "
+                           "torch.nn.functional.binary_cross_entropy_with_logits or torch.nn.BCEWithLogitsLoss, which are safe to "
+                           "autocast.")
     if name == "cross_entropy" and device_type == "cuda":
         from ..ops.loss import cross_entropy_of_halves
         found = cross_entropy_of_halves(*args, **kwargs)
@@ -241,10 +242,11 @@ def run_cast(name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, 
         LOCAL.inside = False
 
 
-# --- intercepting ----------------------------------------------------------------------------------------------------------------------------
+# --- intercepting -------------------------------------------------------------------------------------------------------------------------
 
 def _count(device_type: str, by: int) -> None:
-    """Count the threads in which autocast is on for a device type; the first one lets calls of its ops be intercepted, the last one ends it."""
+    """Count the threads in which autocast is on for a device type; the first one lets calls of its ops be intercepted, the last one ends
+    it."""
     with _lock:
         before = _users[device_type]
         _users[device_type] += by

@@ -80,8 +80,8 @@ class GradScaler:
         """(scale, growth tracker); AssertionError before the first scale()."""
         for name in ("_scale", "_growth_tracker"):
             if getattr(self, name) is None:
-                raise AssertionError(f"Attempted {caller} but {name} is None.  This may indicate your script did not use scaler.scale(loss or "
-                                     "outputs) earlier in the iteration.")
+                raise AssertionError(f"Attempted {caller} but {name} is None.  This may indicate your script did not use "
+                                     "scaler.scale(loss or outputs) earlier in the iteration.")
         return self._scale, self._growth_tracker
 
     def _lazy_init_scale_growth_tracker(self, device: Any) -> None:

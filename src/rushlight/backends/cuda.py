@@ -10,10 +10,11 @@ from typing import Any
 from ..nn import attention as _attention
 from ..nn.attention import SDPBackend as _SDPBackend
 
-__all__ = ["is_built", "is_available", "matmul", "preferred_linalg_library", "preferred_blas_library", "enable_flash_sdp", "flash_sdp_enabled",
-           "enable_mem_efficient_sdp", "mem_efficient_sdp_enabled", "enable_math_sdp", "math_sdp_enabled", "enable_cudnn_sdp",
-           "cudnn_sdp_enabled", "sdp_kernel", "allow_fp16_bf16_reduction_math_sdp", "fp16_bf16_reduction_math_sdp_allowed",
-           "is_flash_attention_available", "SDPAParams", "can_use_flash_attention", "can_use_efficient_attention", "can_use_cudnn_attention"]
+__all__ = ["is_built", "is_available", "matmul", "preferred_linalg_library", "preferred_blas_library", "enable_flash_sdp",
+           "flash_sdp_enabled", "enable_mem_efficient_sdp", "mem_efficient_sdp_enabled", "enable_math_sdp", "math_sdp_enabled",
+           "enable_cudnn_sdp", "cudnn_sdp_enabled", "sdp_kernel", "allow_fp16_bf16_reduction_math_sdp",
+           "fp16_bf16_reduction_math_sdp_allowed", "is_flash_attention_available", "SDPAParams", "can_use_flash_attention",
+           "can_use_efficient_attention", "can_use_cudnn_attention"]
 
 
 class _Matmul(SimpleNamespace):
@@ -123,9 +124,11 @@ def is_flash_attention_available() -> bool:
 
 
 @contextmanager
-def sdp_kernel(enable_flash: bool = True, enable_math: bool = True, enable_mem_efficient: bool = True, enable_cudnn: bool = True) -> Iterator[Any]:
+def sdp_kernel(enable_flash: bool = True, enable_math: bool = True, enable_mem_efficient: bool = True,
+               enable_cudnn: bool = True) -> Iterator[Any]:
     """The old form of `torch.nn.attention.sdpa_kernel`."""
-    chosen = [backend for backend, on in ((_SDPBackend.FLASH_ATTENTION, enable_flash), (_SDPBackend.EFFICIENT_ATTENTION, enable_mem_efficient),
+    chosen = [backend for backend, on in ((_SDPBackend.FLASH_ATTENTION, enable_flash), (_SDPBackend.EFFICIENT_ATTENTION,
+                                                                                        enable_mem_efficient),
                                           (_SDPBackend.MATH, enable_math), (_SDPBackend.CUDNN_ATTENTION, enable_cudnn)) if on]
     with _attention.sdpa_kernel(chosen) as context:
         yield context

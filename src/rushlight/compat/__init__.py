@@ -68,7 +68,8 @@ def installed() -> bool:
 
 
 class _Finder(MetaPathFinder):
-    """Asked first for every import: answers for our first name once we have the second, and for multiprocessing's spawn, whose children need us too."""
+    """Asked first for every import: answers for our first name once we have the second, and for multiprocessing's spawn, whose children
+    need us too."""
 
     spawning = False
 

@@ -1,6 +1,7 @@
 """Code that is not to see torch, because it only asks whether it is there or brings parts compiled for PyTorch.
 
-This file uses nothing but the standard library: ``rushlight link --hide NAME`` copies it into the environment, where it is loaded at every start.
+This file uses nothing but the standard library: ``rushlight link --hide NAME`` copies it into the environment, where it is loaded at
+every start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``rushlight link``: the distribution ``torch`` of an environment is rushlight.
 
-Written are a package ``torch`` of one file that imports rushlight and gives it its second name, the distribution's metadata, by which pip finds
-requirements of torch met, and a constraint in the environment's own pip configuration, so that pip does not replace it.
+Written are a package ``torch`` of one file that imports rushlight and gives it its second name, the distribution's metadata, by which
+pip finds requirements of torch met, and a constraint in the environment's own pip configuration, so that pip does not replace it.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ def _distributions() -> list[tuple[metadata.Distribution, bool]]:
 def _refuse_pytorch() -> None:
     for found, ours in _distributions():
         if not ours:
-            raise LinkError(f"PyTorch {found.version} is installed in {Path(str(found.locate_file('')))}, and both can't have the name torch: "
-                            "`pip uninstall torch` first, or use another environment")
+            raise LinkError(f"PyTorch {found.version} is installed in {Path(str(found.locate_file('')))}, and both can't have the name "
+                            "torch: `pip uninstall torch` first, or use another environment")
     package = _library() / "torch"
     if package.exists() and LINK_LINE not in _text(package / "__init__.py"):
         raise LinkError(f"{package} exists and is no link of rushlight's: move it away first, or use another environment")
@@ -250,7 +250,8 @@ def check() -> list[str]:
         if not ours:
             wrong.append(f"PyTorch {found.version} is on the path too, in {found.locate_file('')}")
     if not wrong and _has_pip() and not _holds() and _text(library / _INFO / "INSTALLER").strip() == "rushlight":
-        wrong.append(f"nothing keeps pip from replacing it: {constraints_file()} is not among pip's constraints. Run `rushlight link` again")
+        wrong.append(f"nothing keeps pip from replacing it: {constraints_file()} is not among pip's constraints. Run `rushlight link` "
+                     "again")
     return wrong
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from ..unsupported import absent_class, attribute_of, not_supported
 
-__all__ = ["is_available", "is_initialized", "is_mpi_available", "is_nccl_available", "is_gloo_available", "is_ucc_available", "is_xccl_available",
-           "is_torchelastic_launched", "ReduceOp", "reduce_op", "GroupMember", "group"]
+__all__ = ["is_available", "is_initialized", "is_mpi_available", "is_nccl_available", "is_gloo_available", "is_ucc_available",
+           "is_xccl_available", "is_torchelastic_launched", "ReduceOp", "reduce_op", "GroupMember", "group"]
 
-_INSTEAD = ("it trains in one process; torch.multiprocessing shares tensors between processes, and torch.distributed.is_available() is False, so that "
-            "code can ask first")
+_INSTEAD = ("it trains in one process; torch.multiprocessing shares tensors between processes, and torch.distributed.is_available() is "
+            "False, so that code can ask first")
 
 
 def _never(name: str, what: str) -> Any:
@@ -61,7 +61,12 @@ class GroupMember:
 
 group = GroupMember
 
-_FUNCTIONS = ["init_process_group", "destroy_process_group", "get_rank", "get_world_size", "get_backend", "new_group", "new_subgroups", "barrier", "monitored_barrier", "all_reduce", "all_reduce_coalesced", "all_gather", "all_gather_coalesced", "all_gather_object", "all_gather_into_tensor", "all_to_all", "all_to_all_single", "broadcast", "broadcast_object_list", "gather", "gather_object", "scatter", "scatter_object_list", "reduce", "reduce_scatter", "reduce_scatter_tensor", "send", "recv", "isend", "irecv", "batch_isend_irecv", "send_object_list", "recv_object_list", "get_process_group_ranks", "get_group_rank", "get_global_rank", "get_node_local_rank", "init_device_mesh"]
+_FUNCTIONS = ["init_process_group", "destroy_process_group", "get_rank", "get_world_size", "get_backend", "new_group", "new_subgroups",
+              "barrier", "monitored_barrier", "all_reduce", "all_reduce_coalesced", "all_gather", "all_gather_coalesced",
+              "all_gather_object", "all_gather_into_tensor", "all_to_all", "all_to_all_single", "broadcast", "broadcast_object_list",
+              "gather", "gather_object", "scatter", "scatter_object_list", "reduce", "reduce_scatter", "reduce_scatter_tensor", "send",
+              "recv", "isend", "irecv", "batch_isend_irecv", "send_object_list", "recv_object_list", "get_process_group_ranks",
+              "get_group_rank", "get_global_rank", "get_node_local_rank", "init_device_mesh"]
 _CLASSES = ["ProcessGroup", "Backend", "Store", "TCPStore", "FileStore", "HashStore", "PrefixStore", "Work", "P2POp", "DeviceMesh"]
 
 

@@ -28,8 +28,8 @@ class Geometric(BinaryParameter, Distribution):
             value = self.probs
             valid = value > 0
             if not bool(valid.all()):
-                raise ValueError(f"Expected parameter probs ({type(value).__name__} of shape {tuple(value.shape)}) of distribution {self!r} to be "
-                                 f"positive but found invalid values:\n{value.data[~valid]}")
+                raise ValueError(f"Expected parameter probs ({type(value).__name__} of shape {tuple(value.shape)}) of distribution "
+                                 f"{self!r} to be positive but found invalid values:\n{value.data[~valid]}")
 
     @property
     def mean(self) -> Tensor:

@@ -25,7 +25,8 @@ _found: dict[tuple[type, type], Any] = {}
 
 
 def register_kl(type_p: type, type_q: type) -> Callable[[Any], Any]:
-    """Decorator: the function computes the divergence of distributions of these classes (and their subclasses). TypeError for no classes."""
+    """Decorator: the function computes the divergence of distributions of these classes (and their subclasses). TypeError for no
+    classes."""
     for name, each in (("type_p", type_p), ("type_q", type_q)):
         if not isinstance(each, type):          # any class: libraries have base classes of their own
             raise TypeError(f"Expected {name} to be a Distribution subclass but got {each}")
@@ -56,7 +57,8 @@ def _dispatch_kl(type_p: type, type_q: type) -> Any:
     right_q, right_p = _most_special([(q, p) for p, q in matches])
     function = _KL_REGISTRY[left]
     if function is not _KL_REGISTRY[right_p, right_q]:
-        warnings.warn(f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). Please register_kl({left[0].__name__}, {right_q.__name__})",
+        warnings.warn(f"Ambiguous kl_divergence({type_p.__name__}, {type_q.__name__}). Please register_kl({left[0].__name__}, "
+                      f"{right_q.__name__})",
                       RuntimeWarning, stacklevel=3)
     return function
 
@@ -75,7 +77,8 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
 def _kl_expfamily_expfamily(p: Any, q: Any) -> Tensor:
     """The Bregman divergence of the log normaliser."""
     if type(p) is not type(q):
-        raise NotImplementedError("The cross KL-divergence between different exponential families cannot be computed using Bregman divergences")
+        raise NotImplementedError("The cross KL-divergence between different exponential families cannot be computed using Bregman "
+                                  "divergences")
     theta = [each.detach().requires_grad_() for each in p._natural_params]
     normalizer = p._log_normalizer(*theta)
     result = q._log_normalizer(*q._natural_params) - normalizer

@@ -32,7 +32,8 @@ def _log_det(factor: Tensor) -> Tensor:
 def _solve(factor: Tensor, right: Tensor) -> Tensor:
     """L^-1 R in broadcast batches."""
     batch = torch.broadcast_shapes(factor.shape[:-2], right.shape[:-2])
-    return torch.linalg.solve_triangular(factor.expand((*batch, *factor.shape[-2:])), right.expand((*batch, *right.shape[-2:])), upper=False)
+    return torch.linalg.solve_triangular(factor.expand((*batch, *factor.shape[-2:])), right.expand((*batch, *right.shape[-2:])),
+                                         upper=False)
 
 
 @register_kl(MultivariateNormal, MultivariateNormal)
@@ -52,14 +53,16 @@ def _distance_low(q: Any, p: Any) -> Tensor:
 
 def _correction(q: Any) -> Tensor:
     """A with covariance_q^-1 = D^-1 - A^T A."""
-    return torch.linalg.solve_triangular(q._capacitance_tril, _weighted(q._unbroadcasted_cov_factor, q._unbroadcasted_cov_diag), upper=False)
+    return torch.linalg.solve_triangular(q._capacitance_tril, _weighted(q._unbroadcasted_cov_factor, q._unbroadcasted_cov_diag),
+                                         upper=False)
 
 
 @register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
 def _kl_low_low(p: Any, q: Any) -> Tensor:
     n = _same_events(p, q, "Low Rank Multivariate Normals")
     a, wp, dp, dq = _correction(q), p._unbroadcasted_cov_factor, p._unbroadcasted_cov_diag, q._unbroadcasted_cov_diag
-    trace = ((dp / dq).sum(-1) + _square_sum(wp * dq.rsqrt().unsqueeze(-1)) - _square_sum(a * dp.sqrt().unsqueeze(-2)) - _square_sum(a @ wp))
+    trace = ((dp / dq).sum(-1) + _square_sum(wp * dq.rsqrt().unsqueeze(-1)) - _square_sum(a * dp.sqrt().unsqueeze(-2)) -
+             _square_sum(a @ wp))
     return 0.5 * (_log_det_low(q) - _log_det_low(p) + trace + _distance_low(q, p) - n)
 
 
@@ -75,5 +78,6 @@ def _kl_mvn_low(p: Any, q: Any) -> Tensor:
 def _kl_low_mvn(p: Any, q: Any) -> Tensor:
     n = _same_events(p, q, "(Low Rank) Multivariate Normals")
     lq = q._unbroadcasted_scale_tril
-    trace = _square_sum(_solve(lq, p._unbroadcasted_cov_factor)) + _square_sum(_solve(lq, torch.diag_embed(p._unbroadcasted_cov_diag.sqrt())))
+    trace = (_square_sum(_solve(lq, p._unbroadcasted_cov_factor)) +
+             _square_sum(_solve(lq, torch.diag_embed(p._unbroadcasted_cov_diag.sqrt()))))
     return 0.5 * (_log_det(lq) - _log_det_low(p) + trace + _batch_mahalanobis(lq, q.loc - p.loc) - n)

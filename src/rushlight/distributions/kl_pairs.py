@@ -49,7 +49,7 @@ def _gamma_log_norm(q: Any) -> Tensor:
     return q.concentration.lgamma() - q.concentration * q.rate.log()
 
 
-# --- one side reaches beyond the other's support --------------------------------------------------------------------------------------------
+# --- one side reaches beyond the other's support ------------------------------------------------------------------------------------------
 
 def _infinite(attribute: str) -> Any:
     def kl(p: Any, q: Any) -> Tensor:
@@ -59,7 +59,8 @@ def _infinite(attribute: str) -> Any:
 
 for _p, _attribute, _qs in (
         (Beta, "concentration1", (Pareto,)), (ContinuousBernoulli, "probs", (Pareto,)),
-        (Exponential, "rate", (Beta, ContinuousBernoulli, Pareto, Uniform)), (Gamma, "concentration", (Beta, ContinuousBernoulli, Pareto, Uniform)),
+        (Exponential, "rate", (Beta, ContinuousBernoulli, Pareto, Uniform)),
+        (Gamma, "concentration", (Beta, ContinuousBernoulli, Pareto, Uniform)),
         (Gumbel, "loc", (Beta, ContinuousBernoulli, Exponential, Gamma, Pareto, Uniform)),
         (Laplace, "loc", (Beta, ContinuousBernoulli, Exponential, Gamma, Pareto, Uniform)),
         (Normal, "loc", (Beta, ContinuousBernoulli, Exponential, Gamma, Pareto, Uniform)),
@@ -113,7 +114,7 @@ def _kl_bernoulli_poisson(p: Any, q: Any) -> Tensor:
     return -p.entropy() - (p.probs * q.rate.log() - q.rate)
 
 
-# --- on [0, 1] and the simplex ----------------------------------------------------------------------------------------------------------------
+# --- on [0, 1] and the simplex ------------------------------------------------------------------------------------------------------------
 
 @register_kl(Beta, Beta)
 def _kl_beta_beta(p: Any, q: Any) -> Tensor:
@@ -173,7 +174,7 @@ def _kl_beta_gamma(p: Any, q: Any) -> Tensor:
     return -p.entropy() + _gamma_log_norm(q) - (q.concentration - 1) * mean_log + q.rate * p.concentration1 / total
 
 
-# --- against an exponential or a normal distribution the first two moments are enough -------------------------------------------------------------
+# --- against an exponential or a normal distribution the first two moments are enough -----------------------------------------------------
 
 def _cross_exponential(p: Any, q: Any) -> Tensor:
     return -p.entropy() - q.rate.log() + q.rate * p.mean
@@ -204,7 +205,7 @@ def _kl_uniform_exponential(p: Any, q: Any) -> Tensor:
     return _cross_exponential(p, q).masked_fill(p.low < q.support.lower_bound, math.inf)
 
 
-# --- on half lines --------------------------------------------------------------------------------------------------------------------------
+# --- on half lines ------------------------------------------------------------------------------------------------------------------------
 
 @register_kl(Exponential, Exponential)
 def _kl_exponential_exponential(p: Any, q: Any) -> Tensor:
@@ -252,11 +253,12 @@ def _kl_pareto_pareto(p: Any, q: Any) -> Tensor:
 @register_kl(Pareto, Gamma)
 def _kl_pareto_gamma(p: Any, q: Any) -> Tensor:
     mean_log = p.scale.log() + p.alpha.reciprocal()
-    result = p.alpha.log() - mean_log + _gamma_log_norm(q) + (1 - q.concentration) * mean_log + q.rate * p.alpha * p.scale / (p.alpha - 1) - 1
+    result = (p.alpha.log() - mean_log + _gamma_log_norm(q) + (1 - q.concentration) * mean_log + q.rate * p.alpha * p.scale /
+              (p.alpha - 1) - 1)
     return result.masked_fill(p.alpha <= 1, math.inf)
 
 
-# --- on the line ----------------------------------------------------------------------------------------------------------------------------
+# --- on the line --------------------------------------------------------------------------------------------------------------------------
 
 @register_kl(Normal, Normal)
 def _kl_normal_normal(p: Any, q: Any) -> Tensor:

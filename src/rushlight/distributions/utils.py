@@ -11,7 +11,8 @@ from ..autograd.grad_mode import enable_grad
 from ..nn._torch import torch
 from ..tensor import Tensor
 
-__all__ = ["broadcast_all", "logits_to_probs", "clamp_probs", "probs_to_logits", "lazy_property", "tril_matrix_to_vec", "vec_to_tril_matrix"]
+__all__ = ["broadcast_all", "logits_to_probs", "clamp_probs", "probs_to_logits", "lazy_property", "tril_matrix_to_vec",
+           "vec_to_tril_matrix"]
 
 euler_constant = 0.57721566490153286060
 
@@ -85,8 +86,8 @@ def vec_to_tril_matrix(vec: Tensor, diag: int = 0) -> Tensor:
     """Vectors as the lower triangles of matrices (..., n, n) that are 0 elsewhere. ValueError where no n fits."""
     size = (-(1 + 2 * diag) + ((1 + 2 * diag) ** 2 + 8 * vec.shape[-1] + 4 * abs(diag) * (diag + 1)) ** 0.5) / 2
     if round(size) - size > torch.finfo(vec.dtype).eps:
-        raise ValueError(f"The size of last dimension is {vec.shape[-1]} which cannot be expressed as the lower triangular part of a square D x D "
-                         "matrix.")
+        raise ValueError(f"The size of last dimension is {vec.shape[-1]} which cannot be expressed as the lower triangular part of a "
+                         "square D x D matrix.")
     n = round(size)
     matrix = vec.new_zeros((*vec.shape[:-1], n, n))
     matrix[..., _triangle(n, diag, vec.device)] = vec

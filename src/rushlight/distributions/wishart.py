@@ -66,7 +66,8 @@ class Wishart(MatrixParameter, ExponentialFamily):
 
     def _chi2(self) -> Chi2:
         """The distributions of the squared diagonal of Bartlett's factor."""
-        steps = torch.arange(self._event_shape[-1], dtype=self._unbroadcasted_scale_tril.dtype, device=self._unbroadcasted_scale_tril.device)
+        steps = torch.arange(self._event_shape[-1], dtype=self._unbroadcasted_scale_tril.dtype,
+                             device=self._unbroadcasted_scale_tril.device)
         return Chi2(df=self.df.unsqueeze(-1) - steps.expand((*self._batch_shape, -1)))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:

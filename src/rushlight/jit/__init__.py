@@ -14,9 +14,9 @@ from .files import load, save
 from .scripted import ScriptFunction, ScriptModule, TracerWarning, script, trace, trace_module
 
 __all__ = ["Attribute", "CompilationUnit", "Error", "Final", "Future", "ScriptFunction", "ScriptModule", "TracerWarning", "annotate",
-           "enable_onednn_fusion", "export", "export_opnames", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing", "isinstance",
-           "load", "onednn_fusion_enabled", "optimize_for_inference", "run_frozen_optimizations", "save", "script", "script_if_tracing",
-           "script_method", "set_fusion_strategy", "strict_fusion", "trace", "trace_module", "unused", "wait"]
+           "enable_onednn_fusion", "export", "export_opnames", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing",
+           "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference", "run_frozen_optimizations", "save", "script",
+           "script_if_tracing", "script_method", "set_fusion_strategy", "strict_fusion", "trace", "trace_module", "unused", "wait"]
 
 
 class Error(RuntimeError):
@@ -120,9 +120,11 @@ def wait(future: Future) -> Any:
 def freeze(mod: Any, preserved_attrs: list[str] | None = None, optimize_numerics: bool = True) -> Any:
     """A copy of a ScriptModule in evaluation mode whose parameters need no gradients. RuntimeError for others, or in training mode."""
     if not builtins.isinstance(mod, ScriptModule):
-        raise RuntimeError("Freezing expects a ScriptModule as input. Please use torch.jit.script or torch.jit.trace to script your 'nn.Module'.")
+        raise RuntimeError("Freezing expects a ScriptModule as input. Please use torch.jit.script or torch.jit.trace to script your "
+                           "'nn.Module'.")
     if mod.training:
-        raise RuntimeError("Freezing is currently only implemented for modules in eval mode. Please call .eval() on your module before freezing.")
+        raise RuntimeError("Freezing is currently only implemented for modules in eval mode. Please call .eval() on your module before "
+                           "freezing.")
     for name in preserved_attrs or ():
         getattr(mod, name)
     from copy import deepcopy

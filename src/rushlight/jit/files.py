@@ -1,7 +1,7 @@
 """``torch.jit.save`` and ``torch.jit.load``: rushlight's own files (TorchScript's can't be read or written).
 
-A file of a module has the module's class by name and its state; of a function, its name. Loading imports nothing and calls nothing that a file
-names: see `load`.
+A file of a module has the module's class by name and its state; of a function, its name. Loading imports nothing and calls nothing that
+a file names: see `load`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _FORMAT = "rushlight.jit 1"
 def _function_name(function: Any) -> tuple[str, str]:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module is None or not name or "<" in name:
-        raise RuntimeError(f"torch.jit.save can't save {function!r}: its file would hold the function's name, by which it is imported again, and "
-                           "lambdas and local functions can't be imported. Define it at the top of a module")
+        raise RuntimeError(f"torch.jit.save can't save {function!r}: its file would hold the function's name, by which it is imported "
+                           "again, and lambdas and local functions can't be imported. Define it at the top of a module")
     return module, name
 
 
@@ -37,12 +37,14 @@ def save(m: Any, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
     elif isinstance(m, ScriptFunction):
         content = {"function": _function_name(m.function)}
     else:
-        raise AttributeError(f"torch.jit.save: expected a ScriptModule or ScriptFunction (torch.jit.script makes them), got {type(m).__name__}")
+        raise AttributeError(f"torch.jit.save: expected a ScriptModule or ScriptFunction (torch.jit.script makes them), got "
+                             f"{type(m).__name__}")
     serialization.save({"format": _FORMAT, "extra": dict(_extra_files or {}), **content}, f)
 
 
 def _allowed(module: str, name: str) -> Any:
-    """What a file may name: a Module's class that this program has imported (or that is rushlight's), a public function of nn.functional."""
+    """What a file may name: a Module's class that this program has imported (or that is rushlight's), a public function of
+    nn.functional."""
     from ..nn import functional
     if module == "torch.nn.functional" and not name.startswith("_"):
         found = getattr(functional, name, None)
@@ -53,8 +55,8 @@ def _allowed(module: str, name: str) -> Any:
         return found
     raise RuntimeError(
         f"the file needs {module}.{name}, which is neither the class of a Module that this program has imported nor a function of "
-        "torch.nn.functional, and torch.jit.load takes nothing else: import its module before if you trust it (other classes and functions: "
-        "torch.serialization.add_safe_globals), or save the state_dict instead")
+        "torch.nn.functional, and torch.jit.load takes nothing else: import its module before if you trust it (other classes and "
+        "functions: torch.serialization.add_safe_globals), or save the state_dict instead")
 
 
 def _ours(module: str, name: str) -> Any:
@@ -81,20 +83,20 @@ def _function(module: Any, name: Any) -> Any:
         found = getattr(found, part, None)
     if isinstance(found, ScriptFunction):
         return found.function
-    raise RuntimeError(f"torch.jit.load: the file names the function {module}.{name}, which this program has not scripted (torch.jit.script) and not "
-                       "allowed: pass it to torch.serialization.add_safe_globals if you trust the file")
+    raise RuntimeError(f"torch.jit.load: the file names the function {module}.{name}, which this program has not scripted "
+                       "(torch.jit.script) and not allowed: pass it to torch.serialization.add_safe_globals if you trust the file")
 
 
 def load(f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None = None, _restore_shapes: bool = False) -> Any:
     """Read what `save` wrote, without running anything that the file brings or names.
 
-    A module is made of tensors, plain data and Module classes that this program has imported already (or that are rushlight's own); nothing is
-    imported because a file says so. A function has to be one that the program has scripted, or has allowed by
+    A module is made of tensors, plain data and Module classes that this program has imported already (or that are rushlight's own);
+    nothing is imported because a file says so. A function has to be one that the program has scripted, or has allowed by
     ``torch.serialization.add_safe_globals``.
 
     map_location  as for ``torch.load``
-    ValueError where there is no such file; RuntimeError for anything else than `save`'s files (TorchScript archives among them), and for files
-    that need what is not allowed.
+    ValueError where there is no such file; RuntimeError for anything else than `save`'s files (TorchScript archives among them), and for
+    files that need what is not allowed.
     """
     if isinstance(f, (str, os.PathLike)) and not os.path.exists(f):
         raise ValueError(f"The provided filename {f} does not exist")
@@ -107,8 +109,8 @@ def load(f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None =
             raise
         content = {"error": error}
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise RuntimeError("torch.jit.load reads files of rushlight's torch.jit.save only. TorchScript archives hold compiled code: in PyTorch, save "
-                           "the module's state_dict, and load that into the same module here")
+        raise RuntimeError("torch.jit.load reads files of rushlight's torch.jit.save only. TorchScript archives hold compiled code: in "
+                           "PyTorch, save the module's state_dict, and load that into the same module here")
     extra = content.get("extra")
     for name in _extra_files or () if isinstance(extra, dict) else ():
         if name in content["extra"]:

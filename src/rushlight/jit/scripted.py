@@ -138,14 +138,14 @@ def _run_twice(call: Callable[[], Any], check: bool, tolerance: float) -> None:
         second = call()
     for a, b in zip(tree_leaves(first), tree_leaves(second), strict=True):
         if a.shape != b.shape or not bool(a.detach().isclose(b.detach(), rtol=tolerance, atol=tolerance, equal_nan=True).all()):
-            warnings.warn("Output of the traced function differs between two runs with the example inputs: it is not deterministic (dropout in "
-                          "training mode?), or it keeps a state", TracerWarning, stacklevel=4)
+            warnings.warn("Output of the traced function differs between two runs with the example inputs: it is not deterministic "
+                          "(dropout in training mode?), or it keeps a state", TracerWarning, stacklevel=4)
             return
 
 
 def trace(func: Any, example_inputs: Any = None, optimize: None = None, check_trace: bool = True, check_inputs: Any = None,
-          check_tolerance: float = 1e-5, strict: bool = True, _force_outplace: bool = False, _module_class: Any = None, _compilation_unit: Any = None,
-          example_kwarg_inputs: dict[str, Any] | None = None, _store_inputs: bool = True) -> Any:
+          check_tolerance: float = 1e-5, strict: bool = True, _force_outplace: bool = False, _module_class: Any = None,
+          _compilation_unit: Any = None, example_kwarg_inputs: dict[str, Any] | None = None, _store_inputs: bool = True) -> Any:
     """Run a module or function with example inputs, and give it back as a ScriptModule or ScriptFunction.
 
     Unlike PyTorch's, the result still runs the Python code, so control flow that depends on values keeps working.

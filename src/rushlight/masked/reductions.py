@@ -1,4 +1,5 @@
-"""Masked reductions: what is masked out is replaced by a value that does not matter to the operation, and the plain operation does the rest."""
+"""Masked reductions: what is masked out is replaced by a value that does not matter to the operation, and the plain operation does the
+rest."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from ..nn._torch import torch
 from ..tensor import Tensor
 from .maskedtensor.core import MaskedTensor
 
-__all__ = ["sum", "prod", "cumsum", "cumprod", "amax", "amin", "argmax", "argmin", "mean", "median", "logsumexp", "logaddexp", "norm", "var",
-           "std", "softmax", "log_softmax", "softmin", "normalize"]
+__all__ = ["sum", "prod", "cumsum", "cumprod", "amax", "amin", "argmax", "argmin", "mean", "median", "logsumexp", "logaddexp", "norm",
+           "var", "std", "softmax", "log_softmax", "softmin", "normalize"]
 
 
 def _parts(input: Any, mask: Any) -> tuple[Tensor, Any]:
@@ -121,8 +122,8 @@ def mean(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = Non
     x, mask = _parts(input, mask)
     kind = dtype or x.dtype
     if not (kind.is_floating_point or kind.is_complex):
-        raise ValueError(f"mean(): Could not infer output dtype. {'Input' if dtype is None else 'Optional'} dtype must be either a floating point "
-                         f"or complex dtype. Got: {kind}")
+        raise ValueError(f"mean(): Could not infer output dtype. {'Input' if dtype is None else 'Optional'} dtype must be either a "
+                         f"floating point or complex dtype. Got: {kind}")
     dims = _dims(dim, x.ndim)
     return sum(x, dims, keepdim=keepdim, dtype=kind, mask=mask) / _count(x, mask, dims, bool(keepdim))
 
@@ -153,15 +154,16 @@ def logaddexp(input: Any, other: Any, *, dtype: Any = None, input_mask: Any = No
     return torch.logaddexp(_filled(x, input_mask, -math.inf), _filled(y, other_mask, -math.inf)).to(dtype or x.dtype)
 
 
-def norm(input: Any, ord: float | None = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:  # noqa: A002
+def norm(input: Any, ord: float | None = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
+         mask: Any = None) -> Tensor:  # noqa: A002
     """The vector norm of order `ord` of the elements that count."""
     x, mask = _parts(input, mask)
     value = math.inf if ord == -math.inf else 0
     return torch.linalg.vector_norm(_filled(x, mask, value), ord, _dims(dim, x.ndim), bool(keepdim), dtype=dtype or x.dtype)
 
 
-def var(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False, dtype: Any = None,
-        mask: Any = None) -> Tensor:
+def var(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False,
+        dtype: Any = None, mask: Any = None) -> Tensor:
     """The variance of the elements that count, divided by their number less `correction` (default 1; `unbiased` False means 0)."""
     if unbiased is not None and correction is not None:
         raise AssertionError("Only one of unbiased and correction may be given")
@@ -176,8 +178,8 @@ def var(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction
     return (total / count).to(kind)
 
 
-def std(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False, dtype: Any = None,
-        mask: Any = None) -> Tensor:
+def std(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False,
+        dtype: Any = None, mask: Any = None) -> Tensor:
     """The square root of `var`."""
     return var(input, dim, unbiased, correction=correction, keepdim=keepdim, dtype=dtype, mask=mask).sqrt()
 

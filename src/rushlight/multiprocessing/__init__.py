@@ -31,8 +31,8 @@ _STRATEGIES = {"file_descriptor"}
 def set_sharing_strategy(new_strategy: str) -> None:
     """Choose how memory is shared. There is one way here, "file_descriptor" (NotImplementedError for PyTorch's "file_system")."""
     if new_strategy not in _STRATEGIES:
-        raise NotImplementedError(f"sharing strategy {new_strategy!r}: rushlight shares memory by file descriptors only ('file_descriptor'). Where "
-                                  "they run out, raise the limit with `ulimit -n`")
+        raise NotImplementedError(f"sharing strategy {new_strategy!r}: rushlight shares memory by file descriptors only "
+                                  "('file_descriptor'). Where they run out, raise the limit with `ulimit -n`")
 
 
 def get_sharing_strategy() -> str:

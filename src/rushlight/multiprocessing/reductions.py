@@ -23,9 +23,9 @@ def _alone(t: Tensor) -> bool:
 
 def _refuse_history(t: Tensor) -> None:
     if t.requires_grad and not t.is_leaf:
-        raise RuntimeError("Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support crossing process "
-                           "boundaries.  If you just want to transfer the data, call detach() on the tensor before serializing (e.g., putting it "
-                           "on the queue).")
+        raise RuntimeError("Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support crossing "
+                           "process boundaries.  If you just want to transfer the data, call detach() on the tensor before serializing "
+                           "(e.g., putting it on the queue).")
 
 
 def reduce_tensor(t: Tensor) -> Any:

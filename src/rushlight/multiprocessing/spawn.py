@@ -18,7 +18,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["ProcessContext", "ProcessException", "ProcessExitedException", "ProcessRaisedException", "spawn", "SpawnContext", "start_processes"]
+__all__ = ["ProcessContext", "ProcessException", "ProcessExitedException", "ProcessRaisedException", "spawn", "SpawnContext",
+           "start_processes"]
 
 _log = logging.getLogger(__name__)
 

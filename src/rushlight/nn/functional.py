@@ -20,7 +20,8 @@ def _probability(p: float) -> None:
 
 @_functional
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero each element with probability p and divide the others by 1 - p; outside of training the input itself. ValueError for p outside [0, 1]."""
+    """Zero each element with probability p and divide the others by 1 - p; outside of training the input itself. ValueError for p outside
+    [0, 1]."""
     _probability(p)
     return _dropout.dropout_(input, p, training) if inplace else _dropout.dropout(input, p, training)
 
@@ -53,9 +54,9 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     """Dropout of whole channels of (N, C, L) or (C, L)."""
     _probability(p)
     if input.dim() not in (2, 3):
-        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d exists to provide "
-                           "channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch dimension (i.e. "
-                           "2D or 3D inputs).")
+        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d exists to "
+                           "provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch "
+                           "dimension (i.e. 2D or 3D inputs).")
     if input.dim() == 3:
         return _by_channel(input, p, training, inplace)
     result = _by_channel(input.unsqueeze_(0) if inplace else input.unsqueeze(0), p, training, inplace)
@@ -67,14 +68,15 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     """Dropout of whole channels of (N, C, H, W) or (N, C, L)."""
     _probability(p)
     if input.dim() not in (3, 4):
-        _warn(f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and will result in an error in a future release. To "
-              "retain the behavior and silence this warning, please use dropout instead. Note that dropout2d exists to provide channel-wise "
-              "dropout on inputs with 2 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 3D or 4D inputs).")
+        _warn(f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and will result in an error in a future "
+              "release. To retain the behavior and silence this warning, please use dropout instead. Note that dropout2d exists to "
+              "provide channel-wise dropout on inputs with 2 spatial dimensions, a channel dimension, and an optional batch dimension "
+              "(i.e. 3D or 4D inputs).")
     if input.dim() == 3:
-        _warn("dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - input is interpreted "
-              "as shape (N, C, L), where C is the channel dim. This behavior will change in a future release to interpret the input as one "
-              "without a batch dimension, i.e. shape (C, H, W). To maintain the 1D channel-wise dropout behavior, please switch to using "
-              "dropout1d instead.")
+        _warn("dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is desired - input is "
+              "interpreted as shape (N, C, L), where C is the channel dim. This behavior will change in a future release to interpret the "
+              "input as one without a batch dimension, i.e. shape (C, H, W). To maintain the 1D channel-wise dropout behavior, please "
+              "switch to using dropout1d instead.")
     return _by_channel(input, p, training, inplace)
 
 
@@ -83,9 +85,10 @@ def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     """Dropout of whole channels of (N, C, D, H, W) or (C, D, H, W)."""
     _probability(p)
     if input.dim() not in (4, 5):
-        _warn(f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and will result in an error in a future release. To "
-              "retain the behavior and silence this warning, please use dropout instead. Note that dropout3d exists to provide channel-wise "
-              "dropout on inputs with 3 spatial dimensions, a channel dimension, and an optional batch dimension (i.e. 4D or 5D inputs).")
+        _warn(f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and will result in an error in a future "
+              "release. To retain the behavior and silence this warning, please use dropout instead. Note that dropout3d exists to "
+              "provide channel-wise dropout on inputs with 3 spatial dimensions, a channel dimension, and an optional batch dimension "
+              "(i.e. 4D or 5D inputs).")
     if input.dim() != 4:
         return _by_channel(input, p, training, inplace)
     result = _by_channel(input.unsqueeze_(0) if inplace else input.unsqueeze(0), p, training, inplace)

@@ -116,13 +116,14 @@ class UninitializedTensorMixin:
     def shape(self) -> Any:
         """RuntimeError: there is no shape yet."""
         raise RuntimeError(
-            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in `load_state_dict` when trying to "
-            "load an uninitialized parameter into an initialized one. Call `forward` to initialize the parameters before accessing their "
-            "attributes.")
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in `load_state_dict` when trying "
+            "to load an uninitialized parameter into an initialized one. Call `forward` to initialize the parameters before accessing "
+            "their attributes.")
 
     def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
         """Become an ordinary parameter (or buffer) of this shape, with uninitialised values."""
-        data = torch.empty(shape, device=self._kind.device if device is None else device, dtype=self._kind.dtype if dtype is None else dtype)
+        data = torch.empty(shape, device=self._kind.device if device is None else device, dtype=self._kind.dtype if dtype is None
+                           else dtype)
         _slot_a.__set__(self, data._a)
         self._kind = data._kind
         self.__class__ = self.cls_to_become

@@ -170,7 +170,8 @@ class PointwiseOptimizer(Optimizer):
         keep = self._keep(group, group["lr"])
         for (_, fresh, values), params in alike.items():
             new, h = self._advance(group, group["lr"], list(values), fresh)
-            arrays = [(raw(p._a), raw(p._grad._a), *[raw(self.state[p][name]._a) for name in buffers]) for p in params]     # type: ignore[union-attr]
+            arrays = [(raw(p._a), raw(p._grad._a),
+                       *[raw(self.state[p][name]._a) for name in buffers]) for p in params]     # type: ignore[union-attr]
             if any(each.__class__ is Tensor for each in (keep, *h)) or not optimizer.step(
                     self._stepper.recording(self._rule, h, len(arrays[0])), h, keep, arrays, type(self).__name__):
                 left += params
@@ -320,7 +321,8 @@ class Column:
 class Block:
     """Parameters (or a piece of one) that go through the rule as one flat array."""
 
-    __slots__ = ("member", "param", "reads", "changes", "casts", "state", "grads", "grad_flat", "piece", "scratch", "copies", "optimizer", "calls", "bound")
+    __slots__ = ("member", "param", "reads", "changes", "casts", "state", "grads", "grad_flat", "piece", "scratch", "copies", "optimizer",
+                 "calls", "bound")
 
     def __init__(self, members: list[int], arrays: list[Any], state: list[list[Any]], piece: slice | None, reads: bool,
                  optimizer: Any) -> None:
@@ -482,7 +484,8 @@ class Plan:
             self._make_buffers(optimizer, chosen)
         columns = [[optimizer.state[self.active[i]][name]._a for i in members] for name in scalars]
         cohort = Cohort(members, columns, fresh)
-        arrays = [[self.active[i]._a for i in members], *[[optimizer.state[self.active[i]][name]._a for i in members] for name in self.layout[1]]]
+        arrays = [[self.active[i]._a for i in members],
+                  *[[optimizer.state[self.active[i]][name]._a for i in members] for name in self.layout[1]]]
         if library is not None and all(a.dtype in _NATIVE and a.flags.c_contiguous for column in arrays for a in column):
             cohort.columns = arrays
         else:

@@ -14,5 +14,5 @@ from .profiler import (
     tensorboard_trace_handler,
 )
 
-__all__ = ["profile", "schedule", "supported_activities", "tensorboard_trace_handler", "ProfilerAction", "ProfilerActivity", "kineto_available",
-           "record_function"]
+__all__ = ["profile", "schedule", "supported_activities", "tensorboard_trace_handler", "ProfilerAction", "ProfilerActivity",
+           "kineto_available", "record_function"]

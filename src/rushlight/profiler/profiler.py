@@ -45,7 +45,8 @@ def kineto_available() -> bool:
     return False
 
 
-def schedule(*, wait: int, warmup: int, active: int, repeat: int = 0, skip_first: int = 0, skip_first_wait: int = 0) -> Callable[[int], ProfilerAction]:
+def schedule(*, wait: int, warmup: int, active: int, repeat: int = 0, skip_first: int = 0,
+             skip_first_wait: int = 0) -> Callable[[int], ProfilerAction]:
     """A function step -> action: after `skip_first` steps, cycles of `wait` steps off, `warmup` steps, and `active` steps of recording."""
     if min(wait, warmup, repeat, skip_first) < 0 or active < 1:
         raise AssertionError("Invalid profiler schedule arguments")
@@ -110,7 +111,8 @@ class FunctionEventAvg:
         return self.cpu_time_total / max(self.count, 1)
 
     def __repr__(self) -> str:
-        return f"<FunctionEventAvg key={self.key} count={self.count} cpu_time={self.cpu_time:.3f}us self_cpu_time={self.self_cpu_time_total:.3f}us>"
+        return (f"<FunctionEventAvg key={self.key} count={self.count} cpu_time={self.cpu_time:.3f}us "
+                f"self_cpu_time={self.self_cpu_time_total:.3f}us>")
 
 
 class EventList(list[Any]):
@@ -157,8 +159,8 @@ class profile:
                                           ("with_flops", with_flops), ("with_modules", with_modules),
                                           ("execution_trace_observer", execution_trace_observer)) if value]
         if asked:
-            raise NotImplementedError(f"torch.profiler.profile({', '.join(asked)}): rushlight records the parts that record_function names, not "
-                                      "single operations. Python's cProfile sees them all")
+            raise NotImplementedError(f"torch.profiler.profile({', '.join(asked)}): rushlight records the parts that record_function "
+                                      "names, not single operations. Python's cProfile sees them all")
         self.activities = set(activities) if activities is not None else supported_activities()
         self.schedule, self.on_trace_ready, self.acc_events = schedule, on_trace_ready, acc_events
         self.step_num = 0
@@ -245,7 +247,8 @@ class profile:
 
     def export_chrome_trace(self, path: str) -> None:
         """Write the runs in the format of Chrome's trace viewer (also Perfetto's)."""
-        events = [{"name": name, "ph": "X", "ts": start / 1000, "dur": (end - start) / 1000, "pid": os.getpid(), "tid": thread, "cat": "user_annotation"}
+        events = [{"name": name, "ph": "X", "ts": start / 1000, "dur": (end - start) / 1000, "pid": os.getpid(), "tid": thread,
+                   "cat": "user_annotation"}
                   for name, start, end, thread in self.events()]
         with open(path, "w") as file:
             json.dump({"traceEvents": events}, file)

@@ -92,7 +92,8 @@ class set_default_mmap_options:
 
     def __init__(self, flags: int) -> None:
         if flags not in (MAP_PRIVATE, MAP_SHARED):
-            raise ValueError(f"Invalid argument in function set_default_mmap_options, expected mmap.MAP_PRIVATE or mmap.MAP_SHARED, got {flags}")
+            raise ValueError(f"Invalid argument in function set_default_mmap_options, expected mmap.MAP_PRIVATE or mmap.MAP_SHARED, got "
+                             f"{flags}")
         self._before, _MMAP_FLAGS[0] = _MMAP_FLAGS[0], int(flags)
 
     def __enter__(self) -> None:
@@ -112,8 +113,8 @@ def save(obj: object, f: FileLike, pickle_module: Any = pickle, pickle_protocol:
     A path gets its new content all at once, when everything is written; if something fails its old content stays.
     """
     if pickle_module is not pickle:
-        raise NotImplementedError(f"save(pickle_module={getattr(pickle_module, '__name__', pickle_module)!r}): only the standard pickle module "
-                                  "can write PyTorch's names; make the object picklable instead")
+        raise NotImplementedError(f"save(pickle_module={getattr(pickle_module, '__name__', pickle_module)!r}): only the standard pickle "
+                                  "module can write PyTorch's names; make the object picklable instead")
     if not isinstance(pickle_protocol, int) or not 2 <= pickle_protocol <= pickle.HIGHEST_PROTOCOL:
         raise ValueError(f"save(): pickle_protocol must be between 2 and {pickle.HIGHEST_PROTOCOL}, got {pickle_protocol!r}")
     if not isinstance(f, (str, os.PathLike)) and not hasattr(f, "write"):
@@ -180,8 +181,10 @@ def load(f: FileLike, map_location: MapLocation = None, pickle_module: Any = Non
 
 
 def load_instances(f: FileLike, map_location: MapLocation, classes: Callable[[str, str], Any]) -> Any:
-    """`load` with weights_only=True that also makes instances of the classes which ``classes(module, name)`` gives (it raises for the others)."""
-    return _read(f, restorer(map_location), lambda source, persistent_load: _careful(RestrictedUnpickler(source, persistent_load, classes=classes)))
+    """`load` with weights_only=True that also makes instances of the classes which ``classes(module, name)`` gives (it raises for the
+    others)."""
+    return _read(f, restorer(map_location), lambda source, persistent_load: _careful(RestrictedUnpickler(source, persistent_load,
+                                                                                                         classes=classes)))
 
 
 def _careful(unpickler: RestrictedUnpickler) -> Any:
@@ -209,7 +212,8 @@ def _weights_only(weights_only: bool | None, pickle_module: Any) -> bool:
     on, off = (os.environ.get(name, "").lower() in ("1", "y", "yes", "true")
                for name in ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"))
     if on and off:
-        raise RuntimeError("Only one of TORCH_FORCE_WEIGHTS_ONLY_LOAD or TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD should be set, but both were set.")
+        raise RuntimeError("Only one of TORCH_FORCE_WEIGHTS_ONLY_LOAD or TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD should be set, but both were "
+                           "set.")
     if on:
         weights_only = True
     elif weights_only is None:
@@ -229,8 +233,8 @@ def _load(file: Any, restore: Restore, unpickle: Unpickle, mmap: bool) -> Any:
     if magic == b"PK\x03\x04":
         return _load_archive(file, restore, unpickle, mmap)
     if mmap:
-        raise RuntimeError("mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True), please torch.save "
-                           "your checkpoint with this option in order to use mmap.")
+        raise RuntimeError("mmap can only be used with files saved with `torch.save(_use_new_zipfile_serialization=True), please "
+                           "torch.save your checkpoint with this option in order to use mmap.")
     from .legacy import legacy_load
     bounded = _Bounded(file)
     return legacy_load(bounded, restore, lambda persistent_load: unpickle(bounded, persistent_load))
@@ -250,7 +254,8 @@ class _Bounded:
 def _load_archive(file: BinaryIO, restore: Restore, unpickle: Unpickle, mmap: bool) -> Any:
     archive = ArchiveReader(file)
     if archive.has("constants.pkl"):
-        raise NotImplementedError("the file is a TorchScript archive (torch.jit.save): save the module's state_dict() with torch.save instead")
+        raise NotImplementedError("the file is a TorchScript archive (torch.jit.save): save the module's state_dict() with torch.save "
+                                  "instead")
     memory, swap = _mapped(file) if mmap else None, _is_foreign(archive)
     storages: dict[str, UntypedStorage] = {}
 
@@ -260,7 +265,8 @@ def _load_archive(file: BinaryIO, restore: Restore, unpickle: Unpickle, mmap: bo
         if key not in storages:
             content = storage_of(archive.array(f"data/{key}") if memory is None else archive.mapped(f"data/{key}", memory))
             if content.nbytes() != count * dtype.itemsize:
-                raise RuntimeError(f"the storage {key} has {content.nbytes()} bytes where {count * dtype.itemsize} were expected; corrupt file?")
+                raise RuntimeError(f"the storage {key} has {content.nbytes()} bytes where {count * dtype.itemsize} were expected; corrupt "
+                                   "file?")
             if dtype is bool_ and memory is None:          # whatever the file holds, a bool is 0 or 1
                 np.minimum(content._bytes, 1, out=content._bytes)
             if swap:

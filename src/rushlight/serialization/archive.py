@@ -1,4 +1,5 @@
-"""The zip archives of ``torch.save``: uncompressed records whose data begin at multiples of 64 bytes, and files that appear whole or not."""
+"""The zip archives of ``torch.save``: uncompressed records whose data begin at multiples of 64 bytes, and files that appear whole or
+not."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ class ArchiveReader:
                 raise damaged(f"the record {info.filename!r} ends after the file")
             packed += info.file_size if info.compress_type == _DEFLATED else 0
         if packed > 3 * size + _ROOM:
-            raise damaged(f"its packed records would take {packed} bytes, out of {size}: unpack the archive and store it without compression")
+            raise damaged(f"its packed records would take {packed} bytes, out of {size}: unpack the archive and store it without "
+                          "compression")
 
     def has(self, record: str) -> bool:
         """Whether there is a record of this name."""

@@ -74,7 +74,8 @@ def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callabl
 
     result = read_pickle(persistent_load)
     keys = read_pickle(_no_storage)
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages) or len(keys) != len(storages):
+    if (not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages) or
+        len(keys) != len(storages)):
         raise RuntimeError("the storages that the file holds are not those that it names; corrupt file?")
     for key in keys:
         content, dtype, placed = storages[key]

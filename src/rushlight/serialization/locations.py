@@ -68,7 +68,8 @@ def restorer(map_location: Any) -> Restore:
         place = str(map_location)
         return lambda storage, location: default_restore_location(storage, place)
     if not callable(map_location):
-        raise TypeError(f"load(): map_location must be a device, its name, a dict of names or a function, not {type(map_location).__name__}")
+        raise TypeError(f"load(): map_location must be a device, its name, a dict of names or a function, not "
+                        f"{type(map_location).__name__}")
 
     def by_function(storage: UntypedStorage, location: str) -> UntypedStorage:
         found = map_location(storage, location)

@@ -26,7 +26,8 @@ def rebuilders() -> dict[tuple[str, str], Any]:
     utils = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_meta_tensor_no_storage", "_rebuild_parameter",
              "_rebuild_parameter_with_state", "_rebuild_sparse_tensor")
     return {**{("torch._utils", name): getattr(_utils, name) for name in utils},
-            ("torch._tensor", "_rebuild_from_type_v2"): _utils._rebuild_from_type_v2, ("torch.serialization", "_get_layout"): _utils._get_layout}
+            ("torch._tensor", "_rebuild_from_type_v2"): _utils._rebuild_from_type_v2,
+            ("torch.serialization", "_get_layout"): _utils._get_layout}
 
 
 def torch_name(obj: Any, name: str | None = None) -> tuple[str, str] | None:

@@ -87,7 +87,8 @@ def deepcopy_tensor(t: Tensor, memo: dict[int, Any]) -> Tensor:
     if not t.is_leaf:
         raise RuntimeError(
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. This one is the "
-            f"result of {t.grad_fn.name()}: copy t.detach() or t.clone() instead. (If a module was copied: one of its attributes holds it.)")
+            f"result of {t.grad_fn.name()}: copy t.detach() or t.clone() instead. (If a module was copied: one of its attributes holds "
+            "it.)")
     from copy import deepcopy
     if t._kind.device.type == "meta":
         found = rebuild._rebuild_meta_tensor_no_storage(t._kind.dtype, t.shape, t.stride(), False)

@@ -23,8 +23,8 @@ from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage
 from ..tensor import Tensor
 from . import names
 
-__all__ = ["RestrictedUnpickler", "add_safe_globals", "bytes_left", "clear_safe_globals", "element_type", "get_safe_globals", "refused", "safe_globals",
-           "storage_description", "trusting_unpickler", "unsafe_globals"]
+__all__ = ["RestrictedUnpickler", "add_safe_globals", "bytes_left", "clear_safe_globals", "element_type", "get_safe_globals", "refused",
+           "safe_globals", "storage_description", "trusting_unpickler", "unsafe_globals"]
 
 PersistentLoad = Callable[[Any], Any]
 _user_globals: list[Any] = []
@@ -120,7 +120,8 @@ def _from_user() -> dict[str, Any]:
 
 # --- the careful reader --------------------------------------------------------------------------------------------------------------
 
-# Those of protocol 2 that PyTorch's own reader takes, and what the later protocols need for the same values; nothing that allocates a size it names.
+# Those of protocol 2 that PyTorch's own reader takes, and what the later protocols need for the same values; nothing that allocates a size
+# it names.
 _DATA_OPCODES = """
     PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE SHORT_BINSTRING BINBYTES
     SHORT_BINBYTES EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
@@ -136,8 +137,10 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _DATA_OPCODES.split()}
 
-    def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8", classes: Callable[[str, str], Any] | None = None) -> None:
-        """classes  finds more globals by (module, name): what it gives may be named, classes also made by NEWOBJ and BUILD, nothing called."""
+    def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8", classes: Callable[[str, str], Any] |
+                 None = None) -> None:
+        """classes  finds more globals by (module, name): what it gives may be named, classes also made by NEWOBJ and BUILD, nothing
+        called."""
         super().__init__(file, encoding=encoding)
         self._storage, self._file = persistent_load, file
         self._user = _from_user()
@@ -190,7 +193,8 @@ class RestrictedUnpickler(pickle._Unpickler):
         function, args = self.stack[-2], self.stack[-1]
         if not isinstance(args, tuple):
             raise pickle.UnpicklingError(f"refused to call {_describe(function)} with a {type(args).__name__} of arguments")
-        while True:                                # a tensor's subclass is made by a function that the arguments name, perhaps by this one again
+        # a tensor's subclass is made by a function that the arguments name, perhaps by this one again
+        while True:
             if id(function) not in self._may_call:
                 raise pickle.UnpicklingError(f"refused to call {_describe(function)}: it may be named, but not called")
             if function is not _rebuild_from_type_v2:
@@ -204,7 +208,8 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def load_newobj(self) -> None:
         cls = self.stack[-2]
-        if cls is not OrderedDict and not (isinstance(cls, type) and (cls in self._instances or any(cls is known for known in self._user.values()))):
+        if cls is not OrderedDict and not (isinstance(cls, type) and
+                                           (cls in self._instances or any(cls is known for known in self._user.values()))):
             raise _unsupported(_describe(cls), "refused to make an instance of")
         super().load_newobj()
 
@@ -317,8 +322,8 @@ def _unsupported(full: str, what: str = "Unsupported global: GLOBAL") -> pickle.
 def refused(error: Exception) -> pickle.UnpicklingError:
     """The error that `load` raises for what the careful reader did not take."""
     return pickle.UnpicklingError(
-        f"Weights only load failed. {error}\nload() reads nothing but data unless told otherwise (weights_only=True is the default). If you "
-        "trust where the file comes from, weights_only=False loads any object in it, but that can run any code that the file contains.")
+        f"Weights only load failed. {error}\nload() reads nothing but data unless told otherwise (weights_only=True is the default). If "
+        "you trust where the file comes from, weights_only=False loads any object in it, but that can run any code that the file contains.")
 
 
 def unsafe_globals(data: bytes) -> list[str]:

@@ -98,7 +98,7 @@ def _tensor_text(actual: Tensor, expected: Tensor, matches: Tensor, rtol: float,
     return _difference_text("Tensor-likes", identifier, rows, f"Mismatched elements: {wrong} / {total} ({wrong / total:.1%})")
 
 
-# --- checks of leaves -----------------------------------------------------------------------------------------------------------------------
+# --- checks of leaves ---------------------------------------------------------------------------------------------------------------------
 
 def _values_close(actual: Tensor, expected: Tensor, rtol: float, atol: float, equal_nan: bool, path: tuple[Any, ...],
                   identifier: Message = None) -> None:

@@ -22,18 +22,19 @@ def _range(low: float | None, high: float | None, least: float, most: float, def
     if math.isnan(low) or math.isnan(high):
         raise ValueError(f"`low` and `high` cannot be NaN, but got {low=} and {high=}")
     if low == high and real:
-        warnings.warn("Passing `low==high` to `torch.testing.make_tensor` for floating or complex types is deprecated since 2.1 and will be "
-                      "removed in 2.3. Use `torch.full(...)` instead.", FutureWarning, stacklevel=4)
+        warnings.warn("Passing `low==high` to `torch.testing.make_tensor` for floating or complex types is deprecated since 2.1 and will "
+                      "be removed in 2.3. Use `torch.full(...)` instead.", FutureWarning, stacklevel=4)
     elif low >= high:
         raise ValueError(f"`low` must be less than `high`, but got {low} >= {high}")
     elif high < least or low >= most:
-        raise ValueError(f"The value interval specified by `low` and `high` is [{low}, {high}), but {dtype} only supports [{least}, {most})")
+        raise ValueError(f"The value interval specified by `low` and `high` is [{low}, {high}), but {dtype} only supports [{least}, "
+                         f"{most})")
     low, high = min(max(low, least), most), min(max(high, least), most)
     return (low, high) if real else (math.ceil(low), math.ceil(high))
 
 
-def make_tensor(*shape: Any, dtype: dtype_type, device: Any, low: float | None = None, high: float | None = None, requires_grad: bool = False,
-                noncontiguous: bool = False, exclude_zero: bool = False, memory_format: Any = None) -> Tensor:
+def make_tensor(*shape: Any, dtype: dtype_type, device: Any, low: float | None = None, high: float | None = None,
+                requires_grad: bool = False, noncontiguous: bool = False, exclude_zero: bool = False, memory_format: Any = None) -> Tensor:
     """A tensor of this shape, filled with uniform values of [low, high).
 
     low, high      default to -9 and 9 for floating dtypes, -9 and 10 for integers (0 for unsigned ones), 0 and 2 for bool; they are

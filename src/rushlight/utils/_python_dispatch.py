@@ -14,7 +14,8 @@ class TorchDispatchMode:
         pass
 
     def __enter__(self) -> Any:
-        raise NotImplementedError("TorchDispatchMode: rushlight has no aten dispatcher; torch.overrides.TorchFunctionMode sees every torch function")
+        raise NotImplementedError("TorchDispatchMode: rushlight has no aten dispatcher; torch.overrides.TorchFunctionMode sees every "
+                                  "torch function")
 
     def __exit__(self, *exception: object) -> None:
         pass

@@ -15,11 +15,12 @@ from types import UnionType
 from typing import Any, NamedTuple
 
 __all__ = ["PyTree", "Context", "FlattenFunc", "UnflattenFunc", "FlattenFn", "UnflattenFn", "DumpableContext",
-           "ToDumpableContextFn", "FromDumpableContextFn", "TreeSpec", "PyTreeSpec", "LeafSpec", "KeyEntry", "KeyPath", "SequenceKey", "MappingKey", "GetAttrKey", "keystr", "key_get", "register_pytree_node",
+           "ToDumpableContextFn", "FromDumpableContextFn", "TreeSpec", "PyTreeSpec", "LeafSpec", "KeyEntry", "KeyPath", "SequenceKey",
+           "MappingKey", "GetAttrKey", "keystr", "key_get", "register_pytree_node",
            "register_dataclass", "register_constant", "is_constant_class", "tree_flatten", "tree_flatten_with_path", "tree_unflatten",
-           "tree_iter", "tree_leaves", "tree_leaves_with_path", "tree_structure", "tree_map", "tree_map_with_path", "tree_map_", "tree_map_only",
-           "tree_map_only_", "tree_all", "tree_any", "tree_all_only", "tree_any_only", "tree_is_leaf", "treespec_dumps", "treespec_loads",
-           "treespec_pprint", "treespec_leaf", "treespec_tuple", "treespec_dict", "is_namedtuple", "is_namedtuple_class",
+           "tree_iter", "tree_leaves", "tree_leaves_with_path", "tree_structure", "tree_map", "tree_map_with_path", "tree_map_",
+           "tree_map_only", "tree_map_only_", "tree_all", "tree_any", "tree_all_only", "tree_any_only", "tree_is_leaf", "treespec_dumps",
+           "treespec_loads", "treespec_pprint", "treespec_leaf", "treespec_tuple", "treespec_dict", "is_namedtuple", "is_namedtuple_class",
            "is_namedtuple_instance", "is_structseq", "is_structseq_class", "is_structseq_instance", "arg_tree_leaves"]
 
 PyTree = Any
@@ -90,7 +91,7 @@ def key_get(obj: Any, kp: KeyPath) -> Any:
     return obj
 
 
-# --- node types -----------------------------------------------------------------------------------------------------------------------------
+# --- node types ---------------------------------------------------------------------------------------------------------------------------
 
 class NodeDef(NamedTuple):
     """How a container type is taken apart and put together."""
@@ -280,7 +281,8 @@ _register_builtin(list, "builtins.list", lambda d: (d, None), lambda values, _: 
 _register_builtin(dict, "builtins.dict", lambda d: (list(d.values()), list(d)), lambda values, keys: dict(zip(keys, values, strict=True)),
                   lambda d: ([(MappingKey(key), value) for key, value in d.items()], list(d)))
 _register_builtin(namedtuple_node, "collections.namedtuple", lambda d: (list(d), type(d)), lambda values, cls: cls(*values),
-                  lambda d: ([(GetAttrKey(name), value) for name, value in zip(d._fields, d, strict=True)], type(d)), _class_path, _class_at)
+                  lambda d: ([(GetAttrKey(name), value) for name, value in zip(d._fields, d, strict=True)], type(d)), _class_path,
+                  _class_at)
 _register_builtin(OrderedDict, "collections.OrderedDict", lambda d: (list(d.values()), list(d)),
                   lambda values, keys: OrderedDict(zip(keys, values, strict=True)),
                   lambda d: ([(MappingKey(key), value) for key, value in d.items()], list(d)))
@@ -289,7 +291,8 @@ _register_builtin(defaultdict, "collections.defaultdict", lambda d: (list(d.valu
                   lambda d: ([(MappingKey(key), value) for key, value in d.items()], [d.default_factory, list(d)]),
                   lambda context: {"default_factory_module": context[0].__module__, "default_factory_name": context[0].__qualname__,
                                    "dict_context": context[1]},
-                  lambda saved: [getattr(import_module(saved["default_factory_module"]), saved["default_factory_name"]), saved["dict_context"]])
+                  lambda saved: [getattr(import_module(saved["default_factory_module"]), saved["default_factory_name"]),
+                                 saved["dict_context"]])
 _register_builtin(deque, "collections.deque", lambda d: (list(d), d.maxlen), lambda values, maxlen: deque(values, maxlen=maxlen),
                   lambda d: (_by_position(d), d.maxlen))
 
@@ -472,7 +475,8 @@ def tree_flatten(tree: PyTree, is_leaf: Callable[[PyTree], bool] | None = None) 
 def tree_unflatten(leaves: Iterable[Any], treespec: TreeSpec) -> PyTree:
     """The tree of this structure with these leaves."""
     if not isinstance(treespec, TreeSpec):
-        raise TypeError(f"tree_unflatten(leaves, treespec): Expected `treespec` to be instance of TreeSpec but got item of type {type(treespec)}.")
+        raise TypeError(f"tree_unflatten(leaves, treespec): Expected `treespec` to be instance of TreeSpec but got item of type "
+                        f"{type(treespec)}.")
     return treespec.unflatten(leaves)
 
 
@@ -583,12 +587,14 @@ def tree_any(pred: Callable[[Any], bool], tree: PyTree, is_leaf: Callable[[PyTre
     return any(map(pred, tree_iter(tree, is_leaf)))
 
 
-def tree_all_only(type_or_types: Any, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: Callable[[PyTree], bool] | None = None) -> bool:
+def tree_all_only(type_or_types: Any, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: Callable[[PyTree], bool] |
+                  None = None) -> bool:
     """Whether the predicate holds for all leaves of these types."""
     return all(pred(leaf) for leaf in tree_iter(tree, is_leaf) if isinstance(leaf, type_or_types))
 
 
-def tree_any_only(type_or_types: Any, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: Callable[[PyTree], bool] | None = None) -> bool:
+def tree_any_only(type_or_types: Any, /, pred: Callable[[Any], bool], tree: PyTree, is_leaf: Callable[[PyTree], bool] |
+                  None = None) -> bool:
     """Whether the predicate holds for a leaf of these types."""
     return any(pred(leaf) for leaf in tree_iter(tree, is_leaf) if isinstance(leaf, type_or_types))
 
@@ -621,8 +627,8 @@ def _dumpable(spec: TreeSpec) -> dict[str, Any]:
         return {"type": None, "context": None, "children_spec": []}
     entry = _serialized.get(spec.type)
     if entry is None:
-        raise NotImplementedError(f"No registered serialization name for {spec.type} found. Please update your register_pytree_node call with a "
-                                  "`serialized_type_name` kwarg.")
+        raise NotImplementedError(f"No registered serialization name for {spec.type} found. Please update your register_pytree_node call "
+                                  "with a `serialized_type_name` kwarg.")
     try:
         context = json.dumps(spec._context) if entry.to_dumpable is None else entry.to_dumpable(spec._context)
     except TypeError as error:
@@ -644,7 +650,8 @@ def _from_dumpable(data: dict[str, Any]) -> TreeSpec:
 def treespec_dumps(treespec: TreeSpec, protocol: int | None = None) -> str:
     """A structure as JSON, in PyTorch's form."""
     if not isinstance(treespec, TreeSpec):
-        raise TypeError(f"treespec_dumps(treespec, protocol): Expected `treespec` to be instance of TreeSpec but got item of type {type(treespec)}.")
+        raise TypeError(f"treespec_dumps(treespec, protocol): Expected `treespec` to be instance of TreeSpec but got item of type "
+                        f"{type(treespec)}.")
     protocol = _PROTOCOL if protocol is None else protocol
     if protocol != _PROTOCOL:
         raise ValueError(f"Unknown protocol {protocol}. Available protocols: [{_PROTOCOL}]")

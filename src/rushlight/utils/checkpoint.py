@@ -160,9 +160,9 @@ class CheckpointFunction(Function):
     def backward(ctx: Any, *grads: Any) -> Any:
         """Run the region again, recorded, and backward through it."""
         if LOCAL.partial_backward:
-            raise RuntimeError("When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or passing an `inputs` parameter to "
-                               ".backward(). To resolve this error, you can either set use_reentrant=False, or call .backward() without passing "
-                               "the `inputs` argument.")
+            raise RuntimeError("When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or passing an `inputs` "
+                               "parameter to .backward(). To resolve this error, you can either set use_reentrant=False, or call "
+                               ".backward() without passing the `inputs` argument.")
         inputs = list(ctx.inputs)
         for place, tensor in zip(ctx.places, ctx.saved_tensors, strict=True):
             inputs[place] = tensor
@@ -227,14 +227,14 @@ class _Region:
             t = t.detach()
             if index >= len(self.seen):
                 if self.complete:
-                    raise CheckpointError("torch.utils.checkpoint: trying to save more tensors during recomputation than during the original "
-                                          f"forward pass.{self.hint(index)}")
+                    raise CheckpointError("torch.utils.checkpoint: trying to save more tensors during recomputation than during the "
+                                          f"original forward pass.{self.hint(index)}")
                 return t
             now = (t.shape, t.dtype, t.device)
             if self.check == "default" and now != self.seen[index]:
-                raise CheckpointError("torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than during "
-                                      f"the forward pass.\ntensor at position {index}:\nsaved metadata: {_describe(self.seen[index])}\n"
-                                      f"recomputed metadata: {_describe(now)}\n{self.hint(index)}")
+                raise CheckpointError("torch.utils.checkpoint: Recomputed values for the following tensors have different metadata than "
+                                      f"during the forward pass.\ntensor at position {index}:\nsaved metadata: "
+                                      f"{_describe(self.seen[index])}\nrecomputed metadata: {_describe(now)}\n{self.hint(index)}")
             self.values[index] = t
             if self.early_stop and self.complete and count == len(self.seen):
                 raise _Stop
@@ -246,8 +246,8 @@ class _Region:
         except _Stop:
             return
         if self.complete and count < len(self.seen):
-            raise CheckpointError("torch.utils.checkpoint: A different number of tensors was saved during the original forward and recomputation.\n"
-                                  f"Number of tensors saved during forward: {len(self.seen)}\n"
+            raise CheckpointError("torch.utils.checkpoint: A different number of tensors was saved during the original forward and "
+                                  f"recomputation.\nNumber of tensors saved during forward: {len(self.seen)}\n"
                                   f"Number of tensors saved during recomputation: {count}.{self.hint(count)}")
 
     def hint(self, index: int) -> str:
@@ -305,10 +305,10 @@ def checkpoint(function: Callable[..., Any], *args: Any, use_reentrant: bool | N
     early_stop          end the recomputation when all that backward needs is there
     """
     if use_reentrant is None:
-        warnings.warn("torch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. Starting in PyTorch 2.9, calling checkpoint "
-                      "without use_reentrant will raise an exception. use_reentrant=False is recommended, but if you need to preserve the current "
-                      "default behavior, you can pass use_reentrant=True. Refer to docs for more details on the differences between the two "
-                      "variants.", stacklevel=2)
+        warnings.warn("torch.utils.checkpoint: the use_reentrant parameter should be passed explicitly. Starting in PyTorch 2.9, calling "
+                      "checkpoint without use_reentrant will raise an exception. use_reentrant=False is recommended, but if you need to "
+                      "preserve the current default behavior, you can pass use_reentrant=True. Refer to docs for more details on the "
+                      "differences between the two variants.", stacklevel=2)
         use_reentrant = True
     preserve = kwargs.pop("preserve_rng_state", True)
     if not use_reentrant:
@@ -326,10 +326,10 @@ def checkpoint_sequential(functions: Any, segments: int, input: Tensor, use_reen
     functions  a Sequential, or a list of modules or functions of one tensor
     """
     if use_reentrant is None:
-        warnings.warn("torch.utils.checkpoint.checkpoint_sequential: the use_reentrant parameter should be passed explicitly. In version 2.9 we will "
-                      "raise an exception if use_reentrant is not passed. use_reentrant=False is recommended, but if you need to preserve the "
-                      "current default behavior, you can pass use_reentrant=True. Refer to docs for more details on the differences between the "
-                      "two variants.", stacklevel=2)
+        warnings.warn("torch.utils.checkpoint.checkpoint_sequential: the use_reentrant parameter should be passed explicitly. In version "
+                      "2.9 we will raise an exception if use_reentrant is not passed. use_reentrant=False is recommended, but if you need "
+                      "to preserve the current default behavior, you can pass use_reentrant=True. Refer to docs for more details on the "
+                      "differences between the two variants.", stacklevel=2)
         use_reentrant = True
     preserve = kwargs.pop("preserve_rng_state", True)
     if kwargs:

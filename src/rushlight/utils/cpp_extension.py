@@ -7,8 +7,8 @@ from ..unsupported import attribute_of, not_supported
 __all__ = ["load", "load_inline", "CppExtension", "CUDAExtension", "BuildExtension", "include_paths"]
 
 CUDA_HOME = None
-_INSTEAD = ("extensions need PyTorch's C++ library (ATen), which rushlight does not have; write the function in Python (torch.autograd.Function), or "
-            "in any language that can work on t.numpy(), t.data_ptr() or DLPack memory")
+_INSTEAD = ("extensions need PyTorch's C++ library (ATen), which rushlight does not have; write the function in Python "
+            "(torch.autograd.Function), or in any language that can work on t.numpy(), t.data_ptr() or DLPack memory")
 
 load = not_supported("utils.cpp_extension.load", _INSTEAD)
 load_inline = not_supported("utils.cpp_extension.load_inline", _INSTEAD)

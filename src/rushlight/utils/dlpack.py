@@ -52,8 +52,8 @@ def _type_field(capsule: Any) -> tuple[Any, bool]:
     name = api.PyCapsule_GetName(capsule)
     versioned = name == b"dltensor_versioned"
     if not versioned and name != b"dltensor":
-        raise RuntimeError("from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so you might have "
-                           "already constructed a tensor from it once.")
+        raise RuntimeError("from_dlpack received an invalid capsule. Note that DLTensor capsules can be consumed only once, so you might "
+                           "have already constructed a tensor from it once.")
     # DLTensor starts with a pointer, a device of two int32, and the number of dimensions; versioned structs have 32 bytes before it.
     place = api.PyCapsule_GetPointer(capsule, name) + (32 if versioned else 0) + 20
     return (ctypes.c_uint8 * 2).from_address(place), versioned
@@ -69,7 +69,8 @@ def device_of(t: Tensor) -> tuple[DLDeviceType, int]:
     return _DEVICES[device.type], device.index or 0
 
 
-def export(t: Tensor, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+def export(t: Tensor, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: Any = None, copy: bool |
+           None = None) -> Any:
     """``t.__dlpack__(...)``: a capsule that shares the tensor's memory (or, with copy=True, that of a copy)."""
     if t._node is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
@@ -172,7 +173,8 @@ def _capsule_of(producer: Any) -> Any:
         return producer.__dlpack__()
 
 
-def _export(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: Any = None, copy: bool | None = None) -> Any:
+def _export(self: Tensor, *, stream: Any = None, max_version: tuple[int, int] | None = None, dl_device: Any = None, copy: bool |
+            None = None) -> Any:
     return export(self, stream, max_version, dl_device, copy)
 
 

@@ -1,4 +1,5 @@
-"""`MaskedTensor`: a tensor and a mask that go through operations together. Elementwise operations and reductions, the basics of PyTorch's."""
+"""`MaskedTensor`: a tensor and a mask that go through operations together. Elementwise operations and reductions, the basics of
+PyTorch's."""
 
 from __future__ import annotations
 
@@ -10,10 +11,19 @@ from ...tensor import Tensor
 
 __all__ = ["MaskedTensor", "as_masked_tensor", "is_masked_tensor", "masked_tensor"]
 
-_UNARY = frozenset(["abs", "absolute", "acos", "arccos", "acosh", "arccosh", "angle", "asin", "arcsin", "asinh", "arcsinh", "atan", "arctan", "atanh", "arctanh", "bitwise_not", "ceil", "clamp", "clip", "conj_physical", "cos", "cosh", "deg2rad", "digamma", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fix", "floor", "frac", "lgamma", "log", "log10", "log1p", "log2", "logit", "i0", "isnan", "nan_to_num", "neg", "negative", "positive", "pow", "rad2deg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sgn", "signbit", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "detach", "clone", "contiguous", "to", "float", "double", "half", "int", "long", "bool", "type", "relu"])
-_BINARY = frozenset(["add", "atan2", "arctan2", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift", "div", "divide", "floor_divide", "fmod", "logaddexp", "logaddexp2", "mul", "multiply", "nextafter", "remainder", "sub", "subtract", "true_divide", "eq", "ne", "le", "ge", "greater", "greater_equal", "gt", "less_equal", "lt", "less", "maximum", "minimum", "fmax", "fmin", "not_equal"])
+_UNARY = frozenset(["abs", "absolute", "acos", "arccos", "acosh", "arccosh", "angle", "asin", "arcsin", "asinh", "arcsinh", "atan",
+                    "arctan", "atanh", "arctanh", "bitwise_not", "ceil", "clamp", "clip", "conj_physical", "cos", "cosh", "deg2rad",
+                    "digamma", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fix", "floor", "frac", "lgamma", "log", "log10", "log1p",
+                    "log2", "logit", "i0", "isnan", "nan_to_num", "neg", "negative", "positive", "pow", "rad2deg", "reciprocal", "round",
+                    "rsqrt", "sigmoid", "sign", "sgn", "signbit", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh", "trunc", "detach",
+                    "clone", "contiguous", "to", "float", "double", "half", "int", "long", "bool", "type", "relu"])
+_BINARY = frozenset(["add", "atan2", "arctan2", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift",
+                     "div", "divide", "floor_divide", "fmod", "logaddexp", "logaddexp2", "mul", "multiply", "nextafter", "remainder", "sub",
+                     "subtract", "true_divide", "eq", "ne", "le", "ge", "greater", "greater_equal", "gt", "less_equal", "lt", "less",
+                     "maximum", "minimum", "fmax", "fmin", "not_equal"])
 _REDUCTIONS = frozenset(["sum", "mean", "amin", "amax", "argmin", "argmax", "prod", "norm", "var", "std"])
-_RESHAPING = frozenset(["view", "reshape", "t", "transpose", "permute", "expand", "unsqueeze", "squeeze", "flatten", "unflatten", "__getitem__", "select", "narrow"])
+_RESHAPING = frozenset(["view", "reshape", "t", "transpose", "permute", "expand", "unsqueeze", "squeeze", "flatten", "unflatten",
+                        "__getitem__", "select", "narrow"])
 
 
 class MaskedTensor:
@@ -24,7 +34,8 @@ class MaskedTensor:
     """
 
     def __init__(self, data: Tensor, mask: Tensor, requires_grad: bool = False) -> None:
-        warnings.warn("The PyTorch API of MaskedTensors is in prototype stage and will change in the near future.", UserWarning, stacklevel=3)
+        warnings.warn("The PyTorch API of MaskedTensors is in prototype stage and will change in the near future.", UserWarning,
+                      stacklevel=3)
         if not isinstance(data, Tensor) or not isinstance(mask, Tensor):
             raise TypeError("data and mask must be Tensors")
         if mask.dtype is not torch.bool:
@@ -172,8 +183,8 @@ def _operator(name: str, reverse: bool) -> Any:
     return lambda self, other: _binary(name, (self, other), {})
 
 
-for _symbol, _name in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("truediv", "div"), ("floordiv", "floor_divide"), ("mod", "remainder"),
-                       ("and", "bitwise_and"), ("or", "bitwise_or"), ("xor", "bitwise_xor")):
+for _symbol, _name in (("add", "add"), ("sub", "sub"), ("mul", "mul"), ("truediv", "div"), ("floordiv", "floor_divide"),
+                       ("mod", "remainder"), ("and", "bitwise_and"), ("or", "bitwise_or"), ("xor", "bitwise_xor")):
     setattr(MaskedTensor, f"__{_symbol}__", _operator(_name, False))
     setattr(MaskedTensor, f"__r{_symbol}__", _operator(_name, True))
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):

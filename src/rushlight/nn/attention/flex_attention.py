@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from ...tensor import Tensor
 from .._torch import torch
 
-__all__ = ["BlockMask", "flex_attention", "AuxOutput", "AuxRequest", "create_block_mask", "create_mask", "or_masks", "and_masks", "noop_mask"]
+__all__ = ["BlockMask", "flex_attention", "AuxOutput", "AuxRequest", "create_block_mask", "create_mask", "or_masks", "and_masks",
+           "noop_mask"]
 
 _DEFAULT_SPARSE_BLOCK_SIZE = 128
 Mask = Callable[[Any, Any, Any, Any], Any]
@@ -152,8 +153,8 @@ def flex_attention(query: Tensor, key: Tensor, value: Tensor, score_mod: Any = N
         raise ValueError("Cannot specify both return_lse and return_aux. return_lse is deprecated, please use return_aux instead.")
     if query.size(1) != key.size(1):
         if not enable_gqa:
-            raise ValueError(f"Expect query and key/value to have the same number of heads but got Hq={query.size(1)} and Hkv={key.size(1)}. "
-                             "Try setting enable_gqa=True for GQA.")
+            raise ValueError(f"Expect query and key/value to have the same number of heads but got Hq={query.size(1)} and "
+                             f"Hkv={key.size(1)}. Try setting enable_gqa=True for GQA.")
         key, value = (t.repeat_interleave(query.size(1) // key.size(1), 1) for t in (key, value))
     shape = (query.size(0), query.size(1), query.size(2), key.size(2))
     wide = torch.float64 if query.dtype is torch.float64 else torch.float32
@@ -162,8 +163,9 @@ def flex_attention(query: Tensor, key: Tensor, value: Tensor, score_mod: Any = N
         scores = score_mod(scores, *_indices(shape, query.device)).to(wide).expand(shape)
     if block_mask is not None:
         if block_mask.seq_lengths != shape[2:]:
-            raise ValueError(f"block_mask was created for block_mask.shape={block_mask.shape} but got q_len={shape[2]} and kv_len={shape[3]}. As the "
-                             "block mask was created for another length than you're using it for, you likely need to create a new block mask.")
+            raise ValueError(f"block_mask was created for block_mask.shape={block_mask.shape} but got q_len={shape[2]} and "
+                             f"kv_len={shape[3]}. As the block mask was created for another length than you're using it for, you likely "
+                             "need to create a new block mask.")
         scores = scores.masked_fill(~block_mask._dense.to(query.device), -math.inf)
     lse = torch.logsumexp(scores, -1)
     empty = lse.isneginf().unsqueeze(-1)                      # nothing is left for such queries: their result is 0

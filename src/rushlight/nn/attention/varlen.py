@@ -10,8 +10,8 @@ from .._torch import torch
 __all__ = ["varlen_attn"]
 
 
-def varlen_attn(query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor, max_q: int, max_k: int, *, is_causal: bool = False,
-                scale: float | None = None, **options: Any) -> Tensor:
+def varlen_attn(query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor, max_q: int, max_k: int, *,
+                is_causal: bool = False, scale: float | None = None, **options: Any) -> Tensor:
     """Attention within each sequence: tensors (tokens, heads, E), and where the sequences begin and end (cumulative lengths, from 0)."""
     if options:
         raise NotImplementedError(f"varlen_attn({', '.join(options)}=...): only is_causal and scale are supported")

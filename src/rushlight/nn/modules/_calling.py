@@ -140,7 +140,8 @@ class Calling:
         return self._add_hook(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are there; what it returns replaces grad_input."""
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of the inputs are there; what it returns replaces
+        grad_input."""
         if self._is_full_backward_hook is False:
             raise RuntimeError(_MIXED)
         self._is_full_backward_hook = True
@@ -229,8 +230,8 @@ class Calling:
                     hook(self, args, kwargs, None) if key in with_kwargs else hook(self, args, None)
                 except Exception as error:
                     import warnings
-                    warnings.warn(f"{which} forward hook with ``always_call=True`` raised an exception that was silenced as another error was "
-                                  f"raised in forward: {error}", stacklevel=4)
+                    warnings.warn(f"{which} forward hook with ``always_call=True`` raised an exception that was silenced as another error "
+                                  f"was raised in forward: {error}", stacklevel=4)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile this module's calls in place; the arguments are those of ``torch.compile``."""

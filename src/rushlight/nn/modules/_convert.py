@@ -64,8 +64,8 @@ class Converting:
                 raise TypeError(f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}")
             if dtype.is_complex:
                 import warnings
-                warnings.warn("Complex modules are a new feature under active development whose design may change, and some modules might not "
-                              "work as expected when using complex tensors as parameters or buffers. Please file an issue at "
+                warnings.warn("Complex modules are a new feature under active development whose design may change, and some modules might "
+                              "not work as expected when using complex tensors as parameters or buffers. Please file an issue at "
                               "https://github.com/pytorch/pytorch/issues/new?template=bug-report.yml if a complex module does not work as "
                               "expected.", stacklevel=2)
 
@@ -77,7 +77,8 @@ class Converting:
                 raise NotImplementedError("Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of "
                                           "torch.nn.Module.to() when moving module from meta to a different device.")
             target = t.device if device is None else device
-            return t.to(target, dtype if dtype is not None and (t.is_floating_point() or t.is_complex()) else t.dtype, non_blocking, **options)
+            return t.to(target, dtype if dtype is not None and (t.is_floating_point() or t.is_complex()) else t.dtype, non_blocking,
+                        **options)
         return self._apply(convert)
 
     def to_empty(self, *, device: Any, recurse: bool = True) -> Any:

@@ -175,7 +175,8 @@ class ParameterDict(Module):
     def update(self, parameters: Any) -> None:
         """Add or replace values from a mapping (a plain dict in sorted order, as PyTorch does) or from (name, value) pairs."""
         if not isinstance(parameters, Iterable):
-            raise TypeError(f"ParametersDict.update should be called with an iterable of key/value pairs, but got {type(parameters).__name__}")
+            raise TypeError(f"ParametersDict.update should be called with an iterable of key/value pairs, but got "
+                            f"{type(parameters).__name__}")
         if isinstance(parameters, (Mapping, ParameterDict)):
             from collections import OrderedDict
             ordered = isinstance(parameters, (OrderedDict, ParameterDict))
@@ -186,7 +187,8 @@ class ParameterDict(Module):
             if not isinstance(pair, Iterable):
                 raise TypeError(f"ParameterDict update sequence element #{i} should be Iterable; is{type(pair).__name__}")
             if len(pair) != 2:  # type: ignore[arg-type]
-                raise ValueError(f"ParameterDict update sequence element #{i} has length {len(pair)}; 2 is required")  # type: ignore[arg-type]
+                raise ValueError(f"ParameterDict update sequence element #{i} has length {len(pair)}; 2 is "
+                                 "required")  # type: ignore[arg-type]
             key, value = pair
             self[key] = value
 

@@ -193,9 +193,9 @@ class State:
                     f"{param.shape}.")
         if param.is_meta and not value.is_meta and not assign:
             import warnings
-            warnings.warn(f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the current model, which is "
-                          "a no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary to their corresponding key in "
-                          "the module instead of copying them in place?)", stacklevel=2)
+            warnings.warn(f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the current model, "
+                          "which is a no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary to their "
+                          "corresponding key in the module instead of copying them in place?)", stacklevel=2)
         try:
             with no_grad():
                 if assign:
@@ -203,7 +203,8 @@ class State:
                 else:
                     param.copy_(value)
         except Exception as error:
-            return (f'While copying the parameter named "{key}", whose dimensions in the model are {param.size()} and whose dimensions in the '
+            return (f'While copying the parameter named "{key}", whose dimensions in the model are {param.size()} and whose dimensions in '
+                    'the '
                     f"checkpoint are {value.size()}, an exception occurred : {error.args}.")
         return None
 

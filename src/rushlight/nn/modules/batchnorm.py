@@ -68,8 +68,8 @@ class _NormBase(Module):
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, bias={self.bias is not None}, "
                 f"track_running_stats={self.track_running_stats}")
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any, unexpected_keys: Any,
-                              error_msgs: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any,
+                              unexpected_keys: Any, error_msgs: Any) -> None:
         version = local_metadata.get("version", None)
         key = prefix + "num_batches_tracked"
         if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
@@ -207,8 +207,8 @@ class SyncBatchNorm(_BatchNorm):
                  track_running_stats: bool = True, process_group: Any | None = None, device: Any = None, dtype: Any = None, *,
                  bias: bool = True) -> None:
         if process_group is not None:
-            raise NotImplementedError("SyncBatchNorm(process_group=...): rushlight has no process groups; leave it None to normalise within "
-                                      "this process")
+            raise NotImplementedError("SyncBatchNorm(process_group=...): rushlight has no process groups; leave it None to normalise "
+                                      "within this process")
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.process_group = process_group
 

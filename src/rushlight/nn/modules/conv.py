@@ -24,7 +24,8 @@ _MODES = {"zeros", "reflect", "replicate", "circular"}
 class _ConvNd(Module):
     """What all convolutions share: weight (out, in / groups, *kernel), or (in, out / groups, *kernel) transposed, and bias."""
 
-    __constants__ = ["stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels", "kernel_size"]
+    __constants__ = ["stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels",
+                     "kernel_size"]
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
                  output_padding: Any, groups: int, bias: bool, padding_mode: str, device: Any = None, dtype: Any = None) -> None:
@@ -187,8 +188,8 @@ class _ConvTransposeNd(_ConvNd):
                     * (kernel_size[d] - 1) + 1 for d in range(n)]
         largest = [size + stride[d] - 1 for d, size in enumerate(smallest)]
         if any(not low <= size <= high for size, low, high in zip(output_size, smallest, largest, strict=True)):
-            raise ValueError(f"requested an output size of {output_size}, but valid sizes range from {smallest} to {largest} (for an input of "
-                             f"{input.size()[2:]})")
+            raise ValueError(f"requested an output size of {output_size}, but valid sizes range from {smallest} to {largest} (for an "
+                             f"input of {input.size()[2:]})")
         return [size - low for size, low in zip(output_size, smallest, strict=True)]
 
     def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
@@ -258,8 +259,8 @@ class _LazyConvXdMixin(LazyModuleMixin):
     def _get_in_channels(self, input: Tensor) -> int:
         n = self.num_spatial_dims
         if input.dim() not in (n + 1, n + 2):
-            raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {type(self).__name__}, but got input of size: "
-                               f"{input.shape}")
+            raise RuntimeError(f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {type(self).__name__}, but got input of "
+                               f"size: {input.shape}")
         return input.shape[-n - 1]
 
 

@@ -44,8 +44,8 @@ class _InstanceNorm(_NormBase):
             return self._apply_instance_norm(input.unsqueeze(0)).squeeze(0)
         return self._apply_instance_norm(input)
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any, unexpected_keys: Any,
-                              error_msgs: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any,
+                              unexpected_keys: Any, error_msgs: Any) -> None:
         version = local_metadata.get("version", None)
         # Version 1 had running statistics by default, and saved them.
         if version is None and not self.track_running_stats:
@@ -53,9 +53,9 @@ class _InstanceNorm(_NormBase):
             if stale:
                 names = " and ".join(f'"{key}"' for key in stale)
                 error_msgs.append(
-                    f"Unexpected running stats buffer(s) {names} for {type(self).__name__} with track_running_stats=False. If state_dict is a "
-                    "checkpoint saved before 0.4.0, this may be expected because {0} does not track running stats by default since 0.4.0. "
-                    "Please remove these keys from state_dict. If the running stats are actually needed, instead set "
+                    f"Unexpected running stats buffer(s) {names} for {type(self).__name__} with track_running_stats=False. If state_dict "
+                    "is a checkpoint saved before 0.4.0, this may be expected because {0} does not track running stats by default since "
+                    "0.4.0. Please remove these keys from state_dict. If the running stats are actually needed, instead set "
                     "track_running_stats=True in {0} to enable them. See the documentation of {0} for details.".replace(
                         "{0}", type(self).__name__))
                 for key in stale:

@@ -136,8 +136,8 @@ class Module(Calling, State, Converting):
             if not isinstance(param, Parameter):
                 raise TypeError(f"cannot assign '{typename(param)}' object to parameter '{name}' (torch.nn.Parameter or None required)")
             if param.grad_fn is not None:
-                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. To express "
-                                 f"'{name}' as a function of another Tensor, compute the value in the forward() method.")
+                raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. To "
+                                 f"express '{name}' as a function of another Tensor, compute the value in the forward() method.")
             for hook in _global_parameter_registration_hooks.values():
                 param = _replaced(hook(self, name, param), param)
         self._parameters[name] = param
@@ -388,8 +388,8 @@ class Module(Calling, State, Converting):
         """Set all parameters' gradients to None (or to zeros)."""
         if self.__dict__.get("_is_replica", False):
             import warnings
-            warnings.warn("Calling .zero_grad() from a module created with nn.DataParallel() has no effect. The parameters are copied (in a "
-                          "differentiable manner) from the original module. This means they are not leaf nodes in autograd and so don't "
+            warnings.warn("Calling .zero_grad() from a module created with nn.DataParallel() has no effect. The parameters are copied (in "
+                          "a differentiable manner) from the original module. This means they are not leaf nodes in autograd and so don't "
                           "accumulate gradients. If you need gradients in your forward method, consider using autograd.grad instead.",
                           stacklevel=2)
         for p in self.parameters():

@@ -103,7 +103,8 @@ class Embedding(_Table):
 
 
 class EmbeddingBag(_Table):
-    """Sums, means or maxima of bags of embeddings: (B, N) indices, or (N) with the offsets at which the bags start, to (B, embedding_dim)."""
+    """Sums, means or maxima of bags of embeddings: (B, N) indices, or (N) with the offsets at which the bags start, to (B,
+    embedding_dim)."""
 
     __constants__ = ["num_embeddings", "embedding_dim", "max_norm", "norm_type", "scale_grad_by_freq", "mode", "sparse",
                      "include_last_offset", "padding_idx"]

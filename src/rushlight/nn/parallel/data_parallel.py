@@ -18,8 +18,8 @@ class DataParallel(Module):
         if device_ids is None:
             device_ids = list(range(torch.cuda.device_count())) if hasattr(torch, "cuda") and torch.cuda.is_available() else []
         if len(device_ids) > 1:
-            raise NotImplementedError(f"DataParallel over {len(device_ids)} devices is missing: pass device_ids=[0], or use one process per "
-                                      "device")
+            raise NotImplementedError(f"DataParallel over {len(device_ids)} devices is missing: pass device_ids=[0], or use one process "
+                                      "per device")
         self.module = module
         self.device_ids = list(device_ids)
         self.output_device = output_device if output_device is not None else (device_ids[0] if device_ids else None)

@@ -56,8 +56,9 @@ def get_total_norm(tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, e
             first = tensors[0].device
             total = torch.norm(torch.stack([torch.norm(t, norm_type).to(first) for t in tensors]), norm_type)
         if error_if_nonfinite and not bool(torch.isfinite(total)):
-            raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be clipped. To "
-                               "disable this error and scale the gradients by the non-finite norm anyway, set `error_if_nonfinite=False`")
+            raise RuntimeError(f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
+                               "clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
+                               "`error_if_nonfinite=False`")
         return total
 
 

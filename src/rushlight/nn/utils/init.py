@@ -11,7 +11,8 @@ __all__ = ["skip_init"]
 
 
 def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
-    """``module_cls(*args, **kwargs)`` with parameters of any value: no random numbers are drawn. The class must take the argument `device`."""
+    """``module_cls(*args, **kwargs)`` with parameters of any value: no random numbers are drawn. The class must take the argument
+    `device`."""
     if not issubclass(module_cls, Module):
         raise RuntimeError(f"Expected a Module; got {module_cls}")
     import inspect

@@ -75,8 +75,8 @@ class ParametrizationList(ModuleList):
         else:
             for i, each in enumerate(new):
                 if not isinstance(each, Tensor):
-                    raise ValueError(f"A `right_inverse` must return a Tensor or a sequence of tensors (list, tuple...). Got element {i} of the "
-                                     f"sequence with type {type(each).__name__}.")
+                    raise ValueError(f"A `right_inverse` must return a Tensor or a sequence of tensors (list, tuple...). Got element {i} "
+                                     f"of the sequence with type {type(each).__name__}.")
                 if isinstance(original, Parameter):
                     each = Parameter(each, original.requires_grad)
                 each.requires_grad_(original.requires_grad)
@@ -231,8 +231,8 @@ def _add_parametrization(module: Any, tensor_name: str, parametrization: Any, un
         for what, before, after in (("dtype", value.dtype, result.dtype), ("shape", value.shape, result.shape),
                                     ("device", value.device, result.device)):
             if before != after:
-                raise ValueError(f"Registering a parametrization may not change the {what} of the tensor, unless the `unsafe` flag is enabled.\n"
-                                 f"module.{tensor_name}.{what}: {before}\nparametrization(module.{tensor_name}).{what}: {after}")
+                raise ValueError(f"Registering a parametrization may not change the {what} of the tensor, unless the `unsafe` flag is "
+                                 f"enabled.\nmodule.{tensor_name}.{what}: {before}\nparametrization(module.{tensor_name}).{what}: {after}")
         if hasattr(parametrization, "right_inverse"):
             try:
                 inverse = parametrization.right_inverse(result)

@@ -124,8 +124,8 @@ class PruningContainer(BasePruningMethod):
         if not isinstance(method, BasePruningMethod) and method is not None:
             raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
         if method is not None and self._tensor_name != method._tensor_name:
-            raise ValueError(f"Can only add pruning methods acting on the parameter named '{self._tensor_name}' to PruningContainer {self}. "
-                             f"Found '{method._tensor_name}'")
+            raise ValueError(f"Can only add pruning methods acting on the parameter named '{self._tensor_name}' to PruningContainer "
+                             f"{self}. Found '{method._tensor_name}'")
         self._pruning_methods += (method,)
 
     def __len__(self) -> int:
@@ -172,7 +172,8 @@ class Identity(BasePruningMethod):
 def _check_amount(amount: Any) -> None:
     if not isinstance(amount, numbers.Real):
         raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
-    if (isinstance(amount, numbers.Integral) and amount < 0) or (not isinstance(amount, numbers.Integral) and not 0.0 <= float(amount) <= 1.0):
+    if (isinstance(amount, numbers.Integral) and amount < 0) or (not isinstance(amount, numbers.Integral) and
+                                                                 not 0.0 <= float(amount) <= 1.0):
         raise ValueError(f"amount={amount} should either be a float in the range [0, 1] or a non-negative integer")
 
 
@@ -327,7 +328,8 @@ def global_unstructured(parameters: Any, pruning_method: Any, importance_scores:
     if pruning_method.PRUNING_TYPE != "unstructured":
         raise TypeError(f'Only "unstructured" PRUNING_TYPE supported for the `pruning_method`. Found method {pruning_method} of type '
                         f"{pruning_method.PRUNING_TYPE}")
-    scores = torch.nn.utils.parameters_to_vector([importance_scores.get((module, name), getattr(module, name)) for module, name in parameters])
+    scores = torch.nn.utils.parameters_to_vector([importance_scores.get((module, name), getattr(module, name)) for module,
+                                                  name in parameters])
     masks = torch.nn.utils.parameters_to_vector(
         [getattr(module, name + "_mask", torch.ones_like(getattr(module, name))) for module, name in parameters])
     method = PruningContainer()
@@ -361,4 +363,5 @@ def remove(module: Module, name: str) -> Module:
 
 def is_pruned(module: Module) -> bool:
     """Whether a parameter of this module, or of one below it, is pruned."""
-    return any(isinstance(hook, BasePruningMethod) for _, submodule in module.named_modules() for hook in submodule._forward_pre_hooks.values())
+    return any(isinstance(hook, BasePruningMethod) for _,
+               submodule in module.named_modules() for hook in submodule._forward_pre_hooks.values())

@@ -35,8 +35,8 @@ class PackedSequence(_Fields):
                 raise AssertionError("Expected data to be a list or tuple of length 2")
             data, batch_sizes = data
         elif batch_sizes.device.type != "cpu":
-            raise ValueError("batch_sizes should always be on CPU. Instances of PackedSequence should never be created manually. They should be "
-                             "instantiated by functions like pack_sequence and pack_padded_sequences in nn.utils.rnn. "
+            raise ValueError("batch_sizes should always be on CPU. Instances of PackedSequence should never be created manually. They "
+                             "should be instantiated by functions like pack_sequence and pack_padded_sequences in nn.utils.rnn. "
                              "https://pytorch.org/docs/stable/nn.html#torch.nn.utils.rnn.pack_sequence")
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
@@ -160,8 +160,8 @@ def _pack(input: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
         raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
     if any(a < b for a, b in zip(lengths, lengths[1:], strict=False)):
         raise RuntimeError("`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-                           "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need "
-                           "ONNX exportability.")
+                           "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do "
+                           "not need ONNX exportability.")
     if lengths[0] > input.size(0):
         raise RuntimeError(f"Expected all `lengths` to be at most the padded length {input.size(0)}, but got {lengths[0]}")
     sizes = []

@@ -85,8 +85,8 @@ class LRScheduler:
                 lr = group["lr"]
                 group.setdefault("initial_lr", lr.clone() if isinstance(lr, Tensor) else lr)
             elif "initial_lr" not in group:
-                raise KeyError(f"param 'initial_lr' is not specified in param_groups[{index}] when resuming scheduler with last_epoch >= 0: "
-                               "load the optimizer's state first, or leave last_epoch out to start afresh")
+                raise KeyError(f"param 'initial_lr' is not specified in param_groups[{index}] when resuming scheduler with last_epoch >= "
+                               "0: load the optimizer's state first, or leave last_epoch out to start afresh")
         self.base_lrs: list[Any] = group_values(optimizer, "initial_lr")
         self.last_epoch = last_epoch
         self._watch_steps()
@@ -152,11 +152,12 @@ class LRScheduler:
 
     def _check_order(self) -> None:
         if not hasattr(self.optimizer.step, "_wrapped_by_lr_sched"):
-            warnings.warn("Seems like `optimizer.step()` has been overridden after learning rate scheduler initialization. Please, make sure "
-                          f"to call `optimizer.step()` before `lr_scheduler.step()`. See more details at {_ORDER}", UserWarning, stacklevel=3)
+            warnings.warn("Seems like `optimizer.step()` has been overridden after learning rate scheduler initialization. Please, make "
+                          f"sure to call `optimizer.step()` before `lr_scheduler.step()`. See more details at {_ORDER}", UserWarning,
+                          stacklevel=3)
         elif not getattr(self.optimizer, "_opt_called", False):
-            warnings.warn("Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you should call them "
-                          "in the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will result in "
+            warnings.warn("Detected call of `lr_scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0 and later, you should call "
+                          "them in the opposite order: `optimizer.step()` before `lr_scheduler.step()`.  Failure to do this will result in "
                           f"PyTorch skipping the first value of the learning rate schedule. See more details at {_ORDER}",
                           UserWarning, stacklevel=3)
 

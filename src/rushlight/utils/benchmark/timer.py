@@ -82,8 +82,8 @@ class Measurement:
         else:
             lines.append(f"  {_scaled(self.median)}")
         threads = self.task_spec["num_threads"]
-        lines.append(f"  {len(self.raw_times)} measurement{'s' if len(self.raw_times) > 1 else ''}, {self.number_per_run} runs per measurement, "
-                     f"{threads} thread{'s' if threads > 1 else ''}")
+        lines.append(f"  {len(self.raw_times)} measurement{'s' if len(self.raw_times) > 1 else ''}, {self.number_per_run} runs per "
+                     f"measurement, {threads} thread{'s' if threads > 1 else ''}")
         if self.has_warnings:
             lines.append("  WARNING: the middle half of the times spreads by more than a tenth of their median")
         return "\n".join(lines)
@@ -102,7 +102,8 @@ class Timer:
     language                   "python" (NotImplementedError for C++)
     """
 
-    def __init__(self, stmt: str = "pass", setup: str = "pass", global_setup: str = "", timer: Any = timer, globals: dict[str, Any] | None = None,  # noqa: A002
+    def __init__(self, stmt: str = "pass", setup: str = "pass", global_setup: str = "", timer: Any = timer, globals: dict[str, Any] |
+                 None = None,  # noqa: A002
                  label: str | None = None, sub_label: str | None = None, description: str | None = None, env: str | None = None,
                  num_threads: int = 1, language: Any = "python") -> None:
         if not isinstance(stmt, str):

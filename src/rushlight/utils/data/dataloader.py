@@ -174,7 +174,8 @@ def _checked_context(context: Any, num_workers: int) -> Any:
             raise ValueError(f"multiprocessing_context should be one of the start methods {methods}, but got {context!r}")
         return multiprocessing.get_context(context)
     if not isinstance(context, multiprocessing.context.BaseContext):
-        raise TypeError(f"multiprocessing_context should be a context of multiprocessing or the name of a start method, but got {context!r}")
+        raise TypeError(f"multiprocessing_context should be a context of multiprocessing or the name of a start method, but got "
+                        f"{context!r}")
     return context
 
 
@@ -319,7 +320,8 @@ class _WorkerIterator(_LoaderIterator):
         raise StopIteration
 
     def _receive(self) -> None:
-        """Wait for an answer, and keep it until its turn. The end of a worker's data waits for its turn too: so the order is reproducible."""
+        """Wait for an answer, and keep it until its turn. The end of a worker's data waits for its turn too: so the order is
+        reproducible."""
         worker, ((epoch, number), status, value) = self._pool.receive(self._loader.timeout)
         if epoch != self._epoch or self._owner.pop(number, None) is None:
             return  # of an abandoned epoch, or asked for before the worker's data ended

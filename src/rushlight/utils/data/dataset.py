@@ -188,7 +188,8 @@ def random_split(dataset: Dataset[T_co], lengths: Sequence[int | float], generat
     else:
         sizes = list(lengths)  # type: ignore[arg-type]
     if sum(sizes) != total:
-        raise ValueError(f"Sum of input lengths does not equal the length of the dataset: {list(lengths)} sum to {sum(lengths)}, not {total}")
+        raise ValueError(f"Sum of input lengths does not equal the length of the dataset: {list(lengths)} sum to {sum(lengths)}, not "
+                         f"{total}")
     order = torch.randperm(total, generator=generator).tolist()
     ends = accumulate(sizes)
     return [Subset(dataset, order[end - size:end]) for size, end in zip(sizes, ends)]

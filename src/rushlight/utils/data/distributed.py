@@ -17,8 +17,8 @@ __all__ = ["DistributedSampler"]
 class DistributedSampler(Sampler[int]):
     """Indices rank, rank + num_replicas, rank + 2 * num_replicas, ... of one order that all processes share.
 
-    With `shuffle` that order is the permutation seeded by `seed` + the epoch of `set_epoch`. So that all shares have one length, indices from
-    the start are used twice, or with `drop_last` the tail is left out. Without `num_replicas` or `rank` the process group is asked.
+    With `shuffle` that order is the permutation seeded by `seed` + the epoch of `set_epoch`. So that all shares have one length, indices
+    from the start are used twice, or with `drop_last` the tail is left out. Without `num_replicas` or `rank` the process group is asked.
     """
 
     def __init__(self, dataset: Any, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True, seed: int = 0,

@@ -1,9 +1,9 @@
 """`Channel`: objects between two processes, over one duplex pipe.
 
 A message is a pickle with its large buffers (the memory of tensors and arrays) kept outside of it. A small message goes through the pipe. A
-large one is written to an anonymous file in memory, whose descriptor is passed through the pipe: the sender never waits for the receiver, so a
-worker goes on with its next batch, and when a process dies the kernel frees the memory. Where descriptors can't be passed (Windows), large
-messages go through the pipe as well.
+large one is written to an anonymous file in memory, whose descriptor is passed through the pipe: the sender never waits for the
+receiver, so a worker goes on with its next batch, and when a process dies the kernel frees the memory. Where descriptors can't be passed
+(Windows), large messages go through the pipe as well.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def _dumps(value: Any) -> list[memoryview]:
 def _reduce_tensor(tensor: Tensor) -> Any:
     """A tensor by its elements alone. (Its own reduction takes the whole storage along, which for a row of a dataset can be gigabytes.)"""
     if tensor.requires_grad and not tensor.is_leaf:
-        raise RuntimeError("a tensor with a gradient history can't go to another process, because the graph stays here: send tensor.detach()")
+        raise RuntimeError("a tensor with a gradient history can't go to another process, because the graph stays here: send "
+                           "tensor.detach()")
     if tensor.__dict__ or tensor._kind.device.type != "cpu" or not tensor._kind.np.isbuiltin:
         return tensor.__reduce_ex__(5)
     return _rebuild_tensor, (tensor._a, tensor.requires_grad)

@@ -114,7 +114,8 @@ np_str_obj_array_pattern = re.compile(r"[SaUO]")      # dtypes of arrays that be
 
 
 def _refusal(found: Any) -> str:
-    return f"default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {found}. Give a collate_fn of your own"
+    return (f"default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {found}. Give a collate_fn of "
+            "your own")
 
 
 def collate(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:

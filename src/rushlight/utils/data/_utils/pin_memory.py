@@ -18,7 +18,8 @@ def pinner(wanted: bool, device: str = "") -> Callable[[Any], Any] | None:
     if not wanted:
         return None
     if not torch.cuda.is_available():
-        warnings.warn("pin_memory=True has no effect: no accelerator is found, so there is no device that pinned memory would be for.", stacklevel=4)
+        warnings.warn("pin_memory=True has no effect: no accelerator is found, so there is no device that pinned memory would be for.",
+                      stacklevel=4)
         return None
     return lambda data: pin_memory(data, device or None)
 

@@ -1,4 +1,5 @@
-"""The worker process: waits for indices, fetches, sends the batch back. Failures travel as text and become exceptions in the main process."""
+"""The worker process: waits for indices, fetches, sends the batch back. Failures travel as text and become exceptions in the main
+process."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class non_deterministic:
             self.cls = args[0]
             return self
         if _deterministic[0] and (self.condition is None or self.condition(*args, **kwargs)):
-            raise TypeError(f"{self.cls.__name__} is non-deterministic, but you set 'guaranteed_datapipes_determinism'. You can turn off determinism "
-                            "for this DataPipe if that is acceptable for your application")
+            raise TypeError(f"{self.cls.__name__} is non-deterministic, but you set 'guaranteed_datapipes_determinism'. You can turn off "
+                            "determinism for this DataPipe if that is acceptable for your application")
         return self.cls(*args, **kwargs)
 
 
