@@ -115,7 +115,7 @@ from .amp.casting import get_autocast_gpu_dtype as get_autocast_gpu_dtype
 get_default_device: Any
 from .dtypes import get_default_dtype as get_default_dtype
 from .settings import get_deterministic_debug_mode as get_deterministic_debug_mode
-from .settings import get_device_module as get_device_module
+from .accelerator import get_device_module as get_device_module
 from .settings import get_float32_matmul_precision as get_float32_matmul_precision
 from .threads import get_num_interop_threads as get_num_interop_threads
 from .threads import get_num_threads as get_num_threads

@@ -156,7 +156,9 @@ def _gradient(op: Op | None, codes: list[tuple[FunctionType, CodeType]]) -> list
         if op.gradient is None:
             return [("gradient", "none: not differentiable")]
         parts = op.gradient if isinstance(op.gradient, tuple) else (op.gradient,)
-        places = dict.fromkeys(_shown(each.__code__.co_filename, each.__code__.co_firstlineno) for each in parts if each is not None)
+        written = [_function(each) for each in parts if each is not None]
+        places = dict.fromkeys(_shown(each.__code__.co_filename, each.__code__.co_firstlineno) if isinstance(each, FunctionType)
+                               and _module(each) not in _HELPERS else _shown(*(op.line or ("", 0))) for each in written)
         return [("gradient", f"{op.node.__name__}, {', '.join(places)}")]
     found: dict[str, str] = {}
     for _, code in codes:

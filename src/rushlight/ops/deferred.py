@@ -39,7 +39,7 @@ METHODS_OF: dict[str, str] = {
         "geqrf orgqr ormqr svd matrix_power matrix_exp trace cov corrcoef symeig eig solve lstsq"),
     "floating": "angle frexp ldexp ldexp_ hash_tensor renorm renorm_",
     "histogram": "histc histogram",
-    "rarely": "apply_ map_ is_set_to dim_order storage_type const_data_ptr module_load chalf",
+    "rarely": "apply_ map_ map2_ is_set_to dim_order storage_type const_data_ptr module_load chalf",
     "special": "i0 i0_ igamma igamma_ igammac igammac_ mvlgamma mvlgamma_",
     "stft": "stft istft",
     ".serialization.pickling": "__deepcopy__ __reduce_ex__",      # rushlight.serialization, not an op module

@@ -127,8 +127,9 @@ def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, pie
     casts = ints == "float" or to_bool or name in ("square", "sgn", "conj_physical", "positive")
     forward = native.elementwise(forward)
 
-    def slow(input: Any) -> Any:
-        return unary_slow(name, forward, ints, complex, node_type, input, refuse_bool, holomorphic)
+    entry = Op(name, "unary", None, forward=forward, gradient=grad, saved=("x",) if saves_input else ("y",) if saves_result else (),
+               node=node_type, holomorphic=holomorphic, result=ints, complex=complex, refuse_bool=refuse_bool, domain=domain, out=True,
+               line=_statement())
 
     def fn(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         try:
@@ -144,7 +145,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, pie
                 check_overlap(out, input)
             return write_out(out, fn(input), name)
         if not kind.fast:
-            return slow(input)
+            return unary_slow(entry, input)
         a = forward(input._a)
         if a.__class__ is not ndarray:
             a = as_array(a)
@@ -178,12 +179,10 @@ def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, pie
     fn.__name__ = fn.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, *, out=None) -> Tensor\n\nElementwise {short} of a tensor of any shape."
     uses = native.SAVES_INPUT if saves_input else native.SAVES_RESULT if saves_result else 0
-    fn = native.fast_path(fn, forward, node_type, 1, uses, to_bool)
+    fn = entry.function = native.fast_path(fn, forward, node_type, 1, uses, to_bool)
     if takes_out:
         def direct(a: Any) -> None:
             forward(a, out=a)
-    entry = Op(name, "unary", fn, forward=forward, gradient=grad, saved=("x",) if saves_input else ("y",) if saves_result else (), node=node_type,
-                result=ints, complex=complex, refuse_bool=refuse_bool, domain=domain, out=True, line=_statement())
     for each in (short, *alias) if namespace else ():
         show(f"{namespace}.{each}", fn, entry)
     if not namespace and function:
@@ -237,15 +236,15 @@ def _checked_inplace(fn_: Any, name: str) -> Any:
     return function
 
 
-def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: Any, input: Tensor, refuse_bool: str = "",
-               holomorphic: bool = True) -> Tensor:
+def unary_slow(op: Op, input: Tensor) -> Tensor:
     """Integers, bool, complex and reduced precision: convert, compute, convert back."""
+    name, forward, ints, node_type = op.name, op.forward, op.result, op.node
     kind = input._kind
     if kind.sparse:
         return services.sparse_form(name, input)
     a = input._a
     if kind.is_complex:
-        if not complex_:
+        if not op.complex:
             raise NotImplementedError(f'"{name}" not implemented for \'{kind.dtype.to_real().alias.capitalize()}\' complex tensors: '
                                       "take .real, .imag or .abs() first")
         r = as_array(forward(a))
@@ -262,8 +261,8 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
         result_kind = kind.float_
         r = forward(a.astype(np.float32 if result_kind.reduced else result_kind.np))
     else:
-        if refuse_bool and kind is kind.bool_:
-            raise (NotImplementedError if refuse_bool.startswith('"') else RuntimeError)(refuse_bool)
+        if op.refuse_bool and kind is kind.bool_:
+            raise (NotImplementedError if op.refuse_bool.startswith('"') else RuntimeError)(op.refuse_bool)
         r = as_array(forward(a))
         result_kind = kind.bool_ if ints == "bool" else kind.int64 if kind is kind.bool_ and r.dtype == np.int64 else kind
     r = wrap(as_array(r, result_kind.np), result_kind)
@@ -271,7 +270,7 @@ def unary_slow(name: str, forward: Any, ints: str, complex_: bool, node_type: An
         grad = node_type.grad
         saved = (input,) if node_type.saves == "x" else (r,) if node_type.saves == "y" else ()
         agrad = kind.xp.gradient(name, node_type.agrad) if kind.xp is not np and kind.is_floating and node_type.agrad is not None else None
-        return record(r, node_type.label, (input,), grad, saved, agrad, holomorphic=holomorphic)
+        return record(r, node_type.label, (input,), grad, saved, agrad, holomorphic=op.holomorphic)
     return r
 
 
@@ -303,12 +302,15 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     a_uses_a, a_uses_b = "a" in uses[0], "b" in uses[0]
     b_uses_a, b_uses_b = "a" in uses[1], "b" in uses[1]
     saves_nothing = not (a_uses_a or a_uses_b or b_uses_a or b_uses_b)
-    title = "".join(part.capitalize() for part in name.split("_"))
+    camel = "".join(part.capitalize() for part in name.split("_"))
     node_type: Any = None if not differentiable else node_class(
-        label or f"{title}Backward0", BinaryNode, da=staticmethod(_spread(grads[0], "aby")), db=staticmethod(_spread(grads[1], "aby")),
+        label or f"{camel}Backward0", BinaryNode, da=staticmethod(_spread(grads[0])), db=staticmethod(_spread(grads[1])),
         ada=staticmethod(fuse(grads[0], "gab")) if arrays and not saves_y else None,
         adb=staticmethod(fuse(grads[1], "gab")) if arrays and not saves_y else None, uses=(uses[0], uses[1]))
-    spec = ("div" if name == "true_divide" else name, ufunc, result, complex, refuse, node_type, uses, int_forward, only, numbers)
+    saved = tuple(sorted({each for used in uses for each in used[1:]}))
+    entry = Op(name, "binary", None, forward=ufunc, gradient=grad, saved=saved, node=node_type, title="div" if name == "true_divide" else name,
+               integers=int_forward, refuse=refuse, only=only, result=result, complex=complex, domain=domain, numbers=numbers, out=True,
+               line=_statement())
     quick_numbers = frozenset(() if numbers == "none" else (float, int))
     to_bool = result == "bool"
     quick = not saves_y and result != "int"
@@ -326,10 +328,10 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
             if other.__class__ is not Tensor and not isinstance(other, Tensor):
                 cls = other.__class__
                 if cls not in quick_numbers or not isinstance(input, Tensor):
-                    return slow(spec, input, other)
+                    return slow(entry, input, other)
                 kind = input._kind
                 if not kind.fast:
-                    return slow(spec, input, other)
+                    return slow(entry, input, other)
                 b = kind.scalars.get(other)
                 if b is None:
                     b = number_tensor(kind, other)
@@ -338,9 +340,9 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
                 try:
                     kind = input._kind
                 except AttributeError:
-                    return slow(spec, input, other)
+                    return slow(entry, input, other)
             if kind is not b._kind or not kind.fast or not quick:
-                return slow(spec, input, other)
+                return slow(entry, input, other)
             try:
                 r_a = ufunc(input._a, b._a)
             except ValueError:
@@ -401,9 +403,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
         uses_flags = sum(flag for used, flag in flags if used)
         fn, operator = (native.fast_path(each, ufunc, node_type, 2, uses_flags, to_bool) for each in (fn, operator))
     OPERATORS[name] = operator
-    entry = Op(name, "binary", fn, forward=ufunc, gradient=grad, saved=tuple(sorted({each for used in uses for each in used[1:]})), node=node_type,
-                result=result, complex=complex, domain=domain, numbers=numbers, out=True,
-               line=_statement())
+    entry.function = fn
     for each in (short, *alias) if namespace else ():
         show(f"{namespace}.{each}", fn, entry)
     for each in (name, *alias):
@@ -420,15 +420,24 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     return fn
 
 
-def _spread(grad: Any, names: str) -> Any:
-    """Adapt a gradient to the full signature (g, *names): it gets those that it names."""
+def _spread(grad: Any) -> Any:
+    """A gradient of a binary op as a function of (g, a, b, y): it gets those that it names, in this order."""
     if grad is None:
         return None
-    used = arguments(grad)[1:]
-    if used == tuple(names):
-        return grad
-    at = [names.index(each) for each in used]
-    return lambda g, *values: grad(g, *[values[i] for i in at])
+    return _SPREAD["".join(arguments(grad)[1:])](grad)
+
+
+# By the names that a gradient of a binary op has besides g: the same as a function of (g, a, b, y).
+_SPREAD: dict[str, Any] = {
+    "": lambda grad: lambda g, a, b, y: grad(g),
+    "a": lambda grad: lambda g, a, b, y: grad(g, a),
+    "b": lambda grad: lambda g, a, b, y: grad(g, b),
+    "y": lambda grad: lambda g, a, b, y: grad(g, y),
+    "ab": lambda grad: lambda g, a, b, y: grad(g, a, b),
+    "ay": lambda grad: lambda g, a, b, y: grad(g, a, y),
+    "by": lambda grad: lambda g, a, b, y: grad(g, b, y),
+    "aby": lambda grad: grad,
+}
 
 
 def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
@@ -470,22 +479,22 @@ def _shown(name: str) -> Any:
     return FUNCTIONS.get(name) or NAMESPACES.get(space, {}).get(short) or getattr(Tensor, name)
 
 
-def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
+def binary_slow(op: Op, input: Any, other: Any) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
-    name, ufunc, result, complex_, refuse, node_type, uses, int_forward, only, numbers = spec
+    name, result = op.title, op.result
     if getattr(input, "_kind", _DENSE).sparse or getattr(other, "_kind", _DENSE).sparse:
         return services.sparse_form(name.lstrip("_"), input, other)
     try:
-        if numbers != "both":
-            _refuse_numbers(name, input, other, numbers)
-        a, b, kind = promote(name, input, other, to_float=result == "float", refuse=refuse)
+        if op.numbers != "both":
+            _refuse_numbers(name, input, other, op.numbers)
+        a, b, kind = promote(name, input, other, to_float=result == "float", refuse=op.refuse)
     except TypeError as error:
         return overridden(_shown(name), (input, other), {}, error)
-    if kind.is_complex and not complex_:
+    if kind.is_complex and not op.complex:
         raise NotImplementedError(f'"{name}" not implemented for \'Complex{kind.dtype.to_real().alias.capitalize()}\'')
-    if (result == "int" and kind.differentiable) or (only and _outside(only, kind)):
+    if (result == "int" and kind.differentiable) or (op.only and _outside(op.only, kind)):
         raise not_implemented(name, kind)
-    compute = int_forward if int_forward is not None and not kind.differentiable else ufunc
+    compute = op.integers if op.integers is not None and not kind.differentiable else op.forward
     x, y = a._a, b._a
     try:
         if kind.reduced and native.takes_halves(compute, x) and native.takes_halves(compute, y):
@@ -500,9 +509,9 @@ def binary_slow(spec: Any, input: Any, other: Any) -> Tensor:
         raise broadcast_error(x.shape, y.shape) from None
     out_kind = kind.bool_ if result == "bool" else kind
     r = wrap(as_array(array, out_kind.np), out_kind)
-    if node_type is None or (a._node is None and b._node is None) or not out_kind.differentiable:
+    if op.node is None or (a._node is None and b._node is None) or not out_kind.differentiable:
         return r
-    return _record_binary(r, a, b, kind, node_type, uses)
+    return _record_binary(r, a, b, kind, op.node)
 
 
 def _refuse_numbers(name: str, input: Any, other: Any, numbers: str) -> None:
@@ -513,14 +522,14 @@ def _refuse_numbers(name: str, input: Any, other: Any, numbers: str) -> None:
         raise not_a_tensor(name, "other", 2, other)
 
 
-def operator_slow(spec: Any, input: Any, other: Any) -> Any:
+def operator_slow(op: Op, input: Any, other: Any) -> Any:
     """The same for operators: NotImplemented for operands that are neither tensors nor numbers, so that theirs are asked."""
     if isinstance(other, ndarray):
         other = from_array(other)
     for value in (input, other):
         if not isinstance(value, _OPERANDS) and not hasattr(value.__class__, "__torch_function__"):
             return NotImplemented
-    return binary_slow(spec, input, other)
+    return binary_slow(op, input, other)
 
 
 _OPERANDS = (Tensor, bool, int, float, complex, np.number, np.bool_)
@@ -538,10 +547,10 @@ def not_implemented(name: str, kind: Kind) -> NotImplementedError:
     return NotImplementedError(f'"{name}_cpu" not implemented for \'{title(kind.dtype)}\'')
 
 
-def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: Any, uses: Any) -> Tensor:
+def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: Any) -> Tensor:
     """Record a binary op whose operands may still have their own dtypes: the gradient sees them converted."""
     need_a, need_b = a._node is not None, b._node is not None
-    names = {name for need, used in ((need_a, uses[0]), (need_b, uses[1])) if need for name in used[1:]}
+    names = {name for need, used in ((need_a, node_type.uses[0]), (need_b, node_type.uses[1])) if need for name in used[1:]}
     values = {"a": a, "b": b, "y": r}
     order = [name for name in "aby" if name in names]
 

@@ -24,6 +24,11 @@ class Op:
     gradient    the gradient of each operand, as written at the op: one function, or a pair; None where there is none or `function` records it
     saved       the parameters that these gradients name: "x" or "y" of a unary op, "a", "b" and "y" of a binary one
     node        the class of the graph's nodes (unary and binary ops with a gradient)
+    title       the name in errors, and of the sparse form: "div" for true_divide
+    integers    arrays -> array for operands of integers and bool, where `forward` is not for them
+    refuse      (dtype, dtype) -> PyTorch's error for them, or None
+    only        the promoted dtypes that the op has: "float", "number" (not bool), "int", or "" for all
+    holomorphic whether what is saved arrives conjugated in the gradient of complex tensors
     result      what becomes of the dtype: "same", "float", "bool", "int" or "refuse" (see `unary` and `binary`); "" where `function` decides
     complex     whether complex tensors are allowed
     refuse_bool PyTorch's error for bool tensors; "" where there is none
@@ -33,13 +38,16 @@ class Op:
     out         whether public forms take `out=`; "fresh": only memory that no operand uses, of the result's dtype
     """
 
-    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "result", "complex", "refuse_bool", "domain", "numbers", "out", "line")
+    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "title", "integers", "refuse", "only", "holomorphic",
+                 "result", "complex", "refuse_bool", "domain", "numbers", "out", "line")
 
     def __init__(self, name: str, form: str, function: Any, *, forward: Any = None, gradient: Any = None, saved: tuple[str, ...] = (),
-                 node: Any = None, result: str = "", complex: bool = True, refuse_bool: str = "", domain: tuple[float, float] = (-3.0, 3.0),
+                 node: Any = None, title: str = "", integers: Any = None, refuse: Any = None, only: str = "", holomorphic: bool = True,
+                 result: str = "", complex: bool = True, refuse_bool: str = "", domain: tuple[float, float] = (-3.0, 3.0),
                  numbers: str = "none", out: bool | str = False, line: tuple[str, int] | None = None) -> None:
         self.name, self.form, self.function, self.places = name, form, function, {}
-        self.forward, self.gradient, self.saved, self.node = forward, gradient, saved, node
+        self.forward, self.gradient, self.saved, self.node, self.title = forward, gradient, saved, node, title or name
+        self.integers, self.refuse, self.only, self.holomorphic = integers, refuse, only, holomorphic
         self.result, self.complex, self.refuse_bool, self.domain, self.numbers, self.out = result, complex, refuse_bool, domain, numbers, out
         self.line = line
 
