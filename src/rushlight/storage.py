@@ -6,6 +6,7 @@ NumPy keeps memory alive through ``array.base``; the last array of that chain is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 from sys import getrefcount
@@ -121,6 +122,21 @@ def array_over(storage: UntypedStorage, dtype: _dtype.dtype, offset: int, size: 
 
 def _flat_bytes(storage: UntypedStorage, start: int, stop: int) -> Any:
     return storage._bytes[start:stop]
+
+
+def map_file(filename: str, shared: bool, nbytes: int) -> Any:
+    """A vector of bytes over a file: the file's own memory if shared, else a private copy of each page that is written."""
+    if shared:
+        with open(filename, "ab") as file:
+            if file.tell() < nbytes:
+                file.truncate(nbytes)
+    try:
+        size = os.stat(filename).st_size
+    except OSError as error:
+        raise RuntimeError(f"unable to open file <{filename}> in {'read-write' if shared else 'read-only'} mode: {error.strerror} ({error.errno})") from None
+    if size < nbytes:
+        raise RuntimeError(f"file <{filename}> size <{size}> is smaller than the required mapping size <{nbytes}>")
+    return np.asarray(np.memmap(filename, np.uint8, "r+" if shared else "c", shape=(nbytes,))) if nbytes else np.empty(0, np.uint8)
 
 
 # --- untyped -------------------------------------------------------------------------------------------------------------------------
@@ -255,6 +271,11 @@ class UntypedStorage:
 
     def new(self) -> UntypedStorage:
         return UntypedStorage(0, device=self._device)
+
+    @staticmethod
+    def from_file(filename: str, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first `nbytes` of a file as memory; shared: changes are written to it, and it is made as large as that. RuntimeError where it can't."""
+        return storage_of(map_file(filename, bool(shared), nbytes))
 
     def clone(self) -> UntypedStorage:
         """A copy of the memory."""

@@ -1,5 +1,6 @@
 """`set_`: a tensor shows other memory, with the offsets, strides, versions, history and errors of PyTorch's."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,3 +90,20 @@ def test_history(t):
     assert z.requires_grad
     with pytest.raises(RuntimeError, match="not implemented"):
         z.sum().backward()
+
+
+def test_storages_of_files(tmp_path):
+    for library in (rushlight, torch):
+        path = tmp_path / library.__name__
+        np.arange(8, dtype=np.uint8).tofile(path)
+        private = library.UntypedStorage.from_file(str(path), False, 8)
+        private[0] = 9
+        assert private.tolist() == [9, 1, 2, 3, 4, 5, 6, 7] and path.read_bytes()[0] == 0
+        shared = library.UntypedStorage.from_file(str(path), True, 12)
+        shared[1] = 9
+        assert shared.nbytes() == 12 and path.read_bytes() == bytes([0, 9, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0])
+        assert library.UntypedStorage.from_file(str(path)).nbytes() == 0
+        with pytest.raises(RuntimeError, match="unable to open file"):
+            library.UntypedStorage.from_file(str(tmp_path / "none"), False, 4)
+        with pytest.raises(RuntimeError):
+            library.UntypedStorage.from_file(str(path), False, 1 << 20)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import no_grad
+from ..storage import map_file
 from ..tensor import Tensor, wrap
 from .define import export, functional, method
 
@@ -108,11 +109,5 @@ def from_file(filename: str, shared: bool | None = None, size: int = 0, *, dtype
     kind = creation_kind(dtype, device)
     if kind.device.type != "cpu" or pin_memory:
         raise RuntimeError("from_file(): only unpinned CPU tensors can be mapped to files")
-    bytes_ = size * kind.np.itemsize
-    if shared:
-        with open(filename, "ab") as file:
-            if file.tell() < bytes_:
-                file.truncate(bytes_)
-    array = np.memmap(filename, kind.np, "r+" if shared else "c", shape=(size,)) if size else np.empty(0, kind.np)
-    r = wrap(np.asarray(array), kind)
+    r = wrap(map_file(filename, bool(shared), size * kind.np.itemsize).view(kind.np), kind)
     return r.requires_grad_() if requires_grad else r
