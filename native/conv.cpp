@@ -1,5 +1,6 @@
 // Convolution as a matrix product whose right side is never stored: y = w * windows(x), and the gradient of the input likewise.
 #include "conv.h"
+#include "function.h"
 #include "pool.h"
 
 namespace rushlight {
@@ -195,19 +196,11 @@ template <typename T> bool input_gradient(const Convolution& c, const T* g, cons
 class Operands {
   public:
     Operands(PyObject* const* args, Py_ssize_t count, Py_ssize_t options) {
-        if (count != options + 4) {
-            PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", options + 4, count);
-            return;
-        }
-        if (!PyArray_Check(args[0]) || !PyArray_Check(args[1])) {
-            refuse_operands("expected arrays");
-            return;
-        }
+        if (count < options + 4 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1])) return;  // for the twin
         type = PyArray_TYPE(as_array(args[0]));
         const int ndim = PyArray_NDIM(as_array(args[0]));
         if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(as_array(args[1])) != type || ndim < 3 || ndim > 5 ||
             PyArray_NDIM(as_array(args[1])) != ndim) {
-            PyErr_SetString(PyExc_TypeError, "expected two arrays of float32 or two of float64, of three to five dimensions");
             return;
         }
         c.ndim = ndim - 2;
@@ -274,17 +267,19 @@ PyObject* finish(PyArrayObject* out, bool done) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* conv_forward(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    Operands in(args, count, 3);
+// (x, w, stride, padding, dilation, groups, bias or None)
+PyObject* conv_forward(PyObject* const* args, Py_ssize_t count) {
+    Operands in(args, count, 2);
     if (!in.ready() || !in.fit(in.a, in.b, nullptr)) return nullptr;
     PyArrayObject* bias = nullptr;
-    if (args[2] != Py_None) {
-        bias = as_array(args[2]);
-        if (!PyArray_Check(args[2]) || PyArray_TYPE(bias) != in.type || PyArray_NDIM(bias) != 1 || PyArray_SIZE(bias) != in.c.outputs) {
+    if (count > 6 && args[6] != Py_None) {
+        bias = as_array(args[6]);
+        if (!PyArray_CheckExact(args[6]) || PyArray_TYPE(bias) != in.type) return nullptr;
+        if (PyArray_NDIM(bias) != 1 || PyArray_SIZE(bias) != in.c.outputs) {
             PyErr_SetString(PyExc_ValueError, "the bias does not fit");
             return nullptr;
         }
-        bias = as_array(PyArray_FROM_OF(args[2], NPY_ARRAY_CARRAY_RO));
+        bias = as_array(PyArray_FROM_OF(args[6], NPY_ARRAY_CARRAY_RO));
         if (bias == nullptr) return nullptr;
     }
     PyArrayObject* out = in.result(in.c.images, in.c.outputs, in.c.out);
@@ -302,7 +297,8 @@ PyObject* conv_forward(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return finish(out, done);
 }
 
-PyObject* conv_input_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) {
+// (g, w, size, stride, padding, dilation, groups)
+PyObject* conv_input_gradient(PyObject* const* args, Py_ssize_t count) {
     Operands in(args, count, 3);
     if (!in.ready() || !read_sizes(args[2], in.c.ndim, &in.c.size, 0) || !in.fit(nullptr, in.b, in.a)) return nullptr;
     PyArrayObject* out = in.result(in.c.images, in.c.inputs, in.c.size);
@@ -328,7 +324,8 @@ template <typename T> void compute_weight_gradient(const Convolution& c, PyArray
     }
 }
 
-PyObject* conv_weight_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) {
+// (x, g, kernel, stride, padding, dilation, groups)
+PyObject* conv_weight_gradient(PyObject* const* args, Py_ssize_t count) {
     Operands in(args, count, 3);
     if (!in.ready() || !read_sizes(args[2], in.c.ndim, &in.c.kernel, 1) || !in.fit(in.a, nullptr, in.b)) return nullptr;
     PyArrayObject* out = in.result(in.c.outputs, in.c.in_channels(), in.c.kernel);
@@ -343,18 +340,13 @@ PyObject* conv_weight_gradient(PyObject*, PyObject* const* args, Py_ssize_t coun
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyMethodDef methods[] = {
-    {"conv_forward", reinterpret_cast<PyCFunction>(conv_forward), METH_FASTCALL,
-     "conv_forward(x, w, bias or None, stride, padding, dilation, groups): see kernels/conv.py. float32 or float64."},
-    {"conv_input_gradient", reinterpret_cast<PyCFunction>(conv_input_gradient), METH_FASTCALL,
-     "conv_input_gradient(g, w, size, stride, padding, dilation, groups)"},
-    {"conv_weight_gradient", reinterpret_cast<PyCFunction>(conv_weight_gradient), METH_FASTCALL,
-     "conv_weight_gradient(x, g, kernel, stride, padding, dilation, groups)"},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 }  // namespace
 
-int add_conv(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction conv_functions[] = {
+    {"forward", conv_forward},
+    {"input_gradient", conv_input_gradient},
+    {"weight_gradient", conv_weight_gradient},
+    {nullptr, nullptr},
+};
 
 }  // namespace rushlight

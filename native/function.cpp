@@ -18,6 +18,9 @@ const Family families[] = {
     {"loss", loss_functions},
     {"memory", memory_functions},
     {"lapack", lapack_functions},
+    {"conv", conv_functions},
+    {"pooling", pooling_functions},
+    {"resample", resample_functions},
 };
 
 struct Function {

@@ -22,9 +22,7 @@ PyObject* create() {
         add_matmul,
         add_linear,
         add_allocator,
-        add_conv,
         add_rnn,
-        add_pooling,
         add_attention,
         add_dispatch,
         add_record,
@@ -33,7 +31,6 @@ PyObject* create() {
         add_random,
         add_scan,
         add_backward,
-        add_resample,
         add_grid_sample,
         add_memory,
     };

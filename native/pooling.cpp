@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "function.h"
 #include "pool.h"
 #include "tile.h"
 
@@ -277,13 +278,11 @@ struct Operand {
     // sizes: kernel, stride, padding and, if with_dilation, dilation.
     [[nodiscard]] bool read(PyObject* object, PyObject* const* sizes, bool with_dilation) {
         if (!PyArray_Check(object)) {
-            refuse_operands("expected an array");
             return false;
         }
         type = PyArray_TYPE(as_array(object));
         ndim = PyArray_NDIM(as_array(object)) - 2;
         if ((type != NPY_FLOAT && type != NPY_DOUBLE) || ndim < 1 || ndim > 3) {
-            PyErr_SetString(PyExc_TypeError, "expected float32 or float64 of three to five dimensions");
             return false;
         }
         if (!read_window(sizes, with_dilation)) return false;
@@ -319,8 +318,6 @@ struct Operand {
     }
 };
 
-PyObject* wrong_count(Py_ssize_t wanted, Py_ssize_t count) { return PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count); }
-
 int taps_type(const Pooling& p) { return p.kernel[0] * p.kernel[1] * p.kernel[2] < 255 ? NPY_UINT8 : NPY_INT32; }
 
 // Calls f with the taps' data in its type.
@@ -332,14 +329,13 @@ template <typename F> void with_taps(PyArrayObject* taps, F f) {
     }
 }
 
-PyObject* max_pool(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 7) return wrong_count(7, count);
+// (x, out, kernel, stride, padding, dilation): the maxima, and if wanted which tap of the kernel holds each
+template <bool wanted> PyObject* max_pool(PyObject* const* args, Py_ssize_t count) {
+    if (count != 6) return nullptr;
     Operand in;
     if (!in.read(args[0], args + 2, true) || !read_sizes(args[1], in.ndim, &in.p.out, 0)) return nullptr;
     in.p.size = in.spatial(in.array);
     if (!in.check_windows()) return nullptr;
-    const int wanted = flag(args[6]);
-    if (wanted < 0) return nullptr;
     PyArrayObject* out = in.result(in.p.out, in.type);
     PyArrayObject* taps = wanted ? in.result(in.p.out, taps_type(in.p)) : nullptr;
     if (out == nullptr || (wanted && taps == nullptr)) {
@@ -366,7 +362,8 @@ PyObject* max_pool(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 // The taps of a pooling whose windows and input's size are known; false with an error set where they do not fit. `taps` is a new reference.
 [[nodiscard]] bool read_taps(PyObject* object, const Operand& in, PyArrayObject** taps) {
-    const bool fits = PyArray_Check(object) && PyArray_TYPE(as_array(object)) == taps_type(in.p) && PyArray_NDIM(as_array(object)) == in.ndim + 2 &&
+    if (!PyArray_CheckExact(object)) return false;  // for the twin
+    const bool fits = PyArray_TYPE(as_array(object)) == taps_type(in.p) && PyArray_NDIM(as_array(object)) == in.ndim + 2 &&
                       in.spatial(as_array(object)) == in.p.out && PyArray_DIM(as_array(object), 0) * PyArray_DIM(as_array(object), 1) == in.p.planes;
     if (!fits) {
         PyErr_SetString(PyExc_ValueError, "the taps do not fit");
@@ -376,10 +373,9 @@ PyObject* max_pool(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return *taps != nullptr;
 }
 
-PyObject* max_pool_places(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 6) return wrong_count(6, count);
-    if (!PyArray_Check(args[0]) || PyArray_NDIM(as_array(args[0])) < 3 || PyArray_NDIM(as_array(args[0])) > 5) {
-        PyErr_SetString(PyExc_TypeError, "expected an array of three to five dimensions");
+// (taps, size, kernel, stride, padding, dilation): their flat places in the plane (int64)
+PyObject* max_pool_places(PyObject* const* args, Py_ssize_t count) {
+    if (count != 6 || !PyArray_CheckExact(args[0]) || PyArray_NDIM(as_array(args[0])) < 3 || PyArray_NDIM(as_array(args[0])) > 5) {
         return nullptr;
     }
     Operand in;
@@ -395,8 +391,9 @@ PyObject* max_pool_places(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* max_pool_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 7) return wrong_count(7, count);
+// (g, taps, size, kernel, stride, padding, dilation)
+PyObject* max_pool_gradient(PyObject* const* args, Py_ssize_t count) {
+    if (count != 7) return nullptr;
     Operand in;
     if (!in.read(args[0], args + 3, true) || !read_sizes(args[2], in.ndim, &in.p.size, 0)) return nullptr;
     in.p.out = in.spatial(in.array);
@@ -417,8 +414,9 @@ PyObject* max_pool_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) 
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* sum_pool(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 5) return wrong_count(5, count);
+// (x, out, kernel, stride, padding)
+PyObject* sum_pool(PyObject* const* args, Py_ssize_t count) {
+    if (count != 5) return nullptr;
     Operand in;
     if (!in.read(args[0], args + 2, false) || !read_sizes(args[1], in.ndim, &in.p.out, 0)) return nullptr;
     in.p.size = in.spatial(in.array);
@@ -434,8 +432,9 @@ PyObject* sum_pool(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* sum_pool_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 5) return wrong_count(5, count);
+// (g, size, kernel, stride, padding)
+PyObject* sum_pool_gradient(PyObject* const* args, Py_ssize_t count) {
+    if (count != 5) return nullptr;
     Operand in;
     if (!in.read(args[0], args + 2, false) || !read_sizes(args[1], in.ndim, &in.p.size, 0)) return nullptr;
     in.p.out = in.spatial(in.array);
@@ -451,20 +450,16 @@ PyObject* sum_pool_gradient(PyObject*, PyObject* const* args, Py_ssize_t count) 
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyMethodDef methods[] = {
-    {"max_pool", reinterpret_cast<PyCFunction>(max_pool), METH_FASTCALL,
-     "max_pool(x, out, kernel, stride, padding, dilation, taps): the maxima, and if asked for which tap of the kernel holds each."},
-    {"max_pool_places", reinterpret_cast<PyCFunction>(max_pool_places), METH_FASTCALL,
-     "max_pool_places(taps, size, kernel, stride, padding, dilation): their flat places in the plane (int64)."},
-    {"max_pool_gradient", reinterpret_cast<PyCFunction>(max_pool_gradient), METH_FASTCALL,
-     "max_pool_gradient(g, taps, size, kernel, stride, padding, dilation)"},
-    {"sum_pool", reinterpret_cast<PyCFunction>(sum_pool), METH_FASTCALL, "sum_pool(x, out, kernel, stride, padding)"},
-    {"sum_pool_gradient", reinterpret_cast<PyCFunction>(sum_pool_gradient), METH_FASTCALL, "sum_pool_gradient(g, size, kernel, stride, padding)"},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 }  // namespace
 
-int add_pooling(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction pooling_functions[] = {
+    {"max_forward", max_pool<false>},
+    {"max_with_taps", max_pool<true>},
+    {"max_places", max_pool_places},
+    {"max_gradient", max_pool_gradient},
+    {"average", sum_pool},
+    {"average_gradient", sum_pool_gradient},
+    {nullptr, nullptr},
+};
 
 }  // namespace rushlight

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "function.h"
 #include "pool.h"
 
 namespace rushlight {
@@ -134,12 +135,14 @@ template <typename T> void resample_planes(index_t planes, const Axis<T> (&axes)
 
 // --- Python ------------------------------------------------------------------------------------------------------------------------------
 
-// None or (index, weight or None); the arrays stay the caller's.
+// None or an object with `index` and `weight` (or None); the arrays stay the caller's.
 template <typename T> [[nodiscard]] bool read_axis(PyObject* table, int type, index_t in, Axis<T>* axis) {
     axis->in = axis->out = in;
     if (table == Py_None) return true;
-    PyObject *index, *weight;
-    if (!PyArg_ParseTuple(table, "OO", &index, &weight)) return false;
+    PyObject *index = PyObject_GetAttrString(table, "index"), *weight = index == nullptr ? nullptr : PyObject_GetAttrString(table, "weight");
+    Py_XDECREF(index);  // the table holds them
+    Py_XDECREF(weight);
+    if (weight == nullptr) return false;
     const bool good = PyArray_Check(index) && PyArray_TYPE(as_array(index)) == NPY_INT32 && PyArray_NDIM(as_array(index)) == 2 &&
                       contiguous(as_array(index)) && PyArray_DIM(as_array(index), 0) > 0;
     const bool weighs = weight != Py_None;
@@ -182,11 +185,10 @@ template <typename T> PyObject* resample_as(PyArrayObject* x, PyObject* tables) 
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* resample(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 2) return PyErr_Format(PyExc_TypeError, "expected 2 arguments, got %zd", count);
-    const int type = PyArray_Check(args[0]) ? PyArray_TYPE(as_array(args[0])) : -1, ndim = type < 0 ? 0 : PyArray_NDIM(as_array(args[0]));
+PyObject* resample(PyObject* const* args, Py_ssize_t count) {
+    if (count != 2) return nullptr;
+    const int type = PyArray_CheckExact(args[0]) ? PyArray_TYPE(as_array(args[0])) : -1, ndim = type < 0 ? 0 : PyArray_NDIM(as_array(args[0]));
     if ((type != NPY_FLOAT && type != NPY_DOUBLE) || ndim < 3 || ndim > 5 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) != ndim - 2) {
-        refuse_operands("expected float32 or float64 of three to five dimensions, and a table or None for each but the first two");
         return nullptr;
     }
     PyArrayObject* x = as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
@@ -196,13 +198,11 @@ PyObject* resample(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return out;
 }
 
-PyMethodDef methods[] = {
-    {"resample", reinterpret_cast<PyCFunction>(resample), METH_FASTCALL, "resample(x, tables): see kernels/resample.py."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 }  // namespace
 
-int add_resample(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction resample_functions[] = {
+    {"resample", resample},
+    {nullptr, nullptr},
+};
 
 }  // namespace rushlight

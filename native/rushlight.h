@@ -31,9 +31,7 @@ int add_convert(PyObject* module);
 int add_matmul(PyObject* module);
 int add_linear(PyObject* module);
 int add_allocator(PyObject* module);
-int add_conv(PyObject* module);
 int add_rnn(PyObject* module);
-int add_pooling(PyObject* module);
 int add_attention(PyObject* module);
 int add_dispatch(PyObject* module);
 int add_record(PyObject* module);
@@ -42,7 +40,6 @@ int add_sorting(PyObject* module);
 int add_random(PyObject* module);
 int add_scan(PyObject* module);
 int add_backward(PyObject* module);
-int add_resample(PyObject* module);
 int add_grid_sample(PyObject* module);
 int add_memory(PyObject* module);
 

@@ -60,8 +60,6 @@ load_file = Service("serialization")                # torch.load
 # vmap
 per_sample = Service("func.fallback")               # (function, args, kwargs, error): the op, run sample by sample
 batched_gradients = Service("func.gradients")       # autograd.grad(..., is_grads_batched=True), its arguments checked
-batched_fold = Service("func.op_rules")             # (function, ndim, *tensors)
-batched_convolution = Service("func.op_rules")      # (function, x, w, bias, groups, n)
 levels_of = Service("func.batched")                 # (array)
 batched_getitem = Service("func.batched")           # (array, index)
 batched_zeros = Service("func.batched")             # (shape, dtype, arrays): zeros with the levels of all of them

@@ -5,6 +5,7 @@ import pytest
 import torch as pt
 
 from rushlight.kernels import conv, native
+from tests.support.twins import use_twins
 
 pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
@@ -101,7 +102,7 @@ def test_twin(case, monkeypatch):
     x, w, b = (rng.standard_normal(s) for s in (shape, kernel, kernel[:1]))
     y = conv.forward(x, w, *options, b)
     results = y, conv.input_gradient(y, w, shape[2:], *options), conv.weight_gradient(x, y, kernel[2:], *options)
-    monkeypatch.setattr(conv, "_library", None)
+    use_twins(monkeypatch, conv)
     twin = conv.forward(x, w, *options, b), conv.input_gradient(y, w, shape[2:], *options), conv.weight_gradient(x, y, kernel[2:], *options)
     for got, want in zip(results, twin, strict=True):
         close(got, want, "f8")
@@ -131,16 +132,23 @@ def test_empty(shape, kernel):
 
 
 def test_refuses_what_does_not_fit():
-    library, x, w = native.library, np.ones((1, 2, 5, 5), "f4"), np.ones((3, 2, 3, 3), "f4")
+    x, w = np.ones((1, 2, 5, 5), "f4"), np.ones((3, 2, 3, 3), "f4")
     one, zero = (1, 1), (0, 0)
-    for args in ((x, w[:, :1].copy(), None, one, zero, one, 1), (x, w, np.ones(2, "f4"), one, zero, one, 1), (x, w, None, (0, 1), zero, one, 1),
-                 (x, w, None, one, zero, one, 2), (x[..., :2].copy(), w, None, one, zero, one, 1), (x, w, None, (1,), zero, one, 1)):
+    for args in ((x, w[:, :1].copy(), one, zero, one, 1), (x, w, one, zero, one, 1, np.ones(2, "f4")), (x, w, (0, 1), zero, one, 1), (x, w, one, zero, one, 2),
+                 (x[..., :2].copy(), w, one, zero, one, 1), (x, w, (1,), zero, one, 1)):
         with pytest.raises(ValueError):
-            library.conv_forward(*args)
-    for args in ((x, w.astype("f8"), None, one, zero, one, 1), (x, 3, None, one, zero, one, 1), (x, w)):
-        with pytest.raises(TypeError):
-            library.conv_forward(*args)
+            conv.forward(*args)
     with pytest.raises(ValueError):
-        library.conv_input_gradient(x, w, (7, 8), one, zero, one, 1)
+        conv.input_gradient(x, w, (7, 8), one, zero, one, 1)
     with pytest.raises(ValueError):
-        library.conv_weight_gradient(x, x, (3, 3), one, zero, one, 1)
+        conv.weight_gradient(x, x, (3, 3), one, zero, one, 1)
+
+
+def test_steps_aside_for_other_dtypes():
+    x, w = np.ones((1, 2, 5, 5), "f2"), np.ones((3, 2, 3, 3), "f2")
+    options = (1, 1), (1, 1), (1, 1), 1
+    y = conv.forward(x, w, *options, np.ones(3, "f2"))
+    assert y.dtype == "f2" and y[0, 0, 2, 2] == 19
+    assert conv.forward(x.astype("i8"), w.astype("i8"), *options)[0, 0, 2, 2] == 18
+    gx, gw = conv.gradients(y, x, w, *options)
+    assert gx.dtype == gw.dtype == "f2" and gw.shape == w.shape

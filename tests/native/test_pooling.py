@@ -5,6 +5,7 @@ import pytest
 import torch as pt
 
 from rushlight.kernels import native, pooling
+from tests.support.twins import use_twins
 
 pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
@@ -51,7 +52,7 @@ def test_max_pool(case, dtype, monkeypatch):
     out, geometry = want.shape[2:], (kernel, stride, padding, dilation)
     for side in ("native", "twin"):
         if side == "twin":
-            monkeypatch.setattr(pooling, "_library", None)
+            use_twins(monkeypatch, pooling)
         for a in (x, np.asfortranarray(x)):
             y = pooling.max_forward(a, out, *geometry)
             np.testing.assert_array_equal(y, want)
@@ -73,7 +74,7 @@ def test_average(case, dtype, monkeypatch):
     out = tuple(pooling.out_size(n, k, s, p, 1, ceil) for n, k, s, p in zip(shape[2:], kernel, stride, padding, strict=True))
     g = rng.standard_normal((*shape[:2], *out)).astype(dtype)
     got = pooling.average(x, out, kernel, stride, padding), pooling.average_gradient(g, shape[2:], kernel, stride, padding)
-    monkeypatch.setattr(pooling, "_library", None)
+    use_twins(monkeypatch, pooling)
     want = pooling.average(x, out, kernel, stride, padding), pooling.average_gradient(g, shape[2:], kernel, stride, padding)
     for ours, twin in zip(got, want, strict=True):
         assert ours.dtype == twin.dtype and ours.shape == twin.shape
@@ -81,16 +82,15 @@ def test_average(case, dtype, monkeypatch):
 
 
 def test_refuses_what_does_not_fit():
-    x, one, library = np.ones((1, 1, 4, 4), "f4"), (1, 1), native.library
-    for args in ((x, (9, 9), (2, 2), (2, 2), (0, 0), one, False), (x, (2, 2), (0, 2), (2, 2), (0, 0), one, False), (x, (2,), (2, 2), (2, 2), (0, 0), one, False)):
+    x, one = np.ones((1, 1, 4, 4), "f4"), (1, 1)
+    for args in ((x, (9, 9), (2, 2), (2, 2), (0, 0), one), (x, (2, 2), (0, 2), (2, 2), (0, 0), one), (x, (2,), (2, 2), (2, 2), (0, 0), one)):
         with pytest.raises(ValueError):
-            library.max_pool(*args)
-    with pytest.raises(TypeError):
-        library.max_pool(x.astype("i4"), (2, 2), (2, 2), (2, 2), (0, 0), one, False)
-    y, taps = library.max_pool(x, (2, 2), (2, 2), (2, 2), (0, 0), one, True)
+            pooling.max_forward(*args)
+    assert pooling.max_forward(x.astype("i4"), (2, 2), (2, 2), (2, 2), (0, 0), one).dtype == "i4"       # for the twin
+    y, taps = pooling.max_with_taps(x, (2, 2), (2, 2), (2, 2), (0, 0), one)
     for args in ((y.repeat(2, 1), taps, (4, 4), (2, 2), (2, 2), (0, 0), one), (y, taps.astype("i4"), (4, 4), (2, 2), (2, 2), (0, 0), one),
                  (y, taps, (1, 1), (2, 2), (2, 2), (0, 0), one)):
         with pytest.raises(ValueError):
-            library.max_pool_gradient(*args)
+            pooling.max_gradient(*args)
     with pytest.raises(ValueError):
-        library.max_pool_places(taps, (1, 1), (2, 2), (2, 2), (0, 0), one)
+        pooling.max_places(taps, (1, 1), (2, 2), (2, 2), (0, 0), one)

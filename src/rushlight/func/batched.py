@@ -266,12 +266,6 @@ class BatchedArray(NDArrayOperatorsMixin):
         inner = self.physical
         return BatchedArray(inner.at_levels(levels[1:]) if isinstance(inner, BatchedArray) else inner, levels[0])
 
-    def folded(self, function: Any) -> BatchedArray:
-        """``function(array)`` of arrays (N, ...) to (N, ...): the batch becomes part of N."""
-        p = self.physical
-        r = function(p.reshape(p.shape[0] * p.shape[1], *p.shape[2:]))
-        return self.like(r.reshape(*p.shape[:2], *r.shape[1:]))
-
     def summed(self, level: int) -> Any:
         """The sum over the samples of one of its levels."""
         return R.sum(take_level(self, level), 0, False)

@@ -21,7 +21,7 @@ from ..tensor import Tensor
 from .batched import expanded, is_at, levels_of, max_level, shared_write
 from .vmap import batch_tensor, share_tensor, unbatch_tensor
 
-__all__ = ["at_once", "fold", "convolution"]
+__all__ = ["at_once", "fold"]
 
 
 def physical(t: Tensor, level: int, size: int, always: bool = False) -> Tensor:
@@ -54,7 +54,6 @@ def _unflat(result: Any, size: int) -> Any:
     return getattr(type(result), "_make", type(result))([_unflat(each, size) for each in result])
 
 
-@services.batched_fold.given
 def fold(function: Any, ndim: int, *tensors: Tensor) -> Any:
     """``function(*tensors)`` of tensors (N, ...) of `ndim` dimensions, or without N: the batch becomes part of N."""
     level, size = _top(*tensors)
@@ -62,28 +61,6 @@ def fold(function: Any, ndim: int, *tensors: Tensor) -> Any:
     if tensors[0]._a.ndim == ndim:
         return _batched_again(_unflat(function(*[t.flatten(0, 1) for t in whole]), size), level)
     return _batched_again(function(*whole), level)
-
-
-@services.batched_convolution.given
-def convolution(function: Any, x: Tensor, w: Tensor, bias: Any, groups: int, n: int) -> Tensor:
-    """``function(x, w, groups)`` where x or w (or only the bias) is batched. x is (N, C, ...) or (C, ...).
-
-    A weight that all samples share, and that needs no gradient, sees one large batch of images. Else every sample is a group of its own.
-    """
-    level, size = _top(x, w, bias)
-    if x._a.ndim == n + 1:
-        return convolution(function, x.unsqueeze(0), w, bias, groups, n).squeeze(0)
-    if bias is not None:
-        batched = level in levels_of(x._a) or level in levels_of(w._a)
-        y = convolution(function, x, w, None, groups, n) if batched else function(x, w, groups)
-        return y + bias.view(1, -1, *(1,) * n)
-    if level not in levels_of(w._a) and w._node is None:
-        return fold(lambda each: function(each, w, groups), n + 2, x)
-    images, weights = physical(x, level, size, True), physical(w, level, size, True)
-    batch, channels = x._a.shape[:2]
-    images = images.transpose(0, 1).reshape(batch, size * channels, *x._a.shape[2:])
-    y = function(images, weights.flatten(0, 1), groups * size)
-    return batch_tensor(y.reshape(batch, size, y._a.shape[1] // size, *y._a.shape[2:]).transpose(0, 1), 0, level)
 
 
 @services.batched_add_rows.given

@@ -11,18 +11,14 @@ same without ever storing the columns.
 
 from __future__ import annotations
 
-from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from . import native
+from .door import kernel
 
-__all__ = ["forward", "input_gradient", "weight_gradient", "gradients", "output_size"]
-
-_NATIVE = (np.dtype("f4"), np.dtype("f8"))
-_library = native.library
+__all__ = ["forward", "input_gradient", "weight_gradient", "gradients", "output_size", "slices_at"]
 
 Sizes = tuple[int, ...]
 
@@ -65,12 +61,9 @@ def _is_depthwise(c: int, w: Any, groups: int) -> bool:
     return groups > 1 and groups == c and w.shape[1] == 1
 
 
+@kernel(halves=True)
 def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
     """The convolution of x with w, plus the bias (O,)."""
-    if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
-        return _library.conv_forward(x, w, bias, stride, padding, dilation, groups)
-    if hasattr(x, "c"):      # an array on a device
-        return _on_device("forward")(x, w, stride, padding, dilation, groups, bias)
     y = _forward(x, w, stride, padding, dilation, groups)
     if bias is not None:
         y += bias.reshape(1, -1, *(1,) * (y.ndim - 2))
@@ -93,7 +86,7 @@ def _offsets(kernel: Sizes) -> Any:
     return np.ndindex(*kernel)
 
 
-def _part(at: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Any, ...]:
+def slices_at(at: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Any, ...]:
     """The slices of a padded array that kernel offset `at` meets."""
     return (slice(None), slice(None), *[slice(k * d, k * d + (n - 1) * s + 1, s)
                                         for k, n, s, d in zip(at, out, stride, dilation, strict=True)])
@@ -105,16 +98,13 @@ def _depthwise(x: Any, w: Any, out: Sizes, stride: Sizes, padding: Sizes, dilati
     shape = (1, -1) + (1,) * len(out)
     y = np.zeros((x.shape[0], w.shape[0], *out), x.dtype, like=x)
     for at in _offsets(w.shape[2:]):
-        y += padded[_part(at, out, stride, dilation)] * w[(slice(None), 0, *at)].reshape(shape)
+        y += padded[slices_at(at, out, stride, dilation)] * w[(slice(None), 0, *at)].reshape(shape)
     return y
 
 
+@kernel(halves=True)
 def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the input, of spatial size `size`."""
-    if _library is not None and g.__class__ is np.ndarray and g.dtype in _NATIVE:
-        return _library.conv_input_gradient(g, w, size, stride, padding, dilation, groups)
-    if hasattr(g, "c"):      # an array on a device
-        return _on_device("input_gradient")(g, w, size, stride, padding, dilation, groups)
     kernel, out = w.shape[2:], g.shape[2:]
     n, o = g.shape[:2]
     c = w.shape[1] * groups
@@ -124,30 +114,27 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
     if _is_depthwise(c, w, groups) and o == groups:
         shape = (1, -1) + (1,) * len(out)
         for at in _offsets(kernel):
-            padded[_part(at, out, stride, dilation)] += g * w[(slice(None), 0, *at)].reshape(shape)
+            padded[slices_at(at, out, stride, dilation)] += g * w[(slice(None), 0, *at)].reshape(shape)
     else:
         weights = w.reshape(groups, o // groups, -1).swapaxes(1, 2)
         columns = np.matmul(weights, g.reshape(n, groups, o // groups, -1)).reshape(n, c, *kernel, *out)
         for at in _offsets(kernel):
-            padded[_part(at, out, stride, dilation)] += columns[(slice(None), slice(None), *at)]
+            padded[slices_at(at, out, stride, dilation)] += columns[(slice(None), slice(None), *at)]
     if not any(padding):
         return padded
     return np.ascontiguousarray(padded[(slice(None), slice(None), *[slice(p, p + s) for s, p in zip(size, padding, strict=True)])], like=padded)
 
 
+@kernel(halves=True)
 def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     """The gradient of the weight, (O, C / groups, *kernel)."""
-    if _library is not None and x.__class__ is np.ndarray and x.dtype in _NATIVE:
-        return _library.conv_weight_gradient(x, g, kernel, stride, padding, dilation, groups)
-    if hasattr(x, "c"):      # an array on a device
-        return _on_device("weight_gradient")(x, g, kernel, stride, padding, dilation, groups)
     n, o = g.shape[:2]
     c, out = x.shape[1], g.shape[2:]
     if groups == c == o and groups > 1:
         padded = _padded(x, padding)
         w = np.empty((o, 1, *kernel), x.dtype, like=x)
         for at in _offsets(kernel):
-            part = padded[_part(at, out, stride, dilation)]
+            part = padded[slices_at(at, out, stride, dilation)]
             w[(slice(None), 0, *at)] = np.einsum("nci,nci->c", part.reshape(n, c, -1), g.reshape(n, c, -1))
         return w
     columns = _columns(x, kernel, out, stride, padding, dilation, groups)
@@ -160,17 +147,8 @@ def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes
     return np.add.reduce(np.matmul(gs, columns.swapaxes(2, 3)), axis=0).reshape(o, c // groups, *kernel)
 
 
+@kernel
 def gradients(g: Any, x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Any, Any]:
     """The gradients of input and weight; a device prepares g once for both."""
-    if hasattr(g, "c"):
-        return _on_device("gradients")(g, x, w, stride, padding, dilation, groups)
     return (input_gradient(g, w, x.shape[2:], stride, padding, dilation, groups),
             weight_gradient(x, g, w.shape[2:], stride, padding, dilation, groups))
-
-
-@cache
-def _on_device(name: str) -> Any:
-    """The CUDA form of one of the functions above."""
-    from ..cuda.array import kernel_on_arrays
-    from .cuda import conv
-    return kernel_on_arrays(getattr(conv, name))

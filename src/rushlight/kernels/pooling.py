@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from . import native
+from .conv import slices_at
+from .door import is_half, kernel
+from .resample import Table, resample
 
-__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "out_size", "on_device"]
+__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average", "adaptive_average_gradient",
+           "adaptive_max_indices", "adaptive_bounds", "out_size"]
 
 Sizes = tuple[int, ...]
-_library = native.library
-
-
-def _native(x: Any) -> bool:
-    return _library is not None and x.__class__ is np.ndarray and x.dtype.char in "fd"
-
-
-@cache
-def on_device(name: str) -> Any:
-    """The CUDA form of one of the functions below."""
-    from ..cuda.array import kernel_on_arrays
-    from .cuda import pooling
-    return kernel_on_arrays(getattr(pooling, name))
 
 
 def out_size(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
@@ -48,24 +38,17 @@ def _framed(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, di
     return frame
 
 
-def _part(at: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> tuple[Any, ...]:
-    return (slice(None), slice(None), *[slice(k * d, k * d + (o - 1) * s + 1, s) for k, o, s, d in zip(at, out, stride, dilation, strict=True)])
-
-
 def _lowest(dtype: Any) -> Any:
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
+@kernel(halves=True)
 def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     """The largest value of each window (nan wins)."""
-    if _native(x):
-        return _library.max_pool(x, out, kernel, stride, padding, dilation, False)
-    if hasattr(x, "c"):      # an array on a device
-        return on_device("max_forward")(x, out, kernel, stride, padding, dilation, False)[0]
     frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
     best = None
     for at in np.ndindex(*kernel):
-        part = frame[_part(at, out, stride, dilation)]
+        part = frame[slices_at(at, out, stride, dilation)]
         if best is None:
             best = part.copy()
         else:
@@ -82,7 +65,7 @@ def _winners(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
     starts = np.meshgrid(*[np.arange(o, like=x) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
     offsets = list(np.ndindex(*kernel))
     for at in offsets:
-        hit = frame[_part(at, out, stride, dilation)] == y
+        hit = frame[slices_at(at, out, stride, dilation)] == y
         hit &= free
         for start, k, d, n in zip(starts, at, dilation, x.shape[2:], strict=True):
             hit &= (start + k * d >= 0) & (start + k * d < n)
@@ -90,18 +73,15 @@ def _winners(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
         yield at, hit
     if bad.any():
         for at in reversed(offsets):
-            hit = np.isnan(frame[_part(at, out, stride, dilation)]) & bad
+            hit = np.isnan(frame[slices_at(at, out, stride, dilation)]) & bad
             bad ^= hit
             yield at, hit
 
 
+@kernel(halves=True)
 def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
     """`max_forward`, and which tap of the kernel (its flat number) holds each window's maximum: the first of equals, the last nan. In bytes where
     that is enough; the type's highest number stands for windows that meet nothing."""
-    if _native(x):
-        return _library.max_pool(x, out, kernel, stride, padding, dilation, True)
-    if hasattr(x, "c"):
-        return on_device("max_forward")(x, out, kernel, stride, padding, dilation, True)
     y = max_forward(x, out, kernel, stride, padding, dilation)
     dtype = np.uint8 if prod(kernel) < 255 else np.int32
     taps = np.full(y.shape, np.iinfo(dtype).max, dtype, like=y)
@@ -111,26 +91,20 @@ def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Siz
     return y, taps
 
 
+@kernel(halves=True)
 def max_gradient(g: Any, taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     """Each window's gradient goes to its maximum."""
-    if _native(g):
-        return _library.max_pool_gradient(g, taps, size, kernel, stride, padding, dilation)
-    if hasattr(g, "c"):
-        return on_device("max_gradient")(g, taps, size, kernel, stride, padding, dilation)
     out = g.shape[2:]
     need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(size, out, kernel, stride, padding, dilation, strict=True)]
     gx = np.zeros((*g.shape[:2], *need), g.dtype, like=g)
     for number, at in enumerate(np.ndindex(*kernel)):
-        gx[_part(at, out, stride, dilation)] += np.where(taps == number, g, np.zeros((), g.dtype, like=g))
+        gx[slices_at(at, out, stride, dilation)] += np.where(taps == number, g, np.zeros((), g.dtype, like=g))
     return np.ascontiguousarray(gx[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])], like=gx)
 
 
+@kernel
 def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     """The flat spatial index (int64) of each window's maximum."""
-    if _library is not None and taps.__class__ is np.ndarray:
-        return _library.max_pool_places(taps, size, kernel, stride, padding, dilation)
-    if hasattr(taps, "c"):
-        return on_device("max_places")(taps, size, kernel, stride, padding, dilation)
     out = taps.shape[2:]
     starts = np.meshgrid(*[np.arange(o, like=taps) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
     index = np.zeros(taps.shape, np.int64, like=taps)
@@ -143,17 +117,14 @@ def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Si
     return index
 
 
+@kernel(halves=True)
 def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
     """The sum of each window."""
-    if _native(x):
-        return _library.sum_pool(x, out, kernel, stride, padding)
-    if hasattr(x, "c"):
-        return on_device("average")(x, out, kernel, stride, padding)
     ones = (1,) * len(kernel)
     frame = _framed(x, out, kernel, stride, padding, ones, 0)
     total = None
     for at in np.ndindex(*kernel):
-        part = frame[_part(at, out, stride, ones)]
+        part = frame[slices_at(at, out, stride, ones)]
         if total is None:
             total = part.copy()
         else:
@@ -161,17 +132,63 @@ def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) ->
     return total
 
 
+@kernel(halves=True)
 def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
     """The adjoint of `average`: each window's value added to all its elements."""
-    if _native(g):
-        return _library.sum_pool_gradient(g, tuple(size), kernel, stride, padding)
-    if hasattr(g, "c"):
-        return on_device("average_gradient")(g, tuple(size), kernel, stride, padding)
     out = g.shape[2:]
     need = tuple([max((o - 1) * s + k, n + p) for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True)])
     frame = np.zeros(g.shape[:2] + need, g.dtype, like=g)
     for at in np.ndindex(*kernel):
-        frame[_part(at, out, stride, (1,) * len(kernel))] += g
+        frame[slices_at(at, out, stride, (1,) * len(kernel))] += g
     if need == tuple(size):
         return frame
     return np.ascontiguousarray(frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])], like=frame)
+
+
+# --- adaptive ---------------------------------------------------------------------------------------------------------------------------
+
+def adaptive_bounds(n: int, out: int) -> list[tuple[int, int]]:
+    """The start and end of each adaptive window."""
+    return [((i * n) // out, -((-(i + 1) * n) // out)) for i in range(out)]
+
+
+@lru_cache(256)
+def _mean_table(n: int, out: int, dtype: str) -> Table | None:
+    """The windows' elements and weights."""
+    if n == out:
+        return None
+    start, end = np.array(adaptive_bounds(n, out)).T
+    k = np.arange((end - start).max())[:, None]
+    inside = k < end - start
+    return Table(np.where(inside, start + k, -1), np.where(inside, 1 / (end - start), 0).astype(dtype), n)
+
+
+def _mean_tables(size: Sizes, out: Sizes, dtype: Any) -> tuple[Table | None, ...]:
+    return tuple([_mean_table(n, o, dtype.char) for n, o in zip(size, out, strict=True)])
+
+
+@kernel(halves=True)
+def adaptive_average(x: Any, out: Sizes) -> Any:
+    """The mean of each of the windows that divide the spatial dimensions into `out` parts."""
+    return resample(x, _mean_tables(x.shape[2:], out, x.dtype))
+
+
+@kernel(halves=True)
+def adaptive_average_gradient(g: Any, size: Sizes) -> Any:
+    """The adjoint of `adaptive_average`."""
+    return resample(g, tuple([None if t is None else t.adjoint() for t in _mean_tables(size, g.shape[2:], g.dtype)]))
+
+
+@kernel
+def adaptive_max_indices(x: Any, out: Sizes) -> Any:
+    """The flat place (int64) of each adaptive window's maximum in its plane."""
+    size = x.shape[2:]
+    flat = np.arange(prod(size)).reshape(size)
+    index = np.empty(x.shape[:2] + tuple(out), np.int64, like=x)
+    bounds = [adaptive_bounds(n, o) for n, o in zip(size, out, strict=True)]
+    wide = x.astype(np.float32) if is_half(x) else x
+    for at in np.ndindex(*out):
+        window = tuple([slice(*bounds[i][j]) for i, j in enumerate(at)])
+        best = wide[(slice(None), slice(None), *window)].reshape(*x.shape[:2], -1).argmax(-1)
+        index[(slice(None), slice(None), *at)] = np.asarray(flat[window].reshape(-1), like=x)[best]
+    return index

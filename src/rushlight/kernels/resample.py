@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from . import native
+from .door import kernel
 
 __all__ = ["Table", "resample"]
-
-_library = native.library
 
 
 class Table:
@@ -57,12 +55,9 @@ class Table:
         return Table(index, weight, self.out)
 
 
+@kernel(halves=True)
 def resample(x: Any, tables: tuple[Table | None, ...]) -> Any:
     """x resized along its last dimensions, one table (of x's dtype) or None for each; always a new array."""
-    if x.__class__ is not np.ndarray and hasattr(x, "folded"):      # batched by vmap: samples are images of one batch
-        return x.folded(lambda images: resample(images, tables))
-    if _library is not None and x.dtype.char in "fd":
-        return _library.resample(x, tuple([None if t is None else (t.index, t.weight) for t in tables]))
     y = x
     for dim, table in enumerate(tables, 2):
         if table is not None:
@@ -73,14 +68,14 @@ def resample(x: Any, tables: tuple[Table | None, ...]) -> Any:
 def _along(x: Any, dim: int, table: Table) -> Any:
     """One dimension resized."""
     if x.shape[dim] == 0:
-        return np.zeros((*x.shape[:dim], table.out, *x.shape[dim + 1:]), x.dtype)
+        return np.zeros((*x.shape[:dim], table.out, *x.shape[dim + 1:]), x.dtype, like=x)
     total = None
     shape = (-1,) + (1,) * (x.ndim - 1 - dim)
     for t, index in enumerate(table.index):
-        part = x.take(index, dim, mode="clip")
+        part = x.take(np.asarray(np.maximum(index, 0), like=x), dim)
         if table.weight is not None:
-            part *= table.weight[t].reshape(shape)
+            part *= np.asarray(table.weight[t].reshape(shape), like=x)
         if (index < 0).any():
-            part = np.where((index < 0).reshape(shape), x.dtype.type(0), part)
+            part = np.where(np.asarray((index < 0).reshape(shape), like=x), x.dtype.type(0), part)
         total = part if total is None else total + part
     return total

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import services
 from ..kernels import conv as K
 from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
@@ -23,7 +22,6 @@ from .write import title
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution"]
 
 Sizes = tuple[int, ...]
-ndarray = np.ndarray
 
 
 class _Geometry:
@@ -40,19 +38,19 @@ class _Geometry:
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         size, kernel = x._a.shape[2:], w._a.shape[2:]
-        out = wrap(_computed(K.forward, x, x._a, w._a, *self.arguments), x._kind)
+        out = wrap(K.forward(x._a, w._a, *self.arguments), x._kind)
         return record(out, "ConvolutionBackward0", (x, w), (lambda g, x, w: self.input_gradient(g, w, size),
                                                             lambda g, x, w: self.weight_gradient(x, g, kernel)), (x, w))
 
     def input_gradient(self, g: Tensor, w: Tensor, size: Sizes) -> Tensor:
         kernel = w._a.shape[2:]
-        out = wrap(_computed(K.input_gradient, g, g._a, w._a, size, *self.arguments), g._kind)
+        out = wrap(K.input_gradient(g._a, w._a, size, *self.arguments), g._kind)
         return record(out, "ConvolutionBackward0", (g, w), (lambda gg, g, w: _cropped(self.forward(gg, w), g),
                                                             lambda gg, g, w: self.weight_gradient(gg, g, kernel)), (g, w))
 
     def weight_gradient(self, x: Tensor, g: Tensor, kernel: Sizes) -> Tensor:
         size = x._a.shape[2:]
-        out = wrap(_computed(K.weight_gradient, x, x._a, g._a, kernel, *self.arguments), x._kind)
+        out = wrap(K.weight_gradient(x._a, g._a, kernel, *self.arguments), x._kind)
         return record(out, "ConvolutionBackward0", (x, g), (lambda gg, x, g: self.input_gradient(g, gg, size),
                                                             lambda gg, x, g: self.forward(x, gg)), (x, g))
 
@@ -61,13 +59,6 @@ def _cropped(y: Tensor, like: Tensor) -> Tensor:
     """y without positions that only a transposed convolution's output_padding has made room for."""
     shape = like._a.shape
     return y if y._a.shape == shape else y[tuple([slice(0, n) for n in shape])]
-
-
-def _computed(kernel: Any, like: Tensor, a: Any, b: Any, *arguments: Any) -> Any:
-    """Run a kernel; float16 and bfloat16 through float32."""
-    if like._kind.reduced and like._kind.xp is np:
-        return kernel(a.astype(np.float32), b.astype(np.float32), *arguments).astype(like._kind.np)
-    return kernel(a, b, *arguments)
 
 
 def _tuple(value: Any, n: int, name: str) -> Sizes:
@@ -80,11 +71,6 @@ def _tuple(value: Any, n: int, name: str) -> Sizes:
         raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got "
                            f"{name}={list(values)}")
     return values
-
-
-def _vmapped(*tensors: Any) -> bool:
-    """Whether one of the tensors is batched by vmap."""
-    return any(isinstance(t, Tensor) and t._a.__class__ is not ndarray and hasattr(t._a, "level") for t in tensors)
 
 
 def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, transposed: bool, groups: int) -> tuple[Tensor, bool]:
@@ -136,11 +122,11 @@ def _c_name(t: Tensor) -> str:
 
 
 def _positive(stride: Sizes, padding: Sizes, dilation: Sizes) -> None:
-    if any(s <= 0 for s in stride):
+    if min(stride) <= 0:
         raise RuntimeError("non-positive stride is not supported")
-    if any(p < 0 for p in padding):
+    if min(padding) < 0:
         raise RuntimeError("negative padding is not supported")
-    if any(d <= 0 for d in dilation):
+    if min(dilation) <= 0:
         raise RuntimeError("dilation should be greater than zero")
 
 
@@ -150,11 +136,7 @@ def _with_bias(y: Tensor, bias: Tensor, n: int) -> Tensor:
 
 def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n: int) -> Tensor:
     """Convolution and bias as one node on the usual path."""
-    kind = x._kind
-    if kind.reduced and kind.xp is np:
-        y = geometry.forward(x, w)
-        return y if bias is None else _with_bias(y, bias, n)
-    a, wa = x._a, w._a
+    kind, a, wa = x._kind, x._a, w._a
     r = K.forward(a, wa, *geometry.arguments, None if bias is None else bias._a)
     out = wrap(r, kind)
     need_x, need_w, need_b = x._node is not None, w._node is not None, bias is not None and bias._node is not None
@@ -196,8 +178,6 @@ def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Si
 
 def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str) -> Tensor:
     """conv1d, conv2d and conv3d."""
-    if _vmapped(x, w, bias):
-        return services.batched_convolution(lambda x, w, groups: convolution(x, w, None, stride, padding, dilation, groups, n, name), x, w, bias, groups, n)
     x, unbatched = _checked(x, w, bias, n, name, False, groups)
     stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
     kernel = w._a.shape[2:]
@@ -223,8 +203,6 @@ def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dila
 
 def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int,
                 name: str) -> Tensor:
-    if _vmapped(x, w, bias):
-        return services.batched_convolution(lambda x, w, groups: _transposed(x, w, None, stride, padding, output_padding, groups, dilation, n, name), x, w, bias, groups, n)
     x, unbatched = _checked(x, w, bias, n, name, True, groups)
     stride, padding, dilation = _tuple(stride, n, "stride"), _tuple(padding, n, "padding"), _tuple(dilation, n, "dilation")
     extra = _tuple(output_padding, n, "output_padding")

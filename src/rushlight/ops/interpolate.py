@@ -89,7 +89,7 @@ def _table(mode: str, size: int, out: int, align_corners: bool, scale: float | N
 def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str, dependent: bool = False) -> Tensor:
     """x (N, C, *spatial) resized by one table or None per dimension; `name` is the node's. `dependent`: the gradient is a function of x too."""
     kind = x._kind
-    if x._a.__class__ is not np.ndarray and not hasattr(x._a, "folded") or not kind.is_floating:
+    if not kind.is_floating:
         for dim, table in enumerate(tables, 2):
             if table is not None:
                 x = _composed(x, dim, table)
@@ -99,16 +99,12 @@ def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str, dependen
     def grad(g: Tensor) -> Tensor:
         r = resampled(g, _adjoint(tables), name)
         return r if outline is None else depending(r, outline, name=f"{name[:-1]}Backward0")
-    return record(wrap(_array(x._a, tables, kind), kind), name, (x,), grad,
-                  array_grad=lambda g: _array(g, _adjoint(tables), kind))
+    return record(wrap(K.resample(x._a, tables), kind), name, (x,), grad,
+                  array_grad=lambda g: K.resample(g, _adjoint(tables)))
 
 
 def _adjoint(tables: tuple[K.Table | None, ...]) -> tuple[K.Table | None, ...]:
     return tuple([None if t is None else t.adjoint() for t in tables])
-
-
-def _array(a: Any, tables: tuple[K.Table | None, ...], kind: Any) -> Any:
-    return K.resample(a.astype(np.float32), tables).astype(kind.np) if kind.reduced else K.resample(a, tables)
 
 
 def _composed(x: Tensor, dim: int, table: K.Table) -> Tensor:

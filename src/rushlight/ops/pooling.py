@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from .. import services
 from ..dtypes import float32
 from ..kernels import pooling as K
-from ..kernels.resample import Table
 from ..tensor import Tensor, wrap
 from .define import export, functional, not_implemented
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
@@ -86,14 +83,12 @@ def _geometry(x: Tensor, n: int, name: str, kernel: Any, stride: Any, padding: A
 
 
 def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool) -> Any:
-    if isinstance(x, Tensor) and hasattr(x._a, "level"):
-        return services.batched_fold(lambda x: _max_pool(x, n, name, kernel, stride, padding, dilation, ceil, indices), n + 2, x)
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if kind.is_complex or kind.dtype is kind.bool_.dtype:
         raise not_implemented("max_pool", kind)
     out, *geometry = _geometry(x, n, name, kernel, stride, padding, dilation, ceil)
-    a = x._a.astype(np.float32) if kind.reduced and kind.xp is np else x._a
+    a = x._a
     size = a.shape[2:]
     index = None
     if indices or x._node is not None:
@@ -102,7 +97,7 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
             index = wrap(K.max_places(taps, size, *geometry), kind.int64)
     else:
         y = K.max_forward(a, out, *geometry)
-    r = wrap(y if a is x._a else y.astype(kind.np), kind)
+    r = wrap(y, kind)
 
     def grad(g: Tensor, x: Tensor, *_: Tensor) -> Tensor:
         at = index if index is not None else wrap(K.max_places(taps, size, *geometry), kind.int64)
@@ -110,7 +105,7 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
         r = flat.scatter_add(2, at.flatten(2), g.flatten(2)).view(x._a.shape)
         return depending(r, x, name=f"MaxPool{n}DWithIndicesBackwardBackward0")
     record(r, f"MaxPool{n}DWithIndicesBackward0", (x,), grad, (x,) if index is None else (x, index),
-           array_grad=None if a is not x._a else lambda g, x, *_: K.max_gradient(g, taps, size, *geometry))
+           array_grad=lambda g, x, *_: K.max_gradient(g, taps, size, *geometry))
     in_format_of(r, x)
     shown = None if index is None else in_format_of(index, x)
     if unbatched:
@@ -174,8 +169,6 @@ def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Size
 
 
 def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, ceil: bool, include_pad: bool, divisor: int | None) -> Tensor:
-    if isinstance(x, Tensor) and hasattr(x._a, "level"):
-        return services.batched_fold(lambda x: _avg_pool(x, n, name, kernel, stride, padding, ceil, include_pad, divisor), n + 2, x)
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if not kind.is_floating and kind.dtype.name != "int64":
@@ -238,11 +231,6 @@ def _adaptive_size(x: Tensor, n: int, output_size: Any, name: str) -> Sizes:
     return sizes
 
 
-def _bounds(n: int, out: int) -> list[tuple[int, int]]:
-    """The start and end of each adaptive window."""
-    return [((i * n) // out, -((-(i + 1) * n) // out)) for i in range(out)]
-
-
 def _least(input: Any, n: int) -> None:
     if n > 1 and isinstance(input, Tensor) and input._a.ndim <= n:
         raise ValueError(f"Input dimension should be at least {n + 1}")
@@ -267,40 +255,31 @@ def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
 
 def _adaptive_means(x: Tensor, out: Sizes, n: int) -> Tensor:
     """Means of windows of different sizes."""
-    if hasattr(x._a, "c") and 0 not in out and x._kind.is_floating:
-        return _adaptive_average_on_device(x, out, f"AdaptiveAvgPool{n}DBackward0")
-    if x._a.__class__ is np.ndarray and 0 not in out and x._kind.is_floating:
-        from .interpolate import resampled
-        char = "f4" if x._kind.reduced else x._kind.np.char
-        return resampled(x, tuple([_mean_table(s, o, char) for s, o in zip(x._a.shape[2:], out, strict=True)]), f"AdaptiveAvgPool{n}DBackward0",
-                         True)
+    if 0 not in out and x._kind.is_floating:
+        return _adaptive_average(x, out, f"AdaptiveAvgPool{n}DBackward0", True)
     from .joining import cat
     y = x
     for i, o in enumerate(out):
-        parts = [y.narrow(i + 2, start, end - start).mean(i + 2, keepdim=True) for start, end in _bounds(x._a.shape[i + 2], o)]
+        parts = [y.narrow(i + 2, start, end - start).mean(i + 2, keepdim=True) for start, end in K.adaptive_bounds(x._a.shape[i + 2], o)]
         y = cat(parts, i + 2) if parts else y.narrow(i + 2, 0, 0)
     return y
 
 
-@lru_cache(256)
-def _mean_table(n: int, out: int, dtype: str) -> Table | None:
-    """The windows' elements and weights, for `resampled`."""
-    if n == out:
-        return None
-    start, end = np.array(_bounds(n, out)).T
-    k = np.arange((end - start).max())[:, None]
-    inside = k < end - start
-    return Table(np.where(inside, start + k, -1), np.where(inside, 1 / (end - start), 0).astype(dtype), n)
-
-
-def _adaptive_average_on_device(x: Tensor, out: Sizes, name: str) -> Tensor:
+def _adaptive_average(x: Tensor, out: Sizes, name: str, dependent: bool = False) -> Tensor:
+    """As one node; `dependent`: the gradient is a function of x too."""
     size = x._a.shape[2:]
-    return record(wrap(K.on_device("adaptive_average")(x._a, out), x._kind), name, (x,), lambda g: _adaptive_spread_on_device(g, size, name))
+    outline = Outline(x) if dependent and x._node is not None else None
+
+    def grad(g: Tensor) -> Tensor:
+        r = _adaptive_spread(g, size, name)
+        return r if outline is None else depending(r, outline, name=f"{name[:-1]}Backward0")
+    return record(wrap(K.adaptive_average(x._a, out), x._kind), name, (x,), grad, array_grad=lambda g: K.adaptive_average_gradient(g, size))
 
 
-def _adaptive_spread_on_device(g: Tensor, size: Sizes, name: str) -> Tensor:
+def _adaptive_spread(g: Tensor, size: Sizes, name: str) -> Tensor:
     out = g._a.shape[2:]
-    return record(wrap(K.on_device("adaptive_average_gradient")(g._a, size), g._kind), name, (g,), lambda gg: _adaptive_average_on_device(gg, out, name))
+    return record(wrap(K.adaptive_average_gradient(g._a, size), g._kind), name, (g,), lambda gg: _adaptive_average(gg, out, name),
+                  array_grad=lambda gg: K.adaptive_average(gg, out))
 
 
 def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool) -> Any:
@@ -313,26 +292,15 @@ def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool)
         kernel = tuple(s // o for s, o in zip(size, out, strict=True))
         y, index = _max_pool(x, n, name, kernel, kernel, 0, 1, False, True)
     else:
-        y, index = _adaptive_max_windows(x, out, size)
+        y, index = _adaptive_max_windows(x, out)
     if unbatched:
         y, index = y.squeeze(0), index.squeeze(0)
     return (y, index) if return_indices else y
 
 
-def _adaptive_max_windows(x: Tensor, out: Sizes, size: Sizes) -> tuple[Tensor, Tensor]:
+def _adaptive_max_windows(x: Tensor, out: Sizes) -> tuple[Tensor, Tensor]:
     """Windows of different sizes, one by one."""
-    if hasattr(x._a, "c"):
-        at = wrap(K.on_device("adaptive_max_indices")(x._a, out), x._kind.int64)
-        return x.flatten(2).gather(2, at.flatten(2)).view(*x._a.shape[:2], *out), at
-    flat = np.arange(prod(size), like=x._a).reshape(size)
-    index = np.empty(x._a.shape[:2] + out, np.int64, like=x._a)
-    bounds = [_bounds(s, o) for s, o in zip(size, out, strict=True)]
-    for at in np.ndindex(*out):
-        window = tuple(slice(*bounds[i][j]) for i, j in enumerate(at))
-        values = x._a[(slice(None), slice(None), *window)].reshape(*x._a.shape[:2], -1)
-        best = values.astype(np.float32).argmax(-1) if x._kind.reduced else values.argmax(-1)
-        index[(slice(None), slice(None), *at)] = flat[window].reshape(-1)[best]
-    at = wrap(index, x._kind.int64)
+    at = wrap(K.adaptive_max_indices(x._a, out), x._kind.int64)
     return x.flatten(2).gather(2, at.flatten(2)).view(*x._a.shape[:2], *out), at
 
 

@@ -112,7 +112,7 @@ def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, p
     columns = x._a.reshape(n, c, *kernel, *out)
     padded = x._kind.xp.zeros((n, c, size[0] + 2 * padding[0], size[1] + 2 * padding[1]), x._kind.np)
     for at in np.ndindex(*kernel):
-        padded[K._part(at, out, stride, dilation)] += columns[:, :, at[0], at[1]]
+        padded[K.slices_at(at, out, stride, dilation)] += columns[:, :, at[0], at[1]]
     r = wrap(np.ascontiguousarray(padded[:, :, padding[0]:padding[0] + size[0], padding[1]:padding[1] + size[1]], like=padded), x._kind)
     record(r, "Col2ImBackward0", (x,), lambda g: unfold(g, kernel, dilation, padding, stride))
     return r.squeeze(0) if input._a.ndim == 2 else r

@@ -16,7 +16,7 @@ from . import driver
 from .depthwise import three
 from .source import THREADS, Kernel, blocks
 
-__all__ = ["max_forward", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average", "adaptive_average_gradient", "adaptive_max_indices"]
+__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average", "adaptive_average_gradient", "adaptive_max_indices"]
 
 Sizes = tuple[int, ...]
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -197,14 +197,23 @@ def _sizes(size: Sizes, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes
     return (three(size, 1), three(kernel, 1), three(out, 1), three(stride, 1), three(padding, 0), three(dilation or (), 1))
 
 
-def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, with_taps: bool) -> tuple[Any, Any]:
-    """(the largest value of each window of x (N, C, *size); None or, `with_taps`, the number of the tap that meets it, in bytes where that is enough)."""
+def _maxima(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, taps: Any) -> Any:
     module = driver.needed()
-    shape = x.shape[:2] + tuple(out)
-    y, taps = module.empty(shape, x.dtype), module.empty(shape, np.uint8 if prod(kernel) < 255 else np.int32) if with_taps else None
-    _launch(_MAX, x.dtype, shape[0] * shape[1], prod(out), (module.ascontiguousarray(x), y, *_either(taps)),
+    y = module.empty(x.shape[:2] + tuple(out), x.dtype)
+    _launch(_MAX, x.dtype, x.shape[0] * x.shape[1], prod(out), (module.ascontiguousarray(x), y, *_either(taps)),
             *_sizes(x.shape[2:], kernel, out, stride, padding, dilation))
-    return y, taps
+    return y
+
+
+def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    """The largest value of each window of x (N, C, *size)."""
+    return _maxima(x, out, kernel, stride, padding, dilation, None)
+
+
+def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
+    """The same, and the number of the tap that meets it, in bytes where that is enough."""
+    taps = driver.needed().empty(x.shape[:2] + tuple(out), np.uint8 if prod(kernel) < 255 else np.int32)
+    return _maxima(x, out, kernel, stride, padding, dilation, taps), taps
 
 
 def _either(taps: Any) -> tuple[Any, Any]:
@@ -250,6 +259,8 @@ def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding:
 
 def adaptive_average(x: Any, out: Sizes) -> Any:
     """The mean of each adaptive window."""
+    if x.dtype.kind not in "fV" or 0 in out:
+        return NotImplemented
     return _planes(_ADAPTIVE_AVERAGE, x, out, x.dtype, three(x.shape[2:], 1), three(out, 1))
 
 

@@ -1,0 +1,120 @@
+"""Kernels on vmap's arrays: the batch becomes part of a dimension that the kernel treats as its own batch, and one call computes all samples.
+
+What has no rule here runs by its NumPy twin, on NumPy's protocols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ..homes import place
+from ..kernels.door import join
+from .batched import BatchedArray
+
+__all__ = ["find"]
+
+Rule = Callable[..., Any]
+Sizes = tuple[int, ...]
+
+
+def _top(args: Any) -> tuple[int, int]:
+    """(highest level, its batch size) of the arrays."""
+    a = max((a for a in args if a.__class__ is BatchedArray), key=lambda a: a.level)
+    return a.level, a.batch
+
+
+def _is_at(a: Any, level: int) -> bool:
+    return a.__class__ is BatchedArray and a.level == level
+
+
+def _whole(a: Any, level: int, size: int) -> Any:
+    """The array with the batch in front; repeated where it has none."""
+    return a.physical if _is_at(a, level) else np.broadcast_to(a, (size, *a.shape))
+
+
+def _unfolded(r: Any, level: int, size: int) -> Any:
+    if r.__class__ is tuple:
+        return tuple([_unfolded(each, level, size) for each in r])
+    return BatchedArray(r.reshape((size, r.shape[0] // size, *r.shape[1:])), level)
+
+
+def _images(kernel: Rule, *args: Any) -> Any:
+    """Kernels on arrays (N, ...), each image by itself: the batch becomes part of N."""
+    level, size = _top(args)
+    flat = []
+    for each in args:
+        if hasattr(each, "ndim"):
+            a = _whole(each, level, size)
+            each = a.reshape((size * a.shape[1], *a.shape[2:]))
+        flat.append(each)
+    return _unfolded(kernel(*flat), level, size)
+
+
+def _beside(a: Any, level: int, size: int) -> Any:
+    """(N, C, *) of each sample as (N, samples * C, *)."""
+    a = _whole(a, level, size).swapaxes(0, 1)
+    return a.reshape((a.shape[0], size * a.shape[2], *a.shape[3:]))
+
+
+def _apart(r: Any, level: int, size: int) -> Any:
+    """The opposite of `_beside`."""
+    return BatchedArray(r.reshape((r.shape[0], size, r.shape[1] // size, *r.shape[2:])).swapaxes(0, 1), level)
+
+
+def _filters(w: Any, level: int, size: int) -> Any:
+    """(O, C, *) of each sample as (samples * O, C, *)."""
+    w = _whole(w, level, size)
+    return w.reshape((size * w.shape[1], *w.shape[2:]))
+
+
+def _forward(kernel: Rule, x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
+    """A weight that all samples share sees one large batch of images; else every sample is a group of its own."""
+    level, size = _top((x, w, bias))
+    if not _is_at(x, level) and not _is_at(w, level):
+        y = kernel(x, w, stride, padding, dilation, groups)
+    elif not _is_at(w, level):
+        y = _unfolded(kernel(_flat(x), w, stride, padding, dilation, groups), level, size)
+    else:
+        y = _apart(kernel(_beside(x, level, size), _filters(w, level, size), stride, padding, dilation, groups * size), level, size)
+    return y if bias is None else y + bias.reshape((1, -1) + (1,) * (y.ndim - 2))
+
+
+def _flat(a: BatchedArray) -> Any:
+    """The batch as part of the first dimension."""
+    return a.physical.reshape((a.batch * a.shape[0], *a.shape[1:]))
+
+
+def _input_gradient(kernel: Rule, g: Any, w: Any, size: Sizes, *geometry: Any) -> Any:
+    level, count = _top((g, w))
+    *rest, groups = geometry
+    if not _is_at(w, level):
+        return _unfolded(kernel(_flat(g), w, size, *geometry), level, count)
+    return _apart(kernel(_beside(g, level, count), _filters(w, level, count), size, *rest, groups * count), level, count)
+
+
+def _weight_gradient(kernel: Rule, x: Any, g: Any, shape: Sizes, *geometry: Any) -> Any:
+    level, count = _top((x, g))
+    *rest, groups = geometry
+    return _unfolded(kernel(_beside(x, level, count), _beside(g, level, count), shape, *rest, groups * count), level, count)
+
+
+_RULES: dict[tuple[str, str], Rule] = {
+    ("conv", "forward"): _forward, ("conv", "input_gradient"): _input_gradient, ("conv", "weight_gradient"): _weight_gradient,
+    ("resample", "resample"): _images,
+    **{("pooling", name): _images for name in ("max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average",
+                                               "adaptive_average_gradient", "adaptive_max_indices")},
+}
+
+
+def find(family: str, name: str) -> Rule | None:
+    """The rule of a kernel, as the door asks for it."""
+    rule = _RULES.get((family, name))
+    return None if rule is None else partial(rule, getattr(import_module(place(f"kernels.{family}")), name))
+
+
+join(BatchedArray, find)
