@@ -45,7 +45,7 @@ newaxis = None
 _LAZY = {
     **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat",
                      "testing", "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C",
-                     "return_types", "storage", "types"), ""),
+                     "return_types", "storage", "types", "quasirandom"), ""),
     **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional",
                      "torch_version", "_subclasses", "__config__"), ""),
     # What PyTorch has and rushlight has not: using one of their names says what to do instead.

@@ -12,8 +12,16 @@ _state = {"deterministic": False, "warn_only": False, "warn_always": False}
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Ask for deterministic algorithms. All of rushlight's are, so nothing changes and nothing can be refused."""
+    """Ask for deterministic algorithms. All of rushlight's are; `empty` and its like fill their memory then (see ``torch.utils.deterministic``)."""
     _state["deterministic"], _state["warn_only"] = bool(mode), bool(warn_only)
+
+
+def fills_memory() -> bool:
+    """Whether uninitialised memory has to be filled, so that a program that reads it always finds the same."""
+    if not _state["deterministic"]:
+        return False
+    from .utils import deterministic
+    return deterministic.fill_uninitialized_memory
 
 
 def are_deterministic_algorithms_enabled() -> bool:

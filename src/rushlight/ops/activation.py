@@ -174,6 +174,8 @@ _elu_gradient = fuse(lambda g, x, scale, slope, input_scale: g * f.where(x > 0, 
 def _elu(input: Tensor, alpha: float, scale: float, input_scale: float, label: str = "EluBackward0") -> Tensor:
     """scale * (x, or alpha (exp(input_scale x) - 1) for x < 0)."""
     factor = alpha * scale
+    if label.endswith("1") and factor < 0:
+        return _no_gradient(_elu(input, alpha, scale, input_scale), input, label, "elu backward calculation is triggered with a negative slope")
     return _apply(label, "elu_cpu", input, _elu_forward, _elu_gradient, scale, factor, input_scale, back=(scale, factor * input_scale, input_scale))
 
 
@@ -402,7 +404,17 @@ _leaky_forward = kernel("leaky_relu", lambda x, slope: f.where(x > 0, x, x * slo
 _leaky_gradient = kernel("leaky_relu_gradient", lambda g, x, slope: f.where(x > 0, g, g * slope))
 
 
+def _no_gradient(r: Tensor, input: Tensor, label: str, what: str) -> Tensor:
+    """The result of an in-place op whose gradient would have to be found from the result, which does not tell the input."""
+    def grad(g: Tensor) -> Tensor:
+        raise RuntimeError(f"In-place {what} which is not supported. This is caused by calling in-place forward function with a negative slope, "
+                           "please call out-of-place version instead.")
+    return record(wrap(r._a, r._kind), label, (input,), grad)
+
+
 def _leaky(input: Tensor, slope: float, label: str = "LeakyReluBackward0") -> Tensor:
+    if label.endswith("1") and slope < 0:
+        return _no_gradient(_leaky(input, slope), input, label, "leakyReLu backward calculation is triggered with a negative slope")
     return _apply(label, "leaky_relu_cpu", input, _leaky_forward, _leaky_gradient, slope, piecewise="LeakyReluBackwardBackward0")
 
 

@@ -17,7 +17,9 @@ from ..kernels.shapes import broadcast_shapes
 from ..kernels.strides import strided as strided_view
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import strided
+from ..settings import fills_memory
 from ..size import Size
+from ..storage import UntypedStorage, array_over
 from ..tensor import Tensor, wrap
 from .define import check_tensor, export, method, op
 from .write import title, write_out
@@ -250,6 +252,9 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     The dtype follows from the data (floats become the default dtype) unless given. ValueError for ragged data, RuntimeError or
     TypeError for things that are no numbers.
     """
+    if isinstance(data, UntypedStorage):
+        d = dtypes.uint8 if dtype is None else dtypes.dtype_of(dtype)
+        data = array_over(data, d, 0, (data.nbytes() // d.itemsize,), (1,))
     if isinstance(data, Tensor):
         import warnings
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
@@ -277,6 +282,11 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     if isinstance(data, np.ndarray):
         r = from_numpy(data)
         return r.to(dtype=dtype, device=as_device(device))
+    if hasattr(data, "__dlpack__") or type(data).__name__ == "PyCapsule":
+        from ..utils.dlpack import from_dlpack
+        return from_dlpack(data).to(dtype=dtype, device=as_device(device))
+    if isinstance(data, (memoryview, bytearray)) and dtype is not None:
+        return frombuffer(data, dtype=dtypes.dtype_of(dtype)).to(device=as_device(device))
     return tensor(data, dtype=dtype, device=device)
 
 
@@ -443,7 +453,18 @@ def _made(xp: Any, make: str, shape: tuple[int, ...], np_dtype: Any) -> Any:
 
 zeros = _filler("zeros", lambda xp, shape, np_dtype: _made(xp, "zeros", shape, np_dtype), "A tensor of zeros.")
 ones = _filler("ones", lambda xp, shape, np_dtype: _filled(xp, shape, 1, np_dtype), "A tensor of ones.")
-empty = _filler("empty", lambda xp, shape, np_dtype: _made(xp, "empty", shape, np_dtype), "A tensor whose values are whatever the memory holds.")
+
+
+def uninitialised(xp: Any, shape: Any, np_dtype: Any) -> Any:
+    """An array of whatever the memory holds; filled where programs asked for determinism: with nan, the largest integer, or True."""
+    a = _made(xp, "empty", shape, np_dtype)
+    if fills_memory():
+        a[...] = _UNINITIALISED.get(a.dtype.kind, np.nan) if a.dtype.kind not in "iu" else np.iinfo(a.dtype).max
+    return a
+
+
+_UNINITIALISED = {"b": True}
+empty = _filler("empty", uninitialised, "A tensor whose values are whatever the memory holds.")
 
 
 def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
@@ -523,7 +544,7 @@ def _strided(kind: Kind, like: Any, size: Any, stride: Any, layout: Any, require
     if any(s < 0 for s in stride):
         raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
     total = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
-    buffer = maker_for(like, kind).empty(total, kind.np)
+    buffer = uninitialised(maker_for(like, kind), total, kind.np)
     a = strided_view(buffer, tuple(size), tuple(s * kind.np.itemsize for s in stride))
     return finish(wrap(a, kind), requires_grad, pin_memory, layout)
 

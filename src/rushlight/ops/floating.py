@@ -199,10 +199,20 @@ def _segment(part: Tensor, reduce: str, initial: float | None) -> Tensor:
     n = part._a.shape[0]
     if not n:
         return part.new_full(part._a.shape[1:], _EMPTY[reduce] if initial is None else initial)
-    r = _SEGMENT[reduce](part)
+    r = _extreme(part, reduce) if reduce in ("max", "min") else _SEGMENT[reduce](part)
     if initial is not None:
         r = {"sum": r + initial, "mean": r + initial, "max": r.clamp(min=initial), "min": r.clamp(max=initial), "prod": r * initial}[reduce]
     return r / n if reduce == "mean" else r
+
+
+def _extreme(part: Tensor, reduce: str) -> Tensor:
+    """The largest or smallest slice; its gradient goes to the elements that are it, or nan."""
+    r = _SEGMENT[reduce](part.detach())
+
+    def grad(g: Tensor, part: Tensor, r: Tensor) -> Tensor:
+        chosen = (part == r) | part.isnan()
+        return chosen * (g / chosen.sum(0))
+    return record(r, f"SegmentReduceBackward{reduce}", (part,), grad, (part, r))
 
 
 # --- empty tensors in a given order of memory -----------------------------------------------------------------------------------------

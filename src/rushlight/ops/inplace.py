@@ -9,6 +9,7 @@ import numpy as np
 from ..autograd.grad_mode import LOCAL, STATE
 from ..kernels import memory as M
 from ..tensor import Tensor, wrap
+from .creation import uninitialised
 from .define import _checked_inplace, export, method, op
 from .indexing import _plain
 from .record import record, rename
@@ -170,7 +171,7 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
         self._a = array_over(storage, self._kind.dtype, start, shape, tuple(reversed(strides)))
     else:
         have = array_over(storage, self._kind.dtype, 0, (storage.nbytes() // item,), (1,))
-        grown = self._kind.xp.zeros(start + count, self._kind.np)
+        grown = uninitialised(self._kind.xp, start + count, self._kind.np)
         grown[:have.size] = have
         self._a = grown[start:].reshape(shape)
     self._ver += 1

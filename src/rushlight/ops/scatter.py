@@ -66,6 +66,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 
 def _record_gather(r: Tensor, input: Tensor, dim: int, index: Tensor) -> Tensor:
     shape = input._a.shape
+    if not index._a.ndim and shape:      # one element of a vector
+        return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i.reshape(1), g.reshape(1)), (index,))
     return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i, g), (index,),
                   lambda g, i: _add_scattered(zeros_for(g, shape), dim, i, g))
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 __all__ = ["fill_uninitialized_memory"]
 
-# Whether `empty` fills its memory where deterministic algorithms are on. It never does here: results do not depend on such memory.
-fill_uninitialized_memory = False
+# Whether `empty` and its like fill their memory (with nan, or the largest integer) where deterministic algorithms are on.
+fill_uninitialized_memory = True
