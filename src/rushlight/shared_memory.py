@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary, ref
 
 import numpy as np
 
+from .references import VARIABLE
 from .storage import _address, _root, array_over, storage_of
 
 __all__ = ["SharedBlock", "shared_copy", "block_of", "attach"]
@@ -77,8 +78,7 @@ def move_storage(t: Any) -> None:
             family[id(view)] = view
     if root.base is not None or not root.flags.c_contiguous or any(each._a is not root and each._a.base is not root for each in family.values()):
         return
-    # References: every tensor's array, the variable here, getrefcount's argument.
-    if getrefcount(root) != len(family) + 2:
+    if getrefcount(root) != len(family) - 1 + VARIABLE:      # every tensor's array, and the variable here
         return
     shared, start = shared_copy(root), _address(root)
     for each in family.values():

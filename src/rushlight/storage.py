@@ -20,6 +20,7 @@ from . import services
 from .devices import CPU, device, resolve
 from .kernels.strides import strided
 from .kind import NotBatched, kind_of
+from .references import ATTRIBUTE
 
 __all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "is_storage", "storage_of", "storage_offset",
            "untyped_storage"]
@@ -249,7 +250,7 @@ class UntypedStorage:
         return self._array is not None and self._array.base is None and self._users() == 0
 
     def _users(self) -> int:
-        return getrefcount(self._array) - 2      # the slot's and the argument's
+        return getrefcount(self._array) - ATTRIBUTE
 
     def resize_(self, size: int) -> UntypedStorage:
         """Change the size in bytes, keeping the content. RuntimeError while tensors use the memory: NumPy's buffers can't grow in place."""

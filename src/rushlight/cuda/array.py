@@ -23,6 +23,7 @@ from ..kernels.cuda.indexing import check_bounds
 from ..kernels.cuda.matmul import matmul
 from ..kernels.door import join
 from ..kernels.native import Device, written
+from ..references import ATTRIBUTE
 from . import pinned
 from .memory import explain
 
@@ -236,7 +237,7 @@ class DeviceArray:
 
     def owned(self) -> bool:
         """Whether nobody else can see the memory: neither a view nor another holder of the cupy array."""
-        return self.base is None and self.writeable and self.c.base is None and getrefcount(self.c) <= 2
+        return self.base is None and self.writeable and self.c.base is None and getrefcount(self.c) <= ATTRIBUTE
 
     def view(self, dtype: Any = None) -> DeviceArray:
         """The same memory, read as another dtype."""
@@ -779,6 +780,12 @@ def over_tensors(name: str, tensors: Any, *more: Any) -> Any:
     return box(r)
 
 
+def step(recording: Any, h: Any, keep: float, rows: list[tuple[Any, ...]], name: str) -> bool:
+    """One kernel that steps all parameters of a dtype, in place: see kernels/cuda/optimizer.py. False where it can't."""
+    from ..kernels.cuda import optimizer
+    return optimizer.step(recording, h, keep, [raw(row) for row in rows], name)
+
+
 class Namespace:
     """``kind.xp`` of a CUDA kind: NumPy's functions, with results on the device. Creation happens on one GPU."""
 
@@ -787,7 +794,7 @@ class Namespace:
 
     random: Any = None      # cuda/random.py, which draws with kernels
     pinned = pinned
-    over_tensors = staticmethod(over_tensors)
+    over_tensors, step = staticmethod(over_tensors), staticmethod(step)
 
     def queued(self, array: np.ndarray[Any, Any]) -> DeviceArray:
         """A copy of a host's array, which is only queued where the array lies in page-locked memory."""

@@ -31,12 +31,20 @@ ndarray = np.ndarray
 # --- the functions that formulas call -----------------------------------------------------------------------------------------------------
 
 def function(arrays: Callable[[Value], Value], tensors: str | Callable[[Value], Value]) -> Callable[[Value], Value]:
-    """A function for formulas: `arrays` on arrays, symbols and numbers; on tensors, which have the method `tensors`, that one (or that function)."""
+    """A function for formulas: `arrays` on arrays and numbers; on tensors, which have the method `tensors`, that one (or that function).
+
+    On symbols it is the op of the method's name where there is one, else what `arrays` does.
+    """
     name = tensors if isinstance(tensors, str) else "backward"
     otherwise = operator.methodcaller(tensors) if isinstance(tensors, str) else tensors
+    if isinstance(arrays, np.ufunc):
+        return lambda x: arrays(x) if x.__class__ is ndarray or not hasattr(x, name) else otherwise(x)
 
     def call(x: Value) -> Value:
-        return arrays(x) if x.__class__ is ndarray or not hasattr(x, name) else otherwise(x)
+        if x.__class__ is ndarray or not hasattr(x, name):
+            value = Symbol.apply(name, (x,)) if x.__class__ is Symbol else NotImplemented
+            return arrays(x) if value is NotImplemented else value
+        return otherwise(x)
     return call
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..devices import CPU
 from ..kind import kind_of
+from ..references import VARIABLE
 from ..shared_memory import attach, block_of, move_storage, shared_copy
 from ..tensor import Tensor, wrap
 
@@ -17,8 +18,7 @@ __all__ = ["init_reductions", "reduce_tensor", "rebuild_tensor"]
 def _alone(t: Tensor) -> bool:
     """Whether nothing but this tensor holds its memory: then it can be moved without anybody noticing."""
     array = t._a
-    # References: the tensor's slot, the variable here, getrefcount's argument.
-    return t._view is None and array.base is None and sys.getrefcount(array) == 3
+    return t._view is None and array.base is None and sys.getrefcount(array) == VARIABLE
 
 
 def _refuse_history(t: Tensor) -> None:

@@ -384,8 +384,8 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     return (x / (1 - x)).log()
 
 
-_without_nan = fuse(lambda a, nan, high, low: np.where(a != a, nan, np.where(a == np.inf, high, np.where(a == -np.inf, low, a))))
-_where_finite = fuse(lambda g, a: np.where(np.isfinite(a), g, 0.0))
+_without_nan = fuse(lambda x, nan, high, low: f.where(x != x, nan, f.where(x == np.inf, high, f.where(x == -np.inf, low, x))))
+_where_finite = fuse(lambda g, x: f.where(f.isfinite(x), g, 0.0))
 
 
 @op(method=True, inplace="function", out=True)
@@ -405,7 +405,6 @@ def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = N
     else:
         r = np.nan_to_num(a, nan=values[0], posinf=values[1], neginf=values[2])
     return record(wrap(as_array(r, a.dtype), kind), "NanToNumBackward0", (input,),
-                  lambda g, x: g.masked_fill(wrap(as_array(~np.isfinite(x._a)), kind.bool_), 0), (input,),
-                  _where_finite if kind.fast else None)
+                  _where_finite, (input,), _where_finite if kind.fast else None)
 
 

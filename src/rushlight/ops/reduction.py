@@ -12,6 +12,7 @@ from .. import return_types, services
 from ..dims import wrap_dim, wrap_dims
 from ..dtypes import bool_
 from ..dtypes import dtype as dtype_type
+from ..kernels import formula as f
 from ..kernels import reduce as R
 from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
@@ -520,7 +521,7 @@ def std_mean(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, c
 
 # --- norms and logsumexp --------------------------------------------------------------------------------------------------------------
 
-_logsumexp_grad = fuse(lambda g, x, y: g * np.exp(x - y))
+_logsumexp_gradient = fuse(lambda g, x, y: g * f.exp(x - y))
 
 
 @op(method=True, out=True)
@@ -535,8 +536,10 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     if input._node is None:
         return out
     kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
-    return record(out, "LogsumexpBackward0", (input,), lambda g, x, y: g.reshape(kept) * (x - y.reshape(kept)).exp(), (input, out),
-                  lambda g, x, y: _logsumexp_grad(g.reshape(kept), x, y.reshape(kept)))
+
+    def gradient(g: Any, x: Any, y: Any) -> Any:
+        return _logsumexp_gradient(g.reshape(kept), x, y.reshape(kept))
+    return record(out, "LogsumexpBackward0", (input,), gradient, (input, out), gradient)
 
 
 def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:

@@ -149,31 +149,28 @@ class PointwiseOptimizer(Optimizer):
         params = group["params"]
         return any(p._kind.xp is not np or not p._kind.differentiable for p in params) or len({id(p) for p in params}) != len(params)
 
-    # -- on tensors
+    # -- on a GPU
 
-    def _step_fused(self, group: dict[str, Any]) -> list[Tensor]:
-        """Step the parameters on a CUDA device by one kernel for all that have come equally far; returns those it can't step."""
-        from ..cuda.array import raw
-        from ..kernels.cuda import optimizer
+    def _step_together(self, group: dict[str, Any]) -> list[Tensor]:
+        """Step the parameters on a GPU by one kernel for all that have come equally far; returns those that it can't step."""
         scalars, buffers = self._layout(group)
         left: list[Tensor] = []
         alike: dict[Any, list[Tensor]] = {}
         for p in group["params"]:
             if p._grad is None:
                 continue
-            if group.get("differentiable") or p._grad._kind is not p._kind or not p._kind.is_floating or p._kind.device.type != "cuda":
+            if group.get("differentiable") or p._grad._kind is not p._kind or not p._kind.is_floating or p._kind.xp is np:
                 left.append(p)
                 continue
             fresh = self._make_state(group, p)
             values = tuple([_number(self.state[p][name]) for name in scalars])
             alike.setdefault((p._kind, fresh, values), []).append(p)
         keep = self._keep(group, group["lr"])
-        for (_, fresh, values), params in alike.items():
+        for (kind, fresh, values), params in alike.items():
             new, h = self._advance(group, group["lr"], list(values), fresh)
-            arrays = [(raw(p._a), raw(p._grad._a),
-                       *[raw(self.state[p][name]._a) for name in buffers]) for p in params]     # type: ignore[union-attr]
-            if any(each.__class__ is Tensor for each in (keep, *h)) or not optimizer.step(
-                    self._stepper.recording(self._rule, h, len(arrays[0])), h, keep, arrays, type(self).__name__):
+            rows = [(p._a, p._grad._a, *[self.state[p][name]._a for name in buffers]) for p in params]     # type: ignore[union-attr]
+            if any(each.__class__ is Tensor for each in (keep, *h)) or not kind.xp.step(
+                    self._stepper.recording(self._rule, h, len(rows[0])), h, keep, rows, type(self).__name__):
                 left += params
                 continue
             for p in params:
@@ -182,10 +179,12 @@ class PointwiseOptimizer(Optimizer):
                     self.state[p][name]._a.fill(value)
         return left
 
+    # -- on tensors
+
     def _step_tensors(self, group: dict[str, Any]) -> None:
         params = group["params"]
         if params and params[0]._kind.device.type == "cuda":
-            params = self._step_fused(group)
+            params = self._step_together(group)
         scalars, buffers = self._layout(group)
         with set_grad_enabled(bool(group.get("differentiable"))):
             for p in params:

@@ -332,7 +332,7 @@ UFUNCS |= COMPARISONS
 # What formulas call beside ufuncs. Truth values are combined by NumPy's stand-in where they are arrays; sign is PyTorch's: 0 for nan.
 FORMS = UFUNCS | {"logical_and": "x && y", "logical_or": "x || y", "logical_not": "!x", "bitwise_and": "x && y", "bitwise_or": "x || y",
                   "logical_xor": "x != y", "bitwise_xor": "x != y", "invert": "!x", "where": "x ? y : z", "copy": "x",
-                  "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)"}
+                  "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "sgn": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)"}
 
 # Ops that NumPy has no ufunc for, and that are no formula.
 for _name, _text in {"rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "dropout": "x * y * z"}.items():
