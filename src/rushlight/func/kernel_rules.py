@@ -103,9 +103,14 @@ def _weight_gradient(kernel: Rule, x: Any, g: Any, shape: Sizes, *geometry: Any)
     return _unfolded(kernel(_beside(x, level, count), _beside(g, level, count), shape, *rest, groups * count), level, count)
 
 
+def _leading(kernel: Rule, a: Any, *args: Any) -> Any:
+    """Kernels on the last dimensions of one array: the batch is one more leading dimension."""
+    return a.like(kernel(a.physical, *args))
+
+
 _RULES: dict[tuple[str, str], Rule] = {
     ("conv", "forward"): _forward, ("conv", "input_gradient"): _input_gradient, ("conv", "weight_gradient"): _weight_gradient,
-    ("resample", "resample"): _images,
+    ("resample", "resample"): _images, ("lapack", "lu_rows"): _leading,
     **{("pooling", name): _images for name in ("max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average",
                                                "adaptive_average_gradient", "adaptive_max_indices")},
 }

@@ -120,10 +120,9 @@ def lu_factor(a: Any) -> tuple[Any, Any, Any]:
     return x.reshape(a.shape), pivots.reshape(*a.shape[:-2], k), info.reshape(a.shape[:-2])
 
 
+@kernel
 def lu_rows(pivots: Any, m: int) -> Any:
     """The permutation that the pivots (..., k) describe: row i of L U is row rows[i] of A."""
-    if hasattr(pivots, "level"):       # batched by vmap: the batch is one more leading dimension
-        return pivots.like(lu_rows(pivots.physical, m))
     flat = _stack(pivots, 1)
     rows = np.tile(np.arange(m, like=pivots), (flat.shape[0], 1))
     each = np.arange(flat.shape[0], like=pivots)

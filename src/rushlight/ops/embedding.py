@@ -9,6 +9,7 @@ import numpy as np
 from .. import services
 from ..autograd.graph import kind_of_array
 from ..kernels import indexing as K
+from ..kernels.embedding import take_rows
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows
 from .define import export, functional
@@ -75,11 +76,10 @@ def _renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: floa
 
 def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequency: bool, sparse: bool = False) -> Tensor:
     at = index._a
-    xp = weight._kind.xp
     array = K.take_slices(weight._a, 0, at)
     if array is None:
         _check_indices(index, weight._a.shape[0])
-        array = weight._a.take(at, axis=0) if xp is np or not xp.fused_for(weight._a, at) else xp.fused.take_rows(weight._a, at)
+        array = take_rows(weight._a, at)
     out = wrap(array, weight._kind)
     if weight._node is None:
         return out

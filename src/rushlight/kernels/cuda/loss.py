@@ -59,7 +59,7 @@ def _either(a: Any, dtype: Any) -> tuple[Any, Any]:
     return (a, null) if a.dtype == dtype else (null, a)
 
 
-def mean_entropy(x: Any, target: Any, ignored: int, wide: bool = False) -> tuple[Any, Any, Any]:
+def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> tuple[Any, Any, Any]:
     """(mean loss, how many rows count, log of the sum of exponentials per row) of logits (N, C); rows whose target is `ignored` don't count.
 
     The mean has the logits' dtype; with `wide` it is float32 for 16-bit logits.

@@ -84,7 +84,7 @@ def info_tensor(info: Any, like: Tensor) -> Tensor:
 
 def _moved(a: Any, kind: Any) -> Any:
     """An array on the device of `kind`: some algorithms run on the host."""
-    return a if kind.xp is np or a.__class__ is not np.ndarray else kind.xp.asarray(a)
+    return kind.xp.asarray(a) if a.__class__ is np.ndarray else a
 
 
 def adjoint(a: Tensor) -> Tensor:

@@ -1,0 +1,126 @@
+"""The door to kernels: one name and one signature for the library, for classes of arrays and for the NumPy twin; and no questions beside it."""
+
+import inspect
+import pathlib
+import re
+from importlib import import_module
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from rushlight.kernels import door, native
+
+SOURCE = pathlib.Path(door.__file__).parents[1]
+FAMILIES = ("softmax", "norm", "reduce", "loss", "memory", "lapack", "conv", "pooling", "resample", "embedding")
+
+# How code asks what an array is, where it should call a kernel.
+QUESTION = re.compile(r'\bxp is (?:not )?np\b|hasattr\([^)]*"(?:c|level|physical)"\)|_library\.|\b_on_device\(|\b_native\(|\bfused_for\(|\bavailable\(|\.fused\.')
+# What is left of them, file by file. Lower a number with the last question that goes; a file that is not here asks none.
+LEFT = {"ops/accumulate.py": 5, "ops/activation.py": 2, "ops/attention.py": 5, "ops/creation.py": 5, "ops/define.py": 6, "ops/dropout.py": 5,
+        "ops/embedding.py": 3, "ops/grid_sample.py": 2, "ops/indexing.py": 4, "ops/matmul.py": 4, "ops/rnn.py": 3, "ops/slices.py": 1,
+        "ops/write.py": 2, "kernels/attention.py": 2, "kernels/indexing.py": 7, "kernels/libm.py": 3, "kernels/random_fill.py": 4,
+        "kernels/rnn.py": 10, "kernels/scan.py": 6, "kernels/sorting.py": 17}
+
+
+def doors():
+    for family in FAMILIES:
+        module = import_module(f"rushlight.kernels.{family}")
+        for name, each in vars(module).items():
+            if hasattr(each, "fallback") and each.__name__ == name and written(each).__module__ == module.__name__:
+                yield family, name, each
+
+
+def test_questions_only_become_fewer():
+    found = {}
+    for folder in ("ops", "kernels"):
+        for path in (SOURCE / folder).rglob("*.py"):
+            count = len(QUESTION.findall(path.read_text()))
+            if count and "cuda" not in path.parts:
+                found[path.relative_to(SOURCE).as_posix()] = count
+    assert found == LEFT
+
+
+@pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
+def test_every_native_function_has_a_door():
+    ours = {(family, name) for family, name, each in doors() if each.native}
+    assert ours == set(native.library.functions())
+
+
+def parameters(function):
+    return [(p.kind, p.default is p.empty) for p in inspect.signature(function).parameters.values()]
+
+
+def written(each):
+    """The function that stands in the file."""
+    return inspect.getclosurevars(each.fallback).nonlocals.get("twin", each.fallback)
+
+
+def test_cuda_kernels_have_the_signature_of_their_twin():
+    checked = 0
+    for family, name, each in doors():
+        if find_spec(f"rushlight.kernels.cuda.{family}") is not None:
+            module = import_module(f"rushlight.kernels.cuda.{family}")
+            if name in module.__all__:
+                twin = parameters(written(each))
+                assert parameters(getattr(module, name))[:len(twin)] == twin, (family, name)
+                checked += 1
+    assert checked >= 25
+
+
+class Shape:
+    """Arrays that have a shape and a dtype only."""
+
+    def __init__(self, shape, dtype):
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+
+def double(a, b):
+    """The twin of a test."""
+    return a * 2 + b
+
+
+def softmax(a, axis):
+    """The twin of a test, of the library's name."""
+    return a
+
+
+@pytest.fixture(params=["here", "closed"])
+def make(request, monkeypatch):
+    """`kernel`, with the library where it is, and without."""
+    if request.param == "closed":
+        monkeypatch.setattr(door, "library", None)
+    monkeypatch.setattr(door, "CLASSES", {})
+    return door.kernel
+
+
+def test_a_class_joins_by_registering_itself(make):
+    asked = []
+
+    def find(family, name):
+        asked.append((family, name))
+        return (lambda a, b: NotImplemented if b is None else Shape(a.shape, a.dtype)) if name == "double" else None
+    call, other = make(double), make(softmax)
+    assert call(3, 1) == 7
+    door.join(Shape, find)
+    x = Shape((2, 3), "f4")
+    assert call(x, 1).shape == (2, 3) and call(x, 2).dtype == "f4"
+    assert other(x, 0) is x                     # no form: the twin
+    with pytest.raises(TypeError):
+        call(x, None)                           # the form steps aside: the twin, which can't
+    assert asked == [("test_door", "double"), ("test_door", "softmax")]       # once per kernel
+    assert call(3, 1) == 7 and call.__name__ == "double" and call.__doc__ == "The twin of a test."
+
+
+def test_halves_are_rounded_once(make):
+    seen = []
+
+    def third(a, b):
+        seen.append(a.dtype)
+        return a / 3, b
+    call = make(third, halves=True)
+    a = np.arange(5).astype("f2")
+    r, b = call(a, 4)
+    assert seen == [np.float32] and r.dtype == "f2" and b == 4
+    np.testing.assert_array_equal(r, (a.astype("f4") / np.float32(3)).astype("f2"))
+    assert call(a.astype("f8"), 0)[0].dtype == "f8" and call(np.arange(3, dtype="i2"), 0)[0].dtype != "f2"
