@@ -14,7 +14,7 @@ from ..kernels.memory import fill
 from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
-from .define import OPERATORS, binary, export, method, old_form, unary
+from .define import OPERATORS, _binary_inplace, binary, export, method, old_form, unary
 from .elementwise import square
 from .promotion import not_a_tensor, number_dtype, promote, result_type
 from .write import inplace_from, title
@@ -76,8 +76,8 @@ def _with_alpha(name: str, fast: Any, doc: str) -> Any:
             other = _scaled(name, other, alpha, self)
         return inplace_fast(self, other)
 
-    from .define import _binary_inplace
-    inplace_fast = _binary_inplace(name, fast, native.elementwise(np.add if name == "add" else np.subtract))
+    kernel = native.elementwise(np.add if name == "add" else np.subtract)
+    inplace_fast = _binary_inplace(name, fast, kernel)
     fn.__name__ = fn.__qualname__ = name
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn.__doc__ = doc
@@ -87,7 +87,7 @@ def _with_alpha(name: str, fast: Any, doc: str) -> Any:
             export(fn, each)
             method(fn, each)
             method(fn_, each + "_")
-    return fn, fn_, inplace_fast
+    return fn, fn_, _binary_inplace(name, fast, kernel, operator=True)
 
 
 add, add_, _iadd = _with_alpha("add", _add, "add(input, other, *, alpha=1, out=None) -> Tensor\n\ninput + alpha * other, with broadcasting.")
@@ -152,7 +152,6 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
 
 
 def _make_itruediv() -> Any:
-    from .define import _binary_inplace
     return _binary_inplace("div", true_divide, native.elementwise(np.true_divide))
 
 
@@ -367,7 +366,7 @@ Tensor.__pow__ = _power_operator
 Tensor.__rpow__ = _reflected_power
 Tensor.__iadd__ = _iadd
 Tensor.__isub__ = _isub
-Tensor.__imul__ = Tensor.mul_
+Tensor.__imul__ = _binary_inplace("mul", mul, native.elementwise(np.multiply), operator=True)
 Tensor.__itruediv__ = Tensor.__idiv__ = div_
 Tensor.__ifloordiv__ = Tensor.floor_divide_
 Tensor.__imod__ = Tensor.remainder_

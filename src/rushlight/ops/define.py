@@ -440,7 +440,8 @@ _SPREAD: dict[str, Any] = {
 }
 
 
-def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
+def _binary_inplace(name: str, fn: Any, ufunc: Any, operator: bool = False) -> Any:
+    """The in-place form of a binary op; as an `operator` it gives operands that it does not know their own chance."""
     def fn_(self: Tensor, other: Tensor | complex) -> Tensor:
         if ufunc is not None and self._kind.fast:
             kind = self._kind
@@ -457,6 +458,8 @@ def _binary_inplace(name: str, fn: Any, ufunc: Any) -> Any:
                     return inplace_from(self, fn, (self, other), {})
                 self._ver += 1
                 return self
+        if operator and not isinstance(other, (*_OPERANDS, ndarray)) and not hasattr(other.__class__, "__torch_function__"):
+            return NotImplemented
         return inplace_from(self, fn, (self, other), {})
 
     fn_.__name__ = fn_.__qualname__ = name + "_"

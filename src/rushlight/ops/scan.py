@@ -142,6 +142,8 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     dim = wrap_dim(dim, input._a.ndim)
     if n == 0:
         return input.clone()
+    if any(t is not None and t._a.ndim != input._a.ndim for t in (prepend, append)):
+        raise RuntimeError("diff expects prepend or append to be the same dimension as input")
     if prepend is not None or append is not None:
         from .joining import cat
         input = cat([t for t in (prepend, input, append) if t is not None], dim)
