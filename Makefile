@@ -21,7 +21,7 @@ comma := ,
 QUICK = $(addprefix tests/,test_layout.py test_imports.py ops/test_registry.py ops/test_shape.py ops/test_matmul.py autograd/test_autograd.py \
 	nn/test_functional.py nn/modules/test_module.py native/test_native.py)
 
-.PHONY: help demo quick lint test native sanitize bench torch-wheel clean
+.PHONY: help demo quick stubs lint test native sanitize bench torch-wheel clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ demo: .venv/demo     ## a venv with rushlight, then the main job: a CNN on real 
 quick: .venv/dev     ## before a commit: ruff and the spine of the tests, under 30 seconds
 	.venv/bin/ruff check .
 	.venv/bin/python -m pytest -n 2 -p no:warnings $(QUICK)
+
+stubs: .venv/dev     ## the type stubs, after a change of public names or signatures
+	.venv/bin/python tools/make_stubs.py
 
 lint: .venv/dev      ## ruff, codespell, mypy
 	.venv/bin/ruff check .

@@ -100,16 +100,18 @@ def install() -> None:
     from .. import linalg, special
     from ..nn import functional
     from ..ops import deferred
-    from ..ops.define import FUNCTIONS
+    from ..ops.registry import FUNCTIONS, OPS
+    replaced: dict[int, Any] = {}         # what was public -> what is now
     for name in HOST_OPS:
         deferred.function(name)           # modules that load at first use have to be there before their functions are replaced
     for name in HOST_OPS:
         wrapper = _creator_on_host if name.endswith("_indices") else on_host
-        done: dict[int, Any] = {}
         for holder in (FUNCTIONS, vars(rushlight), vars(functional), vars(linalg), vars(special)):
             found = holder.get(name)
             if found is not None and not hasattr(found, "__rushlight_on_host__"):
-                holder[name] = done.setdefault(id(found), wrapper(found))
+                holder[name] = replaced.setdefault(id(found), wrapper(found))
         method = Tensor.__dict__.get(name)
         if method is not None and not hasattr(method, "__rushlight_on_host__") and wrapper is on_host:
-            setattr(Tensor, name, done.setdefault(id(method), on_host(method)))
+            setattr(Tensor, name, replaced.setdefault(id(method), on_host(method)))
+    for op in OPS.values():
+        op.places.update({place: replaced[id(value)] for place, value in op.places.items() if id(value) in replaced})

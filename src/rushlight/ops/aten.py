@@ -121,14 +121,19 @@ class OpOverload:
 class OpOverloadPacket:
     """An operator: called itself, or by one of its overloads (``.default``, ``.Tensor``, ...)."""
 
-    def __init__(self, name: str, function: _Function, op: _Op | None) -> None:
-        self.__name__, self._function, self._op = name, function, op
+    def __init__(self, name: str, function: _Function, op: _Op | None, place: str = "") -> None:
+        self.__name__, self._fixed, self._op, self._place = name, function, op, place
         self._qualified_op_name = "aten::" + name
         self.__doc__ = function.__doc__
         self.parameters = _parameters(function)
         left_out = {*_NOT_IN_ATEN, "reduce"} if "size_average" in self.parameters else _NOT_IN_ATEN
         self._order = [each for each in self.parameters if each not in left_out]
         self._by_name = op is not None and (len(self._order) < len(self.parameters) or "reduction" in self.parameters)
+
+    @property
+    def _function(self) -> _Function:
+        """What is public now: a device may have put another function in its place."""
+        return self._fixed if self._op is None else self._op.places[self._place]
 
     def __call__(self, /, *args: _Any, **kwargs: _Any) -> _Any:
         if "self" in kwargs and "self" not in self.parameters:
@@ -172,13 +177,14 @@ class OpOverloadPacket:
 
 
 def _parameters(function: _Function) -> tuple[str, ...]:
-    """The names of a function's parameters, looking through wrappers."""
+    """The names of a function's parameters, looking through wrappers, without those of PyTorch's old forms (``add(x, alpha, y)``)."""
     inner: _Any = _python_function(function) or function
     while hasattr(inner, "__wrapped__"):
         inner = inner.__wrapped__
     if not isinstance(inner, _FunctionType):
         return ()
-    return tuple(_inspect.signature(inner).parameters)
+    found = _inspect.signature(inner).parameters.values()
+    return tuple([each.name for i, each in enumerate(found) if i == 0 or each.kind is not each.VAR_POSITIONAL])
 
 
 def _places(name: str) -> list[str]:
@@ -187,15 +193,15 @@ def _places(name: str) -> list[str]:
     return [name, f"Tensor.{name}", *spaces, f"nn.functional.{name}"]
 
 
-def _find(name: str) -> tuple[_Function | None, _Op | None]:
-    op = next((_PLACES[place] for place in _places(name) if place in _PLACES), None)
+def _find(name: str) -> OpOverloadPacket | None:
     form = _FORMS.get(name) or _ATEN.get(name)
     if form is not None:
-        return form, None
-    if op is not None:
-        return next(op.places[place] for place in _places(name) if place in op.places), op
+        return OpOverloadPacket(name, form, None)
+    for place in _places(name):
+        if place in _PLACES:
+            return OpOverloadPacket(name, _PLACES[place].places[place], _PLACES[place], place)
     method = vars(_Tensor).get(name) if not name.startswith("_") or name in _OPERATORS else None
-    return (method, None) if isinstance(method, _FunctionType) else (None, None)
+    return OpOverloadPacket(name, method, None) if isinstance(method, _FunctionType) else None
 
 
 _OPERATORS = frozenset(f"__{i}{name}__" for name in ("and", "or", "xor", "lshift", "rshift") for i in ("", "i"))
@@ -210,12 +216,12 @@ def _load() -> None:
 
 def __getattr__(name: str) -> OpOverloadPacket:
     _load()
-    function, op = (None, None) if name in _PYTHON_ONLY else _find(name)
-    if function is None:
+    packet = None if name in _PYTHON_ONLY else _find(name)
+    if packet is None:
         from ..version import __version__
         raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}': torch.ops.aten.{name} is not supported by "
                              f"rushlight {__version__}")
-    packet = globals()[name] = OpOverloadPacket(name, function, op)
+    globals()[name] = packet
     return packet
 
 

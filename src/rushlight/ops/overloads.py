@@ -136,8 +136,8 @@ _PYTHON_ONLY = """
     fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices from_numpy frombuffer gaussian_nll_loss grad grad_fn
     grid_sample gumbel_softmax half has_names int interpolate is_cpu is_cuda is_meta is_mkldnn is_mps is_nested is_quantized is_shared
     is_sparse is_sparse_csr is_tensor is_xla is_xpu itemsize layout linear_cross_entropy lobpcg local_response_norm logsigmoid long
-    lp_pool1d lp_pool2d lp_pool3d lstsq lu map_ matrix_rank max_unpool1d module_load multi_head_attention_forward
-    multilabel_soft_margin_loss names nbytes ndim ndimension nelement new_tensor normalize numpy pca_lowrank register_hook
+    lp_pool1d lp_pool2d lp_pool3d lstsq lu map2_ map_ matrix_rank max_unpool1d module_load multi_head_attention_forward
+    multilabel_soft_margin_loss names nbytes ndim ndimension nelement new new_tensor normalize numpy pca_lowrank register_hook
     register_post_accumulate_grad_hook requires_grad shape share_memory_ short softmin softsign solve spmm storage storage_type
     svd_lowrank symeig tanhshrink tensor to_sparse_coo tolist triplet_margin_with_distance_loss type unique unravel_index
     untyped_storage upsample upsample_bilinear upsample_nearest
