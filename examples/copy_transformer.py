@@ -117,7 +117,8 @@ def main():
             model.eval()
             test = batch(100, args.length, args.vocabulary)
             wrong = (model.greedy(test) != test).sum().item()
-            print(f"step {step:4d}  loss {loss.item():.4f}  wrong words {wrong} of {test.numel()}  {time.perf_counter() - start:.1f} s", flush=True)
+            print(f"step {step:4d}  loss {loss.item():.4f}  wrong words {wrong} of {test.numel()}  {time.perf_counter() - start:.1f} s",
+                  flush=True)
             if wrong == 0:
                 print(f"copies 100 fresh sequences without a mistake after {step} steps")
                 print("source:", test[0].tolist())

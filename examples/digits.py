@@ -127,7 +127,8 @@ def main():
     test_loader = DataLoader(test_set, batch_size=256)
 
     model = DigitNet()
-    # The default eps of 1e-8 makes full steps of the rounding noise in gradients that are zero; with 1e-5 two machines print the same losses.
+    # The default eps of 1e-8 makes full steps of the rounding noise in gradients that are zero; with 1e-5 two machines print the same
+    # losses.
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, eps=1e-5)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=args.epochs)
     history = []

@@ -135,8 +135,10 @@ template <typename F> constexpr Op single(const char* name, int cost) { return {
 
 extern const Op math_ops[] = {
     both<Exp>("exp", 4), both<Exp2>("exp2", 4), both<Expm1>("expm1", 6), both<Log>("log", 6), both<Log1p>("log1p", 8), single<Log2>("log2", 10),
-    single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Atanh>("arctanh", 10), both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),
-    both<Erfc>("erfc", 20), both<Lgamma>("lgamma", 80), both<Digamma>("digamma", 80), both<Gelu>("gelu", 8), both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 8), gradient<MishGradient>("mish_gradient", 10),
+    single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Atanh>("arctanh", 10),
+    both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),
+    both<Erfc>("erfc", 20), both<Lgamma>("lgamma", 80), both<Digamma>("digamma", 80), both<Gelu>("gelu", 8),
+    both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 8), gradient<MishGradient>("mish_gradient", 10),
     gradient<GeluGradient>("gelu_gradient", 10), gradient<GeluTanhGradient>("gelu_tanh_gradient", 12), gradient<SiluGradient>("silu_gradient", 8),
     trigonometric<Sin, std::sin>("sin"), trigonometric<Cos, std::cos>("cos"),
     remainder_op<Fmod>("fmod"), remainder_op<Modulo>("remainder"), remainder_op<FloorDivide>("floor_divide"),

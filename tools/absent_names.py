@@ -20,8 +20,8 @@ from rushlight import absent
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ROOT / "src/rushlight/absent/names.txt"
-ROOTS = ("distributed", "ao", "onnx", "export", "fx", "quantization", "nn.parallel", "nn.qat", "nn.quantized", "nn.intrinsic", "nn.quantizable", "utils.data.datapipes",
-         "nested")
+ROOTS = ("distributed", "ao", "onnx", "export", "fx", "quantization", "nn.parallel", "nn.qat", "nn.quantized", "nn.intrinsic",
+         "nn.quantizable", "utils.data.datapipes", "nested")
 NEVER = ("__main__", "test", "templates", "flight_recorder", "passes", "pt2_archive", "ns", "experimental", "reference")
 
 
@@ -79,9 +79,11 @@ def main() -> None:
         ours = present(path)
         if (module := load(path)) is None or (ours is not None and not getattr(vars(ours).get("__getattr__"), "absent", False)):
             continue
-        own = [name for name in dir(module) if not name.startswith("_") and getattr(getattr(module, name), "__module__", None) == module.__name__]
+        own = [name for name in dir(module) if not name.startswith("_") and getattr(getattr(module, name), "__module__",
+                                                                                    None) == module.__name__]
         names = {*(getattr(module, "__all__", None) or own), *wanted.get(path, ())}
-        entries = [entry for name in sorted(names) if hasattr(module, name) and not hasattr(ours, name) and (entry := described(name, getattr(module, name)))]
+        entries = [entry for name in sorted(names) if hasattr(module, name) and not hasattr(ours, name) and
+                   (entry := described(name, getattr(module, name)))]
         if entries or ours is None:
             lines.append(f"{path}: {' '.join(entries)}".rstrip(": ") + (":" if not entries else ""))
     paths = [line.partition(":")[0].split(".") for line in lines]

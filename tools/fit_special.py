@@ -2,8 +2,8 @@
 
     python tools/fit_special.py > src/rushlight/kernels/special_tables.py
 
-Each entry fits a smooth function on an interval; what the functions and their variables are is said beside them. Coefficients below 1e-18 of
-the largest are dropped, so that the tables are as short as double precision allows.
+Each entry fits a smooth function on an interval; what the functions and their variables are is said beside them. Coefficients below
+1e-18 of the largest are dropped, so that the tables are as short as double precision allows.
 """
 
 from mpmath import airyai, airybi, besseli, besselj, besselk, bessely, cos, erfc, erfinv, exp, log, mp, mpf, pi, sin, sqrt
@@ -45,7 +45,8 @@ def of_zeta(zeta):
 # name: (function, from, to, what it is)
 FITS = {
     "ERFINV_NEAR": (lambda w: erfinv(sqrt(1 - exp(-w))) / sqrt(1 - exp(-w)) if w else sqrt(pi) / 2, 0, 5, "-log(1 - x^2): erfinv(x) / x"),
-    "ERFINV_FAR": (lambda r: erfinv(sqrt(1 - exp(-r * r))) / sqrt(1 - exp(-r * r)), mpf(2.2), mpf(6.2), "sqrt(-log(1 - x^2)): erfinv(x) / x"),
+    "ERFINV_FAR": (lambda r: erfinv(sqrt(1 - exp(-r * r))) / sqrt(1 - exp(-r * r)), mpf(2.2), mpf(6.2),
+                   "sqrt(-log(1 - x^2)): erfinv(x) / x"),
     "NDTRI_NEAR": (normal_tail, mpf(1.75), 8, "s = sqrt(-2 log p): -ndtri(p)"),
     "NDTRI_FAR": (lambda u: normal_tail(1 / u) * u, mpf(1) / 40, mpf(1) / 8, "1/s: -ndtri(p) / s"),
     "I0_NEAR": (lambda x: exp(-x) * besseli(0, x), 0, 8, "x: exp(-x) I0(x)"),
@@ -54,7 +55,8 @@ FITS = {
     "I1_FAR": (lambda u: sqrt(1 / u) * exp(-1 / u) * besseli(1, 1 / u), 0, mpf(1) / 8, "1/x: sqrt(x) exp(-x) I1(x)"),
     "K0_NEAR": (lambda v: besselk(0, sqrt(v)) + log(sqrt(v) / 2) * besseli(0, sqrt(v)), 0, 4, "x^2: K0(x) + log(x/2) I0(x)"),
     "K0_FAR": (lambda u: sqrt(1 / u) * exp(1 / u) * besselk(0, 1 / u), 0, mpf(1) / 2, "1/x: sqrt(x) exp(x) K0(x)"),
-    "K1_NEAR": (lambda v: sqrt(v) * (besselk(1, sqrt(v)) - log(sqrt(v) / 2) * besseli(1, sqrt(v))), 0, 4, "x^2: x (K1(x) - log(x/2) I1(x))"),
+    "K1_NEAR": (lambda v: sqrt(v) * (besselk(1, sqrt(v)) - log(sqrt(v) / 2) * besseli(1, sqrt(v))), 0, 4,
+                "x^2: x (K1(x) - log(x/2) I1(x))"),
     "K1_FAR": (lambda u: sqrt(1 / u) * exp(1 / u) * besselk(1, 1 / u), 0, mpf(1) / 2, "1/x: sqrt(x) exp(x) K1(x)"),
     "J0_NEAR": (lambda v: besselj(0, sqrt(v)), 0, 64, "x^2: J0(x)"),
     "J1_NEAR": (lambda v: besselj(1, sqrt(v)) / sqrt(v), 0, 64, "x^2: J1(x) / x"),

@@ -53,7 +53,8 @@ def imports(files: dict[str, Path]) -> list[Import]:
             for each in _of(statement, function, name, path, files)]
 
 
-def _of(statement: ast.Import | ast.ImportFrom, function: str | None, importer: str, path: Path, files: dict[str, Path]) -> Iterator[Import]:
+def _of(statement: ast.Import | ast.ImportFrom, function: str | None, importer: str, path: Path,
+        files: dict[str, Path]) -> Iterator[Import]:
     if isinstance(statement, ast.Import):
         for alias in statement.names:
             if alias.name.partition(".")[0] == "rushlight":

@@ -24,8 +24,8 @@ def _copy_to_script_wrapper(fn: Callable[..., Any]) -> Callable[..., Any]:
     return fn
 
 
-def boolean_dispatch(arg_name: str, arg_index: int, default: bool, if_true: Callable[..., Any], if_false: Callable[..., Any], module_name: Any,
-                     func_name: str) -> Callable[..., Any]:
+def boolean_dispatch(arg_name: str, arg_index: int, default: bool, if_true: Callable[..., Any], if_false: Callable[..., Any],
+                     module_name: Any, func_name: str) -> Callable[..., Any]:
     """A function that calls one of two, as a bool argument says."""
     def fn(*args: Any, **kwargs: Any) -> Any:
         chosen = kwargs[arg_name] if arg_name in kwargs else args[arg_index] if arg_index < len(args) else default

@@ -1,4 +1,5 @@
-"""``torch.library``: operators of one's own, with kernels per device, a form without data, and gradients, as ``torch.ops.<namespace>.<name>``."""
+"""``torch.library``: operators of one's own, with kernels per device, a form without data, and gradients, as
+``torch.ops.<namespace>.<name>``."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ from .layout import layout, memory_format
 from .tensor import Tensor
 from .unsupported import NotSupported
 
-__all__ = ["CustomOpDef", "Library", "custom_op", "define", "fallthrough_kernel", "get_ctx", "impl", "impl_abstract", "infer_schema", "opcheck",
-           "register_autocast", "register_autograd", "register_fake", "register_kernel", "register_torch_dispatch", "register_vmap"]
+__all__ = ["CustomOpDef", "Library", "custom_op", "define", "fallthrough_kernel", "get_ctx", "impl", "impl_abstract", "infer_schema",
+           "opcheck", "register_autocast", "register_autograd", "register_fake", "register_kernel", "register_torch_dispatch",
+           "register_vmap"]
 
 Kernel = Callable[..., Any]
 _COMPOSITE = ("compositeimplicitautograd", "autograd", "autogradcpu", "autogradcuda", "autogradother")
@@ -26,7 +28,8 @@ _EVERYWHERE = ("compositeexplicitautograd", "compositeexplicitautogradnonfunctio
 
 
 class OpOverload:
-    """An operator: it is called with the operator's arguments. `kernels` is what computes it, by device type or dispatch key in lower case."""
+    """An operator: it is called with the operator's arguments. `kernels` is what computes it, by device type or dispatch key in lower
+    case."""
 
     def __init__(self, namespace: str, name: str, schema: str, mutates: Iterable[str] = ()) -> None:
         self.namespace, self.name, self.schema = namespace, name, schema
@@ -193,7 +196,8 @@ def _find(op: Any) -> OpOverload:
 
 def _add(namespace: str, name: str, schema: str, mutates: Iterable[str] = ()) -> OpOverload:
     if namespace in ("aten", "prim", "prims"):
-        raise NotSupported(f"torch.library: rushlight's own operators ({namespace}::{name}) can't be added to; choose a namespace of your own")
+        raise NotSupported(f"torch.library: rushlight's own operators ({namespace}::{name}) can't be added to; choose a namespace of your "
+                           "own")
     op = _OPERATORS[namespace, name] = OpOverload(namespace, name, schema, mutates)
     op.signature = _signature(schema)
     return op
@@ -232,8 +236,8 @@ def _default(text: str) -> Any:
         return text
 
 
-_TYPES = {Tensor: "Tensor", int: "SymInt", float: "float", bool: "bool", str: "str", complex: "Scalar", dtype: "ScalarType", device: "Device",
-          layout: "Layout", memory_format: "MemoryFormat"}
+_TYPES = {Tensor: "Tensor", int: "SymInt", float: "float", bool: "bool", str: "str", complex: "Scalar", dtype: "ScalarType",
+          device: "Device", layout: "Layout", memory_format: "MemoryFormat"}
 
 
 def _type_name(annotation: Any) -> str:
@@ -310,7 +314,8 @@ class CustomOpDef:
         return register_vmap(self, func)
 
 
-def custom_op(name: str, fn: Kernel | None = None, /, *, mutates_args: Any, device_types: Any = None, schema: str | None = None, tags: Any = None) -> Any:
+def custom_op(name: str, fn: Kernel | None = None, /, *, mutates_args: Any, device_types: Any = None, schema: str | None = None,
+              tags: Any = None) -> Any:
     """Make an operator of a function with annotations, as a decorator or a call.
 
     mutates_args  names of the arguments that it writes into, or "unknown"
@@ -353,7 +358,8 @@ def register_kernel(op: Any, device_types: Any, func: Kernel | None = None, /, *
     return inner if func is None else inner(func)
 
 
-def register_fake(op: Any, func: Kernel | None = None, /, *, lib: Library | None = None, _stacklevel: int = 1, allow_override: bool = False) -> Any:
+def register_fake(op: Any, func: Kernel | None = None, /, *, lib: Library | None = None, _stacklevel: int = 1,
+                  allow_override: bool = False) -> Any:
     """The form of an operator on the device "meta"."""
     return register_kernel(op, "meta", func)
 
@@ -362,14 +368,16 @@ impl_abstract = register_fake
 
 
 def register_autograd(op: Any, backward: Kernel, /, *, setup_context: Kernel | None = None, lib: Library | None = None) -> None:
-    """The gradient of an operator: ``backward(ctx, *gradients)`` returns one per input; ``setup_context(ctx, inputs, output)`` saves what it needs."""
+    """The gradient of an operator: ``backward(ctx, *gradients)`` returns one per input; ``setup_context(ctx, inputs, output)`` saves
+    what it needs."""
     found = _find(op)
     found.backward, found.setup_context = backward, setup_context
 
 
 def register_vmap(op: Any, func: Kernel | None = None, /, *, lib: Library | None = None) -> Any:
     """The form of an operator for vmap: not supported."""
-    raise NotSupported("torch.library.register_vmap is not supported by rushlight: under vmap an operator's kernel is given batched tensors itself")
+    raise NotSupported("torch.library.register_vmap is not supported by rushlight: under vmap an operator's kernel is given batched "
+                       "tensors itself")
 
 
 def register_autocast(op: Any, device_type: str, cast_inputs: Any, /, *, lib: Library | None = None) -> None:

@@ -63,11 +63,20 @@ class Tag(Enum):
     view_copy = 15
 
 
-_BACKENDS = ("CPU", "CUDA", "HIP", "XLA", "MPS", "IPU", "XPU", "HPU", "VE", "Lazy", "MTIA", "MAIA", "PrivateUse1", "PrivateUse2", "PrivateUse3", "Meta")
-_KEYS = ["Undefined", "CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd", "CompositeImplicitAutogradNestedTensor", "CompositeImplicitAutograd", "AutogradNestedTensor", "AutogradOther", "Autograd", "Conjugate", "ZeroTensor", "Negative", "BackendSelect", "ADInplaceOrView", "PythonTLSSnapshot", "Python", "FuncTorchDynamicLayerFrontMode", "FuncTorchDynamicLayerBackMode", "FuncTorchBatchedDecomposition", "FuncTorchBatched", "FuncTorchVmapMode", "FuncTorchGradWrapper", "PythonDispatcher", "PreDispatch", "Functionalize", "AutocastCPU", "AutocastMPS", "AutocastXPU", "AutocastHPU", "AutocastIPU", "AutocastCUDA", "AutocastPrivateUse1", "Dense", "Quantized", "Sparse", "SparseCsr", "NestedTensor", "AutogradFunctionality"]
+_BACKENDS = ("CPU", "CUDA", "HIP", "XLA", "MPS", "IPU", "XPU", "HPU", "VE", "Lazy", "MTIA", "MAIA", "PrivateUse1", "PrivateUse2",
+             "PrivateUse3", "Meta")
+_KEYS = ["Undefined", "CompositeExplicitAutogradNonFunctional", "CompositeExplicitAutograd", "CompositeImplicitAutogradNestedTensor",
+         "CompositeImplicitAutograd", "AutogradNestedTensor", "AutogradOther", "Autograd", "Conjugate", "ZeroTensor", "Negative",
+         "BackendSelect", "ADInplaceOrView", "PythonTLSSnapshot", "Python", "FuncTorchDynamicLayerFrontMode",
+         "FuncTorchDynamicLayerBackMode", "FuncTorchBatchedDecomposition", "FuncTorchBatched", "FuncTorchVmapMode", "FuncTorchGradWrapper",
+         "PythonDispatcher", "PreDispatch", "Functionalize", "AutocastCPU", "AutocastMPS", "AutocastXPU", "AutocastHPU", "AutocastIPU",
+         "AutocastCUDA", "AutocastPrivateUse1", "Dense", "Quantized", "Sparse", "SparseCsr", "NestedTensor", "AutogradFunctionality"]
 
-# Where PyTorch's dispatcher sends an operator. Rushlight's operators are Python functions, and the device decides; `torch.library` takes the names.
-DispatchKey = Enum("DispatchKey", [*_KEYS, *(kind + each for kind in ("", "Quantized", "Sparse", "SparseCsr", "NestedTensor", "Autograd") for each in _BACKENDS)],
+# Where PyTorch's dispatcher sends an operator. Rushlight's operators are Python functions, and the device decides; `torch.library` takes
+# the names.
+DispatchKey = Enum("DispatchKey",
+                   [*_KEYS, *(kind + each for kind in ("", "Quantized", "Sparse", "SparseCsr", "NestedTensor",
+                                                       "Autograd") for each in _BACKENDS)],
                    module=__name__)
 
 

@@ -65,8 +65,8 @@ def block_of(array: Any) -> tuple[SharedBlock, int] | None:
 
 
 def move_storage(t: Any) -> None:
-    """Move the memory under a tensor to where other processes see it, for the tensor, its base and all their views, if nothing else looks at
-    it; else nothing is changed."""
+    """Move the memory under a tensor to where other processes see it, for the tensor, its base and all their views, if nothing else
+    looks at it; else nothing is changed."""
     base = t
     while base._view is not None:
         base = base._view[0]
@@ -76,7 +76,8 @@ def move_storage(t: Any) -> None:
         view = each()
         if view is not None:
             family[id(view)] = view
-    if root.base is not None or not root.flags.c_contiguous or any(each._a is not root and each._a.base is not root for each in family.values()):
+    if root.base is not None or not root.flags.c_contiguous or any(each._a is not root and each._a.base is not root
+                                                                   for each in family.values()):
         return
     if getrefcount(root) != len(family) - 1 + VARIABLE:      # every tensor's array, and the variable here
         return

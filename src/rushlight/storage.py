@@ -134,7 +134,8 @@ def map_file(filename: str, shared: bool, nbytes: int) -> Any:
     try:
         size = os.stat(filename).st_size
     except OSError as error:
-        raise RuntimeError(f"unable to open file <{filename}> in {'read-write' if shared else 'read-only'} mode: {error.strerror} ({error.errno})") from None
+        raise RuntimeError(f"unable to open file <{filename}> in {'read-write' if shared else 'read-only'} mode: {error.strerror} "
+                           f"({error.errno})") from None
     if size < nbytes:
         raise RuntimeError(f"file <{filename}> size <{size}> is smaller than the required mapping size <{nbytes}>")
     return np.asarray(np.memmap(filename, np.uint8, "r+" if shared else "c", shape=(nbytes,))) if nbytes else np.empty(0, np.uint8)
@@ -275,7 +276,8 @@ class UntypedStorage:
 
     @staticmethod
     def from_file(filename: str, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
-        """The first `nbytes` of a file as memory; shared: changes are written to it, and it is made as large as that. RuntimeError where it can't."""
+        """The first `nbytes` of a file as memory; shared: changes are written to it, and it is made as large as that. RuntimeError where
+        it can't."""
         return storage_of(map_file(filename, bool(shared), nbytes))
 
     def clone(self) -> UntypedStorage:

@@ -40,7 +40,8 @@ class _ExcludeDispatchKeyGuard:
     def __init__(self, keys: DispatchKeySet) -> None:
         names = [each.name for each in keys._keys]
         if not all(each.startswith("Autocast") for each in names):
-            raise NotSupported(f"torch._C._ExcludeDispatchKeyGuard({keys}) is not supported by rushlight: only the keys of autocast can be left out")
+            raise NotSupported(f"torch._C._ExcludeDispatchKeyGuard({keys}) is not supported by rushlight: only the keys of autocast can "
+                               "be left out")
         self._types = [each.removeprefix("Autocast").lower() for each in names if each in ("AutocastCPU", "AutocastCUDA")]
 
     def __enter__(self) -> None:

@@ -1,4 +1,5 @@
-"""``torch._dynamo``: PyTorch's tracer is not here. What programs call to steer it is accepted; `torch.compile` runs functions as they are."""
+"""``torch._dynamo``: PyTorch's tracer is not here. What programs call to steer it is accepted; `torch.compile` runs functions as they
+are."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from ..tensor import Tensor
 from ..unsupported import attribute_of
 
 __all__ = ["allow_in_graph", "assume_constant_result", "disable", "is_compiling", "list_backends", "reset", "substitute_in_graph", "config",
-           "mark_dynamic", "maybe_mark_dynamic", "mark_static", "mark_static_address", "graph_break", "disallow_in_graph", "forbid_in_graph",
-           "reset_code_caches", "is_dynamo_supported", "is_inductor_supported", "optimize", "run"]
+           "mark_dynamic", "maybe_mark_dynamic", "mark_static", "mark_static_address", "graph_break", "disallow_in_graph",
+           "forbid_in_graph", "reset_code_caches", "is_dynamo_supported", "is_inductor_supported", "optimize", "run"]
 
 # Settings are remembered and change nothing.
 config = SimpleNamespace(suppress_errors=False, cache_size_limit=8, recompile_limit=8, accumulated_cache_size_limit=256, verbose=False,

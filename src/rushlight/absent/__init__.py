@@ -1,7 +1,7 @@
 """PyTorch's modules that rushlight has not: they can be imported, and what is in them says what to do instead when it is used.
 
-Libraries import such names at their top and use them, if ever, behind a question (``torch.distributed.is_available()``). `names.txt` says what there
-is (``python tools/absent_names.py`` writes it); a module that exists comes first, so adding one here needs no change there.
+Libraries import such names at their top and use them, if ever, behind a question (``torch.distributed.is_available()``). `names.txt`
+says what there is (``python tools/absent_names.py`` writes it); a module that exists comes first, so adding one here needs no change there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..unsupported import absent_class, attribute_of, not_supported
 __all__ = ["Finder", "install", "named"]
 
 _INSTEAD = {
-    "distributed": "it trains in one process; torch.multiprocessing shares tensors between processes, and torch.distributed.is_available() is False, so "
-                   "that code can ask first",
+    "distributed": "it trains in one process; torch.multiprocessing shares tensors between processes, and "
+                   "torch.distributed.is_available() is False, so that code can ask first",
     "fx": "a model is the Python code that runs; hooks (register_forward_hook) and TorchFunctionMode see what it does",
     "onnx": "save the state_dict, load it in PyTorch (the files are PyTorch's own), and export there",
     "export": "save the state_dict and load it in PyTorch to export a model there",
@@ -35,7 +35,8 @@ _OTHERWISE = "there is no tracing compiler: torch.compile runs the function as i
 
 @cache
 def table() -> dict[str, dict[str, str]]:
-    """Path of a module below torch -> names -> what they are: "class", "error", "function", an enumeration's members, or "=" and a literal."""
+    """Path of a module below torch -> names -> what they are: "class", "error", "function", an enumeration's members, or "=" and a
+    literal."""
     from pathlib import Path
     found: dict[str, dict[str, str]] = {}
     for line in Path(__file__).with_name("names.txt").read_text(encoding="utf-8").splitlines():

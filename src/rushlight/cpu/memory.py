@@ -9,7 +9,8 @@ __all__ = ["memory_stats", "memory_allocated", "max_memory_allocated", "memory_r
 
 
 def memory_stats() -> dict[str, int]:
-    """used_bytes, peak_bytes, cached_bytes (freed, kept for the next array), limit_bytes, hits and misses; all 0 without the native library."""
+    """used_bytes, peak_bytes, cached_bytes (freed, kept for the next array), limit_bytes, hits and misses; all 0 without the native
+    library."""
     if native.library is None:
         return dict.fromkeys(("cached_bytes", "used_bytes", "peak_bytes", "limit_bytes", "hits", "misses"), 0)
     return native.library.memory_stats()

@@ -86,7 +86,8 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     """The ``step`` of a subclass, with the step hooks around it and a note that it ran (schedulers ask for that)."""
     @wraps(step)
     def hooked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        # Called through super() by a subclass, whose own step runs the hooks; or of a class around an optimizer, that never called __init__.
+        # Called through super() by a subclass, whose own step runs the hooks; or of a class around an optimizer, that never called
+        # __init__.
         if type(self).step is not hooked or "_optimizer_step_pre_hooks" not in self.__dict__:
             return step(self, *args, **kwargs)
         if _global_pre_hooks or self._optimizer_step_pre_hooks:

@@ -297,7 +297,8 @@ _register_builtin(deque, "collections.deque", lambda d: (list(d), d.maxlen), lam
                   lambda d: (_by_position(d), d.maxlen))
 
 for _name, _cls in (("tuple", tuple), ("list", list), ("dict", dict), ("namedtuple", namedtuple_node), ("ordereddict", OrderedDict),
-                    ("defaultdict", defaultdict), ("deque", deque)):     # PyTorch's names for them, which libraries register their own classes with
+                    # PyTorch's names for them, which libraries register their own classes with
+                    ("defaultdict", defaultdict), ("deque", deque)):
     globals().update({f"_{_name}_flatten": SUPPORTED_NODES[_cls].flatten_fn, f"_{_name}_unflatten": SUPPORTED_NODES[_cls].unflatten_fn,
                       f"_{_name}_flatten_with_keys": SUPPORTED_NODES[_cls].flatten_with_keys_fn})
 

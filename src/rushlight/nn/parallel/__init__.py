@@ -8,8 +8,8 @@ from .data_parallel import DataParallel, data_parallel
 
 __all__ = ["DataParallel", "DistributedDataParallel", "data_parallel", "gather", "parallel_apply", "replicate", "scatter"]
 
-_HOMES = {"DistributedDataParallel": "distributed", "gather": "scatter_gather", "scatter": "scatter_gather", "parallel_apply": "parallel_apply",
-          "replicate": "replicate"}
+_HOMES = {"DistributedDataParallel": "distributed", "gather": "scatter_gather", "scatter": "scatter_gather",
+          "parallel_apply": "parallel_apply", "replicate": "replicate"}
 
 
 def __getattr__(name: str) -> Any:
