@@ -138,7 +138,7 @@ class Tape:
     def given(self, values: Sequence[Any]) -> list[Any]:
         """The numbers of a rule: each float as a `Number`; what is no float stays as it is, and is not one of the tape's numbers."""
         self.numbers = len(values)
-        return [Number.of(self, i, each) if isinstance(each, float) else each for i, each in enumerate(values)]
+        return [Number.of(self, i, each) if each.__class__ is float else each for i, each in enumerate(values)]
 
     def outputs(self, results: Sequence[Any]) -> list[int]:
         """The indices of results, each one a value of its own that an instruction makes."""

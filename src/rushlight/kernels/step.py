@@ -31,14 +31,6 @@ class Recording:
         self._calls: Calls | None = None
         self.kernels: dict[Any, Any] = {}       # for cuda/optimizer.py
 
-    def fits(self, h: Sequence[Any]) -> bool:
-        """Whether these numbers go the same way through the rule."""
-        numbers = self.numbers(h)
-        for index, question, operand, answer in self.tape.guards:       # noqa: SIM110  a generator costs each step more
-            if question(numbers[index], operand) != answer:
-                return False
-        return True
-
     def numbers(self, h: Sequence[Any]) -> Sequence[Any]:
         """All numbers of the tape: those of the step, and those that the rule computes from them."""
         if not self.tape.derived:
@@ -50,9 +42,11 @@ class Recording:
 
     def native(self, shrinks: bool) -> Any:
         """(program, what its constants are) of the step in place, `shrinks` where the parameter is multiplied first; None where there is none."""
-        if shrinks not in self._native:
-            self._native[shrinks] = self._compile(shrinks)
-        return self._native[shrinks]
+        try:
+            return self._native[shrinks]
+        except KeyError:
+            found = self._native[shrinks] = self._compile(shrinks)
+            return found
 
     def _compile(self, shrinks: bool) -> Any:
         tape, keep = self.tape, Number.of(self.tape, -1, 0.5)
@@ -142,16 +136,16 @@ class Calls:
         """The numbers and constants as one array, which `set` fills: 0-dim arrays are the cheapest numbers to NumPy."""
         found = self._vectors.get(dtype)
         if found is None:
-            found = self._vectors[dtype] = np.zeros(len(self.numbers) + len(self.constants), dtype)
+            found = self._vectors[dtype] = np.array([0.0] * len(self.numbers) + self.constants, dtype)
             self._set = None
         return found
 
     def set(self, numbers: Sequence[float]) -> None:
         """The numbers of this step, for all that is bound."""
         if numbers != self._set:
-            values = [*[numbers[i] for i in self.numbers], *self.constants]
+            values = [numbers[i] for i in self.numbers]
             for vector in self._vectors.values():
-                vector[:] = values
+                vector[:len(values)] = values
             self._set = numbers
 
     def bind(self, inputs: Sequence[Any], scratch: Sequence[Any]) -> Bound:
@@ -201,9 +195,14 @@ class Stepper:
 
     def recording(self, rule: Rule, h: Sequence[Any], inputs: int) -> Recording:
         """What the rule does with these numbers and so many arrays (parameter, gradient, state ...)."""
-        key = (inputs, *[each for each in h if each.__class__ is not float and not isinstance(each, float)])
+        key = (inputs, *[each for each in h if each.__class__ is not float])
         for each in self.known.get(key, ()):
-            if each.fits(h):
+            tape = each.tape
+            numbers = each.numbers(h) if tape.derived else h
+            for index, question, operand, answer in tape.guards:        # without a function of its own, which costs each step more
+                if question(numbers[index], operand) != answer:
+                    break
+            else:
                 return each
         if len(self.known) > 64 or len(self.known.get(key, ())) > 64:
             self.known.clear()
@@ -218,5 +217,5 @@ class Stepper:
         if native is None:
             return False
         compiled, constants = native
-        numbers = [*recording.numbers(h), keep]          # -1: the last one
+        numbers = (*(recording.numbers(h) if recording.tape.derived else h), keep)          # -1: the last one
         return bool(library.step(compiled, [numbers[each] if each.__class__ is int else each for each in constants], columns))
