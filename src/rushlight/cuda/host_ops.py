@@ -113,5 +113,11 @@ def install() -> None:
         method = Tensor.__dict__.get(name)
         if method is not None and not hasattr(method, "__rushlight_on_host__") and wrapper is on_host:
             setattr(Tensor, name, replaced.setdefault(id(method), on_host(method)))
+    modules = {"": rushlight, "special": special, "linalg": linalg, "nn.functional": functional}
     for op in OPS.values():
-        op.places.update({place: replaced[id(value)] for place, value in op.places.items() if id(value) in replaced})
+        for place, value in op.places.items():
+            if id(value) in replaced:
+                op.places[place] = replaced[id(value)]
+                namespace, _, name = place.rpartition(".")
+                if namespace in modules:                # under its other names, too: special.psi is digamma
+                    vars(modules[namespace])[name] = replaced[id(value)]
