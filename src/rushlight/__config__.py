@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from .threads import get_num_interop_threads, get_num_threads
+from .utils.collect_env import _blas
+from .version import rushlight_version
+
 __all__ = ["show", "parallel_info"]
 
 
@@ -11,8 +15,6 @@ def show() -> str:
 
     import numpy
 
-    from .utils.collect_env import _blas
-    from .version import rushlight_version
     return "\n".join([f"rushlight {rushlight_version} built with:", f"  - Python {platform.python_version()}",
                       f"  - NumPy {numpy.__version__}", f"  - BLAS: {_blas()}", ""])
 
@@ -21,7 +23,6 @@ def parallel_info() -> str:
     """How many threads there are, as text."""
     import os
 
-    from .threads import get_num_interop_threads, get_num_threads
     return "\n".join(["ATen/Parallel:", f"\tat::get_num_threads() : {get_num_threads()}",
                       f"\tat::get_num_interop_threads() : {get_num_interop_threads()}",
                       f"OMP_NUM_THREADS : {os.environ.get('OMP_NUM_THREADS', '[not set]')}",

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from . import cat, empty_strided
 from . import dtypes as _dtype
 from .devices import device
 from .homes import is_own, shown_in
 from .kind import kind_of
 from .layout import layout as layout_class
 from .layout import sparse_coo, sparse_csc, sparse_csr, strided
+from .nn.parameter import Parameter
 from .storage import TypedStorage, UntypedStorage, array_over
 from .tensor import Tensor, wrap
 
@@ -62,13 +64,11 @@ def _rebuild_tensor_v3(storage: UntypedStorage, offset: int, size: Ints, stride:
 
 def _rebuild_meta_tensor_no_storage(dtype: _dtype.dtype, size: Ints, stride: Ints, requires_grad: bool) -> Tensor:
     """A tensor on the meta device: a size, a stride and a dtype."""
-    from . import empty_strided
     return empty_strided(tuple(size), tuple(stride), dtype=dtype, device=device("meta"), requires_grad=bool(requires_grad))
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Tensor:
     """An ``nn.Parameter`` around a tensor."""
-    from .nn.parameter import Parameter
     found = Parameter(data, requires_grad)
     for hook in (backward_hooks or {}).values():
         found.register_hook(hook)
@@ -144,7 +144,6 @@ def _rebuild_sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
 
 def _flatten_dense_tensors(tensors: Sequence[Tensor]) -> Tensor:
     """The elements of several tensors of one dtype, one after another in one dimension."""
-    from . import cat
     return tensors[0].contiguous().view(-1) if len(tensors) == 1 else cat([each.contiguous().view(-1) for each in tensors])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from . import cuda
 from .devices import device as device_type
 
 __all__ = ["is_available", "current_accelerator", "device_count", "current_device_index", "current_device_idx", "set_device_index",
@@ -13,7 +14,6 @@ __all__ = ["is_available", "current_accelerator", "device_count", "current_devic
 
 
 def _module() -> Any:
-    from . import cuda
     if not cuda.is_available():
         raise RuntimeError("Cannot access accelerator device when none is available.")
     return cuda
@@ -21,7 +21,6 @@ def _module() -> Any:
 
 def is_available() -> bool:
     """Whether there is one."""
-    from . import cuda
     return cuda.is_available()
 
 
@@ -32,7 +31,6 @@ def current_accelerator(check_available: bool = False) -> device_type | None:
 
 def device_count() -> int:
     """How many there are."""
-    from . import cuda
     return cuda.device_count() if cuda.is_available() else 0
 
 

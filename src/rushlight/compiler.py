@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from .compiling import compile
+from .ops.creation import from_numpy
+from .tensor import Tensor
 from .unsupported import attribute_of
+from .utils._pytree import tree_map_only
 
 __all__ = ["compile", "assume_constant_result", "reset", "allow_in_graph", "substitute_in_graph", "list_backends", "disable", "set_stance",
            "cudagraph_mark_step_begin", "wrap_numpy", "is_compiling", "is_dynamo_compiling", "is_exporting", "set_default_backend",
@@ -62,9 +65,6 @@ def wrap_numpy(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     import numpy as np
 
-    from .ops.creation import from_numpy
-    from .tensor import Tensor
-    from .utils._pytree import tree_map_only
 
     @wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .homes import settle
+from .kernels.native import library
 
 __all__ = ["dtype", "promote_types", "can_cast", "finfo", "iinfo", "get_default_dtype", "set_default_dtype", "from_numpy_dtype"]
 
@@ -60,7 +61,6 @@ def _extension_type(name: str) -> np.dtype[Any]:
     import ml_dtypes
     type = np.dtype(getattr(ml_dtypes, name))
     if name == "bfloat16":
-        from .kernels.native import library
         if library is not None:
             library.set_bfloat16(type)
     return type

@@ -16,6 +16,8 @@ from .devices import CPU, as_device
 from .devices import device as device_type
 from .homes import settle
 from .kernels import native
+from .kind import cpu_kind
+from .tensor import Tensor, wrap
 
 __all__ = ["Generator", "default_generator", "generator_for", "generator_of", "all_default_generators"]
 
@@ -189,15 +191,12 @@ class Generator:
 
     def get_state(self) -> Any:
         """The state as a uint8 tensor of 5056 bytes, in PyTorch's layout."""
-        from .kind import cpu_kind
-        from .tensor import wrap
         with self.lock:
             a = self.state_bytes()
         return wrap(a, cpu_kind(a))
 
     def set_state(self, new_state: Any) -> None:
         """Continue from a state that `get_state` returned, here or in PyTorch. Raises before anything changes if it is no state."""
-        from .tensor import Tensor
         if not isinstance(new_state, Tensor):
             raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
         if new_state._kind.dtype.name != "uint8" or new_state._kind.device is not CPU:

@@ -14,6 +14,8 @@ from typing import Any
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
+from .serialization import load as load_file
+
 __all__ = ["download_url_to_file", "get_dir", "help", "list", "load", "load_state_dict_from_url", "set_dir"]
 
 HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")
@@ -138,7 +140,6 @@ def load_state_dict_from_url(url: str, model_dir: str | None = None, map_locatio
     check_hash    the name ends with the beginning of the SHA-256, as in ``resnet18-f37072fd.pth``
     weights_only  also True where it is False: rushlight loads nothing but data from the network
     """
-    from .serialization import load as load_file
     if model_dir is None:
         model_dir = os.path.join(get_dir(), "checkpoints")
     os.makedirs(model_dir, exist_ok=True)

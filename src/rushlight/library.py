@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Any
 
+from .amp.casting import is_autocast_enabled
 from .autograd.function import Function
 from .autograd.grad_mode import is_grad_enabled, no_grad
 from .autograd.saved_hooks import increment_version
@@ -387,7 +388,6 @@ def register_autocast(op: Any, device_type: str, cast_inputs: Any, /, *, lib: Li
 
     def cast(kernel: Kernel) -> Kernel:
         def function(*args: Any, **kwargs: Any) -> Any:
-            from .amp.casting import is_autocast_enabled
             if not is_autocast_enabled(device_type):
                 return kernel(*args, **kwargs)
             return kernel(*map(change, args), **{name: change(value) for name, value in kwargs.items()})

@@ -9,6 +9,7 @@ from typing import Any
 
 from .homes import settle
 from .jit.scripted import ScriptFunction
+from .threads import set_num_threads
 from .unsupported import NotSupported, not_supported
 
 __all__ = ["SymInt", "SymFloat", "SymBool", "AggregationType", "SUM", "AVG", "Tag", "DispatchKey", "ScriptClass", "ScriptFunction",
@@ -138,7 +139,6 @@ def init_num_threads() -> None:
     """Let operations use as many threads as there are processors (or as OMP_NUM_THREADS says)."""
     import os
 
-    from .threads import set_num_threads
     set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from .devices import set_default_device
+from .dtypes import DTYPES, set_default_dtype
 from .kernels import precision as kernel_precision
+from .tensor import Tensor
 
 __all__ = ["use_deterministic_algorithms", "are_deterministic_algorithms_enabled", "is_deterministic_algorithms_warn_only_enabled",
            "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always",
@@ -76,7 +79,6 @@ def is_warn_always_enabled() -> bool:
 
 def typename(obj: object, /) -> str:
     """The full name of an object's type; of a tensor, its old name such as "torch.FloatTensor"."""
-    from .tensor import Tensor
     if isinstance(obj, Tensor):
         return str(obj.type())
     name, module = "", getattr(obj, "__module__", "") or ""
@@ -96,8 +98,6 @@ def _assert(condition: object, message: str) -> None:
 
 def set_default_tensor_type(t: object, /) -> None:
     """The old way to choose the default dtype (and device), by a type such as ``torch.DoubleTensor`` or its name. TypeError for others."""
-    from .devices import set_default_device
-    from .dtypes import DTYPES, set_default_dtype
     name = t if isinstance(t, str) else typename(t)
     parts = name.removeprefix("rushlight.").removeprefix("torch.").split(".")
     dtype = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16"}.get(parts[-1].removesuffix("Tensor"))

@@ -21,6 +21,7 @@ from .devices import CPU, device, resolve
 from .kernels.strides import strided
 from .kind import NotBatched, kind_of
 from .references import ATTRIBUTE
+from .tensor import wrap
 
 __all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "is_storage", "storage_of", "storage_offset",
            "untyped_storage"]
@@ -309,7 +310,6 @@ class UntypedStorage:
             return self
         if where.type == "meta":
             return UntypedStorage(self._size, device=where)
-        from .tensor import wrap
         return storage_of(wrap(self._bytes, kind_of(_dtype.uint8, self._device)).to(where)._a)
 
     def cpu(self) -> UntypedStorage:

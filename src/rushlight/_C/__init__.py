@@ -12,6 +12,7 @@ from ..tensor import Tensor
 from ..overrides import DisableTorchFunction as DisableTorchFunction
 from ..overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
 from ..overrides import _disabled_torch_function_impl as _disabled_torch_function_impl
+from ..amp.casting import is_autocast_enabled, set_autocast_enabled
 
 
 if TYPE_CHECKING:
@@ -45,13 +46,11 @@ class _ExcludeDispatchKeyGuard:
         self._types = [each.removeprefix("Autocast").lower() for each in names if each in ("AutocastCPU", "AutocastCUDA")]
 
     def __enter__(self) -> None:
-        from ..amp.casting import is_autocast_enabled, set_autocast_enabled
         self._before = [(each, is_autocast_enabled(each)) for each in self._types]
         for each in self._types:
             set_autocast_enabled(each, False)
 
     def __exit__(self, *exception: object) -> None:
-        from ..amp.casting import set_autocast_enabled
         for each, on in self._before:
             set_autocast_enabled(each, on)
 

@@ -16,7 +16,9 @@ from typing import Any
 from .. import dtypes
 from ..autograd.graph import AccumulateGrad
 from ..dtypes import dtype as dtype_type
+from ..ops.define import FUNCTIONS
 from ..ops.interception import intercept, release
+from ..ops.loss import cross_entropy_of_halves
 from ..tensor import Tensor
 from .op_lists import OP_LISTS, PADS_IN_FLOAT32
 
@@ -220,7 +222,6 @@ def run_cast(name: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, 
                            "torch.nn.functional.binary_cross_entropy_with_logits or torch.nn.BCEWithLogitsLoss, which are safe to "
                            "autocast.")
     if name == "cross_entropy" and device_type == "cuda":
-        from ..ops.loss import cross_entropy_of_halves
         found = cross_entropy_of_halves(*args, **kwargs)
         if found is not None:
             return found
@@ -275,7 +276,6 @@ def _functions_called(name: str) -> list[Any]:
     """The Python functions behind torch.<name>, F.<name>, Tensor.<name>, without the wrappers around them."""
     from importlib import import_module
 
-    from ..ops.define import FUNCTIONS
     place, _, last = name.rpartition(".")
     if place:
         places: list[Any] = [import_module(f"..{place}", __package__)]

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.record import record, share_version
 from ..tensor import Tensor, wrap
 from .engine import _reachable, run
 from .grad_mode import LOCAL, adjust, enable_grad
-from .graph import AccumulateGrad, Node
+from .graph import AccumulateGrad, Node, wrap_array
 
 __all__ = ["alias", "depends_on_others", "peeled", "pushforward", "recording_forward", "is_dual_node", "zeros_for"]
 
 
 def alias(t: Tensor, record_outside: bool) -> Tensor:
     """The tensor as a new place in the graph, to take derivatives by: a leaf, or (so that outer derivatives see it) a child of t."""
-    from ..ops.record import record, share_version
     r = wrap(t._a, t._kind)
     r._ver = share_version(t)
     if t._node is not None and record_outside:
@@ -93,7 +93,6 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
         found = run(roots, create_graph, True, [u._node for u in dummies], accumulate=False)
         for i, each in zip(used, found, strict=True):
             if each is not None and not create_graph:
-                from .graph import wrap_array
                 each = wrap_array(each)
             results[i] = each
         return results

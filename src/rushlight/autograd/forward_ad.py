@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import ContextDecorator
 from typing import Any, NamedTuple
 
+from ..ops.record import RecordNode, new_seq, node_class, share_version
 from ..tensor import Tensor, wrap
 from .engine import _reachable
 from .forward import pushforward, recording_forward
@@ -91,7 +92,6 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
     if tensor._kind is not tangent._kind:
         raise RuntimeError(f"Trying to set a forward gradient that has a different dtype or device than that of the original Tensor, this is not "
                            f"supported. Tensor is {tensor.dtype} while the given forward gradient is {tangent.dtype}.")
-    from ..ops.record import RecordNode, new_seq, node_class, share_version
     r = wrap(tensor._a, tensor._kind)
     r._ver = share_version(tensor)
     node: Any = object.__new__(node_class("DualBackward0", RecordNode))

@@ -6,7 +6,9 @@ from functools import wraps
 from typing import Any
 
 from .. import services
+from ..ops.record import Packed, SavedOutput, record
 from ..tensor import Tensor, wrap
+from .anomaly_mode import trace
 from .grad_mode import LOCAL, STATE, no_grad
 from .graph import AccumulateGrad, Node, Port, fix_of, new_seq
 
@@ -93,7 +95,6 @@ class FunctionNode(Node, FunctionCtx):
 
     def _transposed_jvp(self, gs: list[Any]) -> list[Any]:
         """In the first half of a forward pass (forward.py): placeholders for the inputs' gradients whose own gradient is the function's jvp."""
-        from ..ops.record import record
         places = [i for i, edge in enumerate(self.next) if edge is not None]
         outs = tuple([wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1]) for meta in (self.input_meta[i] for i in places)])
         given = tuple([g for g in gs if g is not None])
@@ -267,7 +268,6 @@ def _alias(t: Tensor) -> Tensor:
 
 
 def _save(ctx: Any, outputs: list[Any], wrapped: list[Any]) -> None:
-    from ..ops.record import Packed, SavedOutput
     entries: list[Any] = []
     version = 0
     for t in ctx.to_save:
@@ -286,7 +286,6 @@ def _save(ctx: Any, outputs: list[Any], wrapped: list[Any]) -> None:
     ctx.saved, ctx.version = tuple(entries), version
     ctx.to_save = bool(entries)
     if LOCAL.anomaly:
-        from .anomaly_mode import trace
         ctx.own_hooks().trace = trace()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..func.transforms import jacfwd, jacrev
+from ..ops.joining import stack
 from ..tensor import Tensor
 from .api import grad
 from .grad_mode import enable_grad
@@ -119,7 +121,6 @@ def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = 
                            "`strict=False` or `vectorize=False`.")
     if vectorize:
         return _vectorized(func, inputs, create_graph, strategy)
-    from ..ops.joining import stack
     with enable_grad():
         was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "jacobian")
         _strict_outputs(outputs, strict)
@@ -137,7 +138,6 @@ def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = 
 
 def _vectorized(func: Any, inputs: Any, create_graph: bool, strategy: str) -> Any:
     """The Jacobian in one batched pass."""
-    from ..func.transforms import jacfwd, jacrev
     if strategy == "forward-mode" and create_graph:
         raise NotImplementedError('torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` are not supported together '
                                   '(yet). Please either set `create_graph=False` or `strategy="reverse-mode"`.')

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..func import linearize, vmap
 from ..tensor import Tensor, wrap
 from .api import grad
 from .grad_mode import enable_grad
@@ -137,7 +138,6 @@ def _compare(out: Tensor, t: Tensor, numerical: list[Any], where: tuple[int, int
 
 def _check_forward(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, batched: bool) -> None:
     """Compare tangents pushed forward, one unit vector of the input at a time, with finite differences."""
-    from ..func import linearize, vmap
     for i, t in enumerate(inputs):
         if not (isinstance(t, Tensor) and t.requires_grad):
             continue

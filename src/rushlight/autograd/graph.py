@@ -16,6 +16,9 @@ from weakref import ref
 
 import numpy as np
 
+from ..devices import device
+from ..dtypes import from_numpy_dtype
+from ..hooks import RemovableHandle
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import SparseRefusal
 
@@ -104,12 +107,10 @@ class Node:
 
     def register_hook(self, fn: Any) -> Any:
         """Call ``fn(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces grad_inputs. Returns a removable handle."""
-        from ..hooks import RemovableHandle
         return RemovableHandle.into(self.own_hooks().post, fn)
 
     def register_prehook(self, fn: Any) -> Any:
         """Call ``fn(grad_outputs)`` before this node runs; a returned tuple replaces them. Returns a removable handle."""
-        from ..hooks import RemovableHandle
         return RemovableHandle.into(self.own_hooks().node_pre, fn)
 
     def _register_hook_dict(self, tensor: Any) -> None:
@@ -338,8 +339,6 @@ def kind_of_array(array: Any) -> Kind:
     """The kind of an array of any device's module."""
     if array.device == "cpu":
         return cpu_kind(array)
-    from ..devices import device
-    from ..dtypes import from_numpy_dtype
     return kind_of(from_numpy_dtype(array.dtype), device("cuda", array.device.id))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..nn import attention as _attention
 from ..nn.attention import SDPBackend as _SDPBackend
+from ..settings import get_float32_matmul_precision, set_float32_matmul_precision
 
 __all__ = ["is_built", "is_available", "matmul", "preferred_linalg_library", "preferred_blas_library", "enable_flash_sdp",
            "flash_sdp_enabled", "enable_mem_efficient_sdp", "mem_efficient_sdp_enabled", "enable_math_sdp", "math_sdp_enabled",
@@ -23,12 +24,10 @@ class _Matmul(SimpleNamespace):
     @property
     def allow_tf32(self) -> bool:
         """Whether float32 factors may be rounded to TF32: the same setting as `torch.set_float32_matmul_precision`."""
-        from ..settings import get_float32_matmul_precision
         return get_float32_matmul_precision() != "highest"
 
     @allow_tf32.setter
     def allow_tf32(self, value: bool) -> None:
-        from ..settings import set_float32_matmul_precision
         set_float32_matmul_precision("high" if value else "highest")
 
 

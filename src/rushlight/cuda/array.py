@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..homes import place
-from ..kernels.cuda import driver, multi_tensor
+from ..kernels.cuda import driver, multi_tensor, optimizer
 from ..kernels.cuda.driver import AcceleratorError
 from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of
 from ..kernels.cuda.indexing import check_bounds
@@ -782,7 +782,6 @@ def over_tensors(name: str, tensors: Any, *more: Any) -> Any:
 
 def step(recording: Any, h: Any, keep: float, rows: list[tuple[Any, ...]], name: str) -> bool:
     """One kernel that steps all parameters of a dtype, in place: see kernels/cuda/optimizer.py. False where it can't."""
-    from ..kernels.cuda import optimizer
     return optimizer.step(recording, h, keep, [raw(row) for row in rows], name)
 
 

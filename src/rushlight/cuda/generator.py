@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..generator import CLASSES, Generator
+from ..kind import cpu_kind
+from ..tensor import wrap
 
 __all__ = ["CudaGenerator", "STREAMS"]
 
@@ -95,8 +97,6 @@ class CudaGenerator(Generator):
 
     def get_state(self) -> Any:
         """The state as a CPU uint8 tensor of 16 bytes: seed and offset."""
-        from ..kind import cpu_kind
-        from ..tensor import wrap
         a = self.state_bytes()
         return wrap(a, cpu_kind(a))
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.cuda.driver import needed
+from ..generator import generator_for
+from ..kernels.cuda.driver import cupy, needed
 from .streams import Stream, current_stream, stream
 
 __all__ = ["CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing"]
@@ -80,7 +81,6 @@ class CUDAGraph:
                                "default stream.)")
         if self._graph is not None or self._capture is not None:
             raise RuntimeError("This CUDAGraph instance already owns a captured graph. To capture a new graph, create a new instance.")
-        from ..generator import generator_for
         module = needed()
         self._handle = graph_pool_handle() if pool is None else pool
         found = _pools.get(self._handle)
@@ -175,7 +175,6 @@ class graph:
 
 def is_current_stream_capturing() -> bool:
     """Whether the current stream is being recorded."""
-    from ..kernels.cuda.driver import cupy
     return cupy() is not None and bool(current_stream()._raw.is_capturing())
 
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from .. import linalg, special
+from ..devices import as_device
+from ..nn import functional
+from ..ops import deferred
+from ..ops.registry import FUNCTIONS, OPS
+from ..ops.write import write_out
 from ..tensor import Tensor
+from .array import HOST_CALLS
 
 __all__ = ["HOST_OPS", "install", "to_host", "to_device"]
 
@@ -71,12 +78,10 @@ def on_host(function: Any) -> Any:
         out = kwargs.pop("out", None)
         if device is None:
             return function(*args, **kwargs) if out is None else function(*args, out=out, **kwargs)
-        from .array import HOST_CALLS
         HOST_CALLS[function.__name__] += 1
         result = to_device(function(*[to_host(each) for each in args], **{key: to_host(value) for key, value in kwargs.items()}), device)
         if out is None:
             return result
-        from ..ops.write import write_out
         return write_out(out, result, function.__name__)
     call.__rushlight_on_host__ = True  # type: ignore[attr-defined]
     return call
@@ -86,7 +91,6 @@ def _creator_on_host(function: Any) -> Any:
     """A creation function whose numbers are made on the CPU."""
     @functools.wraps(function)
     def call(*args: Any, device: Any = None, **kwargs: Any) -> Any:
-        from ..devices import as_device
         wanted = as_device(device)
         return function(*args, device="cpu", **kwargs).to(wanted)
     call.__rushlight_on_host__ = True  # type: ignore[attr-defined]
@@ -97,10 +101,6 @@ def install() -> None:
     """Replace the listed functions and methods by ones that go to the host for CUDA tensors."""
     import rushlight
 
-    from .. import linalg, special
-    from ..nn import functional
-    from ..ops import deferred
-    from ..ops.registry import FUNCTIONS, OPS
     replaced: dict[int, Any] = {}         # what was public -> what is now
     for name in HOST_OPS:
         deferred.function(name)           # modules that load at first use have to be there before their functions are replaced

@@ -27,6 +27,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .. import services
 from ..kernels import reduce as R
+from ..kernels.strides import strided
 from ..tensor import NotBatched
 
 __all__ = ["BatchedArray", "NotBatched", "new_level", "put_level", "take_level", "batched_getitem", "batched_setitem"]
@@ -272,7 +273,6 @@ class BatchedArray(NDArrayOperatorsMixin):
 
     def strided(self, shape: Any, strides: Any, offset: int = 0) -> BatchedArray:
         """Each sample's memory in another shape and with other strides (in bytes)."""
-        from ..kernels.strides import strided
         p = self.physical
         return self.like(strided(p, (self.batch, *shape), (p.strides[0], *strides), offset))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import services
+from ..autograd.function import Function
 from ..autograd.grad_mode import LOCAL
 from ..tensor import Tensor
 from ..utils._pytree import _broadcast_to_and_flatten, tree_flatten, tree_unflatten
@@ -25,7 +26,6 @@ class VmapInfo(NamedTuple):
 @services.vmapped_function.given
 def vmapped(cls: Any, args: tuple[Any, ...]) -> Callable[[], Any] | None:
     """What to do instead of running the Function as it is; None where its arguments are not batched, or it wants to be run on batches."""
-    from ..autograd.function import Function
     leaves, spec = tree_flatten(args)
     present = {level for leaf in leaves if isinstance(leaf, Tensor) for level in levels_of(leaf._a)}
     entry = next((entry for entry in reversed(LOCAL.vmaps) if entry[0] in present), None)

@@ -13,9 +13,15 @@ from functools import partial, wraps
 from typing import Any
 from weakref import WeakSet
 
-from .. import services
+from .. import overrides, services
 from ..autograd.grad_mode import LOCAL, STATE
+from ..autograd.graph import Node, wrap_array
+from ..generator import all_default_generators
 from ..kind import NotBatched, OneByOne
+from ..ops.joining import stack
+from ..ops.record import RecordNode
+from ..ops.write import inplace_from
+from ..overrides import watch
 from ..tensor import Tensor
 from .batched import data_dependent, levels_of, shared_write
 
@@ -49,7 +55,6 @@ def run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequenc
 
 
 def _run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequence[Any]) -> Any:
-    from .. import overrides
     if overrides.watching():
         return once()
     key = _key(function)
@@ -68,8 +73,6 @@ def _run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequen
 
 def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any]) -> Any:
     """Without doors; where they turn out to be needed after all, run again with them."""
-    from .. import overrides
-    from ..generator import all_default_generators
     states = [(each, each.clone_state()) for each in all_default_generators()] if randomness != "error" else []
     versions = [t._ver + 0 for t in inputs if isinstance(t, Tensor)]
     try:
@@ -111,7 +114,6 @@ def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
         raise RuntimeError(f"vmap: {function.__name__}(out=...) is not supported inside vmap: use the result")
     results = _results(function, args, kwargs, level, size, running)
     if writes:
-        from ..ops.write import inplace_from
         inplace_from(args[0], lambda *_: _stacked(results, level), (args[0],), {})
         return None if function.__name__ in ("__setitem__", "setitem") else args[0]
     return _stacked(results, level)
@@ -120,9 +122,6 @@ def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
 @services.node_by_sample.given
 def node_by_sample(node: Any, g: Any, graph: bool) -> Any:
     """The gradients of a node whose formula on arrays has no batched form: through its ops, or else the whole formula sample by sample."""
-    from ..autograd.graph import Node, wrap_array
-    from ..ops.record import RecordNode
-    from ..overrides import watch
     watch()
     try:
         return node.tensors(g) if graph else Node.arrays(node, g)
@@ -207,7 +206,6 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
     own_storage = function.__name__.startswith("as_strided")      # offsets count from the sample's first element
     writes = _writes(function.__name__)
     same = level in running and running[level][1] == "same"
-    from ..generator import all_default_generators
     states = [(each, each.clone_state()) for each in all_default_generators()] if same else []
     previous = LOCAL.vmaps
     # One sample is not batched any more; but a vmap that refuses random ops goes on refusing them.
@@ -257,7 +255,6 @@ def _of_sample(function: Any, args: Any, kwargs: Any) -> Any:
 
 def _stacked(results: list[Any], level: int) -> Any:
     """The results of all samples as tensors of the level."""
-    from ..ops.joining import stack
     from .vmap import batch_tensor
     first = results[0]
     if first is None:

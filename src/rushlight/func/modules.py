@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..nn.modules.batchnorm import _BatchNorm
+from ..nn.utils.stateless import _functional_call
+from ..ops.joining import stack
 from ..tensor import Tensor
 
 __all__ = ["functional_call", "stack_module_state", "replace_all_batch_norm_modules_"]
@@ -18,7 +21,6 @@ def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = No
     tie_weights  a tensor given for one name of a shared parameter serves all its names
     strict       RuntimeError unless all parameters and buffers are given, and nothing else
     """
-    from ..nn.utils.stateless import _functional_call
     given = parameter_and_buffer_dicts
     if not isinstance(given, dict):
         if not isinstance(given, (list, tuple)):
@@ -52,7 +54,6 @@ def stack_module_state(models: Any) -> tuple[dict[str, Tensor], dict[str, Tensor
 
 def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     """A leaf for leaves: the stacked tensors, without their history."""
-    from ..ops.joining import stack
     if all(t.is_leaf for t in tensors):
         if len({t.requires_grad for t in tensors}) > 1:
             raise RuntimeError(f"Expected {', '.join(str(tuple(t.shape)) for t in tensors)} parameters to have the same .requires_grad")
@@ -62,7 +63,6 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
 
 def replace_all_batch_norm_modules_(root: Any) -> Any:
     """Let all batch norms of a module use the statistics of the batch alone, in place: vmap can't update one sample's into all samples' buffers."""
-    from ..nn.modules.batchnorm import _BatchNorm
     for module in root.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean = module.running_var = module.num_batches_tracked = None

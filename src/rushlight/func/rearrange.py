@@ -6,6 +6,7 @@ import re
 from math import prod
 from typing import Any
 
+from ..ops.joining import stack
 from ..tensor import Tensor
 
 __all__ = ["rearrange"]
@@ -54,7 +55,6 @@ def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> Tensor:
     that don't follow from the shape are given by name. ValueError for patterns and lengths that don't fit. (The notation is that of einops,
     Rogozhnikov 2022.)
     """
-    from ..ops.joining import stack
     if not isinstance(tensor, Tensor):
         tensor = stack(list(tensor))
     if pattern.count("->") != 1:

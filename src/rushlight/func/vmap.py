@@ -10,7 +10,9 @@ import numpy as np
 
 from .. import services
 from ..autograd.grad_mode import LOCAL, STATE
-from ..ops.record import record
+from ..ops.joining import cat
+from ..ops.record import record, share_version
+from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor, wrap
 from ..utils._pytree import _broadcast_to_and_flatten, register_pytree_node, tree_flatten, tree_unflatten
 from . import fallback
@@ -44,7 +46,6 @@ def _front(a: Any, dim: int) -> Any:
 
 def batch_tensor(t: Tensor, dim: int, level: int) -> Tensor:
     """The tensor seen by one sample: its dimension `dim` becomes the batch of a level. Memory and version are shared."""
-    from ..ops.record import share_version
     r = wrap(put_level(_front(t._a, dim), level), t._kind)
     r._ver = share_version(t)
     size = t._a.shape[dim]
@@ -213,8 +214,6 @@ def _run(func: Any, leaves: list[Any], dims: list[Any], spec: Any, kwargs: Any, 
 
 def _in_chunks(func: Any, leaves: list[Any], dims: list[Any], spec: Any, kwargs: Any, out_dims: Any, randomness: str, size: int, chunk: int) -> Any:
     """The batch in pieces, and the pieces' results joined along out_dims."""
-    from ..ops.joining import cat
-    from ..random import get_rng_state, set_rng_state
     state = get_rng_state() if randomness == "same" else None
     pieces = []
     out_spec: Any = None

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import serialization
 from ..homes import is_own
+from ..nn import functional
 from ..nn.modules.module import Module
 from ..serialization import names
 from .scripted import SCRIPTED, ScriptFunction, ScriptModule, script
@@ -45,7 +46,6 @@ def save(m: Any, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
 def _allowed(module: str, name: str) -> Any:
     """What a file may name: a Module's class that this program has imported (or that is rushlight's), a public function of
     nn.functional."""
-    from ..nn import functional
     if module == "torch.nn.functional" and not name.startswith("_"):
         found = getattr(functional, name, None)
         if callable(found) and not isinstance(found, type) and is_own(getattr(found, "__module__", None) or ""):

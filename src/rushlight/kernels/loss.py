@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import reduce
 from .door import is_half, kernel
 
 __all__ = ["entropy", "entropy_backward", "mean_entropy", "mean_entropy_backward", "nll", "nll_backward", "shares_of", "pair_loss", "pair_slope"]
@@ -156,7 +157,6 @@ def pair_loss(name: str, x: Any, t: Any, p: float, factor: Any) -> Any:
         r = _PAIRS[name][0](x, t, p).astype(x.dtype, copy=False)
     if factor is None:
         return r
-    from . import reduce
     return np.asarray(reduce.sum(r, None, False) * x.dtype.type(factor), x.dtype)
 
 

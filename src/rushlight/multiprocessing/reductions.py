@@ -8,6 +8,7 @@ from typing import Any
 
 from ..devices import CPU
 from ..kind import kind_of
+from ..nn.parameter import Parameter
 from ..references import VARIABLE
 from ..shared_memory import attach, block_of, move_storage, shared_copy
 from ..tensor import Tensor, wrap
@@ -86,6 +87,5 @@ def _rebuild_parameter(cls: Any, data: Tensor, requires_grad: bool) -> Any:
 
 def init_reductions() -> None:
     """Have multiprocessing pickle tensors and parameters so."""
-    from ..nn.parameter import Parameter
     reduction.ForkingPickler.register(Tensor, reduce_tensor)
     reduction.ForkingPickler.register(Parameter, reduce_parameter)

@@ -10,6 +10,7 @@ import numpy as np
 from ..devices import CPU
 from ..dims import wrap_dim
 from ..dtypes import bool_
+from ..generator import generator_for, generator_of
 from ..kernels import formula as f
 from ..kernels import gelu as G
 from ..kernels import special as S
@@ -18,8 +19,12 @@ from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
 from .define import check_tensor, export, functional, method, unary
+from .joining import cat
+from .random import fresh, uniform_writer
 from .record import depending, record
 from .registry import FUNCTIONS
+from .sampling import drawn_here
+from .selection import where
 from .write import inplace_from, title, write_out
 
 __all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "celu_", "gelu", "silu", "mish", "hardtanh", "hardtanh_", "hardswish",
@@ -43,7 +48,6 @@ def polygamma(n: int, input: Tensor, *, out: Any = None) -> Tensor:
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     if out is not None:
-        from .write import write_out
         return write_out(out, polygamma(n, input), "polygamma")
     kind = input._kind.float_
     a = input._a.astype(np.float32) if kind.reduced else input._a.astype(kind.np, copy=False)
@@ -457,7 +461,6 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     r = wrap(as_array(np.where(negative._a, a * w, a), kind.np), kind)
 
     def grad(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        from .selection import where
         return depending(where(negative, g * w, g), x, name="PreluKernelBackwardBackward0"), (g * x).masked_fill(~negative, 0)
     return record(r, "PreluKernelBackward0", (input, weight), grad, (input, weight))
 
@@ -485,14 +488,11 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
 
 
 def _drawn_here(kind: Any) -> bool:
-    from .sampling import drawn_here
     return drawn_here(kind)
 
 
 def _device_slopes(input: Tensor, lower: float, upper: float, generator: Any) -> Tensor:
     """The GPU draws for every element, and 1 takes the place of what is not needed."""
-    from ..generator import generator_for, generator_of
-    from .random import fresh, uniform_writer
     kind = input._kind
     gen = generator_of(generator, kind.device, "rrelu") if generator is not None else generator_for(kind.device)
     drawn = fresh(kind, input._a.shape, uniform_writer(gen, kind, lower, upper))
@@ -501,7 +501,6 @@ def _device_slopes(input: Tensor, lower: float, upper: float, generator: Any) ->
 
 def _slopes(count: int, lower: float, upper: float, kind: Any, generator: Any) -> Any:
     """A uniform number per element that needs one, in PyTorch's order."""
-    from ..generator import generator_for, generator_of
     gen = generator_of(generator, kind.device, "rrelu") if generator is not None else generator_for(kind.device)
     with gen.lock:
         return gen.doubles(count) * (upper - lower) + lower
@@ -546,7 +545,6 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     r = wrap(as_array(_gated(first, second), kind.np), kind)
 
     def grad(g: Tensor, x: Tensor) -> Tensor:
-        from .joining import cat
         return cat(_gated_gradient(g, x.narrow(d, 0, half), x.narrow(d, half, half)), d)
 
     def array_grad(g: Any, a: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import dtypes as d
 from ..dtypes import bool_
 from ..kernels import native
 from ..kernels.arrays import as_array
@@ -16,8 +17,10 @@ from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from .define import OPERATORS, _binary_inplace, binary, export, method, old_form, unary
 from .elementwise import square
-from .promotion import not_a_tensor, number_dtype, promote, result_type
-from .write import inplace_from, title
+from .promotion import not_a_tensor, number_dtype, number_tensor, promote, result_type
+from .record import record
+from .selection import where
+from .write import inplace_from, title, write_out
 
 __all__: list[str] = []
 
@@ -192,12 +195,10 @@ fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(
 # --- powers ---------------------------------------------------------------------------------------------------------------------------
 
 def _pow_first(g: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    from .selection import where
     return where(b == 0, 0.0, g * (b * _pow(a, b - 1)))
 
 
 def _pow_second(g: Tensor, a: Tensor, b: Tensor, y: Tensor) -> Tensor:
-    from .selection import where
     zero = (a == 0) & (b.real >= 0 if b.is_complex() else b >= 0)
     return g * where(zero, 0.0, y * a.log())
 
@@ -231,7 +232,6 @@ _EASY = {0.5: elementwise(np.sqrt), 2: elementwise(np.square), 1: np.positive, -
 
 def _pow_number(input: Tensor, exponent: Any) -> Tensor:
     """Tensor ** number."""
-    from .record import record
     kind = input._kind
     if not kind.differentiable:
         if isinstance(exponent, int) and not isinstance(exponent, bool):
@@ -263,7 +263,6 @@ _POWER_GRADS = {2: fuse(lambda g, x: g * (x + x)), 3: fuse(lambda g, x: g * (x *
 def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent: tensor and tensor, tensor and number, or number and tensor."""
     if out is not None:
-        from .write import write_out
         return write_out(out, pow(input, exponent), "pow")
     if isinstance(exponent, Tensor):
         if isinstance(input, Tensor) or isinstance(input, (bool, int, float, complex)):
@@ -283,7 +282,6 @@ def pow_(self: Tensor, exponent: Any) -> Tensor:
 
 def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
     """input ** exponent, computed in float64 (complex128)."""
-    from .. import dtypes as d
     if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         raise not_a_tensor("float_power", "input", 1, input)
 
@@ -294,7 +292,6 @@ def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
                     kind_of(d.complex128 if isinstance(value, complex) else d.float64))
     r = pow(double(input), double(exponent) if isinstance(exponent, Tensor) or not isinstance(input, Tensor) else exponent)
     if out is not None:
-        from .write import write_out
         return write_out(out, r, "float_power")
     return r
 
@@ -326,7 +323,6 @@ def _reflected(fast: Any, name: str) -> Any:
             if kind.fast:
                 number = kind.scalars.get(other)
                 if number is None:
-                    from .promotion import number_tensor
                     number = number_tensor(kind, other)
                 return fast(number, self)
         return fast(other, self)

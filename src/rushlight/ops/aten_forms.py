@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..dtypes import int64
 from ..tensor import Tensor
 from . import activation, grid_sample, interpolate, loss, normalization, padding, pooling, softmax, vision
 from .define import FUNCTIONS
@@ -372,7 +373,6 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequ
 
 def _all_three(r: Any, self: Tensor, inverse: bool, counts: bool) -> tuple[Tensor, Tensor, Tensor]:
 
-    from ..dtypes import int64
     found = list(r) if isinstance(r, tuple) else [r]
     empty = self.new_empty(0, dtype=int64)
     return found[0], found[1] if inverse else empty, found[-1] if counts else empty

@@ -12,6 +12,7 @@ from ..kernels import attention as K
 from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, functional, record
+from .dropout import dropout
 from .matmul import linear
 from .recompute import recomputed_grad
 
@@ -252,7 +253,6 @@ def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, c
 
 def _noise(weights: Any, p: float, kind: Any) -> Any:
     """What dropout multiplies the weights by, from the generator's stream in the weights' shape."""
-    from .dropout import dropout
     return dropout(wrap(np.ones(weights.shape, weights.dtype), kind), p, True)._a
 
 

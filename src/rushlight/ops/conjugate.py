@@ -14,6 +14,7 @@ import numpy as np
 from ..autograd.graph import Version
 from ..tensor import Tensor, wrap
 from .record import record, view
+from .write import writable
 
 __all__ = ["Conjugate", "conjugated"]
 
@@ -49,7 +50,6 @@ class Conjugate(Tensor):
         array = self.source._a
         if self.shown is not None and self.shown[1] is array:
             if not array.flags.writeable:
-                from .write import writable
                 writable(self.source)
             np.conjugate(self.shown[2], out=array)
             self.shown = (self.source._ver + 0, array, self.shown[2])

@@ -14,7 +14,9 @@ from ..kernels import conv as K
 from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
 from .define import export, functional
+from .matmul import _c_name as name
 from .memory_format import in_format_of
+from .padding import pad
 from .promotion import not_a_tensor
 from .record import record
 from .write import title
@@ -117,7 +119,6 @@ def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, trans
 
 
 def _c_name(t: Tensor) -> str:
-    from .matmul import _c_name as name
     return name(t._kind)
 
 
@@ -169,7 +170,6 @@ def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Si
     left = tuple([t // 2 for t in total])
     if all(t % 2 == 0 for t in total):
         return x, left
-    from .padding import pad
     extra = []
     for t in reversed(total):
         extra += [0, t - 2 * (t // 2)]
@@ -219,7 +219,6 @@ def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, outp
                            "too small")
     if any(e >= s for e, s in zip(extra, stride, strict=True)):
         # More output padding than a stride: as if there were more input, of zeros.
-        from .padding import pad
         x = pad(x, [width for e, s in zip(extra[::-1], stride[::-1], strict=True) for width in (0, e // s)])
     y = _Geometry(stride, padding, dilation, groups).input_gradient(x, w, size)
     if bias is not None:

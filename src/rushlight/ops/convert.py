@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes, services
+from ..autograd.grad_mode import LOCAL
 from ..devices import CPU, array_module, as_device, device
 from ..dtypes import dtype
 from ..kernels import memory as M
@@ -16,6 +17,7 @@ from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 from .define import export, method, op
+from .promotion import not_a_tensor
 from .record import record
 from .write import check_inplace, check_overlap, rebase, writable
 
@@ -229,7 +231,6 @@ def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
         raise RuntimeError(f"The size of tensor a ({a.shape[-where]}) must match the size of tensor b ({b.shape[-where]}) at non-singleton "
                            f"dimension {a.ndim - where}") from None
     self._ver += 1
-    from ..autograd.grad_mode import LOCAL
     if (self._node is not None or src._node is not None) and LOCAL.grad:
         kind = src._kind
         r = wrap(self._a, self._kind)
@@ -247,7 +248,6 @@ def _asking(name: str) -> None:
     """torch.<name>(input): what the method of that name answers."""
     def ask(input: Tensor) -> Any:
         if not isinstance(input, Tensor):
-            from .promotion import not_a_tensor
             raise not_a_tensor(name, "input", 1, input)
         return getattr(input, name)()
     ask.__name__ = ask.__qualname__ = name

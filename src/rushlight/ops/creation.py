@@ -21,7 +21,10 @@ from ..settings import fills_memory
 from ..size import Size
 from ..storage import UntypedStorage, array_over
 from ..tensor import Tensor, wrap
+from .convert import TYPE_NAMES, convert, move
 from .define import check_tensor, export, method, op
+from .promotion import broadcast_error, not_a_tensor, number_dtype
+from .record import record
 from .write import title, write_out
 
 __all__ = ["tensor", "as_tensor", "creation_kind", "finish", "size_of"]
@@ -169,7 +172,6 @@ def _array_from(data: Any, dtype: Any) -> tuple[Any, Any]:
         d = dtype or data._kind.dtype
         a = data._a if isinstance(data._a, np.ndarray) else data._a.get()
         if d is not data._kind.dtype:
-            from .convert import convert
             return convert(wrap(a, kind_of(data._kind.dtype)), kind_of(d))._a, d
         return a.copy(), d
     if isinstance(data, np.ndarray):
@@ -177,7 +179,6 @@ def _array_from(data: Any, dtype: Any) -> tuple[Any, Any]:
         have = from_numpy_dtype(data.dtype)
         d = dtype or have
         if d is not have:
-            from .convert import convert
             return convert(wrap(data.astype(have.np), kind_of(have)), kind_of(d))._a, d
         return np.array(data, d.np, order="C"), d
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple, np.generic)):
@@ -269,7 +270,6 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     a, d = _array_from(data, dtype)
     target = as_device(device)
     if target is not CPU:
-        from .convert import move
         a = move(a, CPU, target)
     r = wrap(a, kind_of(d, target))
     return finish(r, requires_grad, pin_memory) if requires_grad or pin_memory else r
@@ -382,7 +382,6 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
     def like(input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
              requires_grad: bool = False, memory_format: Any = None) -> Tensor:
         if not isinstance(input, Tensor):
-            from .promotion import not_a_tensor
             raise not_a_tensor(name + "_like", "input", 1, input)
         kind = like_kind(input, dtype, device)
         if input._kind.sparse:
@@ -470,7 +469,6 @@ empty = _filler("empty", uninitialised, "A tensor whose values are whatever the 
 def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
          requires_grad: bool = False, pin_memory: bool = False, names: Any = None) -> Tensor:
     """A tensor of one value; without dtype, that of the value (bool, int64, default float, complex)."""
-    from .promotion import number_dtype
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     if not isinstance(value, (int, float, complex, bool, np.number, np.bool_)):
         raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {type(fill_value).__name__}")
@@ -741,11 +739,9 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
     try:
         shape = broadcast_shapes(real._a.shape, imag._a.shape)
     except ValueError:
-        from .promotion import broadcast_error
         raise broadcast_error(real._a.shape, imag._a.shape) from None
     a = kind.xp.empty(shape, ckind.np)
     a.real, a.imag = real._a, imag._a
-    from .record import record
     return record(wrap(a, ckind), "ComplexBackward0", (real, imag), lambda g: (g.real, g.imag))
 
 
@@ -816,7 +812,6 @@ class _LegacyType(type):
 
 def legacy_types(module: str, is_cuda: bool) -> dict[str, Any]:
     """FloatTensor, LongTensor, ... of a module."""
-    from .convert import TYPE_NAMES
     return {f"{title}Tensor": _LegacyType(f"{title}Tensor", (), {"dtype": dtypes.DTYPES[name], "is_cuda": is_cuda, "__module__": module})
             for name, title in TYPE_NAMES.items() if not title.startswith(("UInt", "Complex"))}
 

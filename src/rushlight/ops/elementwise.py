@@ -16,6 +16,7 @@ from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
 from .define import OPERATORS, binary, comparison, export, method, op, unary
 from .record import record
+from .selection import where
 from .write import inplace_from, title
 
 __all__: list[str] = []
@@ -371,7 +372,6 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
         return end - (end - input) * (1 - weight)
     if weight._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `weight` but got dtype {weight._kind.dtype.alias}")
-    from .selection import where
     difference = end - input
     return where(weight.abs() < 0.5, input + weight * difference, end - difference * (1 - weight))
 

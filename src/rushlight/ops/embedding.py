@@ -13,6 +13,7 @@ from ..kernels.embedding import take_rows
 from ..tensor import Tensor, wrap
 from .accumulate import add_rows
 from .define import export, functional
+from .einsum import einsum
 from .promotion import not_a_tensor
 from .record import record
 
@@ -267,6 +268,5 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     if input1._a.shape[-1] != weight._a.shape[1] or input2._a.shape[-1] != weight._a.shape[2]:
         raise RuntimeError(f"bilinear(): input sizes do not match weight: got {input1._a.shape[-1]} and {input2._a.shape[-1]} but expected "
                            f"{weight._a.shape[1]} and {weight._a.shape[2]}")
-    from .einsum import einsum
     r = einsum("...a,oab,...b->...o", input1, weight, input2)
     return r if bias is None else r + bias

@@ -13,6 +13,7 @@ import numpy as np
 from ..dims import wrap_dim, wrap_dims
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from .creation import creation_kind
 from .define import op
 from .padding import constant_pad_nd
 from .rearrange import roll
@@ -316,7 +317,6 @@ def rfftfreq(n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, d
 
 
 def _frequencies(name: str, n: int, d: float, dtype: Any, device: Any, requires_grad: bool, terms: Any) -> Tensor:
-    from .creation import creation_kind
     kind = creation_kind(dtype, device, None)
     if not kind.differentiable:
         raise RuntimeError(f"{name} requires a floating point or complex dtype")

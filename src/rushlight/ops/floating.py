@@ -10,9 +10,13 @@ from .. import dtypes, return_types
 from ..dims import wrap_dim, wrap_dims
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from .creation import empty_strided
 from .define import check_tensor, not_implemented, op
+from .joining import cat, stack
+from .linalg.norms import vector_norm
 from .record import record
 from .reduction import reduced_dims
+from .selection import where
 
 __all__: list[str] = []
 
@@ -83,8 +87,6 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
     if not input._kind.differentiable:
         raise not_implemented("renorm", input._kind)
     dim = wrap_dim(dim, input._a.ndim)
-    from .linalg.norms import vector_norm
-    from .selection import where
     others = [d for d in range(input._a.ndim) if d != dim]
     work = input.float() if input._kind.reduced else input
     norms = vector_norm(work, p, others, True)
@@ -125,7 +127,6 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order:
 
 
 def _along(f: Tensor, dim: int, step: Any, edge_order: int) -> Tensor:
-    from .joining import cat
     n = f._a.shape[dim]
 
     def part(start: int, length: int) -> Tensor:
@@ -187,7 +188,6 @@ def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, 
 
 
 def _segments(data: Tensor, reduce: str, sizes: Any, offsets: Any, initial: float | None) -> Tensor:
-    from .joining import stack
     if sizes.ndim > 1:
         return stack([_segments(row, reduce, sizes[i], None if offsets is None else offsets[i], initial) for i, row in enumerate(data.unbind(0))])
     starts = np.cumsum(sizes) - sizes if offsets is None else offsets[:-1]
@@ -221,7 +221,6 @@ def _extreme(part: Tensor, reduce: str) -> Tensor:
 def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
                    pin_memory: bool = False) -> Tensor:
     """An uninitialised tensor whose dimensions lie in memory in the order `physical_layout`, from the outermost to the innermost."""
-    from .creation import empty_strided
     size, order = tuple(size), tuple(physical_layout)
     if len(order) != len(size):
         raise RuntimeError(f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(size)} is not "

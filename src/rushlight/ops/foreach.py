@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..linalg import vector_norm
 from ..tensor import Tensor
 from .define import FUNCTIONS, export
 
@@ -81,7 +82,6 @@ def _foreach_lerp_(self: Sequence[Tensor], tensors1: Sequence[Tensor], weight: A
 
 def _foreach_norm(self: Sequence[Tensor], ord: Any = 2, dtype: Any = None) -> tuple[Tensor, ...]:
     """The vector norm of each tensor."""
-    from ..linalg import vector_norm
     return tuple(vector_norm(each, ord, dtype=dtype) for each, _ in _pairs(self, None))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import finfo
 from ..generator import generator_of
 from ..kernels import gamma_gradients, gamma_sampling
 from ..kernels.shapes import broadcast_arrays
@@ -60,7 +61,6 @@ def sampled_gamma(gen: Any, shapes: Tensor) -> Any:
 
 
 def _smallest(kind: Any) -> float:
-    from ..dtypes import finfo
     return float(finfo(kind.dtype).tiny)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from ..kernels import native
 from ..tensor import Tensor, wrap
-from .define import check_tensor, functional, op
+from .define import FUNCTIONS, check_tensor, functional, op
 from .recompute import recomputed_grad
 from .record import record
+from .selection import where
 from .write import title
 
 __all__ = ["grid_sample", "affine_grid"]
@@ -21,7 +22,6 @@ _library = native.library
 @functional(guard=True)
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
     """The sampling grid (N, H, W, 2) (or (N, D, H, W, 3)) of affine maps theta (N, 2, 3) (or (N, 3, 4)) for `grid_sample`."""
-    from .define import FUNCTIONS
     if not theta._kind.is_floating:
         raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
     spatial = tuple(size[2:])
@@ -50,7 +50,6 @@ def _reflected(x: Tensor, low: float, high: float) -> Tensor:
     away = (x - low).abs()
     flips = (away / span).floor()
     rest = away - flips * span
-    from .selection import where
     return where(flips.detach() % 2 == 0, rest + low, span - rest + low)
 
 

@@ -21,9 +21,10 @@ from ..kind import NotBatched
 from ..tensor import Tensor, wrap
 from .accumulate import put_add
 from .convert import move
+from .creation import _fits, tensor
 from .record import record
 from .record import view as make_view
-from .slices import basic
+from .slices import basic, embed
 from .write import check_apart, check_inplace, rebase, root_of, title, writable
 
 __all__ = ["advanced", "index_put_into", "getitem", "setitem"]
@@ -76,7 +77,6 @@ def getitem(self: Tensor, index: Any) -> Tensor:
 
 
 def _embed(g: Tensor, shape: tuple[int, ...], index: Any) -> Tensor:
-    from .slices import embed
     return embed(g, shape, index)
 
 
@@ -246,7 +246,6 @@ def _prepare(item: Any) -> Any:
 def _sequence(item: Any) -> Any:
     if len(item) and all(isinstance(each, Tensor) for each in item):
         return np.array([each.tolist() for each in item])
-    from .creation import tensor
     return tensor(item)._a
 
 
@@ -379,7 +378,6 @@ def _plain(self: Tensor, value: Any) -> bool:
 def _number(value: Any, kind: Any) -> Any:
     if value.__class__ is float and kind.fast:
         return value
-    from .creation import _fits
     if isinstance(value, (np.number, np.bool_)):
         value = value.item()
     if not isinstance(value, (bool, int, float, complex)):

@@ -8,10 +8,11 @@ import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
 from ..kernels import memory as M
-from ..tensor import Tensor, wrap
+from ..storage import array_over, storage_offset, untyped_storage
+from ..tensor import Tensor, from_array, wrap
 from .creation import uninitialised
 from .define import _checked_inplace, export, method, op
-from .indexing import _plain
+from .indexing import _plain, index_put_into
 from .record import record, rename
 from .selection import _fill_value
 from .shape import sizes, squeeze, swapaxes, t, transpose, unsqueeze
@@ -105,8 +106,6 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
         index: Any = (rows, rows % step)
     else:
         index = (np.arange(a.shape[0], like=a),) * a.ndim
-    from ..tensor import from_array
-    from .indexing import index_put_into
     value = from_array(np.asarray(_fill_value(self, fill_value, "fill_diagonal_"), self._kind.np))
     value._kind = self._kind
     return index_put_into(self, dict(enumerate(index)), value)
@@ -159,7 +158,6 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
         count *= n
     if count * a.itemsize >= 2 ** 63:
         raise RuntimeError("numel: integer multiplication overflow")
-    from ..storage import array_over, storage_offset, untyped_storage
     storage = untyped_storage(self)
     start = storage_offset(a)
     strides, step = [], 1

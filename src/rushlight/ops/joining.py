@@ -14,7 +14,7 @@ from ..tensor import Tensor, wrap
 from .define import export
 from .record import record
 from .shape import _reshape
-from .write import check_fresh, write_out
+from .write import check_fresh, title, write_out
 
 __all__ = ["cat", "stack"]
 
@@ -59,7 +59,6 @@ def _finish(r: Tensor, out: Any, name: str, tensors: Any) -> Tensor:
         return r
     check_fresh(out, tensors, name)
     if isinstance(out, Tensor) and not can_cast(r._kind.dtype, out._kind.dtype):
-        from .write import title
         raise RuntimeError(f"torch.{name}(): input types can't be cast to the desired output type {title(out._kind.dtype)}")
     return write_out(out, r, name)
 

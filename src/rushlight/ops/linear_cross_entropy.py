@@ -8,6 +8,7 @@ from typing import Any
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor
 from .define import functional
+from .joining import cat
 from .loss import cross_entropy
 from .matmul import linear
 from .recompute import recomputed_grad
@@ -42,7 +43,6 @@ def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *
     parts = [_recomputed(loss, input.narrow(0, i, min(size, n - i)), linear_weight, linear_bias, target.narrow(0, i, min(size, n - i)),
                          "none" if reduction == "none" else "sum") for i in range(0, n, size)]
     if reduction == "none":
-        from .joining import cat
         return cat(parts)
     total = parts[0]
     for part in parts[1:]:

@@ -12,6 +12,7 @@ from ..dtypes import float32
 from ..kernels import loss as L
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from .activation import logsigmoid
 from .define import FUNCTIONS, functional
 from .promotion import not_a_tensor, same_device
 from .record import Outline, depending, record
@@ -425,7 +426,6 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
                            "binary_cross_entropy_with_logits has to be a float tensor, use target.float()")
     if weight is None and pos_weight is None and _takes_pair("logistic", input, target):
         return _pair("logistic", "BinaryCrossEntropyWithLogitsBackward0", input, target, reduction)
-    from .activation import logsigmoid
     logs = logsigmoid(input)
     scaled = logs if pos_weight is None else logs * ((pos_weight - 1) * target + 1)
     loss = (1 - target) * input - scaled
@@ -570,7 +570,6 @@ def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | 
     """The mean over classes of -(y log sigmoid(x) + (1 - y) log sigmoid(-x))."""
     _check_tensors("multilabel_soft_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
-    from .activation import logsigmoid
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         loss = loss * weight

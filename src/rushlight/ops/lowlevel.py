@@ -7,9 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
+from ..dtypes import uint8
 from ..tensor import Tensor, wrap
 from .define import export
 from .floating import segment_reduce
+from .indexing import index_put_into
+from .joining import cat
+from .normalization import batch_norm, group_norm, layer_norm
+from .padding import pad
+from .slices import _at, basic
+from .softmax import softmax
+from .write import write_out
 
 __all__ = ["ATEN"]
 
@@ -26,8 +35,6 @@ def _aten(function: Any) -> Any:
 @_aten
 def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
     """The view ``[start:end:step]`` of a dimension."""
-    from ..dims import wrap_dim
-    from .slices import _at, basic
     if step <= 0:
         raise RuntimeError("slice step must be positive")
     return basic(input, _at(wrap_dim(dim, input._a.ndim), slice(start, end, step)))
@@ -35,10 +42,7 @@ def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
 
 def _chunk_cat(tensors: Any, dim: int, num_chunks: int, *, out: Any = None) -> Tensor:
     """Each tensor in `num_chunks` zero-padded chunks along `dim`; the chunks of all tensors with one number, flattened, side by side."""
-    from .joining import cat
-    from .padding import pad
     if out is not None:
-        from .write import write_out
         return write_out(out, _chunk_cat(tensors, dim, num_chunks), "_chunk_cat")
     if num_chunks <= 0:
         raise RuntimeError("_chunk_cat expects positive num_chunks")
@@ -64,7 +68,6 @@ def _unsafe_masked_index(input: Tensor, mask: Tensor, indices: Any, fill: Any) -
 
 def _unsafe_masked_index_put_accumulate(input: Tensor, mask: Tensor, indices: Any, values: Tensor) -> Tensor:
     """`input` with the values where the mask holds added at the indices."""
-    from .indexing import index_put_into
     arrays = {d: each._a for d, each in enumerate(_clamped(input, indices)) if isinstance(each, Tensor)}
     return index_put_into(input.clone(), arrays, values.masked_fill(~mask, 0), True)
 
@@ -79,7 +82,6 @@ def _clamped(input: Tensor, indices: Any) -> tuple[Any, ...]:
 def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
                       training: bool, momentum: float, eps: float, *, out: Any = None) -> Any:
     """(`batch_norm`, the batch's means, the inverses of its standard deviations); both are empty outside of training."""
-    from .normalization import batch_norm
     y = batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     x = input.detach().float() if input._kind.reduced else input.detach()
     if training:
@@ -90,7 +92,6 @@ def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None,
     else:
         r = (y, input.new_empty(0), input.new_empty(0))
     if out is not None:
-        from .write import write_out
         return write_out(out, r, "native_batch_norm")
     return r
 
@@ -106,13 +107,11 @@ def _native_batch_norm_legit(input: Tensor, weight: Tensor | None, bias: Tensor 
 def _batch_norm_with_update(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor, running_var: Tensor, momentum: float,
                             eps: float) -> Any:
     """`native_batch_norm` in training, with an empty reserve."""
-    from ..dtypes import uint8
     return (*native_batch_norm(input, weight, bias, running_mean, running_var, True, momentum, eps), input.new_empty(0, dtype=uint8))
 
 
 def native_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
     """(`layer_norm`, the means, the inverses of the standard deviations)."""
-    from .normalization import layer_norm
     n = 1 if isinstance(normalized_shape, int) else len(tuple(normalized_shape))
     y = layer_norm(input, normalized_shape, weight, bias, eps)
     axes = list(range(input._a.ndim - n, input._a.ndim))
@@ -122,7 +121,6 @@ def native_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | Non
 def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, C: int, HxW: int, group: int,  # noqa: N803
                       eps: float) -> tuple[Tensor, ...]:
     """(`group_norm`, the means, the inverses of the standard deviations), both (N, groups)."""
-    from .normalization import group_norm
     mean, rstd = _statistics(input.reshape(N, group, C // group * HxW), [2], eps)
     return group_norm(input, group, weight, bias, eps), mean.squeeze(2), rstd.squeeze(2)
 
@@ -145,7 +143,6 @@ def _softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, input_
 
 def _safe_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """softmax that gives zeros where all of a row is -inf."""
-    from .softmax import softmax
     empty = (input == float("-inf")).all(dim, True)
     return softmax(input.masked_fill(empty, 0), dim, dtype=dtype).masked_fill(empty, 0)
 

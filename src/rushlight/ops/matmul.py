@@ -18,7 +18,8 @@ from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from .deferred import function_of
 from .define import check_tensor, functional, op
-from .promotion import same_device
+from .joining import stack
+from .promotion import broadcast_error, same_device
 from .record import RecordNode, node_class, record
 from .write import title, write_out
 
@@ -239,7 +240,6 @@ def _matmul_batches(input: Tensor, other: Tensor, kind: Kind) -> Tensor:
         try:
             broadcast_shapes(a.shape[:-2], b.shape[:-2])
         except ValueError:
-            from .promotion import broadcast_error
             raise broadcast_error(a.shape[:-2], b.shape[:-2]) from None
     return _batched(input, other, kind, "BmmBackward0")
 
@@ -539,7 +539,6 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
         raise RuntimeError(f"inputs dimension {dim} must have length 3. Got {input._a.shape[dim]} and {other._a.shape[dim]}")
     a0, a1, a2 = input.unbind(dim)
     b0, b1, b2 = other.unbind(dim)
-    from .joining import stack
     return stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], dim)
 
 

@@ -15,9 +15,10 @@ from ..kernels import norm as K
 from ..tensor import Tensor, wrap
 from .define import export, functional
 from .memory_format import in_format_of
+from .padding import pad
 from .promotion import not_a_tensor
 from .record import record
-from .write import title
+from .write import title, write_out
 
 __all__ = ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "normalize"]
 
@@ -281,7 +282,6 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
     if input._a.size == 0:
         return input
     square = input * input
-    from .padding import pad
     widths = [0, 0] * (input._a.ndim - 2) + [size // 2, (size - 1) // 2]
     padded = pad(square, widths)
     channels = input._a.shape[1]
@@ -297,5 +297,4 @@ def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, o
     r = input / input.norm(p, dim, True).clamp_min(eps).expand_as(input)
     if out is None:
         return r
-    from .write import write_out
     return write_out(out, r, "normalize")

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.resample import Table
 from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from .define import export, functional
+from .interpolate import resampled
 from .memory_format import in_format_of
 from .promotion import not_a_tensor
 from .record import record
@@ -60,13 +62,11 @@ _NODES = {"reflect": "ReflectionPad", "replicate": "ReplicationPad"}
 @lru_cache(256)
 def _table(index: bytes, size: int) -> Any:
     """The table of picked elements; kept, since it keeps its transposed form for the gradient."""
-    from ..kernels.resample import Table
     return Table(np.frombuffer(index, np.int64)[None], None, size)
 
 
 def _shown(input: Tensor, indices: list[Any], name: str) -> Tensor:
     """The elements that `indices` name along the last dimensions, one vector or None for each, in one pass."""
-    from .interpolate import resampled
     unbatched = input._a.ndim == len(indices) + 1
     x = input.unsqueeze(0) if unbatched else input
     tables = tuple([None if index is None else _table(index.tobytes(), size) for index, size in zip(indices, x._a.shape[2:], strict=True)])

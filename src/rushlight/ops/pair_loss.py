@@ -11,6 +11,7 @@ from .define import FUNCTIONS, functional, op
 from .loss import reduced, reduction_of
 from .record import record
 from .reduction import _vector_norm
+from .shape import broadcast_tensors
 
 __all__ = ["cosine_similarity", "cosine_embedding_loss", "pairwise_distance", "triplet_margin_loss", "triplet_margin_with_distance_loss", "ctc_loss"]
 
@@ -22,7 +23,6 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
         if not t._kind.is_floating:
             raise RuntimeError(f"expected common dtype to be floating point, yet common dtype is {t.dtype}")
     if x1._a.shape != x2._a.shape:
-        from .shape import broadcast_tensors
         x1, x2 = broadcast_tensors(x1, x2)
     n1 = _vector_norm(x1, 2.0, dim, True).clamp(min=eps)
     n2 = _vector_norm(x2, 2.0, dim, True).clamp(min=eps)

@@ -12,6 +12,7 @@ from ..kernels import pooling as K
 from ..tensor import Tensor, wrap
 from .define import export, functional, not_implemented
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
+from .joining import cat
 from .memory_format import in_format_of
 from .promotion import not_a_tensor
 from .record import Outline, depending, record
@@ -257,7 +258,6 @@ def _adaptive_means(x: Tensor, out: Sizes, n: int) -> Tensor:
     """Means of windows of different sizes."""
     if 0 not in out and x._kind.is_floating:
         return _adaptive_average(x, out, f"AdaptiveAvgPool{n}DBackward0", True)
-    from .joining import cat
     y = x
     for i, o in enumerate(out):
         parts = [y.narrow(i + 2, start, end - start).mean(i + 2, keepdim=True) for start, end in K.adaptive_bounds(x._a.shape[i + 2], o)]

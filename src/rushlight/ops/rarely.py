@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import storage
 from ..autograd.grad_mode import no_grad
 from ..storage import map_file
 from ..tensor import Tensor, wrap
+from .conv import conv1d
+from .creation import creation_kind
 from .define import export, functional, method
 
 __all__: list[str] = []
@@ -69,7 +72,6 @@ def dim_order(self: Tensor, *, ambiguity_check: bool | list[Any] = False) -> tup
 @method
 def storage_type(self: Tensor) -> Any:
     """The class of the typed storage, torch.FloatStorage and its like."""
-    from .. import storage
     return getattr(storage, type(self).type(self).rpartition(".")[2].replace("Tensor", "Storage"))
 
 
@@ -97,7 +99,6 @@ def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
     """Convolution over time of (time, batch, channels) with a weight (width, channels, out channels)."""
     if input._a.ndim != 3 or weight._a.ndim != 3:
         raise RuntimeError(f"Input and weight must have 3 dims: time, batch, in_channel, but got {input._a.ndim} and {weight._a.ndim}")
-    from .conv import conv1d
     return conv1d(input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, padding=pad).permute(2, 0, 1)
 
 
@@ -105,7 +106,6 @@ def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
 def from_file(filename: str, shared: bool | None = None, size: int = 0, *, dtype: Any = None, layout: Any = None, device: Any = None,
               pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """A vector of `size` elements in a memory-mapped file; shared: changes are written to it, and it is created where it is missing."""
-    from .creation import creation_kind
     kind = creation_kind(dtype, device)
     if kind.device.type != "cpu" or pin_memory:
         raise RuntimeError("from_file(): only unpinned CPU tensors can be mapped to files")

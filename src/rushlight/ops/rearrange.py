@@ -14,7 +14,7 @@ from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from .creation import creation_kind, finish
 from .define import export, op
-from .joining import stack
+from .joining import _arrays, _common_kind, stack
 from .memory_format import in_format_of
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
@@ -302,7 +302,6 @@ def block_diag(*tensors: Any) -> Tensor:
             raise RuntimeError(f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t._a.ndim} dimensions")
     if not tensors:
         return wrap(np.empty((1, 0), np.float32), creation_kind(None, None))
-    from .joining import _arrays, _common_kind
     kind = _common_kind(list(tensors), "block_diag")
     arrays = [np.atleast_2d(each) for each in _arrays(list(tensors), kind)]
     out = kind.xp.zeros((sum(m.shape[0] for m in arrays), sum(m.shape[1] for m in arrays)), kind.np)

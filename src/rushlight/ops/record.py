@@ -8,7 +8,7 @@ from weakref import ref
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
-from ..autograd.graph import AccumulateGrad, Node, Port, Version, batched_fix, fix_of, new_seq, node_class
+from ..autograd.graph import AccumulateGrad, Node, Port, Version, batched_fix, fix_of, new_seq, node_class, wrap_array
 from ..kernels import native
 from ..kind import Kind, cpu_kind
 from ..tensor import Tensor, wrap
@@ -114,7 +114,6 @@ class BinaryNode(Node):
 
     def _slow(self, which: int, g: Any, a: Any, b: Any) -> Any:
         """One gradient array through the tensor-level formula."""
-        from ..autograd.graph import wrap_array
         formula = self.db if which else self.da
         return formula(wrap_array(g), detached(a), detached(b), None)._a
 

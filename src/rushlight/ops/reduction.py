@@ -21,9 +21,12 @@ from ..kernels.strides import zeros_for
 from ..kind import Kind
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
+from .convert import convert
+from .creation import _dtype_argument
 from .deferred import function_of
 from .define import FUNCTIONS, export, method, not_implemented, op
-from .promotion import broadcast_error
+from .joining import cat
+from .promotion import broadcast_error, not_a_tensor
 from .record import record
 from .signatures import SignatureOf
 from .write import write_out
@@ -66,7 +69,6 @@ def _expander(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> t
 def _sum_kind(kind: Kind, dtype: Any) -> Kind:
     if dtype is not None:
         if dtype.__class__ is not dtype_type:
-            from .creation import _dtype_argument
             dtype = _dtype_argument(dtype)
         return kind.with_dtype(dtype)
     return kind if kind.differentiable else kind.int64
@@ -104,7 +106,6 @@ def _sum_slow(input: Tensor, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
     a = input._a
     dims = reduced_dims(dim, a.ndim)
     if a.dtype != kind.np and (dtype is not None or a.__class__ is not ndarray):     # else the kernel adds up in int64
-        from .convert import convert
         input = convert(input, kind)
         a = input._a
     r = R.sum(a.astype(np.float32) if kind.reduced else a, dims, keepdim)
@@ -148,7 +149,6 @@ def _public(fn: Any, name: str) -> None:
     """Register a reduction: function with out=, method without."""
     def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if not isinstance(input, Tensor):
-            from .promotion import not_a_tensor
             raise not_a_tensor(name, "input", 1, input)
         r = fn(input, *args, **kwargs)
         return r if out is None else write_out(out, r, name)
@@ -225,7 +225,6 @@ def _prod_grad(g: Tensor, x: Tensor, dim: int) -> Tensor:
     for i in range(n - 1, -1, -1):
         after[i] = running
         running = running * parts[i]
-    from .joining import cat
     return g * cat([b * c for b, c in zip(before, after, strict=True)], dim)
 
 
@@ -300,7 +299,6 @@ def _evenly(g: Tensor, x: Tensor, y: Tensor, dims: Any) -> Tensor:
 def _extreme(name: str, reduce: Any, along: Any) -> None:
     def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         if not isinstance(input, Tensor):
-            from .promotion import not_a_tensor
             raise not_a_tensor(name, "input", 1, input)
         other = args[0] if args else kwargs.get("other")
         if isinstance(other, Tensor) and not (other._a.ndim == 0 and "dim" in kwargs):

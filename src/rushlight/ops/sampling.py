@@ -15,10 +15,11 @@ from ..kernels.reduce import amax, amin
 from ..kernels.shapes import broadcast_shapes
 from ..kernels.sorting import first
 from ..tensor import Tensor, wrap
+from .convert import move
 from .creation import finish, like_layout, size_of
 from .define import export, method
 from .promotion import broadcast_error, not_a_tensor
-from .random import drawn, fill, fresh, integer, normal_writer, number, on_device, one_by_one
+from .random import _fresh_like, _into, creation_kind, drawn, fill, fresh, integer, normal_writer, number, on_device, one_by_one
 from .record import record
 from .write import title, write_out
 
@@ -34,7 +35,6 @@ def _host(t: Tensor) -> Any:
     """The tensor's array on the CPU."""
     if t._kind.device is CPU:
         return t._a
-    from .convert import move
     return move(t._a, t._kind.device, CPU)
 
 
@@ -42,7 +42,6 @@ def _place(a: Any, like: Tensor, kind: Any = None) -> Tensor:
     """A CPU array as a tensor on `like`'s device."""
     kind = kind or like._kind
     if kind.device is not CPU:
-        from .convert import move
         a = move(a, CPU, kind.device)
     return wrap(a, kind)
 
@@ -161,7 +160,6 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
     mean, std = number(mean, "normal", "mean", 1), number(std, "normal", "std", 2)
     if size is None:
         raise TypeError("normal() received an invalid combination of arguments - got (float, float), but expected a Tensor, or a size")
-    from .random import _into, creation_kind
     shape = size_of((size,), "normal")
 
     def writer(kind: Any) -> Any:
@@ -242,7 +240,6 @@ def _multinomial_on_device(gen: Generator, weights: Tensor, count: int, replacem
     if replacement:
         a = kind.xp.random.sampled(kind, "multinomial", gen, kind.xp.ascontiguousarray(weights._a.reshape(-1, weights._a.shape[-1])), count)
         return wrap(a.reshape(*weights._a.shape[:-1], count), kind.int64)
-    from .random import _fresh_like
     q = _fresh_like(kind, weights, None, on_device(gen, kind, "exponential", lambda a: R.draw(gen, a, R.exponential, 1.0), 1.0))
     scores = weights / q
     return scores.argmax(-1, keepdim=True) if count == 1 else scores.topk(count)[1]

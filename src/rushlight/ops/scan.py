@@ -13,6 +13,7 @@ from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from .define import not_implemented, op
 from .elementwise import _logaddexp
+from .joining import cat, stack
 from .record import record
 from .reduction import _sum_kind
 
@@ -74,7 +75,6 @@ def _cumprod_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
             running = running * parts[k]
             total = total + gs[k] * running
         results.append(total)
-    from .joining import cat
     return cat(results, dim)
 
 
@@ -128,7 +128,6 @@ def _logcumsumexp_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
     for i in range(len(xs) - 1, -1, -1):
         total = ups[i] if total is None else ups[i] + total * (ys[i] - ys[i + 1]).exp()
         parts.append(total * (xs[i] - ys[i]).exp())
-    from .joining import stack
     return stack(parts[::-1], dim) if parts else g
 
 
@@ -145,7 +144,6 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Any = None, append: 
     if any(t is not None and t._a.ndim != input._a.ndim for t in (prepend, append)):
         raise RuntimeError("diff expects prepend or append to be the same dimension as input")
     if prepend is not None or append is not None:
-        from .joining import cat
         input = cat([t for t in (prepend, input, append) if t is not None], dim)
     for _ in range(min(n, input._a.shape[dim])):
         size = input._a.shape[dim]

@@ -20,6 +20,7 @@ from .accumulate import add_rows, put_add
 from .creation import _fits
 from .define import export, method, op
 from .indexing import _plain
+from .joining import cat
 from .promotion import broadcast_error, result_dtype
 from .record import record
 from .slices import _at, basic, diagonal
@@ -219,7 +220,6 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
         picked = masked_select(g, m)
         rest = prod(shape) - picked._a.size
         if rest:
-            from .joining import cat
             picked = cat([picked, g.new_zeros(rest)])
         return picked.reshape(shape)
     return record(wrap(array, input._kind), "MaskedScatterBackward0", (input, source), (lambda g, m: masked_fill(g, m, 0), source_grad), (mask,))

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.engine import sum_array_to
 from ..dims import wrap_dim, wrap_dims
 from ..dtypes import bool_, dtype_of
 from ..dtypes import dtype as Dtype
 from ..kernels import shapes as kernel_shapes
 from ..kernels.arrays import as_array, as_truth
 from ..kernels.strides import broadcast, same_memory
+from ..size import Size
 from ..tensor import Tensor, wrap
 from .define import export, method, op
+from .promotion import broadcast_error
 from .record import record
 from .record import view as make_view
 from .write import title
@@ -444,7 +447,6 @@ def _expand(self: Tensor, shape: tuple[int, ...]) -> Tensor:
         full = _expanded_shape(old, shape, extra)
 
     def array_back(g: Any) -> Any:
-        from ..autograd.engine import sum_array_to
         return sum_array_to(g, old)
     return make_view(self, broadcast(a, full), "ExpandBackward0", lambda g: g.sum_to_size(old), _expand, (full,), array_back)
 
@@ -483,7 +485,6 @@ def broadcast_to(input: Tensor, size: Any) -> Tensor:
 @export
 def broadcast_shapes(*shapes: Any) -> Any:
     """The shape that results from broadcasting the given shapes (ints count as vectors)."""
-    from ..size import Size
     full = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
     for n in (n for shape in full for n in shape if n < 0):
         raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
@@ -499,7 +500,6 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
     if not tensors:
         return ()
-    from .promotion import broadcast_error
     shape: tuple[int, ...] = tensors[0]._a.shape
     for each in tensors[1:]:
         try:
@@ -523,7 +523,6 @@ def _sum_to(self: Tensor, shape: tuple[int, ...]) -> Tensor:
         raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(old)}}}.")
     if old == shape and (old or self._kind.differentiable):
         return self
-    from ..autograd.engine import sum_array_to
     kind = self._kind
     if not kind.differentiable:
         kind = kind.int64

@@ -9,8 +9,11 @@ import numpy as np
 from ..dims import wrap_dim
 from ..kernels.strides import strided, zeros_for
 from ..kind import NotBatched
+from ..storage import array_over, untyped_storage
+from ..storage import storage_offset as offset_of
 from ..tensor import Tensor, wrap
 from .define import op
+from .joining import cat, stack
 from .record import multi_view, record
 from .record import view as make_view
 from .shape import sizes
@@ -150,8 +153,6 @@ def _refold(g: Tensor, shape: tuple[int, ...], dim: int, size: int, step: int) -
 @op(method=True)
 def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
     """A view of the tensor's storage with any size, stride and offset (in elements)."""
-    from ..storage import array_over, untyped_storage
-    from ..storage import storage_offset as offset_of
     size, stride = sizes((size,), "as_strided"), sizes((stride,), "as_strided", "stride")
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
@@ -216,7 +217,6 @@ def _pieces(input: Tensor, dim: int, lengths: list[int], name: str) -> tuple[Ten
     shapes = [array.shape for array in arrays]
 
     def back(gs: Any) -> Tensor:
-        from .joining import cat
         some = next(g for g in gs if g is not None)
         return cat([some.new_zeros(shape) if g is None else g for g, shape in zip(gs, shapes, strict=True)], dim)
     return multi_view(input, arrays, name, back)
@@ -343,7 +343,6 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     arrays = [moved[i, ...] for i in range(a.shape[dim])]
 
     def back(gs: Any) -> Tensor:
-        from .joining import stack
         some = next(g for g in gs if g is not None)
         return stack([some.new_zeros(some._a.shape) if g is None else g for g in gs], dim)
     return multi_view(input, arrays, "UnbindBackward0", back)

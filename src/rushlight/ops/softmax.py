@@ -9,6 +9,7 @@ import numpy as np
 from ..dims import wrap_dim
 from ..kernels import softmax as K
 from ..tensor import Tensor, wrap
+from .creation import like_layout
 from .define import check_tensor, export, functional, method
 from .record import record
 from .write import title, write_out
@@ -115,7 +116,6 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     if eps != 1e-10:
         import warnings
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
-    from .creation import like_layout
     noise = wrap(like_layout(np.empty(logits._a.shape, logits._a.dtype), logits._a), logits._kind).exponential_().log()
     soft = softmax((logits + -noise) / tau, dim)
     if not hard:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import return_types
 from ..dims import wrap_dim
-from ..dtypes import float32, float64
+from ..dtypes import float32, float64, int32
 from ..kernels import sorting as K
 from ..kernels.arrays import as_array
 from ..kernels.indexing import gather, scatter, select_masked
@@ -16,6 +16,7 @@ from ..kernels.reduce import amax, amin
 from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from .define import not_implemented, op
+from .joining import stack
 from .record import record
 from .reduction import _evenly
 
@@ -179,7 +180,6 @@ def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str
     results = []
     for each in q.reshape(-1).unbind(0):
         results.append(_quantile_at(values, each, axis, last, nans, interpolation, skip_nan))
-    from .joining import stack
     if ndim == 0:
         return stack(results).reshape(q._a.shape)
     shaped = [r if keepdim and dim is not None else r.reshape([1] * ndim) if keepdim else r.squeeze(axis) for r in results]
@@ -343,7 +343,6 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
     r = as_array(K.search(sequence, values, right or side == "right"))
     kind = sorted_sequence._kind.int64
     if out_int32:
-        from ..dtypes import int32
         kind = kind.with_dtype(int32)
     return wrap(r.astype(kind.np, copy=False), kind)
 

@@ -8,7 +8,7 @@ from functools import wraps
 from itertools import chain
 from typing import Any
 
-from ..autograd.grad_mode import enable_grad
+from ..autograd.grad_mode import enable_grad, set_grad_enabled
 from ..hooks import RemovableHandle
 from ..tensor import Tensor
 
@@ -44,7 +44,6 @@ def _use_grad_for_differentiable(func: Callable[..., Any]) -> Callable[..., Any]
     """The step of an optimizer, which records a graph only where the optimizer is differentiable."""
     @wraps(func)
     def step(self: Any, *args: Any, **kwargs: Any) -> Any:
-        from ..autograd.grad_mode import set_grad_enabled
         with set_grad_enabled(bool(self.defaults.get("differentiable", False))):
             return func(self, *args, **kwargs)
     return step

@@ -21,10 +21,12 @@ from typing import Any
 import numpy as np
 
 from ..autograd.grad_mode import set_grad_enabled
+from ..dtypes import float32, float64, get_default_dtype
 from ..kernels.native import library
 from ..kernels.step import Calls, Stepper
 from ..kind import kind_of
 from ..layout import SparseRefusal
+from ..ops.define import FUNCTIONS
 from ..tensor import Tensor, wrap
 from .optimizer import Optimizer
 
@@ -238,12 +240,10 @@ class PointwiseOptimizer(Optimizer):
 def _as_real(t: Tensor) -> Tensor:
     if not t.is_complex():
         return t
-    from ..ops.define import FUNCTIONS
     return FUNCTIONS["view_as_real"](t)
 
 
 def _scalar_kind() -> Any:
-    from ..dtypes import float32, float64, get_default_dtype
     return kind_of(float64 if get_default_dtype() is float64 else float32)
 
 

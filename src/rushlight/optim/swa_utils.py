@@ -9,6 +9,7 @@ from math import cos, pi
 from typing import Any, Literal
 
 from ..autograd.grad_mode import no_grad
+from ..nn.modules.batchnorm import _BatchNorm
 from ..nn.modules.module import Module
 from ..ops.define import FUNCTIONS
 from ..tensor import Tensor
@@ -123,7 +124,6 @@ def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
 
     A batch may be a tensor, or a list or tuple whose first item is the input.
     """
-    from ..nn.modules.batchnorm import _BatchNorm
     layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not layers:
         return

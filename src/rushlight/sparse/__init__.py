@@ -9,6 +9,9 @@ from .matmul import sparse_addmm as addmm
 from .matmul import sparse_mm as mm
 from .reduction import log_softmax, softmax
 from .reduction import sum_ as sum
+from ..layout import sparse_csr
+from .conversion import build, index_tensor, values_of
+from .tensor import SparseTensor, unsupported
 
 __all__ = ["addmm", "as_sparse_gradcheck", "check_sparse_tensor_invariants", "log_softmax", "mm", "sampled_addmm", "softmax", "spdiags",
            "spsolve", "sum"]
@@ -16,9 +19,6 @@ __all__ = ["addmm", "as_sparse_gradcheck", "check_sparse_tensor_invariants", "lo
 
 def sampled_addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """beta * input + alpha * (mat1 @ mat2) at the places of the CSR matrix `input`, without the dense product."""
-    from ..layout import sparse_csr
-    from .conversion import build, index_tensor, values_of
-    from .tensor import SparseTensor, unsupported
     if not isinstance(input, SparseTensor) or input.layout is not sparse_csr:
         raise unsupported("sparse_sampled_addmm", (input,))
     if mat1.shape[-1] != mat2.shape[-2] or (mat1.shape[0], mat2.shape[-1]) != tuple(input.shape):

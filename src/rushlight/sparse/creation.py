@@ -15,7 +15,7 @@ from ..ops.creation import creation_kind
 from ..ops.define import FUNCTIONS
 from ..size import Size
 from ..tensor import Tensor
-from .conversion import build
+from .conversion import build, index_tensor
 from .patterns import Compressed, Coo, flat_keys
 from .tensor import SparseTensor, kind_of_array, load_rules, make
 
@@ -290,7 +290,6 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: Any, layout: Any = None) 
         columns = np.arange(max(0, offset), min(rows.shape[1], shape[1], shape[0] + offset), dtype=np.int64)
         indices.append(np.stack((columns - offset, columns)))
         chosen.append(i * rows.shape[1] + columns)
-    from .conversion import index_tensor
     places = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
     values = rows.reshape(-1).index_select(0, index_tensor(_beside(places, rows)))
     r = build(Coo(_beside(np.concatenate(indices, 1) if indices else np.zeros((2, 0), np.int64), rows), tuple(shape)), values)

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.grad_mode import LOCAL
+from ..autograd.graph import AccumulateGrad
+from ..dtypes import can_cast
 from ..ops.define import FUNCTIONS
 from ..ops.record import rename
 from ..ops.registry import PLACES
@@ -63,9 +66,6 @@ def _in_place(name: str, target: str = "") -> None:
 
 def assign(self: Any, r: Any, name: str) -> Any:
     """Make a sparse tensor what a result is."""
-    from ..autograd.grad_mode import LOCAL
-    from ..autograd.graph import AccumulateGrad
-    from ..dtypes import can_cast
     if LOCAL.grad and self._node is not None and self._node.__class__ is AccumulateGrad:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
     if not isinstance(r, SparseTensor):

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.graph import kind_of_array
 from ..layout import SparseRefusal, sparse_coo, sparse_csc, sparse_csr
 from ..ops.accumulate import add_rows
+from ..ops.convert import move
 
 __all__ = ["Pattern", "Coo", "Compressed", "SparseArray", "flat_keys", "group", "without"]
 
@@ -149,8 +151,6 @@ class Compressed(Pattern):
 
 def moved(indices: Array, device: Any) -> Array:
     """Indices on a device."""
-    from ..autograd.graph import kind_of_array
-    from ..ops.convert import move
     return move(indices, kind_of_array(indices).device, device)
 
 

@@ -15,12 +15,15 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import services
+from .._utils import _rebuild_sparse_tensor
 from ..autograd.graph import kind_of_array
+from ..dims import wrap_dim
 from ..kind import Kind, SparseKind, sparse_kind
 from ..layout import SparseRefusal, sparse_coo, sparse_csr
 from ..size import Size
 from ..tensor import ItemError, Tensor, wrap
 from .patterns import Compressed, Coo, Pattern, SparseArray
+from .printing import sparse_repr
 
 __all__ = ["RULES", "SparseTensor", "call", "call_function", "define", "kind_of_array", "make", "rule", "unsupported"]
 
@@ -133,7 +136,6 @@ class SparseTensor(Tensor):
         """The shape, or the size of one dimension."""
         if dim is None:
             return self.shape
-        from ..dims import wrap_dim
         return self.pattern.shape[wrap_dim(dim, self.ndim)]
 
     def dim(self) -> int:
@@ -224,7 +226,6 @@ class SparseTensor(Tensor):
         return iter(self.unbind(0))
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
-        from .printing import sparse_repr
         return sparse_repr(self)
 
     def __format__(self, spec: str) -> str:
@@ -263,7 +264,6 @@ class SparseTensor(Tensor):
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        from .._utils import _rebuild_sparse_tensor
         p = self.pattern
         values = wrap(self.stored, self._kind.dense)
         from .conversion import index_tensor

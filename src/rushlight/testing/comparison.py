@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import dtypes
 from ..layout import strided
+from ..ops.define import FUNCTIONS
 from ..tensor import Tensor
 
 __all__ = ["assert_close", "assert_allclose", "default_tolerances", "not_close"]
@@ -192,7 +193,6 @@ def _leaf_check(actual: Any, expected: Any, options: dict[str, Any], path: tuple
 def _as_tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value
-    from ..ops.define import FUNCTIONS
     try:
         return FUNCTIONS["as_tensor"](value)
     except Exception:  # whatever the reason: it is no tensor
@@ -255,7 +255,6 @@ def assert_allclose(actual: Any, expected: Any, rtol: float | None = None, atol:
     import warnings
     warnings.warn("`torch.testing.assert_allclose()` is deprecated since 1.12 and will be removed in a future release. Please use "
                   "`torch.testing.assert_close()` instead.", FutureWarning, stacklevel=2)
-    from ..ops.define import FUNCTIONS
     if not isinstance(actual, Tensor):
         actual = FUNCTIONS["tensor"](actual)
     if not isinstance(expected, Tensor):

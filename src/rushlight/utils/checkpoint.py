@@ -15,10 +15,14 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from enum import Enum
 from typing import Any
 
+from ..amp import autocast, casting
 from ..autograd.api import backward as run_backward
 from ..autograd.function import Function
 from ..autograd.grad_mode import LOCAL, enable_grad, no_grad
 from ..autograd.saved_hooks import saved_tensors_hooks
+from ..devices import device
+from ..generator import all_default_generators, generator_for
+from ..nn.modules.container import Sequential
 from ..random import fork_rng
 from ..tensor import Tensor
 from ._pytree import tree_leaves
@@ -98,7 +102,6 @@ class DefaultDeviceType:
 
 def get_device_states(*args: Any) -> tuple[list[int], list[Tensor]]:
     """(indices, random states) of the devices, other than the CPU, that the tensors in the arguments are on."""
-    from ..generator import generator_for
     devices = {each.device for each in tree_leaves(args) if isinstance(each, Tensor) and each.device.type not in ("cpu", "meta")}
     ordered = sorted(devices, key=str)
     return [each.index or 0 for each in ordered], [generator_for(each).get_state() for each in ordered]
@@ -106,8 +109,6 @@ def get_device_states(*args: Any) -> tuple[list[int], list[Tensor]]:
 
 def set_device_states(devices: list[int], states: list[Tensor], *, device_type: str | None = None) -> None:
     """Continue the random streams of these devices from these states."""
-    from ..devices import device
-    from ..generator import generator_for
     kind = device_type or DefaultDeviceType.get_device_type()
     for index, state in zip(devices, states, strict=False):
         generator_for(device(kind, index)).set_state(state)
@@ -117,14 +118,11 @@ class _Circumstances:
     """Random states and autocast modes as they are now, to be entered again by ``with``."""
 
     def __init__(self, preserve_rng_state: bool) -> None:
-        from ..amp import casting
-        from ..generator import all_default_generators
         self.states = [(each, each.clone_state()) for each in all_default_generators()] if preserve_rng_state else None
         self.cache_enabled = casting.is_autocast_cache_enabled()
         self.modes = [(name, casting.is_autocast_enabled(name), casting.get_autocast_dtype(name)) for name in ("cpu", "cuda")]
 
     def __enter__(self) -> None:
-        from ..amp import autocast, casting
         with ExitStack() as stack:
             if self.states is not None:
                 stack.enter_context(fork_rng())
@@ -334,7 +332,6 @@ def checkpoint_sequential(functions: Any, segments: int, input: Tensor, use_reen
     preserve = kwargs.pop("preserve_rng_state", True)
     if kwargs:
         raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
-    from ..nn.modules.container import Sequential
     steps = list(functions.children()) if isinstance(functions, Sequential) else list(functions)
 
     def chain(part: list[Any]) -> Callable[[Tensor], Tensor]:

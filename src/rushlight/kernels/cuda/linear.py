@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import driver
+from .elementwise import FORMULAS
 from .matmul import _TYPES, _arithmetic, _cublas, _layout, matmul
 
 __all__ = ["linear"]
@@ -136,7 +137,6 @@ def linear(x: Any, w: Any, b: Any) -> Any:
     if not out.size:
         return out
     if not _with_epilogue(x, w, b, out):
-        from .elementwise import FORMULAS
         out = matmul(x, w.T)
         FORMULAS["add"](out, b, out=out)
     return out

@@ -12,6 +12,7 @@ from ...ops.define import FUNCTIONS
 from ...tensor import Tensor
 from .. import init
 from ..parameter import Parameter
+from ..utils.rnn import PackedSequence
 from .module import Module
 
 __all__ = ["RNNBase", "RNN", "LSTM", "GRU", "RNNCellBase", "RNNCell", "LSTMCell", "GRUCell"]
@@ -185,7 +186,6 @@ class RNNBase(Module):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """(output, final state) of a sequence: a tensor (T, B, I), with batch_first (B, T, I), unbatched (T, I), or a PackedSequence."""
-        from ..utils.rnn import PackedSequence
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
         name = "LSTM" if self._pair else self.mode.split("_")[0]
@@ -216,7 +216,6 @@ class RNNBase(Module):
             raise RuntimeError(f"For {kind} input, {names} should also be {wanted}-D but got {are}")
 
     def _forward_packed(self, packed: Any, hx: Any) -> Any:
-        from ..utils.rnn import PackedSequence
         data, batch_sizes, order, back = packed
         hx = self._zeros(data, int(batch_sizes[0])) if hx is None else self.permute_hidden(hx, order)
         self.check_forward_args(data, hx, batch_sizes)

@@ -7,6 +7,7 @@ from typing import Any
 from ...autograd.grad_mode import no_grad
 from ...tensor import Tensor
 from .. import functional as F
+from .. import modules as nn
 from .._torch import torch
 from ..modules.module import Module
 from . import parametrize
@@ -237,7 +238,6 @@ def spectral_norm(module: Module, name: str = "weight", n_power_iterations: int 
     if not isinstance(weight, Tensor):
         raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
     if dim is None:
-        from .. import modules as nn
         dim = 1 if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)) else 0
     parametrize.register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
     return module

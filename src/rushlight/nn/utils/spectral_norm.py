@@ -7,6 +7,7 @@ from typing import Any
 from ...autograd.grad_mode import no_grad
 from ...tensor import Tensor, wrap
 from .. import functional as F
+from .. import modules as nn
 from .._torch import torch
 from ..modules.module import Module
 from ..parameter import Parameter, is_lazy
@@ -137,7 +138,6 @@ def spectral_norm(module: Module, name: str = "weight", n_power_iterations: int 
     dim  the dimension of the outputs: 1 for transposed convolutions, else 0
     """
     if dim is None:
-        from .. import modules as nn
         dim = 1 if isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)) else 0
     SpectralNorm.apply(module, name, n_power_iterations, dim, eps)
     return module

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...dims import wrap_dim
+from ...dtypes import promote_types
 from ...tensor import Tensor
 from ..define import op
 from ..reduction import _vector_norm
@@ -28,7 +29,6 @@ def _cast(name: str, x: Tensor, dtype: Any) -> Tensor:
     if dtype.is_complex is not x._kind.is_complex:
         raise RuntimeError(f"{name}: dtype should be {'complex' if x._kind.is_complex else 'real'} for {'complex' if x._kind.is_complex else 'real'} "
                            f"inputs, but got {dtype}")
-    from ...dtypes import promote_types
     if promote_types(x._kind.dtype, dtype) is not dtype:
         raise RuntimeError(f"{name}: the dtype of the input ({x._kind.dtype}) should be convertible without narrowing to the specified dtype "
                            f"({dtype})")

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, median, quantiles
 from typing import Any
 
+from ...nn._torch import torch
+from ...threads import get_num_threads, set_num_threads
+
 __all__ = ["Timer", "Measurement", "Compare", "timer"]
 
 _UNITS = ((1e-9, "ns"), (1e-6, "us"), (1e-3, "ms"), (1.0, "s"))
@@ -112,7 +115,6 @@ class Timer:
             raise NotImplementedError(f"Timer(language={language!r}): rushlight times Python only")
         names = dict(globals or {})
         if "torch" not in names:
-            from ...nn._torch import torch
             names["torch"] = torch
         from textwrap import dedent
         setup = dedent(global_setup).strip() + "\n" + dedent(setup).strip() if global_setup else dedent(setup).strip()
@@ -121,7 +123,6 @@ class Timer:
                       "num_threads": num_threads}
 
     def _run(self, number: int) -> float:
-        from ...threads import get_num_threads, set_num_threads
         before = get_num_threads()
         set_num_threads(self._spec["num_threads"])  # type: ignore[arg-type]
         try:
