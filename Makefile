@@ -36,10 +36,11 @@ quick: .venv/dev     ## before a commit: ruff and the spine of the tests, under 
 stubs: .venv/dev     ## the type stubs, after a change of public names or signatures
 	.venv/bin/python tools/make_stubs.py
 
-lint: .venv/dev      ## ruff, codespell, mypy
+lint: .venv/dev      ## ruff, codespell, mypy, the layers of imports
 	.venv/bin/ruff check .
 	.venv/bin/codespell
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
 
 test: lint           ## lint, then all tests: as they are, without the native kernels, and with the tensors on a (stand-in) GPU
 	.venv/bin/python -m pytest -n auto

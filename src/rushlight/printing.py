@@ -216,10 +216,8 @@ def _suffixes(t: Any) -> list[str]:
 
 
 def _is_plain(cls: type) -> bool:
-    if cls is Tensor or cls.__name__ == "Tensor":      # also the internal classes
-        return True
-    from .nn.parameter import Parameter
-    return cls is Parameter
+    """Whether instances print as "tensor(...)": Tensor's own do, and those of Parameter itself, which says so."""
+    return cls is Tensor or "_prints_as_tensor" in cls.__dict__
 
 
 def _batched_repr(t: Any) -> str:

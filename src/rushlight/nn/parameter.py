@@ -30,6 +30,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     """
 
     __torch_function__ = Tensor._disabled_torch_function     # what is computed from parameters are plain tensors
+    _prints_as_tensor = True
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Any:
         if data is None:
