@@ -190,6 +190,7 @@ quantize_per_tensor_dynamic: Any
 quantized_batch_norm: Any
 quantized_max_pool1d: Any
 quantized_max_pool2d: Any
+from . import quasirandom as quasirandom
 quint2x4: _dtype
 quint4x2: _dtype
 quint8: _dtype
