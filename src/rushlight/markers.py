@@ -10,7 +10,7 @@ from typing import Any
 from .homes import settle
 from .jit.scripted import ScriptFunction
 from .threads import set_num_threads
-from .unsupported import NotSupported, not_supported
+from .unsupported import NotSupported, absent_class, not_supported
 
 __all__ = ["SymInt", "SymFloat", "SymBool", "AggregationType", "SUM", "AVG", "Tag", "DispatchKey", "ScriptClass", "ScriptFunction",
            "has_lapack", "has_mkl", "has_openmp", "has_spectral", "init_num_threads"]
@@ -150,6 +150,9 @@ _REFUSED = {
     **dict.fromkeys(("quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic", "quantized_batch_norm",
                      "quantized_max_pool1d", "quantized_max_pool2d", "dequantize"), _QUANTIZED)}
 globals().update({name: not_supported(name, instead) for name, instead in _REFUSED.items()})
+
+PyTorchFileReader = absent_class("PyTorchFileReader", "torch.load reads the file; it maps it with mmap=True")
+PyTorchFileWriter = absent_class("PyTorchFileWriter", "torch.save writes the file")
 
 settle("", globals())
 settle("", globals(), ("DispatchKey", "DispatchKeySet"))

@@ -106,7 +106,10 @@ class _Loader(Loader):
 
 @cache
 def named(path: str, name: str) -> Any:
-    """What stands for torch.<path>.<name>; None where the table has no such name."""
+    """What stands for torch.<path>.<name>, a module among them; None where the table has no such name."""
+    if f"{path}.{name}" in table():
+        from importlib import import_module
+        return import_module(place(f"{path}.{name}"))
     what = table().get(path, {}).get(name)
     return None if what is None else _make(path, name, what)
 

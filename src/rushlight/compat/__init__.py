@@ -76,6 +76,8 @@ class _Finder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname.startswith("rushlight."):
             return _second_name(fullname)
+        if fullname == "functorch" and self.spawning:
+            return ModuleSpec(fullname, _AliasLoader("torch.compat.functorch"))
         if fullname == _SPAWN and self.spawning:
             spec = PathFinder.find_spec(fullname, path)
             if spec is not None and spec.loader is not None:

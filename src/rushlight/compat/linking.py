@@ -35,6 +35,7 @@ from rushlight.compat import install
 
 install()
 '''
+_FUNCTORCH = '"""The package functorch, which PyTorch brings along (written by `rushlight link`)."""\n\nfrom rushlight.compat.functorch import *\n'
 _METADATA = f"""\
 Metadata-Version: 2.1
 Name: torch
@@ -78,7 +79,7 @@ def distribution() -> metadata.Distribution:
 
 def _files(hidden: tuple[str, ...] = ()) -> dict[str, str]:
     """Path in the environment's library folder -> text, without RECORD."""
-    files = {"torch/__init__.py": _STUB, f"{_INFO}/METADATA": _METADATA, f"{_INFO}/WHEEL": _WHEEL, f"{_INFO}/top_level.txt": "torch\n"}
+    files = {"torch/__init__.py": _STUB, "functorch/__init__.py": _FUNCTORCH, f"{_INFO}/METADATA": _METADATA, f"{_INFO}/WHEEL": _WHEEL, f"{_INFO}/top_level.txt": "functorch\ntorch\n"}
     if hidden:
         source = Path(__file__).with_name("hiding.py").read_text(encoding="utf-8")
         files[_PTH] = "import _rushlight_hide\n"
@@ -135,8 +136,9 @@ def _refuse_pytorch() -> None:
         if not ours:
             raise LinkError(f"PyTorch {found.version} is installed in {Path(str(found.locate_file('')))}, and both can't have the name "
                             "torch: `pip uninstall torch` first, or use another environment")
-    package = _library() / "torch"
-    if package.exists() and LINK_LINE not in _text(package / "__init__.py"):
+    for package, line in ((_library() / "torch", LINK_LINE), (_library() / "functorch", "rushlight.compat.functorch")):
+        if not package.exists() or line in _text(package / "__init__.py"):
+            continue
         raise LinkError(f"{package} exists and is no link of rushlight's: move it away first, or use another environment")
 
 
@@ -197,7 +199,7 @@ def _write(library: Path, files: dict[str, str], held: dict[str, str]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         old.mkdir()
-        for path in [library / "torch", *_infos(library), library / _PTH, library / _HIDER]:
+        for path in [library / "torch", library / "functorch", *_infos(library), library / _PTH, library / _HIDER]:
             if path.exists():
                 _move(path, old / path.name, moved)
         for path in sorted((fresh / "new").iterdir(), key=lambda path: path.name == _INFO):
@@ -223,7 +225,7 @@ def unlink() -> list[str]:
         raise LinkError(f"nothing is linked in {library}")
     try:
         trash = Path(tempfile.mkdtemp(prefix=".rushlight-link-", dir=library))
-        for path in [*_infos(library), library / "torch", library / _PTH, library / _HIDER]:
+        for path in [*_infos(library), library / "torch", library / "functorch", library / _PTH, library / _HIDER]:
             if path.exists():
                 path.rename(trash / path.name)
         shutil.rmtree(trash, ignore_errors=True)

@@ -211,16 +211,16 @@ def _load() -> None:
     """Import what registers ops at its first use."""
     from importlib import import_module
     _deferred.load_all()
-    import_module("rushlight.nn.functional")
+    import_module("..nn.functional", __package__)
 
 
 def __getattr__(name: str) -> OpOverloadPacket:
     _load()
     packet = None if name in _PYTHON_ONLY else _find(name)
     if packet is None:
-        from ..version import __version__
+        from ..version import rushlight_version
         raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}': torch.ops.aten.{name} is not supported by "
-                             f"rushlight {__version__}")
+                             f"rushlight {rushlight_version}")
     globals()[name] = packet
     return packet
 

@@ -197,3 +197,26 @@ for _function in (_chunk_cat, _unsafe_masked_index, _unsafe_masked_index_put_acc
                   native_layer_norm, native_group_norm, _softmax_backward_data, _safe_softmax):
     export(_function)
 export(segment_reduce, "_segment_reduce")
+
+
+# --- memory and sparse products -------------------------------------------------------------------------------------------------------
+
+@_aten
+def _pin_memory(input: Tensor, device: Any = None) -> Tensor:
+    """The tensor in memory that a GPU can read by itself."""
+    return input.pin_memory() if device is None else input.pin_memory(device)
+
+
+@_aten
+def _sparse_addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+    """``beta * input + alpha * mat1 @ mat2`` with a sparse `mat1`."""
+    return input.addmm(mat1, mat2, beta=beta, alpha=alpha)
+
+
+@_aten
+def _sparse_mm_reduce_impl(input: Tensor, other: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
+    """A sparse product whose sums are other reductions: only sums are (NotImplementedError)."""
+    if reduce != "sum":
+        raise NotImplementedError(f"torch.ops.aten._sparse_mm_reduce_impl(reduce={reduce!r}) is not supported by rushlight: scatter_reduce the products")
+    found = input @ other
+    return found, found.new_empty((0,), dtype=input.crow_indices().dtype)
