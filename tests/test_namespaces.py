@@ -224,8 +224,8 @@ def test_missing_namespaces_say_so():
     for use in (lambda: all_reduce(rl.ones(2)), ProcessGroup, lambda: nn.no_such, lambda: rl.distributed.get_rank()):
         with pytest.raises(NotImplementedError, match="torch.distributed.*is not supported by rushlight"):
             use()
-    for access in ("distributed.elastic", "distributed.fully_shard", "onnx.export", "export.export", "quantization.quantize_dynamic",
-                   "ao.quantization", "fx.symbolic_trace", "package.PackageExporter", "nested.nested_tensor", "monitor.Stat",
+    for access in ("distributed.elastic.no_such_name", "distributed.fully_shard", "onnx.export", "export.export", "quantization.quantize_dynamic",
+                   "ao.quantization.quantize_dynamic", "fx.symbolic_trace", "package.PackageExporter", "nested.nested_tensor", "monitor.Stat",
                    "xpu.synchronize", "mps.empty_cache", "autograd.profiler.emit_nvtx"):
         place, _, name = access.rpartition(".")
         owner = importlib.import_module("rushlight." + place)

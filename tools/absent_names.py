@@ -33,7 +33,7 @@ def public_modules() -> Iterator[str]:
         yield root
         for found in pkgutil.walk_packages(import_module(f"torch.{root}").__path__, f"torch.{root}.", onerror=lambda name: None):
             path = found.name.removeprefix("torch.")
-            if not any(part.startswith("_") or part in NEVER for part in path[len(root):].split(".")):
+            if path != "distributed.rpc.api" and not any(part.startswith("_") or part in NEVER for part in path[len(root):].split(".")):
                 yield path
 
 
@@ -79,9 +79,8 @@ def main() -> None:
         ours = present(path)
         if (module := load(path)) is None or (ours is not None and not getattr(vars(ours).get("__getattr__"), "absent", False)):
             continue
-        own = [name for name in dir(module) if not name.startswith("_") and getattr(getattr(module, name), "__module__",
-                                                                                    None) == module.__name__]
-        names = {*(getattr(module, "__all__", None) or own), *wanted.get(path, ())}
+        own = [name for name in dir(module) if not name.startswith("_") and is_own(module, getattr(module, name), name)]
+        names = {*(getattr(module, "__all__", ()) or ()), *own, *wanted.get(path, ())}
         entries = [entry for name in sorted(names) if hasattr(module, name) and not hasattr(ours, name) and
                    (entry := described(name, getattr(module, name)))]
         if entries or ours is None:
@@ -92,6 +91,13 @@ def main() -> None:
     lines += [f"{path}:" for path in sorted(parents - there) if present(path) is None]
     NAMES.write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
     print(f"{len(lines)} modules, {NAMES.stat().st_size:,} bytes")
+
+
+def is_own(module: types.ModuleType, value: object, name: str) -> bool:
+    """Whether a module defines this: a class or function of its own, or a name for a type."""
+    if isinstance(value, types.UnionType) or (type(value).__module__ == "typing" and hasattr(value, "__args__")):
+        return name[0].isupper()
+    return getattr(value, "__module__", None) == module.__name__
 
 
 def present(path: str) -> types.ModuleType | None:
