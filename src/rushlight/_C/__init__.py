@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..unsupported import NotSupported
+from ..homes import place
 from ..generator import Generator as Generator
 from ..tensor import Tensor
 from ..overrides import DisableTorchFunction as DisableTorchFunction
@@ -55,7 +56,12 @@ class _ExcludeDispatchKeyGuard:
             set_autocast_enabled(each, on)
 
 
+_SPACES = {"_nn": "_C._nn", "_VariableFunctions": ""}     # where PyTorch's compiled module keeps functions that are public elsewhere
+
+
 def __getattr__(name: str) -> object:
     if name in ("DispatchKey", "DispatchKeySet"):
         return globals().setdefault(name, getattr(import_module("..markers", __name__), name))
+    if name in _SPACES:
+        return globals().setdefault(name, import_module(place(_SPACES[name])))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
