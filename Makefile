@@ -21,7 +21,7 @@ comma := ,
 QUICK = $(addprefix tests/,test_layout.py test_imports.py ops/test_registry.py ops/test_shape.py ops/test_matmul.py autograd/test_autograd.py \
 	nn/test_functional.py nn/modules/test_module.py native/test_native.py)
 
-.PHONY: help demo quick stubs lint test native sanitize bench torch-wheel clean
+.PHONY: help demo quick stubs lint test native sanitize bench torch-wheel libraries clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
