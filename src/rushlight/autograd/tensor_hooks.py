@@ -21,7 +21,7 @@ def _hooks(tensor: Any) -> tuple[Hooks, int]:
 def register_hook(self: Any, hook: Any) -> RemovableHandle:
     """Call ``hook(grad)`` when this tensor's gradient is ready; what it returns (if not None) is used instead. Returns a handle."""
     if self._node is None:
-        raise RuntimeError("cannot register a hook on a self that doesn't require gradient")
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if not callable(hook):
         raise TypeError(f"a hook must be callable, not {type(hook).__name__}")
     hooks, index = _hooks(self)
@@ -34,7 +34,7 @@ def register_hook(self: Any, hook: Any) -> RemovableHandle:
 def register_post_accumulate_grad_hook(self: Any, hook: Any) -> RemovableHandle:
     """Call ``hook(self)`` after a gradient was added to this leaf's ``.grad``. Returns a handle."""
     if self._node is None:
-        raise RuntimeError("cannot register a hook on a self that doesn't require gradient")
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     if self._node.__class__ is not AccumulateGrad:
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
     return RemovableHandle.into(self._node.own_hooks().post_accumulate, hook)
