@@ -10,7 +10,7 @@ import rushlight as rl
 from rushlight.ops.define import FUNCTIONS
 
 DRAWN = ("rand", "random", "normal", "uniform", "bernoulli", "dropout", "exponential", "cauchy", "geometric", "poisson", "multinomial", "rrelu", "gamma",
-         "dirichlet", "binomial", "gumbel", "empty", "hash_tensor")
+         "dirichlet", "new", "binomial", "gumbel", "empty", "hash_tensor")
 ALIASED = ("masked_scatter_", "apply_", "map_", "set_", "from_file", "resize_")      # reads what it has just written, or is called otherwise
 NAMES = sorted(name for name in set(FUNCTIONS) | {n for n in dir(rl.Tensor) if not n.startswith("_")}
                if name not in ALIASED and not any(each in name for each in DRAWN) and callable(getattr(pt, name, None) or getattr(pt.Tensor, name, None)))
