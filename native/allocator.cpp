@@ -3,7 +3,11 @@
 #include "pool.h"
 #include "rushlight.h"
 
+#if defined(__APPLE__)
+#include <malloc/malloc.h>
+#else
 #include <malloc.h>
+#endif
 #include <sys/mman.h>
 
 #include <cstdlib>
@@ -18,6 +22,20 @@ constexpr std::size_t SMALLEST = std::size_t(1) << 16;   // smaller ones go to m
 constexpr std::size_t HUGE_PAGE = std::size_t(1) << 21;  // blocks of this size on ask for huge pages
 constexpr int STEPS = 8;                                 // size classes per power of two: at most 1/8 of a block is unused
 constexpr int CLASSES = 64 * STEPS;
+
+std::size_t usable_size(void* block) {  // of memory that malloc gave
+#if defined(__APPLE__)
+    return malloc_size(block);
+#else
+    return malloc_usable_size(block);
+#endif
+}
+
+void ask_for_huge_pages([[maybe_unused]] void* block, [[maybe_unused]] std::size_t size) {
+#if defined(MADV_HUGEPAGE)  // Linux
+    madvise(block, size, MADV_HUGEPAGE);
+#endif
+}
 
 struct Cache {
     std::mutex mutex;
@@ -42,7 +60,7 @@ void* fresh(std::size_t size) {
     void* block = nullptr;
     const std::size_t alignment = size >= HUGE_PAGE ? HUGE_PAGE : 64;
     if (posix_memalign(&block, alignment, size) != 0) return nullptr;
-    if (size >= HUGE_PAGE) madvise(block, size, MADV_HUGEPAGE);
+    if (size >= HUGE_PAGE) ask_for_huge_pages(block, size);
     return block;
 }
 
@@ -124,7 +142,7 @@ void* take_zeroed(void* context, std::size_t count, std::size_t size) {
 // read, is used, and what is counted as in use may be off by that block.
 void* resize(void* context, void* old, std::size_t size) {
     if (old == nullptr) return take(context, size);
-    const std::size_t have = malloc_usable_size(old);
+    const std::size_t have = usable_size(old);
     if (have < SMALLEST && size < SMALLEST) return std::realloc(old, size ? size : 1);
     void* block = take(context, size);
     if (block == nullptr) return nullptr;

@@ -84,33 +84,33 @@ using i64 = std::int64_t;
 using i32 = std::int32_t;
 using byte = std::uint8_t;
 
-template <typename F> constexpr Op float_unary(const char* name, int cost = 1) {
+template <typename F> constexpr Loops float_unary(const char* name, int cost = 1) {
     return {name, 1, cost, {unary_loop<float, float, F>, unary_loop<double, double, F>}, {}};
 }
-template <typename F> constexpr Op float_binary(const char* name, int cost = 1) {
+template <typename F> constexpr Loops float_binary(const char* name, int cost = 1) {
     return {name, 2, cost, {binary_loop<float, float, F>, binary_loop<double, double, F>}, {}};
 }
-template <typename F> constexpr Op any_unary(const char* name) {
+template <typename F> constexpr Loops any_unary(const char* name) {
     return {name, 1, 1, {unary_loop<float, float, F>, unary_loop<double, double, F>, unary_loop<i64, i64, F>, unary_loop<i32, i32, F>}, {}};
 }
-template <typename F> constexpr Op any_binary(const char* name) {
+template <typename F> constexpr Loops any_binary(const char* name) {
     return {name, 2, 1, {binary_loop<float, float, F>, binary_loop<double, double, F>, binary_loop<i64, i64, F>, binary_loop<i32, i32, F>}, {}};
 }
-template <typename F> constexpr Op compare(const char* name) {
+template <typename F> constexpr Loops compare(const char* name) {
     return {name, 2, 1,
             {binary_loop<float, float, F>, binary_loop<double, double, F>},
             {binary_loop<float, byte, F>, binary_loop<double, byte, F>, binary_loop<i64, byte, F>, binary_loop<i32, byte, F>, binary_loop<byte, byte, F>}};
 }
-template <typename F> constexpr Op question(const char* name) {
+template <typename F> constexpr Loops question(const char* name) {
     return {name, 1, 1, {unary_loop<float, float, F>, unary_loop<double, double, F>}, {unary_loop<float, byte, F>, unary_loop<double, byte, F>}};
 }
-template <typename F> constexpr Op bits(const char* name) {  // of bool; on masks inside float programs: logic
+template <typename F> constexpr Loops bits(const char* name) {  // of bool; on masks inside float programs: logic
     return {name, 2, 1, {binary_loop<float, float, F>, binary_loop<double, double, F>}, {nullptr, nullptr, nullptr, nullptr, binary_loop<byte, byte, F>}};
 }
 
 }  // namespace
 
-extern const Op arithmetic_ops[] = {
+extern const Loops arithmetic_ops[] = {
     any_binary<Add>("add"), any_binary<Subtract>("subtract"), any_binary<Multiply>("multiply"), float_binary<Divide>("divide"),
     any_binary<Maximum>("maximum"), any_binary<Minimum>("minimum"), float_binary<Fmax>("fmax"), float_binary<Fmin>("fmin"),
     float_binary<CopySign>("copysign"), any_unary<Negative>("negative"), any_unary<Absolute>("absolute"), any_unary<Square>("square"),

@@ -1,7 +1,11 @@
 #include "blas.h"
 
 #include <dlfcn.h>
-#include <link.h>
+#if defined(__APPLE__)
+#include <mach-o/dyld.h>
+#elif __has_include(<link.h>)
+#include <link.h>  // glibc's and musl's
+#endif
 
 #include <atomic>
 #include <cstring>
@@ -25,16 +29,34 @@ struct Library {
     int (*get_threads)() = nullptr;
 };
 
-int find_path(dl_phdr_info* info, size_t, void* path) {
-    if (info->dlpi_name == nullptr || std::strstr(info->dlpi_name, "openblas") == nullptr) return 0;
-    *static_cast<std::string*>(path) = info->dlpi_name;
-    return 1;
+// The path of the OpenBLAS that is loaded; empty where there is none, or where the system does not tell what is loaded.
+#if defined(__APPLE__)
+std::string find_path() {
+    for (std::uint32_t i = 0; i < _dyld_image_count(); ++i) {
+        const char* name = _dyld_get_image_name(i);
+        if (name != nullptr && std::strstr(name, "openblas") != nullptr) return name;
+    }
+    return {};
 }
+#elif __has_include(<link.h>)
+std::string find_path() {
+    std::string path;
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void* path) {
+            if (info->dlpi_name == nullptr || std::strstr(info->dlpi_name, "openblas") == nullptr) return 0;
+            *static_cast<std::string*>(path) = info->dlpi_name;
+            return 1;
+        },
+        &path);
+    return path;
+}
+#else
+std::string find_path() { return {}; }
+#endif
 
 Library find_library() {
     Library found;
-    std::string path;
-    dl_iterate_phdr(find_path, &path);
+    const std::string path = find_path();
     if (path.empty()) return found;
     void* handle = dlopen(path.c_str(), RTLD_LAZY | RTLD_NOLOAD);
     if (handle == nullptr) return found;

@@ -8,9 +8,9 @@ namespace rushlight {
 
 PyTypeObject* symbol_type = nullptr;
 
-const Op* find_op(const char* name) {
-    for (const Op* table : {arithmetic_ops, math_ops}) {
-        for (const Op* op = table; op->name != nullptr; ++op) {
+const Loops* find_op(const char* name) {
+    for (const Loops* table : {arithmetic_ops, math_ops}) {
+        for (const Loops* op = table; op->name != nullptr; ++op) {
             if (std::strcmp(op->name, name) == 0) return op;
         }
     }
@@ -45,12 +45,12 @@ namespace {
 struct Kernel {
     PyObject_HEAD
     vectorcallfunc vectorcall;
-    const Op* op;
+    const Loops* op;
     Program* program;  // the op as a program of one instruction
     PyObject* fallback;
 };
 
-Loop loop_for(const Op* op, int type) {
+Loop loop_for(const Loops* op, int type) {
     const Type t = type == NPY_FLOAT ? F32 : type == NPY_DOUBLE ? F64 : type == NPY_INT64 ? I64 : type == NPY_INT32 ? I32 : type == NPY_BOOL ? BOOL : NO_TYPE;
     if (t == NO_TYPE || (op->only_bool() && t != BOOL)) return nullptr;
     return op->flag[t] != nullptr ? op->flag[t] : op->same[t];
@@ -62,7 +62,7 @@ bool apart(const char* operand, index_t n, const char* out, index_t out_n) {
 }
 
 // The result (in `given`, if there is one) for contiguous operands of one type and shape, or 0-dim ones; nullptr without an error set for others.
-PyObject* try_fast(const Op* op, PyObject* const* args, PyObject* given) {
+PyObject* try_fast(const Loops* op, PyObject* const* args, PyObject* given) {
     if (!PyArray_CheckExact(args[0])) return nullptr;
     PyArrayObject* a = as_array(args[0]);
     const int type = PyArray_TYPE(a);
@@ -198,7 +198,7 @@ PyObject* elementwise(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != 2) return PyErr_Format(PyExc_TypeError, "elementwise(name, fallback) takes 2 arguments, got %zd", count);
     const char* name = PyUnicode_AsUTF8(args[0]);
     if (name == nullptr) return nullptr;
-    const Op* op = find_op(name);
+    const Loops* op = find_op(name);
     if (op == nullptr) Py_RETURN_NONE;
     Kernel* kernel = PyObject_New(Kernel, &KernelType);
     if (kernel == nullptr) return nullptr;

@@ -28,7 +28,7 @@ Program* build_program(PyObject* description, int inputs, bool* flags) {
         unsigned char out, a, b = 0, c = 0;
         good = PyArg_ParseTuple(PyList_GET_ITEM(code, i), "sbb|bb", &name, &out, &a, &b, &c);
         if (!good) break;
-        const Op* op = find_op(name);
+        const Loops* op = find_op(name);
         if (op == nullptr || op->same[F32] == nullptr || out >= registers || a >= registers || b >= registers || c >= registers) {
             PyErr_Format(PyExc_ValueError, "no op '%s' for programs", name);
             good = false;
@@ -231,7 +231,7 @@ PyObject* set_symbol(PyObject*, PyObject* type) {
 PyObject* has_op(PyObject*, PyObject* name) {
     const char* text = PyUnicode_AsUTF8(name);
     if (text == nullptr) return nullptr;
-    const Op* op = find_op(text);
+    const Loops* op = find_op(text);
     return PyBool_FromLong(op != nullptr && op->same[F32] != nullptr);
 }
 

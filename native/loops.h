@@ -19,7 +19,7 @@ inline index_t size_of(Type type) {
 // out[i] = f(a[i], b[i], c[i]) for n elements. Bit k of `scalar` is set where operand k is one element for all. `out` may be an operand.
 using Loop = void (*)(const void* a, const void* b, const void* c, void* out, index_t n, unsigned scalar);
 
-struct Op {
+struct Loops {
     const char* name;
     int operands;
     int cost;                 // how many simple operations it is worth
@@ -29,9 +29,9 @@ struct Op {
     bool question() const { return flag[F32] != nullptr || flag[BOOL] != nullptr; }
 };
 
-const Op* find_op(const char* name);
+const Loops* find_op(const char* name);
 
-extern const Op arithmetic_ops[], math_ops[];  // each ends with an entry without name
+extern const Loops arithmetic_ops[], math_ops[];  // each ends with an entry without name
 
 // Conversions at a block's ends.
 void load(Type from, Type to, const char* data, index_t step, void* out, index_t n);   // step in bytes; 0: one element for all

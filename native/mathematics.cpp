@@ -55,7 +55,7 @@ void trigonometric_loop(const void* a_, const void* b, const void* c, void* out_
     if (largest <= LIMIT) return unary_loop<T, T, F>(a_, b, c, out_, n, scalar);
     for (index_t i = 0; i < n; ++i) out[i] = static_cast<T>(function(a[i]));
 }
-template <typename F, double (*function)(double)> constexpr Op trigonometric(const char* name) {
+template <typename F, double (*function)(double)> constexpr Loops trigonometric(const char* name) {
     return {name, 1, 8, {trigonometric_loop<float, F, function>, trigonometric_loop<double, F, function>}, {}};
 }
 
@@ -121,19 +121,19 @@ struct FloorDivide {  // from the exact remainder, so that rounding a / b up to 
         return b == T(0) ? a / b : q == T(0) ? vmath::with_sign(T(0), a / b) : whole;
     }
 };
-template <typename F> constexpr Op remainder_op(const char* name) { return {name, 2, 16, {remainder_loop<float, F>, remainder_loop<double, F>}, {}}; }
+template <typename F> constexpr Loops remainder_op(const char* name) { return {name, 2, 16, {remainder_loop<float, F>, remainder_loop<double, F>}, {}}; }
 
-template <typename F> constexpr Op both(const char* name, int cost) {
+template <typename F> constexpr Loops both(const char* name, int cost) {
     return {name, 1, cost, {unary_loop<float, float, F>, unary_loop<double, double, F>}, {}};
 }
-template <typename F> constexpr Op gradient(const char* name, int cost) {
+template <typename F> constexpr Loops gradient(const char* name, int cost) {
     return {name, 2, cost, {binary_loop<float, float, F>, binary_loop<double, double, F>}, {}};
 }
-template <typename F> constexpr Op single(const char* name, int cost) { return {name, 1, cost, {unary_loop<float, float, F>}, {}}; }
+template <typename F> constexpr Loops single(const char* name, int cost) { return {name, 1, cost, {unary_loop<float, float, F>}, {}}; }
 
 }  // namespace
 
-extern const Op math_ops[] = {
+extern const Loops math_ops[] = {
     both<Exp>("exp", 4), both<Exp2>("exp2", 4), both<Expm1>("expm1", 6), both<Log>("log", 6), both<Log1p>("log1p", 8), single<Log2>("log2", 10),
     single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Atanh>("arctanh", 10),
     both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),

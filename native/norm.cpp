@@ -5,6 +5,7 @@
 
 #include "function.h"
 #include "pool.h"
+#include "reduce.h"
 
 namespace rushlight {
 namespace {
@@ -20,17 +21,6 @@ template <typename T> T sum_of(const T* a, index_t n) {
         T sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (index_t i = first; i < last; ++i) sum += a[i];
-        result += sum;
-    }
-    return static_cast<T>(result);
-}
-template <typename T> T squares_around(const T* a, T mean, index_t n) {
-    double result = 0;
-    for (index_t first = 0; first < n; first += BLOCK) {
-        const index_t last = first + BLOCK < n ? first + BLOCK : n;
-        T sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (index_t i = first; i < last; ++i) sum += (a[i] - mean) * (a[i] - mean);
         result += sum;
     }
     return static_cast<T>(result);
@@ -172,7 +162,7 @@ template <typename T> PyObject* rows_forward(PyObject* const* args) {
         parallel_for(at.rows, GRAIN / at.n + 1, [&](index_t begin, index_t end) {
             for (index_t row = begin; row < end; ++row) {
                 const T* from = x.data<T>() + row * at.n;
-                const T m = sum_of(from, at.n) / at.n, v = squares_around(from, m, at.n) / at.n;
+                const T m = sum_of(from, at.n) / at.n, v = static_cast<T>(squares_around(from, m, at.n)) / at.n;
                 data_of<T>(mean)[row] = m;
                 data_of<T>(variance)[row] = v;
                 const index_t entry = row % at.groups * at.per_row();
@@ -240,7 +230,7 @@ template <typename T> PyObject* rows_backward(PyObject* const* args) {
 // --- root mean square: y = x rstd w with rstd = 1 / sqrt(mean(x^2) + eps) -----------------------------------------------------------------
 
 template <typename T> T root_of(const T* x, index_t n, double eps) {
-    return T(1) / std::sqrt(squares_around(x, T(0), n) / static_cast<T>(n) + static_cast<T>(eps));
+    return T(1) / std::sqrt(static_cast<T>(squares_around(x, T(0), n)) / static_cast<T>(n) + static_cast<T>(eps));
 }
 
 // rms_norm(x, weight, eps, n) -> y, for rows of n elements
@@ -393,7 +383,7 @@ template <typename T> PyObject* batch_forward(PyObject* const* args) {
                 }
             } else {
                 m[0] = static_cast<T>(channel_sum<T>(at, first, [&](index_t o) { return sum_of(in + o, at.spatial); }) / count);
-                squares[0] = channel_sum<T>(at, first, [&](index_t o) { return squares_around(in + o, m[0], at.spatial); });
+                squares[0] = channel_sum<T>(at, first, [&](index_t o) { return static_cast<T>(squares_around(in + o, m[0], at.spatial)); });
             }
             for (index_t c = 0; c < width; ++c) {
                 const T v = static_cast<T>(squares[c] / count);

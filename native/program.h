@@ -12,7 +12,7 @@ constexpr int PROGRAM_DIMS = 12, MAX_INPUTS = 8, MAX_OUTPUTS = 4, MAX_REGISTERS 
 constexpr index_t BLOCK_BYTES = 4096;  // of a register: a dozen of them fit the first-level cache
 
 struct Instruction {
-    const Op* op;
+    const Loops* op;
     std::uint8_t out, in[3];
     unsigned numbers(int inputs, unsigned which) const {  // which operands are inputs that `which` names
         unsigned mask = 0;

@@ -410,18 +410,6 @@ template <typename F, Result as> PyObject* number_reduction(PyObject* const* arg
 
 // --- variance and logsumexp -------------------------------------------------------------------------------------------------------------
 
-template <typename T> double squares_around(const T* x, T mean, index_t n) {
-    double result = 0;
-    for (index_t i = 0; i < n; i += BLOCK) {
-        const index_t last = i + BLOCK < n ? i + BLOCK : n;
-        T sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (index_t j = i; j < last; ++j) sum += (x[j] - mean) * (x[j] - mean);
-        result += sum;
-    }
-    return result;
-}
-
 template <typename T> void variance_columns(const T* x, index_t rows, index_t stride, index_t width, double freedom, T* variance, T* mean) {
     double sums[WIDTH], squares[WIDTH] = {};
     reduce_columns<Sum>(x, rows, stride, width, sums);
