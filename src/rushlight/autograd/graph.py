@@ -191,6 +191,13 @@ def fix_of(inputs: Any, outs: Any) -> Any:
 
 def batched_fix(fix: Any, inputs: Any, outs: Any) -> Any:
     """A node's `fix` where its results may be batched arrays."""
+    levels = getattr(outs[0]._a, "levels", ())
+    if len(outs) == 1:
+        for t in inputs:
+            if t is not None and t._node is not None and getattr(t._a, "levels", ()) != levels:
+                break
+        else:
+            return fix
     whole = {level for t in outs for level in getattr(t._a, "levels", ())}
     own = [None if t is None or t._node is None else frozenset(getattr(t._a, "levels", ())) for t in inputs]
     if all(each is None or each >= whole for each in own):

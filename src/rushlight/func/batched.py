@@ -109,7 +109,7 @@ class BatchedArray(NDArrayOperatorsMixin):
     real = property(lambda self: self.like(self.physical.real), lambda self, value: _set_part(self, "real", value))
     imag = property(lambda self: self.like(self.physical.imag), lambda self, value: _set_part(self, "imag", value))
     batch = property(lambda self: self.physical.shape[0])
-    levels = property(lambda self: levels_of(self))
+    levels = property(lambda self: [self.level] if self.physical.__class__ is ndarray else levels_of(self))
 
     def like(self, physical: Any) -> BatchedArray:
         """Another array of this level."""
@@ -295,6 +295,8 @@ class BatchedArray(NDArrayOperatorsMixin):
         if any(o is not None and not is_at(o, level) for o in outs) and max_level((*inputs, where)) == level:
             raise shared_write()
         if method == "__call__":
+            if ufunc is np.matmul and not outs and inputs[1].__class__ is ndarray and inputs[1].ndim == 2:
+                return inputs[0].like(_one_product(inputs[0].physical, inputs[1]))
             if where is not True:
                 n = max(np.ndim(x) for x in (*inputs, *outs, where))
                 kwargs["where"] = lined_up(where, level, n)
@@ -515,6 +517,13 @@ def _call_arguments(ufunc: Any, inputs: Any, level: int) -> list[Any]:
     cores = [part.count(",") + 1 if part.strip("() ") else 0 for part in ufunc.signature.split("->")[0].replace("),(", ");(").split(";")]
     loops = max([np.ndim(x) - core for x, core in zip(inputs, cores, strict=True)])
     return [lined_up(x, level, loops + core) for x, core in zip(inputs, cores, strict=True)]
+
+
+def _one_product(p: Any, b: Any) -> Any:
+    """The products of all samples (B, ..., k) with one matrix (k, m), as one product."""
+    if p.ndim < 2 or p.shape[-1] != b.shape[0]:
+        raise ValueError(f"matmul: {p.shape[1:]} and {b.shape} don't fit")
+    return np.matmul(p.reshape(prod(p.shape[:-1]), p.shape[-1]), b).reshape(*p.shape[:-1], b.shape[1])
 
 
 def _after(ufunc: Any, inputs: Any, result: Any) -> Any:

@@ -91,11 +91,12 @@ def _name(func: Any) -> str:
 
 def _flat_inputs(func: Any, in_dims: Any, args: tuple[Any, ...]) -> tuple[int, list[Any], list[Any], Any]:
     """(batch size, leaves of the arguments, dimension or None of each, structure); ValueError for what does not fit."""
-    name = f"vmap({_name(func)}, in_dims={in_dims}, ...)(<inputs>)"
+    def name() -> str:
+        return f"vmap({_name(func)}, in_dims={in_dims}, ...)(<inputs>)"
     if isinstance(in_dims, list):
         in_dims = tuple(in_dims)
     if not isinstance(in_dims, (int, tuple)):
-        raise ValueError(f"{name}: expected `in_dims` to be int or a (potentially nested) tuple matching the structure of inputs, got: "
+        raise ValueError(f"{name()}: expected `in_dims` to be int or a (potentially nested) tuple matching the structure of inputs, got: "
                          f"{type(in_dims)}.")
     if not args:
         raise ValueError(f"vmap({_name(func)})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying to vmap over a "
@@ -103,25 +104,25 @@ def _flat_inputs(func: Any, in_dims: Any, args: tuple[Any, ...]) -> tuple[int, l
     leaves, spec = tree_flatten(args)
     dims = _broadcast_to_and_flatten(in_dims, spec)
     if dims is None:
-        raise ValueError(f"{name}: in_dims is not compatible with the structure of `inputs`. in_dims has structure "
+        raise ValueError(f"{name()}: in_dims is not compatible with the structure of `inputs`. in_dims has structure "
                          f"{tree_flatten(in_dims)[1]} but inputs has structure {spec}.")
     sizes = set()
     for i, (leaf, dim) in enumerate(zip(leaves, dims, strict=True)):
         if dim is None:
             continue
         if not isinstance(dim, int) or isinstance(dim, bool):
-            raise ValueError(f"{name}: Got in_dim={dim} for an input but in_dim must be either an integer dimension or None.")
+            raise ValueError(f"{name()}: Got in_dim={dim} for an input but in_dim must be either an integer dimension or None.")
         if not isinstance(leaf, Tensor):
-            raise ValueError(f"{name}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap over non-Tensor "
+            raise ValueError(f"{name()}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap over non-Tensor "
                              "arguments, please use None as the respective in_dim")
         n = leaf._a.ndim
         if not -n <= dim < n:
-            raise ValueError(f"{name}: Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {n} so expected in_dim to "
+            raise ValueError(f"{name()}: Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {n} so expected in_dim to "
                              f"satisfy -{n} <= in_dim < {n}.")
         dims[i] = dim % n
         sizes.add(leaf._a.shape[dim])
     if not sizes:
-        raise ValueError(f"{name}: at least one input has to be mapped over, but every in_dim is None")
+        raise ValueError(f"{name()}: at least one input has to be mapped over, but every in_dim is None")
     if len(sizes) > 1:
         shapes = [(leaf._a.shape[dim]) for leaf, dim in zip(leaves, dims, strict=True) if dim is not None]
         raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {shapes} for the mapped dimension")
