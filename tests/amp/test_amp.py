@@ -90,6 +90,8 @@ def test_dtypes_and_values(name, dtype):
         except RuntimeError as error:
             results.append(error)
         assert not m.is_autocast_enabled("cpu")
+    if "primitive descriptor" in str(results[1]):
+        pytest.skip("PyTorch's reduced-precision LSTM needs another processor than this one")
     if isinstance(results[1], Exception):
         assert isinstance(results[0], RuntimeError) and str(results[1]) in str(results[0])
         return
