@@ -40,6 +40,8 @@ IntTensor: Any
 LongStorage: Any
 LongTensor: Any
 from .cuda import OutOfMemoryError as OutOfMemoryError
+from .markers import PyTorchFileReader as PyTorchFileReader
+from .markers import PyTorchFileWriter as PyTorchFileWriter
 from .markers import SUM as SUM
 from .markers import ScriptClass as ScriptClass
 from .markers import ScriptFunction as ScriptFunction

@@ -238,7 +238,7 @@ def _tests(place: str, op: Op | None) -> list[Line]:
     name = place.rpartition(".")[2]
     word = re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])")
     hits: list[tuple[int, str]] = []
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("test_*.txt"), *folder.glob("*s.txt")]):      # tests, and tables of expressions
         if "conformance" in path.parts:
             continue
         numbers = [number for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if word.search(line)]

@@ -166,7 +166,7 @@ def test_compiler_namespaces():
     assert rl.compiler.list_backends() == []
     with pytest.raises(RuntimeError):
         rl.compiler.set_stance("nonsense")
-    for access in (lambda: rl._dynamo.explain, lambda: rl.compiler.nonsense, lambda: rl.jit.nonsense):
+    for access in (lambda: rl._dynamo.explain(increase), lambda: rl.compiler.nonsense, lambda: rl.jit.nonsense):
         with pytest.raises(NotImplementedError, match="is not supported by rushlight"):
             access()
 

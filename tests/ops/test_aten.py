@@ -67,6 +67,8 @@ def supported(name, overload):
 def test_what_pytorch_calls(part):
     compared, wrong = 0, []
     for name, overload, (args, kwargs), expected in calls_of(part):
+        if name == "_sparse_mm_reduce_impl":         # of CSR matrices, which NumPy, through which sides are compared, has not
+            continue
         if not supported(name, overload) or any(isinstance(each, torch.layout | torch.memory_format) for each in kwargs.values()):
             continue
         try:

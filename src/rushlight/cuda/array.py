@@ -765,7 +765,9 @@ def run_kernel(formula: Any, function: Any, operands: tuple[Any, ...]) -> Any:
     if not halves:
         return function(*operands)
     wide = [each.astype(np.float32) if each.__class__ is DeviceArray and each.dtype == halves[0].dtype else each for each in operands]
-    return function(*wide).astype(halves[0].dtype)
+    r = function(*wide)
+    narrow = halves[0].dtype
+    return tuple([each if each is None else each.astype(narrow) for each in r]) if r.__class__ is tuple else r.astype(narrow)
 
 
 def over_tensors(name: str, tensors: Any, *more: Any) -> Any:

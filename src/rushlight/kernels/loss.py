@@ -90,6 +90,13 @@ def entropy_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: 
     return np.where(share != 0, r * (share * up), x.dtype.type(0))
 
 
+def _array_beside(x: Any, value: Any) -> Any:
+    """A number, or an array of any kind, as an array of x's dtype, where x is."""
+    if isinstance(value, (np.generic, int, float)):
+        return np.asarray(value, x.dtype) if x.__class__ is np.ndarray else np.full((), value, x.dtype, like=x)
+    return value.astype(x.dtype, copy=False)
+
+
 @kernel
 def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> Any:
     """(mean loss of logits (N, C), how many rows count, logs of the sums of exponentials per row) without weights; `wide`: the mean of 16-bit logits is float32."""
@@ -98,8 +105,8 @@ def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> Any:
         x = x.astype(np.float32)
     logs, total, count = entropy(x, target, None, ignored, 0.0)[1:]
     with np.errstate(all="ignore"):
-        mean = np.asarray(total / count, x.dtype, like=x)
-    return mean if wide else mean.astype(dtype, copy=False), np.asarray(count, x.dtype, like=x), logs.reshape(-1)
+        mean = _array_beside(x, total / count)
+    return mean if wide else mean.astype(dtype, copy=False), _array_beside(x, count), logs.reshape(-1)
 
 
 @kernel
@@ -108,7 +115,7 @@ def mean_entropy_backward(g: Any, x: Any, target: Any, count: Any, logs: Any, ig
     wide = x.astype(np.float32) if is_half(x) else x
     with np.errstate(all="ignore"):
         up = g.astype(wide.dtype, copy=False) / count
-    return entropy_backward(wide, target, None, ignored, 0.0, logs, np.asarray(up, like=x), 1.0).astype(x.dtype, copy=False)
+    return entropy_backward(wide, target, None, ignored, 0.0, logs, _array_beside(wide, up), 1.0).astype(x.dtype, copy=False)
 
 
 @kernel

@@ -216,7 +216,7 @@ def _load() -> None:
 
 def __getattr__(name: str) -> OpOverloadPacket:
     _load()
-    packet = None if name in _PYTHON_ONLY else _find(name)
+    packet = None if name in _PYTHON_ONLY or name.startswith("_foreach_") else _find(name)
     if packet is None:
         from ..version import rushlight_version
         raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}': torch.ops.aten.{name} is not supported by "
@@ -230,5 +230,5 @@ def __dir__() -> list[str]:
     _load()
     names = {place.removeprefix("Tensor.").removeprefix("nn.functional.").replace(".", "_") for place in _PLACES}
     names |= {name for name, value in vars(_Tensor).items() if isinstance(value, _FunctionType) and name[0] != "_"}
-    return sorted({*names, *_FORMS, *_ATEN, *_OPERATORS} - _PYTHON_ONLY)
+    return sorted({*names, *_FORMS, *_ATEN, *_OPERATORS} - _PYTHON_ONLY - {name for name in names if name.startswith("_foreach_")})
 

@@ -298,6 +298,8 @@ def advanced(self: Tensor, arrays: dict[int, Any], given: tuple[Tensor, ...] = (
     """Pick from `self` with index arrays (or one full mask), by dimension; `given`: tensors among them, whose changes backward has to notice."""
     a = self._a
     index = _numpy_index(arrays)
+    if a.ndim + index[-1].ndim > 65:       # NumPy's take does not look, and crashes
+        raise IndexError(f"number of dimensions must be within [0, 64], indexing result would have {a.ndim + index[-1].ndim - 1}")
     try:
         if len(index) == 1 and index[0].dtype.kind != "b":
             array = a.take(index[0], 0)
