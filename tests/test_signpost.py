@@ -62,7 +62,7 @@ def test_everything_public_has_a_place():
     deferred.load_all()
     for name in [*NAMESPACES["nn.functional"]][::7] + [*NAMESPACES[""]][::29]:
         place = "nn.functional." + name if name in NAMESPACES["nn.functional"] else name
-        assert place in PLACES and ".py:" in of(place, "defined"), place
+        assert place in PLACES and (".py:" in of(place, "defined") or isinstance(PLACES[place].function, type)), place
 
 
 def test_command(capsys):

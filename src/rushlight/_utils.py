@@ -15,7 +15,6 @@ from .homes import is_own, shown_in
 from .kind import kind_of
 from .layout import layout as layout_class
 from .layout import sparse_coo, sparse_csc, sparse_csr, strided
-from .nn.parameter import Parameter
 from .storage import TypedStorage, UntypedStorage, array_over
 from .tensor import Tensor, wrap
 
@@ -69,6 +68,7 @@ def _rebuild_meta_tensor_no_storage(dtype: _dtype.dtype, size: Ints, stride: Int
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Tensor:
     """An ``nn.Parameter`` around a tensor."""
+    from .nn.parameter import Parameter  # a plain tensor's copy loads no nn
     found = Parameter(data, requires_grad)
     for hook in (backward_hooks or {}).values():
         found.register_hook(hook)

