@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd.graph import Version
+from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from .record import record, view
 from .write import writable
@@ -33,7 +34,7 @@ class Conjugate(Tensor):
     def _a(self) -> Any:                                                     # type: ignore[override]
         array, version, shown = self.source._a, self.source._ver + 0, self.shown
         if shown is None or shown[0] != version or shown[1] is not array:
-            shown = self.shown = (version, array, np.conjugate(array))
+            shown = self.shown = (version, array, as_array(np.conjugate(array)))
         return shown[2]
 
     @_a.setter

@@ -32,9 +32,9 @@ def _wanted(*tensors: Tensor | None) -> tuple[bool, ...]:
 
 def _like(g: Any, t: Tensor | None) -> Any:
     """A flat gradient in the shape and dtype of its tensor; itself where it has them, so that it can be taken over."""
-    if g is None:
+    if g is None or t is None:
         return None
-    a = t._a  # type: ignore[union-attr]
+    a = t._a
     return (g if g.shape == a.shape else g.reshape(a.shape)).astype(a.dtype, copy=False)
 
 
