@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from .conjugate import conjugated
 from .define import export, method, op
@@ -88,7 +89,7 @@ def conj(input: Tensor) -> Tensor:
 
 
 def _conjugate(input: Tensor) -> Tensor:
-    return record(wrap(np.conjugate(input._a), input._kind), "ConjPhysicalBackward0", (input,), _conjugate)
+    return record(wrap(as_array(np.conjugate(input._a)), input._kind), "ConjPhysicalBackward0", (input,), _conjugate)
 
 
 @op(method=True, inplace="function", out=True)
