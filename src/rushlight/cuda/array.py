@@ -734,12 +734,12 @@ def _written(function: Any) -> Any:
 _formulas: dict[Any, Any] = {}      # function -> its Formula, or None where it has none
 
 
-def run_formula(function: Any, operands: tuple[Any, ...]) -> Any:
-    """A function of arrays as one kernel, whose formula is traced at first use; as it is where that can't be."""
+def run_formula(function: Any, operands: tuple[Any, ...], name: str = "formula") -> Any:
+    """A function of arrays as one kernel, whose formula is traced at first use; as it is where that can't be. name: what a profile shows."""
     try:
         formula = _formulas[function]
     except KeyError:
-        formula = _formulas[function] = formula_of(function, len(operands))
+        formula = _formulas[function] = formula_of(function, len(operands), name)
     return run_kernel(formula, function, operands)
 
 
@@ -816,8 +816,8 @@ class Namespace:
     @staticmethod
     def gradient(name: str, function: Any) -> Any:
         """How the gradient of the op `name`, a formula, is computed here: as one kernel."""
-        inner = _written(function)
-        return lambda *operands: run_formula(inner, operands) if inner is not None else run_kernel(None, function, operands)
+        inner, label = _written(function), f"{name}_gradient".replace(".", "_") if name else "formula"
+        return lambda *operands: run_formula(inner, operands, label) if inner is not None else run_kernel(None, function, operands)
 
     @staticmethod
     def fused_for(*arrays: Any) -> Any:

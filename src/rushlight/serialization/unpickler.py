@@ -126,9 +126,10 @@ _DATA_OPCODES = """
     PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE SHORT_BINSTRING BINBYTES
     SHORT_BINBYTES EMPTY_LIST EMPTY_TUPLE EMPTY_DICT EMPTY_SET TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS BINPUT LONG_BINPUT
     BINGET LONG_BINGET MEMOIZE GLOBAL STACK_GLOBAL REDUCE NEWOBJ BUILD BINPERSID"""
-# Bytes that empty containers of one byte in the file take in memory, and how many of them a small file may ask for.
-_EMPTY = {"list": 64, "dict": 72, "set": 224}
-_SMALL_FILE, _ROOM = 24 << 20, 90 << 20
+# Bytes that empty containers of one byte in the file take in memory, with their place in a list that grows; and how many bytes of them a
+# small file may ask for.
+_EMPTY = {"list": 80, "dict": 88, "set": 240}
+_SMALL_FILE, _ROOM = 24 << 20, 80 << 20
 _KEY_PARTS = 1000          # of a tuple that is a key: hashing visits a part as often as it is there
 
 
