@@ -41,6 +41,21 @@ from .ops.promotion import result_type  # noqa: E402
 globals().update(_FUNCTIONS)
 newaxis = None
 
+# Functions that need quantised dtypes or libraries which are not used; `markers` says so.
+_NEVER_THERE = (
+    "int_repr q_scale q_zero_point q_per_channel_scales q_per_channel_zero_points q_per_channel_axis empty_quantized "
+    "quantized_gru_cell quantized_lstm_cell quantized_rnn_relu_cell quantized_rnn_tanh_cell quantized_max_pool3d "
+    "choose_qparams_optimized fake_quantize_per_tensor_affine fake_quantize_per_channel_affine "
+    "fused_moving_avg_obs_fake_quant fbgemm_linear_fp16_weight fbgemm_linear_fp16_weight_fp32_activation "
+    "fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation fbgemm_linear_quantize_weight "
+    "fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix cudnn_affine_grid_generator cudnn_batch_norm cudnn_convolution "
+    "cudnn_convolution_add_relu cudnn_convolution_relu cudnn_convolution_transpose cudnn_grid_sampler miopen_batch_norm "
+    "miopen_convolution miopen_convolution_add_relu miopen_convolution_relu miopen_convolution_transpose miopen_ctc_loss "
+    "miopen_depthwise_convolution miopen_rnn mkldnn_adaptive_avg_pool2d mkldnn_convolution mkldnn_linear_backward_weights "
+    "mkldnn_max_pool2d mkldnn_max_pool3d mkldnn_rnn_layer batch_norm_backward_elemt batch_norm_backward_reduce "
+    "batch_norm_elemt batch_norm_gather_stats batch_norm_gather_stats_with_counts batch_norm_stats batch_norm_update_stats "
+    "native_norm resize_as_sparse_")
+
 # Loaded at first use, to keep `import rushlight` quick: name -> module that holds it ("" for the module of that name itself).
 _LAZY = {
     **dict.fromkeys(("nn", "optim", "utils", "cuda", "autograd", "linalg", "random", "backends", "serialization", "version", "compat",
@@ -70,7 +85,7 @@ _LAZY = {
                      "is_deterministic_algorithms_warn_only_enabled",
                      "set_float32_matmul_precision", "get_float32_matmul_precision", "set_flush_denormal", "set_warn_always",
                      "is_warn_always_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode"), "settings"),
-    "is_anomaly_enabled": "autograd.anomaly_mode",
+    **dict.fromkeys(("is_anomaly_enabled", "is_anomaly_check_nan_enabled", "set_anomaly_enabled"), "autograd.anomaly_mode"),
     **dict.fromkeys(("sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite", "sym_sum", "cond", "is_inference"), "symbolic"),
     "compile": "compiling",
     **dict.fromkeys(("fork", "wait", "ScriptModule", "_script_if_tracing"), "jit"),
@@ -82,6 +97,7 @@ _LAZY = {
                      "unify_type_list", "quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic",
                      "quantized_batch_norm", "quantized_max_pool1d", "quantized_max_pool2d", "dequantize", "PyTorchFileReader",
                      "PyTorchFileWriter"), "markers"),
+    **dict.fromkeys(_NEVER_THERE.split(), "markers"),
     **dict.fromkeys(("typename", "_assert", "set_default_tensor_type"), "settings"),
     "AcceleratorError": "kernels.cuda.driver",
     "get_device_module": "accelerator",

@@ -142,13 +142,35 @@ def init_num_threads() -> None:
     set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
 
 
+# Functions of torch that need what is never there.
+_OF_QUANTIZED = """
+    int_repr q_scale q_zero_point q_per_channel_scales q_per_channel_zero_points q_per_channel_axis empty_quantized quantized_gru_cell
+    quantized_lstm_cell quantized_rnn_relu_cell quantized_rnn_tanh_cell quantized_max_pool3d choose_qparams_optimized
+    fake_quantize_per_tensor_affine fake_quantize_per_channel_affine fused_moving_avg_obs_fake_quant fbgemm_linear_fp16_weight
+    fbgemm_linear_fp16_weight_fp32_activation fbgemm_linear_int8_weight fbgemm_linear_int8_weight_fp32_activation
+    fbgemm_linear_quantize_weight fbgemm_pack_gemm_matrix_fp16 fbgemm_pack_quantized_matrix
+"""
+_OF_LIBRARIES = """
+    cudnn_affine_grid_generator cudnn_batch_norm cudnn_convolution cudnn_convolution_add_relu cudnn_convolution_relu cudnn_convolution_transpose
+    cudnn_grid_sampler miopen_batch_norm miopen_convolution miopen_convolution_add_relu miopen_convolution_relu miopen_convolution_transpose
+    miopen_ctc_loss miopen_depthwise_convolution miopen_rnn mkldnn_adaptive_avg_pool2d mkldnn_convolution mkldnn_linear_backward_weights
+    mkldnn_max_pool2d mkldnn_max_pool3d mkldnn_rnn_layer
+"""
+_OF_SYNC_BATCH_NORM = """
+    batch_norm_backward_elemt batch_norm_backward_reduce batch_norm_elemt batch_norm_gather_stats batch_norm_gather_stats_with_counts
+    batch_norm_stats batch_norm_update_stats
+"""
 _TORCHSCRIPT = "TorchScript's own representation does not exist here; torch.jit.script runs the Python code"
 _QUANTIZED = "there are no quantised dtypes; bfloat16 and float16 halve the memory, and torch.amp computes in them"
+_LIBRARY = "its library is not used; the function without that prefix computes the same"
 _REFUSED = {
     **dict.fromkeys(("import_ir_module", "import_ir_module_from_buffer", "merge_type_from_type_comment", "parse_ir", "parse_schema",
                      "parse_type_comment", "unify_type_list"), _TORCHSCRIPT),
     **dict.fromkeys(("quantize_per_channel", "quantize_per_tensor", "quantize_per_tensor_dynamic", "quantized_batch_norm",
-                     "quantized_max_pool1d", "quantized_max_pool2d", "dequantize"), _QUANTIZED)}
+                     "quantized_max_pool1d", "quantized_max_pool2d", "dequantize", *_OF_QUANTIZED.split()), _QUANTIZED),
+    **dict.fromkeys(_OF_LIBRARIES.split(), _LIBRARY),
+    **dict.fromkeys(_OF_SYNC_BATCH_NORM.split(), "there is one GPU at most, so that nothing is synchronised; take torch.batch_norm"),
+    "native_norm": "take torch.norm", "resize_as_sparse_": "take Tensor.resize_"}
 globals().update({name: not_supported(name, instead) for name, instead in _REFUSED.items()})
 
 PyTorchFileReader = absent_class("PyTorchFileReader", "torch.load reads the file; it maps it with mmap=True")

@@ -10,7 +10,7 @@ import numpy as np
 
 from .grad_mode import LOCAL, adjust
 
-__all__ = ["detect_anomaly", "set_detect_anomaly", "is_anomaly_enabled", "is_anomaly_check_nan_enabled"]
+__all__ = ["detect_anomaly", "set_detect_anomaly", "is_anomaly_enabled", "is_anomaly_check_nan_enabled", "set_anomaly_enabled"]
 
 
 def trace() -> str:
@@ -32,6 +32,11 @@ def _switch(on: bool, check_nan: bool) -> None:
     if on != LOCAL.anomaly:
         adjust(1 if on else -1)
     LOCAL.anomaly, LOCAL.anomaly_check_nan = on, check_nan
+
+
+def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    """Switch anomaly detection on or off."""
+    _switch(bool(enabled), check_nan)
 
 
 class set_detect_anomaly:

@@ -97,10 +97,14 @@ add, add_, _iadd = _with_alpha("add", _add, "add(input, other, *, alpha=1, out=N
 sub, sub_, _isub = _with_alpha("sub", _sub, "sub(input, other, *, alpha=1, out=None) -> Tensor\n\ninput - alpha * other, with broadcasting.")
 
 
-def rsub(input: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
-    """other - alpha * input."""
+def rsub(input: Tensor, other: Any, *numbers: Any, alpha: Any = 1) -> Tensor:
+    """other - alpha * input; a number is also taken as ``rsub(input, other, alpha)``."""
     if not isinstance(input, Tensor):
         raise not_a_tensor("rsub", "input", 1, input)
+    if numbers:
+        if len(numbers) > 1 or isinstance(other, Tensor):
+            raise TypeError(f"rsub() takes 2 positional arguments but {2 + len(numbers)} were given")
+        alpha, = numbers
     if alpha != 1:
         input = _scaled("rsub", input, alpha)
     return _sub(other, input) if isinstance(other, Tensor) else _rsub(input, other)

@@ -14,11 +14,18 @@ from . import activation, grid_sample, interpolate, loss, normalization, padding
 from .define import FUNCTIONS
 from .registry import NAMESPACES
 
-__all__ = ["FORMS"]
+__all__ = ["FORMS", "word_of"]
 
 FORMS: dict[str, Callable[..., Any]] = {}
 
 _REDUCTIONS = ("none", "mean", "sum")
+
+
+def word_of(reduction: Any, name: str, position: int) -> str:
+    """nn.functional's word for an operator's number: 1 is the mean, 2 the sum, all others reduce nothing."""
+    if not isinstance(reduction, int) or isinstance(reduction, bool):
+        raise TypeError(f"{name}(): argument 'reduction' (position {position}) must be int, not {type(reduction).__name__}")
+    return _REDUCTIONS[reduction] if 0 <= reduction < 3 else "none"
 
 
 def _form(function: Any) -> Any:
@@ -78,7 +85,7 @@ def _log_softmax(self: Tensor, dim: int, half_to_float: bool) -> Tensor:
 @_form
 def nll_loss(self: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: int = -100) -> Tensor:
     """The negative log-likelihood."""
-    return loss.nll_loss(self, target, weight, ignore_index=ignore_index, reduction=_REDUCTIONS[reduction])
+    return loss.nll_loss(self, target, weight, ignore_index=ignore_index, reduction=word_of(reduction, "nll_loss", 4))
 
 
 @_form
@@ -101,7 +108,7 @@ FORMS["nll_loss2d_forward"] = nll_loss_forward
 def cross_entropy_loss(self: Tensor, target: Tensor, weight: Tensor | None = None, reduction: int = 1, ignore_index: int = -100,
                        label_smoothing: float = 0.0) -> Tensor:
     """log_softmax and the negative log-likelihood."""
-    return loss.cross_entropy(self, target, weight, ignore_index=ignore_index, reduction=_REDUCTIONS[reduction],
+    return loss.cross_entropy(self, target, weight, ignore_index=ignore_index, reduction=word_of(reduction, "cross_entropy_loss", 4),
                               label_smoothing=label_smoothing)
 
 
@@ -109,23 +116,14 @@ def cross_entropy_loss(self: Tensor, target: Tensor, weight: Tensor | None = Non
 def binary_cross_entropy_with_logits(self: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None,
                                      reduction: int = 1) -> Tensor:
     """Binary cross-entropy of a sigmoid."""
-    return loss.binary_cross_entropy_with_logits(self, target, weight, reduction=_REDUCTIONS[reduction], pos_weight=pos_weight)
+    return loss.binary_cross_entropy_with_logits(self, target, weight, pos_weight=pos_weight,
+                                                 reduction=word_of(reduction, "binary_cross_entropy_with_logits", 5))
 
 
 # --- normalisation: the library that PyTorch may take is of no matter here ------------------------------------------------------------
 
-@_form
-def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
-               cudnn_enable: bool = True) -> Tensor:
-    """Standardised over the last dimensions."""
-    return normalization.layer_norm(input, normalized_shape, weight, bias, eps)
-
-
-@_form
-def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
-               cudnn_enabled: bool = True) -> Tensor:
-    """Standardised over groups of channels."""
-    return normalization.group_norm(input, num_groups, weight, bias, eps)
+for _name in ("layer_norm", "group_norm"):
+    FORMS[_name] = FUNCTIONS[_name]
 
 
 @_form
@@ -315,14 +313,14 @@ def tensordot(self: Tensor, other: Tensor, dims_self: Sequence[int], dims_other:
 @_form
 def linalg_pinv(self: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None, out: Any = None) -> Tensor:
     """`linalg.pinv`."""
-    return NAMESPACES["linalg"]["pinv"](self, atol=atol, rtol=rtol if rcond is None else rcond, hermitian=hermitian, out=out)
+    return NAMESPACES["linalg"]["pinv"](self, rcond, hermitian, atol=atol, rtol=rtol, out=out)
 
 
 @_form
 def linalg_matrix_rank(self: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None,
                        out: Any = None) -> Tensor:
     """`linalg.matrix_rank`."""
-    return NAMESPACES["linalg"]["matrix_rank"](self, atol=atol, rtol=rtol, hermitian=hermitian, tol=tol, out=out)
+    return NAMESPACES["linalg"]["matrix_rank"](self, tol, hermitian, atol=atol, rtol=rtol, out=out)
 
 
 @_form
@@ -363,7 +361,10 @@ def block_diag(tensors: Sequence[Tensor]) -> Tensor:
 def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
                 transposed: bool, output_padding: Sequence[int], groups: int) -> Tensor:
     """Convolution, or transposed convolution, of (N, C, *spatial) with one to three spatial dimensions."""
-    n = input.dim() - 2
+    n = weight.dim() - 2
+    if not 1 <= n <= 3 or len(input.shape) != n + 2:
+        raise RuntimeError(f"Expected {n + 2}-dimensional input for {n + 2}-dimensional weight {list(weight.shape)}, but got {input.dim()}-dimensional "
+                           f"input of size {list(input.shape)} instead")
     stride, padding, dilation, output_padding = (
         [*each] * n if len(each) == 1 else [*each] for each in (stride, padding, dilation, output_padding))
     if transposed:

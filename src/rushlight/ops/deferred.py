@@ -31,6 +31,12 @@ FUNCTIONS_OF: dict[str, str] = {
     "gamma_sampling": "_standard_gamma _standard_gamma_grad _sample_dirichlet _dirichlet_grad binomial",
     "rarely": "conv_tbc from_file",
     "stft": "stft istft",
+    "torch_forms": (
+        "batch_norm instance_norm convolution binary_cross_entropy_with_logits affine_grid_generator adaptive_max_pool1d kl_div "
+        "margin_ranking_loss cosine_embedding_loss hinge_embedding_loss triplet_margin_loss poisson_nll_loss ctc_loss "
+        "_convolution max_pool1d_with_indices embedding_bag embedding_renorm_ frobenius_norm nuclear_norm norm_except_dim dsmm "
+        "hsmm saddmm values_copy indices_copy crow_indices_copy col_indices_copy ccol_indices_copy row_indices_copy slice_inverse "
+        "sym_constrain_range sym_constrain_range_for_size get_device is_distributed cudnn_is_acceptable is_vulkan_available"),
     "windows": "bartlett_window blackman_window hamming_window hann_window kaiser_window",
 }
 METHODS_OF: dict[str, str] = {

@@ -57,7 +57,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     if max_norm is not None or input._kind.dtype.name != "int64":
         _check_indices(input, rows)
     if max_norm is not None:
-        _renormalize(weight, input, max_norm, norm_type)
+        renormalize(weight, input, max_norm, norm_type)
     return _look_up(input, weight, padding_idx, scale_grad_by_freq, sparse)
 
 
@@ -65,7 +65,7 @@ export(lambda weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=
     indices, weight, None if padding_idx == -1 else padding_idx, None, 2.0, scale_grad_by_freq, sparse), "embedding")
 
 
-def _renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
+def renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
     """Scale rows that are longer than max_norm down to it, in place."""
     used = np.unique(index._a)
     a = weight._a

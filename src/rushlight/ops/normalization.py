@@ -216,7 +216,11 @@ def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = Non
     return _standardized(input, tuple(range(ndim - len(shape), ndim)), eps, weight, bias, shape, "NativeLayerNormBackward0")[0]
 
 
-export(layer_norm)
+@export(name="layer_norm", guard=True)
+def _torch_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+                      cudnn_enable: bool = True) -> Tensor:
+    """`layer_norm`; it makes no difference whether cuDNN may compute it."""
+    return layer_norm(input, normalized_shape, weight, bias, eps)
 
 
 @functional
@@ -238,7 +242,11 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bia
     return in_format_of(_standardized(input, (2,), eps, weight, bias, (1, shape[1]) + (1,) * (len(shape) - 2), "NativeGroupNormBackward0", grouped)[0], input)
 
 
-export(group_norm)
+@export(name="group_norm", guard=True)
+def _torch_group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+                      cudnn_enabled: bool = True) -> Tensor:
+    """`group_norm`; it makes no difference whether cuDNN may compute it."""
+    return group_norm(input, num_groups, weight, bias, eps)
 
 
 @functional(guard=True)

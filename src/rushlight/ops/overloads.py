@@ -127,12 +127,12 @@ LISTS = frozenset(("split", "split_with_sizes", "unsafe_split", "unsafe_split_wi
                    "hsplit", "vsplit", "dsplit", "unbind", "unbind_copy", "split_copy", "split_with_sizes_copy", "meshgrid", "broadcast_tensors",
                    "atleast_1d", "atleast_2d", "atleast_3d", "where", "gradient", "nonzero_numpy", "align_tensors"))
 
-# What is public here and in PyTorch, but no operator of aten there; or one that also returns its kernel's book-keeping (embedding_bag).
+# What is public here and in PyTorch, but no operator of aten there.
 _PYTHON_ONLY = """
     BFloat16Tensor BoolTensor ByteTensor CharTensor DoubleTensor FloatTensor H HalfTensor IntTensor LongTensor ShortTensor T
     _segment_reduce adaptive_max_pool1d_with_indices adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices affine_grid
     apply_ as_subclass as_tensor asarray backward bfloat16 bool broadcast_shapes byte cdouble cfloat char const_data_ptr cpu
-    cross_entropy cuda data_ptr device dim_order double dropout1d dropout2d dropout3d dtype eig element_size embedding_bag float fold
+    cross_entropy cuda data_ptr device dim_order double dropout1d dropout2d dropout3d dtype eig element_size float fold
     fractional_max_pool2d_with_indices fractional_max_pool3d_with_indices from_numpy frombuffer gaussian_nll_loss grad grad_fn
     grid_sample gumbel_softmax half has_names int interpolate is_cpu is_cuda is_meta is_mkldnn is_mps is_nested is_quantized is_shared
     is_sparse is_sparse_csr is_tensor is_xla is_xpu itemsize layout linear_cross_entropy lobpcg local_response_norm logsigmoid long

@@ -232,7 +232,7 @@ def _limit(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:  # noqa: N803
 
 
 @op(namespace="linalg", out=True)
-def pinv(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False, rcond: Any = None) -> Tensor:  # noqa: N803
+def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:  # noqa: N803
     """The Moore-Penrose pseudo-inverse; singular values up to max(atol, rtol * largest) count as zero."""
     return _pinv(A, atol, rtol if rcond is None else rcond, hermitian)
 
@@ -261,7 +261,7 @@ def pinv_grad(g: Tensor, a: Tensor, p: Tensor) -> Tensor:
 
 
 @op(namespace="linalg", out=True)
-def matrix_rank(A: Tensor, *, atol: Any = None, rtol: Any = None, hermitian: bool = False, tol: Any = None) -> Tensor:  # noqa: N803
+def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:  # noqa: N803
     """How many singular values are above max(atol, rtol * largest)."""
     check_matrix("linalg.matrix_rank", A)
     check_floating("linalg.matrix_rank", A)
