@@ -21,7 +21,7 @@ comma := ,
 QUICK = $(addprefix tests/,test_layout.py test_imports.py ops/test_registry.py ops/test_shape.py ops/test_matmul.py autograd/test_autograd.py \
 	nn/test_functional.py nn/modules/test_module.py native/test_native.py)
 
-.PHONY: help demo quick stubs lint test native sanitize bench torch-wheel libraries clean
+.PHONY: help demo quick stubs lint test native sanitize fuzz bench torch-wheel libraries clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -59,6 +59,11 @@ sanitize: .venv/dev  ## the kernels' tests under AddressSanitizer and UndefinedB
 	LD_PRELOAD="$(call libraries,libtsan.so)" TSAN_OPTIONS=die_after_fork=0:exitcode=66:suppressions=tests/tsan.supp RUSHLIGHT_NATIVE=generic \
 		setarch -R .venv/bin/python -m pytest -s tests/native/test_threads.py
 	rm -f src/rushlight/_native_generic*
+
+SEED ?= 1
+CALLS ?= 3000
+fuzz: .venv/dev      ## random calls on both sides (SEED= CALLS=): what crashes, hangs, differs, is refused or taken wrongly
+	.venv/bin/python -m tests.attacks.fuzz --seed $(SEED) --calls $(CALLS)
 
 torch-wheel: .venv/dev  ## the distribution `torch` that `rushlight link` writes, as a wheel in dist/
 	.venv/bin/rushlight link --wheel dist

@@ -33,6 +33,7 @@ from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, depending, finish_special, node_class, record
 from .registry import FUNCTIONS, NAMESPACES, Op, show
+from .schemas import misfit
 from .signatures import SignatureOf
 from .write import check_apart, check_dtype, check_fresh, check_overlap, computed_into, inplace_from, title, write_in_place, write_out
 
@@ -630,8 +631,19 @@ def _renamed(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
 
 
+def _better(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception, method: bool = False) -> Exception:
+    """PyTorch's TypeError for a failed call, if there is an argument of a wrong type; else the error itself."""
+    if isinstance(error, (NotBatched, TypeError)):
+        return error
+    better = misfit(name, args, kwargs, method)
+    if better is None:
+        return error
+    better.__cause__ = error
+    return better
+
+
 def _public(function: Any, name: str, out: bool | str) -> Any:
-    """The torch.<name> form: out=, NumPy's argument names, and PyTorch's error for an argument that is not a tensor."""
+    """The torch.<name> form: out=, NumPy's argument names, and PyTorch's errors for arguments of wrong types."""
     def call(*args: Any, **kwargs: Any) -> Any:
         target = None
         if kwargs:
@@ -647,7 +659,10 @@ def _public(function: Any, name: str, out: bool | str) -> Any:
         except (AttributeError, TypeError) as error:
             if name in _BETWEEN and (again := old_form(name, args, kwargs)) is not None:
                 return call(*again[0], **again[1], **({} if target is None else {"out": target}))
-            return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, diagnose(function, name, args, kwargs, error))
+            found = _better(name, args, kwargs, diagnose(function, name, args, kwargs, error))
+            return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, found)
+        except Exception as error:
+            raise _better(name, args, kwargs, error)
         if target is None:
             return result
         if out == "fresh":
@@ -682,7 +697,12 @@ def _method(function: Any, name: str) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
             kwargs = _renamed(function, kwargs)
-        return function(self, *args, **kwargs)
+        try:
+            return function(self, *args, **kwargs)
+        except SparseRefusal:
+            raise
+        except Exception as error:
+            raise _better(name, (self, *args), kwargs, error, True)
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
@@ -715,7 +735,12 @@ def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
             (self, *args), kwargs = again
         if apart and isinstance(self, Tensor):
             check_apart(self, (*args, *kwargs.values()))
-        return inplace_from(self, function, (self, *args), kwargs)
+        try:
+            return inplace_from(self, function, (self, *args), kwargs)
+        except SparseRefusal:
+            raise
+        except Exception as error:
+            raise _better(name + "_", (self, *args), kwargs, error, True)
     fn_.__signature__ = SignatureOf(function, method=True)
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn_.__doc__ = f"In-place form of `{name}`."
@@ -725,7 +750,12 @@ def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
 def _with_out(function: Any) -> Any:
     """The function with an `out=` argument, for what is not made by `op`."""
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except SparseRefusal:
+            raise
+        except Exception as error:
+            raise _better(function.__name__, args, kwargs, error)
         return result if out is None else write_out(out, result, function.__name__)
 
     call.__name__ = call.__qualname__ = function.__name__
@@ -763,8 +793,12 @@ def _guarded(function: Any, name: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except SparseRefusal:
+            raise
         except AttributeError as error:
-            return overridden(call, args, kwargs, diagnose(function, name, args, kwargs, error))
+            return overridden(call, args, kwargs, _better(name, args, kwargs, diagnose(function, name, args, kwargs, error)))
+        except Exception as error:
+            raise _better(name, args, kwargs, error)
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
     call.__wrapped__ = function

@@ -1,0 +1,56 @@
+"""What a call's arguments may be: PyTorch's TypeError where they fit no form of the function, whatever else is wrong."""
+
+import pytest
+import torch
+
+import rushlight as rl
+from rushlight.ops.schemas import misfit
+from tests.support.two_sides import assert_same_outcome
+from tools import make_schemas
+
+CALLS = """
+    torch.narrow(torch.ones(2, 3), dim=3, start=0, length=True)
+    torch.permute(torch.ones(2, 3, 4, 4), 1)
+    torch.ones(2, 3).permute(1, 0)
+    torch.ones(2, 2).index_copy_(1, "x", torch.ones(2, 2))
+    torch.ones(2, 3).sum(7)
+    torch.ones(2, 3).sum(axis=7)
+    torch.sum(torch.ones(2, 3), dim=[0, "a"])
+    torch.segment_reduce(torch.ones(3), "bilinear", offsets=True, axis=-1, initial=None)
+    torch.searchsorted(torch.ones(1, 1, 2), torch.strided, out_int32=True)
+    torch.ones(2, 3).index_reduce_(0, torch.tensor([0]), slice(None), "max")
+    torch.ones(2).scatter_({}, torch.tensor([0]), 1.5, reduce="fro")
+    torch.addmm(torch.ones(2), torch.ones(2), torch.ones(2), alpha=[])
+    torch.addmm(torch.ones(2), torch.ones(2), torch.ones(2))
+    torch.bincount(torch.ones(3, 3, dtype=torch.bool), ..., -3)
+    torch.ones(3).split_with_sizes(3)
+    torch.rand(2, 3).movedim(0, 7)
+    torch.cumsum(torch.ones(2), torch.tensor(5))
+    torch.cumsum(torch.ones(2), 0.5)
+    torch.pixel_unshuffle(torch.ones(2, 2), ...)
+    torch.linalg.norm(torch.ones(2), {})
+"""
+
+
+@pytest.mark.parametrize("call", [line.strip() for line in CALLS.strip().splitlines()])
+def test_calls_end_alike(call):
+    assert_same_outcome(lambda torch: eval(call, {"torch": torch}))
+
+
+def test_what_may_be_an_argument():
+    x = rl.ones(2)
+    assert misfit("cumsum", (x, 0), {}) is None and misfit("cumsum", (x, rl.tensor(0)), {}) is None and misfit("cumsum", (x,), {"axis": 0}) is None
+    assert "position 2" in str(misfit("cumsum", (x, 0.5), {})) and "position 1" in str(misfit("cumsum", (x, True), {}, True))
+    assert misfit("view", (x, 1, 2), {}, True) is None and misfit("permute", (x, (1, 0)), {}) is None
+    assert misfit("addmm", (x, x, x), {"beta": rl.tensor(2.0), "out": x}) is None and isinstance(misfit("addmm", (x, x), {}), TypeError)
+    assert misfit("no_such_operator", (object(),), {}) is None
+
+
+def test_the_file_is_what_the_tool_writes(tmp_path, monkeypatch):
+    before = make_schemas.TARGET.read_text()
+    monkeypatch.setattr(make_schemas, "TARGET", tmp_path / "schemas.txt")
+    make_schemas.main()
+    theirs = dict(line.split(" ", 1) for line in (tmp_path / "schemas.txt").read_text().splitlines())
+    ours = dict(line.split(" ", 1) for line in before.splitlines())
+    assert {name: set(value.split()) for name, value in ours.items()} == {name: set(value.split()) for name, value in theirs.items()}
+    assert torch.__version__.startswith("2.13")
