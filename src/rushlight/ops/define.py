@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -633,13 +633,16 @@ def _renamed(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 def _better(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception, method: bool = False) -> Exception:
     """PyTorch's TypeError for a failed call, if there is an argument of a wrong type; else the error itself."""
-    if isinstance(error, (NotBatched, TypeError)):
-        return error
-    better = misfit(name, args, kwargs, method)
+    better = None if isinstance(error, (NotBatched, TypeError)) else misfit(name, args, kwargs, method)
     if better is None:
         return error
     better.__cause__ = error
     return better
+
+
+def _reject(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception, method: bool = False) -> NoReturn:
+    """Raise it."""
+    raise _better(name, args, kwargs, error, method)
 
 
 def _public(function: Any, name: str, out: bool | str) -> Any:
@@ -662,7 +665,7 @@ def _public(function: Any, name: str, out: bool | str) -> Any:
             found = _better(name, args, kwargs, diagnose(function, name, args, kwargs, error))
             return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, found)
         except Exception as error:
-            raise _better(name, args, kwargs, error)
+            _reject(name, args, kwargs, error)
         if target is None:
             return result
         if out == "fresh":
@@ -702,7 +705,7 @@ def _method(function: Any, name: str) -> Any:
         except SparseRefusal:
             raise
         except Exception as error:
-            raise _better(name, (self, *args), kwargs, error, True)
+            _reject(name, (self, *args), kwargs, error, True)
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
@@ -740,7 +743,7 @@ def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
         except SparseRefusal:
             raise
         except Exception as error:
-            raise _better(name + "_", (self, *args), kwargs, error, True)
+            _reject(name + "_", (self, *args), kwargs, error, True)
     fn_.__signature__ = SignatureOf(function, method=True)
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn_.__doc__ = f"In-place form of `{name}`."
@@ -755,7 +758,7 @@ def _with_out(function: Any) -> Any:
         except SparseRefusal:
             raise
         except Exception as error:
-            raise _better(function.__name__, args, kwargs, error)
+            _reject(function.__name__, args, kwargs, error)
         return result if out is None else write_out(out, result, function.__name__)
 
     call.__name__ = call.__qualname__ = function.__name__
@@ -798,7 +801,7 @@ def _guarded(function: Any, name: str) -> Any:
         except AttributeError as error:
             return overridden(call, args, kwargs, _better(name, args, kwargs, diagnose(function, name, args, kwargs, error)))
         except Exception as error:
-            raise _better(name, args, kwargs, error)
+            _reject(name, args, kwargs, error)
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
     call.__wrapped__ = function
