@@ -117,7 +117,7 @@ def resolve(value: device) -> device:
 
 # Device types other than the CPU: the module that registers each, and what it has registered: a function of the device that gives
 # (array module, concrete device) or raises.
-_PROVIDERS = {"cuda": "cuda.finding"}
+_PROVIDERS = {"cuda": "cuda.finding", "meta": "meta.finding"}
 _finders: dict[str, Callable[[device], tuple[Any, device]]] = {}
 
 

@@ -76,7 +76,12 @@ class Generator:
     device: device_type
 
     def __new__(cls, device: Any = "cpu") -> Generator:
-        return object.__new__(CLASSES[as_device(device).type] if cls is Generator and device != "cpu" else cls)
+        if cls is Generator and device != "cpu":
+            kind = as_device(device).type
+            if kind not in CLASSES:
+                raise RuntimeError(f"{kind.upper()} device type not an accelerator.")
+            cls = CLASSES[kind]
+        return object.__new__(cls)
 
     def __init__(self, device: Any = "cpu") -> None:
         concrete = CPU if device == "cpu" else as_device(device)
@@ -307,10 +312,10 @@ def generator_of(generator: Any, device: device_type, name: str) -> Generator:
     if STATE.vmaps:
         check_randomness()
     if generator is None:
-        return default_generator if device is CPU else generator_for(device)
+        return default_generator if device is CPU or device.type == "meta" else generator_for(device)      # nothing is drawn on meta
     if not isinstance(generator, Generator):
         raise TypeError(f"{name}(): argument 'generator' must be torch.Generator, not {type(generator).__name__}")
-    if generator.device.type != device.type:
+    if generator.device.type != device.type and device.type != "meta":
         raise RuntimeError(f"Expected a '{device.type}' device type for generator but found '{generator.device.type}'")
     return generator
 

@@ -60,7 +60,10 @@ def _address(array: Any) -> int:
 def _device_of(array: Any) -> device:
     if hasattr(array, "level"):
         raise NotBatched("vmap: Cannot access the storage of a tensor that is batched")
-    return CPU if isinstance(array, np.ndarray) else device("cuda", array.device.id)
+    if isinstance(array, np.ndarray):
+        return CPU
+    where = array.device
+    return where if where.__class__ is device else device("cuda", where.id)
 
 
 def _flat(root: Any) -> Any:
@@ -87,11 +90,6 @@ def storage_of(array: Any) -> UntypedStorage:
 
 def untyped_storage(t: Any) -> UntypedStorage:
     """``t.untyped_storage()``."""
-    where = t._kind.device
-    if where.type == "meta":
-        size, stride = t.shape, t.stride()
-        last = sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1
-        return UntypedStorage((last if t.numel() else 0) * t._kind.dtype.itemsize, device=where)
     return storage_of(t._a)
 
 
@@ -123,7 +121,7 @@ def array_over(storage: UntypedStorage, dtype: _dtype.dtype, offset: int, size: 
 
 
 def _flat_bytes(storage: UntypedStorage, start: int, stop: int) -> Any:
-    return storage._bytes[start:stop]
+    return _flat(storage._array)[start:stop]
 
 
 def map_file(filename: str, shared: bool, nbytes: int) -> Any:
@@ -156,14 +154,13 @@ class UntypedStorage:
         if isinstance(source, int):
             if source < 0:
                 raise RuntimeError(f"UntypedStorage(): the size must not be negative, got {source}")
-            array = None if where.type == "meta" else kind_of(_dtype.uint8, where).xp.empty(source, np.uint8)
+            array = kind_of(_dtype.uint8, where).xp.empty(source, np.uint8)
         elif hasattr(source, "__len__") and not isinstance(source, str):
             array = kind_of(_dtype.uint8, where).xp.asarray(np.array(source, dtype=np.uint8))
         else:
             raise TypeError(f"UntypedStorage(): expected a size or a sequence of bytes, got {type(source).__name__}")
-        self._array, self._device, self._size = array, where, source if array is None else array.size
-        if array is not None:
-            _living[id(array)] = self
+        self._array, self._device, self._size = array, where, array.size
+        _living[id(array)] = self
 
     @classmethod
     def _over(cls, root: Any) -> UntypedStorage:
@@ -183,7 +180,7 @@ class UntypedStorage:
     @property
     def _bytes(self) -> Any:
         """The memory as a vector of uint8."""
-        if self._array is None:
+        if self._device.type == "meta":
             raise NotImplementedError("Not available for 'meta' device type")
         return _flat(self._array)
 
@@ -202,7 +199,7 @@ class UntypedStorage:
 
     @property
     def _cdata(self) -> int:
-        return id(self) if self._array is None else id(self._array)
+        return id(self._array)
 
     def nbytes(self) -> int:
         """The size in bytes."""
@@ -218,7 +215,7 @@ class UntypedStorage:
 
     def data_ptr(self) -> int:
         """The address of the first byte (0 on the meta device)."""
-        return 0 if self._array is None else _address(self._array) + _span(self._array)[0]
+        return 0 if self._device.type == "meta" else _address(self._array) + _span(self._array)[0]
 
     def get_device(self) -> int:
         """The index of the device, -1 for the CPU."""
@@ -249,7 +246,7 @@ class UntypedStorage:
 
     def resizable(self) -> bool:
         """Whether `resize_` can work: nothing else may look at the memory."""
-        return self._array is not None and self._array.base is None and self._users() == 0
+        return self._array.base is None and self._users() == 0
 
     def _users(self) -> int:
         return getrefcount(self._array) - ATTRIBUTE
@@ -347,7 +344,7 @@ class UntypedStorage:
     def __deepcopy__(self, memo: dict[int, Any]) -> UntypedStorage:
         found = memo.get(id(self))
         if found is None:
-            found = memo[id(self)] = UntypedStorage(self._size, device=self._device) if self._array is None else self.clone()
+            found = memo[id(self)] = UntypedStorage(self._size, device=self._device) if self._device.type == "meta" else self.clone()
         return found
 
     def __reduce__(self) -> tuple[Any, ...]:

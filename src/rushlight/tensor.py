@@ -169,8 +169,10 @@ class Tensor(_Methods):
         return self._a.flags.c_contiguous
 
     def data_ptr(self) -> int:
-        """The address of the first element."""
+        """The address of the first element (0 on the meta device)."""
         a = self._a
+        if self._kind.device.type == "meta":
+            return 0
         return a.__array_interface__["data"][0] if a.__class__ is ndarray else a.data.ptr
 
     def is_floating_point(self) -> bool:
@@ -441,7 +443,7 @@ class Tensor(_Methods):
         return bool((self == element).any())
 
     def __format__(self, spec: str) -> str:
-        if self._a.ndim == 0 and type(self) is Tensor:
+        if self._a.ndim == 0 and type(self) is Tensor and self._kind.device.type != "meta":
             return self.item().__format__(spec)
         return object.__format__(self, spec)
 

@@ -346,7 +346,8 @@ def kind_of_array(array: Any) -> Kind:
     """The kind of an array of any device's module."""
     if array.device == "cpu":
         return cpu_kind(array)
-    return kind_of(from_numpy_dtype(array.dtype), device("cuda", array.device.id))
+    where = array.device
+    return kind_of(from_numpy_dtype(array.dtype), where if where.__class__ is device else device("cuda", where.id))
 
 
 def wrap(array: Any, kind: Kind) -> Any:

@@ -22,7 +22,7 @@ from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of
 from ..kernels.cuda.indexing import check_bounds
 from ..kernels.cuda.matmul import matmul
 from ..kernels.door import join
-from ..kernels.native import Device, written
+from ..kernels.native import RUNNERS, written
 from ..references import ATTRIBUTE
 from . import pinned
 from .memory import explain
@@ -927,7 +927,7 @@ for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute
 DeviceArray.__matmul__ = lambda self, other: np.matmul(self, other)  # type: ignore[attr-defined]
 DeviceArray.__rmatmul__ = lambda self, other: np.matmul(other, self)  # type: ignore[attr-defined]
 
-Device.array, Device.run = DeviceArray, run_formula
+RUNNERS[DeviceArray] = run_formula
 FUSED = Fused()
 KERNELS.update({name: FORMULAS[name] for name in UFUNCS})
 

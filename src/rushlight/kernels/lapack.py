@@ -182,7 +182,7 @@ _ALPHA = (1 + 17 ** 0.5) / 8        # the growth factor that balances 1x1 and 2x
 @kernel
 def ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
     """(L and D in one matrix, pivots, info) of symmetric (or Hermitian) matrices by Bunch and Kaufman's method; the lower triangle is read."""
-    x = np.tril(_stack(a))
+    x = np.tril(_stack(on_host(a)))
     pivots = np.zeros(x.shape[:-1], np.int32)
     info = np.array([_ldl_one(each, p, hermitian) for each, p in zip(x, pivots, strict=True)], np.int32)
     return x.reshape(a.shape), pivots.reshape(a.shape[:-1]), info.reshape(a.shape[:-2])

@@ -63,20 +63,17 @@ def elementwise(ufunc: Any) -> Any:
     return library.elementwise(ufunc.__name__, ufunc) or ufunc
 
 
-class Device:
-    """What cuda/array.py puts here: its class of arrays, and how a formula runs on them (as one kernel)."""
-
-    array: Any = None
-    run: Any = None
+# Classes of arrays that compute a formula in a way of their own: class -> (function, operands) -> result. A GPU's arrays run it as one kernel.
+RUNNERS: dict[type, Any] = {}
 
 
 def anywhere(function: Any) -> Any:
-    """The function, with one kernel in its place for arrays of a GPU. (The native evaluator comes before both.)"""
+    """The function, with what a class of arrays has in its place. (The native evaluator comes before both.)"""
     def anywhere(*operands: Any) -> Any:
-        if Device.array is not None:
+        if RUNNERS:
             for each in operands:
-                if each.__class__ is Device.array:
-                    return Device.run(function, operands)
+                if each.__class__ in RUNNERS:
+                    return RUNNERS[each.__class__](function, operands)
         return function(*operands)
     anywhere.__name__ = anywhere.__qualname__ = function.__name__
     anywhere.__doc__, anywhere.__wrapped__ = function.__doc__, function  # type: ignore[attr-defined]
@@ -110,7 +107,7 @@ def kernel(name: str, twin: Any, formula: Any = None) -> Any:
     """
     other = anywhere(twin) if formula is None else _with_algorithm(twin, formula)
     if library is None:
-        return twin if formula is None else other
+        return other
     return library.elementwise(name, other) or other
 
 

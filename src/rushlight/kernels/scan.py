@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import native
+from .door import kernel
 
 __all__ = ["running", "running_extreme"]
 
@@ -27,6 +28,7 @@ def running(ufunc: Any, a: Any, dim: int, backwards: bool = False) -> Any:
     return np.flip(ufunc.accumulate(np.flip(a, dim), axis=dim), dim) if backwards else ufunc.accumulate(a, axis=dim)
 
 
+@kernel
 def running_extreme(a: Any, dim: int, largest: bool) -> tuple[Any, Any]:
     """(values, places) of the running maximum or minimum. Of equal values the last counts; nan stays, once it has come."""
     if _native(a):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import native
+from .door import kernel
 
 __all__ = ["order", "first", "at_rank", "median_places", "mode_places", "search", "count_each", "count_bins"]
 
@@ -59,6 +60,7 @@ def median_places(a: Any, dim: int, skip_nan: bool) -> Any:
     return at_rank(a, dim, middle.astype(np.int64, copy=False))
 
 
+@kernel
 def mode_places(a: Any, dim: int) -> Any:
     """The last places of the most frequent elements along a dimension (the smallest of several), of size 1 in `dim`."""
     if _native(a):

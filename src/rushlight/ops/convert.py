@@ -116,7 +116,8 @@ method(to)
 
 def _caster(d: dtype) -> Any:
     def cast(self: Tensor, memory_format: Any = None) -> Tensor:
-        return convert(self, kind_of(d, self._kind.device))
+        r = convert(self, kind_of(d, self._kind.device))
+        return r if memory_format is None or memory_format.name == "preserve_format" else r.contiguous(memory_format=memory_format)
     cast.__doc__ = f"The tensor as {d}."
     return cast
 
@@ -154,8 +155,8 @@ TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloa
 def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     """Without argument the type's name, e.g. 'torch.FloatTensor'; else the tensor as that type (a dtype, a name or a type)."""
     if dtype is None:
-        cuda_part = "cuda." if self._kind.device.type == "cuda" else ""
-        return f"torch.{cuda_part}{TYPE_NAMES[self._kind.dtype.name]}Tensor"
+        place = self._kind.device.type
+        return f"torch.{'' if place == 'cpu' else place + '.'}{TYPE_NAMES[self._kind.dtype.name]}Tensor"
     if isinstance(dtype, str):
         names = {f"torch.{value}Tensor": key for key, value in TYPE_NAMES.items()}
         if dtype not in names:

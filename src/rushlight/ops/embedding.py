@@ -162,9 +162,9 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         if offsets._a.ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor")
         starts = offsets._a[:-1] if include_last_offset else offsets._a
-        if offsets._a.size and offsets._a[-1] > input._a.size:
+        if offsets._a.size and offsets._a[-1:].max() > input._a.size:
             raise RuntimeError(f"offsets[-1] can not be greater than input's length {input._a.size} but got offsets[-1] of {int(offsets._a[-1])}")
-        if offsets._a.size and offsets._a[0] != 0:
+        if (offsets._a[:1] != 0).any():
             raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
                                f"{int(offsets._a[0])}")
         if starts.size and ((starts < 0) | (starts > input._a.size)).any():

@@ -69,12 +69,12 @@ def _sizes(value: Any, n: int) -> tuple[Any, ...]:
 
 def _starts(size: int, kernel: int, out: int, sample: Any) -> Any:
     """Where the windows along one dimension start: (N, C, out). The last one always ends at the edge."""
-    last = np.full((*sample.shape, 1), size - kernel)
+    last = np.full((*sample.shape, 1), size - kernel, like=sample)
     if out == 1:
         return last
     step = sample.dtype.type(size - kernel) / sample.dtype.type(out - 1)
     sample = sample[..., None]
-    inner = ((np.arange(out - 1, dtype=sample.dtype) + sample) * step).astype(np.int64) - (sample * step).astype(np.int64)
+    inner = ((np.arange(out - 1, dtype=sample.dtype, like=sample) + sample) * step).astype(np.int64) - (sample * step).astype(np.int64)
     return np.concatenate([inner, last], -1)
 
 
@@ -84,10 +84,10 @@ def _winners(x: Any, samples: Any, kernel: tuple[int, ...], out: tuple[int, ...]
     space = x.shape[2:]
     # PyTorch's samples belong to width, height in 2d, but to depth, height, width in 3d.
     order = (1, 0) if n == 2 else (0, 1, 2)
-    places = np.zeros((1,) * (2 + 2 * n), np.int64)         # (N, C, *out, *kernel)
+    places = np.zeros((1,) * (2 + 2 * n), np.int64, like=x)         # (N, C, *out, *kernel)
     for d in range(n):
         starts = _starts(space[d], kernel[d], out[d], samples[:, :, order[d]])
-        steps = starts[..., None] + np.arange(kernel[d])
+        steps = starts[..., None] + np.arange(kernel[d], like=x)
         shape = [*x.shape[:2], *[1] * (2 * n)]
         shape[2 + d], shape[2 + n + d] = out[d], kernel[d]
         places = places * space[d] + steps.reshape(shape)

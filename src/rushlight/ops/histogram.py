@@ -31,15 +31,16 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
         raise RuntimeError("max must be larger than min")
     a = input._a.reshape(-1).astype(np.float32 if kind.reduced else kind.np)
     low, high = float(min), float(max)
-    if low == high and a.size:
+    if low == high and a.size and input._kind.device.type != "meta":
         low, high = float(a.min()), float(a.max())
     if low == high:
         low, high = low - 1, high + 1
     if not (np.isfinite(low) and np.isfinite(high)):
         raise RuntimeError(f"range of [{low}, {high}] is not finite")
-    a = a[(a >= low) & (a <= high)]
-    place = np.minimum(((a - a.dtype.type(low)) / a.dtype.type(high - low) * bins).astype(np.int64), bins - 1)
-    return wrap(np.bincount(place, minlength=bins).astype(kind.np), kind)
+    inside = (a >= low) & (a <= high)
+    first = a.dtype.type(low)
+    place = np.minimum(((np.where(inside, a, first) - first) / a.dtype.type(high - low) * bins).astype(np.int64), bins - 1)
+    return wrap(np.bincount(np.where(inside, place, bins), minlength=bins + 1)[:bins].astype(kind.np), kind)
 
 
 def _none(a: Any) -> tuple[float, float]:

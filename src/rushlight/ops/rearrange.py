@@ -207,6 +207,8 @@ def _counts(repeats: Tensor) -> Any:
         raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
     if repeats._kind.dtype.name not in ("int64", "int32"):
         raise NotImplementedError(f"\"repeat_interleave_cpu\" not implemented for '{title(repeats.dtype)}'")
+    if repeats._kind.device.type == "meta":
+        raise RuntimeError("cannot repeat_interleave a meta tensor without output_size")
     counts = np.atleast_1d(repeats._a)
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")

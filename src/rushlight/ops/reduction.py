@@ -617,6 +617,8 @@ def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, 
 @op(method=True)
 def equal(input: Tensor, other: Tensor) -> bool:
     """Whether both have the same shape and elements."""
+    if "meta" in (input._kind.device.type, other._kind.device.type):
+        raise NotImplementedError("equal: tensors on the meta device have no values to compare")
     if input._kind.device is not other._kind.device:
         raise RuntimeError(f"Cannot compare two tensors on different devices. Got: {input._kind.device} and {other._kind.device}")
     return bool(input._a.shape == other._a.shape and (input._a == other._a).all())
@@ -647,7 +649,7 @@ def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-
 @op(method=True)
 def allclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     """Whether `isclose` holds everywhere."""
-    return bool(isclose(input, other, rtol, atol, equal_nan)._a.all())
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
 @op(method=True)

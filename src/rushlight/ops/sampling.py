@@ -222,10 +222,10 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     if not input._a.size:
         r = _place(np.empty((*weights.shape[:-1], count), np.int64), input, kind.int64)
     else:
-        lowest, highest = float(weights.min()), float(weights.max())
-        if not (lowest >= 0.0 and highest < math.inf):
+        lowest = weights.min()
+        if not (lowest >= 0.0 and weights.max() < math.inf):
             raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-        if lowest == 0.0 and not bool((weights.max(-1) > 0).all()):
+        if not lowest > 0.0 and not bool((weights.max(-1) > 0).all()):
             raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
         several = replacement and count > 1
         if here:

@@ -210,10 +210,9 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
         except ValueError:
             raise broadcast_error(input._a.shape, m.shape) from None
         array, m = np.broadcast_to(input._a, full).copy(), np.broadcast_to(m, full)
-        n = int(np.count_nonzero(m))
-        if n > source._a.size:
+        if np.count_nonzero(m) > source._a.size:
             raise RuntimeError("Number of elements of source < number of ones in mask")
-        array[m] = source._a.reshape(-1)[:n]
+        np.place(array, m, source._a.reshape(-1))
     shape = source._a.shape
 
     def source_grad(g: Tensor, m: Tensor) -> Tensor:
@@ -345,7 +344,7 @@ def vector_index(index: Tensor, n: int, name: str) -> Any:
 def out_of_range(index: Any, n: int) -> bool:
     """Whether an integer array has an element below 0 or from n on. One pass: read as unsigned, negative numbers are huge."""
     if index.dtype == np.int64:
-        return int(index.view(np.uint64).max()) >= n
+        return bool(index.view(np.uint64).max() >= n)
     return bool(index.min() < 0 or index.max() >= n)
 
 

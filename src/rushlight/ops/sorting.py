@@ -203,7 +203,7 @@ def _quantile_at(values: Tensor, q: Tensor, axis: int, last: Any, nans: Any, int
         return below
     weight = np.full(rank.shape, 0.5) if interpolation == "midpoint" else rank - low
     above = values.gather(axis, wrap(high, values._kind.int64))
-    share = wrap(np.asarray(weight, values._a.dtype), values._kind)
+    share = wrap(as_array(weight, values._a.dtype), values._kind)
     if q._node is not None and interpolation == "linear":
         record(share, "QuantileRankBackward0", (q,), lambda g: (g * wrap(np.asarray(last, values._a.dtype), values._kind)).sum())
     return below.lerp(above, share)

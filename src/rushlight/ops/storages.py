@@ -21,7 +21,7 @@ __all__: list[str] = []
 @method
 def storage_offset(self: Tensor) -> int:
     """The index of the first element in its storage."""
-    return (self.data_ptr() - S.storage_of(self._a).data_ptr()) // self._a.itemsize
+    return S.storage_offset(self._a)
 
 
 @method
@@ -46,6 +46,8 @@ def is_shared(self: Tensor) -> bool:
 def share_memory_(self: Tensor) -> Tensor:
     """Move the memory, in place, to where other processes see it and its changes: those forked from this one, and those that get the tensor
     by torch.multiprocessing. Views taken before keep the old memory; a view itself is refused."""
+    if self._kind.device.type == "meta":
+        raise RuntimeError("_share_fd_: only available on CPU")
     if self._kind.device != CPU or self.is_shared():
         return self
     if self._view is not None:

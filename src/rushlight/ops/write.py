@@ -131,7 +131,7 @@ def check_overlap(self: Tensor, other: Tensor) -> None:
         if not a.batch or not b.batch:
             return
         a, b = a.physical[0, ...], b.physical[0, ...]
-    start_a, start_b = wrap(a, self._kind).data_ptr(), wrap(b, other._kind).data_ptr()
+    start_a, start_b = [each.__array_interface__["data"][0] if each.__class__ is np.ndarray else each.data.ptr for each in (a, b)]
     if start_a == start_b and a.size == b.size:
         if a.strides == b.strides:
             return

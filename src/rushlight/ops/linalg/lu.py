@@ -191,7 +191,7 @@ def _old_lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:  # n
 def _ldl(name: str, A: Tensor, hermitian: bool, check: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: N803
     check_square(name, A)
     check_floating(name, A)
-    ld, pivots, info = lapack.ldl_factor(lapack.on_host(A._a), hermitian and A._kind.is_complex)
+    ld, pivots, info = lapack.ldl_factor(A._a, hermitian and A._kind.is_complex)
     if check:
         check_info(name, info, lambda i: f"The diagonal block {i} of D is zero: the matrix is singular.", RuntimeError)
     r = result(ld, A)

@@ -63,9 +63,11 @@ def _exponential(a: Any) -> Any:
     r = np.broadcast_to(one, x.shape).copy()
     for k in range(18, 0, -1):          # Horner: I + x/1 (I + x/2 (I + ...))
         r = one + np.matmul(x, r) / k
-    for i in range(int(squarings.max(initial=0.0))):
+    i, most = 0, squarings.max(initial=0.0)
+    while most > i:
         more = (squarings > i)[..., None, None]
         r = np.where(more, np.matmul(r, r), r)
+        i += 1
     return np.where(np.isfinite(size)[..., None, None], r, np.nan)
 
 
