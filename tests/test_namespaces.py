@@ -218,14 +218,13 @@ def test_missing_namespaces_say_so():
     for module in MODULES:
         assert module.onnx.is_in_onnx_export() is False and module.mps is not None and not module.xpu.is_available() and not module.mtia.is_available()
     assert not rl.distributed.is_available() and not rl.distributed.is_initialized() and not rl.distributed.is_nccl_available()
-    assert rl.fx.wrap(len) is len
     from rushlight.distributed import ProcessGroup, ReduceOp, all_reduce, nn
     assert ReduceOp.SUM == 0 and not isinstance(3, ProcessGroup) and rl.distributed.group.WORLD is None and rl.torch is rl
     for use in (lambda: all_reduce(rl.ones(2)), ProcessGroup, lambda: nn.no_such, lambda: rl.distributed.get_rank()):
         with pytest.raises(NotImplementedError, match="torch.distributed.*is not supported by rushlight"):
             use()
     for access in ("distributed.elastic.no_such_name", "distributed.fully_shard", "onnx.export", "export.export", "quantization.quantize_dynamic",
-                   "ao.quantization.quantize_dynamic", "fx.symbolic_trace", "package.PackageExporter", "nested.nested_tensor", "monitor.Stat",
+                   "ao.quantization.quantize_dynamic", "fx.experimental.symbolic_shapes.guard_bool", "package.PackageExporter", "nested.nested_tensor", "monitor.Stat",
                    "xpu.synchronize", "mps.empty_cache", "autograd.profiler.emit_nvtx"):
         place, _, name = access.rpartition(".")
         owner = importlib.import_module("rushlight." + place)
@@ -355,8 +354,6 @@ def test_what_libraries_ask_for():
         assert not isinstance(module.ones(1), module.fx.Proxy) and module.nn.attention.flex_attention._DEFAULT_SPARSE_BLOCK_SIZE == 128
         with importlib.import_module(f"{module.__name__}._dynamo._trace_wrapped_higher_order_op").TransformGetItemToIndex():
             assert module.arange(3)[module.tensor(1)] == 1
-    with pytest.raises(NotImplementedError, match="torch.fx.GraphModule is not supported"):
-        rl.fx.GraphModule()
     with pytest.raises(NotImplementedError, match="use torch.complex64"):
         rl.zeros(2, dtype=rl.complex32)
     with pytest.raises(NotImplementedError):

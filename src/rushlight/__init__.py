@@ -62,9 +62,9 @@ _LAZY = {
                      "testing", "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C",
                      "return_types", "storage", "types", "quasirandom"), ""),
     **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional",
-                     "torch_version", "_subclasses", "__config__"), ""),
+                     "torch_version", "_subclasses", "__config__", "fx"), ""),
     # What PyTorch has and rushlight has not: using one of their names says what to do instead.
-    **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "fx", "package", "library", "nested", "monitor", "xpu", "mtia",
+    **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "package", "library", "nested", "monitor", "xpu", "mtia",
                      "mps"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     "from_dlpack": "utils.dlpack",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .devices import set_default_device
 from .dtypes import DTYPES, set_default_dtype
 from .kernels import precision as kernel_precision
@@ -91,9 +93,12 @@ def typename(obj: object, /) -> str:
     return name if module in ("", "builtins") else f"{module}.{name}"
 
 
-def _assert(condition: object, message: str) -> None:
-    """``assert`` as a function, for code that is traced."""
+def _assert(condition: Any, message: str) -> Any:
+    """``assert`` as a function, for code that is traced: what overrides torch functions (a proxy) is asked instead."""
+    if type(condition) is not Tensor and hasattr(type(condition), "__torch_function__"):
+        return type(condition).__torch_function__(_assert, (type(condition),), (condition, message), {})
     assert condition, message
+    return None
 
 
 def set_default_tensor_type(t: object, /) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..autograd.grad_mode import is_grad_enabled as is_grad_enabled
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,17 @@ class _ExcludeDispatchKeyGuard:
             set_autocast_enabled(each, on)
 
 
-_SPACES = {"_nn": "_C._nn", "_VariableFunctions": ""}     # where PyTorch's compiled module keeps functions that are public elsewhere
+_SPACES = {"_VariableFunctions": "", **{name: f"_C.{name}" for name in ("_nn", "_linalg", "_fft", "_special")}}     # where PyTorch's compiled module keeps functions that are public elsewhere
+
+
+def by_operator_names(space: str) -> Callable[[str], object]:
+    """A module's ``__getattr__`` that gives the functions of torch.<space> by their operators' names ("linalg_inv")."""
+    def get(name: str) -> object:
+        prefix, _, short = name.partition("_")
+        if prefix != space:
+            raise AttributeError(f"module {place('_C._' + space)!r} has no attribute {name!r}")
+        return getattr(import_module(place(space)), short)
+    return get
 
 
 def __getattr__(name: str) -> object:

@@ -19,4 +19,4 @@ def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(place("nn.functional")), name)
+    return getattr(import_module(place("nn.functional")), "logsigmoid" if name == "log_sigmoid" else name)

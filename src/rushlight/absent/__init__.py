@@ -21,7 +21,7 @@ __all__ = ["Finder", "install", "named"]
 _INSTEAD = {
     "distributed": "it trains in one process; torch.multiprocessing shares tensors between processes, and "
                    "torch.distributed.is_available() is False, so that code can ask first",
-    "fx": "a model is the Python code that runs; hooks (register_forward_hook) and TorchFunctionMode see what it does",
+    "fx": "torch.fx has tracing, graphs, interpreters and the common passes; sizes are numbers here, never symbols",
     "onnx": "save the state_dict, load it in PyTorch (the files are PyTorch's own), and export there",
     "export": "save the state_dict and load it in PyTorch to export a model there",
     "ao": "there is no quantisation; torch.amp computes in bfloat16 or float16",

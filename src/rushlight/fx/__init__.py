@@ -1,27 +1,15 @@
-"""``torch.fx``: there is no symbolic tracing. `wrap`, which only marks functions for it, gives back what it gets."""
+"""``torch.fx``: programs as graphs. `symbolic_trace` makes one of a module, `GraphModule` runs it, passes change it."""
 
 from __future__ import annotations
 
-from typing import Any
+from . import immutable_collections
+from ._symbolic_trace import PH, ProxyableClassMeta, Tracer, symbolic_trace, wrap
+from .graph import CodeGen, Graph
+from .graph_module import GraphModule
+from .interpreter import Interpreter, Transformer
+from .node import Node, has_side_effect, map_arg
+from .proxy import Proxy
+from .subgraph_rewriter import replace_pattern
 
-from ..unsupported import absent_class, attribute_of
-
-__all__ = ["wrap", "Proxy", "Tracer", "Graph", "GraphModule", "Node", "Interpreter"]
-
-_INSTEAD = "a model is the Python code that runs; hooks (register_forward_hook) and TorchFunctionMode see what it does"
-Proxy = absent_class("fx.Proxy", _INSTEAD)
-Tracer = absent_class("fx.Tracer", _INSTEAD)
-Graph = absent_class("fx.Graph", _INSTEAD)
-GraphModule = absent_class("fx.GraphModule", _INSTEAD)
-Node = absent_class("fx.Node", _INSTEAD)
-Interpreter = absent_class("fx.Interpreter", _INSTEAD)
-
-
-def wrap(fn_or_name: Any) -> Any:
-    """Mark a function as one that tracing shall not look into; nothing traces here, so there is nothing to mark."""
-    if not callable(fn_or_name) and not isinstance(fn_or_name, str):
-        raise RuntimeError("Unsupported type for global function! Must be either a callable or string name")
-    return fn_or_name
-
-
-__getattr__ = attribute_of("fx", _INSTEAD)
+__all__ = ["symbolic_trace", "Tracer", "wrap", "Graph", "GraphModule", "Interpreter", "Transformer", "Node", "Proxy", "replace_pattern",
+           "has_side_effect", "map_arg"]

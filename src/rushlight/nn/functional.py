@@ -99,7 +99,9 @@ globals().update(_namespace("nn.functional"))
 
 
 def __getattr__(name: str) -> Any:
-    """`has_torch_function` and its like, which `torch.overrides` holds."""
+    """`has_torch_function` and its like, which `torch.overrides` holds, and the name of `threshold` in traced code."""
+    if name == "_threshold":
+        return globals()["threshold"]
     if name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"):
         return getattr(_import_module("..overrides", __package__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Passes over graphs: modules by PyTorch's names."""
