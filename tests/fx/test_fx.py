@@ -2,11 +2,13 @@
 
 import contextlib
 import copy
+import doctest
 import importlib
 import io
 import itertools
 import math
 import operator
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -499,3 +501,9 @@ def test_nodes_are_what_they_say():
     assert isinstance(next(iter(symbolic_trace(lambda_free).graph.nodes)), Node)
     from rushlight.fx.node import _format_arg
     assert _format_arg([1, (2,), {"k": 3}]) == "[1, (2,), {k: 3}]"
+
+
+def test_the_document():
+    place = pathlib.Path(__file__).parents[2] / "docs" / "graphs.md"
+    result = doctest.testfile(str(place), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
+    assert result.attempted > 15 and not result.failed
