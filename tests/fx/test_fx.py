@@ -507,3 +507,65 @@ def test_the_document():
     place = pathlib.Path(__file__).parents[2] / "docs" / "graphs.md"
     result = doctest.testfile(str(place), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
     assert result.attempted > 15 and not result.failed
+
+
+# --- operators ------------------------------------------------------------------------------------------------------------------------
+
+def operators(torch):
+    weight = torch.ones(3)
+
+    def f(x, y):
+        a = torch.relu(x @ y + 1) * weight - x / 2
+        b = torch.sigmoid(a.exp()) ** 2
+        c = torch.cat([b, x.neg()])
+        return torch.where(c > 0, c, c.abs()), (x + y).sqrt() if x.shape[0] == 3 else y
+    return f
+
+
+def test_make_fx_records_pytorchs_operators():
+    made = pair(lambda torch: importlib.import_module(f"{torch.__name__}.fx.experimental.proxy_tensor").make_fx(operators(torch), pre_dispatch=True)(
+        torch.ones(3, 3), torch.ones(3, 3)))
+    ours, theirs = ([str(n.target) for n in gm.graph.nodes if n.op == "call_function"] for gm in made)
+    assert ours == theirs and made[0].code.count("torch.ops.aten.") == 16
+    x, y = rl.randn(3, 3), rl.rand(3, 3)
+    assert rl.equal(made[0](x, y)[0], operators(rl)(x, y)[0])
+
+
+def changing(x, pairs):
+    a = x.clone()
+    a[0] = 2
+    a.add_(pairs["k"][0])
+    values, places = rl.topk(a, 2)
+    for i in range(x.shape[0]):
+        a = a + i
+    return {"a": a.T, "values": 2 ** values.mean(dim=1), "rest": [places, rl.nn.functional.softmax(a, -1)]}
+
+
+def test_make_fx_keeps_changes_and_structure():
+    from rushlight.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
+    arguments = rl.randn(2, 3), {"k": [rl.randn(2, 3)]}
+    made = make_fx(changing)(*arguments)
+    same_values(made(*arguments), changing(*arguments))
+    others = rl.randn(2, 3), {"k": [rl.randn(2, 3)]}
+    same_values(made(*others), changing(*others))
+    for name in ("resnet", "gated", "lstm"):
+        model = MODULES[rl][name][0]
+        same_values(make_fx(model)(*inputs(rl, name))(*inputs(rl, name)), model(*inputs(rl, name)))
+    assert get_proxy_mode() is None
+
+
+@pytest.mark.parametrize(("program", "cls", "text"), [
+    (lambda x: x if x.sum() > 0 else -x, RuntimeError, "asks for the value"),
+    (lambda x: x * x.sum().item(), RuntimeError, "asks for the value"),
+    (lambda x: rl.autograd.grad((x * x).sum(), x)[0], NotImplementedError, "backward passes are not recorded"),
+    (lambda x: rl.func.grad(lambda t: (t * t).sum())(x), NotImplementedError, "not recorded|does not see it"),
+    (lambda x: rl.func.vmap(lambda t: t * 2)(x), NotImplementedError, "where the trace does not see it")])
+def test_what_make_fx_cannot_record(program, cls, text):
+    from rushlight.fx.experimental.proxy_tensor import make_fx
+    with pytest.raises(cls, match=text):
+        make_fx(program)(rl.ones(3, requires_grad=True))
+    x = rl.ones(3, requires_grad=True)
+    assert rl.autograd.grad((x * x).sum(), x)[0].tolist() == [2, 2, 2]         # the engine is as before
+    for options in ({"tracing_mode": "symbolic"}, {"pre_dispatch": False}):
+        with pytest.raises(NotImplementedError, match='tracing_mode="real"'):
+            make_fx(program, **options)
