@@ -51,7 +51,7 @@ class ProxyableClassMeta(type):
         super().__init__(name, bases, attrs)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        made: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[misc]
+        made: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[misc,arg-type]
         if not is_fx_tracing():
             cls.__init__(made, *args, **kwargs)  # type: ignore[misc]
             return made

@@ -31,6 +31,7 @@ from ..node import Node
 __all__ = ["make_fx", "get_proxy_mode"]
 
 _VALUES = frozenset(["item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__complex__", "__index__"])
+_ENGINE: Any = engine.run
 _current: list[_Recorder] = []
 
 
@@ -81,12 +82,12 @@ class _Recorder(TorchFunctionMode):
         if any(count != 1 for count in counts) or not all(each.is_leaf() for each in spec.children()):
             self.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, spec, None)))
         _current.append(self)
-        intercept(engine.run, "overrides", _no_backward)
+        intercept(_ENGINE, "overrides", _no_backward)
         try:
             with self:
                 result = f(*args)
         finally:
-            release(engine.run, "overrides")
+            release(_ENGINE, "overrides")
             _current.pop()
         self.graph.output(self.arguments(result))
         return GraphModule(self.attributes, self.graph)
