@@ -71,6 +71,10 @@ torch-wheel: .venv/dev  ## the distribution `torch` that `rushlight link` writes
 bench: .venv/dev     ## rushlight against torch, side by side; renews the table in README.md
 	.venv/bin/python -m bench --update-readme
 
+.PHONY: gpu
+gpu:                 ## on a machine with an NVIDIA GPU: everything that only a GPU can tell, from the source tree, into gpu-day/ (MINUTES=9 OUT=gpu-day)
+	$(PYTHON) -m bench.gpu_day --minutes $(or $(MINUTES),9) --out $(or $(OUT),gpu-day)
+
 .venv/demo: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check '.[examples]'

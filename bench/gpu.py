@@ -256,10 +256,35 @@ def graph(torch: Any, device: str, length: int = 20) -> Step:
     return step
 
 
+def graph_or_eager(torch: Any, device: str, length: int = 20) -> Step:
+    """The same chain, ours as a CUDA graph, PyTorch's op by op: what a graph saves a program that was bound by launching."""
+    if torch.__name__ == "rushlight":
+        return graph(torch, device, length)
+    torch.manual_seed(0)
+    x = torch.rand(64, device="cpu").to(device)
+
+    def step() -> Any:
+        y = x
+        for _ in range(length // 2):
+            y = (y + x).tanh()
+        return y
+
+    return step
+
+
+# Sizes with which the rows run anywhere, in a moment.
+SMALL: dict[str, dict[str, int]] = {
+    "add": {"n": 100}, "gelu": {"n": 2000}, "softmax": {"rows": 3, "columns": 40}, "layer_norm": {"rows": 3, "columns": 16},
+    "matmul_fp32": {"n": 9}, "matmul_bf16": {"n": 9}, "adam": {"count": 3, "size": 4}, "resnet18": {"batch": 2, "size": 32, "width": 4},
+    "resnet50": {"batch": 2, "size": 32, "width": 2}, "resnet50_bf16": {"batch": 2, "size": 32, "width": 2},
+    "conv": {"batch": 2, "channels": 4, "size": 5}, "conv_bf16": {"batch": 2, "channels": 4, "size": 5},
+    "batch_norm": {"batch": 2, "channels": 3, "size": 4}, "gpt2": {"batch": 2, "tokens": 5, "width": 16, "layers": 2, "vocabulary": 11}}
+
 GPU_ROWS = [
     Row("ops", "one small op, forward, geometric mean over 35 ops", 1.5, small_ops, unit="ops"),
     Row("chain", "chain of 20 small ops, forward and backward", 1.5, chain),
     Row("graph", "chain of 20 small ops as a CUDA graph", None, graph),
+    Row("graph_or_eager", "the same, ours as a CUDA graph, PyTorch's op by op", 0.5, graph_or_eager),
     Row("add", "add of 64 Mi float32", 1.0, add, moved=3 * 4 * 64 * MIB),
     Row("gelu", "gelu of 64 Mi bfloat16, forward and backward", 1.0, gelu, moved=5 * 2 * 64 * MIB),
     Row("softmax", "softmax of 8192x4096 float32, forward and backward", 1.0, softmax, moved=5 * 4 * 8192 * 4096),
@@ -267,8 +292,8 @@ GPU_ROWS = [
     Row("matmul_fp32", "matmul of 4096x4096 float32", 1.05, matmul_fp32),
     Row("matmul_bf16", "matmul of 8192x8192 bfloat16", 1.05, matmul_bf16),
     Row("resnet18", "ResNet-18 training step, batch 64 of 224x224", None, resnet18, training=True),
-    Row("resnet50", "ResNet-50 training step, batch 32 of 224x224", None, resnet50, training=True),
-    Row("resnet50_bf16", "ResNet-50 training step, bfloat16 autocast, batch 64 of 224x224", None, resnet50_bf16, training=True),
+    Row("resnet50", "ResNet-50 training step, batch 32 of 224x224", 1.2, resnet50, training=True),
+    Row("resnet50_bf16", "ResNet-50 training step, bfloat16 autocast, batch 64 of 224x224", 1.2, resnet50_bf16, training=True),
     Row("conv", "3x3 convolution of 128 channels, batch 64 of 28x28, TF32, forward and backward", None, conv),
     Row("conv_bf16", "the same in bfloat16", None, conv_bf16),
     Row("batch_norm", "batch norm of 64x64x112x112 float32, forward and backward", 1.0, batch_norm, moved=8 * 4 * 64 * 64 * 112 * 112),

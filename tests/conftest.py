@@ -18,6 +18,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "filterwarnings(text): pytest's own, named here for runs with -p no:warnings")
+    config.addinivalue_line("markers", "standin: looks into the stand-in for CuPy, or would stop a GPU for the rest of the process, so it is skipped on a GPU")
     config.addinivalue_line("markers", "cpu_only: is about the CPU (NumPy memory, CPU streams, ...), so --device cuda skips it")
     if config.getoption("--device") == "cuda":
         import rushlight
@@ -38,6 +39,12 @@ _STANDIN = pytest.StashKey()
 
 
 def pytest_collection_modifyitems(config, items):
+    about_standin = [item for item in items if item.get_closest_marker("standin")]
+    if about_standin:
+        from tests.support import cuda_standin
+        if cuda_standin.real() is not None:
+            for item in about_standin:
+                item.add_marker(pytest.mark.skip(reason="about the stand-in, or stops the GPU"))
     if config.getoption("--device") == "cuda":
         from tests.support import cuda_skips
         for item in items:

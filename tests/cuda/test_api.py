@@ -349,6 +349,7 @@ def test_a_kernel_that_does_not_compile_is_an_error_of_the_device(monkeypatch):
     assert not broken._ready
 
 
+@pytest.mark.standin
 def test_indices_out_of_range_stop_the_device():
     with pytest.raises(RuntimeError):
         torch.nn.functional.embedding(torch.tensor([9], device="cuda"), torch.zeros(3, 2, device="cuda")).sum().item()
@@ -361,11 +362,7 @@ def test_bench_workloads_compute_the_same(name):
     import torch as pt
 
     from bench import gpu
-    sizes = {"add": {"n": 100}, "gelu": {"n": 2000}, "softmax": {"rows": 3, "columns": 40}, "layer_norm": {"rows": 3, "columns": 16},
-             "matmul_fp32": {"n": 9}, "matmul_bf16": {"n": 9}, "adam": {"count": 3, "size": 4}, "resnet18": {"batch": 2, "size": 32, "width": 4},
-             "resnet50": {"batch": 2, "size": 32, "width": 2}, "resnet50_bf16": {"batch": 2, "size": 32, "width": 2},
-             "conv": {"batch": 2, "channels": 4, "size": 5}, "conv_bf16": {"batch": 2, "channels": 4, "size": 5},
-             "batch_norm": {"batch": 2, "channels": 3, "size": 4}, "gpt2": {"batch": 2, "tokens": 5, "width": 16, "layers": 2, "vocabulary": 11}}[name]
+    sizes = gpu.SMALL[name]
     with torch.backends.cudnn.flags(allow_tf32=False):       # normalising two numbers, as a small ResNet does, magnifies any rounding
         ours = float(getattr(gpu, name)(torch, "cuda", **sizes)().detach().double().sum())
     theirs = float(getattr(gpu, name)(pt, "cpu", **sizes)().detach().double().sum())

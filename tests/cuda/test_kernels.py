@@ -147,6 +147,7 @@ def test_matmul(cupy, shape_a, shape_b, dtype, transposed):
     assert r.dtype == kind
 
 
+@pytest.mark.standin
 def test_tf32_follows_the_settings(cupy):
     from tests.support.cuda_emulator import cublas
     a = cupy.asarray(normal(2, 2))
@@ -164,6 +165,7 @@ def test_tf32_follows_the_settings(cupy):
         rl.set_float32_matmul_precision("highest")
 
 
+@pytest.mark.standin
 def test_every_formula_computes_what_its_ufunc_computes(cupy):
     """All formulas in one translation unit: compiling each on its own takes long."""
     from tests.support.cuda_emulator import RawKernel

@@ -138,6 +138,7 @@ def test_uniform_exchanges_its_ends(cupy):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_, np.float64])
+@pytest.mark.standin
 def test_bernoulli(cupy, dtype):
     n = 3000
     out = cupy.empty(n, dtype)

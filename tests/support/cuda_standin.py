@@ -812,12 +812,38 @@ def without_formulas():
 CUPY = None
 
 
+def real():
+    """CuPy itself where it finds a GPU, and nothing plays it; else None."""
+    from rushlight.cuda import driver
+    found = driver.cupy()
+    return None if hasattr(found, "cublas_of_the_standin") else found
+
+
+def _count_launches():
+    """On a GPU, let LAUNCHES count as the emulator's RawKernel does."""
+    from rushlight.kernels.cuda.source import Kernel
+    from tests.support.cuda_emulator import LAUNCHES
+    original = Kernel.__call__
+    if getattr(original, "counts", False):
+        return
+
+    def counted(self, dtype):
+        LAUNCHES[self.entry(dtype)] = LAUNCHES.get(self.entry(dtype), 0) + 1
+        return original(self, dtype)
+    counted.counts = True
+    Kernel.__call__ = counted
+
+
 @contextlib.contextmanager
 def cuda():
-    """Inside, there are `cuda` devices."""
+    """Inside, there are `cuda` devices: the machine's where it has some, else two of the stand-in."""
     global CUPY
     from rushlight import generator, kind
     from rushlight.cuda import driver
+    if real() is not None:
+        _count_launches()
+        yield real()
+        return
     CUPY = CUPY or _module()
     previous = driver.replace(CUPY)
     STATE.device = 0

@@ -12,12 +12,13 @@ queries per head of keys and values.
 
 from __future__ import annotations
 
+from functools import cache
 from math import log2
 from typing import Any
 
 import numpy as np
 
-from . import driver, tensor_core
+from . import driver, tensor_core, tiles
 from .matmul import tf32
 from .source import Kernel
 
@@ -396,27 +397,47 @@ extern "C" __global__ void __launch_bounds__(128) kernel(
 """
 
 
-def _variants() -> dict[tuple[str, int, int], tuple[Kernel, int]]:
-    """(kernel, head size, products per float32 product or 0) -> the kernel and the shared memory that its block takes."""
-    found = {}
-    for single, dtypes in ((0, ("float16", "bfloat16")), (1, ("float32",)), (3, ("float32",))):
-        item = 4 if single else 2
-        for size in SIZES:
-            times, keys, tile, stages = _SHAPES[bool(single)][size]
-            pitch = size * item + 16
-            head = f"#define D {size}\n#define SINGLE {single}\n#define WARPS {WARPS}\n#define STAGES {stages}\n"
-            forward = f"{head}#define TIMES {times}\n#define TILE {keys}\n"
-            backward = f"{head}#define TILE {tile}\n"
-            shared = (64 * times + 2 * keys) * pitch, (128 + stages * 2 * tile) * pitch, (128 + stages * 2 * tile) * pitch + 8 * tile
-            end = f"{size}" + ("_tf32" if single == 1 else "")
-            for name, text, amount in zip(("attention", "attention_query_gradient", "attention_key_gradient"),
-                                          (forward + tensor_core.TENSOR_CORE + _CORE + _FORWARD, backward + tensor_core.TENSOR_CORE + _CORE + _BACK_QUERY,
-                                           backward + tensor_core.TENSOR_CORE + _CORE + _BACK_KEY), shared, strict=True):
-                found[name, size, single] = Kernel(f"{name}_{end}", text, dtypes), amount
-    return found
+_TEXTS = {"attention": _FORWARD, "attention_query_gradient": _BACK_QUERY, "attention_key_gradient": _BACK_KEY}
 
 
-_KERNELS = _variants()
+def _usual(name: str, single: int, size: int) -> tuple[int, ...]:
+    both = _SHAPES[bool(single)][size]
+    return both[:2] if name == "attention" else both[2:]
+
+
+@cache
+def _kernel(name: str, size: int, single: int, shape: tuple[int, int]) -> tuple[Kernel, int]:
+    """The kernel and the shared memory that its block takes; `single`: products per float32 product, or 0."""
+    pitch = size * (4 if single else 2) + 16
+    head = f"#define D {size}\n#define SINGLE {single}\n#define WARPS {WARPS}\n"
+    if name == "attention":
+        times, keys = shape
+        head, shared, wrong = f"{head}#define TIMES {times}\n#define TILE {keys}\n", (64 * times + 2 * keys) * pitch, times > 4 or keys % 16
+    else:
+        tile, stages = shape
+        head, shared = f"{head}#define STAGES {stages}\n#define TILE {tile}\n", (128 + stages * 2 * tile) * pitch
+        shared, wrong = shared + 8 * tile * (name == "attention_key_gradient"), stages > 2 or tile % 16
+    if wrong:
+        raise ValueError(f"attention: {shape} is no shape of {name}")
+    end = f"{size}" + ("_tf32" if single == 1 else "") + ("" if shape == _usual(name, single, size) else f"_{shape[0]}x{shape[1]}")
+    dtypes = ("float32",) if single else ("float16", "bfloat16")
+    return Kernel(f"{name}_{end}", head + tensor_core.TENSOR_CORE + _CORE + _TEXTS[name], dtypes), shared
+
+
+for _single in (0, 1, 3):
+    for _size in SIZES:
+        for _name in _TEXTS:
+            _kernel(_name, _size, _single, _usual(_name, _single, _size))
+
+
+def _size(q: Any, v: Any) -> int:
+    """The head size of the kernel for these queries and values."""
+    return next(size for size in SIZES if size >= max(q.shape[3], v.shape[3]))
+
+
+def _shape(name: str, single: int, size: int) -> tuple[int, ...]:
+    """The shape that was measured to be the fastest on this kind of GPU, else the one by reckoning."""
+    return tiles.attention("forward" if name == "attention" else "backward", bool(single), size) or _usual(name, single, size)
 
 
 def fits(q: Any, k: Any, v: Any) -> bool:
@@ -428,7 +449,8 @@ def fits(q: Any, k: Any, v: Any) -> bool:
 def _launch(name: str, q: Any, v: Any, grid: tuple[int, int, int], args: tuple[Any, ...]) -> None:
     dtype = q.dtype.name
     single = 0 if dtype != "float32" else 1 if tf32() else 3
-    kernel, shared = _KERNELS[name, next(size for size in SIZES if size >= max(q.shape[3], v.shape[3])), single]
+    size = _size(q, v)
+    kernel, shared = _kernel(name, size, single, _shape(name, single, size))  # type: ignore[arg-type]
     ready = kernel(dtype)
     if shared > 48 << 10 and ready.max_dynamic_shared_size_bytes < shared:
         ready.max_dynamic_shared_size_bytes = shared
@@ -478,7 +500,7 @@ def attention(q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float) -> 
     out = _same_layout(q, (batch, heads, rows, v.shape[3]))
     shift = driver.needed().empty((batch, heads, rows), np.float32)
     array, kind, steps = _bias(bias, q.dtype)
-    block = 16 * WARPS * _SHAPES[q.itemsize == 4][next(size for size in SIZES if size >= max(dim, v.shape[3]))][0]
+    block = 16 * WARPS * _shape("attention", int(q.itemsize == 4), _size(q, v))[0]
     _launch("attention", q, v, (-(-rows // block), heads, batch),
             (q, k, v, array, out, shift, np.int32(rows), np.int32(k.shape[2]), np.int32(dim), np.int32(v.shape[3]), np.int32(heads // k.shape[1]),
              np.int32(causal), kind, _aligned(q, k, v), np.float32(scale * log2(np.e)), *_strides(q, k, v), *steps, *_strides(out)))

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...backends import cudnn
-from . import depthwise, driver
+from . import depthwise, driver, tiles
 from .depthwise import three
 from .elementwise import FORMULAS
-from .implicit_gemm import CORRELATE, ELEMENTS, GATHER, PACK, PACK_WEIGHTS, SUM_SLICES, TILES, Tile
+from .implicit_gemm import ELEMENTS, PACK, PACK_WEIGHTS, SUM_SLICES, TILES, Tile, tiled
 from .matmul import matmul
 from .source import ACCUMULATE, THREADS, blocks
 from .tensor_core import available
@@ -118,12 +118,18 @@ def _processors(module: Any, device: int) -> int:
 
 def _tile(method: str, dtype: str, rows: int, columns: int, copies: int, processors: int) -> Tile:
     """The largest tile that the result fills and that leaves no multiprocessor without work; else the smallest."""
-    tiles = TILES[method]
+    found = TILES[method]
     if method != "plain" or dtype == "float32":
-        for tile in tiles[:-1]:
+        for tile in found[:-1]:
             if 2 * rows > tile.rows and 2 * columns > tile.columns and blocks(rows, tile.rows) * blocks(columns, tile.columns) * copies >= processors:
                 return tile
-    return tiles[-1]
+    return found[-1]
+
+
+def _chosen(module: Any, device: int, kernel: str, method: str, dtype: str, rows: int, columns: int, copies: int) -> Tile:
+    """The tile that was measured to be the fastest for such a result on this kind of GPU, else the one by reckoning."""
+    measured = None if method == "plain" else tiles.conv(module, device, kernel, method, rows, columns * copies)
+    return _tile(method, dtype, rows, columns, copies, _processors(module, device)) if measured is None else Tile(*measured)
 
 
 def _packed(x: Any, groups: int, method: str) -> Any:
@@ -154,8 +160,8 @@ def _gathered(source: Any, w: Any, bias: Any, groups: int, geometry: _Geometry, 
         module.ascontiguousarray(w), weights, tables.order, np.int64(weights.size), np.int32(rows), np.int32(channels), np.int32(filled), np.int32(taps),
         np.int64(outputs * inputs * taps), np.int64(row_step), np.int64(channel_step), np.int32(method == "tf32")))
     result = module.empty(shape, w.dtype)
-    tile = _tile(method, name, rows, tables.positions, groups * tables.count, _processors(module, device))
-    kernel = GATHER[method, tile](name)
+    tile = _chosen(module, device, "gather", method, name, rows, tables.positions, groups * tables.count)
+    kernel = tiled("gather", method, tile)(name)
     across, at_once = blocks(rows, tile.rows) * blocks(tables.positions, tile.columns), max(1, _MOST // groups)
     for first in range(0, tables.count, at_once):
         count = min(at_once, tables.count - first)
@@ -174,13 +180,13 @@ def _correlated(source: Any, above: Any, groups: int, geometry: _Geometry, shape
     chunks = blocks(channels, elements)
     width = taps * chunks * elements
     deep = 64 // dtype.itemsize                  # positions of one step
-    tile = _tile(method, name, rows, width, groups * blocks(tables.positions, deep * 8), processors)
-    tiles = blocks(rows, tile.rows) * blocks(width, tile.columns)
-    slices = max(1, min(4 * processors // (tiles * groups), blocks(tables.positions, deep * 8), _MOST))
+    tile = _chosen(module, device, "correlate", method, name, rows, width, groups * blocks(tables.positions, deep * 8))
+    across = blocks(rows, tile.rows) * blocks(width, tile.columns)
+    slices = max(1, min(4 * processors // (across * groups), blocks(tables.positions, deep * 8), _MOST))
     per_slice = blocks(blocks(tables.positions, slices), deep) * deep
     slices = blocks(tables.positions, per_slice)
     partial = module.empty((slices, groups * rows, width), np.float64 if ACCUMULATE[name] == "double" else np.float32)
-    CORRELATE[method, tile](name)((tiles, slices, groups), (tile.threads,), (
+    tiled("correlate", method, tile)(name)((across, slices, groups), (tile.threads,), (
         above, source, partial, tables.taps, tables.phases, np.int32(rows), np.int32(groups), np.int32(blocks(rows, elements)), np.int32(chunks), np.int32(taps),
         np.int32(per_slice), *tables.arguments[:6]), shared_mem=tile.shared)
     gw = module.empty(shape, dtype)

@@ -14,6 +14,7 @@ class AcceleratorError(RuntimeError):
 
 
 INSTALL = "pip install 'rushlight[cuda]'"
+OLDEST = 14                     # the oldest CuPy
 _UNKNOWN = object()
 _found: Any = _UNKNOWN          # the module, None where there is none, _UNKNOWN before the first look
 _reason = ""                    # why there is none
@@ -28,11 +29,41 @@ def _look() -> tuple[Any, str]:
         return None, f"CuPy can't be imported ({error}): {INSTALL}"
     except Exception as error:  # noqa: BLE001  a broken installation shows in many ways
         return None, f"CuPy does not load ({error}): {INSTALL}"
+    if why := _unfit(cupy):
+        return None, why
     try:
         count = cupy.cuda.runtime.getDeviceCount()
+        why = _unfit_gpu(cupy) if count else "the NVIDIA driver shows no GPU"
     except Exception as error:  # noqa: BLE001  likewise a missing or old driver
         return None, f"CuPy is installed but finds no usable NVIDIA driver ({error})"
-    return (cupy, "") if count else (None, "the NVIDIA driver shows no GPU")
+    return (None, why) if why else (cupy, "")
+
+
+def _unfit(module: Any) -> str:
+    """Why this CuPy can't serve here, in one line that says what can; "" where it can."""
+    version = str(module.__version__)
+    if int(version.partition(".")[0]) < OLDEST:
+        return f"CuPy {version} is installed, and {OLDEST} is the oldest that serves: {INSTALL}"
+    try:
+        built, driver = module.cuda.runtime.runtimeGetVersion(), module.cuda.runtime.driverGetVersion()
+    except Exception:  # noqa: BLE001  no driver at all: what counts the GPUs says it
+        return ""
+    if driver and built // 1000 > driver // 1000:
+        return (f"CuPy {version} is built for CUDA {_dotted(built)}, and the NVIDIA driver goes up to CUDA {_dotted(driver)}: a newer driver, "
+                f"or in place of this CuPy pip install 'rushlight[cuda{driver // 1000}]'")
+    return ""
+
+
+def _unfit_gpu(module: Any) -> str:
+    """The same for the first GPU: CUDA 13 compiles for compute capability 7.5 and up."""
+    capability = int(module.cuda.Device(0).compute_capability)
+    if capability < 75 and module.cuda.runtime.runtimeGetVersion() >= 13000:
+        return f"the GPU has compute capability {capability / 10}, and CUDA 13 starts at 7.5: in place of this CuPy pip install 'rushlight[cuda12]'"
+    return ""
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def cupy() -> Any:

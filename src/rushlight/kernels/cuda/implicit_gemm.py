@@ -12,12 +12,13 @@ A block computes a tile; its warps tensor-core products of 16-bit elements or TF
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 from .source import Kernel
 from .tensor_core import TENSOR_CORE
 
-__all__ = ["Tile", "GATHER", "CORRELATE", "TILES", "PACK", "PACK_WEIGHTS", "SUM_SLICES", "ELEMENTS"]
+__all__ = ["Tile", "tiled", "TILES", "METHODS", "PACK", "PACK_WEIGHTS", "SUM_SLICES", "ELEMENTS"]
 
 ELEMENTS = {"float16": 8, "bfloat16": 8, "float32": 4, "float64": 2}       # in 16 bytes: a chunk
 
@@ -36,6 +37,17 @@ class Tile(NamedTuple):
     def shared(self) -> int:
         """Bytes of shared memory: per stage both factors, at most 80 bytes per row of a tile of positions (64 and padding, `gather`)."""
         return self.stages * 80 * (self.rows + self.columns)
+
+    def problem(self) -> str:
+        """Why the texts can't have this tile with tensor cores; "" where they can."""
+        rows, columns, warp_rows, warp_columns, threads, stages = self
+        if min(self) <= 0 or warp_rows % 16 or warp_columns % 16 or rows % warp_rows or columns % warp_columns:
+            return "a warp's part is made of 16x16, and a block's of warps' parts"
+        if rows // warp_rows * (columns // warp_columns) * 32 != threads or threads > 1024:
+            return "there are 32 threads per warp's part, and at most 1024"
+        if rows * 4 % threads or columns * 4 % threads or any(threads % (each // chunk) for each in (rows, columns) for chunk in (4, 8)):
+            return "threads share the copies of rows and of columns evenly"
+        return "" if 2 <= stages <= 8 else "2 to 8 stages"
 
     def text(self, method: int) -> str:
         """What the kernels' texts call these numbers."""
@@ -372,15 +384,26 @@ _PLAIN = (Tile(128, 128, 0, 0, 256, 3), Tile(64, 64, 0, 0, 256, 3))
 METHODS = {"plain": (0, _PLAIN, ("float32", "float64", "float16", "bfloat16")), "half": (1, _TENSOR, ("float16", "bfloat16")),
            "tf32": (2, _TENSOR, ("float32",))}
 
-# method -> its tiles, the largest first; (method, tile) -> kernel. Large plain tiles are for float32: others would not fit the registers.
+# method -> its tiles, the largest first. Large plain tiles are for float32: others would not fit the registers.
 TILES: dict[str, tuple[Tile, ...]] = {method: tiles for method, (_, tiles, _) in METHODS.items()}
-GATHER: dict[tuple[str, Tile], Kernel] = {}
-CORRELATE: dict[tuple[str, Tile], Kernel] = {}
-for _method, (_number, _tiles, _dtypes) in METHODS.items():
+_TEXTS = {"gather": _GATHER, "correlate": _CORRELATE}
+
+
+@cache
+def tiled(name: str, method: str, tile: Tile) -> Kernel:
+    """The kernel "gather" or "correlate" with this tile; ValueError where the texts do not allow it."""
+    number, usual, dtypes = METHODS[method]
+    if tile not in usual and (why := tile.problem()):
+        raise ValueError(f"convolution: {tile} is no tile for tensor cores: {why}")
+    end = "" if tile in usual else f"_{tile.warp_rows}x{tile.warp_columns}_{tile.stages}"
+    some = ("float32",) if method == "plain" and tile.rows == 128 else dtypes
+    return Kernel(f"conv_{name}_{method}_{tile.rows}x{tile.columns}{end}", tile.text(number) + _TEXTS[name], some, tile.shared)
+
+
+for _method, _tiles in TILES.items():
     for _tile in _tiles:
-        _some = ("float32",) if _method == "plain" and _tile.rows == 128 else _dtypes
-        for _table, _name, _text in ((GATHER, "gather", _GATHER), (CORRELATE, "correlate", _CORRELATE)):
-            _table[_method, _tile] = Kernel(f"conv_{_name}_{_method}_{_tile.rows}x{_tile.columns}", _tile.text(_number) + _text, _some, _tile.shared)
+        for _name in _TEXTS:
+            tiled(_name, _method, _tile)
 
 # (N, groups * channels, area) -> (N, area, groups, channels filled up to whole chunks). A block turns 32 channels of 64 positions around.
 PACK = Kernel("conv_pack", TENSOR_CORE + r"""
