@@ -75,6 +75,10 @@ bench: .venv/dev     ## rushlight against torch, side by side; renews the table 
 gpu:                 ## on a machine with an NVIDIA GPU: everything that only a GPU can tell, from the source tree, into gpu-day/ (MINUTES=9 OUT=gpu-day)
 	$(PYTHON) -m bench.gpu_day --minutes $(or $(MINUTES),9) --out $(or $(OUT),gpu-day)
 
+.PHONY: environments
+environments: .venv/dev  ## wheels, sdist, other Pythons, the oldest NumPy, odd and locked folders: one line each (ONLY=names)
+	.venv/bin/python tools/environments.py $(if $(ONLY),--only $(ONLY))
+
 .venv/demo: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check '.[examples]'

@@ -37,6 +37,7 @@ def main() -> int:
         print(f"gpu_day: no stage is called {arguments.stages}", file=sys.stderr)
         return 2
     end = time.time() + arguments.minutes * 60 - RESERVE
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))      # so that what was started is ended, and the GPU is free
     build = native.Build(out) if arguments.build and not arguments.standin else None
     try:
         for number, stage in enumerate(wanted):
@@ -92,17 +93,17 @@ def _watch(stage: Stage, command: list[str], out: Path, until: float, environmen
     with open(out / LOG, "a", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
     reason, case_limit = "", stage.case_limit * (PATIENCE if "--standin" in command else 1)
-    while process.poll() is None:
-        time.sleep(0.1)
-        _tell(out)
-        now, running = time.time(), _read(progress).get("running", {})
-        if now > until:
-            reason = "the stage's time is over"
-        elif not stage.parallel and any(now - start > case_limit for start in running.values()):
-            reason = f"no result within {case_limit:.0f} s"
-        if reason:
-            _end(process)
-            break
+    try:
+        while process.poll() is None and not reason:
+            time.sleep(0.1)
+            _tell(out)
+            now, running = time.time(), _read(progress).get("running", {})
+            if now > until:
+                reason = "the stage's time is over"
+            elif not stage.parallel and any(now - start > case_limit for start in running.values()):
+                reason = f"no result within {case_limit:.0f} s"
+    finally:
+        _end(process)
     code = process.wait()
     for name, start in _read(progress).get("running", {}).items():
         if name not in finished(out, stage.name):
@@ -113,7 +114,9 @@ def _watch(stage: Stage, command: list[str], out: Path, until: float, environmen
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The whole group of a process that was started for itself."""
+    """End the whole group of a process that was started for itself, if it is not through."""
+    if process.poll() is not None:
+        return
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
