@@ -9,7 +9,7 @@ from .kernel_cases import CASES, DRAWS, Work
 from .plan import Case, Context, Failed, results
 
 # Norm of the difference over the norm of the CPU's result, by dtype ("tf32": float32 through TF32).
-TOLERANCE = {"float64": 1e-11, "float32": 2e-5, "tf32": 4e-3, "float16": 8e-3, "bfloat16": 6e-2}
+TOLERANCE = {**dict.fromkeys(("int64", "int32", "int16", "int8", "uint8", "bool"), 0.0), "float64": 1e-11, "float32": 2e-5, "tf32": 4e-3, "float16": 8e-3, "bfloat16": 6e-2}
 QUICK = ("softmax float32", "layer_norm float32", "cross_entropy float32")
 LAUNCHED: set[str] = set()
 
