@@ -53,6 +53,7 @@ def kernel(twin: Kernel | None = None, *, halves: bool = False) -> Any:
 def _closed(family: str, twin: Kernel, halves: bool) -> Kernel:
     """The door where there is no library."""
     forms: dict[type, Kernel | None] = {}
+    fallback: Kernel = twin
 
     def door(*args: Any) -> Any:
         if CLASSES:
@@ -65,8 +66,13 @@ def _closed(family: str, twin: Kernel, halves: bool) -> Kernel:
                     r = NotImplemented if form is None else form(*args)
                     if r is not NotImplemented:
                         return r
-        return fallback(*args)
-    fallback = _in_float32(twin, [door]) if halves else twin
+        if halves:
+            for each in args:
+                if is_half(each):
+                    return fallback(*args)
+        return twin(*args)
+    if halves:
+        fallback = _in_float32(twin, [door])
     door.__name__, door.__qualname__, door.__doc__ = twin.__name__, twin.__qualname__, twin.__doc__
     door.fallback = door.__wrapped__ = fallback  # type: ignore[attr-defined]
     return door
@@ -74,8 +80,7 @@ def _closed(family: str, twin: Kernel, halves: bool) -> Kernel:
 
 def is_half(a: Any) -> bool:
     """Whether this is an array of float16 or bfloat16."""
-    dtype = getattr(a, "dtype", None)
-    return dtype is not None and dtype.itemsize == 2 and dtype.kind in "fV"
+    return getattr(a, "itemsize", 0) == 2 and a.dtype.kind in "fV"
 
 
 def _in_float32(twin: Kernel, door: list[Kernel]) -> Kernel:

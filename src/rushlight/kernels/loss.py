@@ -12,6 +12,7 @@ import numpy as np
 
 from . import reduce
 from .door import is_half, kernel
+from .indexing import gather, steps
 
 __all__ = ["entropy", "entropy_backward", "mean_entropy", "mean_entropy_backward", "nll", "nll_backward", "shares_of", "pair_loss", "pair_slope"]
 
@@ -33,46 +34,63 @@ def shares_of(shape: Any, dtype: Any, target: Any, weight: Any, ignored: int, sm
     return (shares if kept is None else np.where(kept, shares, 0)).astype(dtype)
 
 
-def _picked(target: Any, classes: int, ignored: int) -> tuple[Any, Any]:
-    """(which positions of (n, 1, places) count, the class of each, 0 where it doesn't); IndexError for a class out of range."""
-    target = target.reshape(target.shape[0], 1, -1)
+def _classes(target: Any, ignored: int) -> tuple[Any, Any]:
+    """(which positions of (n, 1, ...) count, None for all; the class of each, any where it doesn't)."""
+    target = target.reshape(target.shape[0], 1, *target.shape[1:])
     counts = target != ignored
-    bad = ((target < 0) | (target >= classes)) & counts
+    return (None, target) if counts.all() else (counts, np.where(counts, target, 0))
+
+
+def _checked(target: Any, classes: int, ignored: int) -> tuple[Any, Any]:
+    """The same; IndexError for a class out of range."""
+    counts, at = _classes(target, ignored)
+    bad = (at < 0) | (at >= classes)
     if bad.any():
-        raise IndexError(f"Target {int(target[bad][0])} is out of bounds.")
-    return counts, np.where(counts, target, 0)
+        raise IndexError(f"Target {int(at[bad][0])} is out of bounds.")
+    return counts, at
 
 
-def _of_classes(weight: Any, at: Any, counts: Any, dtype: Any) -> Any:
-    """How much each position counts."""
-    return counts.astype(dtype) if weight is None else np.where(counts, weight[at], dtype.type(0))
+def _of_classes(weight: Any, at: Any, counts: Any) -> Any:
+    """How much each position counts; without weights whether it does, and None where all do."""
+    return counts if weight is None else weight[at] if counts is None else np.where(counts, weight[at], weight.dtype.type(0))
+
+
+def _counted(share: Any, values: Any) -> Any:
+    """share * values, which are fresh; zero where the share is zero, whatever the value."""
+    return values if share is None else np.where(share, share * values, values.dtype.type(0))
+
+
+def _sum_of_shares(share: Any, at: Any) -> Any:
+    return at.size if share is None else _total(share)
 
 
 def _total(a: Any) -> Any:
-    return a.sum(dtype=np.float64)
+    return np.add.reduce(a, None, np.float64)
 
 
 def _upstream(x: Any, g: Any, factor: float) -> Any:
     """What arrives from above, to multiply (n, classes, ...) by."""
-    return np.reshape(g, (x.shape[0], 1, *x.shape[2:])) if g.ndim else (g.astype(np.float64) * factor).astype(x.dtype)
+    if g.ndim:
+        return np.reshape(g, (x.shape[0], 1, *x.shape[2:]))
+    return g if factor == 1.0 and g.dtype == x.dtype else (g.astype(np.float64) * factor).astype(x.dtype)
 
 
 @kernel
 def entropy(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
     """(losses, logs of the sums of exponentials, sum of the losses, sum of the targets' weights); IndexError for a class out of range."""
     if target.dtype.kind == "i":
-        counts, at = _picked(target, x.shape[1], ignored)
-    a = x.reshape(*x.shape[:2], -1)
-    top = np.maximum.reduce(a, axis=1, keepdims=True)
-    logs = np.log(np.add.reduce(np.exp(a - top), axis=1, keepdims=True)) + top
+        counts, at = _checked(target, x.shape[1], ignored)
+    top = np.maximum.reduce(x, 1, None, None, True)
+    logs = np.log(np.add.reduce(np.exp(x - top), 1, None, None, True)) + top
+    flat = x.shape[0], -1
     if target.dtype.kind != "i" or smoothing:
-        shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing).reshape(a.shape)
-        losses = np.add.reduce(np.where(shares != 0, shares * (logs - a), 0), axis=1).astype(x.dtype)
-        weights = _total(_of_classes(weight, at, counts, x.dtype)) if target.dtype.kind == "i" else losses.size
-        return losses, logs[:, 0], _total(losses), weights
-    share = _of_classes(weight, at, counts, x.dtype)
-    losses = np.where(share != 0, share * (logs - np.take_along_axis(a, at, 1)), x.dtype.type(0))[:, 0]
-    return losses, logs[:, 0], _total(losses), _total(share)
+        shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing)
+        losses = np.add.reduce(np.where(shares != 0, shares * (logs - x), 0), 1).astype(x.dtype, copy=False)
+        weights = _sum_of_shares(_of_classes(weight, at, counts), at) if target.dtype.kind == "i" else losses.size
+    else:
+        share = _of_classes(weight, at, counts)
+        losses, weights = _counted(share, logs - gather(x, 1, at)), _sum_of_shares(share, at)
+    return losses.reshape(flat), logs.reshape(flat), _total(losses), weights
 
 
 @kernel
@@ -83,11 +101,9 @@ def entropy_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: 
     if target.dtype.kind != "i" or smoothing:
         shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing)
         return ((r * np.add.reduce(shares, axis=1, keepdims=True) - shares) * up).astype(x.dtype, copy=False)
-    counts, at = _picked(target, x.shape[1], ignored)
-    one = at == np.arange(x.shape[1], like=at)[:, None]
-    r = np.where(one.reshape(x.shape), r - 1, r)
-    share = _of_classes(weight, at, counts, x.dtype).reshape(x.shape[0], 1, *x.shape[2:])
-    return np.where(share != 0, r * (share * up), x.dtype.type(0))
+    counts, at = _classes(target, ignored)
+    r -= at == steps(x.shape[1], x.ndim - 2, at)
+    return _counted(_of_classes(weight, at, counts), r * up)
 
 
 def _array_beside(x: Any, value: Any) -> Any:
@@ -121,19 +137,18 @@ def mean_entropy_backward(g: Any, x: Any, target: Any, count: Any, logs: Any, ig
 @kernel
 def nll(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
     """(losses, their sum, sum of the targets' weights) of logarithms; `smoothing` is 0. IndexError for a class out of range."""
-    counts, at = _picked(target, x.shape[1], ignored)
-    share = _of_classes(weight, at, counts, x.dtype)
-    losses = -np.where(share != 0, share * np.take_along_axis(x.reshape(*x.shape[:2], -1), at, 1), x.dtype.type(0))[:, 0]
-    return losses, _total(losses), _total(share)
+    counts, at = _checked(target, x.shape[1], ignored)
+    share = _of_classes(weight, at, counts)
+    losses = _counted(share, -gather(x, 1, at)).reshape(x.shape[0], -1)
+    return losses, _total(losses), _sum_of_shares(share, at)
 
 
 @kernel
 def nll_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: float, g: Any, factor: float) -> Any:
     """The gradient of the logarithms from g: one per position, or 0-dim and times `factor`."""
-    counts, at = _picked(target, x.shape[1], ignored)
-    one = (at == np.arange(x.shape[1], like=at)[:, None]).reshape(x.shape)
-    share = _of_classes(weight, at, counts, x.dtype).reshape(x.shape[0], 1, *x.shape[2:])
-    return np.where(one, -share * _upstream(x, g, factor), x.dtype.type(0))
+    counts, at = _classes(target, ignored)
+    share, up = _of_classes(weight, at, counts), -_upstream(x, g, factor)
+    return np.where(at == steps(x.shape[1], x.ndim - 2, at), up if share is None else share * up, x.dtype.type(0))
 
 
 # --- pairs ----------------------------------------------------------------------------------------------------------------------------
