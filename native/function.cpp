@@ -21,6 +21,9 @@ const Family families[] = {
     {"conv", conv_functions},
     {"pooling", pooling_functions},
     {"resample", resample_functions},
+    {"sorting", sorting_functions},
+    {"scan", scan_functions},
+    {"indexing", indexing_functions},
 };
 
 struct Function {

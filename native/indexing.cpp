@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "function.h"
 #include "pool.h"
 #include "rushlight.h"
 #include "types.h"
@@ -181,71 +182,98 @@ void run(const Lines& l, Part part, bool lines_are_free) {
     }
 }
 
-// Arrays of the call that fit together: data and index of equal rank, index int64 and no larger than data beside `dim`.
-bool check(PyObject* data, PyObject* dim_object, PyObject* index, int* dim) {
-    if (!PyArray_Check(data) || !PyArray_Check(index)) {
-        refuse_operands("expected arrays");
+// Whether a and an int64 index are what gather and scatter take, and no larger beside `dim`; without errors. Puts a dimension that counts from the end right.
+bool fits(PyObject* data, PyObject* dim_object, PyObject* index, int* dim) {
+    if (!PyArray_CheckExact(data) || !PyArray_CheckExact(index) || !PyLong_CheckExact(dim_object)) return false;
+    long along = PyLong_AsLong(dim_object);
+    if (along == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
         return false;
     }
-    const long along = PyLong_AsLong(dim_object);
-    if (along == -1 && PyErr_Occurred()) return false;
     PyArrayObject *a = as_array(data), *i = as_array(index);
     const int ndim = PyArray_NDIM(a);
-    bool good = ndim > 0 && ndim <= MAX_DIMS && PyArray_NDIM(i) == ndim && along >= 0 && along < ndim && PyArray_TYPE(i) == NPY_INT64 &&
-                PyArray_ISBEHAVED_RO(a) && PyArray_ISBEHAVED_RO(i) && !PyDataType_REFCHK(PyArray_DESCR(a));
-    for (int d = 0; d < ndim && good; ++d) good = d == along || PyArray_DIM(i, d) <= PyArray_DIM(a, d);
-    if (!good) PyErr_SetString(PyExc_ValueError, "data and an int64 index of its rank, no larger beside `dim`, are needed");
+    if (along < 0) along += ndim;
+    if (along < 0 || along >= ndim || ndim > MAX_DIMS || PyArray_NDIM(i) != ndim || PyArray_TYPE(i) != NPY_INT64 ||
+        !PyArray_ISBEHAVED_RO(a) || !PyArray_ISBEHAVED_RO(i) || PyDataType_REFCHK(PyArray_DESCR(a))) {
+        return false;
+    }
+    for (int d = 0; d < ndim; ++d) {
+        if (d != along && PyArray_DIM(i, d) > PyArray_DIM(a, d)) return false;
+    }
     *dim = static_cast<int>(along);
-    return good;
+    return true;
 }
 
-PyObject* gather(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
-    int dim;
-    if (!check(args[0], args[1], args[2], &dim)) return nullptr;
-    PyArrayObject *a = as_array(args[0]), *index = as_array(args[2]);
-    Part part = by_size<Gather>(PyArray_ITEMSIZE(a));
-    if (part == nullptr) return PyErr_Format(PyExc_TypeError, "elements of this size are not supported");
+
+PyObject* out_of_range(int dim, PyArrayObject* a) {
+    return PyErr_Format(PyExc_IndexError, "an index is out of bounds for dimension %d with size %zd", dim, PyArray_DIM(a, dim));
+}
+
+// Gathers; nothing, and `good` false, where an index is out of range.
+PyObject* gather_of(PyArrayObject* a, int dim, PyArrayObject* index, Part part, bool* good) {
     PyArray_Descr* type = PyArray_DESCR(a);
     Py_INCREF(type);
     PyArrayObject* out = as_array(PyArray_NewFromDescr(&PyArray_Type, type, PyArray_NDIM(index), PyArray_DIMS(index), nullptr, nullptr, 0, nullptr));
     if (out == nullptr || PyArray_SIZE(index) == 0) return reinterpret_cast<PyObject*>(out);
-    bool good;
     {
         WithoutGil release(PyArray_SIZE(index) > GRAIN);
         Lines lines;
         lines.prepare(index, a, out, dim);
-        good = lines.in_range();
-        if (good) run(lines, part, true);
+        *good = lines.in_range();
+        if (*good) run(lines, part, true);
     }
-    if (good) return reinterpret_cast<PyObject*>(out);
-    Py_DECREF(out);
-    Py_RETURN_NONE;
+    if (!*good) Py_CLEAR(out);
+    return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* scatter(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 5) return PyErr_Format(PyExc_TypeError, "expected 5 arguments, got %zd", count);
+// (a, dim, index)
+PyObject* gather(PyObject* const* args, Py_ssize_t count) {
     int dim;
-    if (!check(args[0], args[1], args[2], &dim)) return nullptr;
-    const long how = PyLong_AsLong(args[4]);
-    if (how == -1 && PyErr_Occurred()) return nullptr;
+    if (count != 3 || !fits(args[0], args[1], args[2], &dim)) return nullptr;
+    PyArrayObject* a = as_array(args[0]);
+    Part part = by_size<Gather>(PyArray_ITEMSIZE(a));
+    if (part == nullptr) return nullptr;
+    bool good = true;
+    PyObject* result = gather_of(a, dim, as_array(args[2]), part, &good);
+    return good ? result : out_of_range(dim, a);
+}
+
+// What `scatter` and `scatter_into` do with (target, dim, index, values): Py_None; nothing without an error for what is not plain.
+PyObject* scatter_of(PyObject* const* args, long how) {
+    int dim;
+    if (!fits(args[0], args[1], args[2], &dim) || !PyArray_CheckExact(args[3])) return nullptr;
     PyArrayObject *target = as_array(args[0]), *index = as_array(args[2]), *values = as_array(args[3]);
-    if (!PyArray_Check(args[3]) || PyArray_TYPE(values) != PyArray_TYPE(target) || !PyArray_ISBEHAVED_RO(values) || !PyArray_ISBEHAVED(target) ||
+    if (PyArray_TYPE(values) != PyArray_TYPE(target) || !PyArray_ISBEHAVED_RO(values) || !PyArray_ISBEHAVED(target) ||
         (PyArray_NDIM(values) != 0 && !same_shape(values, index))) {
-        return PyErr_Format(PyExc_ValueError, "values have to be of the target's dtype and the index's shape");
+        return nullptr;
     }
     Part part = part_for(target, how);
-    if (part == nullptr) return PyErr_Format(PyExc_TypeError, "this dtype is not supported");
-    if (PyArray_SIZE(index) == 0) Py_RETURN_TRUE;
-    bool good;
-    {
+    if (part == nullptr) return nullptr;
+    bool good = true;
+    if (PyArray_SIZE(index) != 0) {
         WithoutGil release(PyArray_SIZE(index) > GRAIN);
         Lines lines;
         lines.prepare(index, target, values, dim);
         good = lines.in_range();
         if (good) run(lines, part, dim == lines.ndim - 1 && lines.lines > 1);
     }
-    return PyBool_FromLong(good);
+    return good ? Py_NewRef(Py_None) : out_of_range(dim, target);
+}
+
+PyObject* scatter(PyObject* const* args, Py_ssize_t count) { return count == 4 ? scatter_of(args, ASSIGN) : nullptr; }
+
+// (target, dim, index, values, how): places may repeat; True.
+PyObject* scatter_into(PyObject* const* args, Py_ssize_t count) {
+    if (count != 5 || !PyUnicode_CheckExact(args[4]) || !PyArray_CheckExact(args[3]) || PyArray_NDIM(as_array(args[3])) == 0) return nullptr;
+    static const char* const names[] = {"add", "multiply", "maximum", "minimum"};
+    for (long i = 0; i < 4; ++i) {
+        if (PyUnicode_CompareWithASCIIString(args[4], names[i]) != 0) continue;
+        PyObject* done = scatter_of(args, ADD + i);
+        if (done == nullptr) return nullptr;
+        Py_DECREF(done);
+        Py_RETURN_TRUE;
+    }
+    return nullptr;
 }
 
 // target[rows[i]] += values[i]: a thread adds what belongs to its own rows, in order, so that sums do not depend on the number of threads.
@@ -265,17 +293,17 @@ template <typename T> void add_rows_of(char* target_, index_t count, index_t wid
     });
 }
 
-PyObject* add_rows(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
-    if (!PyArray_Check(args[0]) || !PyArray_Check(args[1]) || !PyArray_Check(args[2])) return refuse_operands("expected arrays"), nullptr;
-    PyArrayObject *target = as_array(args[0]), *rows = as_array(args[1]), *values = as_array(args[2]);
-    const int ndim = PyArray_NDIM(target);
-    if ((ndim != 1 && ndim != 2) || PyArray_NDIM(values) != ndim || PyArray_NDIM(rows) != 1 || PyArray_TYPE(rows) != NPY_INT64 || !contiguous(rows) ||
-        PyArray_TYPE(values) != PyArray_TYPE(target) || !contiguous(target) || !PyArray_ISBEHAVED(target) || !PyArray_ISBEHAVED_RO(values) ||
-        PyArray_DIM(values, 0) != PyArray_DIM(rows, 0) || (ndim == 2 && PyArray_DIM(values, 1) != PyArray_DIM(target, 1)) ||
-        (ndim == 2 && PyArray_DIM(values, 1) > 1 && PyArray_STRIDE(values, 1) != PyArray_ITEMSIZE(values))) {
-        Py_RETURN_FALSE;
+PyObject* add_rows(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1]) || !PyArray_CheckExact(args[2])) return nullptr;
+    PyArrayObject *target = as_array(args[0]), *rows = as_array(args[1]);
+    const int ndim = PyArray_NDIM(target), type = PyArray_TYPE(target);
+    if ((ndim != 1 && ndim != 2) || PyArray_NDIM(rows) != 1 || PyArray_TYPE(rows) != NPY_INT64 || !contiguous(rows) || !contiguous(target) || !PyArray_ISBEHAVED(target) ||
+        !with_one_of<float, double, std::int32_t, std::int64_t>(type, [](auto) {})) {
+        return nullptr;
     }
+    const Contiguous added(args[2], type);  // (a copy of the gradient of a sum, for example)
+    PyArrayObject* values = added.get();
+    if (!added || PyArray_NDIM(values) != ndim || PyArray_DIM(values, 0) != PyArray_DIM(rows, 0) || (ndim == 2 && PyArray_DIM(values, 1) != PyArray_DIM(target, 1))) return nullptr;
     const index_t n = PyArray_DIM(rows, 0), size = PyArray_DIM(target, 0), width = ndim == 2 ? PyArray_DIM(target, 1) : 1;
     const std::int64_t* numbers = data_of<std::int64_t>(rows);
     for (index_t i = 0; i < n; ++i) {
@@ -285,53 +313,30 @@ PyObject* add_rows(PyObject*, PyObject* const* args, Py_ssize_t count) {
         WithoutGil release(n * width > GRAIN);
         add_rows_of<decltype(zero)>(PyArray_BYTES(target), size, width, numbers, n, PyArray_BYTES(values), PyArray_STRIDE(values, 0));
     };
-    return PyBool_FromLong(with_one_of<float, double, std::int32_t, std::int64_t>(PyArray_TYPE(target), call));
+    with_one_of<float, double, std::int32_t, std::int64_t>(type, call);
+    return Py_NewRef(args[0]);
 }
 
-// Whether a and an int64 index are what gather and scatter take; without errors. Puts a dimension that counts from the end right.
-bool fits(PyObject* data, PyObject* dim_object, PyObject* index, int* dim) {
-    if (!PyArray_CheckExact(data) || !PyArray_CheckExact(index) || !PyLong_CheckExact(dim_object)) return false;
-    long along = PyLong_AsLong(dim_object);
-    if (along == -1 && PyErr_Occurred()) {
-        PyErr_Clear();
-        return false;
-    }
-    PyArrayObject *a = as_array(data), *i = as_array(index);
-    const int ndim = PyArray_NDIM(a);
-    if (along < 0) along += ndim;
-    if (along < 0 || along >= ndim || ndim > MAX_DIMS || PyArray_NDIM(i) != ndim || PyArray_TYPE(i) != NPY_INT64 || PyArray_SIZE(i) == 0 ||
-        !PyArray_ISBEHAVED_RO(a) || !PyArray_ISBEHAVED_RO(i) || PyDataType_REFCHK(PyArray_DESCR(a))) {
-        return false;
-    }
-    for (int d = 0; d < ndim; ++d) {
-        if (d != along && PyArray_DIM(i, d) > PyArray_DIM(a, d)) return false;
-    }
-    *dim = static_cast<int>(along);
-    return true;
-}
-
-// (a, dim, index): what `gather` gives; None for everything that has to be looked at more closely.
-PyObject* gathered(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+// (a, dim, index): what `gather` gives, for an index that is in range.
+PyObject* gathered(PyObject* const* args, Py_ssize_t count) {
     int dim;
-    if (count != 3 || !fits(args[0], args[1], args[2], &dim) || by_size<Gather>(PyArray_ITEMSIZE(as_array(args[0]))) == nullptr) Py_RETURN_NONE;
-    PyObject* along = PyLong_FromLong(dim);
-    PyObject* const arguments[] = {args[0], along, args[2]};
-    PyObject* result = gather(self, arguments, 3);
-    Py_DECREF(along);
-    return result;
+    if (count != 3 || !fits(args[0], args[1], args[2], &dim) || PyArray_SIZE(as_array(args[2])) == 0) return nullptr;
+    Part part = by_size<Gather>(PyArray_ITEMSIZE(as_array(args[0])));
+    bool good = true;
+    return part == nullptr ? nullptr : gather_of(as_array(args[0]), dim, as_array(args[2]), part, &good);
 }
 
-// (a, dim, index, values, how): a copy of a with the values scattered into it; None for everything that has to be looked at more closely.
-PyObject* scattered(PyObject*, PyObject* const* args, Py_ssize_t count) {
+// (a, dim, index, values, how): a copy of a with the values scattered into it; nothing for everything that has to be looked at more closely.
+PyObject* scattered(PyObject* const* args, Py_ssize_t count) {
     int dim;
-    if (count != 5 || !fits(args[0], args[1], args[2], &dim) || !PyArray_CheckExact(args[3])) Py_RETURN_NONE;
+    if (count != 5 || !fits(args[0], args[1], args[2], &dim) || PyArray_SIZE(as_array(args[2])) == 0 || !PyArray_CheckExact(args[3])) return nullptr;
     PyArrayObject *a = as_array(args[0]), *index = as_array(args[2]), *values = as_array(args[3]);
     const long how = PyLong_AsLong(args[4]);
     if (how == -1 && PyErr_Occurred()) return nullptr;
     Part part = part_for(a, how);
-    if (part == nullptr || PyArray_TYPE(values) != PyArray_TYPE(a) || !PyArray_ISBEHAVED_RO(values) || PyArray_NDIM(values) != PyArray_NDIM(index)) Py_RETURN_NONE;
+    if (part == nullptr || PyArray_TYPE(values) != PyArray_TYPE(a) || !PyArray_ISBEHAVED_RO(values) || PyArray_NDIM(values) != PyArray_NDIM(index)) return nullptr;
     for (int d = 0; d < PyArray_NDIM(index); ++d) {
-        if (PyArray_DIM(index, d) > PyArray_DIM(values, d)) Py_RETURN_NONE;
+        if (PyArray_DIM(index, d) > PyArray_DIM(values, d)) return nullptr;
     }
     PyArrayObject* out = as_array(PyArray_NewCopy(a, NPY_CORDER));
     if (out == nullptr) return nullptr;
@@ -345,7 +350,7 @@ PyObject* scattered(PyObject*, PyObject* const* args, Py_ssize_t count) {
     }
     if (good) return reinterpret_cast<PyObject*>(out);
     Py_DECREF(out);
-    Py_RETURN_NONE;
+    return nullptr;
 }
 
 // --- slices -----------------------------------------------------------------------------------------------------------------------------
@@ -375,9 +380,9 @@ template <typename T> void take_elements(const T* a, const Slices& s, const std:
     });
 }
 
-// (a, dim, index): the slices of a dimension that an int64 vector names; None for what is not plain, or out of range.
-PyObject* take_slices(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[2]) || !PyLong_CheckExact(args[1])) Py_RETURN_NONE;
+// (a, dim, index): the slices of a dimension that an int64 vector names; nothing for what is not plain, or out of range.
+PyObject* take_slices(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[2]) || !PyLong_CheckExact(args[1])) return nullptr;
     PyArrayObject *a = as_array(args[0]), *index = as_array(args[2]);
     const int ndim = PyArray_NDIM(a), more = PyArray_NDIM(index);
     long dim = PyLong_AsLong(args[1]);
@@ -385,12 +390,12 @@ PyObject* take_slices(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (dim < 0) dim += ndim;
     if (dim < 0 || dim >= ndim || ndim + more - 1 > MAX_DIMS || PyArray_TYPE(index) != NPY_INT64 || !contiguous(index) || !contiguous(a) ||
         PyDataType_REFCHK(PyArray_DESCR(a))) {
-        Py_RETURN_NONE;
+        return nullptr;
     }
     const Slices s(a, static_cast<int>(dim));
     const index_t n = PyArray_SIZE(index), item = PyArray_ITEMSIZE(a);
     const std::int64_t* numbers = data_of<std::int64_t>(index);
-    if (!vector_in_range(numbers, n, s.size)) Py_RETURN_NONE;
+    if (!vector_in_range(numbers, n, s.size)) return nullptr;
     npy_intp shape[MAX_DIMS];
     int d = 0;
     for (int i = 0; i < dim; ++i) shape[d++] = PyArray_DIM(a, i);
@@ -421,22 +426,21 @@ PyObject* take_slices(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-// (target, dim, index, values): target[.., index[i], ..] += values[.., i, ..] in place; False for what is not plain. The index is in range.
-PyObject* add_slices(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 4) return PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
-    if (!PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[2]) || !PyArray_CheckExact(args[3])) Py_RETURN_FALSE;
+// (target, dim, index, values): target[.., index[i], ..] += values[.., i, ..] in place; nothing for what is not plain. The index is in range.
+PyObject* add_slices(PyObject* const* args, Py_ssize_t count) {
+    if (count != 4 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[2]) || !PyArray_CheckExact(args[3])) return nullptr;
     PyArrayObject *target = as_array(args[0]), *index = as_array(args[2]), *values = as_array(args[3]);
     const long dim = PyLong_AsLong(args[1]);
     if (dim == -1 && PyErr_Occurred()) return nullptr;
     if (dim < 0 || dim >= PyArray_NDIM(target) || PyArray_NDIM(values) != PyArray_NDIM(target) || !contiguous(target) || !contiguous(values) || !contiguous(index) ||
         !PyArray_ISWRITEABLE(target) || PyArray_TYPE(index) != NPY_INT64 || PyArray_TYPE(values) != PyArray_TYPE(target) ||
         PyArray_DIM(values, static_cast<int>(dim)) != PyArray_SIZE(index)) {
-        Py_RETURN_FALSE;
+        return nullptr;
     }
     const Slices s(target, static_cast<int>(dim)), v(values, static_cast<int>(dim));
     const std::int64_t* numbers = data_of<std::int64_t>(index);
     const index_t n = PyArray_SIZE(index);
-    if (s.outer != v.outer || s.inner != v.inner || !vector_in_range(numbers, n, s.size)) Py_RETURN_FALSE;
+    if (s.outer != v.outer || s.inner != v.inner || !vector_in_range(numbers, n, s.size)) return nullptr;
     const auto call = [&](auto zero) {
         using T = decltype(zero);
         WithoutGil release(s.outer * n * s.inner > GRAIN);
@@ -452,7 +456,7 @@ PyObject* add_slices(PyObject*, PyObject* const* args, Py_ssize_t count) {
             }
         });
     };
-    return PyBool_FromLong(with_one_of<float, double, std::int32_t, std::int64_t>(PyArray_TYPE(target), call));
+    return with_one_of<float, double, std::int32_t, std::int64_t>(PyArray_TYPE(target), call) ? Py_NewRef(Py_True) : nullptr;
 }
 
 // --- masks ------------------------------------------------------------------------------------------------------------------------------
@@ -515,13 +519,13 @@ template <typename F> bool with_size(index_t size, F f) {
     }
 }
 
-// (a, mask): the elements where the mask holds; None for what is not plain.
-PyObject* select_masked(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 2 || !is_mask(args[1], args[0])) Py_RETURN_NONE;
+// (a, mask): the elements where the mask holds; nothing for what is not plain.
+PyObject* select_masked(PyObject* const* args, Py_ssize_t count) {
+    if (count != 2 || !is_mask(args[1], args[0])) return nullptr;
     PyArrayObject* a = as_array(args[0]);
     const index_t n = PyArray_SIZE(a);
     const std::uint8_t* mask = data_of<std::uint8_t>(as_array(args[1]));
-    if (PyArray_ITEMSIZE(a) > 8) Py_RETURN_NONE;
+    if (PyArray_ITEMSIZE(a) > 8) return nullptr;
     const std::vector<index_t> starts = begins(mask, n);
     const npy_intp total = starts.back();
     PyArray_Descr* type = PyArray_DESCR(a);
@@ -536,15 +540,15 @@ PyObject* select_masked(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-// (target, mask, source): the source's elements, in order, where the mask holds, in place. None for what is not plain, and where the source is too short.
-PyObject* fill_masked(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3 || !is_mask(args[1], args[0]) || !PyArray_CheckExact(args[2])) Py_RETURN_NONE;
+// (target, mask, source): the source's elements, in order, where the mask holds, in place. Nothing for what is not plain, and where the source is too short.
+PyObject* fill_masked(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !is_mask(args[1], args[0]) || !PyArray_CheckExact(args[2])) return nullptr;
     PyArrayObject *target = as_array(args[0]), *source = as_array(args[2]);
     const index_t n = PyArray_SIZE(target);
     const std::uint8_t* mask = data_of<std::uint8_t>(as_array(args[1]));
-    if (PyArray_ITEMSIZE(target) > 8 || PyArray_TYPE(source) != PyArray_TYPE(target) || !contiguous(source) || !PyArray_ISWRITEABLE(target)) Py_RETURN_NONE;
+    if (PyArray_ITEMSIZE(target) > 8 || PyArray_TYPE(source) != PyArray_TYPE(target) || !contiguous(source) || !PyArray_ISWRITEABLE(target)) return nullptr;
     const std::vector<index_t> starts = begins(mask, n);
-    if (starts.back() > PyArray_SIZE(source)) Py_RETURN_NONE;
+    if (starts.back() > PyArray_SIZE(source)) return nullptr;
     {
         WithoutGil release(n > GRAIN);
         with_size(PyArray_ITEMSIZE(target), [&](auto zero) {
@@ -555,9 +559,10 @@ PyObject* fill_masked(PyObject*, PyObject* const* args, Py_ssize_t count) {
     Py_RETURN_TRUE;
 }
 
-// (mask): the positions where it holds, a row per dimension; None for what is not plain.
-PyObject* positions(PyObject*, PyObject* object) {
-    if (!PyArray_CheckExact(object) || PyArray_TYPE(as_array(object)) != NPY_BOOL || !contiguous(as_array(object)) || PyArray_NDIM(as_array(object)) == 0) Py_RETURN_NONE;
+// (mask): the positions where it holds, a row per dimension; nothing for what is not plain.
+PyObject* positions(PyObject* const* args, Py_ssize_t count) {
+    PyObject* object = count == 1 ? args[0] : Py_None;
+    if (!PyArray_CheckExact(object) || PyArray_TYPE(as_array(object)) != NPY_BOOL || !contiguous(as_array(object)) || PyArray_NDIM(as_array(object)) == 0) return nullptr;
     PyArrayObject* a = as_array(object);
     const int ndim = PyArray_NDIM(a);
     const index_t n = PyArray_SIZE(a);
@@ -639,22 +644,22 @@ template <typename T> void fill_bags(const T* rows, index_t width, const std::in
     });
 }
 
-// (matrix, index, starts, mode: 0 sum, 1 mean, 2 max) -> (bags, rows of the maxima or None); None for what is not plain, or out of range.
-PyObject* bags(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 4 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1]) || !PyArray_CheckExact(args[2])) Py_RETURN_NONE;
+// (matrix, index, starts, mode: 0 sum, 1 mean, 2 max) -> (bags, rows of the maxima or None); nothing for what is not plain, or out of range.
+PyObject* bags(PyObject* const* args, Py_ssize_t count) {
+    if (count != 4 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1]) || !PyArray_CheckExact(args[2])) return nullptr;
     PyArrayObject *a = as_array(args[0]), *index = as_array(args[1]), *starts = as_array(args[2]);
     const long mode = PyLong_AsLong(args[3]);
     if (mode == -1 && PyErr_Occurred()) return nullptr;
     const int type = PyArray_TYPE(a);
     if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_NDIM(a) != 2 || PyArray_NDIM(index) != 1 || PyArray_NDIM(starts) != 1 || PyArray_TYPE(index) != NPY_INT64 ||
         PyArray_TYPE(starts) != NPY_INT64 || !contiguous(a) || !contiguous(index) || !contiguous(starts) || PyArray_SIZE(starts) == 0) {
-        Py_RETURN_NONE;
+        return nullptr;
     }
     const index_t n = PyArray_SIZE(index), width = PyArray_DIM(a, 1), total = PyArray_SIZE(starts);
     const std::int64_t *numbers = data_of<std::int64_t>(index), *begin = data_of<std::int64_t>(starts);
     bool good = vector_in_range(numbers, n, PyArray_DIM(a, 0)) && begin[0] >= 0 && begin[total - 1] <= n;
     for (index_t b = 1; b < total && good; ++b) good = begin[b - 1] <= begin[b];
-    if (!good) Py_RETURN_NONE;
+    if (!good) return nullptr;
     const npy_intp shape[2] = {static_cast<npy_intp>(total), static_cast<npy_intp>(width)};
     PyArrayObject *out = new_array(2, shape, type), *places = mode == 2 ? new_array(2, shape, NPY_INT64) : as_array(Py_NewRef(Py_None));
     if (out == nullptr || places == nullptr) {
@@ -671,32 +676,22 @@ PyObject* bags(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return Py_BuildValue("NN", out, places);
 }
 
-PyMethodDef methods[] = {
-    {"bags", reinterpret_cast<PyCFunction>(bags), METH_FASTCALL,
-     "bags(matrix, index, starts, mode): sums (0), means (1) or maxima (2) of bags of rows, and the rows of the maxima; None for what is not plain or out of range."},
-    {"gather", reinterpret_cast<PyCFunction>(gather), METH_FASTCALL,
-     "gather(a, dim, index): out[.., i, ..] = a[.., index[.., i, ..], ..]; None where an index is out of range."},
-    {"scatter", reinterpret_cast<PyCFunction>(scatter), METH_FASTCALL,
-     "scatter(target, dim, index, values, how): the opposite, in place (how: 0 assigns, 1 adds, 2 multiplies, 3 and 4 keep the larger and the smaller); "
-     "False (and nothing written) where an index is out of range."},
-    {"add_rows", reinterpret_cast<PyCFunction>(add_rows), METH_FASTCALL,
-     "add_rows(target, rows, values): target[rows[i]] += values[i] in place; False where the arrays are not of the supported kind."},
-    {"gathered", reinterpret_cast<PyCFunction>(gathered), METH_FASTCALL, "gathered(a, dim, index): gather, or None for what has to be looked at more closely."},
-    {"scattered", reinterpret_cast<PyCFunction>(scattered), METH_FASTCALL,
-     "scattered(a, dim, index, values, how): a copy of a with the values scattered into it, or None for what has to be looked at more closely."},
-    {"take_slices", reinterpret_cast<PyCFunction>(take_slices), METH_FASTCALL,
-     "take_slices(a, dim, index): the slices that an index names, or None for what is not plain or out of range."},
-    {"add_slices", reinterpret_cast<PyCFunction>(add_slices), METH_FASTCALL,
-     "add_slices(target, dim, index, values): values added to the slices that an index names, in place; False for what is not plain."},
-    {"select_masked", reinterpret_cast<PyCFunction>(select_masked), METH_FASTCALL, "select_masked(a, mask): a[mask], or None for what is not plain."},
-    {"fill_masked", reinterpret_cast<PyCFunction>(fill_masked), METH_FASTCALL,
-     "fill_masked(target, mask, source): target[mask] = the first elements of source, in place; None for what is not plain."},
-    {"positions", positions, METH_O, "positions(mask): where it holds, a row of int64 numbers per dimension; None for what is not plain."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 }  // namespace
 
-int add_indexing(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction indexing_functions[] = {
+    {"gather", gather},
+    {"gathered", gathered},
+    {"scatter", scatter},
+    {"scattered", scattered},
+    {"scatter_into", scatter_into},
+    {"take_slices", take_slices},
+    {"add_rows", add_rows},
+    {"add_slices", add_slices},
+    {"select_masked", select_masked},
+    {"fill_masked", fill_masked},
+    {"positions", positions},
+    {"bags", bags},
+    {nullptr, nullptr},
+};
 
 }  // namespace rushlight

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "function.h"
 #include "pool.h"
 #include "rushlight.h"
 #include "types.h"
@@ -156,110 +157,86 @@ template <typename T> void running_log(const Shape& shape, const T* x, T* y) {
     });
 }
 
-// a contiguous (a new reference) and the dimension; nullptr with an error set
-PyArrayObject* read(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, int* dim, bool* product) {
-    if (count != wanted) {
-        PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
-        return nullptr;
-    }
-    const long along = PyLong_AsLong(args[1]);
-    if (along == -1 && PyErr_Occurred()) return nullptr;
-    if (!PyArray_Check(args[0]) || along < 0 || along >= PyArray_NDIM(as_array(args[0]))) {
-        PyErr_SetString(PyExc_ValueError, "expected an array and one of its dimensions");
-        return nullptr;
-    }
-    *dim = static_cast<int>(along);
-    if (product != nullptr) {
-        const int given = flag(args[2]);
-        if (given < 0) return nullptr;
-        *product = given == 1;
-    }
-    return as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
-}
+// The array of a call (a, dim, ...), C-contiguous, and its dimension; nothing is set where the twin has to look.
+struct Operand {
+    int type = -1, dim = 0;
+    PyArrayObject* a = nullptr;
 
-// Calls f with a number of the array's type; false for other types.
-template <typename F> bool with_type(PyArrayObject* a, F f) {
-    return with_one_of<float, double, std::int32_t, std::int64_t>(PyArray_TYPE(a), f);
-}
-
-PyObject* running_(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    int dim;
-    bool product;
-    const int backwards = count == 4 ? flag(args[3]) : 0;
-    if (backwards < 0) return nullptr;
-    PyArrayObject* a = read(args, count, 4, &dim, &product);
-    if (a == nullptr) return nullptr;
-    PyArrayObject* out = new_array(PyArray_NDIM(a), PyArray_DIMS(a), PyArray_TYPE(a));
-    bool known = out != nullptr;
-    if (known && PyArray_SIZE(a) != 0) {
-        WithoutGil release(PyArray_SIZE(a) > 16384);
-        const Shape shape(a, dim);
-        known = with_type(a, [&](auto zero) {
-            using T = decltype(zero);
-            product ? running<T, true>(shape, data_of<T>(a), data_of<T>(out), backwards) : running<T, false>(shape, data_of<T>(a), data_of<T>(out), backwards);
-        });
-        if (!known) PyErr_SetString(PyExc_TypeError, "this dtype is not supported");
+    Operand(PyObject* object, PyObject* dim_object) {
+        if (!PyArray_CheckExact(object) || !PyLong_CheckExact(dim_object) || !PyArray_ISNOTSWAPPED(as_array(object))) return;
+        const long along = PyLong_AsLong(dim_object);
+        if (along == -1 && PyErr_Occurred()) PyErr_Clear();
+        if (along < 0 || along >= PyArray_NDIM(as_array(object))) return;
+        dim = static_cast<int>(along);
+        type = PyArray_TYPE(as_array(object));
+        if (with_one_of<float, double, std::int32_t, std::int64_t>(type, [](auto) {})) a = as_array(PyArray_FROM_OF(object, NPY_ARRAY_CARRAY_RO));
     }
-    Py_DECREF(a);
-    if (!known) Py_CLEAR(out);
-    return reinterpret_cast<PyObject*>(out);
-}
+    ~Operand() { Py_XDECREF(reinterpret_cast<PyObject*>(a)); }
+    Operand(const Operand&) = delete;
+    Operand& operator=(const Operand&) = delete;
 
-PyObject* running_log_(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    int dim;
-    PyArrayObject* a = read(args, count, 2, &dim, nullptr);
-    if (a == nullptr) return nullptr;
-    const int type = PyArray_TYPE(a);
-    if (type != NPY_FLOAT && type != NPY_DOUBLE) {
-        Py_DECREF(a);
-        return PyErr_Format(PyExc_TypeError, "this dtype is not supported");
-    }
-    PyArrayObject* out = new_array(PyArray_NDIM(a), PyArray_DIMS(a), type);
-    if (out != nullptr && PyArray_SIZE(a) != 0) {
-        WithoutGil release(PyArray_SIZE(a) > 1024);
-        const Shape shape(a, dim);
-        type == NPY_FLOAT ? running_log(shape, data_of<float>(a), data_of<float>(out)) : running_log(shape, data_of<double>(a), data_of<double>(out));
-    }
-    Py_DECREF(a);
-    return reinterpret_cast<PyObject*>(out);
-}
-
-PyObject* running_extreme_(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    int dim;
-    bool largest;
-    PyArrayObject* a = read(args, count, 3, &dim, &largest);
-    if (a == nullptr) return nullptr;
-    PyArrayObject* out = new_array(PyArray_NDIM(a), PyArray_DIMS(a), PyArray_TYPE(a));
-    PyArrayObject* index = out == nullptr ? nullptr : new_array(PyArray_NDIM(a), PyArray_DIMS(a), NPY_INT64);
-    bool known = index != nullptr;
-    if (known && PyArray_SIZE(a) != 0) {
-        WithoutGil release(PyArray_SIZE(a) > 16384);
-        const Shape shape(a, dim);
-        known = with_type(a, [&](auto zero) {
-            using T = decltype(zero);
-            std::int64_t* to = data_of<std::int64_t>(index);
-            largest ? running_extreme<T, true>(shape, data_of<T>(a), data_of<T>(out), to) : running_extreme<T, false>(shape, data_of<T>(a), data_of<T>(out), to);
-        });
-        if (!known) PyErr_SetString(PyExc_TypeError, "this dtype is not supported");
-    }
-    Py_DECREF(a);
-    if (known) return Py_BuildValue("(NN)", out, index);
-    Py_XDECREF(out);
-    Py_XDECREF(index);
-    return nullptr;
-}
-
-PyMethodDef methods[] = {
-    {"running", reinterpret_cast<PyCFunction>(running_), METH_FASTCALL,
-     "running(a, dim, product, backwards): running sums or products of float32 (added up in float64), float64, int32 or int64."},
-    {"running_log", reinterpret_cast<PyCFunction>(running_log_), METH_FASTCALL, "running_log(a, dim): the running log of the sum of exponentials of float32 or float64."},
-    {"running_extreme", reinterpret_cast<PyCFunction>(running_extreme_), METH_FASTCALL,
-     "running_extreme(a, dim, largest): (values, places) of the running maximum or minimum."},
-    {nullptr, nullptr, 0, nullptr},
+    PyArrayObject* result(int of_type) const { return a == nullptr ? nullptr : new_array(PyArray_NDIM(a), PyArray_DIMS(a), of_type); }
+    bool empty() const { return PyArray_SIZE(a) == 0; }
 };
+
+// Calls f with a number of the array's type.
+template <typename F> void with_type(const Operand& operand, F f) { with_one_of<float, double, std::int32_t, std::int64_t>(operand.type, f); }
+
+// ("add", "multiply" or "logaddexp", a, dim, backwards)
+PyObject* running_(PyObject* const* args, Py_ssize_t count) {
+    if (count != 4 || !PyUnicode_CheckExact(args[0])) return nullptr;
+    const Operand operand(args[1], args[2]);
+    const bool backwards = args[3] == Py_True, product = PyUnicode_CompareWithASCIIString(args[0], "multiply") == 0,
+               sum = PyUnicode_CompareWithASCIIString(args[0], "add") == 0;
+    const bool is_float = operand.type == NPY_FLOAT || operand.type == NPY_DOUBLE;
+    if (!product && !sum && (PyUnicode_CompareWithASCIIString(args[0], "logaddexp") != 0 || backwards || !is_float)) return nullptr;
+    PyArrayObject* out = operand.result(operand.type);
+    if (out == nullptr || operand.empty()) return reinterpret_cast<PyObject*>(out);
+    PyArrayObject* a = operand.a;
+    const Shape shape(a, operand.dim);
+    if (!product && !sum) {
+        WithoutGil release(PyArray_SIZE(a) > 1024);
+        operand.type == NPY_FLOAT ? running_log(shape, data_of<float>(a), data_of<float>(out)) : running_log(shape, data_of<double>(a), data_of<double>(out));
+        return reinterpret_cast<PyObject*>(out);
+    }
+    WithoutGil release(PyArray_SIZE(a) > 16384);
+    with_type(operand, [&](auto zero) {
+        using T = decltype(zero);
+        product ? running<T, true>(shape, data_of<T>(a), data_of<T>(out), backwards) : running<T, false>(shape, data_of<T>(a), data_of<T>(out), backwards);
+    });
+    return reinterpret_cast<PyObject*>(out);
+}
+
+// (a, dim, largest)
+PyObject* running_extreme_(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return nullptr;
+    const Operand operand(args[0], args[1]);
+    PyArrayObject *out = operand.result(operand.type), *index = operand.result(NPY_INT64);
+    if (out == nullptr || index == nullptr) {
+        Py_XDECREF(out);
+        Py_XDECREF(index);
+        return nullptr;
+    }
+    if (!operand.empty()) {
+        const bool largest = args[2] == Py_True;
+        WithoutGil release(PyArray_SIZE(operand.a) > 16384);
+        const Shape shape(operand.a, operand.dim);
+        with_type(operand, [&](auto zero) {
+            using T = decltype(zero);
+            const T* from = data_of<T>(operand.a);
+            std::int64_t* to = data_of<std::int64_t>(index);
+            largest ? running_extreme<T, true>(shape, from, data_of<T>(out), to) : running_extreme<T, false>(shape, from, data_of<T>(out), to);
+        });
+    }
+    return Py_BuildValue("(NN)", out, index);
+}
 
 }  // namespace
 
-int add_scan(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction scan_functions[] = {
+    {"running", running_},
+    {"running_extreme", running_extreme_},
+    {nullptr, nullptr},
+};
 
 }  // namespace rushlight

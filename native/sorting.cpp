@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "function.h"
 #include "pool.h"
 #include "rushlight.h"
 #include "types.h"
@@ -291,66 +292,67 @@ template <typename F> bool with_type(int type, F f) {
     return with_one_of<float, double, std::int8_t, std::uint8_t, std::int16_t, std::int32_t, std::int64_t, bool>(type, f);
 }
 
+// Whether an array of a type that is sorted here has that dimension; no error is set where not: the twin looks, then.
 bool check(PyObject* object, PyObject* dim_object, int* dim) {
+    if (!PyArray_CheckExact(object) || !PyArray_ISBEHAVED_RO(as_array(object)) || !PyLong_CheckExact(dim_object)) return false;
+    PyArrayObject* a = as_array(object);
     const long along = PyLong_AsLong(dim_object);
-    if (along == -1 && PyErr_Occurred()) return false;
-    if (!PyArray_Check(object) || !PyArray_ISBEHAVED_RO(as_array(object)) || along < 0 || along >= PyArray_NDIM(as_array(object)) ||
-        PyArray_DIM(as_array(object), static_cast<int>(along)) >= std::numeric_limits<std::uint32_t>::max()) {
-        PyErr_SetString(PyExc_ValueError, "expected an array and one of its dimensions");
-        return false;
-    }
+    if (along == -1 && PyErr_Occurred()) PyErr_Clear();
+    if (along < 0 || along >= PyArray_NDIM(a) || PyArray_DIM(a, static_cast<int>(along)) >= std::numeric_limits<std::uint32_t>::max()) return false;
     *dim = static_cast<int>(along);
-    return true;
+    return with_type(PyArray_TYPE(a), [](auto) {});
 }
 
-PyObject* sort_order(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 4) return PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
-    int dim;
-    if (!check(args[0], args[1], &dim)) return nullptr;
-    PyArrayObject* a = as_array(args[0]);
-    const int descending = flag(args[2]);
-    if (descending < 0) return nullptr;
-    const Py_ssize_t k = PyLong_AsSsize_t(args[3]);
-    if (k == -1 && PyErr_Occurred()) return nullptr;
-    if (k < 0 || k > PyArray_DIM(a, dim)) return PyErr_Format(PyExc_ValueError, "k is out of range");
+PyObject* order_of(PyArrayObject* a, int dim, index_t k, bool descending) {
     npy_intp shape[MAX_DIMS];
     std::copy(PyArray_DIMS(a), PyArray_DIMS(a) + PyArray_NDIM(a), shape);
     shape[dim] = k;
     PyArrayObject* out = new_array(PyArray_NDIM(a), shape, NPY_INT64);
     if (out == nullptr || PyArray_SIZE(out) == 0) return reinterpret_cast<PyObject*>(out);
-    bool known;
-    {
-        WithoutGil release(PyArray_SIZE(a) > 2000);
-        const Rows rows(a, out, dim);
-        known = with_type(PyArray_TYPE(a), [&](auto zero) { order_rows<decltype(zero)>(rows, k, descending != 0); });
-    }
-    if (known) return reinterpret_cast<PyObject*>(out);
-    Py_DECREF(out);
-    return PyErr_Format(PyExc_TypeError, "this dtype is not supported");
+    WithoutGil release(PyArray_SIZE(a) > 2000);
+    const Rows rows(a, out, dim);
+    with_type(PyArray_TYPE(a), [&](auto zero) { order_rows<decltype(zero)>(rows, k, descending); });
+    return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* select_rank(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
+// (a, dim, descending)
+PyObject* order(PyObject* const* args, Py_ssize_t count) {
     int dim;
-    if (!check(args[0], args[1], &dim)) return nullptr;
+    if (count != 3 || !check(args[0], args[1], &dim)) return nullptr;
+    return order_of(as_array(args[0]), dim, PyArray_DIM(as_array(args[0]), dim), args[2] == Py_True);
+}
+
+// (a, dim, k, descending)
+PyObject* first(PyObject* const* args, Py_ssize_t count) {
+    int dim;
+    if (count != 4 || !check(args[0], args[1], &dim)) return nullptr;
+    const Py_ssize_t k = PyLong_AsSsize_t(args[2]);
+    if (k == -1 && PyErr_Occurred()) return nullptr;
+    if (k < 0 || k > PyArray_DIM(as_array(args[0]), dim)) return PyErr_Format(PyExc_ValueError, "k is out of range");
+    return order_of(as_array(args[0]), dim, k, args[3] == Py_True);
+}
+
+// (a, dim, ranks)
+PyObject* at_rank(PyObject* const* args, Py_ssize_t count) {
+    int dim;
+    if (count != 3 || !check(args[0], args[1], &dim)) return nullptr;
     PyArrayObject* a = as_array(args[0]);
-    if (!PyArray_Check(args[2]) || PyArray_TYPE(as_array(args[2])) != NPY_INT64 || PyArray_NDIM(as_array(args[2])) != PyArray_NDIM(a)) {
-        return PyErr_Format(PyExc_ValueError, "expected int64 ranks, one for each row");
-    }
+    if (!PyArray_CheckExact(args[2]) || PyArray_TYPE(as_array(args[2])) != NPY_INT64 || PyArray_NDIM(as_array(args[2])) != PyArray_NDIM(a)) return nullptr;
     PyArrayObject* out = as_array(PyArray_NewCopy(as_array(args[2]), NPY_CORDER));
     if (out == nullptr) return nullptr;
     bool good = true;
     for (int i = 0; i < PyArray_NDIM(a); ++i) good = good && PyArray_DIM(out, i) == (i == dim ? 1 : PyArray_DIM(a, i));
     for (index_t i = 0; i < PyArray_SIZE(out) && good; ++i) good = data_of<std::int64_t>(out)[i] >= 0 && data_of<std::int64_t>(out)[i] < PyArray_DIM(a, dim);
-    bool known = good;
-    if (good && PyArray_SIZE(out) != 0) {
+    if (!good) {
+        Py_DECREF(out);
+        return PyErr_Format(PyExc_ValueError, "a rank is out of range");
+    }
+    if (PyArray_SIZE(out) != 0) {
         WithoutGil release(PyArray_SIZE(a) > 2000);
         const Rows rows(a, out, dim);
-        known = with_type(PyArray_TYPE(a), [&](auto zero) { select_rows<decltype(zero)>(rows); });
+        with_type(PyArray_TYPE(a), [&](auto zero) { select_rows<decltype(zero)>(rows); });
     }
-    if (known) return reinterpret_cast<PyObject*>(out);
-    Py_DECREF(out);
-    return PyErr_Format(good ? PyExc_TypeError : PyExc_ValueError, good ? "this dtype is not supported" : "a rank is out of range");
+    return reinterpret_cast<PyObject*>(out);
 }
 
 // What finds one place per row: a new array of places, of size 1 in the dimension.
@@ -364,40 +366,38 @@ template <typename F> PyObject* places_of_rows(PyObject* object, PyObject* dim_o
     shape[dim] = 1;
     PyArrayObject* out = new_array(PyArray_NDIM(a), shape, NPY_INT64);
     if (out == nullptr || PyArray_SIZE(out) == 0) return reinterpret_cast<PyObject*>(out);
-    bool known;
-    {
-        WithoutGil release(PyArray_SIZE(a) > 2000);
-        const Rows rows(a, out, dim);
-        known = with_type(PyArray_TYPE(a), [&](auto zero) { f(rows, zero); });
-    }
-    if (known) return reinterpret_cast<PyObject*>(out);
-    Py_DECREF(out);
-    return PyErr_Format(PyExc_TypeError, "this dtype is not supported");
+    WithoutGil release(PyArray_SIZE(a) > 2000);
+    const Rows rows(a, out, dim);
+    with_type(PyArray_TYPE(a), [&](auto zero) { f(rows, zero); });
+    return reinterpret_cast<PyObject*>(out);
 }
 
-PyObject* median_places(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "expected 3 arguments, got %zd", count);
+PyObject* median_places(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return nullptr;
     const bool skip_nan = args[2] == Py_True;
     return places_of_rows(args[0], args[1], [&](const Rows& rows, auto zero) { median_rows<decltype(zero)>(rows, skip_nan); });
 }
 
-PyObject* mode_places(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 2) return PyErr_Format(PyExc_TypeError, "expected 2 arguments, got %zd", count);
+PyObject* mode_places(PyObject* const* args, Py_ssize_t count) {
+    if (count != 2) return nullptr;
     return places_of_rows(args[0], args[1], [](const Rows& rows, auto zero) { mode_rows<decltype(zero)>(rows); });
 }
 
-// (sorted, values, right): sorted (n) for all values, or (.., n) for values (.., m). None for what is not plain.
-PyObject* search(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1])) Py_RETURN_NONE;
-    PyArrayObject *sorted = as_array(args[0]), *values = as_array(args[1]);
+// (sorted, values, right): sorted (n) for all values, or (.., n) for values (.., m). nothing for what is not plain.
+PyObject* search(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0])) return nullptr;
+    const int type = PyArray_TYPE(as_array(args[0]));
+    const Contiguous sequence(args[0], type), asked(args[1], type);
+    if (!sequence || !asked || type == NPY_BOOL) return nullptr;
+    PyArrayObject *sorted = sequence.get(), *values = asked.get();
     const int ndim = PyArray_NDIM(sorted);
-    if (ndim < 1 || PyArray_TYPE(sorted) != PyArray_TYPE(values) || PyArray_TYPE(sorted) == NPY_BOOL || !contiguous(sorted) || !contiguous(values)) Py_RETURN_NONE;
+    if (ndim < 1) return nullptr;
     const index_t size = PyArray_DIM(sorted, ndim - 1), total = PyArray_SIZE(values);
     index_t rows = 1;
     if (ndim > 1) {
-        if (PyArray_NDIM(values) != ndim) Py_RETURN_NONE;
+        if (PyArray_NDIM(values) != ndim) return nullptr;
         for (int i = 0; i < ndim - 1; ++i) {
-            if (PyArray_DIM(values, i) != PyArray_DIM(sorted, i)) Py_RETURN_NONE;
+            if (PyArray_DIM(values, i) != PyArray_DIM(sorted, i)) return nullptr;
             rows *= PyArray_DIM(sorted, i);
         }
     }
@@ -414,16 +414,16 @@ PyObject* search(PyObject*, PyObject* const* args, Py_ssize_t count) {
     }
     if (known) return reinterpret_cast<PyObject*>(out);
     Py_DECREF(out);
-    Py_RETURN_NONE;
+    return nullptr;
 }
 
-// (a, low, size): how often low, low + 1, ..., low + size - 1 occur in int64 numbers that all lie there; None for what is not plain.
-PyObject* count_each(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3 || !PyArray_CheckExact(args[0]) || PyArray_TYPE(as_array(args[0])) != NPY_INT64 || !contiguous(as_array(args[0]))) Py_RETURN_NONE;
+// (a, low, size): how often low, low + 1, ..., low + size - 1 occur in int64 numbers that all lie there; nothing for what is not plain.
+PyObject* count_each(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3 || !PyArray_CheckExact(args[0]) || PyArray_TYPE(as_array(args[0])) != NPY_INT64 || !contiguous(as_array(args[0]))) return nullptr;
     const long long low = PyLong_AsLongLong(args[1]);
     const npy_intp size = PyLong_AsSsize_t(args[2]);
     if (PyErr_Occurred()) return nullptr;
-    if (size < 0) Py_RETURN_NONE;
+    if (size < 0) return nullptr;
     PyArrayObject* a = as_array(args[0]);
     PyArrayObject* out = as_array(PyArray_ZEROS(1, const_cast<npy_intp*>(&size), NPY_INT64, 0));
     if (out == nullptr) return nullptr;
@@ -444,18 +444,19 @@ PyObject* count_each(PyObject*, PyObject* const* args, Py_ssize_t count) {
     }
     if (good) return reinterpret_cast<PyObject*>(out);
     Py_DECREF(out);
-    Py_RETURN_NONE;
+    return nullptr;
 }
 
-// (values, edges, weights or None): sums of weights between the edges, as float64; None for what is not plain.
-PyObject* count_bins(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3 || !PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1]) || (args[2] != Py_None && !PyArray_CheckExact(args[2]))) Py_RETURN_NONE;
-    PyArrayObject *x = as_array(args[0]), *edges = as_array(args[1]), *weights = args[2] == Py_None ? nullptr : as_array(args[2]);
-    const int type = PyArray_TYPE(x);
+// (values, edges, weights or None): sums of weights between the edges, as float64; nothing for what is not plain.
+PyObject* count_bins(PyObject* const* args, Py_ssize_t count) {
+    const int type = count == 3 ? float_type(args[0]) : -1;
+    const Contiguous values(args[0], type);
+    if (type < 0 || !values || !PyArray_CheckExact(args[1]) || (args[2] != Py_None && !PyArray_CheckExact(args[2]))) return nullptr;
+    PyArrayObject *x = values.get(), *edges = as_array(args[1]), *weights = args[2] == Py_None ? nullptr : as_array(args[2]);
     const npy_intp bins = PyArray_SIZE(edges) - 1;
-    if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(edges) != type || PyArray_NDIM(edges) != 1 || bins < 1 || !contiguous(x) || !contiguous(edges) ||
+    if (PyArray_TYPE(edges) != type || PyArray_NDIM(edges) != 1 || bins < 1 || !contiguous(edges) ||
         (weights != nullptr && (PyArray_TYPE(weights) != type || !contiguous(weights) || PyArray_SIZE(weights) != PyArray_SIZE(x)))) {
-        Py_RETURN_NONE;
+        return nullptr;
     }
     PyArrayObject* out = as_array(PyArray_ZEROS(1, const_cast<npy_intp*>(&bins), NPY_DOUBLE, 0));
     if (out == nullptr) return nullptr;
@@ -467,26 +468,18 @@ PyObject* count_bins(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-PyMethodDef methods[] = {
-    {"count_bins", reinterpret_cast<PyCFunction>(count_bins), METH_FASTCALL,
-     "count_bins(values, edges, weights): sums of weights (or counts) between neighbouring edges, as float64; None for what is not plain."},
-    {"median_places", reinterpret_cast<PyCFunction>(median_places), METH_FASTCALL,
-     "median_places(a, dim, skip_nan): the places of the lower medians, of size 1 in dim; the first nan's, unless nan is left out."},
-    {"mode_places", reinterpret_cast<PyCFunction>(mode_places), METH_FASTCALL,
-     "mode_places(a, dim): the last places of the most frequent elements (the smallest of several), of size 1 in dim."},
-    {"search", reinterpret_cast<PyCFunction>(search), METH_FASTCALL,
-     "search(sorted, values, right): where values belong in a sorted vector, or in the sorted rows of their own; None for what is not plain."},
-    {"count_each", reinterpret_cast<PyCFunction>(count_each), METH_FASTCALL,
-     "count_each(a, low, size): how often low ... low + size - 1 occur; None where another number does, or a is not plain int64."},
-    {"sort_order", reinterpret_cast<PyCFunction>(sort_order), METH_FASTCALL,
-     "sort_order(a, dim, descending, k): the places (int64) of the first k elements in stable order; nan counts as the largest."},
-    {"select_rank", reinterpret_cast<PyCFunction>(select_rank), METH_FASTCALL,
-     "select_rank(a, dim, ranks): the places of the elements that stand at `ranks` (of size 1 in dim) in that order."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 }  // namespace
 
-int add_sorting(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction sorting_functions[] = {
+    {"order", order},
+    {"first", first},
+    {"at_rank", at_rank},
+    {"median_places", median_places},
+    {"mode_places", mode_places},
+    {"search", search},
+    {"count_each", count_each},
+    {"count_bins", count_bins},
+    {nullptr, nullptr},
+};
 
 }  // namespace rushlight

@@ -62,8 +62,6 @@ per_sample = Service("func.fallback")               # (function, args, kwargs, e
 batched_gradients = Service("func.gradients")       # autograd.grad(..., is_grads_batched=True), its arguments checked
 levels_of = Service("func.batched")                 # (array)
 batched_getitem = Service("func.batched")           # (array, index)
-batched_zeros = Service("func.batched")             # (shape, dtype, arrays): zeros with the levels of all of them
-batched_add_rows = Service("func.op_rules")         # (target, rows, values)
 put_level = Service("func.batched")                 # (array, level)
 sum_level = Service("func.vmap")                    # (tensor, level)
 node_by_sample = Service("func.fallback")           # (node, gradient, create_graph)

@@ -680,8 +680,7 @@ SPECIAL["amax"], SPECIAL["amin"] = SPECIAL["max"], SPECIAL["min"]
 class Fused:
     """``kind.xp.fused.<kernel>``: the fused kernels of kernels/cuda, on DeviceArrays. Looked up by name, loaded at first use."""
 
-    _MODULES = {"embedding": ("add_rows",),
-                "attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward"),
+    _MODULES = {"attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward"),
                 "linear": ("linear",), "columns": ("column_sums",)}
 
     def __getattr__(self, name: str) -> Any:

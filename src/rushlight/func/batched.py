@@ -27,6 +27,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .. import services
 from ..kernels import reduce as R
+from ..kernels.door import join
 from ..kernels.strides import strided
 from ..tensor import NotBatched
 
@@ -440,7 +441,6 @@ def expanded(x: Any, level: int, batch: int) -> Any:
     return np.broadcast_to(x, (batch, *x.shape))
 
 
-@services.batched_zeros.given
 def zeros_at(shape: tuple[int, ...], dtype: Any, arrays: Any) -> Any:
     """Zeros that are batched at every level at which one of the arrays is."""
     sizes: dict[int, int] = {}
@@ -618,3 +618,6 @@ def batched_setitem(a: Any, index: Any, value: Any) -> None:
         target[full] = lined_up(value, level, target[full].ndim - 1)
     else:
         target[full] = value
+
+
+join(BatchedArray, "func.kernel_rules")

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..homes import place
-from ..kernels.door import join
-from .batched import BatchedArray
+from .batched import BatchedArray, shared_write, zeros_at
 
 __all__ = ["find"]
 
@@ -108,9 +107,30 @@ def _leading(kernel: Rule, a: Any, *args: Any) -> Any:
     return a.like(kernel(a.physical, *args))
 
 
+def _add_rows(kernel: Rule, target: Any, rows: Any, values: Any) -> Any:
+    """The rows of all samples are rows of one array."""
+    if BatchedArray not in (target.__class__, rows.__class__):
+        return NotImplemented
+    level, size = _top((target, rows, values))
+    if not _is_at(target, level):
+        raise shared_write()
+    p, n = target.physical, target.shape[0]
+    flat = p.reshape(size * n, *p.shape[2:])
+    at, v = _whole(rows, level, size), _whole(values, level, size)
+    kernel(flat, (np.where(at < 0, at + n, at) + np.arange(size)[:, None] * n).reshape(-1), v.reshape(-1, *v.shape[2:]))
+    if not np.may_share_memory(flat, p):
+        p[...] = flat.reshape(p.shape)
+    return target
+
+
+def _zeros_beside(kernel: Rule, shape: Sizes, dtype: Any, *arrays: Any) -> Any:
+    return zeros_at(shape, dtype, arrays)
+
+
 _RULES: dict[tuple[str, str], Rule] = {
     ("conv", "forward"): _forward, ("conv", "input_gradient"): _input_gradient, ("conv", "weight_gradient"): _weight_gradient,
     ("resample", "resample"): _images, ("lapack", "lu_rows"): _leading,
+    ("indexing", "add_rows"): _add_rows, ("memory", "zeros_beside"): _zeros_beside,
     **{("pooling", name): _images for name in ("max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average",
                                                "adaptive_average_gradient", "adaptive_max_indices")},
 }
@@ -121,5 +141,3 @@ def find(family: str, name: str) -> Rule | None:
     rule = _RULES.get((family, name))
     return None if rule is None else partial(rule, getattr(import_module(place(f"kernels.{family}")), name))
 
-
-join(BatchedArray, find)

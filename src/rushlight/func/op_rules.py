@@ -11,14 +11,10 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-import numpy as np
-
-from .. import services
-from ..ops.accumulate import add_rows
 from ..ops.interception import original_of
 from ..ops.registry import OPS
 from ..tensor import Tensor
-from .batched import expanded, is_at, levels_of, max_level, shared_write
+from .batched import levels_of
 from .vmap import batch_tensor, share_tensor, unbatch_tensor
 
 __all__ = ["at_once", "fold"]
@@ -61,24 +57,6 @@ def fold(function: Any, ndim: int, *tensors: Tensor) -> Any:
     if tensors[0]._a.ndim == ndim:
         return _batched_again(_unflat(function(*[t.flatten(0, 1) for t in whole]), size), level)
     return _batched_again(function(*whole), level)
-
-
-@services.batched_add_rows.given
-def add_rows_of_samples(target: Any, rows: Any, values: Any) -> Any:
-    """`ops.accumulate.add_rows` for each sample: the rows of all samples are rows of one array."""
-    level = max_level((target, rows, values))
-    if not is_at(target, level):
-        raise shared_write()
-    size, n = target.batch, target.shape[0]
-    p = target.physical
-    flat = p.reshape(size * n, *p.shape[2:])
-    at = expanded(rows, level, size)
-    at = (np.where(at < 0, at + n, at) + np.arange(size)[:, None] * n).reshape(-1)
-    v = expanded(values, level, size)
-    add_rows(flat, at, v.reshape(v.shape[0] * v.shape[1], *v.shape[2:]))
-    if not np.may_share_memory(flat, p):
-        p[...] = flat.reshape(p.shape)
-    return target
 
 
 # --- rules by name --------------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..ops.record import record, share_version
 from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor, wrap
 from ..utils._pytree import _broadcast_to_and_flatten, register_pytree_node, tree_flatten, tree_unflatten
-from . import fallback, kernel_rules  # noqa: F401  (kernels learn about batched arrays)
+from . import fallback
 from .batched import BatchedArray, levels_of, new_level, put_level, take_level
 
 __all__ = ["vmap", "batch_tensor", "unbatch_tensor", "share_tensor", "Level", "is_batched", "debug_unwrap"]

@@ -17,10 +17,12 @@ NotImplemented, and the call goes on. So callers ask no questions. Arguments are
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from ..homes import place
 from .native import library
 
 __all__ = ["kernel", "join", "Find"]
@@ -32,9 +34,16 @@ Find = Callable[[str, str], "Kernel | None"]        # (family, name) -> a class'
 CLASSES: dict[type, Find] = {}
 
 
-def join(cls: type, find: Find) -> None:
-    """Arrays of `cls` take part from now on: ``find("softmax", "softmax")`` gives their form of a kernel, or None where the twin serves them."""
-    CLASSES[cls] = find
+def join(cls: type, find: Find | str) -> None:
+    """Arrays of `cls` take part from now on: ``find("softmax", "softmax")`` gives their form of a kernel, or None where the twin serves them.
+
+    find    or the name of the module that has a function `find`, which is imported when the first kernel asks
+    """
+    CLASSES[cls] = _finder(find) if isinstance(find, str) else find
+
+
+def _finder(module: str) -> Find:
+    return lambda family, name: import_module(place(module)).find(family, name)
 
 
 def kernel(twin: Kernel | None = None, *, halves: bool = False) -> Any:

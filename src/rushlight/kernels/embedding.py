@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from .door import kernel
+import numpy as np
 
-__all__ = ["take_rows"]
+from .door import kernel
+from .indexing import add_rows as add_rows_to
+from .memory import zeros_beside
+from .shapes import check_picked
+
+__all__ = ["take_rows", "add_rows"]
 
 
 @kernel
 def take_rows(table: Any, index: Any) -> Any:
     """table[index] along the first dimension."""
-    if table.ndim + index.ndim > 65:       # NumPy's take does not look, and crashes
-        raise IndexError(f"number of dimensions must be within [0, 64], indexing result would have {table.ndim + index.ndim - 1}")
+    check_picked(table.ndim, index.ndim)
     return table.take(index, axis=0)
+
+
+@kernel
+def add_rows(rows: int, index: Any, values: Any) -> Any:
+    """A matrix of that many rows, in which the rows of `values` are added up by index."""
+    out = zeros_beside((rows, values.shape[1]), values.dtype, values, index)
+    return add_rows_to(out, index.astype(np.int64, copy=False), values) if index.size else out

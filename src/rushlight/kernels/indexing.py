@@ -1,4 +1,8 @@
-"""Reading and writing along one dimension by index arrays: NumPy's indexing as the reference, native/indexing.cpp where it is built."""
+"""Reading and writing along dimensions by index arrays and masks.
+
+Some kernels do only what can be done quickly and without a look at the arguments beforehand: they answer None to everything else (an index out of
+range or from the end, other dtypes, strides; without the library, everything), and their callers look more closely, with PyTorch's errors.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from . import native
+from .door import is_half, kernel
 
-__all__ = ["gather", "gathered", "scatter", "scattered", "scatter_into", "HOW", "take_slices", "select_masked", "fill_masked", "positions", "grid", "steps"]
+__all__ = ["gather", "gathered", "scatter", "scattered", "scatter_into", "HOW", "take_slices", "add_rows", "add_slices", "select_masked", "fill_masked", "bags",
+           "positions", "grid", "steps"]
 
-_library = native.library
-_ADDED = "fdFDbBhilq"        # the dtypes that native scatter_into knows
 HOW = {"add": 1, "multiply": 2, "maximum": 3, "minimum": 4}      # what becomes of a value that is there already; 0: it is replaced
-
-
-def _none(*args: Any) -> None:
-    """What the quick forms answer without the native library."""
-
-
-def _quick(name: str) -> Any:
-    return _none if _library is None else getattr(_library, name)
-
-
-# Quick forms for plain arrays. None: look more closely (no library, an index out of range, other dtypes or strides, arrays of a device).
-gathered = _quick("gathered")                # (a, dim, index): gather
-scattered = _quick("scattered")              # (a, dim, index, values, how): a copy of a with the values scattered into it
-take_slices = _quick("take_slices")          # (a, dim, index): a.take(index, dim)
-select_masked = _quick("select_masked")      # (a, mask): a[mask]
-fill_masked = _quick("fill_masked")          # (target, mask, source): target[mask] = source[:count], in place
-bags = _quick("bags")                        # (matrix, index, starts, 0 sum, 1 mean, 2 max): bags of rows, and the maxima's rows
-positions = _quick("positions")              # (mask): np.stack(np.nonzero(mask))
-
-
-def _native(data: Any, index: Any) -> bool:
-    return (_library is not None and data.__class__ is np.ndarray and index.__class__ is np.ndarray and index.dtype == np.int64
-            and data.dtype.itemsize <= 16 and data.dtype.isnative)
 
 
 @lru_cache(maxsize=64)
@@ -55,32 +35,127 @@ def grid(index: Any, dim: int) -> tuple[Any, ...]:
     return tuple([index if d == dim else steps(n, ndim - d - 1, index) for d, n in enumerate(index.shape)])
 
 
+@kernel
 def gather(a: Any, dim: int, index: Any) -> Any:
     """``out[i][j] = a[index[i][j]][j]`` for dim 0, and so on. IndexError where an index (from 0 on) is out of range."""
-    if _native(a, index):
-        r = _library.gather(a, dim, index)
-        if r is None:
-            raise IndexError(f"an index is out of bounds for dimension {dim} with size {a.shape[dim]}")
-        return r
     return a[grid(index, dim)]
 
 
+@kernel
 def scatter(target: Any, dim: int, index: Any, values: Any) -> None:
     """``target[index[i][j]][j] = values[i][j]`` in place; `values` may be a 0-dim array. IndexError, and nothing written, where an index is out of
     range."""
-    if _native(target, index) and values.__class__ is np.ndarray and values.dtype == target.dtype and (values.shape == index.shape or not values.ndim):
-        if not _library.scatter(target, dim, index, values, 0):
-            raise IndexError(f"an index is out of bounds for dimension {dim} with size {target.shape[dim]}")
-        return
     target[grid(index, dim)] = values
 
 
+@kernel
 def scatter_into(target: Any, dim: int, index: Any, values: Any, how: str) -> bool:
-    """Scatter where places may repeat, in place: "add", "multiply", or "maximum" and "minimum" (nan wins) with what is there, where the native
-    library can; False where it cannot."""
-    if not (_native(target, index) and values.__class__ is np.ndarray and values.dtype == target.dtype and values.shape == index.shape
-            and target.dtype.char in _ADDED and target.ndim and (how == "add" or target.dtype.kind != "c")):
-        return False
-    if not _library.scatter(target, dim, index, values, HOW[how]):
-        raise IndexError(f"an index is out of bounds for dimension {dim} with size {target.shape[dim]}")
-    return True
+    """Scatter where places may repeat, in place: "add", "multiply", or "maximum" and "minimum" (nan wins) with what is there: True, or False
+    where it cannot be done in one pass."""
+    return False
+
+
+# --- quick forms ------------------------------------------------------------------------------------------------------------------------
+
+@kernel
+def gathered(a: Any, dim: int, index: Any) -> Any:
+    """`gather`, or None."""
+    return None
+
+
+@kernel
+def scattered(a: Any, dim: int, index: Any, values: Any, how: int) -> Any:
+    """A copy of `a` with the values scattered into it (see `HOW`), or None."""
+    return None
+
+
+@kernel
+def take_slices(a: Any, dim: int, index: Any) -> Any:
+    """a.take(index, dim), or None."""
+    return None
+
+
+@kernel
+def add_slices(target: Any, dim: int, index: Any, values: Any) -> Any:
+    """``target[..., index[i], ...] += values[..., i, ...]`` in place along a dimension: True, or None."""
+    return None
+
+
+@kernel
+def select_masked(a: Any, mask: Any) -> Any:
+    """a[mask], or None."""
+    return None
+
+
+@kernel
+def fill_masked(target: Any, mask: Any, source: Any) -> Any:
+    """``target[mask] = source[:count]`` in place: True, or None, also where the source is too short."""
+    return None
+
+
+@kernel
+def bags(matrix: Any, index: Any, starts: Any, mode: int) -> Any:
+    """(bags of rows, and the rows of the maxima or None): sums (mode 0), means (1) or maxima (2); or None."""
+    return None
+
+
+@kernel
+def positions(mask: Any) -> Any:
+    """np.stack(np.nonzero(mask)), or None."""
+    return None
+
+
+# --- rows that are added up -------------------------------------------------------------------------------------------------------------
+
+@kernel
+def add_rows(target: Any, rows: Any, values: Any) -> Any:
+    """``target[rows[i]] += values[i]`` in place for a matrix `target` (or vector), vector `rows` and matching `values`; rows may repeat. The
+    target.
+
+    `rows` are in range; negative ones count from the end. Vectors and few rows are added by NumPy, many rows are grouped first.
+    """
+    n = rows.size
+    if n == 0:
+        return target
+    if target.ndim == 1 and target.dtype.kind == "f" and target.dtype.itemsize >= 4 and n * 4 >= target.size:
+        target += np.bincount(rows if rows.min() >= 0 else rows % target.size, values, target.size).astype(target.dtype, copy=False)
+        return target
+    if target.ndim == 1 or values.size < 8192:
+        if is_half(target):
+            wide = target.astype(np.float32)
+            np.add.at(wide, rows, values.astype(np.float32))
+            target[...] = wide.astype(target.dtype)
+        else:
+            np.add.at(target, rows, values)
+        return target
+    if rows.min() < 0:
+        rows = np.where(rows < 0, rows + target.shape[0], rows)
+    rows, sums = _group(rows, values.astype(np.float32) if is_half(target) else values)
+    if target.dtype.kind == "b":
+        target[rows] |= sums
+    else:
+        target[rows] = (target.take(rows, 0) + sums).astype(target.dtype, copy=False)
+    return target
+
+
+def _group(rows: Any, values: Any) -> tuple[Any, Any]:
+    """Each row number once, with the sum of its values: neighbours among the sorted rows are added in pairs until none is left.
+
+    That is a handful of array operations per doubling of the longest run, and pairwise summation in accuracy; NumPy's own
+    ``add.reduceat`` takes ten times as long on matrices."""
+    order = np.argsort(rows, kind="stable")
+    rows, values = rows[order], values.take(order, 0)
+    new_run = rows[1:] != rows[:-1]
+    if new_run.all():
+        return rows, values
+    n = rows.size
+    starts = np.flatnonzero(new_run) + 1
+    rank = np.arange(n, like=rows)
+    rank[starts[0] if starts.size else n:] -= np.repeat(starts, np.diff(starts, append=n))
+    while True:
+        even = np.flatnonzero(rank & 1 == 0)
+        left = np.flatnonzero(rank & 1) - 1         # where the pair of an odd element begins
+        values[left] += values[left + 1]
+        rows, values, rank = rows[even], values.take(even, 0), rank[even] >> 1
+        if not rank.any():
+            return rows, values

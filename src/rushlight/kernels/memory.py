@@ -89,3 +89,10 @@ def joined(arrays: Any, axis: int, new: bool) -> Any:
         index = (slice(None),) * axis + (None,)
         arrays = [each[index] for each in arrays]
     return np.concatenate(arrays, axis)
+
+
+@kernel
+def zeros_beside(shape: tuple[int, ...], dtype: Any, *arrays: Any) -> Any:
+    """Zeros to write to what is computed from all of these arrays; the first (which may be a NumPy scalar) says where."""
+    a = arrays[0]
+    return np.zeros(shape, dtype) if a.__class__ is np.ndarray or isinstance(a, np.generic) else np.zeros(shape, dtype, like=a)

@@ -1,4 +1,4 @@
-"""Running sums, products and extremes along a dimension of an array. NumPy is the reference; native/scan.cpp where it is built."""
+"""Running sums, products and extremes along a dimension of an array."""
 
 from __future__ import annotations
 
@@ -6,33 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from . import native
 from .door import kernel
 
 __all__ = ["running", "running_extreme"]
 
-_library = native.library
 
-
-def _native(a: Any) -> bool:
-    return _library is not None and a.__class__ is np.ndarray and a.dtype.char in "fdlqi" and a.dtype.isnative
-
-
-def running(ufunc: Any, a: Any, dim: int, backwards: bool = False) -> Any:
-    """``ufunc.accumulate`` along a dimension, or from its end on."""
-    if _native(a):
-        if ufunc is np.add or ufunc is np.multiply:
-            return _library.running(a, dim, ufunc is np.multiply, backwards)
-        if ufunc is np.logaddexp and a.dtype.kind == "f" and not backwards:
-            return _library.running_log(a, dim)
+@kernel
+def running(name: str, a: Any, dim: int, backwards: bool) -> Any:
+    """``accumulate`` of NumPy's function of that name ("add", "multiply", "logaddexp") along a dimension, or from its end on."""
+    ufunc = getattr(np, name)
     return np.flip(ufunc.accumulate(np.flip(a, dim), axis=dim), dim) if backwards else ufunc.accumulate(a, axis=dim)
 
 
 @kernel
 def running_extreme(a: Any, dim: int, largest: bool) -> tuple[Any, Any]:
     """(values, places) of the running maximum or minimum. Of equal values the last counts; nan stays, once it has come."""
-    if _native(a):
-        return _library.running_extreme(a, dim, largest)
     work = np.moveaxis(a, dim, 0)
     indices = np.zeros(work.shape, np.int64, like=work)
     if work.shape[0]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["broadcast_arrays", "broadcast_shapes"]
+__all__ = ["broadcast_arrays", "broadcast_shapes", "check_picked"]
 
 
 def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
@@ -26,3 +26,10 @@ def broadcast_arrays(*arrays: Any) -> list[Any]:
     """Views of all arrays in their common shape."""
     shape = broadcast_shapes(*[a.shape for a in arrays])
     return [np.broadcast_to(a, shape) for a in arrays]
+
+
+def check_picked(ndim: int, picked: int) -> None:
+    """IndexError where an index array of `picked` dimensions in the place of one of `ndim` makes more than an array can have: NumPy's `take` does not
+    look, and crashes."""
+    if ndim + picked > 65:
+        raise IndexError(f"number of dimensions must be within [0, 64], indexing result would have {ndim + picked - 1}")

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import services
-from ..autograd.graph import kind_of_array
 from ..kernels import indexing as K
-from ..kernels.embedding import take_rows
+from ..kernels.embedding import add_rows, take_rows
 from ..tensor import Tensor, wrap
-from .accumulate import add_rows
 from .define import export, functional
 from .einsum import einsum
 from .promotion import not_a_tensor
@@ -107,12 +105,7 @@ def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency
     flat, g = at.reshape(-1), g.reshape(-1, g.shape[-1])
     if by_frequency:
         g = g / np.bincount(flat, minlength=rows)[flat].astype(g.dtype)[:, None]
-    if flat.size and hasattr(g, "c") and g.dtype.name in ("float32", "float64", "float16", "bfloat16"):
-        out = kind_of_array(g).xp.fused.add_rows(rows, flat, g)
-    else:
-        out = np.zeros((rows, g.shape[1]), g.dtype, like=g)
-        if flat.size:
-            add_rows(out, flat.astype(np.int64), g)
+    out = add_rows(rows, flat, g)
     if padding_idx is not None:
         out[padding_idx] = 0
     return out
@@ -211,7 +204,7 @@ def _native_bags(out: Tensor, weight: Tensor, index: Any, starts: Any, mode: str
         return g.new_zeros(shape).index_add(0, wrap(index, int64), scaled.index_select(0, wrap(bag, int64)))
 
     def arrays(g: Any) -> Any:
-        return add_rows(np.zeros(shape, g.dtype), index, (g if share is None else g * share).take(bag, 0))
+        return K.add_rows(np.zeros(shape, g.dtype), index, (g if share is None else g * share).take(bag, 0))
     return record(out, "EmbeddingBagBackward0", (weight,), grad, (), arrays)
 
 

@@ -13,9 +13,11 @@ import numpy as np
 
 from .. import services
 from ..autograd.grad_mode import LOCAL, STATE
+from ..devices import CPU
 from ..kernels.arrays import as_array
 from ..kernels.indexing import select_masked
 from ..kernels.memory import converted
+from ..kernels.shapes import check_picked
 from ..kernels.strides import zeros_for
 from ..kind import NotBatched
 from ..tensor import Tensor, wrap
@@ -177,16 +179,16 @@ def _parse(self: Tensor, index: Any) -> tuple[tuple[Any, ...], dict[int, Any]]:
             arrays[to] = item
             plain.append(_EVERYTHING)
             at, to = at + 1, to + 1
-    return (*plain, ...), _on_device(self._kind, arrays)
+    return (*plain, ...), _beside(self._kind, items, arrays)
 
 
-def _on_device(kind: Any, arrays: dict[int, Any]) -> dict[int, Any]:
+def _beside(kind: Any, items: tuple[Any, ...], arrays: dict[int, Any]) -> dict[int, Any]:
     """Index arrays where the indexed tensor is: from the CPU to anywhere, but not from one device to another."""
-    if kind.xp is np:
-        if any(not isinstance(array, ndarray) and not hasattr(array, "level") for array in arrays.values()):
-            raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
-        return arrays
-    return {d: kind.xp.asarray(array) for d, array in arrays.items()}
+    if kind.device is not CPU:
+        return {d: kind.xp.asarray(array) for d, array in arrays.items()}
+    if any(isinstance(item, Tensor) and item._kind.device is not CPU and item._a.ndim for item in items):
+        raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
+    return arrays
 
 
 def _shape_so_far(shape: tuple[int, ...], plain: list[Any]) -> list[int]:
@@ -298,8 +300,7 @@ def advanced(self: Tensor, arrays: dict[int, Any], given: tuple[Tensor, ...] = (
     """Pick from `self` with index arrays (or one full mask), by dimension; `given`: tensors among them, whose changes backward has to notice."""
     a = self._a
     index = _numpy_index(arrays)
-    if a.ndim + index[-1].ndim > 65:       # NumPy's take does not look, and crashes
-        raise IndexError(f"number of dimensions must be within [0, 64], indexing result would have {a.ndim + index[-1].ndim - 1}")
+    check_picked(a.ndim, index[-1].ndim)
     try:
         if len(index) == 1 and index[0].dtype.kind != "b":
             array = a.take(index[0], 0)

@@ -27,11 +27,11 @@ def _prepared(input: Tensor, dim: Any, dtype: Any) -> tuple[Tensor, int]:
     return (input if input._kind is kind else input.to(kind.dtype)), dim
 
 
-def _running(ufunc: Any, input: Tensor, dim: int) -> Tensor:
+def _running(name: str, input: Tensor, dim: int) -> Tensor:
     kind, a = input._kind, input._a
     if a.ndim == 0:
         return wrap(a.copy(), kind)
-    r = K.running(ufunc, a.astype(np.float32) if kind.reduced else a, dim)
+    r = K.running(name, a.astype(np.float32) if kind.reduced else a, dim, False)
     return wrap(as_array(r, kind.np), kind)
 
 
@@ -44,15 +44,15 @@ def _reverse_sum(g: Tensor, dim: int) -> Tensor:
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The running sum along a dimension. Integers and bool add up in int64."""
     x, dim = _prepared(input, dim, dtype)
-    return record(_running(np.add, x, dim), "CumsumBackward0", (x,), lambda g: _reverse_sum(g, dim),
-                  array_grad=lambda g: K.running(np.add, g, dim, True) if g.ndim else g)
+    return record(_running("add", x, dim), "CumsumBackward0", (x,), lambda g: _reverse_sum(g, dim),
+                  array_grad=lambda g: K.running("add", g, dim, True) if g.ndim else g)
 
 
 @op(method=True, inplace=True, out=True)
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The running product along a dimension. Integers and bool multiply in int64."""
     x, dim = _prepared(input, dim, dtype)
-    y = _running(np.multiply, x, dim)
+    y = _running("multiply", x, dim)
     return record(y, "CumprodBackward0", (x,), lambda g, x, y: _cumprod_grad(g, x, y, dim), (x, y))
 
 
@@ -107,7 +107,7 @@ def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     if not kind.differentiable:
         raise not_implemented("logcumsumexp", kind)
     dim = wrap_dim(dim, input._a.ndim)
-    y = _running(np.logaddexp, input, dim) if not kind.is_complex or not input._a.ndim else _complex_logcumsumexp(input, dim)
+    y = _running("logaddexp", input, dim) if not kind.is_complex or not input._a.ndim else _complex_logcumsumexp(input, dim)
     return record(y, "LogcumsumexpBackward0", (input,), lambda g, x, y: _logcumsumexp_grad(g, x, y, dim), (input, y))
 
 

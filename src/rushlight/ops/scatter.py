@@ -8,7 +8,6 @@ import numpy as np
 
 from ..dims import wrap_dim
 from ..kernels import indexing as K
-from ..kernels import native
 from ..kernels.indexing import grid as _grid
 from ..kernels.indexing import steps as _steps
 from ..kernels.strides import zeros_for
@@ -196,7 +195,6 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 
 
 _QUICK = {"sum": K.HOW["add"], "prod": K.HOW["multiply"], "amax": K.HOW["maximum"], "amin": K.HOW["minimum"]}
-_add_slices = None if native.library is None else native.library.add_slices
 _REDUCERS = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
 
 
@@ -342,8 +340,8 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     if alpha.__class__ is not int or alpha != 1:
         values = values * np.asarray(alpha).astype(source._kind.np)
     array = input._a.copy()
-    small = _add_slices is not None and values.size <= 32768 and values.ndim == array.ndim
-    if not (small and _add_slices(array, dim, i, values)):
+    small = values.size <= 32768 and values.ndim == array.ndim
+    if not (small and K.add_slices(array, dim, i, values)):
         put_add(array.shape or (1,), {dim: i}, values if values.ndim else values.reshape(1), array if array.ndim else array.reshape(1))
     shape = source._a.shape
     return record(wrap(array, input._kind), "IndexAddBackward0", (input, source),

@@ -48,6 +48,8 @@ def add_rows(rows: int, index: Any, values: Any) -> Any:
 
     The order of the additions is not fixed, so results may differ in the last bits from run to run, as on PyTorch.
     """
+    if values.dtype.name not in _ADD.dtypes:
+        return NotImplemented
     module = driver.needed()
     values, index = module.ascontiguousarray(values), module.ascontiguousarray(index, np.int64)
     name = values.dtype.name
