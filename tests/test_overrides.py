@@ -1,5 +1,8 @@
 """__torch_function__ on subclasses and tensor-like objects, modes, and torch.overrides; against torch."""
 
+import subprocess
+import sys
+
 import pytest
 import torch as pt
 
@@ -299,3 +302,26 @@ def test_redispatch(t):
     seen.clear()
     assert scaled(x, x).tolist() == [2.0]
     assert seen == ["scaled", "mul"]
+
+
+def test_lists_of_what_is_no_tensor():
+    code = """
+import rushlight as T
+
+
+class Like:
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return func.__name__, len(args[0]), args[1:], kwargs
+
+
+assert T.stack([Like(), Like()], 0)[:2] == ("stack", 2)
+assert T.cat([T.ones(2), Like()])[:2] == ("cat", 2)
+try:
+    T.stack([T.ones(2), 3])
+except TypeError as error:
+    assert "expected Tensor as element 1 in argument 0" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -66,3 +66,32 @@ def test_checks_of_values_pass():
 def test_no_form_is_said():
     with pytest.raises(NotImplementedError, match="numpy.vander has no form"):
         np.linalg.cond(fresh((3, 3), np.float32)) if np.linalg.cond in RULES else np.vander(fresh((3,), np.float32))
+
+
+# What differs from PyTorch's own meta tensors in its database of ops (python -m tests.meta.opinfo): how matrices lie in memory that a later op of
+# ours has copied, and what needs values here.
+DIFFERENT = """
+_segment_reduce.lengths _segment_reduce.offsets as_strided.partial_views chalf cholesky cholesky_inverse cholesky_solve combinations corrcoef cov geqrf index_put
+linalg.cholesky linalg.cholesky_ex linalg.householder_product linalg.ldl_solve linalg.lstsq linalg.lstsq.grad_oriented linalg.lu_solve linalg.svd
+linspace.tensor_overload logspace.tensor_overload lu_solve nn.functional.ctc_loss nn.functional.embedding_bag nn.functional.gaussian_nll_loss
+nn.functional.multilabel_margin_loss nonzero_static ormqr pca_lowrank repeat_interleave rot90 svd svd_lowrank triangular_solve
+""".split()
+QUICK = """
+add __getitem__ matmul sum.dim sum softmax cat index_select gather masked_fill sort cumsum where view reshape nn.functional.conv2d nn.functional.layer_norm
+nn.functional.max_pool2d nn.functional.cross_entropy nn.functional.embedding linalg.inv fft.rfft scatter_add topk as_strided bernoulli expand
+""".split()
+
+
+def differing(names):
+    from .opinfo import OPS, run_op
+    return [(name, *case) for name in names if name in OPS for case in run_op(OPS[name], ("float32",), 2) if case[2] is not None or case[3] is not None]
+
+
+def test_quick_ops_as_pytorch():
+    assert not differing(QUICK)
+
+
+@pytest.mark.slow
+def test_all_ops_as_pytorch():
+    from .opinfo import OPS
+    assert {name for name, *_ in differing(sorted(OPS))} <= set(DIFFERENT)

@@ -30,9 +30,11 @@ def _recurrence(first: Any, step: Any, limits: dict[str, int] | None = None, clo
         r = np.where(n < 0, 0.0, 1.0)
         before, now = np.ones_like(x), first(x)
         np.copyto(r, now, where=left == 1)
-        for k in range(2, int(left.max(initial=0)) + 1):
+        k, most = 2, left.max(initial=0)
+        while most >= k:
             before, now = now, step(k, x, now, before)
             np.copyto(r, now, where=left == k)
+            k += 1
         if use_closed.any():
             r[use_closed] = closed(x[use_closed], n[use_closed])
         if limit is not None:

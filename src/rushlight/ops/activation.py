@@ -10,7 +10,7 @@ import numpy as np
 from ..devices import CPU
 from ..dims import wrap_dim
 from ..dtypes import bool_
-from ..generator import generator_for, generator_of
+from ..generator import generator_of
 from ..kernels import formula as f
 from ..kernels import gelu as G
 from ..kernels import special as S
@@ -494,14 +494,14 @@ def _drawn_here(kind: Any) -> bool:
 def _device_slopes(input: Tensor, lower: float, upper: float, generator: Any) -> Tensor:
     """The GPU draws for every element, and 1 takes the place of what is not needed."""
     kind = input._kind
-    gen = generator_of(generator, kind.device, "rrelu") if generator is not None else generator_for(kind.device)
+    gen = generator_of(generator, kind.device, "rrelu")
     drawn = fresh(kind, input._a.shape, uniform_writer(gen, kind, lower, upper))
     return wrap(np.where(input._a <= 0, drawn._a, kind.np.type(1)), kind)
 
 
 def _slopes(count: int, lower: float, upper: float, kind: Any, generator: Any) -> Any:
     """A uniform number per element that needs one, in PyTorch's order."""
-    gen = generator_of(generator, kind.device, "rrelu") if generator is not None else generator_for(kind.device)
+    gen = generator_of(generator, kind.device, "rrelu")
     with gen.lock:
         return gen.doubles(count) * (upper - lower) + lower
 

@@ -145,7 +145,7 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         if offsets is not None:
             raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, "
                              f"found offsets of type {type(offsets)}")
-        starts = np.arange(input._a.shape[0]) * input._a.shape[1]
+        starts = np.arange(input._a.shape[0], like=input._a) * input._a.shape[1]
         bags = input._a.shape[0]
         flat = input.reshape(-1)
         per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
@@ -181,8 +181,8 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         if found is not None:
             return _native_bags(wrap(found[0], weight._kind), weight, flat._a, starts, mode, found[1])
     values = embedding(flat, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    bag = np.searchsorted(starts, np.arange(flat._a.size), side="right") - 1
-    keep = np.ones(flat._a.size, bool) if padding_idx is None else flat._a != padding_idx
+    bag = np.searchsorted(starts, np.arange(flat._a.size, like=starts), side="right") - 1
+    keep = None if padding_idx is None else flat._a != padding_idx
     return _bags(values, bag, keep, bags, mode, per_sample_weights)
 
 
@@ -210,12 +210,14 @@ def _native_bags(out: Tensor, weight: Tensor, index: Any, starts: Any, mode: str
 
 def _bags(values: Tensor, bag: Any, keep: Any, bags: int, mode: str, weights: Tensor | None) -> Tensor:
     int64, kind = values._kind.int64, values._kind
-    kept = wrap(np.flatnonzero(keep), int64)
-    bag = bag[keep]
-    values = values.index_select(0, kept)
+    if keep is not None:
+        kept = wrap(np.flatnonzero(keep), int64)
+        bag = bag[keep]
+        values = values.index_select(0, kept)
+        weights = None if weights is None else weights.index_select(0, kept)
     if weights is not None:
-        values = values * weights.index_select(0, kept).unsqueeze(1)
-    at = wrap(np.ascontiguousarray(bag), int64)
+        values = values * weights.unsqueeze(1)
+    at = wrap(bag if bag.flags.c_contiguous else bag.copy(), int64)
     if mode == "max":
         spread = at.unsqueeze(1).expand(-1, values._a.shape[1])
         return values.new_zeros((bags, values._a.shape[1])).scatter_reduce(0, spread, values, "amax", include_self=False)

@@ -11,7 +11,7 @@ from ..kernels import native
 from ..kernels.memory import joined
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
-from .define import export
+from .define import export, overridden
 from .record import record
 from .shape import _reshape
 from .write import check_fresh, title, write_out
@@ -90,7 +90,10 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
                 return r
             except (ValueError, TypeError):
                 pass                     # said properly below
-    tensors = _checked(tensors, "cat")
+    try:
+        tensors = _checked(tensors, "cat")
+    except TypeError as error:
+        return overridden(cat, (tensors, dim if axis is None else axis), {} if out is None else {"out": out}, error)
     if any(t._kind.sparse for t in tensors):
         return _sparse("cat", tensors, dim if axis is None else axis)
     if axis is not None:
@@ -153,7 +156,10 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
                 if t._node is not None:
                     return _record_stack(r, tensors, dim if dim >= 0 else dim + r._a.ndim)
             return r
-    tensors = _checked(tensors, "stack")
+    try:
+        tensors = _checked(tensors, "stack")
+    except TypeError as error:
+        return overridden(stack, (tensors, dim if axis is None else axis), {} if out is None else {"out": out}, error)
     if axis is not None:
         dim = axis
     if not tensors:

@@ -176,7 +176,7 @@ def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str
     values = sort(x, axis)[0]
     size = x._a.shape[axis]
     nans = np.isnan(values._a).sum(axis=axis, keepdims=True)
-    last = np.maximum(size - nans - 1, 0) if skip_nan else np.full(nans.shape, size - 1)
+    last = np.maximum(size - nans - 1, 0) if skip_nan else np.full(nans.shape, size - 1, like=nans)
     results = []
     for each in q.reshape(-1).unbind(0):
         results.append(_quantile_at(values, each, axis, last, nans, interpolation, skip_nan))
@@ -187,7 +187,7 @@ def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str
 
 
 def _quantile_at(values: Tensor, q: Tensor, axis: int, last: Any, nans: Any, interpolation: str, skip_nan: bool) -> Tensor:
-    rank = float(q._a) * last
+    rank = q._a.astype(np.float64) * last
     if not skip_nan:
         rank = np.where(nans > 0, last, rank)
     if interpolation == "nearest":
@@ -201,7 +201,7 @@ def _quantile_at(values: Tensor, q: Tensor, axis: int, last: Any, nans: Any, int
     below = values.gather(axis, wrap(low, values._kind.int64))
     if interpolation in ("nearest", "lower", "higher"):
         return below
-    weight = np.full(rank.shape, 0.5) if interpolation == "midpoint" else rank - low
+    weight = np.full(rank.shape, 0.5, like=rank) if interpolation == "midpoint" else rank - low
     above = values.gather(axis, wrap(high, values._kind.int64))
     share = wrap(as_array(weight, values._a.dtype), values._kind)
     if q._node is not None and interpolation == "linear":

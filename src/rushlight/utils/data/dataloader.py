@@ -195,7 +195,7 @@ class _LoaderIterator(Iterator[Any]):
     def _begin(self, loader: DataLoader[Any]) -> None:
         self._indices = iter(loader._index_sampler)
         self._num_yielded = 0
-        self._expected = None if loader._reported_length is None else len(loader)
+        self._expected = None if getattr(loader, "_reported_length", None) is None else len(loader)      # fastai passes an object of its own
 
     def __next__(self) -> Any:
         data = self._next_data()
