@@ -22,8 +22,13 @@ usage: rushlight run SCRIPT [ARGS...]      run a script written for PyTorch: `im
        rushlight link --hide NAME          and hide torch from the package NAME (--show NAME undoes it)
        rushlight link --wheel FOLDER       write the same as a wheel instead
        rushlight unlink                    undo link
+       rushlight check PATH... [--json]    which names of torch programs use, and which are missing here (runs nothing)
+       rushlight compare SCRIPT [ARGS...]  the script on PyTorch and on rushlight: do the numbers agree, and what does each cost
+           [--python INTERPRETER] [--runs N] [--rtol R] [--html FILE]
+       rushlight doctor                    what is slow or wrong about this installation, and what mends it
        rushlight info                      versions, native kernels, BLAS, threads, devices
        rushlight where NAME                where torch.NAME is defined, its gradient, kernels and tests
+       rushlight completion SHELL          completion for bash, zsh or fish: eval "$(rushlight completion bash)"
        rushlight --version | --help"""
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -39,16 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"rushlight {rushlight_version} (PyTorch's API {__version__})")
         return 0
-    if command == "info":
-        return _wrong(f"info takes no arguments, but got {' '.join(args)}") if args else _info()
-    if command == "where":
-        return _where(args)
-    if command == "run":
-        return _run(args)
-    if command == "link":
-        return _link(args)
-    if command == "unlink":
-        return _wrong(f"unlink takes no arguments, but got {' '.join(args)}") if args else _unlink()
+    if command in _COMMANDS:
+        return _COMMANDS[command](args)
     return _wrong("a command is missing" if command is None else f"there is no command {command!r}")
 
 
@@ -201,7 +198,9 @@ def _link(args: list[str]) -> int:
     return _said(lambda: linking.link(**hide))
 
 
-def _unlink() -> int:
+def _unlink(args: list[str]) -> int:
+    if args:
+        return _wrong(f"unlink takes no arguments, but got {' '.join(args)}")
     from .compat import linking
     return _said(linking.unlink)
 
@@ -234,68 +233,96 @@ def _where(args: list[str]) -> int:
     return 0
 
 
-# --- info -----------------------------------------------------------------------------------------------------------------------------
+# --- info, doctor, check, compare -------------------------------------------------------------------------------------------------------
 
 
-def _info() -> int:
-    for name, value in _facts():
+def _info(args: list[str]) -> int:
+    if args:
+        return _wrong(f"info takes no arguments, but got {' '.join(args)}")
+    from .commands.info import facts
+    for name, value in facts():
         print(f"{name:15} {value}")
     return 0
 
 
-def _facts() -> list[tuple[str, str]]:
-    import platform
-    from importlib.metadata import version
-
-    import numpy
-
-    from . import threads
-    return [
-        ("rushlight", f"{rushlight_version} ({_HERE})"),
-        ("as torch", str(__version__)),
-        ("python", f"{platform.python_version()} ({sys.executable})"),
-        ("numpy", numpy.__version__),
-        ("ml_dtypes", version("ml_dtypes")),
-        ("platform", platform.platform()),
-        ("native kernels", _native()),
-        ("BLAS", _blas()),
-        ("threads", f"{threads.get_num_threads()} of {os.cpu_count()} CPUs"),
-        ("devices", ", ".join(_devices())),
-    ]
+def _doctor(args: list[str]) -> int:
+    """0 where all is well, 1 where something is to be mended."""
+    if args:
+        return _wrong(f"doctor takes no arguments, but got {' '.join(args)}")
+    from .commands.doctor import examine, report
+    text, status = report(examine())
+    print(text)
+    return status
 
 
-def _native() -> str:
-    from .kernels.native import describe
-    return describe()
-
-
-def _blas() -> str:
-    import numpy
-
-    from .threads import blas_library
-    built: Any = numpy.show_config(mode="dicts") or {}
-    blas = built.get("Build Dependencies", {}).get("blas", {})
-    path = blas_library()[0]
-    return f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip() + (f" ({path})" if path else " (its threads can't be set)")
-
-
-def _devices() -> list[str]:
-    found = [f"cpu ({_cpu_model()})"]
-    from . import cuda
-    if cuda.is_available():
-        found += [f"cuda:{i} ({cuda.get_device_name(i)})" for i in range(cuda.device_count())]
-    else:
-        found.append("no cuda")
-    return found
-
-
-def _cpu_model() -> str:
-    import platform
+def _check(args: list[str]) -> int:
+    """0 where nothing is missing, 1 where something is, 2 for a wrong call or what can't be read."""
+    paths = [each for each in args if each != "--json"]
+    unknown = [each for each in paths if each.startswith("-")]
+    if unknown or not paths:
+        return _wrong(f"check has no option {unknown[0]}" if unknown else "check needs a file or a folder")
+    from .commands.check import Unreadable, check, report
     try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine()
+        text, status = report(check(paths), "--json" in args)
+    except Unreadable as error:
+        print(f"rushlight: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    return status
+
+
+_COMPARE: dict[str, Callable[[str], Any]] = {"--python": str, "--runs": int, "--rtol": float, "--html": str}
+
+
+def _compare(args: list[str]) -> int:
+    """0 where the outputs agree, 1 where they differ or a side fails, 2 for a wrong call or without PyTorch."""
+    options: dict[str, Any] = {}
+    while args and args[0].startswith("-"):
+        name, equals, value = args.pop(0).partition("=")
+        if name not in _COMPARE:
+            return _wrong(f"compare has no option {name}: options of the script come after the script")
+        if not equals and not args:
+            return _wrong(f"compare {name} needs a value")
+        try:
+            options[name.lstrip("-")] = _COMPARE[name](value if equals else args.pop(0))
+        except ValueError:
+            return _wrong(f"compare {name} needs a number")
+    if not args:
+        return _wrong("compare needs a script")
+    if options.get("runs", 1) < 1:
+        return _wrong("compare --runs needs a number of at least 1")
+    if not os.path.isfile(args[0]):
+        print(f"rushlight: can't open {args[0]!r}: there is no such file", file=sys.stderr)
+        return 2
+    from .commands.compare import NoPyTorch, compare, page, table
+    html = options.pop("html", None)
+    try:
+        found = compare(args[0], args[1:], **options)
+    except NoPyTorch as error:
+        print(f"rushlight: {error}", file=sys.stderr)
+        return 2
+    print(table(found))
+    if html is not None:
+        with open(html, "w", encoding="utf-8") as file:
+            file.write(page(found))
+    return int(found.statuses != (0, 0) or bool(found.agreement.first))
+
+
+# --- completion -------------------------------------------------------------------------------------------------------------------------
+
+_SHELLS = {
+    "bash": 'complete -o default -W "{words}" rushlight',
+    "zsh": "_rushlight() {{ if (( CURRENT == 2 )); then compadd {words}; else _files; fi }}\ncompdef _rushlight rushlight",
+    "fish": "complete -c rushlight -n __fish_use_subcommand -f -a '{words}'",
+}
+
+
+def _completion(args: list[str]) -> int:
+    if len(args) != 1 or args[0] not in _SHELLS:
+        return _wrong(f"completion needs one of {', '.join(_SHELLS)}")
+    print(_SHELLS[args[0]].format(words=" ".join(sorted(_COMMANDS))))
+    return 0
+
+
+_COMMANDS = {"run": _run, "link": _link, "unlink": _unlink, "where": _where, "info": _info, "doctor": _doctor, "check": _check,
+             "compare": _compare, "completion": _completion}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from .unsupported import partly
+
 __all__ = ["compile"]
 
 _MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
+@partly("the function runs as it is, uncompiled, with the same results")
 def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "inductor", mode: str | None = None,
             options: dict[str, Any] | None = None, disable: bool = False) -> Any:
     """The function or module itself: there is nothing that compiles it yet, and results are the same. Without `model`: a decorator.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType, ModuleType
 from typing import Any
 
 from .homes import place
 
-__all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of", "is_available", "device_count", "is_initialized"]
+__all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of", "partly", "why_absent", "why_partly", "is_available", "device_count",
+           "is_initialized"]
 
 
 class NotSupported(NotImplementedError, AttributeError):
@@ -24,7 +26,7 @@ def attribute_of(namespace: str, instead: str) -> Callable[[str], Any]:
         if found is not None:
             return found
         raise NotSupported(f"torch.{namespace}.{name} is not supported by rushlight: {instead}")
-    __getattr__.absent = True       # type: ignore[attr-defined]
+    __getattr__.absent = instead       # type: ignore[attr-defined]
     return __getattr__
 
 
@@ -34,6 +36,7 @@ def not_supported(name: str, instead: str) -> Callable[..., Any]:
         raise NotSupported(f"torch.{name} is not supported by rushlight: {instead}")
     function.__name__ = function.__qualname__ = name.rpartition(".")[2]
     function.__doc__ = f"Not supported (NotImplementedError): {instead}"
+    function.absent = instead       # type: ignore[attr-defined]
     return function
 
 
@@ -43,7 +46,33 @@ def absent_class(name: str, instead: str) -> type:
         raise NotSupported(f"torch.{name} is not supported by rushlight: {instead}")
     namespace, _, last = name.rpartition(".")
     return type(last, (), {"__init__": __init__, "__doc__": "Not supported (NotImplementedError); nothing is an instance of it.",
-                           "__module__": place(namespace)})
+                           "__module__": place(namespace), "absent": instead})
+
+
+def partly(how: str) -> Callable[[Any], Any]:
+    """A decorator for what is here in part: `how` it differs is what ``rushlight check`` tells."""
+    def mark(found: Any) -> Any:
+        found.partly = how
+        return found
+    return mark
+
+
+def why_absent(found: Any) -> str:
+    """What to use instead of something that is not supported; "" for all else."""
+    if isinstance(found, ModuleType):
+        wholly = vars(found).get("__loader__").__class__.__module__ == place("absent")      # others have names of their own beside the absent
+        found = vars(found).get("__getattr__") if wholly else None
+    return _own_text(found, "absent")
+
+
+def why_partly(found: Any) -> str:
+    """How something that is here in part differs; "" for all else."""
+    return _own_text(found, "partly")
+
+
+def _own_text(found: Any, name: str) -> str:
+    text = vars(found).get(name, "") if isinstance(found, (type, FunctionType)) else ""
+    return text if isinstance(text, str) else ""
 
 
 # What a kind of device answers that rushlight does not have (torch.mps, torch.mtia, torch.xpu).

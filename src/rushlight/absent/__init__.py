@@ -97,6 +97,7 @@ class _Loader(Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = ModuleType(spec.name, f"``torch.{self.path}``: not supported; using it says what to do instead.")
+        module.__loader__ = self
         vars(module).update(__getattr__=attribute_of(self.path, _instead(self.path)), __all__=sorted(table()[self.path]))
         return module
 

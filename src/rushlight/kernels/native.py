@@ -13,14 +13,14 @@ import numpy as np
 
 from ..homes import place
 
-__all__ = ["library", "elementwise", "kernel", "written", "fast_path", "matmul", "linear", "level", "describe"]
+__all__ = ["library", "elementwise", "kernel", "written", "fast_path", "matmul", "linear", "level", "levels", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
 _NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
 why_not = ""      # why there is no library, for `rushlight info`
 
 
-def _levels() -> list[str]:
+def levels() -> list[str]:
     """The levels that this CPU runs, best first."""
     try:
         from numpy._core._multiarray_umath import __cpu_features__ as features
@@ -35,8 +35,8 @@ def _load() -> Any:
     if wanted == "0":
         why_not = "switched off by RUSHLIGHT_NATIVE=0"
         return None
-    levels = _levels() if wanted in ("", "1") else [wanted]
-    for name in levels:
+    names = levels() if wanted in ("", "1") else [wanted]
+    for name in names:
         try:
             return import_module(place(f"_native_{name}"))
         except ModuleNotFoundError:
