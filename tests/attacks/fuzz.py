@@ -28,9 +28,9 @@ _INSIDE = ("AttributeError", "KeyError", "UnboundLocalError", "AssertionError", 
            "UFuncTypeError", "AxisError", "LinAlgError", "BufferError", "OverflowError")
 _TEXTS = re.compile(r"numpy|ufunc|operands could not|is out of bounds for (axis|array)|'_a'|'_kind'|'_node'|ndarray|cannot reshape array|setting an array element|"
                     r"has no attribute|unsupported operand|Maximum allowed dimension|array is too|arrays? must|zip\(\) argument|not enough values to unpack")
-# Results that are not unique, or whose values rounding decides: only dtypes and shapes are compared.
+# Results that are not unique, whose values rounding decides, or that PyTorch draws from MKL's generators (bernoulli with a number): only dtypes and shapes are compared.
 _SHAPES_ONLY = re.compile(r"\.(svd|linalg_svd|eig|eigh|eigvals|qr|lu|lu_factor|lu_factor_ex|linalg_lu|svd_lowrank|pca_lowrank|ldl_factor|ldl_factor_ex|lstsq|"
-                          r"ldl_solve|cholesky_ex|inv_ex|lu_solve|lu_unpack|matrix_exp|linalg_matrix_exp|triangular_solve|as_strided_?|as_strided_copy)\(")
+                          r"ldl_solve|cholesky_ex|inv_ex|lu_solve|lu_unpack|matrix_exp|linalg_matrix_exp|triangular_solve|as_strided_?|as_strided_copy|bernoulli_?|(feature_)?(alpha_)?dropout[123]?d?_?|rrelu_?|rrelu_with_noise_?)\(")
 
 
 class Worker:

@@ -17,7 +17,7 @@ from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from .define import OPERATORS, _binary_inplace, binary, export, method, old_form, unary
 from .elementwise import square
-from .promotion import not_a_tensor, number_dtype, number_tensor, promote, result_type
+from .promotion import NUMBERS, not_a_tensor, number_dtype, number_tensor, promote, result_type
 from .record import record
 from .selection import where
 from .write import inplace_from, title, write_out
@@ -56,7 +56,9 @@ def _scaled(name: str, other: Any, alpha: Any, beside: Any = None) -> Any:
 
 
 def _old(name: str, *args: Any) -> tuple[Any, Any]:
-    """The tensors and alpha of ``add(input, alpha, other)``."""
+    """The operands and alpha of ``add(input, alpha, other)``, or of ``add(input, number, alpha)``."""
+    if len(args) == 3 and not isinstance(args[1], Tensor) and isinstance(args[1], NUMBERS) and isinstance(args[2], NUMBERS):
+        return args[:2], args[2]
     again = old_form(name, args, {})
     if again is None:
         raise TypeError(f"{name}() takes 2 positional arguments but {len(args)} were given")

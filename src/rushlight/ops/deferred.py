@@ -46,6 +46,7 @@ METHODS_OF: dict[str, str] = {
     "floating": "angle frexp ldexp ldexp_ hash_tensor renorm renorm_",
     "histogram": "histc histogram",
     "rarely": "apply_ map_ map2_ is_set_to dim_order storage_type const_data_ptr module_load chalf",
+    "torch_forms": "is_distributed slice_inverse",
     "special": "i0 i0_ igamma igamma_ igammac igammac_ mvlgamma mvlgamma_",
     "stft": "stft istft",
     ".serialization.pickling": "__deepcopy__ __reduce_ex__",      # rushlight.serialization, not an op module

@@ -12,7 +12,6 @@ NumPy call, one Tensor and one small node, and nothing else. Everything rarer go
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import Any, NoReturn
 
@@ -60,9 +59,9 @@ def export(function: Any = None, name: str | None = None, op: Op | None = None, 
     if function is None:
         return lambda f: export(f, name, op, namespace=namespace, guard=guard, out=out)
     if out:
-        function = _with_out(function)
+        function = _with_out(function, "" if namespace == "nn.functional" else function.__name__)
     name = name or function.__name__
-    shown = _guarded(function, name) if guard else function
+    shown = _guarded(function, name, namespace != "nn.functional") if guard else function
     op = show(f"{namespace}.{name}" if namespace else name, shown, op)
     op.out = op.out or out
     if on_export is not None and not namespace:
@@ -101,7 +100,7 @@ def arguments(function: Any) -> tuple[str, ...]:
 
 def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, piecewise: str = "", ints: str = "float", complex: bool = True, label: str = "",
           inplace: bool | str = "function", methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
-          refuse_bool: str = "", holomorphic: bool = True, namespace: str = "", function: bool = True) -> Any:
+          refuse_bool: str = "", holomorphic: bool = True, namespace: str = "", function: bool = True, halves: bool = True) -> Any:
     """Define an elementwise op of one tensor.
 
     forward     arrays -> array, for float32 and float64 (other types are converted around it)
@@ -115,6 +114,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, pie
     inplace     True: also Tensor.<name>_; "function": torch.<name>_, too
     namespace   "special" for torch.special.<name>: a function only, no method and no in-place form
     function    False: not public, a part of another op
+    halves      False: not for float16 and bfloat16
     """
     short = name
     if namespace:
@@ -130,7 +130,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, pie
 
     entry = Op(name, "unary", None, forward=forward, gradient=grad, saved=("x",) if saves_input else ("y",) if saves_result else (),
                node=node_type, holomorphic=holomorphic, result=ints, complex=complex, refuse_bool=refuse_bool, domain=domain, out=True,
-               line=_statement())
+               line=_statement(), only="" if halves else "wide")
 
     def fn(input: Tensor, *, out: Tensor | None = None) -> Tensor:
         try:
@@ -243,6 +243,8 @@ def unary_slow(op: Op, input: Tensor) -> Tensor:
     kind = input._kind
     if kind.sparse:
         return services.sparse_form(name, input)
+    if kind.reduced and op.only == "wide":
+        raise not_implemented(name.removeprefix("special_"), kind)
     a = input._a
     if kind.is_complex:
         if not op.complex:
@@ -286,7 +288,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     arrays      whether both are formulas (kernels/formula.py), which serve arrays too; False where they call ops, which take tensors only
     result      "same": the promoted dtype; "float": integers become floats first; "bool": comparisons; "int": integers and bool only
     refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
-    only        the promoted dtypes that PyTorch implements: "float" (floating-point), "number" (not bool), "int" (integers without bool)
+    only        the promoted dtypes that PyTorch implements: "float" (floating-point), "wide" (neither float16 nor bfloat16), "number" (not bool),
+                "int" (integers without bool)
     namespace   "special" for torch.special.<name>: a function only
     numbers     "both": either operand may be a number; "second": only that one; "none": both have to be tensors
     """
@@ -543,6 +546,8 @@ def _outside(only: str, kind: Kind) -> bool:
     """Whether a kind is none of those that `only` names."""
     if only == "float":
         return not kind.is_floating
+    if only == "wide":
+        return kind.reduced
     return kind is kind.bool_ or (only == "int" and kind.differentiable)
 
 
@@ -750,7 +755,7 @@ def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
     return fn_
 
 
-def _with_out(function: Any) -> Any:
+def _with_out(function: Any, operator: str) -> Any:
     """The function with an `out=` argument, for what is not made by `op`."""
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
         try:
@@ -758,7 +763,7 @@ def _with_out(function: Any) -> Any:
         except SparseRefusal:
             raise
         except Exception as error:
-            _reject(function.__name__, args, kwargs, error)
+            _reject(operator, args, kwargs, error)
         return result if out is None else write_out(out, result, function.__name__)
 
     call.__name__ = call.__qualname__ = function.__name__
@@ -790,18 +795,26 @@ def diagnose(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, 
 _ASKED = ("_a", "_kind", "_node", "__index__")     # what ops read of tensors and sizes first
 
 
-@functools.cache
-def _guarded(function: Any, name: str) -> Any:
-    """The function with PyTorch's TypeError for arguments that are no tensors. Not for hot ones: it costs a call."""
+_guards: dict[tuple[Any, str], Any] = {}
+
+
+def _guarded(function: Any, name: str, operator: bool) -> Any:
+    """The function with PyTorch's TypeError for arguments of wrong types, by the operator's schema where it is one. Not for hot ones: it costs a call."""
+    if (function, name) not in _guards:
+        _guards[function, name] = _guard(function, name, name if operator else "")
+    return _guards[function, name]
+
+
+def _guard(function: Any, name: str, operator: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except SparseRefusal:
             raise
         except AttributeError as error:
-            return overridden(call, args, kwargs, _better(name, args, kwargs, diagnose(function, name, args, kwargs, error)))
+            return overridden(call, args, kwargs, _better(operator, args, kwargs, diagnose(function, name, args, kwargs, error)))
         except Exception as error:
-            _reject(name, args, kwargs, error)
+            _reject(operator, args, kwargs, error)
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
     call.__wrapped__ = function

@@ -11,7 +11,7 @@ from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_, dtype, float32, get_defau
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 
-__all__ = ["promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
+__all__ = ["NUMBERS", "promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
 
 
 def not_a_tensor(name: str, parameter: str, position: int, value: Any) -> TypeError:
@@ -41,7 +41,9 @@ def number_dtype(value: Any) -> dtype:
     return get_default_dtype().to_complex()
 
 
-_NUMBERS = (bool, int, float, complex, np.number, np.bool_)
+# Functions that take numbers in the place of both tensors: torch.add(1, 2).
+_OF_NUMBERS = frozenset(("add", "sub", "mul", "div", "floor_divide"))
+NUMBERS = (bool, int, float, complex, np.number, np.bool_)
 
 
 def number_tensor(kind: Kind, value: Any) -> Tensor:
@@ -98,14 +100,14 @@ def same_device(name: str, a: Tensor, b: Tensor) -> Any:
 def promote(name: str, input: Any, other: Any, *, to_float: bool = False, refuse: Any = None) -> tuple[Tensor, Tensor, Kind]:
     """Both operands as tensors, and the kind in which to compute. The tensors keep their own dtypes: cast ``t._a`` to ``kind.np``."""
     a_tensor, b_tensor = isinstance(input, Tensor), isinstance(other, Tensor)
-    if not a_tensor and not (b_tensor and isinstance(input, _NUMBERS)):
+    if not a_tensor and not ((b_tensor or name in _OF_NUMBERS) and isinstance(input, NUMBERS)):
         raise not_a_tensor(name, "input", 1, input)
-    if not b_tensor and not isinstance(other, _NUMBERS):
+    if not b_tensor and not isinstance(other, NUMBERS):
         raise not_a_tensor(name, "other", 2, other)
     if a_tensor and b_tensor and input._kind is other._kind:
         kind = input._kind
     else:
-        device = same_device(name, input, other) if a_tensor and b_tensor else (input if a_tensor else other)._kind.device
+        device = same_device(name, input, other) if a_tensor and b_tensor else CPU if not (a_tensor or b_tensor) else (input if a_tensor else other)._kind.device
         kind = kind_of(result_dtype(name, input, other), device)
     if refuse is not None:
         message = refuse(input._kind.dtype if a_tensor else number_dtype(input), other._kind.dtype if b_tensor else number_dtype(other))
@@ -139,6 +141,6 @@ def _number(as_kind: Kind, value: Any, kind: Kind) -> Tensor:
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """The dtype that an arithmetic operation on the two (tensors or numbers) would have."""
     for position, value in enumerate((tensor1, tensor2), 1):
-        if not isinstance(value, (Tensor, *_NUMBERS)):
+        if not isinstance(value, (Tensor, *NUMBERS)):
             raise TypeError(f"result_type(): argument 'tensor{position}' (position {position}) must be Tensor, not {type(value).__name__}")
     return result_dtype("result_type", tensor1, tensor2)

@@ -27,7 +27,7 @@ class Op:
     title       the name in errors, and of the sparse form: "div" for true_divide
     integers    arrays -> array for operands of integers and bool, where `forward` is not for them
     refuse      (dtype, dtype) -> PyTorch's error for them, or None
-    only        the promoted dtypes that the op has: "float", "number" (not bool), "int", or "" for all
+    only        the promoted dtypes that the op has: "float", "wide" (no halves), "number" (not bool), "int", or "" for all
     holomorphic whether what is saved arrives conjugated in the gradient of complex tensors
     result      what becomes of the dtype: "same", "float", "bool", "int" or "refuse" (see `unary` and `binary`); "" where `function` decides
     complex     whether complex tensors are allowed

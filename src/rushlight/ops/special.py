@@ -18,7 +18,7 @@ from ..kernels import special as S
 from ..kernels.polynomials import POLYNOMIALS
 from ..tensor import Tensor
 from .define import FUNCTIONS, binary, export, op, unary
-from .promotion import not_a_tensor
+from .promotion import NUMBERS, not_a_tensor
 from .selection import where
 
 __all__: list[str] = []
@@ -40,27 +40,27 @@ i0 = unary("i0", B.i0, lambda g, x: g * i1(x), arrays=False, complex=False)
 i0e = _special("i0e", B.i0e, lambda g, x: g * (i1e(x) - x.sgn() * i0e(x)), "SpecialI0EBackward0")
 i1 = _special("i1", B.i1, lambda g, x: g * (i0(x) - _over(i1(x), x)))
 i1e = _special("i1e", B.i1e, lambda g, x: g * (i0e(x) - x.sgn() * i1e(x) - _over(i1e(x), x)), "SpecialI1EBackward0")
-bessel_j0 = _special("bessel_j0", B.j0)
-bessel_j1 = _special("bessel_j1", B.j1)
-bessel_y0 = _special("bessel_y0", B.y0)
-bessel_y1 = _special("bessel_y1", B.y1)
-modified_bessel_i0 = _special("modified_bessel_i0", B.i0)
-modified_bessel_i1 = _special("modified_bessel_i1", B.i1)
-modified_bessel_k0 = _special("modified_bessel_k0", B.k0)
-modified_bessel_k1 = _special("modified_bessel_k1", B.k1)
-scaled_modified_bessel_k0 = _special("scaled_modified_bessel_k0", B.k0e)
-scaled_modified_bessel_k1 = _special("scaled_modified_bessel_k1", B.k1e)
-spherical_bessel_j0 = _special("spherical_bessel_j0", B.spherical_j0)
-airy_ai = _special("airy_ai", B.airy_ai)
+bessel_j0 = _special("bessel_j0", B.j0, halves=False)
+bessel_j1 = _special("bessel_j1", B.j1, halves=False)
+bessel_y0 = _special("bessel_y0", B.y0, halves=False)
+bessel_y1 = _special("bessel_y1", B.y1, halves=False)
+modified_bessel_i0 = _special("modified_bessel_i0", B.i0, halves=False)
+modified_bessel_i1 = _special("modified_bessel_i1", B.i1, halves=False)
+modified_bessel_k0 = _special("modified_bessel_k0", B.k0, halves=False)
+modified_bessel_k1 = _special("modified_bessel_k1", B.k1, halves=False)
+scaled_modified_bessel_k0 = _special("scaled_modified_bessel_k0", B.k0e, halves=False)
+scaled_modified_bessel_k1 = _special("scaled_modified_bessel_k1", B.k1e, halves=False)
+spherical_bessel_j0 = _special("spherical_bessel_j0", B.spherical_j0, halves=False)
+airy_ai = _special("airy_ai", B.airy_ai, halves=False)
 
 
 # --- the normal distribution, entropy ----------------------------------------------------------------------------------------------------
 _ROOT_2_PI = math.sqrt(2 * math.pi)
 
 ndtr = _special("ndtr", S.ndtr, lambda g, x: g * (x * x * -0.5).exp() / _ROOT_2_PI)
-ndtri = _special("ndtri", S.ndtri, lambda g, y: g * (y * y * 0.5).exp() * _ROOT_2_PI)
-log_ndtr = _special("log_ndtr", S.log_ndtr, lambda g, x: g / (erfcx(x * -math.sqrt(0.5)) * math.sqrt(math.pi / 2)))
-erfcx = _special("erfcx", S.erfcx, lambda g, x: g * (2 * x * erfcx(x) - 2 / math.sqrt(math.pi)))
+ndtri = _special("ndtri", S.ndtri, lambda g, y: g * (y * y * 0.5).exp() * _ROOT_2_PI, halves=False)
+log_ndtr = _special("log_ndtr", S.log_ndtr, lambda g, x: g / (erfcx(x * -math.sqrt(0.5)) * math.sqrt(math.pi / 2)), halves=False)
+erfcx = _special("erfcx", S.erfcx, lambda g, x: g * (2 * x * erfcx(x) - 2 / math.sqrt(math.pi)), halves=False)
 
 
 def _entr(a: Any) -> Any:
@@ -95,7 +95,7 @@ igamma = binary("igamma", IG.lower, (_no_derivative("igamma", "self"), lambda g,
                 numbers="none", doc="The regularised lower incomplete gamma function P(input, other).")
 igammac = binary("igammac", IG.upper, (_no_derivative("igammac", "self"), lambda g, a, b: -g * _gamma_density(a, b)), arrays=False, complex=False,
                  only="float", numbers="none", doc="The regularised upper incomplete gamma function Q(input, other) = 1 - P(input, other).")
-zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), arrays=False, result="float", complex=False,
+zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), arrays=False, result="float", complex=False, only="wide",
               namespace="special", doc="Hurwitz's zeta function, the sum of (k + other)^-input over k = 0, 1, ...")
 
 
@@ -115,15 +115,15 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 # --- orthogonal polynomials --------------------------------------------------------------------------------------------------------------
 
 def _polynomial(name: str, kernel: Any) -> Any:
-    parameters = ("input", "n")
-    evaluate = binary(name, kernel, None, result="float", complex=False, function=False, methods=False)
+    evaluate = binary(name, kernel, None, result="float", complex=False, function=False, methods=False, only="wide")
 
-    def polynomial(input: Any, n: Any, *, out: Any = None) -> Tensor:
-        if not isinstance(input, Tensor) and not isinstance(n, Tensor):
-            raise not_a_tensor(f"special_{name}", parameters[0], 1, input)
-        return evaluate(input, n, out=out)
+    def polynomial(x: Any, n: Any, *, out: Any = None) -> Tensor:
+        for position, (parameter, value) in enumerate((("x", x), ("n", n)), 1):
+            if not isinstance(value, (Tensor, *NUMBERS)) or not (isinstance(x, Tensor) or isinstance(n, Tensor)):
+                raise not_a_tensor(f"special_{name}", parameter, position, value)
+        return evaluate(x, n, out=out)
     polynomial.__name__ = polynomial.__qualname__ = name
-    polynomial.__doc__ = f"{name}(input, n, *, out=None) -> Tensor\n\nThe polynomial of degree n (a number or a tensor) at input; 0 for negative n."
+    polynomial.__doc__ = f"{name}(x, n, *, out=None) -> Tensor\n\nThe polynomial of degree n (a number or a tensor) at x; 0 for negative n."
     return export(polynomial, namespace="special")
 
 

@@ -18,7 +18,7 @@ from ..dims import wrap_dim
 from ..tensor import Tensor, wrap
 from . import embedding, linalg  # noqa: F401 (the norms of matrices are defined there)
 from .aten_forms import FORMS, word_of
-from .define import FUNCTIONS, NAMESPACES, check_tensor, export, op
+from .define import FUNCTIONS, NAMESPACES, check_tensor, export, method, op
 
 __all__: list[str] = []
 
@@ -151,6 +151,11 @@ def _maxima(rows: Any, at: Any, bag: Any, bags: int) -> Any:
 def embedding_renorm_(input: Tensor, indices: Tensor, max_norm: float, norm_type: float) -> Tensor:
     """Scale the rows that are named and longer than `max_norm` down to it, in place."""
     check_tensor("embedding_renorm_", input=input, indices=indices)
+    if input._a.ndim != 2:
+        raise RuntimeError(f"Expected 2-dimensional tensor, but got {input._a.ndim}-dimensional tensor for argument #1 'self' (while checking arguments "
+                           "for embedding_renorm_)")
+    if indices._a.size and not -1 < indices._a.min() <= indices._a.max() < input._a.shape[0]:
+        raise IndexError("index out of range in self")
     if indices.is_floating_point() or indices.is_complex() or indices._kind.dtype.name not in ("int32", "int64"):
         raise RuntimeError("Expected tensor for argument #2 'indices' to have one of the following scalar types: Long, Int; but got "
                            f"{indices.type()} instead (while checking arguments for embedding_renorm_)")
@@ -243,6 +248,10 @@ def is_distributed(input: Tensor) -> bool:
     """Whether the tensor is spread over machines: none is."""
     check_tensor("is_distributed", input=input)
     return False
+
+
+method(is_distributed)
+method(slice_inverse)
 
 
 @_form
