@@ -13,7 +13,7 @@ ON_DEVICE = $(addprefix tests/,$(addsuffix .py,$(addprefix ops/test_,elementwise
 WITHOUT_NATIVE = tests $(addprefix --ignore tests/,utils/data serialization test_cli.py test_bench_smoke.py test_programs.py conformance)
 # The sanitizers' libraries have to come before everything else in a Python that was built without them.
 libraries = $(foreach library,$(1) libstdc++.so.6,$(shell $(CXX) -print-file-name=$(library)))
-sanitized = rm -f src/rushlight/_native_generic* && .venv/bin/cmake -S . -B build/$(1) -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=generic -DRUSHLIGHT_SANITIZE=$(2) \
+sanitized = rm -f src/rushlight/_native_$(3)* && .venv/bin/cmake -S . -B build/$(1) -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=$(3) -DRUSHLIGHT_SANITIZE=$(2) \
 	-DPython_EXECUTABLE=.venv/bin/python && .venv/bin/cmake --build build/$(1)
 
 comma := ,
@@ -51,14 +51,18 @@ native: .venv/dev    ## the native kernels, built in place (after a change in na
 	.venv/bin/cmake -S . -B build/native -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS="$(LEVELS)" -DPython_EXECUTABLE=.venv/bin/python
 	.venv/bin/cmake --build build/native
 
-sanitize: .venv/dev  ## the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer
-	$(call sanitized,sanitize,address$(comma)undefined)
-	LD_PRELOAD="$(call libraries,libasan.so libubsan.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
-		UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 RUSHLIGHT_NATIVE=generic .venv/bin/python -m pytest tests/native
-	$(call sanitized,sanitize-threads,thread)
+checked = LD_PRELOAD="$(call libraries,libasan.so libubsan.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=32 \
+	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 RUSHLIGHT_NATIVE=$(1) .venv/bin/python -m pytest
+
+sanitize: .venv/dev  ## the kernels' tests and the attacks under AddressSanitizer and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer (then `make native`)
+	$(call sanitized,sanitize,address$(comma)undefined,generic)
+	$(call checked,generic) tests/native
+	$(call sanitized,sanitize-v3,address$(comma)undefined,v3)
+	$(call checked,v3) -m "not slow" tests/native tests/attacks/test_calls.py tests/attacks/test_processes.py -k "not kept"
+	$(call sanitized,sanitize-threads,thread,generic)
 	LD_PRELOAD="$(call libraries,libtsan.so)" TSAN_OPTIONS=die_after_fork=0:exitcode=66:suppressions=tests/tsan.supp RUSHLIGHT_NATIVE=generic \
 		setarch -R .venv/bin/python -m pytest -s tests/native/test_threads.py
-	rm -f src/rushlight/_native_generic*
+	rm -f src/rushlight/_native_generic* src/rushlight/_native_v3*
 
 SEED ?= 1
 CALLS ?= 3000
