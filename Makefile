@@ -58,7 +58,7 @@ sanitize: .venv/dev  ## the kernels' tests and the attacks under AddressSanitize
 	$(call sanitized,sanitize,address$(comma)undefined,generic)
 	$(call checked,generic) tests/native
 	$(call sanitized,sanitize-v3,address$(comma)undefined,v3)
-	$(call checked,v3) -m "not slow" tests/native tests/attacks/test_calls.py tests/attacks/test_processes.py -k "not kept"
+	$(call checked,v3) -m "not slow" tests/native tests/attacks/test_calls.py tests/attacks/test_processes.py --deselect tests/attacks/test_processes.py::test_nothing_is_kept
 	$(call sanitized,sanitize-threads,thread,generic)
 	LD_PRELOAD="$(call libraries,libtsan.so)" TSAN_OPTIONS=die_after_fork=0:exitcode=66:suppressions=tests/tsan.supp RUSHLIGHT_NATIVE=generic \
 		setarch -R .venv/bin/python -m pytest -s tests/native/test_threads.py
