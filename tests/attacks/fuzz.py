@@ -91,7 +91,7 @@ def judge(call, theirs, ours):
             if theirs[0] == "value":
                 return ("missing" if "has no attribute" in text else "unsupported"), text
             return None
-        same = theirs[0] == "error" and theirs[1][0] in names
+        same = theirs[0] == "error" and theirs[1][0].lstrip("_") in names
         if not same and names[0] in _INSIDE or _TEXTS.search(text) and not (theirs[0] == "error" and _TEXTS.search(theirs[2])):
             return "internal", f"{names[0]} at {where}: {text[:300]} || {_short(theirs)}"
         if theirs[0] == "value":

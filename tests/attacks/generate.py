@@ -21,7 +21,7 @@ LEFT_OUT = frozenset(
     "ormqr orgqr geqrf linalg_householder_product gradient sparse_resize_ sparse_resize_and_clear_ apply_ map_ map2_ as_subclass "
     "fused_moving_avg_obs_fake_quant fake_quantize_per_channel_affine fake_quantize_per_tensor_affine choose_qparams_optimized "
     "multi_head_attention_forward boolean_dispatch assert_int_or_pair handle_torch_function has_torch_function has_torch_function_unary "
-    "has_torch_function_variadic scaled_mm grouped_mm scaled_grouped_mm hash_tensor index".split())
+    "has_torch_function_variadic scaled_mm grouped_mm scaled_grouped_mm hash_tensor index resize_as chalf set_grad_enabled is_grad_enabled".split())
 FACTORIES = ("dtype", "layout", "device", "pin_memory", "generator", "memory_format", "out", "names", "non_blocking")
 DTYPES = ("float32", "float32", "float32", "float64", "int64", "int64", "int32", "bool", "uint8", "int8", "int16", "float16", "bfloat16", "complex64", "complex128")
 SHAPES = ((), (0,), (1,), (3,), (4,), (2, 3), (3, 3), (2, 0), (1, 4), (2, 3, 4), (2, 2, 2), (1, 2, 3, 4), (2, 3, 4, 4), (1, 1, 2, 3, 3), (3, 1), (0, 3, 3))

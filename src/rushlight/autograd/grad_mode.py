@@ -168,6 +168,8 @@ class set_grad_enabled(_Context):
     __slots__ = ("mode",)
 
     def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled(): argument 'enabled' (position 1) must be bool, not {type(mode).__name__}")
         self._previous = LOCAL.grad
         self.mode = mode
         _set_grad(bool(mode))

@@ -143,6 +143,8 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_fo
 @method
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor with the dtype and device of another."""
+    if not isinstance(other, Tensor):
+        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
     return convert(self, other._kind)
 
 

@@ -379,8 +379,14 @@ def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
 @op(method=True, inplace="function", out=True)
 def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """log(x / (1 - x)), with x clamped to [eps, 1 - eps] if eps is given."""
+    if input._kind.is_complex:
+        raise NotImplementedError(f"\"logit_cpu\" not implemented for '{title(input._kind.dtype)}'")
     x = input if input._kind.is_floating else input.to(input._kind.float_.dtype)
-    x = x if eps is None else x.clamp(eps, 1 - eps)
+    if eps is not None and eps <= 0.5:
+        x = x.clamp(eps, 1 - eps)
+    elif eps is not None:                                # the lower bound is looked at first
+        low = x.clamp_min(eps)
+        x = where(x < eps, low, low.clamp_max(1 - eps))
     return (x / (1 - x)).log()
 
 

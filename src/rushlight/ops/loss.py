@@ -51,6 +51,12 @@ def _check_tensors(name: str, input: Any, target: Any) -> None:
             raise not_a_tensor(name, parameter, position, value)
 
 
+def _check_floating(name: str, input: Tensor, target: Tensor) -> None:
+    """PyTorch's error for integers, where the two together are no floating-point numbers."""
+    if not (input._kind.differentiable or target._kind.differentiable):
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{title(input._kind.dtype)}'")
+
+
 # --- differences ----------------------------------------------------------------------------------------------------------------------
 
 # The slope of each loss in its input, by differentiable ops.
@@ -137,6 +143,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, redu
         return l1_loss(input, target, reduction=reduction)
     if _takes_pair("smooth_l1", input, target):
         return _pair("smooth_l1", "SmoothL1LossBackward0", input, target, reduction, beta)
+    _check_floating("smooth_l1", input, target)
     difference = input - target
     size = difference.abs()
     return reduced(FUNCTIONS["where"](size < beta, difference * difference * (0.5 / beta), size - 0.5 * beta), reduction)
@@ -152,6 +159,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if weight is None and _takes_pair("huber", input, target):
         return _pair("huber", "HuberLossBackward0", input, target, reduction, delta)
+    _check_floating("huber", input, target)
     difference = input - target
     size = difference.abs()
     loss = FUNCTIONS["where"](size <= delta, difference * difference * 0.5, (size - 0.5 * delta) * delta)
@@ -371,6 +379,10 @@ def _smoothed(logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
 def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """target * (log(target) - input) for log-probabilities `input`; reduction "batchmean" divides the sum by the batch size."""
     _check_tensors("kl_div", input, target)
+    if input._kind.is_complex or target._kind.is_complex:
+        raise RuntimeError("kl_div: Complex inputs not supported.")
+    if not (input._kind.is_floating and target._kind.is_floating):
+        raise RuntimeError("kl_div: Integral inputs not supported.")
     batch = reduction == "batchmean"
     if size_average is not None or reduce is not None:
         reduction, batch = reduction_of(size_average, reduce, "mean"), False

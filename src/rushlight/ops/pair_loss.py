@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
-from .define import FUNCTIONS, functional, op
+from .define import FUNCTIONS, check_tensor, functional, op
 from .loss import reduced, reduction_of
 from .record import record
 from .reduction import _vector_norm
 from .shape import broadcast_tensors
+from .write import title
 
 __all__ = ["cosine_similarity", "cosine_embedding_loss", "pairwise_distance", "triplet_margin_loss", "triplet_margin_with_distance_loss", "ctc_loss"]
 
@@ -91,7 +92,16 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
 
     Graves et al., "Connectionist Temporal Classification", 2006. "mean" divides each loss by its target length first.
     """
+    check_tensor("ctc_loss", log_probs=log_probs, targets=targets)
     unbatched = log_probs._a.ndim == 2
+    if log_probs._a.ndim not in (2, 3):
+        raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs._a.ndim + (log_probs._a.ndim < 2)}-dimensional tensor for argument #1 "
+                           "'log_probs' (while checking arguments for ctc_loss)")
+    if not log_probs._kind.is_floating:
+        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{title(log_probs._kind.dtype)}'")
+    for which, each in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):
+        if isinstance(each, Tensor) and each._kind.differentiable:
+            raise RuntimeError(f"{which} must be integral")
     x = log_probs.unsqueeze(1) if unbatched else log_probs
     t, n, c = x._a.shape
     if not 0 <= blank < c:

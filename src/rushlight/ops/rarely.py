@@ -93,8 +93,8 @@ def chalf(self: Tensor, memory_format: Any = None) -> Tensor:
     raise NotImplementedError("Tensor.chalf(): rushlight has no complex32; use cfloat() for complex64")
 
 
-@functional
-@export
+@functional(guard=True)
+@export(guard=True)
 def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tensor:
     """Convolution over time of (time, batch, channels) with a weight (width, channels, out channels)."""
     if input._a.ndim != 3 or weight._a.ndim != 3:

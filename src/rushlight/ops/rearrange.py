@@ -185,6 +185,8 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     elif isinstance(repeats, int):
         if repeats < 0:
             raise RuntimeError("Repeats must be non-negative")
+        if output_size is not None and output_size != n * repeats:
+            raise RuntimeError(f"repeat_interleave: Invalid output_size, expected {n * repeats} but got {output_size}")
         shape = input._a.shape
         grown = unsqueeze(input, dim + 1)
         wide = _expand(grown, (*shape[:dim + 1], repeats, *shape[dim + 1:])).clone()

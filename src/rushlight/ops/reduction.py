@@ -166,6 +166,8 @@ _public(mean, "mean")
 @op(method=True, out=True)
 def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum with nan counted as zero."""
+    if input._kind.is_complex:
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     if not input._kind.is_floating:
         return sum(input, dim, keepdim, dtype=dtype)
     if dtype is not None or not input._kind.fast:
@@ -407,8 +409,10 @@ def _truth(name: str, reduce: Any) -> None:
             dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
         a = input._a
         kind = input._kind
-        r = reduce(a, None if dim is None else reduced_dims(dim, a.ndim), keepdim)
-        r = as_array(r)
+        if dim is not None and not isinstance(dim, int) and len(dim) == 0:
+            r = a != 0                                   # over no dimension
+        else:
+            r = as_array(reduce(a, None if dim is None else reduced_dims(dim, a.ndim), keepdim))
         return wrap(r.astype(np.uint8), kind) if kind.dtype.name == "uint8" else wrap(r, kind.bool_)
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"Whether {name} element is true, over the given dimensions."

@@ -249,6 +249,8 @@ def argwhere(input: Tensor) -> Tensor:
 @op(method=True, out="fresh")
 def take(input: Tensor, index: Tensor) -> Tensor:
     """Elements of the flattened tensor, in the shape of `index`; negative numbers count from the end."""
+    if not isinstance(index, Tensor):
+        raise TypeError(f"take(): argument 'index' (position 1) must be Tensor, not {type(index).__name__}")
     if index._kind.dtype.name != "int64":
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {title(index.dtype)}")
     flat, i = input._a.reshape(-1), index._a

@@ -14,6 +14,7 @@ from ..kernels.arrays import as_array
 from ..kernels.indexing import gather, scatter, select_masked
 from ..kernels.reduce import amax, amin
 from ..kernels.strides import zeros_for
+from ..kind import Kind
 from ..tensor import Tensor, wrap
 from .define import not_implemented, op
 from .joining import stack
@@ -236,6 +237,11 @@ def _results(values: Tensor, inverse: Any, counts: Any, return_inverse: bool, re
     return out[0] if len(out) == 1 else tuple(out)
 
 
+def _no_complex(kind: Kind) -> None:
+    if kind.is_complex:
+        raise NotImplementedError(f"\"unique\" not implemented for 'Complex{kind.dtype.to_real().alias.capitalize()}'")
+
+
 def _distinct(a: Any, with_inverse: bool, with_counts: bool) -> tuple[Any, Any, Any]:
     """(the different elements of a vector in order, where each went, how often each occurs); nan differs from nan."""
     n = a.size
@@ -271,6 +277,7 @@ def _changes(a: Any) -> Any:
 def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
     """The different elements (or slices along `dim`), sorted; with where each went, and how often each occurs, if asked."""
     kind, a = input._kind, input._a
+    _no_complex(kind)
     if dim is None:
         work = a.astype(np.float32) if kind.reduced else a
         values, inverse, counts = _distinct(work.reshape(-1), return_inverse, return_counts)
@@ -287,6 +294,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
     """Like `unique`, but only neighbours that are equal are merged."""
     kind, a = input._kind, input._a
+    _no_complex(kind)
     rows = a.reshape(-1) if dim is None else np.moveaxis(a, wrap_dim(dim, a.ndim), 0)
     n = rows.shape[0]
     if dim is None and a.__class__ is np.ndarray:

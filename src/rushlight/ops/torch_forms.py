@@ -189,6 +189,8 @@ def norm_except_dim(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:
     if dim == -1:
         return v.norm(pow)
     d = wrap_dim(dim, v._a.ndim)
+    if v._a.ndim == 1:
+        return v.abs()
     return v.norm(pow, [i for i in range(v._a.ndim) if i != d], True)
 
 
