@@ -144,7 +144,7 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_fo
 def type_as(self: Tensor, other: Tensor) -> Tensor:
     """The tensor with the dtype and device of another."""
     if not isinstance(other, Tensor):
-        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}")
+        raise TypeError(f"type_as(): argument 'other' (position 1) must be Tensor, not {other.__class__.__name__}")
     return convert(self, other._kind)
 
 
