@@ -62,7 +62,8 @@ _LAZY = {
                      "testing", "fft", "sparse", "special", "signal", "distributions", "func", "amp", "jit", "hub", "overrides", "_C",
                      "return_types", "storage", "types", "quasirandom"), ""),
     **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional",
-                     "torch_version", "_subclasses", "__config__", "fx"), ""),
+                     "torch_version", "_subclasses", "__config__", "__future__", "_refs", "_prims", "_prims_common", "_utils_internal",
+                     "_logging", "fx"), ""),
     # What PyTorch has and rushlight has not: using one of their names says what to do instead.
     **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "package", "library", "nested", "monitor", "xpu", "mtia",
                      "mps"), ""),

@@ -180,6 +180,7 @@ from .symbolic import is_inference as is_inference
 from .autograd.grad_mode import is_inference_mode_enabled as is_inference_mode_enabled
 from .storage import is_storage as is_storage
 from .settings import is_warn_always_enabled as is_warn_always_enabled
+jagged: _layout
 from . import jit as jit
 from .layout import layout as layout
 from . import library as library
@@ -222,6 +223,11 @@ from . import package as package
 parse_ir: Any
 parse_schema: Any
 parse_type_comment: Any
+per_channel_affine: Any
+per_channel_affine_float_qparams: Any
+per_channel_symmetric: Any
+per_tensor_affine: Any
+per_tensor_symmetric: Any
 pi: _float
 preserve_format: Any
 from . import profiler as profiler
@@ -233,6 +239,7 @@ q_scale: Any
 q_zero_point: Any
 qint32: _dtype
 qint8: _dtype
+from .layout import qscheme as qscheme
 from . import quantization as quantization
 quantize_per_channel: Any
 quantize_per_tensor: Any
@@ -375,6 +382,7 @@ def _foreach_maximum(self: Any, other: Any, **options: Any) -> Any: ...
 def _foreach_maximum_(self: Sequence[Tensor], other: Any) -> None: ...
 def _foreach_minimum(self: Any, other: Any, **options: Any) -> Any: ...
 def _foreach_minimum_(self: Sequence[Tensor], other: Any) -> None: ...
+def _foreach_mm(self: Sequence[Tensor], mat2: Sequence[Tensor]) -> tuple[Tensor, ...]: ...
 def _foreach_mul(self: Any, other: Any, **options: Any) -> Any: ...
 def _foreach_mul_(self: Any, other: Any, **options: Any) -> Any: ...
 def _foreach_neg(self: Sequence[Tensor]) -> Any: ...

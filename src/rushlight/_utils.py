@@ -5,7 +5,7 @@ Files and pickles name them, so they have PyTorch's names; the arguments are the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import cat, empty_strided
@@ -166,3 +166,40 @@ def _get_device_module(device_type: str) -> Any:
     """The namespace of a device's type: ``torch.cpu`` for "cpu"."""
     from .accelerator import get_device_module
     return get_device_module(device_type)
+
+
+def _is_privateuse1_backend_available() -> bool:
+    """Whether a plug-in has brought a device of its own, and it is there."""
+    from .devices import has_provider
+    return has_provider("privateuseone")
+
+
+def _element_size(dtype: _dtype.dtype) -> int:
+    """The size of an element in bytes."""
+    if not isinstance(dtype, _dtype.dtype):
+        raise RuntimeError(f"expected torch.dtype, but got {type(dtype)}")
+    return dtype.itemsize
+
+
+def _take_tensors(tensors: Sequence[Tensor], size_limit: int) -> Iterator[list[Tensor]]:
+    """The tensors in groups of one dtype, each group of about `size_limit` bytes; what is left over comes last."""
+    groups: dict[str, tuple[list[Tensor], int]] = {}
+    for tensor in tensors:
+        group, size = groups.get(tensor.type(), ([], 0))
+        more = tensor.numel() * tensor.element_size()
+        if group and size + more > size_limit:
+            yield group
+            group, size = [], 0
+        groups[tensor.type()] = ([*group, tensor], size + more)
+    for group, _ in groups.values():
+        if group:
+            yield group
+
+
+def _reorder_tensors_as(tensors: Sequence[Tensor], ordered_tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors in the order in which tensors of their types stand in the other list."""
+    by_type: dict[str, list[Tensor]] = {}
+    for tensor in tensors:
+        by_type.setdefault(tensor.type(), []).append(tensor)
+    queues = {name: iter(each) for name, each in by_type.items()}
+    return tuple(next(queues[tensor.type()]) for tensor in ordered_tensors)

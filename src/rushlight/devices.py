@@ -126,6 +126,11 @@ def register_device(type: str, find: Callable[[device], tuple[Any, device]]) -> 
     _finders[type] = find
 
 
+def has_provider(type: str) -> bool:
+    """Whether something has made this device type known."""
+    return type in _finders
+
+
 def array_module(device: device) -> tuple[Any, device]:
     """(array module, concrete device) for a device, or an error that says what to install."""
     if device.type == "cpu":

@@ -31,6 +31,11 @@ class RemovableHandle:
         hooks[handle.id] = hook
         return handle
 
+    @property
+    def hooks_dict_ref(self) -> Any:
+        """A function that gives the dict which the hook was put into."""
+        return lambda: self._dicts[0]
+
     def remove(self) -> None:
         """Take the hook out; calling it again does nothing."""
         for hooks in self._dicts:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .homes import settle
 
 __all__ = ["layout", "memory_format", "strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "contiguous_format",
-           "channels_last", "channels_last_3d", "preserve_format"]
+           "channels_last", "channels_last_3d", "preserve_format", "jagged", "qscheme", "per_tensor_affine", "per_tensor_symmetric",
+           "per_channel_affine", "per_channel_symmetric", "per_channel_affine_float_qparams"]
 
 
 class SparseRefusal(NotImplementedError):
@@ -33,6 +34,14 @@ class memory_format(_Named):
     """How a dense tensor's dimensions lie in memory."""
 
 
+class qscheme(_Named):
+    """How quantised values stand for real ones. (There are no quantised tensors here; programs compare and print these.)"""
+
+
+per_tensor_affine, per_tensor_symmetric = qscheme("per_tensor_affine"), qscheme("per_tensor_symmetric")
+per_channel_affine, per_channel_symmetric = qscheme("per_channel_affine"), qscheme("per_channel_symmetric")
+per_channel_affine_float_qparams = qscheme("per_channel_affine_float_qparams")
+jagged = layout("jagged")
 strided = layout("strided")
 sparse_coo = layout("sparse_coo")
 sparse_csr = layout("sparse_csr")
@@ -44,4 +53,4 @@ channels_last = memory_format("channels_last")
 channels_last_3d = memory_format("channels_last_3d")
 preserve_format = memory_format("preserve_format")
 
-settle("", globals(), ("layout", "memory_format"))
+settle("", globals(), ("layout", "memory_format", "qscheme"))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..unsupported import NotSupported
+from . import probes
+from ..unsupported import NotSupported, absent_class
 from ..homes import place
 from ..generator import Generator as Generator
 from ..tensor import Tensor
@@ -57,6 +58,19 @@ class _ExcludeDispatchKeyGuard:
             set_autocast_enabled(each, on)
 
 
+_SCRIPT = ("ScriptFunction", "ScriptMethod", "ScriptDict", "ScriptList", "ScriptObject", "TensorType")     # TorchScript's classes
+
+
+def _script_class(name: str) -> type:
+    """One of them: what `torch.jit.script` returns, or a class without instances, because scripted code is Python's here."""
+    if name == "ScriptFunction":
+        from ..jit.scripted import ScriptFunction
+        return ScriptFunction
+    found = absent_class(f"_C.{name}", "scripted code has Python's own lists, dicts and methods")
+    found.__call__ = lambda self, *args, **kwargs: None         # type: ignore[method-assign]  # utilities wrap it; there are no instances
+    return found
+
+
 _SPACES = {"_VariableFunctions": "", **{name: f"_C.{name}" for name in ("_nn", "_linalg", "_fft", "_special")}}     # where PyTorch's compiled module keeps functions that are public elsewhere
 
 
@@ -73,6 +87,10 @@ def by_operator_names(space: str) -> Callable[[str], object]:
 def __getattr__(name: str) -> object:
     if name in ("DispatchKey", "DispatchKeySet"):
         return globals().setdefault(name, getattr(import_module("..markers", __name__), name))
+    if name in _SCRIPT:
+        return globals().setdefault(name, _script_class(name))
+    if hasattr(probes, name):
+        return getattr(probes, name)
     if name in _SPACES:
         return globals().setdefault(name, import_module(place(_SPACES[name])))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

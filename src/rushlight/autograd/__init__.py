@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 _LAZY = {
@@ -10,7 +12,7 @@ _LAZY = {
     "no_grad": "grad_mode", "enable_grad": "grad_mode", "set_grad_enabled": "grad_mode", "inference_mode": "grad_mode",
     "set_multithreading_enabled": "grad_mode", "enforce_grad_layout_policy": "grad_mode", "NestedIOFunction": "function",
     "detect_anomaly": "anomaly_mode", "set_detect_anomaly": "anomaly_mode",
-    "gradcheck": "grad_check", "gradgradcheck": "grad_check", "GradcheckError": "grad_check",
+    "gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "GradcheckError": "gradcheck",
 }
 _MODULES = ("function", "functional", "graph", "grad_mode", "anomaly_mode", "forward_ad", "profiler")
 
@@ -29,6 +31,16 @@ def __getattr__(name: str) -> Any:
         from .variable import Variable
         return Variable
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """Keeps ``torch.autograd.gradcheck`` the function: the import system would put the module of that name there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value.gradcheck if name == "gradcheck" and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -298,7 +298,7 @@ class _Pass:
             for hook in list(hooks.node_pre.values()):
                 result = hook(tuple(None if each is None else self.as_tensor(each) for each in outputs))
                 if result is not None:
-                    result = result if isinstance(result, (tuple, list)) else (result,)
+                    result = _as_many(hook, result, len(outputs))
                     outputs = [None if each is None else self.from_tensor(each) for each in result]
         return outputs[0] if node.outputs == 1 else outputs
 
@@ -309,11 +309,18 @@ class _Pass:
             result = hook(tuple(None if each is None else self.as_tensor(each) for each in grads),
                           tuple(None if each is None else self.as_tensor(each) for each in outputs))
             if result is not None:
-                result = result if isinstance(result, (tuple, list)) else (result,)
-                if len(result) != len(grads):
-                    raise RuntimeError(f"hook has changed the number of values: {len(result)} instead of {len(grads)}")
+                result = _as_many(hook, result, len(grads))
                 grads = [None if each is None else self.from_tensor(each) for each in result]
         return grads
+
+
+def _as_many(hook: Any, result: Any, count: int) -> Any:
+    """What a hook returned, as a sequence of the length that it was given (RuntimeError for another)."""
+    result = result if isinstance(result, (tuple, list)) else (result,)
+    if len(result) != count:
+        name = getattr(hook, "__name__", type(hook).__name__)
+        raise RuntimeError(f"hook '{name}' has returned an incorrect number of values (got {len(result)}, but expected {count})")
+    return result
 
 
 def _by_sample(node: Node, g: Any, graph: bool, error: NotBatched) -> Any:

@@ -326,3 +326,19 @@ class NestedIOFunction(Function):
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError("NestedIOFunction: use torch.autograd.Function with flat tensor arguments")
+
+
+def _nested_map(condition: Any, fn: Any, condition_msg: str | None = None) -> Any:
+    """A function that puts `fn` of whatever fulfils the condition in its place, in nested lists, tuples and dicts (ValueError for others)."""
+    def walk(found: Any) -> Any:
+        if condition(found):
+            return fn(found)
+        if found is None:
+            return None
+        if isinstance(found, (list, tuple)):
+            mapped = [walk(each) for each in found]
+            return type(found)(*mapped) if hasattr(found, "_fields") else type(found)(mapped)
+        if isinstance(found, dict):
+            return {key: walk(each) for key, each in found.items()}
+        raise ValueError(f"cannot go through a {type(found).__name__}: expected {condition_msg or 'a value'}, or lists, tuples or dicts of them")
+    return walk

@@ -127,3 +127,33 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+
+
+def _has_instructions(*names: str) -> bool:
+    from numpy._core._multiarray_umath import __cpu_features__      # type: ignore[attr-defined]
+    return all(__cpu_features__.get(name, False) for name in names)
+
+
+def _is_avx2_supported() -> bool:
+    """Whether the CPU has AVX2."""
+    return _has_instructions("AVX2")
+
+
+def _is_avx512_supported() -> bool:
+    """Whether the CPU has the parts of AVX-512 that PyTorch asks for."""
+    return _has_instructions("AVX512F", "AVX512VL", "AVX512BW", "AVX512DQ")
+
+
+def _is_avx512_bf16_supported() -> bool:
+    """Whether the CPU multiplies bfloat16: not known here, and nothing uses it."""
+    return False
+
+
+def _is_vnni_supported() -> bool:
+    """Whether the CPU has AVX-512's dot products of bytes."""
+    return _has_instructions("AVX512VNNI")
+
+
+def _is_amx_tile_supported() -> bool:
+    """Whether the CPU has matrix tiles: not known here, and nothing uses them."""
+    return False

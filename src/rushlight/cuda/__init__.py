@@ -205,9 +205,9 @@ def set_sync_debug_mode(debug_mode: int | str) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("amp", "make_graphed_callables"):
+    if name in ("amp", "jiterator", "make_graphed_callables"):
         from importlib import import_module
-        return import_module(".amp", __name__) if name == "amp" else import_module(".graphed", __name__).make_graphed_callables
+        return import_module(".graphed", __name__).make_graphed_callables if name == "make_graphed_callables" else import_module("." + name, __name__)
     if name == "nvtx":
         from ..unsupported import NotSupported
         raise NotSupported("torch.cuda.nvtx: use cupy.cuda.nvtx")

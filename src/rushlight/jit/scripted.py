@@ -22,6 +22,12 @@ __all__ = ["SCRIPTED", "ScriptFunction", "ScriptModule", "TracerWarning", "scrip
 class TracerWarning(Warning):
     """A traced function gave something else when it was run again."""
 
+    @staticmethod
+    def ignore_lib_warnings() -> None:
+        """Silence this warning where modules of the package itself cause it."""
+        warnings.filterwarnings("ignore", category=TracerWarning, module=r"torch\.(?!jit)")
+        warnings.filterwarnings("ignore", "torch::jit::fuser::cuda", category=UserWarning)
+
 
 # What the program has scripted, by module and name: `load` gives these back to a file that names them.
 SCRIPTED: WeakValueDictionary[tuple[str, str], Any] = WeakValueDictionary()

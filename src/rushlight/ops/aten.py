@@ -159,6 +159,9 @@ class OpOverloadPacket:
             given["reduction"] = _REDUCTIONS[given["reduction"]]
         return (), given
 
+    def __deepcopy__(self, memo: dict[int, _Any]) -> OpOverloadPacket:
+        return self
+
     def __getattr__(self, overload: str) -> OpOverload:
         if overload.startswith("__") or overload not in self.overloads():
             raise AttributeError(f"The underlying op of 'aten.{self.__name__}' has no overload name '{overload}'")
@@ -207,6 +210,10 @@ def _find(name: str) -> OpOverloadPacket | None:
 _OPERATORS = frozenset(f"__{i}{name}__" for name in ("and", "or", "xor", "lshift", "rshift") for i in ("", "i"))
 
 
+# Kernels that PyTorch has on GPUs only.
+_ON_GPUS = {"_flash_attention_forward", "_efficient_attention_forward", "_flash_attention_backward", "_efficient_attention_backward"}
+
+
 def _load() -> None:
     """Import what registers ops at its first use."""
     from importlib import import_module
@@ -216,6 +223,9 @@ def _load() -> None:
 
 def __getattr__(name: str) -> OpOverloadPacket:
     _load()
+    if name in _ON_GPUS:
+        from ..unsupported import not_supported
+        return globals().setdefault(name, not_supported(f"ops.aten.{name}", "torch.nn.functional.scaled_dot_product_attention chooses by itself"))
     packet = None if name in _PYTHON_ONLY or name.startswith("_foreach_") else _find(name)
     if packet is None:
         from ..version import rushlight_version

@@ -530,8 +530,9 @@ def _refuse_numbers(name: str, input: Any, other: Any, numbers: str) -> None:
 
 
 def operator_slow(op: Op, input: Any, other: Any) -> Any:
-    """The same for operators: NotImplemented for operands that are neither tensors nor numbers, so that theirs are asked."""
-    if isinstance(other, ndarray):
+    """The same for operators: NotImplemented for operands that are neither tensors nor numbers, so that theirs are asked. (NumPy computes
+    ``tensor + array`` and wraps the result; ``array + tensor`` is a TypeError, as in PyTorch. Equality takes arrays.)"""
+    if isinstance(other, ndarray) and op.title in ("eq", "ne"):
         other = from_array(other)
     for value in (input, other):
         if not isinstance(value, _OPERANDS) and not hasattr(value.__class__, "__torch_function__"):

@@ -107,6 +107,11 @@ def _foreach_zero_(self: Sequence[Tensor]) -> None:
         each.zero_()
 
 
+def _foreach_mm(self: Sequence[Tensor], mat2: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The matrix product of each tensor and its partner."""
+    return tuple(each.mm(other) for each, other in _pairs(self, mat2))
+
+
 def _named(name: str, function: Callable[..., Any], what: str) -> None:
     function.__name__ = function.__qualname__ = name
     function.__doc__ = what
@@ -123,7 +128,7 @@ for _name, _method in BINARY.items():
 for _name in _TERNARY:
     _named(f"_foreach_{_name}", _with_product(_name, False), f"{_name} of each tensor and those of two other lists.")
     _named(f"_foreach_{_name}_", _with_product(_name + "_", True), f"`_foreach_{_name}` in place.")
-for _function in (_foreach_lerp, _foreach_lerp_, _foreach_norm, _foreach_max, _foreach_clone, _foreach_copy_, _foreach_zero_):
+for _function in (_foreach_lerp, _foreach_lerp_, _foreach_norm, _foreach_max, _foreach_clone, _foreach_copy_, _foreach_zero_, _foreach_mm):
     export(_function)
 
 NAMES = tuple(sorted(name for name in FUNCTIONS if name.startswith("_foreach_")))

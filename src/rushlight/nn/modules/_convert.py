@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ... import __future__
 from ...autograd.grad_mode import no_grad
 from ...dtypes import dtype_of
+from ...utils._swap import swap_tensors
 from .._torch import torch
 from ..parameter import Parameter, is_lazy
 
@@ -37,20 +39,37 @@ class Converting:
         with no_grad():
             applied = fn(param)
         grad = param.grad
-        if is_lazy(param) or _compatible(param, applied):
+        if __future__.get_swap_module_params_on_conversion():
+            kept = self._swap(name, param, Parameter(applied, param.requires_grad))
+        elif is_lazy(param) or _compatible(param, applied):
             param.data = applied
             kept = param
         else:
             kept = Parameter(applied, param.requires_grad)
             self._parameters[name] = kept
         if grad is not None:
-            with no_grad():
-                grad_applied = fn(grad)
-            if _compatible(grad, grad_applied) and kept is param:
-                grad.data = grad_applied
-                kept.grad = grad
-            else:
-                kept.grad = grad_applied.requires_grad_(grad.requires_grad)
+            self._apply_to_gradient(name, kept, grad, fn)
+
+    def _apply_to_gradient(self, name: str, kept: Any, grad: Any, fn: Callable[[Any], Any]) -> None:
+        with no_grad():
+            applied = fn(grad)
+        if __future__.get_swap_module_params_on_conversion():
+            kept.grad = self._swap(f"{name}.grad", grad, applied.requires_grad_(grad.requires_grad))
+        elif _compatible(grad, applied):
+            grad.data = applied
+            kept.grad = grad
+        else:
+            kept.grad = applied.requires_grad_(grad.requires_grad)
+
+    def _swap(self, name: str, old: Any, new: Any) -> Any:
+        """`old`, which is now what `new` was."""
+        grad, old.grad = old.grad, None
+        try:
+            swap_tensors(old, new)
+        except Exception as error:
+            old.grad = grad
+            raise RuntimeError(f"_apply(): Couldn't swap {type(self).__name__}.{name}") from error
+        return old
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """Move and/or cast parameters and buffers, in place.
@@ -140,7 +159,7 @@ class Converting:
 
 def _compatible(old: Any, new: Any) -> bool:
     """Whether `old` can take over `new`'s data and stay the object it is: not between the meta device and one with memory."""
-    return old.is_meta == new.is_meta
+    return old.is_meta == new.is_meta and not __future__.get_overwrite_module_params_on_conversion()
 
 
 _TO = ("to() received an invalid combination of arguments - got ({}), but expected one of:\n"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import ref
 
+from ... import __future__
 from ...autograd.grad_mode import no_grad
 from ...hooks import RemovableHandle
 from ...tensor import Tensor
+from ...utils._swap import swap_tensors
 from ..parameter import Parameter, is_lazy
 
 __all__ = ["State", "IncompatibleKeys"]
@@ -36,13 +39,22 @@ IncompatibleKeys.__name__ = IncompatibleKeys.__qualname__ = "_IncompatibleKeys"
 
 
 class _WithModule:
-    """A load hook that gets the module as its first argument (picklable, so that modules with hooks can be copied)."""
+    """A load hook that gets the module, which has it, as its first argument (picklable, so that modules with hooks can be copied)."""
 
     def __init__(self, hook: Callable[..., Any], module: Any) -> None:
-        self.hook, self.module = hook, module
+        self.hook, self.module = hook, ref(module)
 
     def __call__(self, *args: Any) -> Any:
-        return self.hook(self.module, *args)
+        module = self.module()
+        if module is None:
+            raise RuntimeError("You are trying to call the hook of a dead Module!")
+        return self.hook(module, *args)
+
+    def __getstate__(self) -> Any:
+        return self.hook, self.module()
+
+    def __setstate__(self, state: Any) -> None:
+        self.__init__(*state)       # type: ignore[misc]
 
 
 class State:
@@ -198,7 +210,9 @@ class State:
                           "corresponding key in the module instead of copying them in place?)", stacklevel=2)
         try:
             with no_grad():
-                if assign:
+                if __future__.get_swap_module_params_on_conversion():
+                    _swap_in(param, value, assign)
+                elif assign:
                     self._assign_one(name, param, value)
                 else:
                     param.copy_(value)
@@ -242,6 +256,17 @@ class State:
         if error_msgs:
             raise RuntimeError("Error(s) in loading state_dict for {}:\n\t{}".format(type(self).__name__, "\n\t".join(error_msgs)))
         return IncompatibleKeys(missing_keys, unexpected_keys)
+
+
+def _swap_in(param: Any, value: Any, assign: bool) -> None:
+    """The parameter becomes what ``param.module_load(value)`` makes of the value, and stays the object it is."""
+    new = param.module_load(value, assign=assign)
+    if new is value or new is param:
+        raise RuntimeError("module_load returned one of self or other, please .detach() the result if returning one of the inputs in "
+                           "module_load")
+    if isinstance(param, Parameter):
+        new = new.requires_grad_(param.requires_grad) if isinstance(new, Parameter) else Parameter(new, requires_grad=param.requires_grad)
+    swap_tensors(param, new)
 
 
 def _load(module: Any, state: Any, metadata: Any, prefix: str, assign: bool, lists: Any) -> None:

@@ -12,6 +12,7 @@ from ..parameter import Buffer, Parameter
 from ._calling import GLOBAL as GLOBAL_HOOKS
 from ._calling import (
     Calling,
+    _global_forward_hooks_always_called,
     register_module_backward_hook,
     register_module_forward_hook,
     register_module_forward_pre_hook,
@@ -26,7 +27,8 @@ _EXTRA_STATE_KEY_SUFFIX = _EXTRA      # its name in PyTorch
 
 __all__ = ["Module", "register_module_forward_pre_hook", "register_module_forward_hook", "register_module_full_backward_pre_hook",
            "register_module_backward_hook", "register_module_full_backward_hook", "register_module_buffer_registration_hook",
-           "register_module_module_registration_hook", "register_module_parameter_registration_hook", "_IncompatibleKeys"]
+           "register_module_module_registration_hook", "register_module_parameter_registration_hook", "_IncompatibleKeys",
+           "_global_forward_hooks_always_called"]
 
 _global_buffer_registration_hooks: OrderedDict[int, Any] = OrderedDict()
 _global_module_registration_hooks: OrderedDict[int, Any] = OrderedDict()

@@ -241,10 +241,12 @@ def _add_parametrization(module: Any, tensor_name: str, parametrization: Any, un
             if inverse is not None:
                 if not isinstance(inverse, Tensor):
                     raise ValueError("parametrization.right_inverse must return a tensor. Got: " + type(inverse).__name__)
-                if inverse.shape != value.shape or inverse.dtype != value.dtype:
-                    raise ValueError("The tensor returned by parametrization.right_inverse must have the same shape and dtype as "
-                                     f"module.{tensor_name}.\nmodule.{tensor_name}: {value.shape}, {value.dtype}\nreturned: "
-                                     f"{inverse.shape}, {inverse.dtype}")
+                for what in ("dtype", "shape"):
+                    given, returned = getattr(value, what), getattr(inverse, what)
+                    if given != returned:
+                        raise ValueError(f"The tensor returned by parametrization.right_inverse must have the same {what} as "
+                                         f"module.{tensor_name}, unless the `unsafe` flag is enabled.\n"
+                                         f"module.{tensor_name}.{what}: {given}\nreturned {what}: {returned}")
     present.append(parametrization)
     present.unsafe |= unsafe
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -199,3 +200,45 @@ def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = None, *, eps: floa
 
     return gradcheck(first, inputs + given, eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol,
                      check_batched_grad=check_batched_grad, check_forward_ad=check_fwd_over_rev, check_backward_ad=check_rev_over_rev)
+
+
+def _iter_tensors(x: Any, only_requiring_grad: bool = False) -> Iterator[Tensor]:
+    """The tensors in a tensor or in nested sequences."""
+    if isinstance(x, Tensor):
+        if x.requires_grad or not only_requiring_grad:
+            yield x
+    elif isinstance(x, Iterable) and not isinstance(x, str):
+        for each in x:
+            yield from _iter_tensors(each, only_requiring_grad)
+
+
+def _get_numerical_jacobian(fn: Any, inputs: Any, outputs: Any = None, target: Any = None, eps: float = 1e-3,
+                            is_forward_ad: bool = False) -> list[tuple[Tensor, ...]]:
+    """Per tensor that `target` (the inputs) has, the Jacobians (its elements, the output's elements) of all outputs, by central differences."""
+    given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    outs = _outputs(lambda *_: fn(inputs) if isinstance(inputs, list) else fn(*given), given)
+    found = []
+    for t in _iter_tensors(inputs if target is None else target, only_requiring_grad=target is None):
+        matrices = _numerical(lambda *_: fn(inputs) if isinstance(inputs, list) else fn(*given), given, t, eps)
+        found.append(tuple(_tensor(m[0] + 1j * m[1] if len(m) > 1 else m[0], t if m[0].dtype == t._a.dtype or len(m) > 1 else out)
+                           for m, out in zip(matrices, outs, strict=True)))
+    return found
+
+
+def get_numerical_jacobian(fn: Any, inputs: Any, target: Any = None, eps: float = 1e-3, grad_out: float = 1.0) -> list[Tensor]:
+    """Deprecated: the Jacobian of the first output for each input; `grad_out` must be 1 (ValueError)."""
+    if grad_out != 1.0:
+        raise ValueError("Expected grad_out to be 1.0. get_numerical_jacobian no longer supports values of grad_out != 1.0.")
+    return [jacobians[0] for jacobians in _get_numerical_jacobian(lambda *args: fn(inputs), inputs, None, target, eps)]
+
+
+def get_analytical_jacobian(inputs: Any, output: Tensor, nondet_tol: float = 0.0, grad_out: float = 1.0) -> tuple[tuple[Tensor, ...], bool, bool, bool]:
+    """Deprecated: the Jacobians of `output` by backward, and whether two passes agreed, sizes were right, and dtypes were right."""
+    if grad_out != 1.0:
+        raise ValueError("Expected grad_out to be 1.0. get_analytical_jacobian no longer supports values of grad_out != 1.0.")
+    if output.is_complex():
+        raise ValueError("Expected output to be non-complex. get_analytical_jacobian no longer supports functions that return complex outputs.")
+    wanted = list(_iter_tensors(inputs, True))
+    first, second = ([_analytical(output, t) for t in wanted] for _ in range(2))
+    reentrant = all(np.abs(a - b).max(initial=0) <= nondet_tol for a, b in zip(first, second, strict=True))
+    return tuple(_tensor(matrix, t) for matrix, t in zip(first, wanted, strict=True)), reentrant, True, True

@@ -1,0 +1,131 @@
+"""What PyTorch's tests and tools ask its compiled module: how it was built, which modes are on, how its TorchScript executor is set."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from ..devices import device
+from ..overrides import LOCAL
+
+__all__: list[str] = []
+
+# --- how it was built: everything that these stand for in PyTorch's tests is there
+has_lapack = True           # torch.linalg works
+has_spectral = True         # torch.fft works
+has_openmp = True           # torch.set_num_threads is heeded
+has_mkl = _has_mkl = False
+_has_mkldnn = has_mkldnn = False
+has_cuda = has_mps = has_cudnn = False
+_has_cuda = _has_mps = _has_cudnn = False
+
+
+def _get_cpu_capability() -> str:
+    """The instructions that the native kernels use, by PyTorch's names."""
+    from ..kernels import native
+    return {"v3": "AVX2", "v4": "AVX512"}.get(native.level, "DEFAULT")
+
+
+def _get_accelerator(check: bool = False) -> device:
+    """The accelerator that is there, else the CPU."""
+    from .. import accelerator
+    found = accelerator.current_accelerator(check_available=check)
+    return device("cpu") if found is None else found
+
+
+# --- which functions are seen by whom
+
+class _TorchFunctionState(Enum):
+    """Who is asked about calls of torch functions: subclasses and modes, modes only, nobody."""
+
+    ENABLED = 0
+    SUBCLASSES_DISABLED = 1
+    ALL_DISABLED = 2
+
+
+def _get_torch_function_state() -> _TorchFunctionState:
+    """Who is asked now."""
+    return _TorchFunctionState.SUBCLASSES_DISABLED if LOCAL.no_subclass else _TorchFunctionState.ENABLED
+
+
+def _set_torch_function_state(state: _TorchFunctionState) -> None:
+    """Say who is asked from now on."""
+    if state is _TorchFunctionState.ALL_DISABLED:
+        LOCAL.modes = ()
+    LOCAL.no_subclass = state is not _TorchFunctionState.ENABLED
+
+
+def _is_torch_function_enabled() -> bool:
+    """Whether subclasses are asked."""
+    return not LOCAL.no_subclass
+
+
+def _len_torch_function_stack() -> int:
+    """How many function modes are on."""
+    return len(LOCAL.modes)
+
+
+def _get_function_stack_at(level: int) -> Any:
+    """The function mode at a place of the stack, the outermost first."""
+    return LOCAL.modes[level]
+
+
+def _push_on_torch_function_stack(mode: Any) -> None:
+    """Switch a function mode on."""
+    from ..overrides import watch
+    watch()
+    LOCAL.modes = (*LOCAL.modes, mode)
+
+
+def _pop_torch_function_stack() -> Any:
+    """Switch the innermost function mode off; the mode."""
+    if not LOCAL.modes:
+        raise RuntimeError("Trying to pop from empty mode stack")
+    *rest, last = LOCAL.modes
+    LOCAL.modes = tuple(rest)
+    return last
+
+
+# --- TorchScript's executor, which there is none of: its switches keep what they are given
+
+_executor = {"profiling": True, "optimize": True, "mode": True, "runs": 1}
+
+
+def _exchange(name: str, value: Any) -> Any:
+    before, _executor[name] = _executor[name], value
+    return before
+
+
+def _jit_set_profiling_executor(value: bool) -> bool:
+    """Keep a switch; what it was."""
+    return bool(_exchange("profiling", value))
+
+
+def _jit_set_profiling_mode(value: bool) -> bool:
+    """Keep a switch; what it was."""
+    return bool(_exchange("mode", value))
+
+
+def _jit_set_num_profiled_runs(value: int) -> int:
+    """Keep a number; what it was."""
+    return int(_exchange("runs", value))
+
+
+def _get_graph_executor_optimize(value: bool | None = None) -> bool:
+    """What the switch was; with a value, it is set."""
+    return bool(_executor["optimize"] if value is None else _exchange("optimize", value))
+
+
+def _set_graph_executor_optimize(value: bool) -> None:
+    """Set the switch."""
+    _exchange("optimize", value)
+
+
+def _jit_set_emit_hooks(*hooks: Any) -> None:
+    """Hooks on TorchScript's compiler would be called by it; there is none (NotImplementedError unless they are None)."""
+    if any(hook is not None for hook in hooks):
+        raise NotImplementedError("torch._C._jit_set_emit_hooks: there is no TorchScript compiler that could call them")
+
+
+def _jit_clear_class_registry() -> None:
+    """Forget the classes that TorchScript has compiled: none."""

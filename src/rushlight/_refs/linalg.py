@@ -1,0 +1,5 @@
+"""``torch._refs.linalg``: the functions of torch.linalg."""
+
+from . import of
+
+__getattr__ = of("linalg")

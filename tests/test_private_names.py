@@ -1,0 +1,186 @@
+"""The private names that PyTorch's test utilities and older programs use: what they do is compared with PyTorch's."""
+
+import gc
+import importlib
+import weakref
+
+import numpy as np
+import pytest
+import torch as T
+
+import rushlight as rl
+
+
+def both(find):
+    """What a function of the library gives on either side, or the class of what it raises and its text."""
+    found = []
+    for side in (T, rl):
+        try:
+            found.append(find(side))
+        except Exception as error:
+            found.append((type(error).__name__, str(error)))
+    return found
+
+
+def same(find):
+    theirs, ours = both(find)
+    assert ours == theirs
+
+
+def module_of(side, name):
+    return importlib.import_module(f"{side.__name__}.{name}")
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum", "nothing"])
+def test_numbers_of_reductions(reduction):
+    same(lambda side: module_of(side, "nn._reduction").get_enum(reduction))
+
+
+@pytest.mark.parametrize("size_average", [None, True, False])
+@pytest.mark.parametrize("reduce", [None, True, False])
+def test_old_reductions(size_average, reduce):
+    same(lambda side: module_of(side, "nn._reduction").legacy_get_string(size_average, reduce, emit_warning=False))
+
+
+def test_short_names_of_dtypes():
+    theirs, ours = (module_of(side, "utils._dtype_abbrs").dtype_abbrs for side in (T, rl))
+    assert {str(dtype): name for dtype, name in ours.items()}.items() <= {str(dtype): name for dtype, name in theirs.items()}.items()
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_conversion_of_modules(swap, overwrite):
+    def find(side):
+        future = module_of(side, "__future__")
+        future.set_swap_module_params_on_conversion(swap)
+        future.set_overwrite_module_params_on_conversion(overwrite)
+        try:
+            m = side.nn.Linear(2, 3)
+            weight, values = m.weight, m.weight.detach().numpy().copy()
+            m(side.ones(1, 2)).sum().backward()
+            gradient = weight.grad
+            m.double()
+            state = side.nn.Linear(2, 3).state_dict()
+            kept = m.weight
+            m.load_state_dict(state)
+            return (m.weight is weight, str(weight.dtype), weight.grad is gradient, str(m.weight.grad.dtype), str(m.weight.dtype), m.weight is kept,
+                    bool(np.allclose(m.weight.detach().numpy(), state["weight"].numpy())), values.shape)
+        finally:
+            future.set_swap_module_params_on_conversion(False)
+            future.set_overwrite_module_params_on_conversion(False)
+    same(find)
+
+
+def test_groups_of_tensors():
+    def find(side):
+        first = [side.ones(1), side.ones(2, dtype=side.float64), side.ones(3)]
+        groups = module_of(side, "utils._foreach_utils")._group_tensors_by_device_and_dtype([first, [None, side.ones(1), side.zeros(1)]], True)
+        return sorted((str(kind), [[None if t is None else t.tolist() for t in each] for each in lists], places)
+                      for (_, kind), (lists, places) in groups.items())
+    same(find)
+
+
+@pytest.mark.parametrize("kind", ["DEFAULT", "NO_OPMATH", "INT_TO_FLOAT", "ALWAYS_BOOL", "COMPLEX_TO_FLOAT", "BOOL_TO_LONG"])
+@pytest.mark.parametrize("dtypes", ["bool", "uint8", "float16", "bfloat16 float32", "int64 float16", "complex64", "bool bool", "int8 uint8 float64"])
+def test_dtypes_of_elementwise_ops(kind, dtypes):
+    def find(side):
+        common = module_of(side, "_prims_common")
+        tensors = [side.ones(2, dtype=getattr(side, name)) for name in dtypes.split()]
+        return [str(each) for each in common.elementwise_dtypes(*tensors, type_promotion_kind=getattr(common.ELEMENTWISE_TYPE_PROMOTION_KIND, kind))]
+    same(find)
+
+
+def test_numerical_jacobians():
+    def find(side):
+        module = module_of(side, "autograd.gradcheck")
+        x = side.tensor([[1., 2.], [3., 4.]], dtype=side.float64, requires_grad=True)
+        found = module._get_numerical_jacobian(lambda a: (a ** 2).sum(1), (x,), eps=1e-6)
+        return [[np.round(each.detach().numpy(), 4).tolist() for each in row] for row in found], callable(side.autograd.gradcheck)
+    same(find)
+
+
+def test_function_state():
+    def find(side):
+        c = side._C
+        with c.DisableTorchFunctionSubclass():
+            inside = c._get_torch_function_state().name
+        before = c._len_torch_function_stack()
+        with side.overrides.BaseTorchFunctionMode():
+            deep = c._len_torch_function_stack() - before
+        return inside, c._get_torch_function_state().name, deep
+    same(find)
+
+
+@pytest.mark.parametrize("expression", [
+    "a + t", "a * t", "a - t", "a < t", "a & b", "t + a", "t * a", "t < a", "t >= a", "a == t", "np.float32(2) * t", "t / a"])
+def test_arrays_and_tensors(expression):
+    def find(side):
+        names = {"np": np, "a": np.array([1., 2.]), "t": side.tensor([1., 3.]), "b": side.tensor([1, 2])}
+        try:
+            found = eval(expression, names)
+        except TypeError:
+            return TypeError
+        return found.tolist(), str(found.dtype)
+    same(find)
+
+
+def test_hooks_say_what_they_returned():
+    def find(side):
+        m, x = side.nn.Sigmoid(), side.ones(2, 2, requires_grad=True)
+        texts = []
+        for register, hook in (("register_full_backward_pre_hook", lambda *_: ()), ("register_backward_hook", lambda *_: ())):
+            with getattr(m, register)(hook), pytest.raises(RuntimeError) as error:
+                m(x).sum().backward()
+            texts.append(str(error.value).partition("(")[2])
+        return texts
+    same(find)
+
+
+def test_load_hook_does_not_keep_its_module():
+    gc.disable()
+    try:
+        m = rl.nn.Linear(2, 2)
+        m._register_load_state_dict_pre_hook(lambda module, *_: None, with_module=True)
+        m.register_load_state_dict_pre_hook(lambda *_: None)
+        weak = weakref.ref(m)
+        del m
+        assert weak() is None
+    finally:
+        gc.enable()
+
+
+def test_handle_knows_its_dict():
+    m = rl.nn.Linear(2, 2)
+    handle = m.register_forward_hook(lambda *_: None)
+    assert handle.id in handle.hooks_dict_ref()
+    handle.remove()
+    assert handle.id not in handle.hooks_dict_ref()
+
+
+def test_references_are_the_ops():
+    refs = importlib.import_module("rushlight._refs")
+    x = rl.tensor([1.5, -2.])
+    assert refs.abs(x).tolist() == [1.5, 2.] and refs.nn.functional.relu(x).tolist() == [1.5, 0.]
+    assert refs._conversions.int(x).tolist() == [1, -2] and refs.fft.fft(x).tolist() == rl.fft.fft(x).tolist()
+    assert refs.T(rl.ones(2, 3)).shape == (3, 2)
+    with pytest.raises(AttributeError, match="no op"):
+        refs.nothing                                                                                # noqa: B018
+
+
+def test_tensors_by_size_and_type():
+    def find(side):
+        utils = module_of(side, "_utils")
+        given = [side.ones(4), side.ones(2, dtype=side.float64), side.ones(4), side.ones(1)]
+        groups = [[t.numel() for t in each] for each in utils._take_tensors(given, 24)]
+        return groups, [str(t.dtype) for t in utils._reorder_tensors_as([given[1], given[0]], [given[0], given[1]])]
+    same(find)
+
+
+def test_quantisation_schemes_are_names():
+    for name in ("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric"):
+        assert str(getattr(rl, name)) == str(getattr(T, name)) and isinstance(getattr(rl, name), rl.qscheme)
+
+
+def test_products_of_lists():
+    a, b = [rl.ones(2, 3), rl.ones(1, 2)], [rl.ones(3, 1), rl.ones(2, 2)]
+    assert [x.tolist() for x in rl._foreach_mm(a, b)] == [[[3.], [3.]], [[2., 2.]]]
