@@ -21,7 +21,7 @@ comma := ,
 QUICK = $(addprefix tests/,test_layout.py test_imports.py ops/test_registry.py ops/test_shape.py ops/test_matmul.py autograd/test_autograd.py \
 	nn/test_functional.py nn/modules/test_module.py native/test_native.py)
 
-.PHONY: help demo quick stubs lint test native sanitize fuzz bench torch-wheel libraries clean
+.PHONY: help demo quick stubs lint test native sanitize fuzz bench ptests torch-wheel libraries clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -71,6 +71,24 @@ fuzz: .venv/dev      ## random calls on both sides (SEED= CALLS=): what crashes,
 
 torch-wheel: .venv/dev  ## the distribution `torch` that `rushlight link` writes, as a wheel in dist/
 	.venv/bin/rushlight link --wheel dist
+
+# PyTorch's own test files: FILES= the files, BUDGET= seconds for each on either side; what is in build/ is ignored by git.
+PTESTS = build/ptests
+FILES ?= $(shell cat tools/ptests/files.txt)
+BUDGET ?= 60
+ptests: .venv/dev $(PTESTS)/venv    ## PyTorch's own test files on both sides (FILES= BUDGET=); renews docs/ptests.md
+	tools/ptests/get.sh $(PTESTS)
+	.venv/bin/pip install --quiet --disable-pip-version-check expecttest psutil parameterized
+	.venv/bin/python tools/ptests/run.py torch $(PTESTS)/pytorch-v2.6.0/test $(PTESTS) --budget $(BUDGET) $(FILES)
+	.venv/bin/python tools/ptests/run.py rushlight $(PTESTS)/pytorch-v2.6.0/test $(PTESTS) --budget $(BUDGET) $(FILES) \
+		--python $(abspath $(PTESTS)/venv/bin/python) --wheel $(abspath $(dir $(wildcard .venv/lib/python*/site-packages/torch/__init__.py)))
+	.venv/bin/python tools/ptests/run.py table $(PTESTS) --write docs/ptests.md
+
+# Rushlight's side has an interpreter without PyTorch, so that nothing can fall back to it.
+$(PTESTS)/venv:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check typing_extensions sympy networkx jinja2 fsspec filelock packaging psutil optree \
+		parameterized expecttest hypothesis scipy pytest numpy ml_dtypes
 
 bench: .venv/dev     ## rushlight against torch, side by side; renews the table in README.md
 	.venv/bin/python -m bench --update-readme

@@ -3,6 +3,7 @@
 import gc
 import importlib
 import weakref
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -184,3 +185,65 @@ def test_quantisation_schemes_are_names():
 def test_products_of_lists():
     a, b = [rl.ones(2, 3), rl.ones(1, 2)], [rl.ones(3, 1), rl.ones(2, 2)]
     assert [x.tolist() for x in rl._foreach_mm(a, b)] == [[[3.], [3.]], [[2., 2.]]]
+
+
+@pytest.mark.parametrize("expression", [
+    "F.avg_pool2d(x.ones(1, 0, 4, 4), 2)", "F.avg_pool3d(x.ones(1, 0, 4, 4, 4), 2)", "F.avg_pool1d(x.ones(1, 1, 0), 2)",
+    "F.cross_entropy(x.ones(3, 5), x.ones(3, 5).long())", "F.cross_entropy(x.ones(3, 5, 2), x.ones(3, 5, 2).long())",
+    "x.isclose(x.ones(2), x.ones(2), x.tensor(1.5), x.tensor(1)).tolist()", "x.allclose(x.zeros(2), x.ones(2), x.tensor(0), x.tensor(.5))",
+    "x.optim.lr_scheduler.EPOCH_DEPRECATION_WARNING", "x.storage._dtype_to_storage_type_map()[x.float32]",
+    "x.storage._storage_type_to_dtype_map()['LongStorage'].itemsize", "x.utils.data.DataLoader([1], multiprocessing_context='fork')"])
+def test_texts_that_programs_match(expression):
+    def find(side):
+        return eval(expression, {"x": side, "F": side.nn.functional})
+    theirs, ours = both(find)
+    if isinstance(theirs, tuple) and "avg_pool1d" in expression:        # PyTorch names the 2-d pool that computes it
+        theirs, ours = theirs[:1], ours[:1]
+    assert ours == theirs
+
+
+def test_tolerance_that_requires_grad():
+    for side in (T, rl):
+        with pytest.raises(TypeError):
+            side.isclose(side.ones(2), side.ones(2), side.tensor(1.5), side.tensor(1., requires_grad=True))
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_view_made_without_grad(deep):
+    def find(side):
+        x = side.ones(2, 2, requires_grad=True).clone()
+        with side.no_grad():
+            y = x[0]
+        with pytest.raises(RuntimeError) as error:
+            (y[0:1] if deep else y).mul_(2)
+        return "a view of a view" in str(error.value), "inside the no_grad block" in str(error.value)
+    same(find)
+
+
+def test_results_with_names_are_trees():
+    def find(side):
+        pytree = module_of(side, "utils._pytree")
+        found = side.max(side.tensor([[1., 3.], [4., 2.]]), dim=0)
+        leaves, spec = pytree.tree_flatten(found)
+        again = pytree.tree_unflatten(leaves, spec)
+        Point = namedtuple("Point", "x y")
+        same_spec = pytree.tree_structure(Point(1, 2)) == pytree.TreeSpec(namedtuple, Point, [pytree.tree_structure(0)] * 2)
+        return [t.tolist() for t in leaves], type(again) is type(found), again.values.tolist(), same_spec
+    same(find)
+
+
+@pytest.mark.parametrize("stream", [None, 1, object()])
+def test_streams_of_capsules(stream):
+    def find(side):
+        return type(side.ones(2).__dlpack__(stream=stream)).__name__
+    same(find)
+
+
+@pytest.mark.parametrize("amount", [0, 0.34, 19, 1.1, -10, "many"])
+def test_amounts_to_prune(amount):
+    def find(side):
+        prune = module_of(side, "nn.utils.prune")
+        prune._validate_pruning_amount_init(amount)
+        prune._validate_pruning_amount(amount, 18)
+        return prune._compute_nparams_toprune(amount, 17)
+    same(find)

@@ -378,6 +378,18 @@ def is_storage(obj: object, /) -> bool:
 
 # --- typed ---------------------------------------------------------------------------------------------------------------------------
 
+def _dtype_to_storage_type_map() -> dict[_dtype.dtype, str]:
+    """The names of the old storage classes by their dtypes."""
+    names = {"double": "float64", "float": "float32", "half": "float16", "long": "int64", "int": "int32", "short": "int16", "char": "int8",
+             "byte": "uint8", "bool": "bool_", "bfloat16": "bfloat16", "complexDouble": "complex128", "complexFloat": "complex64"}
+    return {getattr(_dtype, dtype): f"{name[0].upper()}{name[1:]}Storage".replace("Bfloat16", "BFloat16") for name, dtype in names.items()}
+
+
+def _storage_type_to_dtype_map() -> dict[str, _dtype.dtype]:
+    """The dtypes of the old storage classes by their names."""
+    return {name: dtype for dtype, name in _dtype_to_storage_type_map().items()}
+
+
 class TypedStorage:
     """An `UntypedStorage` read as elements of a dtype: ``TypedStorage([1, 2], dtype=torch.float32)``. PyTorch calls these deprecated."""
 
@@ -398,6 +410,10 @@ class TypedStorage:
             self._untyped_storage = UntypedStorage(source * dtype.itemsize, device=device)
         else:
             self._untyped_storage = storage_of(np.array(source, dtype=dtype.np)).to(device=_as_device(device))
+
+    @property
+    def _cdata(self) -> int:
+        return self._untyped_storage._cdata
 
     @property
     def _elements(self) -> Any:

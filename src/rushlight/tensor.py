@@ -168,6 +168,11 @@ class Tensor(_Methods):
             return a.ndim == 5 and a.transpose(0, 2, 3, 4, 1).flags.c_contiguous
         return self._a.flags.c_contiguous
 
+    @property
+    def _cdata(self) -> int:
+        """A number of the memory's object, which a tensor keeps until its contents are exchanged."""
+        return id(self._a)
+
     def data_ptr(self) -> int:
         """The address of the first element (0 on the meta device)."""
         a = self._a

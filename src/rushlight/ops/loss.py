@@ -246,6 +246,8 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _with_probabilities(logs, target, weight, reduction, label_smoothing, dim)
+    if input._a.shape == target._a.shape:
+        raise RuntimeError(f"Expected floating point type for target with class probabilities, got {target._kind.dtype.alias.capitalize()}")
     if target._kind.is_floating:
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target._kind.dtype.alias.capitalize()}")
     if not label_smoothing:

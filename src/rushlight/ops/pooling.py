@@ -54,7 +54,11 @@ def _batched(x: Any, n: int, name: str) -> tuple[Tensor, bool]:
         raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: "
                            f"{list(x._a.shape)}")
     if 0 in x._a.shape[1:]:
-        raise RuntimeError(f"{name}(): Expected {n + 2}D tensor with non-zero channels and spatial sizes, but got: {list(x._a.shape)}")
+        if n == 3:
+            empty = next(i for i, size in enumerate(x._a.shape[1:]) if not size)
+            raise RuntimeError(f"{name}(): Expected input's non-batch dimensions to have positive length, but input has a shape of "
+                               f"{list(x._a.shape)} and non-batch dimension {empty} has length zero!")
+        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(x._a.shape)}")
     return x, False
 
 

@@ -628,9 +628,19 @@ def equal(input: Tensor, other: Tensor) -> bool:
     return bool(input._a.shape == other._a.shape and (input._a == other._a).all())
 
 
+def _tolerance(value: Any, name: str, position: int) -> float:
+    """A tolerance as a number; it may be a tensor of one that does not require grad (TypeError)."""
+    if isinstance(value, Tensor):
+        if value.requires_grad or value._a.ndim:
+            raise TypeError(f"isclose(): argument '{name}' (position {position}) must be float, not Tensor")
+        return float(value._a)
+    return value
+
+
 @op(method=True)
 def isclose(input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Tensor:
     """Where |input - other| <= atol + rtol * |other|."""
+    rtol, atol = _tolerance(rtol, "rtol", 3), _tolerance(atol, "atol", 4)
     if input._kind.dtype is not other._kind.dtype:
         raise RuntimeError(f"{input._kind.dtype.alias.capitalize()} did not match {other._kind.dtype.alias.capitalize()}")
     if rtol < 0 or atol < 0:

@@ -78,7 +78,8 @@ def check_inplace(self: Tensor, history: bool) -> None:
         parent, replay, why = t._view
         if replay is None:
             if why == "no_grad":
-                raise RuntimeError("A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
+                what = "A view was" if t is self else "Output 0 of a view is a view of a view which was"
+                raise RuntimeError(what + " created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
                                    "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
                                    "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or "
                                    "both outside (if you want the inplace to be tracked).")

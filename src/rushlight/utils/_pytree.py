@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from types import UnionType
 from typing import Any, NamedTuple
+
+from ..homes import is_own
 
 __all__ = ["PyTree", "Context", "FlattenFunc", "UnflattenFunc", "FlattenFn", "UnflattenFn", "DumpableContext",
            "ToDumpableContextFn", "FromDumpableContextFn", "TreeSpec", "PyTreeSpec", "LeafSpec", "KeyEntry", "KeyPath", "SequenceKey",
@@ -244,17 +246,16 @@ def is_structseq(obj: object) -> bool:
 
 def _node_type(tree: Any) -> Any:
     cls = type(tree)
+    if cls not in SUPPORTED_NODES and is_structseq_class(cls) and is_own(cls.__module__):       # what an op with several results returns
+        _register_builtin(cls, f"{cls.__module__}.{cls.__name__}", lambda d: (list(d), None), lambda values, _: cls(values),
+                          lambda d: (_by_position(d), None))
     return namedtuple_node if cls not in SUPPORTED_NODES and is_namedtuple_class(cls) else cls
 
 
 _get_node_type = _node_type
 
 
-def namedtuple_node() -> None:
-    """The node type that all named tuples share; the class is their context."""
-
-
-namedtuple_node.__name__ = "namedtuple"
+namedtuple_node: Any = namedtuple       # the node type that all named tuples share; the class is their context
 
 
 def _by_position(values: Iterable[Any]) -> list[tuple[Any, Any]]:

@@ -75,6 +75,8 @@ def export(t: Tensor, stream: Any = None, max_version: tuple[int, int] | None = 
     if t._node is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
     device = device_of(t)
+    if stream is not None and type(stream) is not int:
+        raise TypeError("stream must be ``int`` or ``none``")
     if stream is not None and device[0] == DLDeviceType.kDLCPU:
         raise AssertionError("stream should be None on cpu.")
     if dl_device is not None and tuple(dl_device) != tuple(device):

@@ -47,11 +47,17 @@ def check_optimizer(optimizer: Any) -> None:
         raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
 
 
+# Programs filter for this text.
+EPOCH_DEPRECATION_WARNING = (
+    "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use `scheduler.step()` to "
+    "step the scheduler. During the deprecation, if epoch is different from None, the closed form is used instead of the new chainable "
+    "form, where available. Please open an issue if you are unable to replicate your use case: "
+    "https://github.com/pytorch/pytorch/issues/new/choose.")
+
+
 def warn_epoch() -> None:
     """Warn that ``step(epoch)`` is on its way out."""
-    warnings.warn("The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. Please use "
-                  "`scheduler.step()` to step the scheduler. During the deprecation, if epoch is different from None, the closed form is "
-                  "used instead of the new chainable form, where available.", UserWarning, stacklevel=3)
+    warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=3)
 
 
 def pack_callables(functions: Sequence[Any]) -> list[Any]:

@@ -166,7 +166,8 @@ def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None
 
 def _checked_context(context: Any, num_workers: int) -> Any:
     if not num_workers > 0:
-        raise ValueError(f"multiprocessing_context can only be used with num_workers > 0, but got num_workers={num_workers}")
+        raise ValueError("multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
+                         f"num_workers={num_workers}")
     import multiprocessing
     if isinstance(context, str):
         methods = multiprocessing.get_all_start_methods()
