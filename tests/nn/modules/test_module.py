@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch as pt
 
@@ -572,3 +575,8 @@ def test_compile_in_place() -> None:
     assert (m(x) == 0).all()
     import copy
     assert (copy.deepcopy(m)(x) == 0).all()
+
+
+def test_files_are_attributes():
+    code = "import rushlight as T; assert T.nn.modules.rnn.LSTM is T.nn.LSTM and T.nn.modules.transformer.Transformer is T.nn.Transformer"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -76,12 +76,14 @@ __all__ = ["AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "Adapt
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOME.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
-    value = globals()[name] = getattr(import_module("." + home, __name__), name)
-    return value
+    home = _HOME.get(name)
+    if home is not None:
+        value = globals()[name] = getattr(import_module("." + home, __name__), name)
+        return value
+    if name in _HOME.values():       # torch.nn.modules.rnn, without an import of it
+        return import_module("." + name, __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
