@@ -63,9 +63,9 @@ _LAZY = {
                      "return_types", "storage", "types", "quasirandom"), ""),
     **dict.fromkeys(("cpu", "masked", "multiprocessing", "profiler", "compiler", "_dynamo", "accelerator", "futures", "functional",
                      "torch_version", "_subclasses", "__config__", "__future__", "_refs", "_prims", "_prims_common", "_utils_internal",
-                     "_logging", "fx"), ""),
+                     "_logging", "fx", "distributed"), ""),
     # What PyTorch has and rushlight has not: using one of their names says what to do instead.
-    **dict.fromkeys(("distributed", "onnx", "export", "quantization", "ao", "package", "library", "nested", "monitor", "xpu", "mtia",
+    **dict.fromkeys(("onnx", "export", "quantization", "ao", "package", "library", "nested", "monitor", "xpu", "mtia",
                      "mps"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
     "from_dlpack": "utils.dlpack",

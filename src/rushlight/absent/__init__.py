@@ -19,8 +19,7 @@ from ..unsupported import absent_class, attribute_of, not_supported
 __all__ = ["Finder", "install", "named"]
 
 _INSTEAD = {
-    "distributed": "it trains in one process; torch.multiprocessing shares tensors between processes, and "
-                   "torch.distributed.is_available() is False, so that code can ask first",
+    "distributed": "collectives, torchrun and DistributedDataParallel are there (docs/distributed.md lists them), this is not",
     "fx": "torch.fx has tracing, graphs, interpreters and the common passes; sizes are numbers here, never symbols",
     "onnx": "save the state_dict, load it in PyTorch (the files are PyTorch's own), and export there",
     "export": "save the state_dict and load it in PyTorch to export a model there",

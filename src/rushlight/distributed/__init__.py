@@ -1,83 +1,109 @@
-"""``torch.distributed``: absent, as in a PyTorch that was built without it. `is_available` and its like say so.
+"""``torch.distributed``: programs of several processes, on MPI (``pip install rushlight[distributed]``) or, on one machine, on sockets.
 
-Its common names can be imported, because many libraries do that at their top and ask `is_available` later; using one raises.
+Importing it loads no MPI; `init_process_group` does. What is missing yet can be imported as far as libraries do, and says so when it is
+used.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+import os
 from typing import Any
 
-from ..unsupported import absent_class, attribute_of, not_supported
+from ..unsupported import attribute_of
+from .collectives import (all_gather, all_gather_coalesced, all_gather_into_tensor, all_gather_single, all_reduce, all_reduce_coalesced,
+                          all_to_all, all_to_all_single, barrier, broadcast, gather, monitored_barrier, reduce, reduce_scatter,
+                          reduce_scatter_single, reduce_scatter_tensor, scatter)
+from .collectives import make_premul_sum as _make_nccl_premul_sum
+from .errors import DistBackendError, DistError, DistNetworkError, DistStoreError, QueueEmptyError
+from .groups import (Backend, GroupMember, ProcessGroup, default_pg_timeout, destroy_process_group, get_backend, get_backend_config,
+                     get_default_backend_for_device, get_global_rank, get_group_rank, get_node_local_rank, get_pg_count,
+                     get_process_group_ranks, get_rank, get_world_size, group, init_process_group, is_initialized, new_group, new_subgroups,
+                     new_subgroups_by_enumeration)
+from .messages import P2POp, batch_isend_irecv, irecv, isend, recv, send
+from .objects import all_gather_object, broadcast_object_list, gather_object, recv_object_list, scatter_object_list, send_object_list
+from .reduce_op import ReduceOp, reduce_op
+from .rendezvous import register_rendezvous_handler, rendezvous
+from .stores import FileStore, HashStore, PrefixStore, Store, TCPStore
+from .work import Work
 
-__all__ = ["is_available", "is_initialized", "is_mpi_available", "is_nccl_available", "is_gloo_available", "is_ucc_available",
-           "is_xccl_available", "is_torchelastic_launched", "ReduceOp", "reduce_op", "GroupMember", "group"]
+__all__ = ["Backend", "DistBackendError", "DistError", "DistNetworkError", "DistStoreError", "FileStore", "GroupMember", "HashStore",
+           "P2POp", "PrefixStore", "ProcessGroup", "QueueEmptyError", "ReduceOp", "Store", "TCPStore", "Work", "all_gather",
+           "all_gather_coalesced", "all_gather_into_tensor", "all_gather_object", "all_gather_single", "all_reduce", "all_reduce_coalesced",
+           "all_to_all", "all_to_all_single", "barrier", "batch_isend_irecv", "broadcast", "broadcast_object_list", "default_pg_timeout",
+           "destroy_process_group", "gather", "gather_object", "get_backend", "get_backend_config", "get_default_backend_for_device",
+           "get_global_rank", "get_group_rank", "get_node_local_rank", "get_pg_count", "get_process_group_ranks", "get_rank",
+           "get_world_size", "group", "init_process_group", "irecv", "is_available", "is_backend_available", "is_gloo_available",
+           "is_initialized", "is_mpi_available", "is_nccl_available", "is_torchelastic_launched", "is_ucc_available", "is_xccl_available",
+           "isend", "monitored_barrier", "new_group", "new_subgroups", "new_subgroups_by_enumeration", "recv", "recv_object_list", "reduce",
+           "reduce_op", "reduce_scatter", "reduce_scatter_single", "reduce_scatter_tensor", "register_rendezvous_handler", "rendezvous",
+           "scatter", "scatter_object_list", "send", "send_object_list", "supports_complex"]
 
-_INSTEAD = ("it trains in one process; torch.multiprocessing shares tensors between processes, and torch.distributed.is_available() is "
-            "False, so that code can ask first")
-
-
-def _never(name: str, what: str) -> Any:
-    def answer() -> bool:
-        return False
-    answer.__name__ = answer.__qualname__ = name
-    answer.__doc__ = f"{what}: no."
-    return answer
-
-
-is_available = _never("is_available", "Whether processes can work together")
-is_initialized = _never("is_initialized", "Whether a process group has been made")
-is_mpi_available = _never("is_mpi_available", "Whether there is an MPI backend")
-is_nccl_available = _never("is_nccl_available", "Whether there is an NCCL backend")
-is_gloo_available = _never("is_gloo_available", "Whether there is a Gloo backend")
-is_ucc_available = _never("is_ucc_available", "Whether there is a UCC backend")
-is_xccl_available = _never("is_xccl_available", "Whether there is an XCCL backend")
-is_torchelastic_launched = _never("is_torchelastic_launched", "Whether torchrun started this process")
-
-
-class ReduceOp(IntEnum):
-    """How values of several processes are put together. A name only, for defaults of functions."""
-
-    SUM = 0
-    AVG = 1
-    PRODUCT = 2
-    MIN = 3
-    MAX = 4
-    BAND = 5
-    BOR = 6
-    BXOR = 7
-    PREMUL_SUM = 8
+_INSTEAD = "all that is there is listed in docs/distributed.md; collectives, DistributedDataParallel and torchrun are"
 
 
-reduce_op = ReduceOp
+def is_available() -> bool:
+    """Whether processes can work together: yes."""
+    return True
 
 
-class GroupMember:
-    """The groups that a process is in: none."""
-
-    WORLD = None
-    NON_GROUP_MEMBER = -100
+def is_gloo_available() -> bool:
+    """Whether init_process_group takes "gloo": yes; it means the same as "mpi" here."""
+    return True
 
 
-group = GroupMember
-
-_FUNCTIONS = ["init_process_group", "destroy_process_group", "get_rank", "get_world_size", "get_backend", "new_group", "new_subgroups",
-              "barrier", "monitored_barrier", "all_reduce", "all_reduce_coalesced", "all_gather", "all_gather_coalesced",
-              "all_gather_object", "all_gather_into_tensor", "all_to_all", "all_to_all_single", "broadcast", "broadcast_object_list",
-              "gather", "gather_object", "scatter", "scatter_object_list", "reduce", "reduce_scatter", "reduce_scatter_tensor", "send",
-              "recv", "isend", "irecv", "batch_isend_irecv", "send_object_list", "recv_object_list", "get_process_group_ranks",
-              "get_group_rank", "get_global_rank", "get_node_local_rank", "init_device_mesh"]
-_CLASSES = ["ProcessGroup", "Backend", "Store", "TCPStore", "FileStore", "HashStore", "PrefixStore", "Work", "P2POp", "DeviceMesh"]
+def is_mpi_available() -> bool:
+    """Whether mpi4py is installed."""
+    from .mpi import importable
+    return importable()
 
 
-globals().update({name: not_supported(f"distributed.{name}", _INSTEAD) for name in _FUNCTIONS})
-globals().update({name: absent_class(f"distributed.{name}", _INSTEAD) for name in _CLASSES})
+def is_nccl_available() -> bool:
+    """Whether collectives of CUDA tensors go over NCCL: not yet."""
+    return False
 
+
+def is_ucc_available() -> bool:
+    """Whether there is a UCC backend: no."""
+    return False
+
+
+def is_xccl_available() -> bool:
+    """Whether there is an XCCL backend: no."""
+    return False
+
+
+def is_backend_available(backend: str) -> bool:
+    """Whether init_process_group takes this backend."""
+    found = {"gloo": is_gloo_available, "mpi": is_mpi_available, "nccl": is_nccl_available}.get(backend.lower())
+    return found is not None and found()
+
+
+def is_torchelastic_launched() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def supports_complex(reduceOp: Any) -> bool:
+    """Whether a reduction is defined for complex numbers."""
+    return reduceOp not in (ReduceOp.MAX, ReduceOp.MIN, ReduceOp.PRODUCT, ReduceOp.BAND, ReduceOp.BOR, ReduceOp.BXOR)
+
+
+_MODULES = ("nn", "rpc", "distributed_c10d", "run", "launch", "elastic", "algorithms", "optim", "utils", "device_mesh",
+            "tensor", "fsdp", "checkpoint", "constants", "_functional_collectives")
 _others = attribute_of("distributed", _INSTEAD)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "nn":
+    if name in _MODULES:
         from importlib import import_module
-        return import_module(".nn", __name__)
+        return import_module("." + name, __name__)
+    if name in ("DeviceMesh", "init_device_mesh"):
+        from . import device_mesh
+        return getattr(device_mesh, name)
     return _others(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
