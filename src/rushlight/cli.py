@@ -17,6 +17,7 @@ __all__ = ["main"]
 USAGE = """\
 usage: rushlight run SCRIPT [ARGS...]      run a script written for PyTorch: `import torch` means rushlight
        rushlight run -m MODULE [ARGS...]   the same for a module
+       rushlight run --nproc N SCRIPT ...  the same in N processes, for torch.distributed (torchrun has more options)
        rushlight link                      make `import torch` mean rushlight in this whole environment, for pip too
        rushlight link --check              say whether it does
        rushlight link --hide NAME          and hide torch from the package NAME (--show NAME undoes it)
@@ -58,6 +59,11 @@ def _wrong(message: str) -> int:
 
 
 def _run(args: list[str]) -> int:
+    if args and args[0] in ("--nproc", "--nproc-per-node"):
+        if len(args) < 3 or not args[1].isdigit() or int(args[1]) < 1:
+            return _wrong("run --nproc needs a number of processes and a script")
+        from .distributed.run import main as torchrun
+        return torchrun(["--standalone", "--nproc-per-node", *args[1:]])
     is_module = bool(args) and args[0] == "-m"
     if is_module:
         args = args[1:]

@@ -256,7 +256,8 @@ def init_process_group(backend: str | None = None, init_method: str | None = Non
         raise ValueError(f"rank has to be in 0 .. world_size - 1, but rank is {rank} and world_size {world_size}")
     _state.begun += 1
     store.set_timeout(timeout)
-    store = PrefixStore(f"{group_name}world{_state.begun}", store)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")     # torchrun's store has the keys of the attempts before
+    store = PrefixStore(f"{group_name}world{_state.begun}.{attempt}", store)
     from .choosing import engine_for
     engine = engine_for(store, rank, world_size, timeout.total_seconds(), launched)
     _state.made = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...homes import place
 from ...tensor import Tensor
 from .. import functional as F
 from .. import init
@@ -201,16 +202,65 @@ class LazyBatchNorm3d(_LazyNormBase, _BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch norm whose statistics cover the batches of all processes; in one process it is ordinary batch norm."""
+    """Batch norm whose statistics cover the batches of all processes of `process_group` (default: the world);
+    in one process it is ordinary batch norm."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
                  track_running_stats: bool = True, process_group: Any | None = None, device: Any = None, dtype: Any = None, *,
                  bias: bool = True) -> None:
-        if process_group is not None:
-            raise NotImplementedError("SyncBatchNorm(process_group=...): rushlight has no process groups; leave it None to normalise "
-                                      "within this process")
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.process_group = process_group
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, *) -> (N, C, *)"""
+        group = self._group()
+        if group is None:
+            return super().forward(input)
+        self._check_input_dim(input)
+        return self._over(group, input)
+
+    def _group(self) -> Any:
+        """The processes whose batches count; None where it is this one's only."""
+        if not (self.training or not self.track_running_stats):
+            return None
+        from sys import modules
+        distributed = modules.get(place("distributed"))
+        if distributed is None or not distributed.is_initialized():
+            return None
+        group = distributed.group.WORLD if self.process_group is None else self.process_group
+        return group if isinstance(group, distributed.ProcessGroup) and group.size() > 1 else None
+
+    def _over(self, group: Any, input: Tensor) -> Tensor:
+        """Normalise by the mean and the variance of all processes' batches, which may differ in size."""
+        from importlib import import_module
+        all_reduce = import_module(place("distributed.nn.functional")).all_reduce
+        x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        dims, shape = [d for d in range(x.dim()) if d != 1], [-1 if d == 1 else 1 for d in range(x.dim())]
+        count = x.new_tensor([x.numel() // x.shape[1]])
+        sums = all_reduce(torch.cat([x.sum(dims), count]), group=group)
+        total = float(sums[-1].detach())
+        if total <= 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.size()}")
+        mean = sums[:-1] / total
+        centred = x - mean.view(shape)
+        var = all_reduce((centred * centred).sum(dims), group=group) / total
+        self._remember(mean.detach(), var.detach() * (total / (total - 1)))
+        out = centred * (var + self.eps).rsqrt().view(shape)
+        if self.weight is not None:
+            out = out * self.weight.view(shape)
+        if self.bias is not None:
+            out = out + self.bias.view(shape)
+        return out.to(input.dtype)
+
+    def _remember(self, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics on."""
+        if not (self.training and self.track_running_stats):
+            return
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            for running, now in ((self.running_mean, mean), (self.running_var, var)):
+                running.mul_(1 - share).add_(now.to(running.dtype), alpha=share)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() < 2:
