@@ -99,7 +99,7 @@ WRONG = ['Missing positional argument "tensor2" in call to "addcmul"', 'Module h
 @pytest.mark.slow
 def test_a_type_checker_knows_the_public_names(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
-    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", f"--cache-dir={tmp_path}", f"--config-file={ROOT / 'pyproject.toml'}"]
+    command = [sys.executable, "-m", "mypy", "--follow-imports=silent", f"--cache-dir={tmp_path}", "--config-file=", "--ignore-missing-imports"]
     out = subprocess.run([*command, str(tmp_path / "program.py")], capture_output=True, text=True, cwd=ROOT).stdout.split("\n")
     assert [line.split('Revealed type is "')[1].rstrip('"') for line in out if "Revealed" in line] == TOLD
     errors = [line for line in out if ": error:" in line]

@@ -128,7 +128,7 @@ def functions(namespace: str, skip: set[str]) -> list[str]:
 
 def methods() -> str:
     """`_methods.pyi`: what ops put on Tensor, as a class that Tensor inherits from in the eyes of a type checker."""
-    lines = []
+    lines = ["def __new__(cls, *args: Any, **kwargs: Any) -> Any: ..."]
     for name, value in sorted(vars(Tensor).items()):
         if name in OWN or name.startswith("_") and (name.strip("_") in OPERATORS or hasattr(object, name) or not name.endswith("__")):
             continue

@@ -15,6 +15,7 @@ _Device = _device | str | _int | None
 
 
 class TensorMethods:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any: ...
     @property
     def H(self) -> Tensor: ...
     @property

@@ -25,6 +25,12 @@ class dtype:
 
     name: str
     np: np.dtype[Any]
+    category: int
+    is_floating_point: bool
+    is_complex: bool
+    is_signed: bool
+    itemsize: int
+    alias: str
 
     def __repr__(self) -> str:
         return "torch." + self.name

@@ -9,6 +9,9 @@ import numpy as np
 from . import dtypes as _dtype
 from .devices import CPU, array_module, device
 from .dtypes import dtype
+from .vocabulary import NumpyDtype
+
+_Device = device          # the classes below have attributes of these names
 
 __all__ = ["Kind", "NotBatched", "NotPlain", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind"]
 
@@ -33,10 +36,20 @@ class Kind:
     """
 
     __slots__ = ("dtype", "device", "np", "xp", "is_floating", "is_complex", "reduced", "fast", "differentiable", "scalars",
-                 "_bool", "_int64", "_float")
+                 "_bool", "_int64")
 
-    dtype: dtype
-    device: device
+    dtype: _dtype.dtype
+    device: _Device
+    np: NumpyDtype
+    xp: Any                          # the array module: numpy, on cuda a `Namespace`
+    is_floating: bool
+    is_complex: bool
+    reduced: bool
+    fast: bool
+    differentiable: bool
+    scalars: dict[Any, Any]          # numbers as 0-dim arrays, by value: kept by ops/promotion.py
+    _bool: Kind
+    _int64: Kind
     sparse = False
 
     def __repr__(self) -> str:
@@ -67,7 +80,7 @@ class Kind:
             return self
         return kind_of(_dtype.get_default_dtype(), self.device)
 
-    def with_dtype(self, dtype: dtype) -> Kind:
+    def with_dtype(self, dtype: _dtype.dtype) -> Kind:
         """The kind of another dtype on this device."""
         return kind_of(dtype, self.device)
 

@@ -33,6 +33,14 @@ def _restore(name: str, values: tuple[Any, ...]) -> Any:
     return globals()[name](values)
 
 
-for _name in ("max", "min", "median", "nanmedian", "mode", "sort", "topk", "kthvalue", "cummax", "cummin"):
-    make(_name, "values", "indices")
+max = make("max", "values", "indices")
+min = make("min", "values", "indices")
+median = make("median", "values", "indices")
+nanmedian = make("nanmedian", "values", "indices")
+mode = make("mode", "values", "indices")
+sort = make("sort", "values", "indices")
+topk = make("topk", "values", "indices")
+kthvalue = make("kthvalue", "values", "indices")
+cummax = make("cummax", "values", "indices")
+cummin = make("cummin", "values", "indices")
 aminmax = make("aminmax", "min", "max")

@@ -55,6 +55,10 @@ class Tensor(_Methods):
 
     _a: Any
     _kind: Kind
+    _node: Any       # a Node, a Port, or None
+    _ver: Any        # an int, or a Version
+    _view: tuple[Tensor, Any, tuple[Any, ...]] | None
+    _grad: Tensor | None
 
     # --- subclasses (overrides.py) --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,9 @@ __all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_g
 class _State:
     __slots__ = ("unusual", "vmaps")
 
+    unusual: int
+    vmaps: int
+
 
 STATE = _State()
 STATE.unusual = 0
@@ -77,6 +80,8 @@ class _Context:
     """A context manager that is also a decorator, for functions and generator functions."""
 
     __slots__ = ("_previous",)
+
+    _previous: bool
 
     def __enter__(self) -> Any:
         raise NotImplementedError
@@ -193,6 +198,9 @@ class inference_mode(_Context):
     version counters cost nothing here, so tensors made inside are ordinary ones without PyTorch's later restrictions."""
 
     __slots__ = ("mode", "_inference")
+
+    mode: bool
+    _inference: bool
 
     def __new__(cls, mode: Any = True) -> Any:
         self = object.__new__(cls)

@@ -80,6 +80,12 @@ class Node:
 
     __slots__ = ("next", "saved", "version", "seq", "fix", "hooks", "__weakref__")
 
+    next: tuple[Any, ...]
+    saved: Any
+    version: Any     # an int, or the Version of a saved result
+    seq: int
+    fix: Any
+    hooks: Hooks | None
     outputs = 1
     label = "Node"
 

@@ -69,7 +69,8 @@ class Comparison:
     rows: list[Row]
 
 
-def compare(script: str, args: Sequence[str] = (), *, python: str = sys.executable, runs: int = 1, rtol: float = 1e-4, atol: float = 1e-6) -> Comparison:
+def compare(script: str, args: Sequence[str] = (), *, python: str = sys.executable, runs: int = 1, rtol: float = 1e-4,
+            atol: float = 1e-6) -> Comparison:
     """Run a script with both, `runs` times in turn (figures are medians). python: the interpreter that has PyTorch. NoPyTorch where it has none,
     FileNotFoundError where there is no such script."""
     if not os.path.isfile(script):
@@ -83,9 +84,11 @@ def compare(script: str, args: Sequence[str] = (), *, python: str = sys.executab
     first = sides[0][0], sides[1][0]
     found = agreement(first[0].out, first[1].out, rtol, atol)
     figures = {"time": "wall", "CPU time": "cpu"} if hasattr(os, "wait4") else {"time": "wall"}
-    rows = [Row(what, *(statistics.median(getattr(each, name) for each in side) for side in sides), "s") for what, name in figures.items()]
+    theirs, ours = sides
+    rows = [Row(what, statistics.median(getattr(each, name) for each in theirs), statistics.median(getattr(each, name) for each in ours), "s")
+            for what, name in figures.items()]
     if hasattr(os, "wait4"):
-        rows.append(Row("peak memory", *(max(each.peak for each in side) for side in sides), "B"))
+        rows.append(Row("peak memory", max(each.peak for each in theirs), max(each.peak for each in ours), "B"))
     if first[0].status or first[1].status:
         rows.clear()                    # what a program that failed costs says nothing
     else:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -29,6 +29,8 @@ __all__ = ["kernel", "join", "Find"]
 
 ndarray = np.ndarray
 Kernel = Callable[..., Any]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 Find = Callable[[str, str], "Kernel | None"]        # (family, name) -> a class's form of that kernel
 
 CLASSES: dict[type, Find] = {}
@@ -44,6 +46,29 @@ def join(cls: type, find: Find | str) -> None:
 
 def _finder(module: str) -> Find:
     return lambda family, name: import_module(place(module)).find(family, name)
+
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    Results = TypeVar("Results", covariant=True)
+
+    class Door(Protocol[Given, Results]):
+        """A kernel: called as its twin is."""
+
+        fallback: Kernel
+        __wrapped__: Kernel
+
+        def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Results:
+            """The fastest form for these arrays."""
+
+
+@overload
+def kernel(twin: Callable[Given, Result]) -> Door[Given, Result]: ...
+
+
+@overload
+def kernel(*, halves: bool) -> Callable[[Callable[Given, Result]], Door[Given, Result]]: ...
 
 
 def kernel(twin: Kernel | None = None, *, halves: bool = False) -> Any:

@@ -18,7 +18,7 @@ __all__ = ["log", "log1p", "exp", "tan", "cos_sin", "fma", "fma32"]
 
 def _own_functions() -> bool:
     """Whether NumPy computes float64 log, sin, ... by itself."""
-    features = getattr(np._core._multiarray_umath, "__cpu_features__", {})
+    features = getattr(np._core._multiarray_umath, "__cpu_features__", {})  # type: ignore[attr-defined]
     return bool(features.get("AVX512_SKX") or features.get("AVX512F"))
 
 

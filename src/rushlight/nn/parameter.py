@@ -81,6 +81,8 @@ class Buffer(Tensor, metaclass=_BufferMeta):
     """
 
     __torch_function__ = Tensor._disabled_torch_function
+    persistent: bool
+    _is_buffer: bool
 
     def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
         if data is None:
@@ -177,7 +179,8 @@ class UninitializedTensorMixin:
 
     def _like(self, kind: Any, requires_grad: bool | None = None) -> Any:
         want = self.requires_grad if requires_grad is None else requires_grad  # type: ignore[attr-defined]
-        return type(self)(device=kind.device, dtype=kind.dtype, **({"requires_grad": want} if isinstance(self, Parameter) else {}))
+        cls: Any = type(self)
+        return cls(device=kind.device, dtype=kind.dtype, **({"requires_grad": want} if isinstance(self, Parameter) else {}))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         if id(self) not in memo:

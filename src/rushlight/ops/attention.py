@@ -180,7 +180,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
 def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Any, causal: bool, scale: float, spread: Any) -> Tensor:
     """The same where the native library computes it tile by tile: what is kept for the gradients is one number per query."""
     kind = query._kind
-    result, sums = K.tiled_forward(*[spread(t._a) for t in (query, key, value)], bias, causal, scale)
+    result, sums = K.tiled_forward(spread(query._a), spread(key._a), spread(value._a), bias, causal, scale)
     out = wrap(result.astype(kind.np, copy=False), kind)
     if query._node is None and key._node is None and value._node is None:
         return out

@@ -125,7 +125,7 @@ Conjugate.__name__ = Conjugate.__qualname__ = "Tensor"      # a layout, not a cl
 
 def conjugated(source: Tensor) -> Tensor:
     """The conjugate of a complex tensor, as a view."""
-    r = view(source, source._a, "ConjBackward0", lambda g: g.conj(), conjugated)
+    r: Any = view(source, source._a, "ConjBackward0", lambda g: g.conj(), conjugated)
     _a_slot.__delete__(r)
     r.__class__ = Conjugate
     r.source, r.shown = source, None

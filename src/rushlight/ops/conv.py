@@ -35,7 +35,7 @@ class _Geometry:
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> tuple[Sizes, Sizes, Sizes, int]:
         return self.stride, self.padding, self.dilation, self.groups
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ new = object.__new__
 ndarray = np.ndarray
 _DENSE = kind_of(float32)
 if native.library is not None:
-    native.library.bind(Tensor, Node, Kind, Version, Port, AccumulateGrad, STATE, new_seq.__self__)
+    native.library.bind(Tensor, Node, Kind, Version, Port, AccumulateGrad, STATE, new_seq.__self__)  # type: ignore[attr-defined]
     native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, NotPlain, native.elementwise(np.add))
 
 
@@ -233,7 +233,7 @@ def _checked_inplace(fn_: Any, name: str) -> Any:
         return fn_(input, *args, **kwargs)
     function.__name__ = function.__qualname__ = name + "_"
     function.__doc__ = fn_.__doc__
-    function.__signature__ = SignatureOf(fn_)
+    function.__signature__ = SignatureOf(fn_)  # type: ignore[attr-defined]
     return function
 
 
@@ -680,9 +680,9 @@ def _public(function: Any, name: str, out: bool | str) -> Any:
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
-    call.__wrapped__ = function
+    call.__wrapped__ = function  # type: ignore[attr-defined]
     if out:
-        call.__signature__ = SignatureOf(function, out=True)
+        call.__signature__ = SignatureOf(function, out=True)  # type: ignore[attr-defined]
     return call
 
 
@@ -715,7 +715,7 @@ def _method(function: Any, name: str) -> Any:
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
-    call.__wrapped__ = function
+    call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
 
 
@@ -750,7 +750,7 @@ def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
             raise
         except Exception as error:
             _reject(name + "_", (self, *args), kwargs, error, True)
-    fn_.__signature__ = SignatureOf(function, method=True)
+    fn_.__signature__ = SignatureOf(function, method=True)  # type: ignore[attr-defined]
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn_.__doc__ = f"In-place form of `{name}`."
     return fn_
@@ -818,7 +818,7 @@ def _guard(function: Any, name: str, operator: str) -> Any:
             _reject(operator, args, kwargs, error)
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
-    call.__wrapped__ = function
+    call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
 
 

@@ -48,8 +48,9 @@ def _none(a: Any) -> tuple[float, float]:
     return (0.0, 0.0) if a.size else (0.0, 1.0)
 
 
-def _edges(a: Any, bins: int, low: float, high: float, kind: Any) -> Any:
+def _edges(a: Any, bins: int, limits: tuple[float, float], kind: Any) -> Any:
     """`bins` equal bins over a range; over that of the data where low == high, and half a unit to both sides if they are all equal."""
+    low, high = limits
     if bins <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins}")
     if low > high:
@@ -114,7 +115,7 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
     """(hist, bin_edges): counts (or sums of weights) in `bins` equal bins or between the given edges."""
     kind = _real("histogram", input, weight, input._a.size)
     a = input._a.reshape(-1)
-    edges = _given(bins, kind, "histogram") if isinstance(bins, Tensor) else _edges(a, bins, *(range or _none(a)), kind)
+    edges = _given(bins, kind, "histogram") if isinstance(bins, Tensor) else _edges(a, bins, range or _none(a), kind)
     return _histogram((_counted(a[:, None], [edges], weight, density, kind), wrap(np.array(edges, kind.np), kind)))
 
 
@@ -130,5 +131,5 @@ def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor |
     if len(each) != dims:
         raise RuntimeError(f"torch.histogramdd(): The size of bins must be equal to the innermost dimension of the input: {dims}, not {len(each)}")
     limits = [_none(points)] * dims if range is None else [(range[2 * i], range[2 * i + 1]) for i in np.arange(dims)]
-    edges = [_given(b, kind, "histogramdd") if isinstance(b, Tensor) else _edges(points[:, d], b, *limits[d], kind) for d, b in enumerate(each)]
+    edges = [_given(b, kind, "histogramdd") if isinstance(b, Tensor) else _edges(points[:, d], b, limits[d], kind) for d, b in enumerate(each)]
     return _histogramdd((_counted(points, edges, weight, density, kind), tuple([wrap(np.array(e, kind.np), kind) for e in edges])))

@@ -431,7 +431,7 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
     if array.__class__ is not ndarray:
         array = np.asarray(array) if isinstance(array, np.generic) else array
     if input.__class__ is not Tensor and input.is_conj():
-        return input.same_view(replay, args)
+        return input.same_view(replay, args)  # type: ignore[attr-defined]  # a Conjugate
     r = new(Tensor)
     r._a = array
     r._kind = input._kind

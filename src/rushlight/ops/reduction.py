@@ -434,15 +434,15 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 
 def _variance_arguments(args: tuple[Any, ...], dim: Any, unbiased: Any, correction: Any, keepdim: bool) -> tuple[Any, Any, bool]:
     """The overloads of var and std: (unbiased), (dim, unbiased, keepdim), (dim, *, correction, keepdim)."""
-    args = list(args)
-    if args and isinstance(args[0], bool):
-        unbiased = args.pop(0)
-    elif args:
-        dim = args.pop(0)
-        if args:
-            unbiased = args.pop(0)
-        if args:
-            keepdim = args.pop(0)
+    given = list(args)
+    if given and isinstance(given[0], bool):
+        unbiased = given.pop(0)
+    elif given:
+        dim = given.pop(0)
+        if given:
+            unbiased = given.pop(0)
+        if given:
+            keepdim = given.pop(0)
     if unbiased is not None:
         correction = 1 if unbiased else 0
     return dim, 1 if correction is None else correction, keepdim

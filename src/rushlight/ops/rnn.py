@@ -140,7 +140,8 @@ def _gru(mode: str, steps: Any) -> Any:
         return (y, K.final_state(y, h0, steps)), (gates, hidden)
 
     def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        dx_part, dh_part, dh0 = K.gru_backward(gy, finals[0], steps, y, a[1], *kept, a[4])
+        gates, hidden = kept
+        dx_part, dh_part, dh0 = K.gru_backward(gy, finals[0], steps, y, a[1], gates, hidden, a[4])
         dx, *dw = _weight_grads(dx_part, dh_part, y, steps, a, wanted)
         return dx, dh0, None, *dw, None
     return forward, back
@@ -156,7 +157,8 @@ def _lstm(mode: str, steps: Any) -> Any:
         return (y, K.final_state(y, h0, steps), K.final_state(c, c0, steps)), (c, gates, flat)
 
     def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        dz, db, dh0, dc0, dw_hr = K.lstm_backward(gy, *finals, steps, y, a[1], a[2], *kept, a[4], a[7])
+        (gh, gc), (c, gates, flat) = finals, kept
+        dz, db, dh0, dc0, dw_hr = K.lstm_backward(gy, gh, gc, steps, y, a[1], a[2], c, gates, flat, a[4], a[7])
         dx, *dw = _weight_grads(dz, dz, y, steps, a, wanted, db)
         return dx, dh0, dc0, *dw, dw_hr
     return forward, back

@@ -18,6 +18,8 @@ class SignatureOf(Signature):
     __slots__ = ("function", "out", "method")
 
     function: Callable[..., Any]
+    out: bool
+    method: bool
 
     def __new__(cls, function: Callable[..., Any], out: bool = False, method: bool = False) -> SignatureOf:
         """Nothing is read yet."""

@@ -30,6 +30,12 @@ class StoragePickler(pickle._Pickler):
     `key_of` gives the key of the n-th new storage; `legacy` adds the field that the old format has for views of storages.
     """
 
+    # what the standard class has, and typeshed does not tell
+    proto: int
+    framer: Any
+    write: Callable[[bytes], Any]
+    memoize: Callable[[Any], None]
+
     dispatch = dict(pickle._Pickler.dispatch)
 
     def __init__(self, file: BinaryIO | Any, protocol: int, key_of: Callable[[UntypedStorage, int], str], legacy: bool = False) -> None:

@@ -136,6 +136,14 @@ _KEY_PARTS = 1000          # of a tuple that is a key: hashing visits a part as 
 class RestrictedUnpickler(pickle._Unpickler):
     """An unpickler for data only: every step that could run foreign code is checked against the lists above."""
 
+    # what the standard class has, and typeshed does not tell
+    proto: int
+    stack: list[Any]
+    metastack: list[list[Any]]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    _unframer: Any
+
     dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _DATA_OPCODES.split()}
 
     def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8", classes: Callable[[str, str], Any] |
@@ -376,7 +384,9 @@ def element_type(cls: Any) -> _dtype.dtype:
 def trusting_unpickler(file: Any, persistent_load: PersistentLoad, pickle_module: ModuleType | Any = pickle, **arguments: Any) -> Any:
     """An unpickler that loads any object, with PyTorch's names meaning ours."""
 
-    class Unpickler(pickle_module.Unpickler):
+    base: Any = pickle_module.Unpickler
+
+    class Unpickler(base):
         def find_class(self, module: str, name: str) -> Any:
             if module == "torch" or module.startswith("torch."):
                 return names.our_object(module, name)

@@ -96,7 +96,7 @@ def coalesce(self: Any) -> Any:
     return coalesced(self)
 
 
-def coalesced(x: SparseTensor) -> Any:
+def coalesced(x: SparseTensor) -> SparseTensor:
     """`coalesce` for all layouts: a compressed tensor is taken as it is."""
     pattern = x.pattern
     if pattern.coalesced:

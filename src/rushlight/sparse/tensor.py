@@ -84,6 +84,10 @@ class SparseTensor(Tensor):
     __slots__ = ("pattern", "stored")
     pattern: Any
     stored: Any
+    _kind: SparseKind                                                        # type: ignore[assignment]
+    _nnz: Callable[[], int]              # by @rule, as all ops on sparse tensors
+    _indices: Callable[[], Tensor]
+    _values: Callable[[], Tensor]
     __torch_function__ = Tensor._disabled_torch_function      # a class of ours, not a user's that overrides functions
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dtypes import promote_types
-from ..tensor import Tensor
 from .comparison import Mismatch, _values_close
+
+if TYPE_CHECKING:
+    from ..sparse.tensor import SparseTensor
 
 __all__ = ["compare_sparse"]
 
@@ -15,7 +17,7 @@ _COMPRESSED = {"sparse_csr": ("crow_indices", "col_indices"), "sparse_csc": ("cc
                "sparse_bsr": ("crow_indices", "col_indices"), "sparse_bsc": ("ccol_indices", "row_indices")}
 
 
-def compare_sparse(actual: Tensor, expected: Tensor, rtol: float, atol: float, equal_nan: bool, path: tuple[Any, ...]) -> None:
+def compare_sparse(actual: SparseTensor, expected: SparseTensor, rtol: float, atol: float, equal_nan: bool, path: tuple[Any, ...]) -> None:
     """Raise `Mismatch` unless two sparse tensors of one layout agree."""
     layout = actual.layout.name
     name = layout.removeprefix("sparse_").upper()

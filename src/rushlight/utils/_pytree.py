@@ -216,8 +216,9 @@ def is_namedtuple(obj: object) -> bool:
 
 def is_namedtuple_class(cls: Any) -> bool:
     """Whether the class is a named tuple's."""
-    return (isinstance(cls, type) and issubclass(cls, tuple) and isinstance(getattr(cls, "_fields", None), tuple)
-            and all(type(field) is str for field in cls._fields) and callable(getattr(cls, "_make", None)))
+    fields = getattr(cls, "_fields", None)
+    return (isinstance(cls, type) and issubclass(cls, tuple) and isinstance(fields, tuple)
+            and all(type(field) is str for field in fields) and callable(getattr(cls, "_make", None)))
 
 
 def is_namedtuple_instance(obj: object) -> bool:

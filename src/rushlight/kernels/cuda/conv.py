@@ -97,9 +97,9 @@ def _tables(module: Any, device: int, geometry: _Geometry, adjoint: bool) -> _Ta
                     add(number, tuple([r // s for r, s in zip(reached, stride, strict=True)]))
             phases.append(_phase(first, len(taps), samples, phase, tuple([-(-(n - f) // s) for n, f, s in zip(size, phase, stride, strict=True)])))
     host = np.array(taps + [[0] * 4], np.int64), np.array(order + [0], np.int64), np.array(phases, np.int64)
-    on_device = [module.asarray(each.astype(np.uint32).view(np.int32)) for each in host]
+    places, numbers, table = [module.asarray(each.astype(np.uint32).view(np.int32)) for each in host]
     arguments = tuple([np.int32(v) for v in (*source, *source_step, *result_step, *result[1:], prod(result))])
-    return _Tables(*on_device, len(phases), max(p[2] for p in phases), arguments)
+    return _Tables(places, numbers, table, len(phases), max(p[2] for p in phases), arguments)
 
 
 def _method(dtype: str) -> str:

@@ -9,7 +9,7 @@ from .. import modules as nn
 __all__ = ["convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format"]
 
 
-def _convert(module: Any, memory_format: Any, kinds: tuple[type, ...]) -> Any:
+def _convert(module: Any, memory_format: Any, kinds: tuple[type[Any], ...]) -> Any:
     if isinstance(module, kinds):
         module.weight.data = module.weight.detach().clone(memory_format=memory_format)
     for child in module.children():

@@ -90,9 +90,12 @@ def lobpcg(A: Tensor, k: int | None = None, B: Tensor | None = None, X: Tensor |
     rounds = 1000 if niter is None else niter if niter >= 0 else 10 ** 9
     tolerance = float(np.finfo(A._a.dtype).eps) ** 0.5 if tol is None else tol
     batch = A._a.shape[:-2]
-    flat = [None if t is None else np.broadcast_to(on_host(t._a), batch + t._a.shape[-2:]).reshape(-1, *t._a.shape[-2:]) for t in (A, B, start, iK)]
-    pairs = [_lobpcg(a, *[None if each is None else each[i] for each in flat[1:]], k, rounds, tolerance, largest is not False)
-             for i, a in enumerate(flat[0])]
+    given = (A, B, start, iK)
+    flat = [None if t is None else np.broadcast_to(on_host(t._a), batch + t._a.shape[-2:]).reshape(-1, *t._a.shape[-2:]) for t in given]
+    pairs = []
+    for i in range(len(flat[0])):
+        a, b, first, inverse = [None if each is None else each[i] for each in flat]
+        pairs.append(_lobpcg(a, b, first, inverse, k, rounds, tolerance, largest is not False))
     e = result(np.stack([pair[0] for pair in pairs]).reshape(*batch, k), A)
     x = result(np.stack([pair[1] for pair in pairs]).reshape(*batch, m, k), A)
 

@@ -94,7 +94,7 @@ def lu(A: Tensor, *, pivot: bool = True) -> Any:  # noqa: N803
     compact = result(array, A)
     p = _permutation(pivots, A._a.shape[-2], A)
     low, up = _lower(compact), _upper(compact)
-    return lu_result((p, *record((low, up), "LinalgLuBackward0", (A,), lambda gs, low, up: _lu_grad(*gs, p, low, up), (low, up),
+    return lu_result((p, *record((low, up), "LinalgLuBackward0", (A,), lambda gs, low, up: _lu_grad(gs[0], gs[1], p, low, up), (low, up),
                                  holomorphic=False)))
 
 
@@ -226,7 +226,7 @@ def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False)
         raise RuntimeError(f"{name}: Expected LD.shape[:-1] and pivots.shape to be the same, but got pivots with shape {list(pivots._a.shape)} "
                            "instead")
     check_shapes(name, LD, B, True)
-    r = result(lapack.ldl_solve(*(lapack.on_host(t._a) for t in (LD, pivots, B)), hermitian and LD._kind.is_complex), LD)
+    r = result(lapack.ldl_solve(lapack.on_host(LD._a), lapack.on_host(pivots._a), lapack.on_host(B._a), hermitian and LD._kind.is_complex), LD)
 
     def grad(g: Tensor) -> Any:
         raise NotImplementedError("the derivative for 'linalg_ldl_solve' is not implemented.")

@@ -194,6 +194,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     _check_weights("fweights", fweights, n, "integral", lambda k: not k.differentiable)
     _check_weights("aweights", aweights, n, "floating point", lambda k: k.is_floating)
     w = fweights if aweights is None else aweights if fweights is None else fweights * aweights
+    total: Tensor | float
     if w is None:
         mean, total = x.mean(1, keepdim=True), float(n)
     else:
