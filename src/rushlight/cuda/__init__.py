@@ -6,7 +6,7 @@ Devices are here; memory, streams, CUDA graphs and random numbers in the modules
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..devices import device as device_type
 from ..kernels.cuda import driver
@@ -21,6 +21,10 @@ from .memory import (OutOfMemoryError, caching_allocator_alloc, caching_allocato
 from .random import (default_generators, get_rng_state, get_rng_state_all, initial_seed, manual_seed, manual_seed_all, seed, seed_all,
                      set_rng_state, set_rng_state_all)
 from .streams import Event, ExternalStream, Stream, StreamContext, current_stream, default_stream, set_stream, stream
+from ..vocabulary import Device, Function
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 __all__ = ["is_available", "device_count", "current_device", "set_device", "device", "device_of", "synchronize", "is_initialized", "init",
            "get_device_name", "get_device_properties", "get_device_capability", "get_arch_list", "get_gencode_flags", "can_device_access_peer",
@@ -56,7 +60,7 @@ def init() -> None:
     needed()
 
 
-def set_device(device: Any) -> None:
+def set_device(device: Device) -> None:
     """Make a GPU the current one."""
     module = needed()
     index = index_of(device)
@@ -70,7 +74,7 @@ def set_device(device: Any) -> None:
 class device:
     """``with torch.cuda.device(1):`` makes a GPU the current one inside. None and negative indices change nothing."""
 
-    def __init__(self, device: Any) -> None:
+    def __init__(self, device: Device) -> None:
         self.idx = -1 if device is None else index_of(device) if not isinstance(device, int) else device
         self.prev_idx = -1
 
@@ -87,11 +91,11 @@ class device:
 class device_of(device):
     """``with torch.cuda.device_of(tensor):`` makes the GPU of a tensor the current one; CPU tensors change nothing."""
 
-    def __init__(self, obj: Any) -> None:
+    def __init__(self, obj: Tensor) -> None:
         super().__init__(obj.get_device() if getattr(obj, "is_cuda", False) else -1)
 
 
-def synchronize(device: Any = None) -> None:
+def synchronize(device: Device = None) -> None:
     """Wait until a GPU has done all that it was given."""
     module = needed()
     with module.cuda.Device(checked(device)):
@@ -101,7 +105,7 @@ def synchronize(device: Any = None) -> None:
             raise AcceleratorError(f"CUDA error: {error}") from None
 
 
-def _properties(device: Any) -> dict[str, Any]:
+def _properties(device: Device) -> dict[str, Any]:
     return needed().cuda.runtime.getDeviceProperties(checked(device))
 
 
@@ -113,7 +117,7 @@ class _CudaDeviceProperties(SimpleNamespace):
                 f"total_memory={self.total_memory // 2**20}MB, multi_processor_count={self.multi_processor_count})")
 
 
-def get_device_properties(device: Any = None) -> Any:
+def get_device_properties(device: Device = None) -> _CudaDeviceProperties:
     """Name, compute capability, memory and multiprocessors of a GPU."""
     p = _properties(device)
     name = p["name"]
@@ -124,18 +128,18 @@ def get_device_properties(device: Any = None) -> Any:
         regs_per_multiprocessor=p["regsPerMultiprocessor"], shared_memory_per_block=p["sharedMemPerBlock"], L2_cache_size=p["l2CacheSize"])
 
 
-def get_device_name(device: Any = None) -> str:
+def get_device_name(device: Device = None) -> str:
     """The name of a GPU."""
     return get_device_properties(device).name
 
 
-def get_device_capability(device: Any = None) -> tuple[int, int]:
+def get_device_capability(device: Device = None) -> tuple[int, int]:
     """The compute capability of a GPU, e.g. (9, 0)."""
     p = _properties(device)
     return p["major"], p["minor"]
 
 
-def can_device_access_peer(device: Any, peer_device: Any) -> bool:
+def can_device_access_peer(device: Device, peer_device: Any) -> bool:
     """Whether one GPU can read the memory of another directly."""
     first, second = checked(device), checked(peer_device)
     return bool(needed().cuda.runtime.deviceCanAccessPeer(first, second)) and first != second
@@ -167,8 +171,8 @@ def ipc_collect() -> None:
         init()
 
 
-def _monitor(name: str) -> Any:
-    def missing(device: Any = None) -> int:
+def _monitor(name: str) -> Function:
+    def missing(device: Device = None) -> int:
         raise NotImplementedError(f"torch.cuda.{name} needs NVIDIA's management library, which rushlight does not use: see nvidia-smi")
     missing.__name__ = missing.__qualname__ = name
     missing.__doc__ = "Needs NVIDIA's management library (NotImplementedError): see nvidia-smi."

@@ -9,9 +9,10 @@ which stand for numbers: that is how an operand on another device is noticed, in
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sys import getrefcount
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +25,12 @@ from ..kernels.cuda.matmul import matmul
 from ..kernels.door import join
 from ..kernels.native import RUNNERS, written
 from ..references import ATTRIBUTE
+from ..vocabulary import Array, Dtype, Function
 from . import pinned
 from .memory import explain
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["DeviceArray", "Namespace", "box", "raw", "HOST_CALLS", "KERNELS"]
 
@@ -58,7 +63,7 @@ def raw(value: Any) -> Any:
     return value
 
 
-def is_batched(cls: Any) -> bool:
+def is_batched(cls: type[Any]) -> bool:
     """Whether this is the class of vmap's arrays (func/batched.py): those take part in NumPy's protocols themselves, so that ours steps back."""
     return hasattr(cls, "physical")
 
@@ -160,7 +165,7 @@ class DeviceArray:
 
     # --- to the host ----------------------------------------------------------------------------------------------------------------
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: Dtype = None, copy: Any = None) -> Any:
         raise TypeError(f"can't convert cuda:{self.device.id} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
 
     def get(self, out: Any = None) -> Any:
@@ -213,10 +218,10 @@ class DeviceArray:
 
     # --- elements -------------------------------------------------------------------------------------------------------------------
 
-    def __getitem__(self, item: Any) -> DeviceArray:
+    def __getitem__(self, item: tuple[Any, ...]) -> DeviceArray:
         return box(_here(self.c, self.c.__getitem__, _index(item, self)), self)
 
-    def __setitem__(self, item: Any, value: Any) -> None:
+    def __setitem__(self, item: EllipsisType, value: Array) -> None:
         value = raw(value)
         cls = value.__class__
         if not (cls is float or cls is int or cls is driver.array_class):
@@ -229,7 +234,7 @@ class DeviceArray:
         """A copy with its own memory."""
         return box(_here(self.c, self.c.copy, order))
 
-    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> DeviceArray:
+    def astype(self, dtype: Dtype, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> DeviceArray:
         """The elements in another dtype; the array itself where nothing changes and `copy` is False."""
         if not copy and self.dtype == dtype:
             return self
@@ -239,7 +244,7 @@ class DeviceArray:
         """Whether nobody else can see the memory: neither a view nor another holder of the cupy array."""
         return self.base is None and self.writeable and self.c.base is None and getrefcount(self.c) <= ATTRIBUTE
 
-    def view(self, dtype: Any = None) -> DeviceArray:
+    def view(self, dtype: Dtype = None) -> DeviceArray:
         """The same memory, read as another dtype."""
         return box(self.c.view(dtype) if dtype is not None else self.c.view(), self)
 
@@ -247,7 +252,7 @@ class DeviceArray:
         """The elements in another shape: a view where that is possible."""
         return box(_here(self.c, self.c.reshape, *shape, order=order), self)
 
-    def strided(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, dtype: Any = None) -> DeviceArray:
+    def strided(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, dtype: Dtype = None) -> DeviceArray:
         """A view of the same memory with any shape, strides and offset (in bytes); the caller has checked the bounds."""
         r = box(driver.needed().ndarray(shape, self.dtype if dtype is None else dtype, memptr=self.c.data + offset, strides=strides))
         r.base = self if self.base is None else self.base
@@ -258,7 +263,7 @@ class DeviceArray:
         """Set all elements to one number."""
         _here(self.c, self.c.fill, raw(value))
 
-    def sort(self, axis: int = -1, kind: Any = None) -> None:
+    def sort(self, axis: int = -1, kind: Kind = None) -> None:
         """Sort in place; always stable."""
         self[...] = SPECIAL["sort"](self, axis)
 
@@ -268,12 +273,12 @@ class DeviceArray:
 
     # --- dispatch -------------------------------------------------------------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: Function, method: str, *inputs: Any, **kwargs: Any) -> Array:
         if method == "__call__":
             return call_ufunc(ufunc, inputs, kwargs, self)
         return _METHODS[method](ufunc, inputs, kwargs)
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, func: Function, types: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Any:
         if len(types) > 1 and any(is_batched(each) for each in types):
             return NotImplemented
         special = SPECIAL.get(func.__name__)
@@ -282,7 +287,7 @@ class DeviceArray:
         return call_function(func, args, kwargs, self)
 
 
-def _index(item: Any, array: DeviceArray) -> Any:
+def _index(item: EllipsisType | tuple[Any, ...], array: DeviceArray) -> EllipsisType | tuple[Any, ...]:
     """An index in CuPy's terms. Integer arrays are checked on the device: CuPy would wrap what is out of bounds."""
     cls = item.__class__
     if cls is tuple:
@@ -341,7 +346,7 @@ def explained(error: Any) -> Exception:
     return AcceleratorError(f"CUDA error: {error}")
 
 
-def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
+def _call(function: Function, *args: Any, **kwargs: Any) -> Any:
     """Call CuPy; its out-of-memory error becomes PyTorch's."""
     try:
         return function(*args, **kwargs)
@@ -349,14 +354,14 @@ def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
         raise explained(error) from None
 
 
-def _here(c: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
+def _here(c: Any, function: Function, *args: Any, **kwargs: Any) -> Any:
     """`_call` while the GPU of the cupy array `c` is the current one."""
     if driver.several:
         return guarded(c, lambda: _call(function, *args, **kwargs))
     return _call(function, *args, **kwargs)
 
 
-def on_host(function: Any, name: str, args: Any, kwargs: Any) -> Any:
+def on_host(function: Function, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run a NumPy function on copies in host memory, for what CuPy lacks; results go back to the device."""
     HOST_CALLS[name] += 1
     out = kwargs.pop("out", None)
@@ -388,7 +393,7 @@ def _boxed_host(value: Any) -> Any:
 
 # --- ufuncs ------------------------------------------------------------------------------------------------------------------------------
 
-def call_ufunc(ufunc: Any, inputs: Any, kwargs: Any, first: DeviceArray) -> Any:
+def call_ufunc(ufunc: Function, inputs: tuple[Any, ...], kwargs: dict[Any, Any], first: DeviceArray) -> Any:
     """A ufunc on arrays of the device: a fused kernel where there is one, else CuPy's, else NumPy's on copies."""
     name = ufunc.__name__
     out = kwargs.get("out")
@@ -408,7 +413,7 @@ def call_ufunc(ufunc: Any, inputs: Any, kwargs: Any, first: DeviceArray) -> Any:
     return _call_ufunc(ufunc, name, values, inputs, kwargs, out)
 
 
-def _call_ufunc(ufunc: Any, name: str, values: Any, inputs: Any, kwargs: Any, out: Any) -> Any:
+def _call_ufunc(ufunc: Function, name: str, values: list[Any], inputs: tuple[Any, ...], kwargs: dict[Any, Any], out: Any) -> Array:
     try:
         if not kwargs or (out is not None and len(kwargs) <= 1 + ("casting" in kwargs) and len(out) == 1 and out[0].__class__ is DeviceArray):
             kernel = KERNELS.get(name)
@@ -431,7 +436,7 @@ def _call_ufunc(ufunc: Any, name: str, values: Any, inputs: Any, kwargs: Any, ou
         raise explained(error) from None
 
 
-def _rare_ufunc(ufunc: Any, name: str, values: Any, inputs: Any, kwargs: Any) -> Any:
+def _rare_ufunc(ufunc: np.ufunc, name: str, values: Any, inputs: Any, kwargs: dict[str, Any]) -> Any:
     """where=, dtype= and several outputs."""
     function = getattr(driver.needed(), name, None)
     if function is None:
@@ -476,7 +481,7 @@ def _reduce(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
     return guarded(a.c, _reduce_here, a, name, axis, keepdims, values.get("dtype"), None if initial is np._NoValue else initial)
 
 
-def _reduce_here(a: DeviceArray, name: str, axis: Any, keepdims: bool, dtype: Any, initial: Any) -> Any:
+def _reduce_here(a: DeviceArray, name: str, axis: Sequence[int], keepdims: bool, dtype: Any, initial: Any) -> Array:
     c = a.c
     if name in ("sum", "prod"):
         r = _call(getattr(c, name), axis, dtype, None, keepdims)
@@ -494,7 +499,7 @@ def _reduce_here(a: DeviceArray, name: str, axis: Any, keepdims: bool, dtype: An
     return box(_call(getattr(c, name), axis, None, keepdims))
 
 
-def _accumulate(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+def _accumulate(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     values = dict(zip(("axis", "dtype", "out"), inputs[1:], strict=False)) | kwargs
     name = {"add": "cumsum", "multiply": "cumprod"}.get(ufunc.__name__)
     if name is None or values.get("out") is not None:
@@ -502,7 +507,7 @@ def _accumulate(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
     return guarded(inputs[0].c, lambda: box(_call(getattr(inputs[0].c, name), values.get("axis", 0), values.get("dtype"))))
 
 
-def _at(ufunc: Any, inputs: Any, kwargs: Any) -> None:
+def _at(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> None:
     a, index = inputs[0], inputs[1]
     name = ufunc.__name__
     if a.__class__ is not DeviceArray:
@@ -517,12 +522,12 @@ def _at(ufunc: Any, inputs: Any, kwargs: Any) -> None:
     guarded(a.c, lambda: getattr(a.c, function)(_index(index, a), raw(inputs[2])))
 
 
-def _outer(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+def _outer(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     a, b = inputs
     return ufunc(a.reshape(a.shape + (1,) * b.ndim), b, **kwargs)
 
 
-def _reduceat(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+def _reduceat(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     return on_host(ufunc.reduceat, f"{ufunc.__name__}.reduceat", inputs, dict(kwargs))
 
 
@@ -534,7 +539,7 @@ _METHODS = {"reduce": _reduce, "accumulate": _accumulate, "at": _at, "outer": _o
 _found: dict[Any, Any] = {}
 
 
-def cupy_function(func: Any) -> Any:
+def cupy_function(func: Function) -> Function:
     """CuPy's function of the same name as a NumPy function, or None."""
     module = driver.needed()
     key = (module, func)
@@ -550,7 +555,7 @@ def cupy_function(func: Any) -> Any:
     return _found[key]
 
 
-def call_function(func: Any, args: Any, kwargs: Any, first: Any = None) -> Any:
+def call_function(func: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], first: Array | None = None) -> Array:
     """A NumPy function (not a ufunc) on arrays of the device."""
     function = cupy_function(func)
     if function is None:
@@ -569,11 +574,11 @@ def call_function(func: Any, args: Any, kwargs: Any, first: Any = None) -> Any:
     return box(result, source)
 
 
-def _creation(name: str) -> Any:
+def _creation(name: str) -> Function:
     """np.<name>(..., like=array)."""
     func = getattr(np, name)
 
-    def create(*args: Any, **kwargs: Any) -> Any:
+    def create(*args: Any, **kwargs: Any) -> Array:
         module = driver.needed()
         kwargs.pop("device", None)
         if name in ("array", "asarray", "ascontiguousarray"):
@@ -586,10 +591,10 @@ def _creation(name: str) -> Any:
     return create
 
 
-def _sorted(name: str) -> Any:
+def _sorted(name: str) -> Function:
     func = getattr(np, name)
 
-    def call(a: Any, axis: Any = -1, kind: Any = None, **kwargs: Any) -> Any:
+    def call(a: Any, axis: Any = -1, kind: Kind = None, **kwargs: Any) -> Any:
         if axis is None:
             a, axis = a.reshape(-1), -1
         if a.ndim == 0:
@@ -668,7 +673,8 @@ SPECIAL: dict[str, Callable[..., Any]] = {
     "may_share_memory": _may_share, "shares_memory": _may_share, "clip": _clip, "copyto": _copyto,
     "result_type": lambda *values: np.result_type(*[_dtype_of(each) for each in values]),
     "can_cast": lambda from_, to, casting="safe": np.can_cast(_dtype_of(from_), to, casting),
-    "shape": lambda a: a.shape, "ndim": lambda a: a.ndim, "iscomplexobj": lambda a: a.dtype.kind == "c", "isrealobj": lambda a: a.dtype.kind != "c",
+    "shape": lambda a: a.shape, "ndim": lambda a: a.ndim, "iscomplexobj": lambda a: a.dtype.kind == "c",
+    "isrealobj": lambda a: a.dtype.kind != "c",
     "size": lambda a, axis=None: a.size if axis is None else a.shape[axis],
     "max": lambda a, axis=None, out=None, keepdims=False, **other: np.maximum.reduce(a, axis=axis, keepdims=keepdims, **other),
     "min": lambda a, axis=None, out=None, keepdims=False, **other: np.minimum.reduce(a, axis=axis, keepdims=keepdims, **other),
@@ -683,7 +689,7 @@ class Fused:
     _MODULES = {"attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward"),
                 "linear": ("linear",), "columns": ("column_sums",)}
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Function:
         from importlib import import_module
         for module, names in self._MODULES.items():
             if name in names:
@@ -697,7 +703,7 @@ class Fused:
         return found
 
 
-def kernel_on_arrays(function: Any) -> Any:
+def kernel_on_arrays(function: Function) -> Function:
     """A function of cupy arrays as one of DeviceArrays; out of memory becomes PyTorch's error. It steps aside for vmap's arrays."""
     def call(*args: Any, **kwargs: Any) -> Any:
         for each in args:
@@ -712,7 +718,7 @@ def kernel_on_arrays(function: Any) -> Any:
     return call
 
 
-def find_kernel(family: str, name: str) -> Any:
+def find_kernel(family: str, name: str) -> Function | None:
     """``kernels/cuda/<family>.py: <name>`` on DeviceArrays; None where there is none: then NumPy's functions find their way by their arguments."""
     from importlib import import_module
     from importlib.util import find_spec
@@ -724,7 +730,7 @@ def find_kernel(family: str, name: str) -> Any:
 join(DeviceArray, find_kernel)
 
 
-def _written(function: Any) -> Any:
+def _written(function: Function) -> Any:
     """The Python function of a kernel or fused formula, if it is always the same one (a closure is made anew by each call); else None."""
     inner = written(function)
     return inner if hasattr(inner, "__code__") and not inner.__closure__ else None
@@ -733,7 +739,7 @@ def _written(function: Any) -> Any:
 _formulas: dict[Any, Any] = {}      # function -> its Formula, or None where it has none
 
 
-def run_formula(function: Any, operands: tuple[Any, ...], name: str = "formula") -> Any:
+def run_formula(function: Function, operands: tuple[Any, ...], name: str = "formula") -> Any:
     """A function of arrays as one kernel, whose formula is traced at first use; as it is where that can't be. name: what a profile shows."""
     try:
         formula = _formulas[function]
@@ -742,7 +748,7 @@ def run_formula(function: Any, operands: tuple[Any, ...], name: str = "formula")
     return run_kernel(formula, function, operands)
 
 
-def run_kernel(formula: Any, function: Any, operands: tuple[Any, ...]) -> Any:
+def run_kernel(formula: Any, function: Function, operands: tuple[Any, ...]) -> Any:
     """The formula's kernel, or the function where the operands are none for it: halves in float32."""
     if formula is not None:
         values = []
@@ -800,20 +806,20 @@ class Namespace:
         """A copy of a host's array, which is only queued where the array lies in page-locked memory."""
         return box(pinned.to_device(array, self._index))
 
-    def forward(self, name: str, function: Any) -> Any:
+    def forward(self, name: str, function: Function) -> Function:
         """How the elementwise op `name`, or "" for a formula, is computed here, on arrays of floating dtype: as one kernel where there is one."""
         kernel = FORMULAS.get(name)
         if kernel is None:
             inner = _written(function)
             return _widened(function) if inner is None else lambda *operands: run_formula(inner, operands)
 
-        def run(a: DeviceArray) -> Any:
+        def run(a: DeviceArray) -> Array:
             r = guarded(a.c, kernel, a.c) if driver.several else _call(kernel, a.c)
             return box(r) if r is not NotImplemented else _widened(function)(a)
         return run
 
     @staticmethod
-    def gradient(name: str, function: Any) -> Any:
+    def gradient(name: str, function: Function) -> Any:
         """How the gradient of the op `name`, a formula, is computed here: as one kernel."""
         inner, label = _written(function), f"{name}_gradient".replace(".", "_") if name else "formula"
         return lambda *operands: run_formula(inner, operands, label) if inner is not None else run_kernel(None, function, operands)
@@ -827,16 +833,16 @@ class Namespace:
         return FUSED
 
     @staticmethod
-    def has_kernel(ufunc: Any) -> bool:
+    def has_kernel(ufunc: np.ufunc) -> bool:
         """Whether a ufunc has a kernel that rounds once, so that float16 and bfloat16 need not be widened first."""
         return getattr(ufunc, "__name__", "") in KERNELS
 
     @staticmethod
-    def mixes(ufunc: Any, *arrays: Any) -> bool:
+    def mixes(ufunc: np.ufunc, *arrays: Any) -> bool:
         """Whether a ufunc has a kernel that reads arrays of float32 and of 16 bits as they are, and these are such."""
         return getattr(ufunc, "__name__", "") in KERNELS and {each.dtype.name for each in arrays if each.__class__ is DeviceArray and each.ndim} in _MIXTURES
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Function:
         func = getattr(np.linalg if self._path == "linalg" else np.fft if self._path == "fft" else np, name)
         if name in ("linalg", "fft"):
             value: Any = Namespace(self._index, name)
@@ -850,7 +856,7 @@ class Namespace:
         return value
 
 
-def _widened(function: Any) -> Any:
+def _widened(function: Function) -> Any:
     """A NumPy expression on an array of a dtype that is computed in float32."""
     return lambda a, *numbers: function(a.astype(np.float32) if a.dtype.itemsize == 2 else a, *numbers)
 
@@ -859,8 +865,8 @@ _MIXTURES = ({"float32", "float16"}, {"float32", "bfloat16"})
 _CREATORS = ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "arange", "eye", "identity", "tri", "linspace")
 
 
-def _on(index: int, function: Any) -> Any:
-    def create(*args: Any, **kwargs: Any) -> Any:
+def _on(index: int, function: Function) -> Function:
+    def create(*args: Any, **kwargs: Any) -> Array:
         if not driver.several:
             return function(*args, **kwargs)
         with driver.needed().cuda.Device(index):
@@ -870,7 +876,7 @@ def _on(index: int, function: Any) -> Any:
 
 # --- methods and operators ---------------------------------------------------------------------------------------------------------------
 
-def _forward(name: str, may_view: bool) -> Any:
+def _forward(name: str, may_view: bool) -> Function:
     def call(self: DeviceArray, *args: Any, **kwargs: Any) -> Any:
         r = _here(self.c, getattr(self.c, name), *raw(args), **{key: raw(value) for key, value in kwargs.items()})
         return box(r, self if may_view else None)
@@ -904,7 +910,7 @@ _OPERATORS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": 
               "pow": np.power, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift}
 
 
-def _operator(ufunc: Any, mode: str) -> Any:
+def _operator(ufunc: Function, mode: str) -> Function:
     if mode == "i":
         def inplace(self: DeviceArray, other: Any) -> Any:
             r = call_ufunc(ufunc, (self, other), {"out": (self,)}, self)

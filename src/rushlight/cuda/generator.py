@@ -15,6 +15,7 @@ import numpy as np
 from ..generator import CLASSES, Generator
 from ..kind import cpu_kind
 from ..tensor import wrap
+from ..vocabulary import Device
 
 __all__ = ["CudaGenerator", "STREAMS"]
 
@@ -49,7 +50,7 @@ class CudaGenerator(Generator):
     offset: int
     recording: Any       # a graphs.Recording while a CUDA graph that knows this generator is recorded
 
-    def __init__(self, device: Any = "cuda") -> None:
+    def __init__(self, device: Device = "cuda") -> None:
         self.offset, self.recording = 0, None
         super().__init__(device)
         self.lock = _Lock(self)  # type: ignore[assignment]

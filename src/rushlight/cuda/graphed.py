@@ -18,7 +18,8 @@ from .streams import Stream, stream
 __all__ = ["make_graphed_callables"]
 
 
-def make_graphed_callables(callables: Any, sample_args: Any, num_warmup_iters: int = 3, allow_unused_input: bool = False, pool: Handle | None = None) -> Any:
+def make_graphed_callables(callables: Any, sample_args: Any, num_warmup_iters: int = 3, allow_unused_input: bool = False,
+                           pool: Handle | None = None) -> Any:
     """Functions or modules whose forward and backward passes each run as one CUDA graph, inside one node of the autograd graph.
 
     callables         one, or a tuple in the order in which the program will call them (their memory is shared)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import weakref
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..generator import generator_for
 from ..kernels.cuda.driver import cupy, needed
+from ..vocabulary import GeneratorLike
 from .streams import Stream, current_stream, stream
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing"]
 
@@ -36,7 +40,7 @@ class Recording:
 
     __slots__ = ("generator", "cell", "used")
 
-    def __init__(self, generator: Any) -> None:
+    def __init__(self, generator: GeneratorLike) -> None:
         self.generator, self.used = generator, 0
         self.cell = needed().zeros(2, np.uint64)
 
@@ -65,7 +69,7 @@ class CUDAGraph:
         self._generators: list[Any] = []
         self._recordings: list[Recording] = []
 
-    def register_generator_state(self, generator: Any) -> None:
+    def register_generator_state(self, generator: GeneratorLike) -> None:
         """Let this generator's numbers continue from replay to replay, too."""
         if generator.device.type != "cuda":
             raise RuntimeError(f"Expected a 'cuda' device type for generator but found '{generator.device.type}'")
@@ -141,7 +145,8 @@ class graph:
 
     default_capture_stream: Stream | None = None
 
-    def __init__(self, cuda_graph: CUDAGraph, pool: Handle | None = None, stream: Stream | None = None, capture_error_mode: str = "global") -> None:
+    def __init__(self, cuda_graph: CUDAGraph, pool: Handle | None = None, stream: Stream | None = None,
+                 capture_error_mode: str = "global") -> None:
         if stream is None:
             if graph.default_capture_stream is None or graph.default_capture_stream._raw.__class__ is not needed().cuda.Stream:
                 graph.default_capture_stream = Stream()
@@ -163,7 +168,7 @@ class graph:
             self._context.__exit__(None, None, None)
             raise
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, kind: Kind, error: Any, trace: Any) -> None:
         try:
             self.cuda_graph.capture_end()
         except Exception:

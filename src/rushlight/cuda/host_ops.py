@@ -16,6 +16,7 @@ from ..ops import deferred
 from ..ops.registry import FUNCTIONS, OPS
 from ..ops.write import write_out
 from ..tensor import Tensor
+from ..vocabulary import Device, Function
 from .array import HOST_CALLS
 
 __all__ = ["HOST_OPS", "install", "to_host", "to_device"]
@@ -45,7 +46,7 @@ def to_host(value: Any) -> Any:
     return value
 
 
-def to_device(value: Any, device: Any) -> Any:
+def to_device(value: Any, device: Device) -> Any:
     """The way back."""
     if isinstance(value, Tensor):
         return value.to(device)
@@ -70,7 +71,7 @@ def _device_of(values: Any) -> Any:
     return None
 
 
-def on_host(function: Any) -> Any:
+def on_host(function: Function) -> Any:
     """The function, with CUDA tensors taken to the CPU and back."""
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -87,10 +88,10 @@ def on_host(function: Any) -> Any:
     return call
 
 
-def _creator_on_host(function: Any) -> Any:
+def _creator_on_host(function: Function) -> Function:
     """A creation function whose numbers are made on the CPU."""
     @functools.wraps(function)
-    def call(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+    def call(*args: Any, device: Device = None, **kwargs: Any) -> Any:
         wanted = as_device(device)
         return function(*args, device="cpu", **kwargs).to(wanted)
     call.__rushlight_on_host__ = True  # type: ignore[attr-defined]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..devices import device as device_type
 from ..kernels.cuda import driver
 from ..kernels.cuda.driver import needed
+from ..vocabulary import Device
 
 __all__ = ["checked", "current_device", "device_count", "index_of"]
 
@@ -17,7 +16,7 @@ def device_count() -> int:
     return 0 if found is None else found.cuda.runtime.getDeviceCount()
 
 
-def index_of(device: Any = None, optional: bool = True) -> int:
+def index_of(device: Device = None, optional: bool = True) -> int:
     """The index of a GPU that an argument means (None, an int, "cuda:1", torch.device); ValueError and RuntimeError as PyTorch has them."""
     if device is None:
         if not optional:
@@ -35,7 +34,7 @@ def index_of(device: Any = None, optional: bool = True) -> int:
     return found.index
 
 
-def checked(device: Any = None) -> int:
+def checked(device: Device = None) -> int:
     """`index_of`, refused where there is no such GPU."""
     needed()
     index = index_of(device)

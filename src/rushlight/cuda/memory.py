@@ -9,6 +9,7 @@ from typing import Any
 
 from ..homes import settle
 from ..kernels.cuda import driver
+from ..vocabulary import Device
 from .indices import checked, index_of
 
 __all__ = ["OutOfMemoryError", "empty_cache", "memory_allocated", "memory_reserved", "memory_cached", "max_memory_allocated",
@@ -54,7 +55,7 @@ class _Device:
 _devices: dict[int, _Device] = {}
 
 
-def _of(device: Any) -> _Device:
+def _of(device: Device) -> _Device:
     return _devices.setdefault(index_of(device), _Device())
 
 
@@ -86,7 +87,7 @@ def watch(module: Any) -> None:
     Hook().__enter__()
 
 
-def _pool(device: Any) -> contextlib.AbstractContextManager[Any]:
+def _pool(device: Device) -> contextlib.AbstractContextManager[Any]:
     """The memory pool with a GPU made current."""
     @contextlib.contextmanager
     def inside() -> Iterator[Any]:
@@ -127,7 +128,7 @@ def empty_cache() -> None:
             counters.reserved_bytes.remove(counters.reserved_bytes.current - module.get_default_memory_pool().total_bytes())
 
 
-def memory_allocated(device: Any = None) -> int:
+def memory_allocated(device: Device = None) -> int:
     """Bytes of GPU memory in use by tensors (0 without a GPU)."""
     if driver.cupy() is None:
         return 0
@@ -135,7 +136,7 @@ def memory_allocated(device: Any = None) -> int:
         return pool.used_bytes()
 
 
-def memory_reserved(device: Any = None) -> int:
+def memory_reserved(device: Device = None) -> int:
     """Bytes of GPU memory held, in use or cached (0 without a GPU)."""
     if driver.cupy() is None:
         return 0
@@ -143,12 +144,12 @@ def memory_reserved(device: Any = None) -> int:
         return pool.total_bytes()
 
 
-def max_memory_allocated(device: Any = None) -> int:
+def max_memory_allocated(device: Device = None) -> int:
     """The most bytes that tensors used at once since the start or the last `reset_peak_memory_stats` (0 without a GPU)."""
     return 0 if driver.cupy() is None else _of(device).allocated_bytes.peak
 
 
-def max_memory_reserved(device: Any = None) -> int:
+def max_memory_reserved(device: Device = None) -> int:
     """The most bytes held since the start or the last `reset_peak_memory_stats` (0 without a GPU)."""
     return 0 if driver.cupy() is None else _of(device).reserved_bytes.peak
 
@@ -156,13 +157,13 @@ def max_memory_reserved(device: Any = None) -> int:
 memory_cached, max_memory_cached = memory_reserved, max_memory_reserved
 
 
-def _counters(device: Any) -> dict[str, Counter]:
+def _counters(device: Device) -> dict[str, Counter]:
     found = _of(device)
     return {"allocation": found.allocation, "allocated_bytes": found.allocated_bytes, "requested_bytes": found.requested_bytes,
             "segment": found.segment, "reserved_bytes": found.reserved_bytes}
 
 
-def reset_peak_memory_stats(device: Any = None) -> None:
+def reset_peak_memory_stats(device: Device = None) -> None:
     """Let the peaks start again from what is in use now."""
     if driver.cupy() is not None:
         for counter in _counters(device).values():
@@ -172,14 +173,14 @@ def reset_peak_memory_stats(device: Any = None) -> None:
 reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
 
 
-def reset_accumulated_memory_stats(device: Any = None) -> None:
+def reset_accumulated_memory_stats(device: Device = None) -> None:
     """Let the sums of all allocations and frees start again from zero."""
     if driver.cupy() is not None:
         for counter in _counters(device).values():
             counter.allocated = counter.freed = 0
 
 
-def memory_stats_as_nested_dict(device: Any = None) -> dict[str, Any]:
+def memory_stats_as_nested_dict(device: Device = None) -> dict[str, Any]:
     """The statistics as nested dicts; empty without a GPU."""
     if driver.cupy() is None:
         return {}
@@ -188,11 +189,11 @@ def memory_stats_as_nested_dict(device: Any = None) -> dict[str, Any]:
     return found | {"num_ooms": _of(device).ooms, "num_alloc_retries": 0}
 
 
-def memory_stats(device: Any = None) -> dict[str, Any]:
+def memory_stats(device: Device = None) -> dict[str, Any]:
     """The statistics under names such as "allocated_bytes.all.peak"; empty without a GPU. Pools are not told apart: there is only "all"."""
     flat: list[tuple[str, Any]] = []
 
-    def visit(prefix: str, value: Any) -> None:
+    def visit(prefix: str, value: dict[Any, Any] | int) -> None:
         if isinstance(value, dict):
             for key, each in value.items():
                 visit(f"{prefix}.{key}" if prefix else key, each)
@@ -209,7 +210,7 @@ def _size(n: int) -> str:
     return f"{n} bytes"
 
 
-def memory_summary(device: Any = None, abbreviated: bool = False) -> str:
+def memory_summary(device: Device = None, abbreviated: bool = False) -> str:
     """The statistics as a table."""
     rows = [f"CUDA memory of device {index_of(device)}, out of memory {_of(device).ooms} times",
             f"{'':<20}{'now':>14}{'peak':>14}{'ever':>14}{'freed':>14}"]
@@ -227,18 +228,18 @@ def memory_snapshot(mempool_id: Any = None) -> Any:
     raise NotImplementedError("torch.cuda.memory_snapshot: the pool does not show its blocks; use memory_stats() or memory_summary()")
 
 
-def memory_usage(device: Any = None) -> int:
+def memory_usage(device: Device = None) -> int:
     """Needs NVIDIA's management library (NotImplementedError): see nvidia-smi."""
     raise NotImplementedError("torch.cuda.memory_usage needs NVIDIA's management library, which rushlight does not use: see nvidia-smi")
 
 
-def mem_get_info(device: Any = None) -> tuple[int, int]:
+def mem_get_info(device: Device = None) -> tuple[int, int]:
     """(free, total) bytes of a GPU."""
     free, total = driver.needed().cuda.Device(checked(device)).mem_info
     return free, total
 
 
-def set_per_process_memory_fraction(fraction: float, device: Any = None) -> None:
+def set_per_process_memory_fraction(fraction: float, device: Device = None) -> None:
     """Let this process use at most this part of a GPU's memory (0 to 1)."""
     if not isinstance(fraction, float):
         raise TypeError("Invalid type for fraction argument, must be `float`")
@@ -252,7 +253,7 @@ def set_per_process_memory_fraction(fraction: float, device: Any = None) -> None
     _of(device).fraction = fraction
 
 
-def get_per_process_memory_fraction(device: Any = None) -> float:
+def get_per_process_memory_fraction(device: Device = None) -> float:
     """What `set_per_process_memory_fraction` set, 1.0 at first."""
     driver.needed()
     return _of(device).fraction
@@ -261,7 +262,7 @@ def get_per_process_memory_fraction(device: Any = None) -> float:
 _blocks: dict[int, Any] = {}
 
 
-def caching_allocator_alloc(size: int, device: Any = None, stream: Any = None) -> int:
+def caching_allocator_alloc(size: int, device: Device = None, stream: Any = None) -> int:
     """The address of a new block of GPU memory, for other libraries; free it with `caching_allocator_delete`."""
     with _pool(device) as pool, out_of_memory():
         block = pool.malloc(size)

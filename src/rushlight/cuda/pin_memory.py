@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..devices import CPU
 from ..kernels.cuda import driver
 from ..ops.convert import TYPE_NAMES
 from ..ops.define import method
 from ..ops.record import record
 from ..tensor import Tensor, wrap
+from ..vocabulary import Device
 from . import pinned
 
 __all__: list[str] = []
 
 
 @method
-def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+def pin_memory(self: Tensor, device: Device = None) -> Tensor:
     """A copy in page-locked memory, from which transfers to a GPU can run beside other work; the tensor itself if it lies there already."""
     if self._kind.device is not CPU:
         raise RuntimeError(f"cannot pin 'torch.{'cuda.' if self._kind.device.type == 'cuda' else ''}{TYPE_NAMES[self._kind.dtype.name]}Tensor' "

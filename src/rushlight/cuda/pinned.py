@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from ..kernels.cuda import driver
+from ..vocabulary import Array, Dtype
 
 __all__ = ["copy", "empty", "is_pinned", "to_device", "to_host"]
 
 _blocks: dict[int, tuple[int, Any]] = {}          # address -> (size, weak reference to the array over the block)
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+def empty(shape: tuple[int, ...], dtype: Dtype) -> Any:
     """An uninitialised NumPy array in page-locked memory."""
     import weakref
     dtype = np.dtype(dtype)
@@ -32,7 +33,7 @@ def copy(a: Any) -> Any:
     return r
 
 
-def is_pinned(a: Any) -> bool:
+def is_pinned(a: Array) -> bool:
     """Whether a NumPy array lies in page-locked memory."""
     if a.__class__ is not np.ndarray or not _blocks:
         return False
@@ -40,7 +41,7 @@ def is_pinned(a: Any) -> bool:
     return any(start <= at < start + size for start, (size, _) in list(_blocks.items()))
 
 
-def to_device(a: Any, index: int) -> Any:
+def to_device(a: Array, index: int) -> Any:
     """A cupy array of a NumPy array; from page-locked memory the copy is only queued on the current stream."""
     module = driver.needed()
     with module.cuda.Device(index):

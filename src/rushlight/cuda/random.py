@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..devices import device as device_type
 from ..generator import Generator, generator_for
 from ..kernels.cuda import driver, philox, sampling
 from ..kernels.random_fill import memory_axes
 from ..ops.random import as_real_array
+from ..vocabulary import Device
 from .array import _call, box, guarded, raw
 from .generator import STREAMS
 from .indices import checked, device_count
+
+if TYPE_CHECKING:
+    from ..cuda.generator import CudaGenerator
+    from ..kind import Kind
 
 __all__ = ["manual_seed", "manual_seed_all", "seed", "seed_all", "initial_seed", "get_rng_state", "get_rng_state_all", "set_rng_state",
            "set_rng_state_all", "default_generators", "use_cpu_streams"]
 
 
-def _generator(device: Any = None) -> Any:
+def _generator(device: Device = None) -> Any:
     return generator_for(device_type("cuda", checked(device)))
 
 
@@ -64,7 +69,7 @@ def own_stream() -> bool:
     return not STREAMS["cpu"]
 
 
-def filled(a: Any, name: str, gen: Any, parameters: tuple[Any, ...]) -> None:
+def filled(a: Any, name: str, gen: CudaGenerator, parameters: tuple[Any, ...]) -> None:
     """Fill a DeviceArray by ``philox.<name>``, in the order of memory: along the smallest stride first. Complex numbers are pairs of real ones."""
     if a.dtype.kind == "c":
         a = as_real_array(a)
@@ -81,7 +86,7 @@ def filled(a: Any, name: str, gen: Any, parameters: tuple[Any, ...]) -> None:
     guarded(a.c, _call, run)
 
 
-def sampled(kind: Any, name: str, gen: Any, *parameters: Any) -> Any:
+def sampled(kind: Kind, name: str, gen: Any, *parameters: Any) -> Any:
     """The DeviceArray that ``sampling.<name>`` draws on the kind's GPU."""
     values = raw(list(parameters))
     with driver.needed().cuda.Device(kind.device.index or 0):
@@ -111,7 +116,7 @@ def initial_seed() -> int:
     return _generator().initial_seed()
 
 
-def get_rng_state(device: Any = "cuda") -> Any:
+def get_rng_state(device: Device = "cuda") -> Any:
     """The state of a GPU's generator: a CPU uint8 tensor of 16 bytes, seed and offset, as PyTorch has it."""
     return _generator(device).get_state()
 
@@ -121,7 +126,7 @@ def get_rng_state_all() -> list[Any]:
     return [get_rng_state(i) for i in range(len(default_generators))]
 
 
-def set_rng_state(new_state: Any, device: Any = "cuda") -> None:
+def set_rng_state(new_state: Any, device: Device = "cuda") -> None:
     """Continue a GPU's stream from a state of `get_rng_state`."""
     _generator(device).set_state(new_state)
 

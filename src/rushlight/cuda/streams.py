@@ -6,6 +6,7 @@ from typing import Any
 
 from ..devices import device as device_type
 from ..kernels.cuda.driver import needed
+from ..vocabulary import Device
 from .indices import checked
 
 __all__ = ["Stream", "ExternalStream", "Event", "StreamContext", "stream", "current_stream", "default_stream", "set_stream"]
@@ -14,7 +15,7 @@ __all__ = ["Stream", "ExternalStream", "Event", "StreamContext", "stream", "curr
 class Stream:
     """A queue of GPU work: ``Stream()``; use it with ``with torch.cuda.stream(s):``. Lower `priority` numbers run first."""
 
-    def __init__(self, device: Any = None, priority: int = 0, **kwargs: Any) -> None:
+    def __init__(self, device: Device = None, priority: int = 0, **kwargs: Any) -> None:
         module = needed()
         index = checked(device)
         with module.cuda.Device(index):
@@ -81,7 +82,7 @@ class Stream:
 class ExternalStream(Stream):
     """A stream that another library made, given by its address; it has to outlive this object."""
 
-    def __init__(self, stream_ptr: int, device: Any = None, **kwargs: Any) -> None:
+    def __init__(self, stream_ptr: int, device: Device = None, **kwargs: Any) -> None:
         index = checked(device)
         self._wrap(needed().cuda.ExternalStream(stream_ptr, index), index)
 
@@ -168,7 +169,7 @@ def stream(stream: Stream | None) -> StreamContext:
     return StreamContext(stream)
 
 
-def current_stream(device: Any = None) -> Stream:
+def current_stream(device: Device = None) -> Stream:
     """The stream that work is given to."""
     module = needed()
     index = checked(device)
@@ -176,7 +177,7 @@ def current_stream(device: Any = None) -> Stream:
         return Stream._of(module.cuda.get_current_stream(), index)
 
 
-def default_stream(device: Any = None) -> Stream:
+def default_stream(device: Device = None) -> Stream:
     """The stream that is current unless another was chosen."""
     return Stream._of(needed().cuda.Stream.null, checked(device))
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, NumpyDtype
+
 __all__ = ["as_array", "as_truth"]
 
 
-def as_array(value: Any, numpy_dtype: Any = None) -> Any:
+def as_array(value: Any, numpy_dtype: NumpyDtype | None = None) -> Array:
     """A NumPy scalar as a 0-dim array; arrays of any device as they are; cast where a dtype is given."""
     if isinstance(value, (np.generic, int, float, complex)):
         value = np.asarray(value)
@@ -18,7 +20,7 @@ def as_array(value: Any, numpy_dtype: Any = None) -> Any:
     return value
 
 
-def as_truth(a: Any) -> Any:
+def as_truth(a: Array) -> Any:
     """A bool array whose bytes are 0 or 1, on which everything relies: itself, or a copy where its memory holds other bytes."""
     if a.__class__ is not np.ndarray:
         return a

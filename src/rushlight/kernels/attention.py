@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, NumpyDtype
 from . import native
 
 __all__ = ["attention_weights", "attention_output", "attention_backward", "tiled", "tiled_forward", "tiled_backward"]
@@ -21,22 +22,23 @@ _library = native.library
 PIECE = 1 << 17         # scores computed at a time
 
 
-def tiled(q: Any, dtype: Any) -> bool:
+def tiled(q: Array, dtype: NumpyDtype) -> bool:
     """Whether the native library computes attention on arrays such as q, as this dtype, without the matrix of weights (native/attention.cpp)."""
     return _library is not None and q.__class__ is np.ndarray and dtype.char in "fd" and q.ndim <= 10
 
 
-def tiled_forward(q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float) -> tuple[Any, Any]:
+def tiled_forward(q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float) -> tuple[Any, Any]:
     """(softmax(scale * q k' + bias) v, the logarithm of each row's sum of exponentials, flat). `causal` hides key j from query i < j."""
     return _library.attention_forward(q, k, v, _bias_of(bias, q, k), causal, scale)
 
 
-def tiled_backward(g: Any, q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float, out: Any, sums: Any) -> tuple[Any, Any, Any]:
+def tiled_backward(g: Array, q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, out: Array,
+                   sums: Array) -> tuple[Any, Any, Any]:
     """Gradients of q, k, v."""
     return _library.attention_backward(q, k, v, _bias_of(bias, q, k), causal, scale, g, out, sums)
 
 
-def _bias_of(bias: Any, q: Any, k: Any) -> Any:
+def _bias_of(bias: Array | None, q: Array, k: Array) -> Any:
     return bias if bias is None else np.broadcast_to(bias, (*q.shape[:-1], k.shape[-2]))
 
 
@@ -52,7 +54,7 @@ def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
     yield from np.ndindex(*leading[:depth])
 
 
-def _exponentials(scores: Any, bias: Any, steady: bool) -> None:
+def _exponentials(scores: Array, bias: Array | None, steady: bool) -> None:
     """exp(scores + bias) in place, each row divided by the exponential of its largest element where sizes ask for that."""
     # Small scores need no shift: exp(60) leaves room for sums and products.
     small = steady and scores.max() < 30 and scores.min() > -60
@@ -64,7 +66,7 @@ def _exponentials(scores: Any, bias: Any, steady: bool) -> None:
     np.exp(scores, scores)
 
 
-def _is_steady(bias: Any) -> bool:
+def _is_steady(bias: Array | None) -> bool:
     """Whether a bias hides (-inf) or shifts by little: then the size of the scores alone decides about overflow."""
     if bias is None:
         return True
@@ -74,7 +76,7 @@ def _is_steady(bias: Any) -> bool:
     return bool(low > -20 and bias.max(initial=0) < 30)
 
 
-def _product(a: Any, b: Any, out: Any) -> None:
+def _product(a: Array, b: Array, out: Array) -> None:
     """out[...] = a b. Few rows (the queries of decoding) are cheaper to copy than to have NumPy multiply matrix by matrix."""
     if a.shape[-2] <= 2:
         out[...] = native.matmul(a, b)
@@ -82,7 +84,7 @@ def _product(a: Any, b: Any, out: Any) -> None:
         np.matmul(a, b, out)
 
 
-def attention_weights(q: Any, k: Any, bias: Any, scale: float) -> tuple[Any, Any]:
+def attention_weights(q: Array, k: Array, bias: Array | None, scale: float) -> tuple[Any, Any]:
     """(W (..., L, S), r (..., L, 1)) with softmax(scale * q k' + bias) = W r; rows in which everything is hidden are zeros.
 
     The softmax's division stays out of the large array: products with the weights are scaled by r afterwards.
@@ -104,7 +106,7 @@ def attention_weights(q: Any, k: Any, bias: Any, scale: float) -> tuple[Any, Any
     return weights, inverse
 
 
-def attention_output(weights: Any, inverse: Any, v: Any, noise: Any) -> Any:
+def attention_output(weights: Array, inverse: Array, v: Array, noise: Any) -> Array:
     """(weights * noise) v: (..., L, F). `noise` is dropout's, or None."""
     out = np.empty((*weights.shape[:-1], v.shape[-1]), v.dtype)
     for piece in _pieces(weights.shape):
@@ -113,7 +115,7 @@ def attention_output(weights: Any, inverse: Any, v: Any, noise: Any) -> Any:
     return out
 
 
-def attention_backward(g: Any, q: Any, k: Any, v: Any, weights: Any, inverse: Any, out: Any, noise: Any, scale: float,
+def attention_backward(g: Array, q: Array, k: Array, v: Array, weights: Array, inverse: Array, out: Array, noise: Any, scale: float,
                        scores_wanted: bool) -> tuple[Any, Any, Any, Any]:
     """Gradients of q, k, v, and (if wanted) of the bias, in the scores' shape."""
     dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)

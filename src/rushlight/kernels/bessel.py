@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function
 from . import special_tables as T
 from .special import _blockwise, series, split
 
@@ -20,50 +21,50 @@ __all__ = ["i0", "i0e", "i1", "i1e", "k0", "k0e", "k1", "k1e", "j0", "j1", "y0",
 
 # --- modified functions -----------------------------------------------------------------------------------------------------------------
 
-def _i0e(x: Any) -> Any:
+def _i0e(x: Array) -> Any:
     y = np.abs(x)
     return split(y, y <= 8, lambda y: series(T.I0_NEAR, y), lambda y: series(T.I0_FAR, 1 / y) / np.sqrt(y))
 
 
-def _i1e(x: Any) -> Any:
+def _i1e(x: Array) -> Any:
     y = np.abs(x)
     r = split(y, y <= 8, lambda y: y * series(T.I1_NEAR, y), lambda y: series(T.I1_FAR, 1 / y) / np.sqrt(y))
     return np.copysign(r, x)
 
 
-def _i0(x: Any) -> Any:
+def _i0(x: Array) -> Any:
     return np.exp(np.abs(x)) * _i0e(x)
 
 
-def _i1(x: Any) -> Any:
+def _i1(x: Array) -> Any:
     return np.exp(np.abs(x)) * _i1e(x)
 
 
-def _k(x: Any, scaled: bool, near: Any, far: Any) -> Any:
+def _k(x: Array, scaled: bool, near: Any, far: Any) -> Any:
     """K of positive x (times exp(x) if scaled); inf at 0, nan below."""
     small = x <= 2
 
-    def close(x: Any) -> Any:
+    def close(x: Array) -> Any:
         x = np.where(x > 0, x, np.where(x == 0, 1e-320, np.nan))
         return near(x) * np.exp(x) if scaled else near(x)
 
-    def away(x: Any) -> Any:
+    def away(x: Array) -> Any:
         r = series(far, 1 / x) / np.sqrt(x)
         return r if scaled else r * np.exp(-x)
     return np.where(x == 0, np.inf, split(x, small, close, away))
 
 
-def _k0_near(x: Any) -> Any:
+def _k0_near(x: Array) -> Any:
     return series(T.K0_NEAR, x * x) - np.log(x / 2) * _i0(x)
 
 
-def _k1_near(x: Any) -> Any:
+def _k1_near(x: Array) -> Any:
     return series(T.K1_NEAR, x * x) / x + np.log(x / 2) * _i1(x)
 
 
 # --- the oscillating functions -----------------------------------------------------------------------------------------------------------
 
-def _wave(x: Any, p: Any, q: Any, order: int, second: bool) -> Any:
+def _wave(x: Array, p: Any, q: Array, order: int, second: bool) -> Any:
     """sqrt(2 / (pi x)) (P cos a - Q sin a), or (P sin a + Q cos a), a = x - order pi / 2 - pi / 4, without rounding the difference."""
     w = 1 / (x * x)
     p, q = series(p, w), series(q, w) / x
@@ -72,33 +73,33 @@ def _wave(x: Any, p: Any, q: Any, order: int, second: bool) -> Any:
     return (p * sin_a + q * cos_a if second else p * cos_a - q * sin_a) / np.sqrt(math.pi * x)
 
 
-def _j0(x: Any) -> Any:
+def _j0(x: Array) -> Any:
     y = np.abs(x)
     return split(y, y <= 8, lambda y: series(T.J0_NEAR, y * y), lambda y: _wave(y, T.P0, T.Q0, 0, False))
 
 
-def _j1(x: Any) -> Any:
+def _j1(x: Array) -> Any:
     y = np.abs(x)
     r = split(y, y <= 8, lambda y: y * series(T.J1_NEAR, y * y), lambda y: _wave(y, T.P1, T.Q1, 1, False))
     return np.where(x < 0, -r, r)
 
 
-def _y(x: Any, near: Any, far: Any) -> Any:
+def _y(x: Array, near: Any, far: Any) -> Any:
     """Y of positive x; -inf at 0, nan below."""
     y = np.where(x > 0, x, np.nan)
     return np.where(x == 0, -np.inf, split(y, ~(y > 8), near, far))
 
 
-def _y0(x: Any) -> Any:
+def _y0(x: Array) -> Any:
     return _y(x, lambda x: series(T.Y0_NEAR, x * x) + 2 / math.pi * np.log(x) * _j0(x), lambda x: _wave(x, T.P0, T.Q0, 0, True))
 
 
-def _y1(x: Any) -> Any:
+def _y1(x: Array) -> Any:
     return _y(x, lambda x: x * series(T.Y1_NEAR, x * x) + 2 / math.pi * (np.log(x) * _j1(x) - 1 / x), lambda x: _wave(x, T.P1, T.Q1, 1, True))
 
 
-def _airy_ai(x: Any) -> Any:
-    def outside(x: Any) -> Any:
+def _airy_ai(x: Array) -> Any:
+    def outside(x: Array) -> Any:
         y = np.abs(x)
         root = np.sqrt(y)
         zeta = 2 / 3 * y * root
@@ -111,13 +112,13 @@ def _airy_ai(x: Any) -> Any:
     return split(x, (x >= -5) & (x <= 1), lambda x: series(T.AIRY_NEAR, x), outside)
 
 
-def _spherical_j0(x: Any) -> Any:
+def _spherical_j0(x: Array) -> Any:
     safe = np.where(x == 0, 1.0, x)
     return np.where(x == 0, 1.0, np.where(np.isinf(x), 0.0, np.sin(safe) / safe))
 
 
-def _elementwise(function: Any, name: str, doc: str) -> Any:
-    def kernel(a: Any) -> Any:
+def _elementwise(function: Function, name: str, doc: str) -> Function:
+    def kernel(a: Array) -> Any:
         return _blockwise(function, a)
     kernel.__name__ = kernel.__qualname__ = name
     kernel.__doc__ = doc

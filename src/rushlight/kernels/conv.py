@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from .door import kernel
 
 __all__ = ["forward", "input_gradient", "weight_gradient", "gradients", "output_size", "slices_at"]
@@ -28,7 +29,7 @@ def output_size(size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
     return tuple([(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)])
 
 
-def _padded(x: Any, padding: Sizes) -> Any:
+def _padded(x: Array, padding: Sizes) -> Array:
     """x with zeros around its spatial dimensions."""
     if not any(padding):
         return x
@@ -37,7 +38,7 @@ def _padded(x: Any, padding: Sizes) -> Any:
     return out
 
 
-def _windows(x: Any, kernel: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> Any:
+def _windows(x: Any, kernel: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> Array:
     """A view of a padded array as (N, C, *kernel, *out)."""
     steps = x.strides[2:]
     strides = x.strides[:2] + tuple([s * d for s, d in zip(steps, dilation, strict=True)]) + tuple(
@@ -48,7 +49,7 @@ def _windows(x: Any, kernel: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) 
     return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
 
 
-def _columns(x: Any, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _columns(x: Array, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Array:
     """(N, groups, C / groups * kernel, out), copied unless the kernel is a single point."""
     n, c = x.shape[:2]
     if prod(kernel) == 1 and not any(padding) and all(s == 1 for s in stride):
@@ -57,12 +58,12 @@ def _columns(x: Any, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes, d
     return windows.reshape(n, groups, c // groups * prod(kernel), prod(out))
 
 
-def _is_depthwise(c: int, w: Any, groups: int) -> bool:
+def _is_depthwise(c: int, w: Array, groups: int) -> bool:
     return groups > 1 and groups == c and w.shape[1] == 1
 
 
 @kernel(halves=True)
-def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
+def forward(x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Array | None = None) -> Array:
     """The convolution of x with w, plus the bias (O,)."""
     y = _forward(x, w, stride, padding, dilation, groups)
     if bias is not None:
@@ -70,7 +71,7 @@ def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, grou
     return y
 
 
-def _forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _forward(x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Array:
     kernel = w.shape[2:]
     out = output_size(x.shape[2:], kernel, stride, padding, dilation)
     n, o = x.shape[0], w.shape[0]
@@ -92,7 +93,7 @@ def slices_at(at: Sizes, out: Sizes, stride: Sizes, dilation: Sizes) -> tuple[An
                                         for k, n, s, d in zip(at, out, stride, dilation, strict=True)])
 
 
-def _depthwise(x: Any, w: Any, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def _depthwise(x: Array, w: Array, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """One kernel per channel: multiply and add, offset by offset."""
     padded = _padded(x, padding)
     shape = (1, -1) + (1,) * len(out)
@@ -103,7 +104,7 @@ def _depthwise(x: Any, w: Any, out: Sizes, stride: Sizes, padding: Sizes, dilati
 
 
 @kernel(halves=True)
-def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def input_gradient(g: Array, w: Array, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Array:
     """The gradient of the input, of spatial size `size`."""
     kernel, out = w.shape[2:], g.shape[2:]
     n, o = g.shape[:2]
@@ -126,7 +127,7 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
 
 
 @kernel(halves=True)
-def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def weight_gradient(x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Array:
     """The gradient of the weight, (O, C / groups, *kernel)."""
     n, o = g.shape[:2]
     c, out = x.shape[1], g.shape[2:]
@@ -148,7 +149,7 @@ def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes
 
 
 @kernel
-def gradients(g: Any, x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Any, Any]:
+def gradients(g: Array, x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Any, Any]:
     """The gradients of input and weight; a device prepares g once for both."""
     return (input_gradient(g, w, x.shape[2:], stride, padding, dilation, groups),
             weight_gradient(x, g, w.shape[2:], stride, padding, dilation, groups))

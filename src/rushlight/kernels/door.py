@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 import numpy as np
 
 from ..homes import place
+from ..vocabulary import Array, NumpyDtype, PerDim
 from .native import library
 
 __all__ = ["kernel", "join", "Find"]
@@ -112,14 +113,14 @@ def _closed(family: str, twin: Kernel, halves: bool) -> Kernel:
     return door
 
 
-def is_half(a: Any) -> bool:
+def is_half(a: Array | PerDim | None) -> bool:
     """Whether this is an array of float16 or bfloat16."""
     return getattr(a, "itemsize", 0) == 2 and a.dtype.kind in "fV"
 
 
 def _in_float32(twin: Kernel, door: list[Kernel]) -> Kernel:
     """The twin behind a step that hands arrays of 16 bits to the door again in float32."""
-    def widened(*args: Any) -> Any:
+    def widened(*args: Any) -> Array | tuple[Any, ...]:
         for each in args:
             if is_half(each):
                 return _narrow(door[0](*[a.astype(np.float32) if is_half(a) else a for a in args]), each.dtype)
@@ -128,7 +129,7 @@ def _in_float32(twin: Kernel, door: list[Kernel]) -> Kernel:
     return widened
 
 
-def _narrow(result: Any, dtype: Any) -> Any:
+def _narrow(result: Array | int | tuple[Any, ...], dtype: NumpyDtype) -> Array | int | tuple[Any, ...]:
     """float32 results in the dtype that the operands had."""
     if result.__class__ is tuple:
         return tuple([_narrow(each, dtype) for each in result])

@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..vocabulary import Function
+
 __all__ = ["Tape", "Symbol", "Number", "Untraceable", "trace", "function", "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "sinh", "cosh", "tanh",
            "sqrt", "absolute", "sign", "isnan", "isfinite", "nonzero", "maximum", "minimum", "where"]
 
@@ -187,13 +189,13 @@ class Symbol:
             raise Untraceable(f"{name} of bool")
         return Symbol(tape, tape.add(name, *at))
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: Function, method: str, *operands: Any, **kwargs: Any) -> Any:
         value = NotImplemented if method != "__call__" or kwargs else Symbol.apply(_named(ufunc), operands)
         if value is NotImplemented:
             raise Untraceable(ufunc.__name__)
         return value
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, function: Function, types: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Any:
         if function is np.where and len(args) == 3 and not kwargs:
             return Symbol.apply("where", args)
         raise Untraceable(function.__name__)
@@ -202,11 +204,11 @@ class Symbol:
         raise Untraceable("the truth of a value")
 
 
-def _named(ufunc: Any) -> str:
+def _named(ufunc: Function) -> str:
     return "divide" if ufunc is np.true_divide else str(ufunc.__name__)
 
 
-def _operator(ufunc: Any, swapped: bool = False) -> Callable[..., Any]:
+def _operator(ufunc: Function, swapped: bool = False) -> Callable[..., Any]:
     def operator(self: Symbol, *other: Any) -> Any:
         return self.__array_ufunc__(ufunc, "__call__", *((*other, self) if swapped else (self, *other)))
     return operator
@@ -236,7 +238,7 @@ class Number(float):
         number.tape, number.index = tape, index
         return number
 
-    def asked(self, question: Callable[..., Any], operand: float) -> Any:
+    def asked(self, question: Callable[..., Any], operand: float) -> bool:
         """The answer, on which the tape depends."""
         answer = question(float(self), operand)
         self.tape.guards.append((self.index, question, operand, answer))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..vocabulary import Function
 from . import formula
 from .formula import Symbol, Tape
 from .native import anywhere, library
@@ -24,7 +25,7 @@ if library is not None:
     library.set_symbol(Symbol)
 
 
-def trace(function: Callable[..., Any], inputs: int) -> Any:
+def trace(function: Callable[..., Any], inputs: int) -> tuple[Any, ...] | None:
     """The program of a function, as the library wants it; None where there is none."""
     traced = formula.trace(function, inputs, library.has_op)
     return None if traced is None else program(*traced)
@@ -74,7 +75,7 @@ def program(tape: Tape, outputs: list[int]) -> tuple[list[Any], list[tuple[Any, 
 _IDENTITY = (lambda g: g).__code__.co_code
 
 
-def fuse(function: Any, names: str = "") -> Any:
+def fuse(function: Function, names: str = "") -> Function:
     """`function` as one native kernel.
 
     names    what a call gives, a letter each, where that is more than the function takes: ``fuse(lambda g, b: g * b, "gab")`` is called

@@ -7,10 +7,9 @@ has terms of one sign, or nearly, so that nothing cancels.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ..vocabulary import Array
 from .shapes import broadcast_arrays, broadcast_shapes
 from .special import digamma
 
@@ -20,7 +19,7 @@ _LARGE = 2e4          # from here on the Wilson-Hilferty form of the gamma distr
 _MOST_TERMS = 20000
 
 
-def gamma_gradient(a: Any, x: Any) -> Any:
+def gamma_gradient(a: Array, x: Array) -> Array:
     """dx/da of a gamma number x with shape a (float64 arrays of one shape)."""
     result = np.empty(broadcast_shapes(a.shape, x.shape))
     a, x = (np.broadcast_to(each, result.shape) for each in (a, x))
@@ -32,7 +31,7 @@ def gamma_gradient(a: Any, x: Any) -> Any:
     return result
 
 
-def _lower_series(a: Any, x: Any) -> Any:
+def _lower_series(a: Array, x: Array) -> Array:
     """P(a, x) = x**a exp(-x) sum_n x**n / Gamma(a + n + 1); divided by the density, dP/da is x sum_n c_n (log x - digamma(a + n + 1))."""
     x = np.maximum(x, 1e-300)
     log_x = np.log(x)
@@ -50,7 +49,7 @@ def _lower_series(a: Any, x: Any) -> Any:
     return -x * total
 
 
-def _upper_fraction(a: Any, x: Any) -> Any:
+def _upper_fraction(a: Array, x: Array) -> Array:
     """Q(a, x) = x**a exp(-x) / Gamma(a) * h with Legendre's continued fraction h; from below, with dh/da carried along."""
     terms = 60 + int(12 * np.sqrt(a.max()))
     value, slope = np.zeros_like(x), np.zeros_like(x)
@@ -63,14 +62,14 @@ def _upper_fraction(a: Any, x: Any) -> Any:
     return x * (h * (np.log(x) - digamma(a)) - h * h * (slope - 1.0))
 
 
-def _cube_root_normal(a: Any, x: Any) -> Any:
+def _cube_root_normal(a: Array, x: Array) -> Array:
     """The cube root of x / a is nearly normal with mean 1 - 1/(9a) and variance 1/(9a) (Wilson and Hilferty, 1931)."""
     root = np.cbrt(x / a)
     t = (root - 1.0 + 1.0 / (9.0 * a)) * 3.0 * np.sqrt(a)
     return root ** 3 + 3.0 * a * root ** 2 * (1.0 / (9.0 * a * a) - t / (6.0 * a * np.sqrt(a)))
 
 
-def beta_gradient(x: Any, a: Any, b: Any) -> Any:
+def beta_gradient(x: Array, a: Array, b: Array) -> Array:
     """dx/da of a beta number x with parameters a and b (float64 arrays of one shape)."""
     x, a, b = broadcast_arrays(x, a, b)
     x = np.clip(x, 1e-300, 1.0 - 1e-16)
@@ -83,7 +82,7 @@ def beta_gradient(x: Any, a: Any, b: Any) -> Any:
     return result
 
 
-def _beta_series(x: Any, a: Any, b: Any, psi: Any, mirrored: bool) -> Any:
+def _beta_series(x: Array, a: Array, b: Array, psi: Array, mirrored: bool) -> Array:
     """I_x(a, b) = x**a (1-x)**b / (a B(a, b)) sum_n prod_k (a+b+k) x / (a+1+k), or the same for 1 - I = I_{1-x}(b, a)."""
     first, y = (b, 1.0 - x) if mirrored else (a, x)
     slope = np.log(x) + psi - (0.0 if mirrored else 1.0 / a)        # of the logarithm of the term by a

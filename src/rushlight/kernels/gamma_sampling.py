@@ -7,9 +7,14 @@ variates (1993, algorithm BTRS); Devroye, Non-uniform random variate generation 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ..vocabulary import Array
+
+if TYPE_CHECKING:
+    from ..generator import Generator
 
 __all__ = ["standard_gamma", "binomial"]
 
@@ -17,7 +22,7 @@ _SQUEEZE = float(np.float32(0.0331))
 _THIRD = float(np.float32(1.0) / np.float32(3.0))
 
 
-def _normal(gen: Any) -> float:
+def _normal(gen: Generator) -> float:
     """One standard normal number; of a pair, the second waits in the generator."""
     value = gen.next_normal
     if value is not None:
@@ -30,14 +35,14 @@ def _normal(gen: Any) -> float:
     return radius * math.cos(angle)
 
 
-def standard_gamma(gen: Any, alphas: Any) -> Any:
+def standard_gamma(gen: Generator, alphas: Array) -> Array:
     """Gamma numbers of rate 1 for each shape parameter in a flat array, as float64. Arithmetic on the parameter is the dtype's own."""
     single = alphas.dtype == np.float32
     rounded = (lambda value: float(np.float32(value))) if single else float
     return np.array([_one_gamma(gen, alpha, rounded) for alpha in alphas.tolist()], np.float64)
 
 
-def _one_gamma(gen: Any, alpha: float, rounded: Any) -> float:
+def _one_gamma(gen: Generator, alpha: float, rounded: type[Any]) -> float:
     if alpha != alpha or alpha < 0.0:
         return math.nan
     scale = 1.0
@@ -61,13 +66,13 @@ def _one_gamma(gen: Any, alpha: float, rounded: Any) -> float:
             return scale * d * v
 
 
-def binomial(gen: Any, counts: Any, probabilities: Any) -> Any:
+def binomial(gen: Generator, counts: Array, probabilities: Array) -> Array:
     """Numbers of successes in counts[i] trials of chance probabilities[i], for flat float arrays, as float64."""
     rounded = (lambda value: float(np.float32(value))) if counts.dtype == np.float32 else float
     return np.array([_one_binomial(gen, n, p, rounded) for n, p in zip(counts.tolist(), probabilities.tolist(), strict=True)], np.float64)
 
 
-def _one_binomial(gen: Any, count: float, p: float, rounded: Any) -> float:
+def _one_binomial(gen: Generator, count: float, p: float, rounded: type[Any]) -> float:
     if count <= 0.0 or p <= 0.0:
         return 0.0
     if p >= 1.0:
@@ -80,7 +85,7 @@ def _one_binomial(gen: Any, count: float, p: float, rounded: Any) -> float:
     return math.nan
 
 
-def _waiting_times(gen: Any, count: float, p: float) -> float:
+def _waiting_times(gen: Generator, count: float, p: float) -> float:
     """Add geometric waiting times until all trials are used up."""
     total, successes = 0.0, 0.0
     log_failure = math.log1p(-p)
@@ -104,7 +109,7 @@ def _stirling_tail(k: float) -> float:
     return (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / 1260.0 / square) / square) / (k + 1.0)
 
 
-def _transformed_rejection(gen: Any, count: float, p: float) -> float:
+def _transformed_rejection(gen: Generator, count: float, p: float) -> float:
     """Hoermann's BTRS."""
     deviation = math.sqrt(count * p * (1.0 - p))
     b = 1.15 + 2.53 * deviation

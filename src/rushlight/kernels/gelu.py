@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function
 from . import formula, special
 from .native import kernel
 
@@ -18,7 +19,7 @@ _TANH_SCALE = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 
 
-def _blocks(function: Any, a: Any, *more: Any) -> Any:
+def _blocks(function: Function, a: Array, *more: Any) -> Array:
     """function(block, out, ...) over all blocks; the result has the memory order of `a` where that is dense."""
     if a.size <= _BLOCK:
         out = np.empty_like(a)
@@ -41,14 +42,14 @@ def _blocks(function: Any, a: Any, *more: Any) -> Any:
     return out
 
 
-def _density(a: Any) -> Any:
+def _density(a: Array) -> Array:
     """exp(-a^2 / 2)"""
     r = a * a
     r *= -0.5
     return np.exp(r, out=r)
 
 
-def _tail(a: Any) -> tuple[Any, Any, Any]:
+def _tail(a: Array) -> tuple[Any, Any, Any]:
     """(|a| kept below overflow, P(normal > |a|), exp(-a^2 / 2))"""
     z = np.abs(a)
     np.minimum(z, 40, out=z)
@@ -58,14 +59,14 @@ def _tail(a: Any) -> tuple[Any, Any, Any]:
     return z, special.erfc(z * math.sqrt(0.5)) * 0.5, density
 
 
-def _gelu(a: Any) -> Any:
+def _gelu(a: Array) -> Array:
     # x Phi(x) = max(x, 0) - |x| Phi(-|x|), which loses no digits for negative x.
     z, tail, _ = _tail(a)
     tail *= z
     return np.subtract(np.maximum(a, 0), tail, out=tail)
 
 
-def _slope(a: Any, g: Any) -> Any:
+def _slope(a: Array, g: Array) -> Array:
     _, tail, density = _tail(a)
     density *= a
     density *= _RSQRT_2PI
@@ -74,12 +75,12 @@ def _slope(a: Any, g: Any) -> Any:
     return density
 
 
-def _numpy_gelu(a: Any) -> Any:
+def _numpy_gelu(a: Array) -> Array:
     """a times the standard normal distribution function of a."""
     return _blocks(_gelu, a)
 
 
-def _numpy_gelu_gradient(g: Any, a: Any) -> Any:
+def _numpy_gelu_gradient(g: Array, a: Array) -> Array:
     """g times the derivative of `gelu` at a."""
     return _blocks(_slope, a, g)
 
@@ -91,7 +92,7 @@ gelu_gradient = kernel("gelu_gradient", _numpy_gelu_gradient,
                        lambda g, x: g * ((_erf(x * _SQRT_HALF) + 1) * 0.5 + x * formula.exp(x * x * -0.5) * _RSQRT_2PI))
 
 
-def _inner(a: Any) -> Any:
+def _inner(a: Array) -> Array:
     """tanh(sqrt(2 / pi) (a + 0.044715 a^3))"""
     t = a * a
     t *= _CUBIC * _TANH_SCALE
@@ -100,7 +101,7 @@ def _inner(a: Any) -> Any:
     return np.tanh(t, out=t)
 
 
-def _gelu_tanh(a: Any) -> Any:
+def _gelu_tanh(a: Array) -> Array:
     t = _inner(a)
     t += 1
     t *= a
@@ -108,7 +109,7 @@ def _gelu_tanh(a: Any) -> Any:
     return t
 
 
-def _tanh_slope(a: Any, g: Any) -> Any:
+def _tanh_slope(a: Array, g: Array) -> Array:
     t = _inner(a)
     slope = a * a
     slope *= 3 * _CUBIC * _TANH_SCALE
@@ -122,12 +123,12 @@ def _tanh_slope(a: Any, g: Any) -> Any:
     return slope
 
 
-def _numpy_gelu_tanh(a: Any) -> Any:
+def _numpy_gelu_tanh(a: Array) -> Array:
     """The approximation a / 2 (1 + tanh(sqrt(2 / pi) (a + 0.044715 a^3)))."""
     return _blocks(_gelu_tanh, a)
 
 
-def _numpy_gelu_tanh_gradient(g: Any, a: Any) -> Any:
+def _numpy_gelu_tanh_gradient(g: Array, a: Array) -> Array:
     """g times the derivative of `gelu_tanh` at a."""
     return _blocks(_tanh_slope, a, g)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from .shapes import broadcast_arrays
 from .special import _STIRLING, _lgamma, _poly
 
@@ -21,7 +22,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 _LARGE = 30.0
 
 
-def _excess(u: Any) -> Any:
+def _excess(u: Array) -> Array:
     """u - log(1 + u), without cancellation for small u: with r = u / (2 + u) it is u r - 2 (r^3 / 3 + r^5 / 5 + ...)."""
     small = np.abs(u) < 0.3
     r = np.where(small, u, 0.0) / (2 + np.where(small, u, 0.0))
@@ -32,7 +33,7 @@ def _excess(u: Any) -> Any:
     return np.where(small, u * r - 2 * r * w * total, u - np.log1p(u))
 
 
-def _density(a: Any, x: Any) -> Any:
+def _density(a: Array, x: Array) -> Array:
     """x^a exp(-x) / gamma(a + 1)."""
     large = a >= _LARGE
     b = np.where(large, a, _LARGE)
@@ -45,7 +46,7 @@ def _density(a: Any, x: Any) -> Any:
     return r
 
 
-def _series(a: Any, x: Any) -> Any:
+def _series(a: Array, x: Array) -> Array:
     """P by its power series."""
     term = total = np.ones_like(x)
     for n in range(1, 500):
@@ -56,7 +57,7 @@ def _series(a: Any, x: Any) -> Any:
     return total * _density(a, x)
 
 
-def _fraction(a: Any, x: Any) -> Any:
+def _fraction(a: Array, x: Array) -> Array:
     """Q by its continued fraction (Lentz's method)."""
     b = x + 1 - a
     c = np.full_like(x, 1e300)
@@ -74,7 +75,7 @@ def _fraction(a: Any, x: Any) -> Any:
     return h * a * _density(a, x)
 
 
-def _small(a: Any, x: Any) -> Any:
+def _small(a: Array, x: Array) -> Array:
     """Q for small a and x: 1 - x^a / gamma(1 + a), minus the rest of the series of P."""
     total, term = np.zeros_like(x), np.ones_like(x)
     for n in range(1, 30):
@@ -84,7 +85,7 @@ def _small(a: Any, x: Any) -> Any:
     return -np.expm1(log) - np.exp(log) * a * total
 
 
-def _tail(a: Any, x: Any) -> Any:
+def _tail(a: Array, x: Array) -> Any:
     """The smaller of P and Q, roughly, for large a: P where x < a, else Q. t = x (1 -+ v), v from 0 to where the integrand has vanished."""
     below = x < a
     sign = np.where(below, -1.0, 1.0)
@@ -99,7 +100,7 @@ def _tail(a: Any, x: Any) -> Any:
     return 0.5 * reach * total * a * _density(a, x)
 
 
-def _both(a: Any, x: Any) -> tuple[Any, Any]:
+def _both(a: Array, x: Array) -> tuple[Any, Any]:
     """P and Q of vectors of positive, finite numbers."""
     p, q = np.empty_like(x), np.empty_like(x)
     large = a >= _LARGE
@@ -114,7 +115,7 @@ def _both(a: Any, x: Any) -> tuple[Any, Any]:
     return p, q
 
 
-def _regularised(a: Any, x: Any, upper: bool) -> Any:
+def _regularised(a: Array, x: Array, upper: bool) -> Array:
     a, x = broadcast_arrays(a, x)
     dtype = x.dtype
     a, x = a.astype(np.float64).reshape(-1), x.astype(np.float64).reshape(-1)
@@ -128,13 +129,13 @@ def _regularised(a: Any, x: Any, upper: bool) -> Any:
     return r.astype(dtype)
 
 
-def lower(a: Any, x: Any) -> Any:
+def lower(a: Array, x: Array) -> Array:
     """P(a, x), the integral of t^(a - 1) exp(-t) from 0 to x over gamma(a); nan for negative arguments."""
     a, x = broadcast_arrays(a, x)
     return _regularised(a, x, False).reshape(x.shape)
 
 
-def upper(a: Any, x: Any) -> Any:
+def upper(a: Array, x: Array) -> Any:
     """Q(a, x) = 1 - P(a, x)."""
     a, x = broadcast_arrays(a, x)
     return _regularised(a, x, True).reshape(x.shape)

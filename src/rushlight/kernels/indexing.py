@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from .door import is_half, kernel
 
 __all__ = ["gather", "gathered", "scatter", "scattered", "scatter_into", "HOW", "take_slices", "add_rows", "add_slices", "select_masked", "fill_masked", "bags",
@@ -20,36 +21,36 @@ HOW = {"add": 1, "multiply": 2, "maximum": 3, "minimum": 4}      # what becomes 
 
 
 @lru_cache(maxsize=64)
-def _host_steps(n: int, trailing: int) -> Any:
+def _host_steps(n: int, trailing: int) -> Array:
     return np.arange(n).reshape((n,) + (1,) * trailing)
 
 
-def steps(n: int, trailing: int, index: Any) -> Any:
+def steps(n: int, trailing: int, index: Array) -> Array:
     """0..n-1 as an array (on the device of `index`) that broadcasts along a dimension with `trailing` dimensions after it."""
     return _host_steps(n, trailing) if index.__class__ is np.ndarray else np.arange(n, like=index).reshape((n,) + (1,) * trailing)
 
 
-def grid(index: Any, dim: int) -> tuple[Any, ...]:
+def grid(index: Array, dim: int) -> tuple[Any, ...]:
     """The NumPy index under which element p of the result is at (p, but with index[p] in dimension dim)."""
     ndim = index.ndim
     return tuple([index if d == dim else steps(n, ndim - d - 1, index) for d, n in enumerate(index.shape)])
 
 
 @kernel
-def gather(a: Any, dim: int, index: Any) -> Any:
+def gather(a: Array, dim: int, index: Array) -> Array:
     """``out[i][j] = a[index[i][j]][j]`` for dim 0, and so on. IndexError where an index (from 0 on) is out of range."""
     return a[grid(index, dim)]
 
 
 @kernel
-def scatter(target: Any, dim: int, index: Any, values: Any) -> None:
+def scatter(target: Array, dim: int, index: Array, values: Array) -> None:
     """``target[index[i][j]][j] = values[i][j]`` in place; `values` may be a 0-dim array. IndexError, and nothing written, where an index is out of
     range."""
     target[grid(index, dim)] = values
 
 
 @kernel
-def scatter_into(target: Any, dim: int, index: Any, values: Any, how: str) -> bool:
+def scatter_into(target: Array, dim: int, index: Array, values: Array, how: str) -> bool:
     """Scatter where places may repeat, in place: "add", "multiply", or "maximum" and "minimum" (nan wins) with what is there: True, or False
     where it cannot be done in one pass."""
     return False
@@ -58,49 +59,49 @@ def scatter_into(target: Any, dim: int, index: Any, values: Any, how: str) -> bo
 # --- quick forms ------------------------------------------------------------------------------------------------------------------------
 
 @kernel
-def gathered(a: Any, dim: int, index: Any) -> Any:
+def gathered(a: Array, dim: int, index: Array) -> Any:
     """`gather`, or None."""
     return None
 
 
 @kernel
-def scattered(a: Any, dim: int, index: Any, values: Any, how: int) -> Any:
+def scattered(a: Array, dim: int, index: Array, values: Array, how: int) -> Any:
     """A copy of `a` with the values scattered into it (see `HOW`), or None."""
     return None
 
 
 @kernel
-def take_slices(a: Any, dim: int, index: Any) -> Any:
+def take_slices(a: Array, dim: int, index: Array) -> Any:
     """a.take(index, dim), or None."""
     return None
 
 
 @kernel
-def add_slices(target: Any, dim: int, index: Any, values: Any) -> Any:
+def add_slices(target: Array, dim: int, index: Array, values: Array) -> Any:
     """``target[..., index[i], ...] += values[..., i, ...]`` in place along a dimension: True, or None."""
     return None
 
 
 @kernel
-def select_masked(a: Any, mask: Any) -> Any:
+def select_masked(a: Array, mask: Array) -> Any:
     """a[mask], or None."""
     return None
 
 
 @kernel
-def fill_masked(target: Any, mask: Any, source: Any) -> Any:
+def fill_masked(target: Array, mask: Array, source: Any) -> Any:
     """``target[mask] = source[:count]`` in place: True, or None, also where the source is too short."""
     return None
 
 
 @kernel
-def bags(matrix: Any, index: Any, starts: Any, mode: int) -> Any:
+def bags(matrix: Any, index: Array, starts: Any, mode: int) -> Any:
     """(bags of rows, and the rows of the maxima or None): sums (mode 0), means (1) or maxima (2); or None."""
     return None
 
 
 @kernel
-def positions(mask: Any) -> Any:
+def positions(mask: Array) -> Any:
     """np.stack(np.nonzero(mask)), or None."""
     return None
 
@@ -108,7 +109,7 @@ def positions(mask: Any) -> Any:
 # --- rows that are added up -------------------------------------------------------------------------------------------------------------
 
 @kernel
-def add_rows(target: Any, rows: Any, values: Any) -> Any:
+def add_rows(target: Array, rows: Any, values: Array) -> Any:
     """``target[rows[i]] += values[i]`` in place for a matrix `target` (or vector), vector `rows` and matching `values`; rows may repeat. The
     target.
 
@@ -138,7 +139,7 @@ def add_rows(target: Any, rows: Any, values: Any) -> Any:
     return target
 
 
-def _group(rows: Any, values: Any) -> tuple[Any, Any]:
+def _group(rows: Any, values: Array) -> tuple[Any, Any]:
     """Each row number once, with the sum of its values: neighbours among the sorted rows are added in pairs until none is left.
 
     That is a handful of array operations per doubling of the longest run, and pairwise summation in accuracy; NumPy's own

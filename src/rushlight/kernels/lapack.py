@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function
 from .door import kernel
 from .shapes import broadcast_shapes
 
@@ -21,27 +22,27 @@ __all__ = ["cholesky", "eig", "eigh", "eigvalsh", "ldl_factor", "ldl_solve", "le
 _BLOCK = 32
 
 
-def _stack(a: Any, keep: int = 2) -> Any:
+def _stack(a: Array, keep: int = 2) -> Array:
     """A copy as one stack (count, rows, columns), or (count, rows) with keep=1."""
     batch = a.shape[:a.ndim - keep]
     return a.copy().reshape(math.prod(batch), *a.shape[a.ndim - keep:])
 
 
-def on_host(a: Any) -> Any:
+def on_host(a: Any) -> Array:
     """The array, or a copy of a device's in host memory."""
     return a if a.__class__ is np.ndarray else a.get()
 
 
-def _size1(a: Any) -> Any:
+def _size1(a: Array) -> Array:
     """|re| + |im|, by which LAPACK compares pivots."""
     return np.abs(a.real) + np.abs(a.imag) if a.dtype.kind == "c" else np.abs(a)
 
 
 # --- NumPy's decompositions ---------------------------------------------------------------------------------------------------------------
 
-def _finite(decompose: Any) -> Any:
+def _finite(decompose: Function) -> Function:
     """`decompose` for NumPy arrays that may hold inf or nan: nan raises LinAlgError, as LAPACK does, and a matrix with inf has results of nan."""
-    def finite(a: Any, *more: Any) -> Any:
+    def finite(a: Array, *more: Any) -> Any:
         if a.__class__ is not np.ndarray or (good := np.isfinite(a)).all():
             return decompose(a, *more)
         if (nan := np.isnan(a).any((-2, -1))).any():
@@ -65,14 +66,14 @@ eig = _finite(np.linalg.eig)
 # --- triangular systems -----------------------------------------------------------------------------------------------------------------
 
 @kernel
-def solve_triangular(a: Any, b: Any, upper: bool, unit: bool = False) -> Any:
+def solve_triangular(a: Array, b: Array, upper: bool, unit: bool = False) -> Array:
     """X with A X = B for triangular A (the other triangle, and the diagonal if `unit`, are not read); batches broadcast."""
     if upper:        # reversed in both directions, an upper matrix is a lower one
         return _solve_lower(a[..., ::-1, ::-1], b[..., ::-1, :], unit)[..., ::-1, :]
     return _solve_lower(a, b, unit)
 
 
-def _solve_lower(a: Any, b: Any, unit: bool) -> Any:
+def _solve_lower(a: Array, b: Array, unit: bool) -> Array:
     n = a.shape[-1]
     if n > 16:
         half = n // 2
@@ -92,7 +93,7 @@ def _solve_lower(a: Any, b: Any, unit: bool) -> Any:
 # --- LU ---------------------------------------------------------------------------------------------------------------------------------
 
 @kernel
-def lu_factor(a: Any) -> tuple[Any, Any, Any]:
+def lu_factor(a: Array) -> tuple[Any, Any, Any]:
     """(L and U in one matrix, pivots, info) of A = P L U with partial pivoting: blocked, right-looking."""
     m, n = a.shape[-2:]
     k = min(m, n)
@@ -121,7 +122,7 @@ def lu_factor(a: Any) -> tuple[Any, Any, Any]:
 
 
 @kernel
-def lu_rows(pivots: Any, m: int) -> Any:
+def lu_rows(pivots: Array, m: int) -> Array:
     """The permutation that the pivots (..., k) describe: row i of L U is row rows[i] of A."""
     flat = _stack(pivots, 1)
     rows = np.tile(np.arange(m, like=pivots), (flat.shape[0], 1))
@@ -137,7 +138,7 @@ def lu_rows(pivots: Any, m: int) -> Any:
 # --- Cholesky ---------------------------------------------------------------------------------------------------------------------------
 
 @kernel
-def cholesky(a: Any) -> tuple[Any, Any]:
+def cholesky(a: Array) -> tuple[Any, Any]:
     """(L, info) of Hermitian positive-definite matrices, of which the lower triangle is read."""
     try:
         r = np.linalg.cholesky(a)
@@ -150,7 +151,7 @@ def cholesky(a: Any) -> tuple[Any, Any]:
     return np.tril(x).reshape(a.shape), info
 
 
-def _cholesky_one(a: Any) -> int:
+def _cholesky_one(a: Array) -> int:
     """Factor one matrix in place; returns the order of the first minor that is not positive, 0 where all are."""
     for j in range(a.shape[0]):
         row = a[j, :j].conj()
@@ -166,7 +167,7 @@ def _cholesky_one(a: Any) -> int:
 # --- least squares ----------------------------------------------------------------------------------------------------------------------
 
 @kernel
-def least_squares(a: Any, b: Any, rcond: float) -> tuple[Any, Any]:
+def least_squares(a: Array, b: Array, rcond: float) -> tuple[Any, Any]:
     """(X of the least |A X - B| and least |X|, ranks): singular values below rcond times the largest do not count; batches broadcast."""
     u, s, vh = svd(a, False)
     counts = s > rcond * s.max(-1, keepdims=True, initial=0.0)
@@ -180,7 +181,7 @@ _ALPHA = (1 + 17 ** 0.5) / 8        # the growth factor that balances 1x1 and 2x
 
 
 @kernel
-def ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
+def ldl_factor(a: Array, hermitian: bool) -> tuple[Any, Any, Any]:
     """(L and D in one matrix, pivots, info) of symmetric (or Hermitian) matrices by Bunch and Kaufman's method; the lower triangle is read."""
     x = np.tril(_stack(on_host(a)))
     pivots = np.zeros(x.shape[:-1], np.int32)
@@ -188,7 +189,7 @@ def ldl_factor(a: Any, hermitian: bool) -> tuple[Any, Any, Any]:
     return x.reshape(a.shape), pivots.reshape(a.shape[:-1]), info.reshape(a.shape[:-2])
 
 
-def _ldl_one(a: Any, pivots: Any, hermitian: bool) -> int:
+def _ldl_one(a: Array, pivots: Array, hermitian: bool) -> int:
     n, k, info = a.shape[0], 0, 0
     turn = np.conj if hermitian else lambda v: v
     while k < n:
@@ -217,7 +218,7 @@ def _ldl_one(a: Any, pivots: Any, hermitian: bool) -> int:
     return info
 
 
-def _ldl_pivot(a: Any, k: int, hermitian: bool) -> tuple[int, int]:
+def _ldl_pivot(a: Array, k: int, hermitian: bool) -> tuple[int, int]:
     """(1 or 2: the size of the next pivot block; the row to bring to its last place); size 0 where there is nothing to divide by."""
     real = (lambda v: _size1(v.real)) if hermitian else _size1
     here = real(a[k, k])
@@ -234,7 +235,7 @@ def _ldl_pivot(a: Any, k: int, hermitian: bool) -> tuple[int, int]:
     return (1, r) if real(a[r, r]) >= _ALPHA * row else (2, r)
 
 
-def _ldl_swap(a: Any, i: int, j: int, k: int, turn: Any) -> None:
+def _ldl_swap(a: Array, i: int, j: int, k: int, turn: Function) -> None:
     """Exchange rows and columns i < j of the part of the matrix from k on, of which only the lower triangle is stored."""
     a[j + 1:, [i, j]] = a[j + 1:, [j, i]]
     middle = turn(a[i + 1:j, i]).copy()
@@ -246,7 +247,7 @@ def _ldl_swap(a: Any, i: int, j: int, k: int, turn: Any) -> None:
         a[[i, j], k] = a[[j, i], k]
 
 
-def ldl_solve(ld: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
+def ldl_solve(ld: Array, pivots: Array, b: Array, hermitian: bool) -> Array:
     """X with A X = B from `ldl_factor`'s result; batches broadcast."""
     batch = broadcast_shapes(ld.shape[:-2], b.shape[:-2])
     x = _stack(np.broadcast_to(b, batch + b.shape[-2:]))
@@ -257,7 +258,7 @@ def ldl_solve(ld: Any, pivots: Any, b: Any, hermitian: bool) -> Any:
     return x.reshape(batch + b.shape[-2:])
 
 
-def _ldl_solve_one(a: Any, pivots: Any, x: Any, hermitian: bool) -> None:
+def _ldl_solve_one(a: Array, pivots: Array, x: Array, hermitian: bool) -> None:
     turn = np.conj if hermitian else lambda v: v
     n, k, blocks = a.shape[0], 0, []
     while k < n:                       # L and D, block by block

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function
 from . import native
 
 __all__ = ["log", "log1p", "exp", "tan", "cos_sin", "fma", "fma32"]
@@ -25,7 +26,7 @@ def _own_functions() -> bool:
 _library = native.library
 
 
-def scalar_version(name: str) -> Any:
+def scalar_version(name: str) -> Function:
     """The C library's function for arrays: by way of the native library, or of Python's math module."""
     if _library is not None:
         return lambda x: _library.c_math(name, x)
@@ -43,7 +44,7 @@ def scalar_version(name: str) -> Any:
 
     many = np.frompyfunc(one, 1, 1)
 
-    def version(x: Any) -> Any:
+    def version(x: Array) -> Array:
         return np.asarray(many(x)).astype(np.float64)
 
     return version
@@ -56,7 +57,7 @@ exp = scalar_version("exp") if _OWN else np.exp
 tan = scalar_version("tan") if _OWN else np.tan
 
 
-def cos_sin(x: Any) -> tuple[Any, Any]:
+def cos_sin(x: Array) -> tuple[Any, Any]:
     """(cos, sin) of a float64 array."""
     if _library is not None:
         return _library.c_math("cos", x), _library.c_math("sin", x)
@@ -67,14 +68,14 @@ def cos_sin(x: Any) -> tuple[Any, Any]:
     return np.cos(x), np.sin(x)
 
 
-def fma32(x: Any, y: Any, z: Any) -> Any:
+def fma32(x: Array, y: Array, z: Any) -> Array:
     """x * y + z of float32 numbers, rounded once (see random_normal about the rare exception)."""
     result = np.multiply(x, y, dtype=np.float64)
     result += z
     return result.astype(np.float32)
 
 
-def fma(x: Any, y: float, z: float) -> Any:
+def fma(x: Array, y: float, z: float) -> Array:
     """x * y + z of a float64 array and two numbers, rounded once: the product and the sum with their errors (Dekker, Knuth)."""
     product = x * y
     if z == 0.0:
@@ -88,7 +89,7 @@ def fma(x: Any, y: float, z: float) -> Any:
     return np.where(np.isfinite(total), total + low, total)
 
 
-def _product_error(x: Any, y: float, product: Any) -> Any:
+def _product_error(x: Array, y: float, product: Array) -> Array:
     """x * y - product, exactly."""
     split = 134217729.0   # 2**27 + 1 cuts a float64 into two halves
     big = x * split

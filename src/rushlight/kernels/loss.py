@@ -6,10 +6,12 @@ class or None, the class that is ignored, and how much of the target is spread o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, NumpyDtype
 from . import reduce
 from .door import is_half, kernel
 from .indexing import gather, steps
@@ -17,7 +19,7 @@ from .indexing import gather, steps
 __all__ = ["entropy", "entropy_backward", "mean_entropy", "mean_entropy_backward", "nll", "nll_backward", "shares_of", "pair_loss", "pair_slope"]
 
 
-def shares_of(shape: Any, dtype: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
+def shares_of(shape: Sequence[int], dtype: NumpyDtype, target: Array, weight: Array | None, ignored: int, smoothing: float) -> Array:
     """How much each class of each position counts: weight * (the target, spread as smoothing says); zero where the class is ignored."""
     classes = shape[1]
     kept = None
@@ -34,14 +36,14 @@ def shares_of(shape: Any, dtype: Any, target: Any, weight: Any, ignored: int, sm
     return (shares if kept is None else np.where(kept, shares, 0)).astype(dtype)
 
 
-def _classes(target: Any, ignored: int) -> tuple[Any, Any]:
+def _classes(target: Array, ignored: int) -> tuple[Any, Any]:
     """(which positions of (n, 1, ...) count, None for all; the class of each, any where it doesn't)."""
     target = target.reshape(target.shape[0], 1, *target.shape[1:])
     counts = target != ignored
     return (None, target) if counts.all() else (counts, np.where(counts, target, 0))
 
 
-def _checked(target: Any, classes: int, ignored: int) -> tuple[Any, Any]:
+def _checked(target: Array, classes: int, ignored: int) -> tuple[Any, Any]:
     """The same; IndexError for a class out of range."""
     counts, at = _classes(target, ignored)
     bad = (at < 0) | (at >= classes)
@@ -50,12 +52,12 @@ def _checked(target: Any, classes: int, ignored: int) -> tuple[Any, Any]:
     return counts, at
 
 
-def _of_classes(weight: Any, at: Any, counts: Any) -> Any:
+def _of_classes(weight: Array | None, at: Array, counts: Array) -> Array:
     """How much each position counts; without weights whether it does, and None where all do."""
     return counts if weight is None else weight[at] if counts is None else np.where(counts, weight[at], weight.dtype.type(0))
 
 
-def _counted(share: Any, values: Any) -> Any:
+def _counted(share: Any, values: Array) -> Any:
     """share * values, which are fresh; zero where the share is zero, whatever the value."""
     return values if share is None else np.where(share, share * values, values.dtype.type(0))
 
@@ -64,11 +66,11 @@ def _sum_of_shares(share: Any, at: Any) -> Any:
     return at.size if share is None else _total(share)
 
 
-def _total(a: Any) -> Any:
+def _total(a: Array) -> Array:
     return np.add.reduce(a, None, np.float64)
 
 
-def _upstream(x: Any, g: Any, factor: float) -> Any:
+def _upstream(x: Array, g: Array, factor: float) -> Array:
     """What arrives from above, to multiply (n, classes, ...) by."""
     if g.ndim:
         return np.reshape(g, (x.shape[0], 1, *x.shape[2:]))
@@ -76,7 +78,7 @@ def _upstream(x: Any, g: Any, factor: float) -> Any:
 
 
 @kernel
-def entropy(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
+def entropy(x: Array, target: Array, weight: Array | None, ignored: int, smoothing: float) -> tuple[Any, ...]:
     """(losses, logs of the sums of exponentials, sum of the losses, sum of the targets' weights); IndexError for a class out of range."""
     if target.dtype.kind == "i":
         counts, at = _checked(target, x.shape[1], ignored)
@@ -94,7 +96,8 @@ def entropy(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) ->
 
 
 @kernel
-def entropy_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: float, logs: Any, g: Any, factor: float) -> Any:
+def entropy_backward(x: Array, target: Array, weight: Array | None, ignored: int, smoothing: float, logs: Array, g: Array,
+                     factor: float) -> Array:
     """The gradient of the logits from g: one per position, or 0-dim and times `factor`."""
     r = np.exp(x - logs.reshape(x.shape[0], 1, *x.shape[2:]))
     up = _upstream(x, g, factor)
@@ -106,7 +109,7 @@ def entropy_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: 
     return _counted(_of_classes(weight, at, counts), r * up)
 
 
-def _array_beside(x: Any, value: Any) -> Any:
+def _array_beside(x: Array, value: Any) -> Any:
     """A number, or an array of any kind, as an array of x's dtype, where x is."""
     if isinstance(value, (np.generic, int, float)):
         return np.asarray(value, x.dtype) if x.__class__ is np.ndarray else np.full((), value, x.dtype, like=x)
@@ -114,7 +117,7 @@ def _array_beside(x: Any, value: Any) -> Any:
 
 
 @kernel
-def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> Any:
+def mean_entropy(x: Array, target: Array, ignored: int, wide: bool) -> Any:
     """(mean loss of logits (N, C), how many rows count, logs of the sums of exponentials per row) without weights; `wide`: the mean of 16-bit logits is float32."""
     dtype = x.dtype
     if is_half(x):
@@ -126,7 +129,7 @@ def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> Any:
 
 
 @kernel
-def mean_entropy_backward(g: Any, x: Any, target: Any, count: Any, logs: Any, ignored: int) -> Any:
+def mean_entropy_backward(g: Array, x: Array, target: Array, count: Any, logs: Any, ignored: int) -> Any:
     """The gradient of the logits from that of the mean."""
     wide = x.astype(np.float32) if is_half(x) else x
     with np.errstate(all="ignore"):
@@ -135,7 +138,7 @@ def mean_entropy_backward(g: Any, x: Any, target: Any, count: Any, logs: Any, ig
 
 
 @kernel
-def nll(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any:
+def nll(x: Array, target: Array, weight: Array, ignored: int, smoothing: float) -> tuple[Any, ...]:
     """(losses, their sum, sum of the targets' weights) of logarithms; `smoothing` is 0. IndexError for a class out of range."""
     counts, at = _checked(target, x.shape[1], ignored)
     share = _of_classes(weight, at, counts)
@@ -144,7 +147,7 @@ def nll(x: Any, target: Any, weight: Any, ignored: int, smoothing: float) -> Any
 
 
 @kernel
-def nll_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: float, g: Any, factor: float) -> Any:
+def nll_backward(x: Array, target: Array, weight: Array, ignored: int, smoothing: float, g: Array, factor: float) -> Array:
     """The gradient of the logarithms from g: one per position, or 0-dim and times `factor`."""
     counts, at = _classes(target, ignored)
     share, up = _of_classes(weight, at, counts), -_upstream(x, g, factor)
@@ -153,7 +156,7 @@ def nll_backward(x: Any, target: Any, weight: Any, ignored: int, smoothing: floa
 
 # --- pairs ----------------------------------------------------------------------------------------------------------------------------
 
-def _size_slope(x: Any, t: Any) -> Any:
+def _size_slope(x: Array, t: Array) -> Array:
     return np.nan_to_num(np.sign(x - t))
 
 
@@ -173,7 +176,7 @@ _PAIRS: dict[str, Any] = {
 
 
 @kernel
-def pair_loss(name: str, x: Any, t: Any, p: float, factor: Any) -> Any:
+def pair_loss(name: str, x: Array, t: Array, p: float, factor: float | None) -> Array:
     """The loss of that name of x against t with parameter p: each, or (factor) the sum times a factor, 0-dim."""
     with np.errstate(all="ignore"):
         r = _PAIRS[name][0](x, t, p).astype(x.dtype, copy=False)
@@ -183,7 +186,7 @@ def pair_loss(name: str, x: Any, t: Any, p: float, factor: Any) -> Any:
 
 
 @kernel
-def pair_slope(name: str, g: Any, x: Any, t: Any, p: float) -> Any:
+def pair_slope(name: str, g: Array, x: Array, t: Array, p: float) -> Array:
     """g (0-dim or of x's shape) times the slope in x."""
     with np.errstate(all="ignore"):
         return (g * _PAIRS[name][1](x, t, p)).astype(x.dtype, copy=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Number, NumpyDtype, NumpyDtypeLike
 from . import out_of_memory
 from .door import kernel
 
@@ -16,19 +17,19 @@ out_of_memory.errors_are_both()
 
 
 @kernel
-def copied(a: Any) -> Any:
+def copied(a: Array) -> Array:
     """A copy in C order."""
     return a.copy("C")
 
 
 @kernel
-def copied_like(a: Any) -> Any:
+def copied_like(a: Array) -> Array:
     """A copy in the array's own order of dimensions."""
     return a.copy("K")
 
 
 @kernel
-def converted(a: Any, dtype: Any) -> Any:
+def converted(a: Array, dtype: NumpyDtype) -> Array:
     """The array in another dtype. Fractions are cut off by way of int64, as the CPU converts; half precision goes through float32."""
     if dtype.kind in "iu" and a.dtype.kind not in "biuc":
         if a.dtype.itemsize == 2:
@@ -39,7 +40,7 @@ def converted(a: Any, dtype: Any) -> Any:
 
 
 @kernel
-def assign(target: Any, values: Any) -> None:
+def assign(target: Array, values: Any) -> None:
     """target[...] = values, converted."""
     if values.dtype != target.dtype and target.dtype.kind in "iu" and values.dtype.kind not in "biuc":
         values = converted(values, target.dtype)
@@ -47,20 +48,20 @@ def assign(target: Any, values: Any) -> None:
 
 
 @kernel
-def fill(target: Any, value: Any) -> None:
+def fill(target: Array, value: Array | Number) -> None:
     """target[...] = value"""
     target[...] = value
 
 
 @kernel
-def affine(n: int, first: Any, by: Any, dtype: Any) -> Any:
+def affine(n: int, first: Number, by: int, dtype: NumpyDtype) -> Array:
     """first + i * by for i < n, computed in float64 and rounded once (integers: in int64)."""
     i = np.arange(n)
     return (first + i * (by if dtype.kind in "iu" else float(by))).astype(dtype)
 
 
 @kernel
-def between(steps: int, start: Any, end: Any, dtype: Any) -> Any:
+def between(steps: int, start: Number, end: Number, dtype: NumpyDtype) -> Array:
     """`steps` (2 or more) evenly spaced numbers, computed from both ends."""
     low, high = dtype.type(start), dtype.type(end)
     step = (high - low) / dtype.type(max(steps - 1, 1))
@@ -68,7 +69,7 @@ def between(steps: int, start: Any, end: Any, dtype: Any) -> Any:
     return np.where(i < steps // 2, fma(step, i, low), fma(-step, steps - 1 - i, high)).astype(dtype)
 
 
-def fma(step: Any, i: Any, base: Any) -> Any:
+def fma(step: Any, i: Array, base: Any) -> Array:
     """base + step * i, of float32 with one rounding, as fused multiply-add instructions give it."""
     if step.dtype == np.float32:
         return (base.astype(np.float64) + step.astype(np.float64) * i).astype(np.float32)
@@ -76,14 +77,14 @@ def fma(step: Any, i: Any, base: Any) -> Any:
 
 
 @kernel
-def triangle(a: Any, diagonal: int, upper: bool) -> Any:
+def triangle(a: Array, diagonal: int, upper: bool) -> Array:
     """That triangle of each matrix, zeros elsewhere."""
     rows, columns = np.arange(a.shape[-2], like=a)[:, None], np.arange(a.shape[-1], like=a)
     return np.where(columns - rows >= diagonal if upper else columns - rows <= diagonal, a, a.dtype.type(0))
 
 
 @kernel
-def joined(arrays: Any, axis: int, new: bool) -> Any:
+def joined(arrays: list[Array], axis: int, new: bool) -> Array:
     """A list of arrays of one dtype joined along an axis, which is a new one if `new`."""
     if new:
         index = (slice(None),) * axis + (None,)
@@ -92,7 +93,7 @@ def joined(arrays: Any, axis: int, new: bool) -> Any:
 
 
 @kernel
-def zeros_beside(shape: tuple[int, ...], dtype: Any, *arrays: Any) -> Any:
+def zeros_beside(shape: tuple[int, ...], dtype: NumpyDtypeLike, *arrays: Any) -> Any:
     """Zeros to write to what is computed from all of these arrays; the first (which may be a NumPy scalar) says where."""
     a = arrays[0]
     return np.zeros(shape, dtype) if a.__class__ is np.ndarray or isinstance(a, np.generic) else np.zeros(shape, dtype, like=a)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..homes import place
+from ..vocabulary import Array, Function
 
 __all__ = ["library", "elementwise", "kernel", "written", "fast_path", "matmul", "linear", "level", "levels", "describe"]
 
@@ -56,7 +57,7 @@ if library is not None and os.environ.get("RUSHLIGHT_ALLOCATOR", "1") != "0":
     library.install_allocator()
 
 
-def elementwise(ufunc: Any) -> Any:
+def elementwise(ufunc: Function) -> Function:
     """A faster stand-in for a NumPy ufunc, called as the ufunc is; the ufunc itself where there is none."""
     if library is None or ufunc.__class__ is not np.ufunc:
         return ufunc
@@ -67,7 +68,7 @@ def elementwise(ufunc: Any) -> Any:
 RUNNERS: dict[type, Any] = {}
 
 
-def anywhere(function: Any) -> Any:
+def anywhere(function: Function) -> Function:
     """The function, with what a class of arrays has in its place. (The native evaluator comes before both.)"""
     def anywhere(*operands: Any) -> Any:
         if RUNNERS:
@@ -80,18 +81,18 @@ def anywhere(function: Any) -> Any:
     return anywhere
 
 
-def _with_algorithm(algorithm: Any, formula: Any) -> Any:
+def _with_algorithm(algorithm: Function, formula: Function) -> Function:
     """The formula, with an algorithm of its own for NumPy's arrays."""
     elsewhere = anywhere(formula)
 
-    def computed(*operands: Any) -> Any:
+    def computed(*operands: Any) -> Array:
         return algorithm(*operands) if operands[0].__class__ is np.ndarray else elsewhere(*operands)
     computed.__name__ = computed.__qualname__ = algorithm.__name__
     computed.__doc__, computed.__wrapped__ = algorithm.__doc__, formula  # type: ignore[attr-defined]
     return computed
 
 
-def written(function: Any) -> Any:
+def written(function: Function) -> Function:
     """The Python function that a kernel, a fused formula or a fast path computes."""
     while True:
         inner = getattr(function, "__wrapped__", None) or getattr(function, "fallback", None)
@@ -100,7 +101,7 @@ def written(function: Any) -> Any:
         function = inner
 
 
-def kernel(name: str, twin: Any, formula: Any = None) -> Any:
+def kernel(name: str, twin: Function, formula: Function | None = None) -> Any:
     """The native op `name`, with its NumPy twin for what it does not cover; the twin itself without the library.
 
     formula     what the twin computes, as a formula, where the twin is none: for tensors, symbols, a GPU's arrays
@@ -119,7 +120,7 @@ def takes_target(forward: Any) -> bool:
     return forward.__class__ is _KERNEL
 
 
-def takes_halves(forward: Any, array: Any) -> bool:
+def takes_halves(forward: Function, array: Array) -> bool:
     """Whether `forward` computes float16 and bfloat16 arrays (and numbers beside them) through float32 by itself, in one pass."""
     return forward.__class__ is _KERNEL and array.__class__ is np.ndarray and (array.ndim == 0 or (array.itemsize == 2 and array.dtype.kind not in "iu"))
 
@@ -129,12 +130,12 @@ def takes_halves(forward: Any, array: Any) -> bool:
 SAVES_INPUT, SAVES_RESULT, FIRST_USES_A, FIRST_USES_B, SECOND_USES_A, SECOND_USES_B, TAKES_NUMBERS = 1, 2, 4, 8, 16, 32, 64
 
 
-def fast_path(closure: Any, kernel: Any, node_type: Any, operands: int, uses: int, to_bool: bool) -> Any:
+def fast_path(closure: Function, kernel: Function, node_type: type[Any] | None, operands: int, uses: int, to_bool: bool) -> Function:
     """The closure of an elementwise op with its fast path in C++ before it; the closure itself without the library."""
     return closure if library is None else library.op(closure, kernel, node_type, operands, uses, to_bool)
 
 
-def _numpy_matmul(a: Any, b: Any) -> Any:
+def _numpy_matmul(a: Array, b: Array) -> Array:
     """The product of arrays of at most two dimensions goes through `dot`, which costs half of matmul's overhead."""
     return a.dot(b) if a.ndim <= 2 and b.ndim <= 2 else np.matmul(a, b)
 
@@ -142,7 +143,7 @@ def _numpy_matmul(a: Any, b: Any) -> Any:
 matmul = _numpy_matmul if library is None else library.matmul
 
 
-def linear(x: Any, w: Any, bias: Any) -> Any:
+def linear(x: Array, w: Array, bias: Array) -> Array:
     """x @ w.T + bias of matrices (n, in), (out, in) and a vector (out)."""
     r = None if library is None else library.linear(x, w, bias)
     if r is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, PerDim, Shape
 from .door import is_half, kernel
 
 __all__ = ["plan", "rows", "rows_backward", "batch", "batch_backward", "fixed", "fixed_backward", "move", "rms", "rms_backward"]
@@ -17,7 +18,7 @@ __all__ = ["plan", "rows", "rows_backward", "batch", "batch_backward", "fixed", 
 Axes = tuple[int, ...]
 
 
-def plan(full: Axes, axes: Axes, shape: Axes, grouped: Axes | None) -> Any:
+def plan(full: Axes, axes: Axes, shape: Axes, grouped: Axes | None) -> Shape | None:
     """How the kernels see an array of shape `full`: (rows, groups, spatial), or None for (images, channels, spatial) along the channels.
 
     axes      what is normalised over (of the shape `grouped`, if that is given)
@@ -34,16 +35,16 @@ def plan(full: Axes, axes: Axes, shape: Axes, grouped: Axes | None) -> Any:
     return rows, 1, 1
 
 
-def _float32(a: Any) -> Any:
+def _float32(a: Array) -> Any:
     return a.astype(np.float32) if is_half(a) else a
 
 
-def _like(g: Any, a: Any) -> Any:
+def _like(g: Array, a: Array) -> Any:
     """A gradient in the dtype of what it belongs to."""
     return g if g is None or a is None else g.astype(a.dtype, copy=False)
 
 
-def _mean(a: Any, axes: Any, count: int) -> Any:
+def _mean(a: Array, axes: PerDim, count: int) -> Array:
     return np.add.reduce(a, axes, None, None, True) / a.dtype.type(count)        # positional: half the overhead of keywords
 
 
@@ -58,7 +59,7 @@ def _layout(size: int, rows: int, groups: int, spatial: int) -> tuple[Axes, Axes
 
 
 @kernel
-def rows(x: Any, weight: Any, bias: Any, eps: float, rows: int, groups: int, spatial: int) -> tuple[Any, Any, Any]:
+def rows(x: Array, weight: Array | None, bias: Array | None, eps: float, rows: int, groups: int, spatial: int) -> tuple[Any, Any, Any]:
     """(result, mean, variance): element j of row r has the weight of number ``r % groups * (n / spatial) + j / spatial``."""
     if is_half(x):
         y, mean, variance = _rows(_float32(x), _float32(weight), _float32(bias), eps, rows, groups, spatial)
@@ -80,7 +81,8 @@ def rows(x: Any, weight: Any, bias: Any, eps: float, rows: int, groups: int, spa
 
 
 @kernel
-def rows_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: float, rows: int, groups: int, spatial: int, want_x: bool, want_w: bool,
+def rows_backward(g: Array, x: Array, weight: Array | None, mean: Array, variance: Array, eps: float, rows: int, groups: int, spatial: int,
+                  want_x: bool, want_w: bool,
                   want_b: bool) -> tuple[Any, Any, Any]:
     """The gradients of x, weight and bias (flat), None for those that are not wanted."""
     if is_half(x):
@@ -109,7 +111,7 @@ def rows_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: fl
 
 
 @kernel
-def rms(x: Any, weight: Any, eps: float, length: int) -> Any:
+def rms(x: Array, weight: Array, eps: float, length: int) -> Array:
     """x / root of the mean square of each row of `length` elements * weight."""
     if is_half(x):
         return _rms(_float32(x), _float32(weight), eps, length).astype(x.dtype)
@@ -119,7 +121,7 @@ def rms(x: Any, weight: Any, eps: float, length: int) -> Any:
 
 
 @kernel
-def rms_backward(g: Any, x: Any, weight: Any, eps: float, length: int) -> tuple[Any, Any]:
+def rms_backward(g: Array, x: Array, weight: Array, eps: float, length: int) -> tuple[Any, Any]:
     """The gradients of x and weight (flat; None without weight)."""
     if is_half(x):
         gx, gw = _rms_backward(_float32(g), _float32(x), _float32(weight), eps, length)
@@ -138,17 +140,17 @@ _rows, _rows_backward, _rms, _rms_backward = rows, rows_backward, rms, rms_backw
 
 # --- channels ---------------------------------------------------------------------------------------------------------------------------
 
-def _channels(a: Any, ndim: int) -> Any:
+def _channels(a: Array, ndim: int) -> Array:
     """Numbers per channel, to broadcast against (N, C, *)."""
     return a.reshape((1, -1) + (1,) * (ndim - 2))
 
 
-def _but_channels(x: Any) -> Axes:
+def _but_channels(x: Array) -> Axes:
     return 0, *range(2, x.ndim)
 
 
 @kernel
-def batch(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
+def batch(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Any, Any, Any]:
     """(result, mean, variance) of the channels of (N, C, *)."""
     if is_half(x):
         y, mean, variance = batch(_float32(x), _float32(weight), _float32(bias), eps)
@@ -166,7 +168,8 @@ def batch(x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
 
 
 @kernel
-def batch_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> tuple[Any, Any, Any]:
+def batch_backward(g: Array, x: Array, weight: Array | None, mean: Array, variance: Array, eps: float, want_x: bool, want_w: bool,
+                   want_b: bool) -> tuple[Any, Any, Any]:
     """The gradients of x, weight and bias, None for those that are not wanted."""
     if is_half(x):
         gx, gw, gb = batch_backward(_float32(g), _float32(x), _float32(weight), mean, variance, eps, want_x, want_w, want_b)
@@ -189,7 +192,7 @@ def batch_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: f
     return gx, gw, gb
 
 
-def _scale(x: Any, weight: Any, variance: Any, eps: float) -> tuple[Any, Any]:
+def _scale(x: Array, weight: Array, variance: Array, eps: float) -> tuple[Any, Any]:
     """(1 / deviation, the same times the weight), per channel, in the dtype of the computation."""
     dtype = np.dtype(np.float32) if is_half(x) else x.dtype
     rstd = _channels(1 / np.sqrt(variance.astype(dtype, copy=False) + dtype.type(eps)), x.ndim)
@@ -197,7 +200,7 @@ def _scale(x: Any, weight: Any, variance: Any, eps: float) -> tuple[Any, Any]:
 
 
 @kernel
-def fixed(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) -> Any:
+def fixed(x: Array, weight: Array, bias: Array | None, mean: Array, variance: Array, eps: float) -> Array:
     """(N, C, *) normalised by given statistics."""
     r = x - _channels(mean.astype(np.float32 if is_half(x) else x.dtype, copy=False), x.ndim)
     r = r * _scale(x, weight, variance, eps)[1]
@@ -207,7 +210,8 @@ def fixed(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, eps: float) 
 
 
 @kernel
-def fixed_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> tuple[Any, Any, Any]:
+def fixed_backward(g: Array, x: Array, weight: Array, mean: Array, variance: Any, eps: float, want_x: bool, want_w: bool,
+                   want_b: bool) -> tuple[Any, Any, Any]:
     """The gradients of `fixed` in x, weight and bias, None for those that are not wanted."""
     axes = _but_channels(x)
     rstd, scale = _scale(x, weight, variance, eps)
@@ -218,7 +222,7 @@ def fixed_backward(g: Any, x: Any, weight: Any, mean: Any, variance: Any, eps: f
 
 
 @kernel
-def move(running_mean: Any, running_variance: Any, mean: Any, variance: Any, momentum: float, factor: float) -> None:
+def move(running_mean: Array, running_variance: Array, mean: Array, variance: Array, momentum: float, factor: float) -> None:
     """running = momentum * value + (1 - momentum) * running for both, in place; the variance times `factor`."""
     for running, value in ((running_mean, mean), (running_variance, variance * factor)):
         running[...] = running.dtype.type(momentum) * value.reshape(running.shape).astype(running.dtype) + running.dtype.type(1 - momentum) * running

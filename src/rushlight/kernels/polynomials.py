@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function
 from .shapes import broadcast_arrays
 
 __all__ = ["POLYNOMIALS"]
 
 
-def _recurrence(first: Any, step: Any, limits: dict[str, int] | None = None, closed: Any = None, shifted: bool = False) -> Any:
+def _recurrence(first: Function, step: Function, limits: dict[str, int] | None = None, closed: Function | None = None,
+                shifted: bool = False) -> Function:
     """p0 = 1, p1 = first(x), p_k = step(k, x, p_(k-1), p_(k-2)); 0 for negative degrees.
 
     limits  per dtype the degree beyond which the result is nan (PyTorch's, where the values leave the range)
     closed  closed(x, n) for |x| < 1, used for degrees above 8: as exact, and the time does not grow with n
     shifted in terms of 2 x - 1
     """
-    def kernel(x: Any, n: Any) -> Any:
+    def kernel(x: Array, n: Any) -> Any:
         dtype = x.dtype
         x, n = broadcast_arrays(x, np.trunc(np.where(np.isfinite(n), n, -1)).astype(np.int64))
         x = x.astype(np.float64)
@@ -43,11 +45,11 @@ def _recurrence(first: Any, step: Any, limits: dict[str, int] | None = None, clo
     return kernel
 
 
-def _chebyshev_step(k: int, x: Any, now: Any, before: Any) -> Any:
+def _chebyshev_step(k: int, x: Array, now: Any, before: Array) -> Any:
     return 2 * x * now - before
 
 
-def _half_angle(x: Any) -> Any:
+def _half_angle(x: Array) -> Any:
     return np.arccos(x) / 2
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Number, NumpyDtype
 from .conv import slices_at
 from .door import is_half, kernel
 from .resample import Table, resample
@@ -28,7 +29,7 @@ def out_size(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil
     return size
 
 
-def _framed(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: Any) -> Any:
+def _framed(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: Number) -> Array:
     """x inside a frame of `fill` that is large enough for all windows."""
     need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(x.shape[2:], out, kernel, stride, padding, dilation, strict=True)]
     if not any(padding) and all(have >= want for have, want in zip(x.shape[2:], need, strict=True)):
@@ -38,12 +39,12 @@ def _framed(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, di
     return frame
 
 
-def _lowest(dtype: Any) -> Any:
+def _lowest(dtype: NumpyDtype) -> float:
     return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
 
 
 @kernel(halves=True)
-def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def max_forward(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     """The largest value of each window (nan wins)."""
     frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
     best = None
@@ -56,7 +57,7 @@ def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes
     return best
 
 
-def _winners(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Iterator[tuple[Sizes, Any]]:
+def _winners(x: Array, y: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Iterator[tuple[Sizes, Any]]:
     """For each offset of the window where it holds the maximum: the first of equals, the last nan; never outside of the input."""
     out = y.shape[2:]
     frame = _framed(x, out, kernel, stride, padding, dilation, _lowest(x.dtype))
@@ -79,7 +80,7 @@ def _winners(x: Any, y: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilat
 
 
 @kernel(halves=True)
-def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
+def max_with_taps(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
     """`max_forward`, and which tap of the kernel (its flat number) holds each window's maximum: the first of equals, the last nan. In bytes where
     that is enough; the type's highest number stands for windows that meet nothing."""
     y = max_forward(x, out, kernel, stride, padding, dilation)
@@ -92,7 +93,7 @@ def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Siz
 
 
 @kernel(halves=True)
-def max_gradient(g: Any, taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def max_gradient(g: Array, taps: Array, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """Each window's gradient goes to its maximum."""
     out = g.shape[2:]
     need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(size, out, kernel, stride, padding, dilation, strict=True)]
@@ -103,7 +104,7 @@ def max_gradient(g: Any, taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, p
 
 
 @kernel
-def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def max_places(taps: Array, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """The flat spatial index (int64) of each window's maximum."""
     out = taps.shape[2:]
     starts = np.meshgrid(*[np.arange(o, like=taps) * s - p for o, s, p in zip(out, stride, padding, strict=True)], indexing="ij")
@@ -118,7 +119,7 @@ def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Si
 
 
 @kernel(halves=True)
-def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
+def average(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
     """The sum of each window."""
     ones = (1,) * len(kernel)
     frame = _framed(x, out, kernel, stride, padding, ones, 0)
@@ -133,7 +134,7 @@ def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) ->
 
 
 @kernel(halves=True)
-def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
+def average_gradient(g: Array, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Array:
     """The adjoint of `average`: each window's value added to all its elements."""
     out = g.shape[2:]
     need = tuple([max((o - 1) * s + k, n + p) for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True)])
@@ -163,24 +164,24 @@ def _mean_table(n: int, out: int, dtype: str) -> Table | None:
     return Table(np.where(inside, start + k, -1), np.where(inside, 1 / (end - start), 0).astype(dtype), n)
 
 
-def _mean_tables(size: Sizes, out: Sizes, dtype: Any) -> tuple[Table | None, ...]:
+def _mean_tables(size: Sizes, out: Sizes, dtype: NumpyDtype) -> tuple[Table | None, ...]:
     return tuple([_mean_table(n, o, dtype.char) for n, o in zip(size, out, strict=True)])
 
 
 @kernel(halves=True)
-def adaptive_average(x: Any, out: Sizes) -> Any:
+def adaptive_average(x: Array, out: Sizes) -> Array:
     """The mean of each of the windows that divide the spatial dimensions into `out` parts."""
     return resample(x, _mean_tables(x.shape[2:], out, x.dtype))
 
 
 @kernel(halves=True)
-def adaptive_average_gradient(g: Any, size: Sizes) -> Any:
+def adaptive_average_gradient(g: Array, size: Sizes) -> Array:
     """The adjoint of `adaptive_average`."""
     return resample(g, tuple([None if t is None else t.adjoint() for t in _mean_tables(size, g.shape[2:], g.dtype)]))
 
 
 @kernel
-def adaptive_max_indices(x: Any, out: Sizes) -> Any:
+def adaptive_max_indices(x: Array, out: Sizes) -> Array:
     """The flat place (int64) of each adaptive window's maximum in its plane."""
     size = x.shape[2:]
     flat = np.arange(prod(size)).reshape(size)

@@ -11,13 +11,17 @@ distributions, the words come from mt19937.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function, NumpyDtype, NumpyDtypeLike
 from . import native
 from .libm import exp, fma, log, log1p, tan
 from .random_normal import fill_normal_blocks, serial_normals
+
+if TYPE_CHECKING:
+    from ..generator import Generator
 
 __all__ = ["draw", "uniform", "normal", "exponential", "cauchy", "log_normal", "geometric", "bernoulli", "bernoulli_each", "integers",
            "full_range", "permutation", "bernoulli_stream", "fill_normal", "few_normals", "memory_axes", "CHUNK"]
@@ -30,12 +34,12 @@ _SCALE24 = np.array(2.0 ** -24, np.float32)
 _DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
 
 
-def memory_axes(a: Any) -> list[int]:
+def memory_axes(a: Array) -> list[int]:
     """The dimensions from the largest stride to the smallest: transposed by these, C order is the order of memory."""
     return sorted(range(a.ndim), key=lambda i: (-abs(a.strides[i]), i))
 
 
-def draw(gen: Any, a: Any, sampler: Any, *args: Any) -> None:
+def draw(gen: Generator, a: Array, sampler: Function, *args: Any) -> None:
     """Fill the array `a` with numbers from a sampler."""
     n = a.size
     if not n:
@@ -54,7 +58,7 @@ def draw(gen: Any, a: Any, sampler: Any, *args: Any) -> None:
             view[...] = sampler(gen, n, a.dtype, *args).reshape(view.shape)
 
 
-def through_float32(values: Any, dtype: Any) -> Any:
+def through_float32(values: Array, dtype: NumpyDtype) -> Array:
     """Round float64 numbers to a dtype; to the reduced types by way of float32, as C++ conversions go."""
     if dtype.itemsize == 2 and dtype.kind not in "iu":
         values = values.astype(np.float32)
@@ -63,7 +67,7 @@ def through_float32(values: Any, dtype: Any) -> Any:
 
 # --- continuous -----------------------------------------------------------------------------------------------------------------------
 
-def uniform(gen: Any, n: int, dtype: Any, low: float = 0.0, high: float = 1.0) -> Any:
+def uniform(gen: Generator, n: int, dtype: NumpyDtype, low: float = 0.0, high: float = 1.0) -> Array:
     """Uniform numbers in [low, high): 24 random bits, for float64 53. What rounds up to `high` becomes `low`."""
     if dtype == np.float64:
         u = gen.doubles(n)
@@ -87,7 +91,7 @@ def uniform(gen: Any, n: int, dtype: Any, low: float = 0.0, high: float = 1.0) -
     return _replaced(u.astype(dtype, copy=False), dtype.type(last), dtype.type(first))
 
 
-def _replaced(values: Any, old: Any, new: Any) -> Any:
+def _replaced(values: Array, old: Any, new: Any) -> Array:
     """The array with `new` in place of `old`."""
     hit = values == old
     if np.count_nonzero(hit):
@@ -95,7 +99,7 @@ def _replaced(values: Any, old: Any, new: Any) -> Any:
     return values
 
 
-def fill_normal(gen: Any, a: Any, mean: float, std: float) -> None:
+def fill_normal(gen: Generator, a: Array, mean: float, std: float) -> None:
     """Fill an array with normal numbers: contiguous arrays of 16 elements and more by blocks, others one by one."""
     if a.size >= 16 and a.flags.c_contiguous:
         with gen.lock:
@@ -104,7 +108,7 @@ def fill_normal(gen: Any, a: Any, mean: float, std: float) -> None:
         draw(gen, a, normal, mean, std)
 
 
-def few_normals(gen: Any, n: int, dtype: Any) -> Any:
+def few_normals(gen: Generator, n: int, dtype: NumpyDtype) -> Array:
     """n standard normal numbers, as a fresh contiguous array of n elements gets them."""
     if n < 16:
         return normal(gen, n, dtype, 0.0, 1.0)
@@ -113,35 +117,35 @@ def few_normals(gen: Any, n: int, dtype: Any) -> Any:
     return a
 
 
-def normal(gen: Any, n: int, dtype: Any, mean: float, std: float) -> Any:
+def normal(gen: Generator, n: int, dtype: NumpyDtype, mean: float, std: float) -> Array:
     """Normal numbers one by one, in float64 pairs."""
     return through_float32(serial_normals(gen, n, mean, std), dtype)
 
 
-def exponential(gen: Any, n: int, dtype: Any, rate: float) -> Any:
+def exponential(gen: Generator, n: int, dtype: NumpyDtype, rate: float) -> Array:
     """-log(1 - u) / rate."""
     return through_float32((-1.0 / rate) * log1p(-gen.doubles(n)), dtype)
 
 
-def cauchy(gen: Any, n: int, dtype: Any, median: float, sigma: float) -> Any:
+def cauchy(gen: Generator, n: int, dtype: NumpyDtype, median: float, sigma: float) -> Array:
     """median + sigma * tan(pi (u - 1/2))."""
     return through_float32(fma(tan(math.pi * (gen.doubles(n) - 0.5)), sigma, median), dtype)
 
 
-def log_normal(gen: Any, n: int, dtype: Any, mean: float, std: float) -> Any:
+def log_normal(gen: Generator, n: int, dtype: NumpyDtypeLike, mean: float, std: float) -> Any:
     """exp of normal numbers."""
     return through_float32(exp(serial_normals(gen, n, mean, std)), dtype)
 
 
 # --- discrete -------------------------------------------------------------------------------------------------------------------------
 
-def geometric(gen: Any, n: int, dtype: Any, p: float) -> Any:
+def geometric(gen: Generator, n: int, dtype: NumpyDtypeLike, p: float) -> Any:
     """How many trials of chance p the first success takes: ceil(log(u) / log(1 - p))."""
     values = np.ceil(log(gen.doubles(n)) / math.log1p(-p))
     return values.astype(np.int64).astype(dtype) if dtype.kind in "iu" else through_float32(values, dtype)
 
 
-def integers(gen: Any, n: int, dtype: Any, low: int, span: int) -> Any:
+def integers(gen: Generator, n: int, dtype: NumpyDtype, low: int, span: int) -> Array:
     """Integers in [low, low + span): a word modulo the span, a 64-bit word from spans of 2**28 on."""
     if span >= 1 << 28:
         values = gen.longs(n)
@@ -168,13 +172,13 @@ def integers(gen: Any, n: int, dtype: Any, low: int, span: int) -> Any:
     return _from_integers(values, dtype)
 
 
-def _from_integers(values: Any, dtype: Any) -> Any:
+def _from_integers(values: Array, dtype: NumpyDtypeLike) -> Any:
     if dtype.kind == "f" or dtype.kind == "V" or dtype.name == "bfloat16":
         return through_float32(values, dtype)
     return values.astype(dtype)
 
 
-def full_range(gen: Any, n: int, dtype: Any) -> Any:
+def full_range(gen: Generator, n: int, dtype: NumpyDtype) -> Array:
     """Integers over what the dtype can count: 0 ... max for integers, 0 ... 2**digits for floats."""
     if dtype == np.bool_:
         return (gen.words(n) & np.uint32(1)).astype(np.bool_)
@@ -222,14 +226,14 @@ def _vendor() -> str:
     return ""
 
 
-def bernoulli(gen: Any, n: int, dtype: Any, p: float) -> Any:
+def bernoulli(gen: Generator, n: int, dtype: NumpyDtype, p: float) -> Array:
     """1 with probability p."""
     if _stream != "mt19937" and bernoulli_stream() == "mcg31":
         return _mcg_uniform(int(gen.words(1)[0]), n) < p
     return gen.doubles(n) < p if _library is None else _library.below(gen.words(2 * n), float(p))
 
 
-def _mcg_uniform(seed: int, n: int) -> Any:
+def _mcg_uniform(seed: int, n: int) -> Array:
     """n uniform numbers of MKL's MCG31m1: x[k + 1] = a x[k] mod (2**31 - 1), from x[0] = seed on (its notes for VSL describe it)."""
     global _mcg_powers
     if _mcg_powers is None:
@@ -248,7 +252,7 @@ def _mcg_uniform(seed: int, n: int) -> Any:
     return result
 
 
-def bernoulli_each(gen: Any, n: int, dtype: Any, p: Any) -> Any:
+def bernoulli_each(gen: Generator, n: int, dtype: NumpyDtype, p: Array) -> Array:
     """1 with the probability of the element of `p` (1-D): 24 random bits each, 53 where p is float64."""
     if p.dtype == np.float64:
         return gen.doubles(n) < p
@@ -259,7 +263,7 @@ def bernoulli_each(gen: Any, n: int, dtype: Any, p: Any) -> Any:
 
 # --- permutations ---------------------------------------------------------------------------------------------------------------------
 
-def permutation(gen: Any, n: int) -> Any:
+def permutation(gen: Generator, n: int) -> Array:
     """A random permutation of 0 ... n - 1 (int64): for each i, place i changes with place i + word % (n - i)."""
     with gen.lock:
         if n < 2:

@@ -11,12 +11,16 @@ float64. (The sum is rounded to 53 bits first; that this changes the result has 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from . import native
 from .libm import cos_sin, fma, fma32, log, log1p
+
+if TYPE_CHECKING:
+    from ..generator import Generator
 
 __all__ = ["fill_normal_blocks", "serial_normals"]
 
@@ -34,7 +38,7 @@ _DIRECT = 312          # words from which on numbers are computed for the reques
 _BLOCK = 624
 
 
-def _f64(value: float) -> Any:
+def _f64(value: float) -> Array:
     """A float32 constant in float64."""
     return np.array(np.float32(value), np.float64)
 
@@ -76,7 +80,7 @@ class _Work:
         self.x, self.y, self.z, self.t = (np.empty(n, np.float64) for _ in range(4))
 
 
-def _log(u: Any, w: _Work) -> Any:
+def _log(u: Array, w: _Work) -> Array:
     """log of float32 numbers in (0, 1], as the AVX2 kernel rounds it. Overwrites u's bits; the result is w.g."""
     bits, e, x, y, z, t, f, g = u.view(np.int32), w.i, w.x, w.y, w.z, w.t, w.f, w.g
     np.add(bits, _ONE_MINUS_SQRT_HALF_BITS, out=bits)
@@ -113,7 +117,7 @@ def _log(u: Any, w: _Work) -> Any:
     return g
 
 
-def _sin_cos(theta: Any, w: _Work) -> tuple[Any, Any]:
+def _sin_cos(theta: Array, w: _Work) -> tuple[Any, Any]:
     """(sin, cos) of float32 angles in [0, 2 pi], as the AVX2 kernel rounds them; the results are w.h and w.f (theta is overwritten)."""
     j, mask, x, y, z, t, f, h = w.i, w.k, w.x, w.y, w.z, w.t, w.f, w.h
     np.multiply(theta, _FOUR_OVER_PI, out=f)
@@ -144,7 +148,7 @@ def _sin_cos(theta: Any, w: _Work) -> tuple[Any, Any]:
     return h, f
 
 
-def _polynomial(first: Any, step1: Any, step2: Any, z: Any, t: Any, out: Any) -> None:
+def _polynomial(first: Array, step1: tuple[Array, ...], step2: tuple[Array, ...], z: Array, t: Array, out: Array) -> None:
     """((first*z + c1)*z + c2)*z, each step rounded to float32, into a float32 array."""
     np.multiply(z, first, out=t)
     for shifted, magic in (step1, step2):
@@ -154,7 +158,7 @@ def _polynomial(first: Any, step1: Any, step2: Any, z: Any, t: Any, out: Any) ->
     np.copyto(out, t, casting="same_kind")
 
 
-def _swap_and_sign(s: Any, c: Any, j: Any, mask: Any, other: Any) -> None:
+def _swap_and_sign(s: Array, c: Array, j: Array, mask: Array, other: Array) -> None:
     """Exchange sine and cosine in every other octant, and give them their signs (on the bits of the floats)."""
     np.left_shift(j, _I30, out=mask)
     np.right_shift(mask, _I31, out=mask)                            # -1 where octant & 2
@@ -171,7 +175,7 @@ def _swap_and_sign(s: Any, c: Any, j: Any, mask: Any, other: Any) -> None:
     np.bitwise_xor(c, j, out=c)
 
 
-def _radius(words: Any, w: _Work) -> Any:
+def _radius(words: Array, w: _Work) -> Array:
     """sqrt(-2 log(1 - u)) for the uniform number u of each word."""
     np.bitwise_and(words, _LOW24, out=w.k.reshape(words.shape), casting="unsafe")
     np.subtract(_ONE24, w.k, out=w.k)
@@ -182,7 +186,7 @@ def _radius(words: Any, w: _Work) -> Any:
     return np.sqrt(radius, out=radius)
 
 
-def _angle(words: Any, w: _Work) -> tuple[Any, Any]:
+def _angle(words: Array, w: _Work) -> tuple[Any, Any]:
     """(sin, cos) of 2 pi u for the uniform number u of each word."""
     np.bitwise_and(words, _LOW24, out=w.k.reshape(words.shape), casting="unsafe")
     theta = w.k.astype(np.float32)
@@ -191,7 +195,7 @@ def _angle(words: Any, w: _Work) -> tuple[Any, Any]:
     return _sin_cos(theta, w)
 
 
-def _transform(words: Any, out: Any) -> None:
+def _transform(words: Array, out: Array) -> None:
     """Unit normal float32 numbers from 16 words per block; both arrays hold whole blocks."""
     if _native_blocks is not None:
         _native_blocks(words, out)
@@ -210,7 +214,7 @@ def _transform(words: Any, out: Any) -> None:
         np.multiply(radius, sin.reshape(-1, 8), out=out[start:start + blocks, 1])
 
 
-def _polar_table(gen: Any) -> Any:
+def _polar_table(gen: Generator) -> Array:
     """Radius, cosine and sine that each word of the generator's current block would give, as a (3, 624) array."""
     table = gen.polar = np.empty((3, _BLOCK), np.float32)
     w = _Work(_BLOCK)
@@ -219,7 +223,7 @@ def _polar_table(gen: Any) -> Any:
     return table
 
 
-def _polar(gen: Any, n: int) -> Any:
+def _polar(gen: Generator, n: int) -> Array:
     """The (3, n) array of radius, cosine and sine of the next n words.
 
     One small draw costs as much to compute as a whole block of words: so all of the block is computed, and small draws share it.
@@ -240,20 +244,20 @@ def _polar(gen: Any, n: int) -> Any:
     return np.concatenate((rest, _polar_table(gen)[:, :gen.position]), axis=1)
 
 
-def _few_blocks(polar: Any, out: Any) -> None:
+def _few_blocks(polar: Array, out: Array) -> None:
     """Unit normal numbers from the polar numbers of whole blocks."""
     blocks = polar.reshape(3, -1, 2, 8)
     np.multiply(blocks[0, :, :1], blocks[1:, :, 1].swapaxes(0, 1), out=out.reshape(-1, 2, 8))
 
 
-def _many_blocks(gen: Any, out: Any) -> None:
+def _many_blocks(gen: Generator, out: Array) -> None:
     step = 4 * _CHUNK
     for start in range(0, out.size, step):
         part = out[start:start + step]
         _transform(gen.words(part.size), part)
 
 
-def _blocks_float32(gen: Any, out: Any, anew: int) -> None:
+def _blocks_float32(gen: Generator, out: Array, anew: int) -> None:
     """Unit normal float32 numbers; where the size is no multiple of 16, `anew` words are passed over before the last 16 are drawn."""
     n = out.size
     whole = n & -16
@@ -276,7 +280,7 @@ def _blocks_float32(gen: Any, out: Any, anew: int) -> None:
         out[-16:] = values[-16:]
 
 
-def _blocks_float64(gen: Any, n: int) -> Any:
+def _blocks_float64(gen: Generator, n: int) -> Array:
     u = gen.doubles(n).reshape(-1, 2, 8)
     radius = np.sqrt(-2 * log(1 - u[:, 0]))
     cos, sin = cos_sin(2 * math.pi * u[:, 1])
@@ -284,7 +288,7 @@ def _blocks_float64(gen: Any, n: int) -> Any:
     return u.reshape(-1)
 
 
-def fill_normal_blocks(gen: Any, out: Any, mean: float, std: float) -> None:
+def fill_normal_blocks(gen: Generator, out: Array, mean: float, std: float) -> None:
     """Fill a contiguous 1-D array of 16 elements or more. Where its length is no multiple of 16, the last 16 are drawn anew at the end.
 
     float16 and bfloat16 are float32 numbers, rounded.
@@ -310,14 +314,14 @@ def fill_normal_blocks(gen: Any, out: Any, mean: float, std: float) -> None:
         out[:] = values
 
 
-def _pair(gen: Any) -> tuple[float, float]:
+def _pair(gen: Generator) -> tuple[float, float]:
     u1, u2 = gen.double(), gen.double()
     radius = math.sqrt(-2.0 * math.log1p(-u2))
     angle = 2.0 * math.pi * u1
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
-def serial_normals(gen: Any, n: int, mean: float = 0.0, std: float = 1.0) -> Any:
+def serial_normals(gen: Generator, n: int, mean: float = 0.0, std: float = 1.0) -> Array:
     """n float64 normal numbers, in pairs; a number left over is kept in the generator."""
     if native.library is not None:
         values: Any = _from_pairs(gen, n)
@@ -341,7 +345,7 @@ def serial_normals(gen: Any, n: int, mean: float = 0.0, std: float = 1.0) -> Any
     return fma(np.asarray(values, np.float64), std, mean)
 
 
-def _from_pairs(gen: Any, n: int) -> Any:
+def _from_pairs(gen: Generator, n: int) -> Any:
     """The same by the native library."""
     start = 0 if gen.next_normal is None or not n else 1
     pairs = native.library.normal_pairs(gen.words((n - start + 1) // 2 * 4))
@@ -356,7 +360,7 @@ def _from_pairs(gen: Any, n: int) -> Any:
     return values
 
 
-def _few(gen: Any, n: int) -> list[float]:
+def _few(gen: Generator, n: int) -> list[float]:
     values = []
     if n and gen.next_normal is not None:
         values.append(gen.next_normal)

@@ -3,11 +3,13 @@ float32, float64, integers and bool (native/reduce.cpp)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod as _product
 from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function, PerDim
 from .arrays import as_array
 from .door import kernel
 
@@ -15,7 +17,7 @@ __all__ = ["sum", "nansum", "size_sum", "prod", "mean", "amax", "amin", "any", "
            "min_along"]
 
 
-def _sum(a: Any, axis: Any, keepdims: bool) -> Any:
+def _sum(a: Array, axis: PerDim | None, keepdims: bool) -> Array:
     """np.add.reduce with pairwise accuracy also where NumPy adds row after row (long reductions over a leading axis)."""
     if a.ndim > 1 and axis is not None and a.dtype == np.float32 and a.size > 65536:
         axes = axis if axis.__class__ is tuple else (axis,)
@@ -24,12 +26,12 @@ def _sum(a: Any, axis: Any, keepdims: bool) -> Any:
     return np.add.reduce(a, axis, _wide(a), None, keepdims)  # positional: half the overhead of keywords
 
 
-def _wide(a: Any) -> Any:
+def _wide(a: Array) -> type[Any] | None:
     """What sums and products are computed in: int64 for integers and bool."""
     return np.int64 if a.dtype.kind in "biu" else None
 
 
-def _blocked(a: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+def _blocked(a: Array, axes: tuple[int, ...], keepdims: bool) -> Any:
     """Sum blocks of 64 along the longest reduced axis, then blocks of the sums, and so on."""
     longest = max(axes, key=lambda i: a.shape[i])
     while a.shape[longest] > 128:
@@ -38,74 +40,74 @@ def _blocked(a: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
 
 
 @kernel
-def sum(a: Any, axis: Any, keepdims: bool) -> Any:
+def sum(a: Array, axis: PerDim | None, keepdims: bool) -> Array:
     """Integers and bool in int64."""
     return _sum(a, axis, keepdims)
 
 
 @kernel
-def prod(a: Any, axis: Any, keepdims: bool) -> Any:
+def prod(a: Array, axis: int | None, keepdims: bool) -> Any:
     """Integers and bool in int64."""
     return np.multiply.reduce(a, axis, _wide(a), None, keepdims)
 
 
 @kernel
-def nansum(a: Any, axis: Any, keepdims: bool) -> Any:
+def nansum(a: Array, axis: Any, keepdims: bool) -> Any:
     """The sum of what is not nan."""
     return _sum(np.where(np.isnan(a), a.dtype.type(0), a), axis, keepdims)
 
 
 @kernel
-def size_sum(a: Any, axis: Any, keepdims: bool) -> Any:
+def size_sum(a: Array, axis: Sequence[int], keepdims: bool) -> Array:
     """The sum of the absolute values."""
     return _sum(np.abs(a), axis, keepdims)
 
 
 @kernel
-def any(a: Any, axis: Any, keepdims: bool) -> Any:
+def any(a: Array, axis: Any, keepdims: bool) -> Any:
     """Whether one is not zero."""
     return np.logical_or.reduce(a if a.dtype == bool else a != 0, axis, None, None, keepdims)
 
 
 @kernel
-def all(a: Any, axis: Any, keepdims: bool) -> Any:
+def all(a: Array, axis: Sequence[int] | None, keepdims: bool) -> Array:
     """Whether none is zero."""
     return np.logical_and.reduce(a if a.dtype == bool else a != 0, axis, None, None, keepdims)
 
 
 @kernel
-def count_nonzero(a: Any, axis: Any, keepdims: bool) -> Any:
+def count_nonzero(a: Array, axis: Any, keepdims: bool) -> Any:
     """How many are not zero."""
     return np.add.reduce(a != 0, axis, np.int64, None, keepdims)
 
 
 @kernel
-def mean(a: Any, axis: Any, keepdims: bool) -> Any:
+def mean(a: Array, axis: Sequence[int], keepdims: bool) -> Array:
     """The mean of floating-point numbers."""
     axes = range(a.ndim) if axis is None else axis if axis.__class__ is tuple else (axis,)
     return _sum(a, axis, keepdims) / a.dtype.type(_product([a.shape[i] for i in axes]))
 
 
 @kernel
-def norm(a: Any, axis: Any, keepdims: bool) -> Any:
+def norm(a: Array, axis: Sequence[int], keepdims: bool) -> Array:
     """The root of the sum of squares."""
     return np.sqrt(np.add.reduce(a * a, axis, None, None, keepdims))
 
 
 @kernel
-def amax(a: Any, axis: Any, keepdims: bool) -> Any:
+def amax(a: Array, axis: Sequence[int] | None, keepdims: bool) -> Array:
     """The largest; nan is."""
     return np.maximum.reduce(a, axis, None, None, keepdims)
 
 
 @kernel
-def amin(a: Any, axis: Any, keepdims: bool) -> Any:
+def amin(a: Array, axis: Sequence[int] | None, keepdims: bool) -> Array:
     """The smallest; nan is."""
     return np.minimum.reduce(a, axis, None, None, keepdims)
 
 
 @kernel
-def variance(a: Any, axis: Any, keepdims: bool, freedom: float) -> tuple[Any, Any]:
+def variance(a: Array, axis: Sequence[int], keepdims: bool, freedom: float) -> tuple[Any, Any]:
     """(variance, mean) along a tuple of axes; `freedom`: what squares are divided by."""
     count = _product([a.shape[i] for i in axis])
     center = as_array(as_array(np.add.reduce(a, axis=axis, keepdims=True, dtype=np.float64 if a.dtype == np.float32 else None))
@@ -117,7 +119,7 @@ def variance(a: Any, axis: Any, keepdims: bool, freedom: float) -> tuple[Any, An
 
 
 @kernel
-def logsumexp(a: Any, axis: Any, keepdims: bool) -> Any:
+def logsumexp(a: Array, axis: Sequence[int], keepdims: bool) -> Array:
     """The logarithm of the sum of exponentials, without overflow."""
     top = np.maximum.reduce(a.real, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0).astype(a.dtype)
@@ -125,19 +127,19 @@ def logsumexp(a: Any, axis: Any, keepdims: bool) -> Any:
     return r if keepdims else r.reshape([n for i, n in enumerate(r.shape) if i not in axis])
 
 
-def _along(arg: Any, a: Any, axis: int, keepdims: bool) -> tuple[Any, Any]:
+def _along(arg: Function, a: Array, axis: int, keepdims: bool) -> tuple[Any, Any]:
     at = arg(a.astype(np.float32) if a.dtype.kind == "V" or a.dtype.name == "bfloat16" else a, axis=axis, keepdims=True)
     r = np.take_along_axis(a, at, axis)
     return (r, at) if keepdims else (r.squeeze(axis), at.squeeze(axis))
 
 
 @kernel
-def max_along(a: Any, axis: int, keepdims: bool) -> tuple[Any, Any]:
+def max_along(a: Array, axis: int, keepdims: bool) -> tuple[Any, Any]:
     """(the largest along one axis, the index of the first of them); nan is the largest."""
     return _along(np.argmax, a, axis, keepdims)
 
 
 @kernel
-def min_along(a: Any, axis: int, keepdims: bool) -> tuple[Any, Any]:
+def min_along(a: Array, axis: int, keepdims: bool) -> tuple[Any, Any]:
     """(the smallest along one axis, the index of the first of them); nan is the smallest."""
     return _along(np.argmin, a, axis, keepdims)

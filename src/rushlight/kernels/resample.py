@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from .door import kernel
 
 __all__ = ["Table", "resample"]
@@ -19,7 +20,7 @@ class Table:
 
     __slots__ = ("index", "weight", "size", "_adjoint")
 
-    def __init__(self, index: Any, weight: Any, size: int) -> None:
+    def __init__(self, index: Array, weight: Array | None, size: int) -> None:
         """index: integers (taps, out); weight: floating numbers of the same shape, or None; size: how many elements x has."""
         self.index = np.ascontiguousarray(index, np.int32)
         self.weight = None if weight is None else np.ascontiguousarray(weight)
@@ -56,7 +57,7 @@ class Table:
 
 
 @kernel(halves=True)
-def resample(x: Any, tables: tuple[Table | None, ...]) -> Any:
+def resample(x: Array, tables: tuple[Table | None, ...]) -> Array:
     """x resized along its last dimensions, one table (of x's dtype) or None for each; always a new array."""
     y = x
     for dim, table in enumerate(tables, 2):
@@ -65,7 +66,7 @@ def resample(x: Any, tables: tuple[Table | None, ...]) -> Any:
     return x.copy() if y is x else y
 
 
-def _along(x: Any, dim: int, table: Table) -> Any:
+def _along(x: Array, dim: int, table: Table) -> Any:
     """One dimension resized."""
     if x.shape[dim] == 0:
         return np.zeros((*x.shape[:dim], table.out, *x.shape[dim + 1:]), x.dtype, like=x)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from . import native
 
 __all__ = ["rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward", "lstm_backward", "lstm_results", "previous_states",
@@ -23,18 +24,20 @@ _library = native.library
 _LSTM, _GRU, _RNN_TANH, _RNN_RELU = range(4)               # the modes of native/rnn.cpp
 
 
-def _native(x: Any) -> bool:
+def _native(x: Array) -> bool:
     return _library is not None and x.__class__ is np.ndarray and x.dtype.char in "fd"
 
 
-def _loop_forward(mode: int, steps: Steps, w: Any, h0: Any, c0: Any, gates: Any, y: Any, c: Any, flat: Any, hidden: Any = None, b_hn: Any = None,
+def _loop_forward(mode: int, steps: Steps, w: Array, h0: Array, c0: Array, gates: Array, y: Array, c: Any, flat: Any,
+                  hidden: Array | None = None, b_hn: Any = None,
                   *given: Any) -> None:
     """Run the loop over time of native/rnn.cpp; an LSTM's input, its weight and the bias may follow."""
     _library.rnn_forward(mode, np.array(steps, np.int64).reshape(-1, 2), _contiguous(w), _contiguous(h0), _contiguous(c0), gates, y, c, flat, hidden,
                          _contiguous(b_hn), *map(_contiguous, given or (None, None, None)))
 
 
-def _loop_backward(mode: int, steps: Steps, w: Any, h0: Any, c0: Any, gates: Any, y: Any, c: Any, flat: Any, hidden: Any, gy: Any, *results: Any) -> None:
+def _loop_backward(mode: int, steps: Steps, w: Array, h0: Array, c0: Array, gates: Array, y: Array, c: Any, flat: Any, hidden: Array,
+                   gy: Array, *results: Any) -> None:
     """And back: the results are the carried gradients of h and c, dz, a GRU's dn, and the sum of dz's rows (or None)."""
     _library.rnn_backward(mode, np.array(steps, np.int64).reshape(-1, 2), _contiguous(w), _contiguous(h0), _contiguous(c0), gates, y, c, flat, hidden,
                           _with_rows(gy), *results)
@@ -49,11 +52,11 @@ def _flat(gradient: Any) -> Any:
     return None if gradient is None else gradient.reshape(-1, gradient.shape[-1])
 
 
-def _contiguous(array: Any) -> Any:
+def _contiguous(array: Array) -> Any:
     return None if array is None else np.ascontiguousarray(array)
 
 
-def previous_states(y: Any, start: Any, steps: Steps) -> Any:
+def previous_states(y: Array, start: Any, steps: Steps) -> Any:
     """For each row of `y` the state before it: (N, H). `start` is the initial state (B, H)."""
     result = np.empty_like(y)
     before = start
@@ -67,7 +70,7 @@ def previous_states(y: Any, start: Any, steps: Steps) -> Any:
     return result
 
 
-def _before(values: Any, start: Any, last: tuple[int, int] | None, n: int) -> Any:
+def _before(values: Array, start: Array, last: tuple[int, int] | None, n: int) -> Array:
     """The first n rows of the state before a step: those of the last step, and initial ones for sequences that begin now."""
     if last is None:
         return start[:n]
@@ -77,7 +80,7 @@ def _before(values: Any, start: Any, last: tuple[int, int] | None, n: int) -> An
     return np.concatenate((values[last[0]:last[1]], start[rows:n]))
 
 
-def recurrent_weight_grad(dz: Any, y: Any, start: Any, steps: Steps) -> Any:
+def recurrent_weight_grad(dz: Array, y: Array, start: Any, steps: Steps) -> Any:
     """dz' times the state before each row, the gradient of W_hh: without a copy of the states where all sequences are equally long."""
     count = len(start)
     if len(steps) < 2 or len(steps) * count != len(y):
@@ -91,7 +94,7 @@ def recurrent_weight_grad(dz: Any, y: Any, start: Any, steps: Steps) -> Any:
     return result
 
 
-def final_state(y: Any, start: Any, steps: Steps) -> Any:
+def final_state(y: Array, start: Array, steps: Steps) -> Array:
     """The last state of each sequence: (B, H)."""
     result = np.array(start)
     for lo, hi in steps if len({hi - lo for lo, hi in steps}) > 1 else steps[-1:]:
@@ -99,12 +102,12 @@ def final_state(y: Any, start: Any, steps: Steps) -> Any:
     return result
 
 
-def _input_part(x: Any, w: Any, bias: Any) -> Any:
+def _input_part(x: Array, w: Array, bias: Array) -> Array:
     # On the library's threads: NumPy's own, which wait busily for a while, would take the loop's place on the processors.
     return native.matmul(x, w.T) if bias is None else native.linear(x, w, bias)
 
 
-def _sigmoid_of_half(z: Any) -> None:
+def _sigmoid_of_half(z: Array) -> None:
     """sigmoid(2 z), where tanh(z) is what `z` holds now, in place."""
     z *= 0.5
     z += 0.5
@@ -112,7 +115,7 @@ def _sigmoid_of_half(z: Any) -> None:
 
 # --- RNN ---------------------------------------------------------------------------------------------------------------------------------
 
-def rnn_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, bias: Any, relu: bool) -> Any:
+def rnn_forward(x: Array, steps: Steps, h0: Array, w_ih: Array, w_hh: Array, bias: Array | None, relu: bool) -> Any:
     """y (N, H) with y_t = tanh(W_ih x_t + W_hh y_{t-1} + bias), or relu of it."""
     y = _input_part(x, w_ih, bias)
     if _native(y):
@@ -131,7 +134,7 @@ def rnn_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, bias: Any, 
     return y
 
 
-def rnn_backward(gy: Any, gh: Any, steps: Steps, y: Any, w_hh: Any, relu: bool) -> tuple[Any, Any]:
+def rnn_backward(gy: Array, gh: Any, steps: Steps, y: Array, w_hh: Array, relu: bool) -> tuple[Any, Any]:
     """(gradient of the sum before the nonlinearity (N, H), gradient of h0) from those of y (or None) and of the final state."""
     dz = np.empty_like(y)
     carry = np.array(gh, order="C")
@@ -152,7 +155,8 @@ def rnn_backward(gy: Any, gh: Any, steps: Steps, y: Any, w_hh: Any, relu: bool) 
 
 # --- GRU ---------------------------------------------------------------------------------------------------------------------------------
 
-def gru_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> tuple[Any, Any, Any]:
+def gru_forward(x: Array, steps: Steps, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None) -> tuple[Any, Any,
+                Any]:
     """(y (N, H), the gates r, z, n (N, 3H), W_hn h + b_hn (N, H)) with r, z = sigmoid(...), n = tanh(W_in x + b_in + r (W_hn h + b_hn)),
     y_t = (1 - z) n + z y_{t-1}. Weights are stacked in the order r, z, n."""
     size = w_hh.shape[1]
@@ -193,7 +197,7 @@ def gru_forward(x: Any, steps: Steps, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, 
     return y, gates, hidden
 
 
-def gru_backward(gy: Any, gh: Any, steps: Steps, y: Any, h0: Any, gates: Any, hidden: Any, w_hh: Any) -> tuple[Any, Any, Any]:
+def gru_backward(gy: Array, gh: Any, steps: Steps, y: Array, h0: Array, gates: Array, hidden: Array, w_hh: Array) -> tuple[Any, Any, Any]:
     """(gradients of the input's part (N, 3H), of the hidden part (N, 3H), of h0)."""
     size = w_hh.shape[1]
     dh_part = np.empty_like(gates)
@@ -208,7 +212,8 @@ def gru_backward(gy: Any, gh: Any, steps: Steps, y: Any, h0: Any, gates: Any, hi
     return dx_part, dh_part, carry
 
 
-def _gru_backward_loop(gy: Any, carry: Any, steps: Steps, before: Any, gates: Any, hidden: Any, w_hh: Any, dh_part: Any, dn: Any) -> None:
+def _gru_backward_loop(gy: Array, carry: Any, steps: Steps, before: Array, gates: Array, hidden: Array, w_hh: Array, dh_part: Any,
+                       dn: Any) -> None:
     """Fills the gradients of the hidden part and of n's input part; `carry` goes from the gradient of the final state to that of h0."""
     size = w_hh.shape[1]
     r, z, n = gates[:, :size], gates[:, size:2 * size], gates[:, 2 * size:]
@@ -232,12 +237,12 @@ def _gru_backward_loop(gy: Any, carry: Any, steps: Steps, before: Any, gates: An
 # --- LSTM --------------------------------------------------------------------------------------------------------------------------------
 # The gates stand in PyTorch's order i, f, g, o.
 
-def _in_loop(batch: int, w_ih: Any, w_hh: Any) -> bool:
+def _in_loop(batch: int, w_ih: Array, w_hh: Array) -> bool:
     """Whether the product with the input belongs into the native loop: where both weights stay in a processor's cache."""
     return batch >= 8 and w_ih.nbytes + w_hh.nbytes <= 1 << 20
 
 
-def lstm_results(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any) -> tuple[Any, Any] | None:
+def lstm_results(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None) -> tuple[Any, Any] | None:
     """(y, the final cells) where no gradients will be wanted: nothing else is kept. None where there is no native kernel for it."""
     if not _native(x):
         return None
@@ -249,7 +254,8 @@ def lstm_results(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b
     return y, c
 
 
-def lstm_forward(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, bias: Any, w_hr: Any) -> tuple[Any, ...]:
+def lstm_forward(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array, w_hr: Array | None) -> tuple[Any,
+                 ...]:
     """(y (N, P), c (N, H), gates (N, 4H) as i, f, g, o, tanh(c)) with c_t = f c_{t-1} + i g and y_t = W_hr (o tanh(c_t)), W_hr None: 1."""
     size = w_hh.shape[0] // 4
     if w_hr is None and _native(x):
@@ -291,8 +297,8 @@ def lstm_forward(x: Any, steps: Steps, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b
     return y, c, gates, flat
 
 
-def lstm_backward(gy: Any, gh: Any, gc: Any, steps: Steps, y: Any, h0: Any, c0: Any, c: Any, gates: Any, flat: Any, w_hh: Any,
-                  w_hr: Any) -> tuple[Any, ...]:
+def lstm_backward(gy: Array, gh: Any, gc: Any, steps: Steps, y: Array, h0: Array, c0: Array, c: Any, gates: Array, flat: Any, w_hh: Array,
+                  w_hr: Array | None) -> tuple[Any, ...]:
     """(gradient of the gates' sums (N, 4H), the sum of its rows, gradients of h0, of c0, of W_hr or None)."""
     size = w_hh.shape[0] // 4
     if w_hr is None and _native(gates):

@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from .door import kernel
 
 __all__ = ["running", "running_extreme"]
 
 
 @kernel
-def running(name: str, a: Any, dim: int, backwards: bool) -> Any:
+def running(name: str, a: Array, dim: int, backwards: bool) -> Array:
     """``accumulate`` of NumPy's function of that name ("add", "multiply", "logaddexp") along a dimension, or from its end on."""
     ufunc = getattr(np, name)
     return np.flip(ufunc.accumulate(np.flip(a, dim), axis=dim), dim) if backwards else ufunc.accumulate(a, axis=dim)
 
 
 @kernel
-def running_extreme(a: Any, dim: int, largest: bool) -> tuple[Any, Any]:
+def running_extreme(a: Array, dim: int, largest: bool) -> tuple[Any, Any]:
     """(values, places) of the running maximum or minimum. Of equal values the last counts; nan stays, once it has come."""
     work = np.moveaxis(a, dim, 0)
     indices = np.zeros(work.shape, np.int64, like=work)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ..vocabulary import Array
 from .door import kernel
 
 __all__ = ["softmax", "softmax_backward", "log_softmax", "log_softmax_backward"]
 
 
 @kernel(halves=True)
-def softmax(a: Any, axis: int) -> Any:
+def softmax(a: Array, axis: int) -> Array:
     """exp(a) / sum(exp(a))"""
     if not a.ndim or not a.size:
         return softmax(a.reshape(1), 0).reshape(()) if a.size else a.copy()
@@ -23,7 +22,7 @@ def softmax(a: Any, axis: int) -> Any:
 
 
 @kernel(halves=True)
-def softmax_backward(g: Any, y: Any, axis: int) -> Any:
+def softmax_backward(g: Array, y: Array, axis: int) -> Array:
     """The gradient of the input from the result y."""
     if not g.ndim:
         return softmax_backward(g.reshape(1), y.reshape(1), 0).reshape(())
@@ -33,7 +32,7 @@ def softmax_backward(g: Any, y: Any, axis: int) -> Any:
 
 
 @kernel(halves=True)
-def log_softmax(a: Any, axis: int) -> Any:
+def log_softmax(a: Array, axis: int) -> Array:
     """a - log(sum(exp(a)))"""
     if not a.ndim or not a.size:
         return log_softmax(a.reshape(1), 0).reshape(()) if a.size else a.copy()
@@ -43,7 +42,7 @@ def log_softmax(a: Any, axis: int) -> Any:
 
 
 @kernel(halves=True)
-def log_softmax_backward(g: Any, y: Any, axis: int) -> Any:
+def log_softmax_backward(g: Array, y: Array, axis: int) -> Array:
     """The gradient of the input from the result y."""
     if not g.ndim:
         return log_softmax_backward(g.reshape(1), y.reshape(1), 0).reshape(())

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from .door import kernel
 
 __all__ = ["order", "first", "at_rank", "median_places", "mode_places", "search", "count_each", "count_bins"]
 
 
 @kernel
-def order(a: Any, dim: int, descending: bool) -> Any:
+def order(a: Array, dim: int, descending: bool) -> Array:
     """The indices that sort."""
     if not descending:
         return np.argsort(a, axis=dim, kind="stable")
@@ -23,20 +24,20 @@ def order(a: Any, dim: int, descending: bool) -> Any:
 
 
 @kernel
-def first(a: Any, dim: int, k: int, descending: bool) -> Any:
+def first(a: Array, dim: int, k: int, descending: bool) -> Array:
     """The first k of `order`."""
     at = order(a, dim, descending)
     return at.take(range(k), axis=dim) if k < a.shape[dim] else at
 
 
 @kernel
-def at_rank(a: Any, dim: int, ranks: Any) -> Any:
+def at_rank(a: Array, dim: int, ranks: Any) -> Any:
     """The elements of `order` at `ranks`, an int64 array of the shape of `a` with size 1 in `dim`."""
     return np.take_along_axis(order(a, dim, False), ranks, dim)
 
 
 @kernel
-def median_places(a: Any, dim: int, skip_nan: bool) -> Any:
+def median_places(a: Array, dim: int, skip_nan: bool) -> Any:
     """The places of the lower medians, of size 1 in `dim`; of nan the first place, unless it is left out."""
     size = a.shape[dim]
     if a.dtype.kind == "f":
@@ -50,7 +51,7 @@ def median_places(a: Any, dim: int, skip_nan: bool) -> Any:
 
 
 @kernel
-def mode_places(a: Any, dim: int) -> Any:
+def mode_places(a: Array, dim: int) -> Any:
     """The last places of the most frequent elements along a dimension (the smallest of several), of size 1 in `dim`."""
     rows = np.moveaxis(a, dim, -1).reshape(-1, a.shape[dim])
     at = np.empty(rows.shape[0], np.int64)
@@ -62,7 +63,7 @@ def mode_places(a: Any, dim: int) -> Any:
 
 
 @kernel
-def search(sequence: Any, values: Any, right: bool) -> Any:
+def search(sequence: Any, values: Array, right: bool) -> Any:
     """Where values belong in a sorted vector, or in the sorted rows of their own: before equal elements, or (right) behind them."""
     side = "right" if right else "left"
     if sequence.ndim == 1:
@@ -74,13 +75,13 @@ def search(sequence: Any, values: Any, right: bool) -> Any:
 
 
 @kernel
-def count_each(a: Any, low: int, size: int) -> Any:
+def count_each(a: Array, low: int, size: int) -> Any:
     """How often each of the integers low ... low + size - 1, among which all elements are, occurs (int64)."""
     return np.bincount((a - low if low else a).reshape(-1), minlength=size).astype(np.int64)
 
 
 @kernel
-def count_bins(a: Any, edges: Any, weights: Any) -> Any:
+def count_bins(a: Array, edges: Any, weights: Any) -> Any:
     """The counts (or sums of weights) of a vector's elements between neighbouring edges, as float64; the last bin holds its right edge."""
     inside = (a >= edges[0]) & (a <= edges[-1])
     place = np.minimum(np.searchsorted(edges, a[inside], side="right") - 1, len(edges) - 2)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, Function
 from . import special_tables as T
 from .shapes import broadcast_arrays
 
@@ -36,7 +37,7 @@ _Q3 = (1.0, 2.56852019228982242e0, 1.87295284992346725e0, 5.27905102951428412e-1
 _RSQRT_PI = 0.5641895835477562869
 
 
-def _poly(x: Any, coefficients: tuple[float, ...]) -> Any:
+def _poly(x: Array, coefficients: tuple[float, ...]) -> Array:
     """Horner's rule, highest power first."""
     r = x * coefficients[0]
     r += coefficients[1]
@@ -46,7 +47,7 @@ def _poly(x: Any, coefficients: tuple[float, ...]) -> Any:
     return r
 
 
-def series(table: tuple[float, ...], x: Any) -> Any:
+def series(table: tuple[float, ...], x: Array) -> Array:
     """The Chebyshev series of a table (special_tables.py) at x: Clenshaw's recurrence."""
     low, high = table[0], table[1]
     t = (2 * x - (low + high)) / (high - low)
@@ -58,7 +59,7 @@ def series(table: tuple[float, ...], x: Any) -> Any:
     return t * b1 - b2 + table[2]
 
 
-def split(x: Any, near: Any, near_function: Any, far_function: Any) -> Any:
+def split(x: Array, near: Array, near_function: Function, far_function: Function) -> Array:
     """near_function where `near` holds, far_function elsewhere, each called with its own elements only."""
     if near.all():
         return near_function(x)
@@ -69,7 +70,7 @@ def split(x: Any, near: Any, near_function: Any, far_function: Any) -> Any:
     return r
 
 
-def _blockwise(function: Any, a: Any) -> Any:
+def _blockwise(function: Function, a: Any) -> Array:
     """function(float64 vector) over an array in blocks that stay in the cache; the result has the array's dtype."""
     flat = a.reshape(-1)
     out = np.empty(flat.shape, a.dtype, like=a)
@@ -78,13 +79,13 @@ def _blockwise(function: Any, a: Any) -> Any:
     return out.reshape(a.shape)
 
 
-def _square_exp(y: Any) -> Any:
+def _square_exp(y: Array) -> Array:
     """exp(-y^2) with the rounding error of the square taken out."""
     high = np.trunc(y * 16) / 16
     return np.exp(-high * high) * np.exp(-(y - high) * (y + high))
 
 
-def _tail(y: Any, scaled: bool = False) -> Any:
+def _tail(y: Array, scaled: bool = False) -> Array:
     """erfc(y) for y > 0.46875 (times exp(y^2) if scaled)."""
     near = y <= 4
     z = np.where(near, y, 4.0)
@@ -96,7 +97,7 @@ def _tail(y: Any, scaled: bool = False) -> Any:
     return r if scaled else r * _square_exp(np.minimum(y, 30.0))
 
 
-def _erf(x: Any) -> Any:
+def _erf(x: Array) -> Array:
     y = np.abs(x)
     small = np.minimum(y, 0.46875)
     t = small * small
@@ -129,7 +130,7 @@ def _erfcx(x: Any) -> Any:
     return r
 
 
-def erf(a: Any) -> Any:
+def erf(a: Array) -> Array:
     """2 / sqrt(pi) times the integral of exp(-t^2) from 0 to a."""
     return _blockwise(_erf, a)
 
@@ -144,7 +145,7 @@ def erfcx(a: Any) -> Any:
     return _blockwise(_erfcx, a)
 
 
-def _erfinv(x: Any) -> Any:
+def _erfinv(x: Array) -> Array:
     """x times a function of w = -log(1 - x^2), as M. Giles (2010) has it, with fits of our own."""
     inside = np.where(np.abs(x) < 1, x, 0.0)
     w = -np.log1p(-inside) - np.log1p(inside)
@@ -152,7 +153,7 @@ def _erfinv(x: Any) -> Any:
     return np.where(np.abs(x) < 1, r, np.where(np.abs(x) == 1, np.copysign(np.inf, x), np.nan))
 
 
-def erfinv(a: Any) -> Any:
+def erfinv(a: Array) -> Array:
     """The inverse of erf on (-1, 1); +-inf at +-1, nan beyond."""
     return _blockwise(_erfinv, a)
 
@@ -164,7 +165,7 @@ _DIGAMMA = tuple(b / (2 * k) for k, b in enumerate(_BERNOULLI, 1))[::-1]
 _LEAST = 10.0
 
 
-def _lgamma_positive(x: Any) -> Any:
+def _lgamma_positive(x: Array) -> Array:
     """log gamma(x), x > 0: Stirling's series at x + n >= 10, minus the logarithm of the factors between."""
     shifted = x.copy()
     product = np.ones_like(x)
@@ -198,7 +199,7 @@ def _zeta_minus_one(n: int) -> float:
 _ZETA = [0.0, 0.0] + [_zeta_minus_one(n) for n in range(2, 28)]
 
 
-def _lgamma_near(d: Any, zero: float) -> Any:
+def _lgamma_near(d: Array, zero: float) -> Array:
     """log gamma(zero + d) for |d| <= 1/4: A&S 6.1.33, with log(1 + d) taken out so that it converges quickly."""
     r = np.zeros_like(d)
     for n in range(27, 1, -1):
@@ -207,7 +208,7 @@ def _lgamma_near(d: Any, zero: float) -> Any:
     return r if zero == 2.0 else r - np.log1p(d)
 
 
-def _lgamma(x: Any) -> Any:
+def _lgamma(x: Array) -> Array:
     negative = x < 0.5
     r = _lgamma_positive(np.where(negative, 1 - x, x))
     if negative.any():
@@ -220,12 +221,12 @@ def _lgamma(x: Any) -> Any:
     return np.where(np.isnan(x), np.nan, r)
 
 
-def lgamma(a: Any) -> Any:
+def lgamma(a: Array) -> Array:
     """log |gamma(a)|; inf at 0, -1, -2, ..."""
     return _blockwise(_lgamma, a)
 
 
-def _digamma(x: Any) -> Any:
+def _digamma(x: Array) -> Array:
     negative = x < 0
     y = np.where(negative, 1 - x, x)
     r = np.zeros_like(y)
@@ -244,12 +245,12 @@ def _digamma(x: Any) -> Any:
     return np.where(x == 0, np.copysign(np.inf, -x), np.where(x == np.inf, np.inf, r))
 
 
-def digamma(a: Any) -> Any:
+def digamma(a: Any) -> Array:
     """The derivative of log gamma; nan at negative integers, -+inf at +-0."""
     return _blockwise(_digamma, a)
 
 
-def _zeta(s: Any, q: Any) -> Any:
+def _zeta(s: Any, q: Array) -> Array:
     """Hurwitz's zeta, the sum of (k + q)^-s, for s > 1 and q > 0: ten terms and Euler-Maclaurin for the rest (A&S 23.1.30)."""
     r = np.zeros_like(q)
     for k in range(10):
@@ -283,7 +284,7 @@ def zeta(s: Any, q: Any) -> Any:
     return r.astype(dtype)
 
 
-def polygamma(n: int, a: Any) -> Any:
+def polygamma(n: int, a: Array) -> Array:
     """The n-th derivative of digamma."""
     if n == 0:
         return digamma(a)
@@ -301,7 +302,7 @@ def polygamma(n: int, a: Any) -> Any:
     return (scale * zeta(np.array(n + 1.0), a.astype(np.float64))).astype(a.dtype)
 
 
-def _trigamma(x: Any) -> Any:
+def _trigamma(x: Array) -> Array:
     with np.errstate(all="ignore"):
         low = x < 0.5
         r = _zeta(2.0, np.where(low, 1 - x, x))
@@ -357,7 +358,7 @@ _TAIL = (0.035931973090509856, -0.15827659688919532, 0.2082069233918127, -0.0553
          0.12079828503879189, 0.11962639602720244)
 
 
-def normal_tail(z: Any, density: Any) -> Any:
+def normal_tail(z: Array, density: Array) -> Array:
     """The probability that a normal variable exceeds z >= 0, in float32; `density` is exp(-z^2 / 2)."""
     t = np.float32(1) / (np.float32(1) + np.float32(_TAIL_SCALE) * z)
     r = _poly(t, _TAIL)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array, NumpyDtype
 from .formula import Number, Symbol, Tape
 from .fuse import program
 from .native import library
@@ -63,7 +64,7 @@ class Recording:
         return self._calls
 
 
-def _select(condition: Any, a: Any, b: Any, out: Any) -> None:
+def _select(condition: Array, a: Array, b: Array, out: Array) -> None:
     out[...] = np.where(condition, a, b)
 
 
@@ -132,7 +133,7 @@ class Calls:
         swapped = {0: change, change: 0}                            # the change lies in the first scratch array
         self.code = [(call, [starts[kind] + (swapped.get(i, i) if kind == "scratch" else i) for kind, i in registers]) for call, registers in steps]
 
-    def vector(self, dtype: Any) -> Any:
+    def vector(self, dtype: NumpyDtype) -> Array:
         """The numbers and constants as one array, which `set` fills: 0-dim arrays are the cheapest numbers to NumPy."""
         found = self._vectors.get(dtype)
         if found is None:
@@ -156,7 +157,8 @@ class Calls:
                                  *[vector[i:i + 1].reshape(()) for i in range(vector.size)]])
 
 
-def _between(done: list[int], at: int, last: dict[int, int], place_of: dict[int, int], where: dict[int, tuple[str, int]]) -> tuple[str, int] | None:
+def _between(done: list[int], at: int, last: dict[int, int], place_of: dict[int, int], where: dict[int, tuple[str, int]]) -> tuple[str,
+             int] | None:
     """The memory of an input that ends here, for a value that ends where the input's new value is made."""
     for each in done:
         if where[each][0] == "input" and place_of.get(last[at], -1) == where[each][1] and at not in place_of:
@@ -174,7 +176,7 @@ class Bound:
         self._moving = [(k, call, registers) for k, (call, registers) in enumerate(code) if 1 in registers]
         self.code = [(call, tuple([values[i] for i in registers])) for call, registers in code]
 
-    def run(self, gradient: Any) -> None:
+    def run(self, gradient: Array) -> None:
         """Compute with this gradient."""
         values = self._values
         if gradient is not values[1]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from ..vocabulary import Array
 
 __all__ = ["strided", "broadcast", "same_memory", "zeros_for"]
 
 ndarray = np.ndarray
 
 
-def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Any:
+def strided(a: Array, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> Array:
     """A view of the memory under `a`; strides, and the offset from a's first element, in bytes. The caller has checked the bounds."""
     if not isinstance(a, ndarray):
         return a.strided(shape, strides, offset)      # on a device, or batched by vmap
@@ -33,7 +33,7 @@ def strided(a: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: in
     return np.lib.stride_tricks.as_strided(a, shape, strides, subok=True)
 
 
-def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
+def broadcast(a: Array, shape: tuple[int, ...]) -> Array:
     """The array expanded to `shape` (which it fits), read-only where elements appear more than once."""
     if a.shape == shape:
         return a[...]
@@ -46,13 +46,13 @@ def broadcast(a: Any, shape: tuple[int, ...]) -> Any:
     return r
 
 
-def same_memory(view: Any, a: Any) -> bool:
+def same_memory(view: Array, a: Array) -> bool:
     """Whether what `a.reshape` returned is a view of `a`, not a copy."""
     base = view.base
     return base is a or (base is not None and base is a.base) or bool(np.may_share_memory(view, a))
 
 
-def zeros_for(g: Any, shape: tuple[int, ...]) -> Any:
+def zeros_for(g: Array, shape: tuple[int, ...]) -> Array:
     """Zeros with the dtype and device of a gradient array (which may be a NumPy scalar)."""
     if g.__class__ is ndarray or isinstance(g, np.generic):
         return np.zeros(shape, g.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import amp as _amp
 from . import common
+from ...vocabulary import Dtype
 
 __all__ = ["autocast", "GradScaler", "custom_fwd", "custom_bwd"]
 
@@ -20,7 +21,7 @@ def _old(name: str, new: str) -> None:
 class autocast(_amp.autocast):
     """``torch.amp.autocast("cuda", ...)``."""
 
-    def __init__(self, enabled: bool = True, dtype: Any = None, cache_enabled: bool = True) -> None:
+    def __init__(self, enabled: bool = True, dtype: Dtype = None, cache_enabled: bool = True) -> None:
         _old("autocast", "autocast('cuda', args...)")
         super().__init__("cuda", enabled=enabled, dtype=dtype, cache_enabled=cache_enabled)
 

@@ -109,7 +109,8 @@ def three(values: Sizes, fill: int) -> Sizes:
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
-def _geometry(outputs: int, channels: int, size: Sizes, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> list[Any]:
+def _geometry(outputs: int, channels: int, size: Sizes, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes,
+              dilation: Sizes) -> list[Any]:
     return [np.int32(v) for v in (outputs, outputs // channels, *three(size, 1), *three(kernel, 1), *three(out, 1), *three(stride, 1), *three(padding, 0),
                                   *three(dilation, 1))]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ...vocabulary import Function
 from ..formula import Tape, trace
 from ..shapes import broadcast_shapes
 from . import driver
@@ -164,16 +165,16 @@ class Formula:
 
     # --- launching ------------------------------------------------------------------------------------------------------------------
 
-    def _values(self, dtype: str, operands: Any) -> list[Any]:
+    def _values(self, dtype: str, operands: tuple[Any, ...]) -> list[Any]:
         number = np.float64 if dtype == "float64" else np.float32
         return [each if each.__class__ is driver.array_class else number(each) for each in operands]
 
-    def _dense(self, dtype: str, numbers: str, operands: Any, r: Any) -> None:
+    def _dense(self, dtype: str, numbers: str, operands: tuple[Any, ...], r: Any) -> None:
         kernel = self._kernel(dtype, numbers, -1)
         width = _width(dtype)
         kernel(dtype)((blocks(-(-r.size // width)),), (THREADS,), (*self._values(dtype, operands), r, np.int64(r.size)))
 
-    def _strided(self, dtype: str, numbers: str, operands: Any, shape: tuple[int, ...], r: Any) -> bool:
+    def _strided(self, dtype: str, numbers: str, operands: tuple[Any, ...], shape: tuple[int, ...], r: Any) -> bool:
         sizes, steps = _collapsed(shape, [each for each in operands if each.__class__ is driver.array_class])
         if len(sizes) > 6:
             return False
@@ -339,7 +340,7 @@ for _name, _text in {"rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)",
     Formula(_name, _text)
 
 
-def formula_of(function: Any, inputs: int, name: str = "formula") -> Formula | None:
+def formula_of(function: Function, inputs: int, name: str = "formula") -> Formula | None:
     """The formula of a function of arrays, with a name that ends in a digest of its text; None for what asks for more than arithmetic."""
     found = trace(function, inputs, takes) if hasattr(function, "__code__") else None
     if found is None:

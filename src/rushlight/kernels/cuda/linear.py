@@ -57,7 +57,7 @@ def _library() -> Any:
 class _Plan:
     """What cuBLASLt wants to know about a product, and the algorithm that it proposes; `good` is False where it has none."""
 
-    def __init__(self, library: Any, handle: int, name: str, sizes: tuple[int, ...], bias: int, workspace: int) -> None:
+    def __init__(self, library: type[Any], handle: int, name: str, sizes: tuple[int, ...], bias: int, workspace: int) -> None:
         rows, columns, inner, x_leading, w_leading = sizes
         compute, self.one, self.zero = _arithmetic(_cublas(), name)
         kind, self.library, self.handle, self.good = _TYPES[name], library, c_void_p(handle), True

@@ -98,7 +98,7 @@ def matmul(a: Any, b: Any, rounded: bool | None = None) -> Any:
     return out
 
 
-def _arithmetic(cublas: Any, name: str) -> tuple[int, Any, Any]:
+def _arithmetic(cublas: type[Any], name: str) -> tuple[int, Any, Any]:
     """(compute type, 1, 0) of products of factors of this dtype."""
     if name == "float64":
         return cublas.CUBLAS_COMPUTE_64F, *_ONES[np.float64]

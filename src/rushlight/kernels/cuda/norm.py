@@ -142,7 +142,8 @@ def rows(x: Any, weight: Any, bias: Any, eps: float, rows: int, groups: int, spa
     return _forward(x, weight, bias, eps, rows, groups, spatial, True) if x.size else NotImplemented
 
 
-def rows_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, rows: int, groups: int, spatial: int, want_x: bool, want_w: bool,
+def rows_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, rows: int, groups: int, spatial: int, want_x: bool,
+                  want_w: bool,
                   want_b: bool) -> Any:
     """Gradients of the input, the weight and the bias."""
     if not x.size:

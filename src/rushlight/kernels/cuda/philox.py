@@ -12,12 +12,15 @@ replay draws new numbers (cuda/graphs.py); otherwise the cell is null.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import driver
 from .source import Kernel
+
+if TYPE_CHECKING:
+    from ...generator import Generator
 
 __all__ = ["PHILOX", "STATE", "uniform", "normal", "log_normal", "exponential", "cauchy", "geometric", "bernoulli", "bernoulli_each", "integers",
            "full_range", "dropout", "grid", "increment", "philox_numbers", "philox_words"]
@@ -190,43 +193,43 @@ def _fill(kernel: Kernel, out: Any, gen: Any, each: int, *parameters: Any) -> No
         kernel(out.dtype.name)((blocks,), (BLOCK,), (out, np.int64(n), *parameters, *gen.advance(increment(n, blocks, each))))
 
 
-def _real(kernel: Kernel, out: Any, gen: Any, p0: float, p1: float = 0.0, p2: float = 0.0) -> None:
+def _real(kernel: Kernel, out: Any, gen: Generator, p0: float, p1: float = 0.0, p2: float = 0.0) -> None:
     _fill(kernel, out, gen, 2 if out.dtype == np.float64 else 4, np.float64(p0), np.float64(p1), np.float64(p2))
 
 
-def uniform(out: Any, gen: Any, low: float, high: float) -> None:
+def uniform(out: Any, gen: Generator, low: float, high: float) -> None:
     """Uniform numbers of [low, high): what cuRAND gives in (0, 1], with the ends exchanged."""
     first, last = out.dtype.type(low), out.dtype.type(high)
     with np.errstate(over="ignore"):
         _real(_UNIFORM, out, gen, float(first), float(last - first), float(last))
 
 
-def normal(out: Any, gen: Any, mean: float, std: float) -> None:
+def normal(out: Any, gen: Generator, mean: float, std: float) -> None:
     """Normal numbers."""
     _real(_NORMAL, out, gen, mean, std)
 
 
-def log_normal(out: Any, gen: Any, mean: float, std: float) -> None:
+def log_normal(out: Any, gen: Generator, mean: float, std: float) -> None:
     """exp of normal numbers."""
     _real(_LOG_NORMAL, out, gen, mean, std)
 
 
-def exponential(out: Any, gen: Any, rate: float) -> None:
+def exponential(out: Any, gen: Generator, rate: float) -> None:
     """Exponential numbers, never zero."""
     _real(_EXPONENTIAL, out, gen, rate)
 
 
-def cauchy(out: Any, gen: Any, median: float, sigma: float) -> None:
+def cauchy(out: Any, gen: Generator, median: float, sigma: float) -> None:
     """median + sigma * tan(pi (u - 1/2))."""
     _real(_CAUCHY, out, gen, median, sigma)
 
 
-def geometric(out: Any, gen: Any, p: float) -> None:
+def geometric(out: Any, gen: Generator, p: float) -> None:
     """How many trials of chance p the first success takes."""
     _real(_GEOMETRIC, out, gen, p)
 
 
-def bernoulli(out: Any, gen: Any, p: float) -> None:
+def bernoulli(out: Any, gen: Generator, p: float) -> None:
     """1 with probability p, else 0, in any dtype."""
     _real(_BERNOULLI, out, gen, p)
 
@@ -238,13 +241,13 @@ def bernoulli_each(out: Any, gen: Any, p: Any) -> None:
         kernel((-(-out.size // 2048),), (512,), (out, p, np.int64(out.size), *gen.advance(10)))
 
 
-def integers(out: Any, gen: Any, low: int, span: int) -> None:
+def integers(out: Any, gen: Generator, low: int, span: int) -> None:
     """Integers of [low, low + span): 32 random bits modulo the span, 64 from 2**28 on."""
     wide = span >= 1 << 28
     _fill(_WIDE_INTEGERS if wide else _INTEGERS, out, gen, 2 if wide else 4, np.uint64(span % 2 ** 64), np.int64(low))
 
 
-def full_range(out: Any, gen: Any) -> None:
+def full_range(out: Any, gen: Generator) -> None:
     """Integers over what the dtype can count: 0 ... max for integers, 0 ... 2**digits for floats."""
     dtype = out.dtype
     digits = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}.get(dtype.name)

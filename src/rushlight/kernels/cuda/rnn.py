@@ -158,7 +158,8 @@ def _running(dtype: Any) -> Any:
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def rnn_forward(mode: str, steps: Steps, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> tuple[Any, Any]:
+def rnn_forward(mode: str, steps: Steps, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> tuple[Any,
+                Any]:
     """((y, h_n) or (y, h_n, c_n), what the backward pass needs) of one layer in one direction; x: (N, features)."""
     sums = matmul(x, w_ih.T)
     state = h0.copy()                   # runs along: the rows of sequences that have ended keep their last state

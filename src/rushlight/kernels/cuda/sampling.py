@@ -7,13 +7,16 @@ Thread and element have the same number; each thread takes its Philox words one 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import driver
 from .philox import FLOATS, PHILOX, STATE, integers
 from .source import Kernel, blocks
+
+if TYPE_CHECKING:
+    from ...generator import Generator
 
 __all__ = ["permutation", "multinomial", "poisson", "standard_gamma"]
 
@@ -188,11 +191,11 @@ def _per_element(kernel: Kernel, gen: Any, a: Any, offset: int, *parameters: Any
     return out
 
 
-def poisson(gen: Any, rates: Any) -> Any:
+def poisson(gen: Generator, rates: Any) -> Any:
     """Poisson counts of these rates. The device stops at negative ones."""
     return _per_element(_POISSON, gen, rates, 20)
 
 
-def standard_gamma(gen: Any, shapes: Any, least: float) -> Any:
+def standard_gamma(gen: Generator, shapes: Any, least: float) -> Any:
     """Gamma numbers of rate 1 with these shape parameters, none below `least`."""
     return _per_element(_GAMMA, gen, shapes, 10, np.float64(least))

@@ -110,7 +110,8 @@ class Kernel:
 
     __slots__ = ("name", "text", "dtypes", "shared", "_ready")
 
-    def __init__(self, name: str, text: str, dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16"), shared: int = 0) -> None:
+    def __init__(self, name: str, text: str, dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16"),
+                 shared: int = 0) -> None:
         self.name, self.text, self.dtypes, self.shared = name, text, dtypes, shared
         self._ready: dict[tuple[Any, ...], Any] = {}
         _registered.append(self)
