@@ -9,11 +9,12 @@ import numpy as np
 from ..kernels.indexing import add_rows, add_slices
 from ..kernels.memory import zeros_beside
 from ..kernels.shapes import broadcast_arrays
+from ..vocabulary import Array
 
 __all__ = ["put_add", "add_rows"]
 
 
-def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Any, into: Any = None) -> Any:
+def put_add(shape: tuple[int, ...], arrays: dict[int, Any], values: Array, into: Array | None = None) -> Array:
     """Add `values` at index arrays given by dimension (see `indexing.advanced`); into zeros of `shape`, or into an array."""
     first = next(iter(arrays.values()))
     target = zeros_beside(shape, values.dtype, values, *arrays.values()) if into is None else into

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, GeneratorLike
 from .define import check_tensor, export, functional, method, unary
 from .joining import cat
 from .random import fresh, uniform_writer
@@ -26,6 +27,9 @@ from .registry import FUNCTIONS
 from .sampling import drawn_here
 from .selection import where
 from .write import inplace_from, title, write_out
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "celu_", "gelu", "silu", "mish", "hardtanh", "hardtanh_", "hardswish",
            "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold", "threshold_", "leaky_relu", "leaky_relu_", "prelu", "rrelu",
@@ -43,7 +47,7 @@ lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * _digamma(x
 digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), arrays=False, complex=False, domain=(0.2, 4.0), inplace=True)
 
 
-def polygamma(n: int, input: Tensor, *, out: Any = None) -> Tensor:
+def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The n-th derivative of digamma."""
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
@@ -62,7 +66,7 @@ method(lambda self, n: inplace_from(self, lambda x: polygamma(n, x), (self,), {}
 # --- the machinery --------------------------------------------------------------------------------------------------------------------
 
 
-def _floating(input: Tensor, name: str) -> Any:
+def _floating(input: Tensor, name: str) -> Kind:
     """The kind of a floating-point tensor; PyTorch's error for others."""
     try:
         kind = input._kind
@@ -73,7 +77,8 @@ def _floating(input: Tensor, name: str) -> Any:
     return kind
 
 
-def _apply(label: str, name: str, input: Tensor, forward: Any, gradient: Any, *numbers: float, back: tuple[float, ...] | None = None,
+def _apply(label: str, name: str, input: Tensor, forward: Function, gradient: Function, *numbers: float,
+           back: tuple[float, ...] | None = None,
            piecewise: str = "") -> Tensor:
     """One node that saves its input: ``forward(x, *numbers)`` and ``gradient(g, x, *numbers)``, which are formulas.
 
@@ -108,7 +113,7 @@ def _widened(gradient: Any) -> Any:
     return lambda g, a, *numbers: gradient(g.astype(np.float32), a.astype(np.float32), *numbers).astype(g.dtype)
 
 
-def _inplace(function: Any, input: Tensor, *args: Any) -> Tensor:
+def _inplace(function: Function, input: Tensor, *args: Any) -> Tensor:
     return inplace_from(input, function, (input, *args), {})
 
 
@@ -231,7 +236,7 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
 # --- gelu, silu, mish, softplus -------------------------------------------------------------------------------------------------------
 
 @functional
-def gelu(input: Tensor, approximate: str = "none", *, out: Any = None) -> Tensor:
+def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None) -> Tensor:
     """x times the normal distribution function of x; approximate="tanh" uses a tanh in its place."""
     if out is not None:
         return write_out(out, gelu(input, approximate), "gelu")
@@ -465,7 +470,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return record(r, "PreluKernelBackward0", (input, weight), grad, (input, weight))
 
 
-def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator: Any = None, label: str = "RreluWithNoiseBackward0") -> Tensor:
+def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator: GeneratorLike = None,
+           label: str = "RreluWithNoiseBackward0") -> Tensor:
     if lower > upper:
         raise RuntimeError(f"Lower bound should be less than or equal to the upper bound, but got {lower:g} and {upper:g}")
     if not training:
@@ -487,11 +493,11 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
                   lambda g, x, noise: g * noise)
 
 
-def _drawn_here(kind: Any) -> bool:
+def _drawn_here(kind: Kind) -> bool:
     return drawn_here(kind)
 
 
-def _device_slopes(input: Tensor, lower: float, upper: float, generator: Any) -> Tensor:
+def _device_slopes(input: Tensor, lower: float, upper: float, generator: GeneratorLike) -> Tensor:
     """The GPU draws for every element, and 1 takes the place of what is not needed."""
     kind = input._kind
     gen = generator_of(generator, kind.device, "rrelu")
@@ -499,7 +505,7 @@ def _device_slopes(input: Tensor, lower: float, upper: float, generator: Any) ->
     return wrap(np.where(input._a <= 0, drawn._a, kind.np.type(1)), kind)
 
 
-def _slopes(count: int, lower: float, upper: float, kind: Any, generator: Any) -> Any:
+def _slopes(count: int, lower: float, upper: float, kind: Kind, generator: GeneratorLike) -> Array:
     """A uniform number per element that needs one, in PyTorch's order."""
     gen = generator_of(generator, kind.device, "rrelu")
     with gen.lock:
@@ -514,7 +520,8 @@ def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, trainin
 
 
 @functional
-def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, generator: Any = None) -> Tensor:
+def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
+           generator: GeneratorLike = None) -> Tensor:
     """`rrelu` in place."""
     return _inplace(_rrelu, input, lower, upper, training, generator, "RreluWithNoiseBackward1")
 
@@ -547,7 +554,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     def grad(g: Tensor, x: Tensor) -> Tensor:
         return cat(_gated_gradient(g, x.narrow(d, 0, half), x.narrow(d, half, half)), d)
 
-    def array_grad(g: Any, a: Any) -> Any:
+    def array_grad(g: Array, a: Array) -> Array:
         first, second = np.split(a, [half], axis=d)
         return np.concatenate(_gated_gradient(g, first, second), axis=d)
     return record(r, "GluBackward0", (input,), grad, (input,),
@@ -568,7 +575,8 @@ def tanh(input: Tensor) -> Tensor:
 
 # --- what torch shows -----------------------------------------------------------------------------------------------------------------
 
-def _torch_rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, generator: Any = None) -> Tensor:
+def _torch_rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
+                 generator: GeneratorLike = None) -> Tensor:
     """x for x > 0, else a * x: a uniform on [lower, upper] in training, else their mean."""
     check_tensor("rrelu", input=input)
     return _rrelu(input, lower, upper, training, generator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..kernels.memory import fill
 from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, Number, Operand, Scalar
 from .define import OPERATORS, _binary_inplace, binary, export, method, old_form, unary
 from .elementwise import square
 from .promotion import NUMBERS, not_a_tensor, number_dtype, number_tensor, promote, result_type
@@ -22,10 +23,13 @@ from .record import record
 from .selection import where
 from .write import inplace_from, title, write_out
 
+if TYPE_CHECKING:
+    from ..dtypes import dtype
+
 __all__: list[str] = []
 
 
-def _no_bool_minus(a: Any, b: Any) -> str | None:
+def _no_bool_minus(a: dtype, b: dtype) -> str | None:
     if a is bool_ and b is bool_:
         return ("Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.")
     if a is bool_ or b is bool_:
@@ -41,7 +45,7 @@ true_divide = binary("true_divide", np.true_divide, (lambda g, b: g / b, lambda 
                      label="DivBackward0", inplace=False, methods=False)
 
 
-def _scaled(name: str, other: Any, alpha: Any, beside: Any = None) -> Any:
+def _scaled(name: str, other: Any, alpha: Number, beside: Tensor | None = None) -> Tensor:
     """alpha * other, with PyTorch's checks of alpha's type, which has to fit the result of an operation with `beside`."""
     d = other._kind.dtype if isinstance(other, Tensor) else number_dtype(other)
     if isinstance(beside, Tensor) and beside._kind.dtype is not d:
@@ -65,16 +69,16 @@ def _old(name: str, *args: Any) -> tuple[Any, Any]:
     return again[0], again[1]["alpha"]
 
 
-def _with_alpha(name: str, fast: Any, doc: str) -> Any:
+def _with_alpha(name: str, fast: Function, doc: str) -> tuple[Any, ...]:
     """add and sub: the binary op, with the factor `alpha` for the second operand and out=."""
-    def fn(input: Any, other: Any, *more: Any, alpha: Any = 1, out: Any = None) -> Any:
+    def fn(input: Tensor, other: Operand, *more: Any, alpha: Scalar = 1, out: Tensor | None = None) -> Tensor:
         if more:
             (input, other), alpha = _old(name, input, other, *more)
         if alpha.__class__ is not int or alpha != 1:
             other = _scaled(name, other, alpha, input)
         return fast(input, other) if out is None else fast(input, other, out=out)
 
-    def fn_(self: Any, other: Any, *more: Any, alpha: Any = 1) -> Any:
+    def fn_(self: Tensor, other: Operand, *more: Any, alpha: Number = 1) -> Tensor:
         if more:
             (self, other), alpha = _old(name, self, other, *more)
         if alpha.__class__ is not int or alpha != 1:
@@ -99,7 +103,7 @@ add, add_, _iadd = _with_alpha("add", _add, "add(input, other, *, alpha=1, out=N
 sub, sub_, _isub = _with_alpha("sub", _sub, "sub(input, other, *, alpha=1, out=None) -> Tensor\n\ninput - alpha * other, with broadcasting.")
 
 
-def rsub(input: Tensor, other: Any, *numbers: Any, alpha: Any = 1) -> Tensor:
+def rsub(input: Tensor, other: Operand, *numbers: Any, alpha: Scalar = 1) -> Tensor:
     """other - alpha * input; a number is also taken as ``rsub(input, other, alpha)``."""
     if not isinstance(input, Tensor):
         raise not_a_tensor("rsub", "input", 1, input)
@@ -128,7 +132,7 @@ def _int_trunc(a: Any, b: Any) -> Any:
     return q + ((a % b != 0) & ((a < 0) != (b < 0))).astype(q.dtype)
 
 
-def _float_floor(a: Any, b: Any) -> Any:
+def _float_floor(a: Array, b: Array) -> Array:
     """floor(a / b) as PyTorch rounds it: from the exact remainder, with a / 0 as true division gives it."""
     return np.where(b == 0, a / b, np.floor_divide(a, b))
 
@@ -142,7 +146,7 @@ _floor_divide = binary("_floor_divide", _float_floor, (lambda g: g * 0, lambda g
                        function=False, methods=False, label="DivBackward1")
 
 
-def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:
+def div(input: Tensor, other: Operand, *, rounding_mode: str | None = None, out: Tensor | None = None) -> Tensor:
     """input / other. rounding_mode: None (true division), "trunc" (towards zero) or "floor"."""
     if rounding_mode is None:
         return true_divide(input, other) if out is None else true_divide(input, other, out=out)
@@ -153,14 +157,14 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
     raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
 
 
-def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+def div_(self: Tensor, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """In-place form of `div`."""
     if rounding_mode is None:
         return _itruediv(self, other)
     return inplace_from(self, div, (self, other), {"rounding_mode": rounding_mode})
 
 
-def _make_itruediv() -> Any:
+def _make_itruediv() -> Function:
     return _binary_inplace("div", true_divide, native.elementwise(np.true_divide))
 
 
@@ -174,7 +178,7 @@ for _name in ("true_divide",):
     method(_itruediv, _name + "_")
 
 
-def _int_remainder(a: Any, b: Any) -> Any:
+def _int_remainder(a: Array, b: Array) -> Array:
     if not np.all(b):
         raise RuntimeError("ZeroDivisionError")
     return np.remainder(a, b)
@@ -186,7 +190,7 @@ def _int_fmod(a: Any, b: Any) -> Any:
     return np.fmod(a, b)
 
 
-def _remainder(a: Any, b: Any) -> Any:
+def _remainder(a: Array, b: Array) -> Array:
     """a - floor(a / b) b, as PyTorch has it: a zero keeps the sign of a."""
     r = np.fmod(a, b)
     return np.where((r != 0) & ((b < 0) != (r < 0)), r + b, r)
@@ -209,7 +213,7 @@ def _pow_second(g: Tensor, a: Tensor, b: Tensor, y: Tensor) -> Tensor:
     return g * where(zero, 0.0, y * a.log())
 
 
-def _int_power(a: Any, b: Any) -> Any:
+def _int_power(a: Array, b: Array) -> Array:
     """Integer powers; negative ones are 0, except of 1 and -1."""
     if not b.size or b.min() >= 0:
         return np.power(a, b)
@@ -266,7 +270,7 @@ _POWER_GRADS = {2: fuse(lambda g, x: g * (x + x)), 3: fuse(lambda g, x: g * (x *
                 -1: fuse(lambda g, x: -g / (x * x))}
 
 
-def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
+def pow(input: Tensor, exponent: Operand, *, out: Tensor | None = None) -> Tensor:
     """input ** exponent: tensor and tensor, tensor and number, or number and tensor."""
     if out is not None:
         return write_out(out, pow(input, exponent), "pow")
@@ -281,12 +285,12 @@ def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
     return _pow_number(input, exponent)
 
 
-def pow_(self: Tensor, exponent: Any) -> Tensor:
+def pow_(self: Tensor, exponent: Operand) -> Tensor:
     """In-place form of `pow`."""
     return inplace_from(self, pow, (self, exponent), {})
 
 
-def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
+def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Any:
     """input ** exponent, computed in float64 (complex128)."""
     if not isinstance(input, Tensor) and not isinstance(exponent, Tensor):
         raise not_a_tensor("float_power", "input", 1, input)
@@ -320,9 +324,9 @@ method(pow_)
 
 # --- operators ------------------------------------------------------------------------------------------------------------------------
 
-def _reflected(fast: Any, name: str) -> Any:
+def _reflected(fast: Function, name: str) -> Function:
     """number <op> tensor."""
-    def reflected(self: Any, other: Any) -> Any:
+    def reflected(self: Tensor, other: Number) -> Tensor:
         cls = other.__class__
         if cls is float or cls is int:
             kind = self._kind
@@ -339,7 +343,7 @@ def _reflected(fast: Any, name: str) -> Any:
 _rsub = _reflected(OPERATORS["sub"], "__rsub__")
 
 
-def _power_operator(self: Any, exponent: Any) -> Any:
+def _power_operator(self: Tensor, exponent: Operand) -> Any:
     """tensor ** tensor or number."""
     if exponent.__class__ is int and exponent == 2 and self._kind.fast:
         return square(self)
@@ -348,7 +352,7 @@ def _power_operator(self: Any, exponent: Any) -> Any:
     return _pow_number(self, exponent) if isinstance(exponent, _NUMBERS) else NotImplemented
 
 
-def _reflected_power(self: Any, other: Any) -> Any:
+def _reflected_power(self: Any, other: Operand) -> Any:
     """number ** tensor; called by name, tensor ** tensor too."""
     return _pow(other, self) if isinstance(other, (*_NUMBERS, Tensor)) else NotImplemented
 

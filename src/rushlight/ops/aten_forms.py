@@ -10,6 +10,7 @@ from typing import Any
 
 from ..dtypes import int64
 from ..tensor import Tensor
+from ..vocabulary import Device, Dtype, Function, Layout, MemoryFormat, PerDim
 from . import activation, grid_sample, interpolate, loss, normalization, padding, pooling, softmax, vision
 from .define import FUNCTIONS
 from .registry import NAMESPACES
@@ -28,7 +29,7 @@ def word_of(reduction: Any, name: str, position: int) -> str:
     return _REDUCTIONS[reduction] if 0 <= reduction < 3 else "none"
 
 
-def _form(function: Any) -> Any:
+def _form(function: Function) -> Function:
     FORMS[function.__name__] = function
     return function
 
@@ -50,7 +51,7 @@ def elu_(self: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 
     return activation.elu_(self, alpha) if scale == input_scale == 1 else self.copy_(elu(self, alpha, scale, input_scale))
 
 
-def _in_place(name: str, function: Any) -> None:
+def _in_place(name: str, function: Function) -> None:
     def call(self: Tensor) -> Tensor:
         return function(self, inplace=True)
     call.__name__ = call.__qualname__ = name
@@ -63,7 +64,7 @@ for _name in ("silu", "mish", "hardswish", "hardsigmoid", "relu6"):
 
 
 @_form
-def log_sigmoid(self: Tensor, *, out: Any = None) -> Tensor:
+def log_sigmoid(self: Tensor, *, out: Tensor | None = None) -> Tensor:
     """log(1 / (1 + exp(-x)))."""
     return activation.logsigmoid(self, out=out)
 
@@ -170,8 +171,8 @@ def lift_fresh(self: Tensor) -> Tensor:
 
 
 @_form
-def _to_copy(self: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool | None = None,
-             non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+def _to_copy(self: Tensor, *, dtype: Dtype = None, layout: Layout = None, device: Device = None, pin_memory: bool | None = None,
+             non_blocking: bool = False, memory_format: MemoryFormat = None) -> Tensor:
     """A copy of another dtype or on another device."""
     if layout is not None and layout is not self.layout:
         raise NotImplementedError(f"aten::_to_copy: rushlight does not change the layout from {self.layout} to {layout} here: take "
@@ -190,10 +191,10 @@ def _local_scalar_dense(self: Tensor) -> Any:
 def _pooling(n: int) -> None:
     largest, fractional = (getattr(pooling, f"{name}_max_pool{n}d", None) for name in ("adaptive", "fractional"))
 
-    def adaptive_max_pool(self: Tensor, output_size: Any) -> tuple[Tensor, Tensor]:
+    def adaptive_max_pool(self: Tensor, output_size: PerDim) -> tuple[Tensor, Tensor]:
         return largest(self, output_size, True)
 
-    def fractional_max_pool(self: Tensor, kernel_size: Any, output_size: Any, random_samples: Tensor) -> tuple[Tensor, Tensor]:
+    def fractional_max_pool(self: Tensor, kernel_size: PerDim, output_size: PerDim, random_samples: Tensor) -> tuple[Tensor, Tensor]:
         return fractional(self, kernel_size, output_size, return_indices=True, _random_samples=random_samples)
     for function, found in ((adaptive_max_pool, largest), (fractional_max_pool, fractional)):
         if found is not None:
@@ -228,13 +229,13 @@ def _unpooled(self: Tensor, indices: Tensor, output_size: Sequence[int], n: int)
 
 
 @_form
-def im2col(self: Tensor, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Tensor:
+def im2col(self: Tensor, kernel_size: PerDim, dilation: PerDim, padding: PerDim | str, stride: PerDim) -> Tensor:
     """The windows of images as columns: `nn.functional.unfold`."""
     return vision.unfold(self, kernel_size, dilation, padding, stride)
 
 
 @_form
-def col2im(self: Tensor, output_size: Any, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> Tensor:
+def col2im(self: Tensor, output_size: PerDim, kernel_size: PerDim, dilation: PerDim, padding: PerDim | str, stride: PerDim) -> Tensor:
     """The sums of windows at their places: `nn.functional.fold`."""
     return vision.fold(self, output_size, kernel_size, dilation, padding, stride)
 
@@ -256,7 +257,7 @@ for _n in (1, 2, 3):
 
 
 def _upsampling(operator: str, mode: str, n: int, corners: bool) -> None:
-    def resized(self: Tensor, output_size: Any, align_corners: bool | None, *scales: float | None) -> Tensor:
+    def resized(self: Tensor, output_size: PerDim, align_corners: bool | None, *scales: float | None) -> Tensor:
         if len(scales) == 1 and (output_size is None or isinstance(scales[0], (list, tuple))):
             if output_size is None:
                 return interpolate.interpolate(self, None, list(scales[0]), mode, align_corners)  # type: ignore[call-overload]
@@ -268,10 +269,10 @@ def _upsampling(operator: str, mode: str, n: int, corners: bool) -> None:
             return interpolate.interpolate(self, None, factors, mode, align_corners)
         return interpolate.interpolate(self, list(output_size), None, mode, align_corners)
 
-    def with_corners(self: Tensor, output_size: Any, align_corners: bool, *scales: Any) -> Tensor:
+    def with_corners(self: Tensor, output_size: PerDim, align_corners: bool, *scales: Any) -> Tensor:
         return resized(self, output_size, align_corners, *scales)
 
-    def without(self: Tensor, output_size: Any, *scales: Any) -> Tensor:
+    def without(self: Tensor, output_size: PerDim, *scales: Any) -> Tensor:
         return resized(self, output_size, None, *scales)
     call = with_corners if corners else without
     call.__name__ = call.__qualname__ = operator
@@ -305,20 +306,21 @@ def affine_grid_generator(theta: Tensor, size: Sequence[int], align_corners: boo
 # --- the rest -------------------------------------------------------------------------------------------------------------------------
 
 @_form
-def tensordot(self: Tensor, other: Tensor, dims_self: Sequence[int], dims_other: Sequence[int], *, out: Any = None) -> Tensor:
+def tensordot(self: Tensor, other: Tensor, dims_self: Sequence[int], dims_other: Sequence[int], *, out: Tensor | None = None) -> Tensor:
     """The product summed over pairs of dimensions."""
     return FUNCTIONS["tensordot"](self, other, (list(dims_self), list(dims_other)), out=out)
 
 
 @_form
-def linalg_pinv(self: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None, out: Any = None) -> Tensor:
+def linalg_pinv(self: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None,
+                out: Tensor | None = None) -> Tensor:
     """`linalg.pinv`."""
     return NAMESPACES["linalg"]["pinv"](self, rcond, hermitian, atol=atol, rtol=rtol, out=out)
 
 
 @_form
 def linalg_matrix_rank(self: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None,
-                       out: Any = None) -> Tensor:
+                       out: Tensor | None = None) -> Tensor:
     """`linalg.matrix_rank`."""
     return NAMESPACES["linalg"]["matrix_rank"](self, tol, hermitian, atol=atol, rtol=rtol, out=out)
 

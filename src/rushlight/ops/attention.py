@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import inf, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,15 @@ from ..dtypes import bool_, float32
 from ..kernels import attention as K
 from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, NumpyDtype
 from .define import FUNCTIONS, functional, record
 from .dropout import dropout
 from .matmul import linear
 from .recompute import recomputed_grad
+
+if TYPE_CHECKING:
+    from ..dtypes import dtype
+    from ..kind import Kind
 
 __all__ = ["scaled_dot_product_attention", "multi_head_attention_forward", "canonical_mask"]
 
@@ -63,7 +68,7 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]
                                                                    -3) for t in (key, value))    # type: ignore[return-value]
 
 
-def _bias_array(mask: Tensor | None, causal: bool, rows: int, columns: int, dtype: Any, like: Any) -> Any:
+def _bias_array(mask: Tensor | None, causal: bool, rows: int, columns: int, dtype: NumpyDtype, like: Array) -> Array | None:
     """What is added to the scores, as an array of the query's dtype; None for nothing."""
     if causal:
         hidden = np.arange(columns, like=like) > np.arange(rows, like=like)[:, None]
@@ -131,7 +136,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     dtype = np.dtype(np.float32) if kind.reduced else kind.np
     leading = _leading(query, key, value, mask)
 
-    def spread(array: Any) -> Any:
+    def spread(array: Array) -> Array:
         array = array.astype(dtype, copy=False)
         return array if array.shape[:-2] == leading else np.broadcast_to(array, (*leading, *array.shape[-2:]))
     rows, columns = query._a.shape[-2], key._a.shape[-2]
@@ -158,7 +163,7 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     extra = [wrap(each, computed) for each in (weights, inverse, noise) if each is not None]
     count = len(tensors)
 
-    def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
+    def array_grad(g: Array, *saved: Any) -> tuple[Any, ...]:
         q, k, v = (spread(each) for each in saved[:3])
         out, weights, inverse, *rest = (each.astype(dtype, copy=False) for each in saved[count:count + 3 + bool(dropout_p)])
         noise = rest[0] if dropout_p else None
@@ -177,7 +182,8 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropo
     return record(out, "ScaledDotProductFlashAttentionForCpuBackward0", tensors, grad, (*tensors, out, *extra, *last), array_grad)
 
 
-def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Any, causal: bool, scale: float, spread: Any) -> Tensor:
+def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Array | None, causal: bool, scale: float,
+           spread: Function) -> Tensor:
     """The same where the native library computes it tile by tile: what is kept for the gradients is one number per query."""
     kind = query._kind
     result, sums = K.tiled_forward(spread(query._a), spread(key._a), spread(value._a), bias, causal, scale)
@@ -187,7 +193,7 @@ def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias:
     computed = kind.with_dtype(float32) if kind.reduced else kind
     dtype = computed.np
 
-    def array_grad(g: Any, q: Any, k: Any, v: Any, result: Any, sums: Any, *_: Any) -> tuple[Any, ...]:
+    def array_grad(g: Array, q: Array, k: Array, v: Array, result: Array, sums: Array, *_: Any) -> tuple[Any, ...]:
         grads = K.tiled_backward(spread(g), spread(q), spread(k), spread(v), bias, causal, scale, result.astype(dtype, copy=False), sums)
         return tuple([each.astype(kind.np, copy=False) for each in grads])
 
@@ -235,7 +241,7 @@ def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, c
     result, shift = fused.attention(*arrays, bias, causal, scale)
     out = wrap(result.reshape(*leading, *result.shape[-2:]), kind)
 
-    def array_grad(g: Any, q: Any, k: Any, v: Any, result: Any, shift: Any, *_: Any) -> tuple[Any, ...]:
+    def array_grad(g: Array, q: Any, k: Any, v: Any, result: Any, shift: Any, *_: Any) -> tuple[Any, ...]:
         grads = fused.attention_backward(spread(g), *all_spread(q, k, v), bias, spread(result), shift, causal, scale)
         return tuple([grad.reshape(*(a.shape[:-2] if grouped else leading), *a.shape[-2:]) for grad, a in zip(grads, (q, k, v), strict=True)])
 
@@ -251,12 +257,12 @@ def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, c
                   (query, key, value, out, wrap(shift, kind.with_dtype(float32)), *(() if mask is None else (mask,))), array_grad)
 
 
-def _noise(weights: Any, p: float, kind: Any) -> Any:
+def _noise(weights: Any, p: float, kind: Kind) -> Any:
     """What dropout multiplies the weights by, from the generator's stream in the weights' shape."""
     return dropout(wrap(np.ones(weights.shape, weights.dtype), kind), p, True)._a
 
 
-def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: Any, causal: bool, scale: float) -> Tensor:
+def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
     """The same out of plain ops. `dropout` is a probability, a noise tensor to multiply by, or None."""
     scores = (query * scale).matmul(key.transpose(-2, -1))
     bias: Any = None
@@ -280,7 +286,7 @@ def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dr
 
 # --- multi-head attention ----------------------------------------------------------------------------------------------------------------
 
-def canonical_mask(mask: Tensor | None, mask_name: str, other_type: Any, other_name: str, target_type: Any,
+def canonical_mask(mask: Tensor | None, mask_name: str, other_type: Any, other_name: str, target_type: dtype,
                    check_other: bool = True) -> Tensor | None:
     """A mask of True where nothing may be seen, as numbers to add to the scores. AssertionError for other than bool and floating types."""
     if mask is None:
@@ -415,7 +421,7 @@ def _check_sizes(query: Tensor, key: Tensor, value: Tensor, embed_dim_to_check: 
         raise RuntimeError(f"query {list(query.shape)} and key {list(key.shape)} have different batch sizes (dimension 1)")
 
 
-def _project(query: Tensor, key: Tensor, value: Tensor, weight: Any, bias: Any, separate: bool,
+def _project(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor, separate: bool,
              weights: tuple[Any, ...]) -> tuple[Tensor, ...]:
     if not separate:
         if weight is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from numbers import Number
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from ..kernels.fuse import fuse
 from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, Operand
 from .define import _checked_inplace, export, method, op
 from .indexing import _plain
 from .promotion import broadcast_error, number_tensor, result_dtype
 from .record import record, rename
 from .write import inplace_from, write_in_place
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["clamp"]
 
@@ -35,7 +39,7 @@ def _limits(input: Tensor, name: str, *bounds: Any) -> None:
 
 
 @op(method=True, out=True, alias=("clip",))
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """Values below `min` become min, above `max` max (None: no limit). Limits are numbers or tensors; floats lift integers to floats."""
     kind = input._kind
     low, high = min, max
@@ -65,7 +69,7 @@ _above_gradient = fuse(lambda g, x, low: f.where(x >= low, g, 0.0))
 _below_gradient = fuse(lambda g, x, high: f.where(x <= high, g, 0.0))
 
 
-def _gradient(low: Any, high: Any) -> Any:
+def _gradient(low: Any, high: Any) -> Function:
     """The gradient (g, x) of limits that are numbers, None where there is none: for tensors and arrays."""
     if low is None:
         return lambda g, x: _below_gradient(g, x, high)
@@ -94,7 +98,7 @@ def _by_numbers(input: Tensor, low: Any, high: Any) -> Tensor:
     return record(r, "ClampBackward1", (input,), gradient, (input,), gradient)
 
 
-def _bound(kind: Any, value: Any) -> Any:
+def _bound(kind: Kind, value: Any) -> Any:
     if kind.fast:
         found = kind.scalars.get(value)
         return (number_tensor(kind, value) if found is None else found)._a
@@ -107,7 +111,7 @@ def _bound(kind: Any, value: Any) -> Any:
 
 
 
-def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
+def _by_tensors(input: Tensor, low: Any, high: Tensor, kind: Kind) -> Tensor:
     bounds = [None if t is None else t if isinstance(t, Tensor) else wrap(np.asarray(t, kind.np), kind) for t in (low, high)]
     work = np.dtype(np.float32) if kind.reduced else kind.np
     a, lo, hi = [None if t is None else t._a.astype(work, copy=False) for t in (input, *bounds)]
@@ -139,7 +143,7 @@ def _by_tensors(input: Tensor, low: Any, high: Any, kind: Any) -> Tensor:
     return record(r, "ClampBackward0", (input, low_t, high_t), grad, saved)
 
 
-def _one_sided(input: Tensor, low: Any, high: Any, name: str) -> Tensor:
+def _one_sided(input: Tensor, low: float, high: Any, name: str) -> Tensor:
     """clamp under the node name of clamp_min or clamp_max."""
     r = clamp(input, low, high)
     if r._node is not None and r is not input:
@@ -149,7 +153,7 @@ def _one_sided(input: Tensor, low: Any, high: Any, name: str) -> Tensor:
 
 
 @op(method=True, out=True, inplace="function")
-def clamp_min(input: Tensor, min: Any) -> Tensor:
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
     """Values below `min` (a number or tensor) become min."""
     if min is None:
         raise TypeError("clamp_min() received an invalid combination of arguments - got (NoneType): 'min' must be Number or Tensor")
@@ -164,12 +168,12 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     return _one_sided(input, None, max, "ClampMaxBackward")
 
 
-def clamp_(self: Tensor, min: Any = None, max: Any = None) -> Tensor:
+def clamp_(self: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """In-place form of `clamp`."""
     if self._kind.fast and _plain(self, None) and not isinstance(min, Tensor) and not isinstance(max, Tensor):
         _limits(self, "clamp_", min, max)
 
-        def direct(a: Any) -> None:
+        def direct(a: Array) -> None:
             low, high = None if min is None else _bound(self._kind, min), None if max is None else _bound(self._kind, max)
             if low is not None and high is not None:
                 _minimum(_maximum(a, low, out=a), high, out=a)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from ..vocabulary import Function
 from .conjugate import conjugated
 from .define import export, method, op
 from .record import record
@@ -16,7 +17,7 @@ from .write import title
 
 __all__: list[str] = []
 
-def _complex_part(name: str) -> Any:
+def _complex_part(name: str) -> Function:
     def part(input: Tensor) -> Tensor:
         kind = input._kind
         if not kind.is_complex:

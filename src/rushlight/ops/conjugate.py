@@ -14,6 +14,7 @@ import numpy as np
 from ..autograd.graph import Version
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from ..vocabulary import Function, MemoryFormat
 from .record import record, view
 from .write import writable
 
@@ -94,11 +95,11 @@ class Conjugate(Tensor):
         """The source's storage."""
         return self.source.untyped_storage()
 
-    def is_contiguous(self, memory_format: Any = None) -> bool:
+    def is_contiguous(self, memory_format: MemoryFormat = None) -> bool:
         """Whether the source is contiguous."""
         return self.source.is_contiguous(memory_format)
 
-    def contiguous(self, memory_format: Any = None) -> Tensor:
+    def contiguous(self, memory_format: MemoryFormat = None) -> Tensor:
         """Itself if the source is contiguous, else a copy."""
         return self if self.is_contiguous(memory_format) else self.clone(memory_format=memory_format)
 
@@ -114,7 +115,7 @@ class Conjugate(Tensor):
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.resolve_conj().__reduce_ex__(protocol)
 
-    def same_view(self, replay: Any, args: tuple[Any, ...]) -> Tensor:
+    def same_view(self, replay: Function, args: tuple[Any, ...]) -> Tensor:
         """What a view op, given as ``replay(base, *args)``, makes of this view."""
         r = replay(self.source, *args)
         return conjugated(r) if r._kind.is_complex else r

@@ -13,6 +13,7 @@ import numpy as np
 from ..kernels import conv as K
 from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, PerDim
 from .define import export, functional
 from .matmul import _c_name as name
 from .memory_format import in_format_of
@@ -63,7 +64,7 @@ def _cropped(y: Tensor, like: Tensor) -> Tensor:
     return y if y._a.shape == shape else y[tuple([slice(0, n) for n in shape])]
 
 
-def _tuple(value: Any, n: int, name: str) -> Sizes:
+def _tuple(value: PerDim, n: int, name: str) -> Sizes:
     if isinstance(value, int):
         return (value,) * n
     values = tuple([int(v) for v in value])
@@ -146,7 +147,7 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n:
     size, kernel = a.shape[2:], wa.shape[2:]
     axes = (0, *range(2, n + 2))
 
-    def arrays(g: Any, x: Any, w: Any) -> Any:
+    def arrays(g: Array, x: Array, w: Array) -> tuple[Any, ...]:
         if need_x and need_w:
             gx, gw = K.gradients(g, x, w, *geometry.arguments)
         else:
@@ -158,7 +159,7 @@ def _convolve(x: Tensor, w: Tensor, bias: Tensor | None, geometry: _Geometry, n:
                                                               lambda g, x, w: g.sum(axes)), (x, w), array_grad=arrays)
 
 
-def _channel_sums(g: Any) -> Any:
+def _channel_sums(g: Array) -> Array:
     """Sums over all dimensions but the second."""
     g = g.reshape(g.shape[0], g.shape[1], -1)
     return R.sum(g, (0, 2), False) if g.dtype.itemsize > 2 else R.sum(g.astype(np.float32), (0, 2), False).astype(g.dtype)
@@ -176,7 +177,8 @@ def _same_padding(x: Tensor, kernel: Sizes, dilation: Sizes) -> tuple[Tensor, Si
     return pad(x, extra), left
 
 
-def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int, n: int, name: str) -> Tensor:
+def convolution(x: Tensor, w: Tensor, bias: Tensor | None, stride: PerDim, padding: PerDim | str, dilation: PerDim, groups: int, n: int,
+                name: str) -> Tensor:
     """conv1d, conv2d and conv3d."""
     x, unbatched = _checked(x, w, bias, n, name, False, groups)
     stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
@@ -201,7 +203,8 @@ def convolution(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, dila
     return y.squeeze(0) if unbatched else in_format_of(y, x, w)
 
 
-def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any, n: int,
+def _transposed(x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any,
+                n: int,
                 name: str) -> Tensor:
     x, unbatched = _checked(x, w, bias, n, name, True, groups)
     stride, padding, dilation = _tuple(stride, n, "stride"), _tuple(padding, n, "padding"), _tuple(dilation, n, "dilation")
@@ -227,31 +230,32 @@ def _transposed(x: Tensor, w: Tensor, bias: Any, stride: Any, padding: Any, outp
 
 
 @functional
-def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+def conv1d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: PerDim = 1, padding: PerDim | str = 0, dilation: PerDim = 1,
            groups: int = 1) -> Tensor:
     """Convolution of (N, C, L) or (C, L) with weight (O, C / groups, K). padding: numbers, "valid" or "same"."""
     return convolution(input, weight, bias, stride, padding, dilation, groups, 1, "conv1d")
 
 
 @functional
-def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: PerDim = 1, padding: PerDim | str = 0, dilation: PerDim = 1,
            groups: int = 1) -> Tensor:
     """Convolution of (N, C, H, W) or (C, H, W) with weight (O, C / groups, KH, KW). padding: numbers, "valid" or "same"."""
     return convolution(input, weight, bias, stride, padding, dilation, groups, 2, "conv2d")
 
 
 @functional
-def conv3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+def conv3d(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: PerDim = 1, padding: PerDim | str = 0, dilation: PerDim = 1,
            groups: int = 1) -> Tensor:
     """Convolution of (N, C, D, H, W) or (C, D, H, W) with weight (O, C / groups, KD, KH, KW). padding: numbers, "valid" or "same"."""
     return convolution(input, weight, bias, stride, padding, dilation, groups, 3, "conv3d")
 
 
-def _make_transposed(n: int) -> Any:
+def _make_transposed(n: int) -> Function:
     name = f"conv_transpose{n}d"
 
-    def fn(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-           groups: int = 1, dilation: Any = 1) -> Tensor:
+    def fn(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: PerDim = 1, padding: PerDim | str = 0,
+           output_padding: PerDim = 0,
+           groups: int = 1, dilation: PerDim = 1) -> Tensor:
         return _transposed(input, weight, bias, stride, padding, output_padding, groups, dilation, n, name)
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"Transposed {n}-dimensional convolution; the weight is (C, O / groups, *kernel)."

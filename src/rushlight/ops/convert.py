@@ -16,6 +16,7 @@ from ..kernels.arrays import as_array
 from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Device, Dtype, Function, MemoryFormat, Operand
 from .define import export, method, op
 from .promotion import not_a_tensor
 from .record import record
@@ -24,7 +25,7 @@ from .write import check_inplace, check_overlap, rebase, writable
 __all__: list[str] = []
 
 
-def move(array: Any, source: Any, target: Any, non_blocking: bool = False) -> Any:
+def move(array: Any, source: device, target: device, non_blocking: bool = False) -> Array:
     """An array on another device. `non_blocking`: the copy is only queued, where the host's side of it is page-locked memory."""
     if source is target:
         return array
@@ -68,7 +69,7 @@ def convert(input: Tensor, kind: Kind, copy: bool = False, non_blocking: bool = 
                   array_grad=None)
 
 
-def _target(input: Tensor, args: tuple[Any, ...], dtype_: Any, device_: Any, other: Any) -> tuple[Kind, bool]:
+def _target(input: Tensor, args: tuple[Any, ...], dtype_: dtype | None, device_: device | str | None, other: Operand) -> tuple[Kind, bool]:
     """What .to(...) asks for: the kind, and its positional `copy`."""
     have = input._kind
     copy = False
@@ -96,8 +97,9 @@ def _target(input: Tensor, args: tuple[Any, ...], dtype_: Any, device_: Any, oth
     return kind_of(have.dtype if dtype_ is None else dtype_, target_device), copy
 
 
-def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: Any = None, non_blocking: bool = False, copy: bool = False,
-       memory_format: Any = None) -> Tensor:
+def to(self: Tensor, *args: Any, dtype: Dtype = None, device: Device = None, other: Operand | None = None, non_blocking: bool = False,
+       copy: bool = False,
+       memory_format: MemoryFormat = None) -> Tensor:
     """The tensor with another dtype and/or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``.
 
     Returns self where nothing changes, unless `copy`. `non_blocking` lets a copy between a GPU and page-locked memory run beside the program:
@@ -114,8 +116,8 @@ def to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: A
 method(to)
 
 
-def _caster(d: dtype) -> Any:
-    def cast(self: Tensor, memory_format: Any = None) -> Tensor:
+def _caster(d: dtype) -> Function:
+    def cast(self: Tensor, memory_format: MemoryFormat = None) -> Tensor:
         r = convert(self, kind_of(d, self._kind.device))
         return r if memory_format is None or memory_format.name == "preserve_format" else r.contiguous(memory_format=memory_format)
     cast.__doc__ = f"The tensor as {d}."
@@ -129,13 +131,13 @@ for _name, _dtype in {"float": dtypes.float32, "double": dtypes.float64, "half":
 
 
 @method
-def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+def cpu(self: Tensor, memory_format: MemoryFormat = None) -> Tensor:
     """The tensor on the CPU."""
     return convert(self, kind_of(self._kind.dtype, CPU))
 
 
 @method
-def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+def cuda(self: Tensor, device: Device = None, non_blocking: bool = False, memory_format: MemoryFormat = None) -> Tensor:
     """The tensor on a CUDA device (the current one unless said otherwise)."""
     return convert(self, kind_of(self._kind.dtype, as_device("cuda" if device is None else device)), False, non_blocking)
 
@@ -154,7 +156,7 @@ TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloa
 
 
 @method
-def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+def type(self: Tensor, dtype: Dtype = None, non_blocking: bool = False) -> Tensor | str:
     """Without argument the type's name, e.g. 'torch.FloatTensor'; else the tensor as that type (a dtype, a name or a type)."""
     if dtype is None:
         place = self._kind.device.type
@@ -168,7 +170,7 @@ def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
 
 
 @op(method=True)
-def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
+def clone(input: Tensor, *, memory_format: MemoryFormat = None) -> Tensor:
     """A copy with its own memory; gradients flow through."""
     a = input._a
     if memory_format is not None and memory_format.name != "preserve_format":
@@ -178,7 +180,7 @@ def clone(input: Tensor, *, memory_format: Any = None) -> Tensor:
     return record(r, "CloneBackward0", (input,), lambda g: g, array_grad=lambda g: g)
 
 
-def _in_format(a: Any, memory_format: Any) -> Any:
+def _in_format(a: Array, memory_format: MemoryFormat) -> Array:
     """A fresh copy of the array in a memory format."""
     axes = {"channels_last": (0, 2, 3, 1), "channels_last_3d": (0, 2, 3, 4, 1)}.get(memory_format.name)
     if axes is None:
@@ -190,7 +192,7 @@ def _in_format(a: Any, memory_format: Any) -> Any:
 
 
 @method
-def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
+def contiguous(self: Tensor, memory_format: MemoryFormat = None) -> Tensor:
     """The tensor itself if its elements lie in order in memory, else a copy that does."""
     if memory_format is None or memory_format.name in ("contiguous_format", "preserve_format"):
         if self._a.flags.c_contiguous:
@@ -202,7 +204,7 @@ def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
 
 
 @method
-def copy_(self: Tensor, src: Any, non_blocking: bool = False) -> Tensor:
+def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
     """Write the values of `src` (broadcast, converted to self's dtype and device) into self."""
     if (src.__class__ is Tensor and src._kind is self._kind and self._view is None and self._ver.__class__ is int and self._node is None
             and src._node is None and src._a.shape == self._a.shape and self._a.flags.writeable):

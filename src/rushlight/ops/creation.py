@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,18 +21,22 @@ from ..settings import fills_memory
 from ..size import Size
 from ..storage import UntypedStorage, array_over
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Device, Dtype, Function, Layout, MemoryFormat, Number, NumpyDtype, Operand, PerDim
 from .convert import TYPE_NAMES, convert, move
 from .define import check_tensor, export, method, op
 from .promotion import broadcast_error, not_a_tensor, number_dtype
 from .record import record
 from .write import title, write_out
 
+if TYPE_CHECKING:
+    from ..dtypes import dtype
+
 __all__ = ["tensor", "as_tensor", "creation_kind", "finish", "size_of"]
 
 ndarray = np.ndarray
 
 
-def creation_kind(dtype: Any, device: Any, default: Any = None) -> Kind:
+def creation_kind(dtype: Dtype, device: Device, default: dtype | None = None) -> Kind:
     """The kind that `dtype=` and `device=` ask for."""
     if dtype is None:
         dtype = default or get_default_dtype()
@@ -48,13 +52,13 @@ def _dtype_argument(value: Any) -> Any:
     raise TypeError(f"argument 'dtype' must be torch.dtype, not {type(value).__name__}")
 
 
-def check_layout(layout: Any) -> None:
+def check_layout(layout: Layout) -> None:
     """Only `zeros` and `empty` make tensors of a sparse layout."""
     if layout is not None and layout is not strided:
         raise NotImplementedError(f"this function is not implemented for layout={layout!r}: use torch.strided, and .to_sparse() on the result")
 
 
-def finish(r: Tensor, requires_grad: bool, pin_memory: bool = False, layout: Any = None) -> Tensor:
+def finish(r: Tensor, requires_grad: bool, pin_memory: bool = False, layout: Layout = None) -> Tensor:
     """The options that all creation functions share."""
     if layout is not None:
         check_layout(layout)
@@ -145,7 +149,7 @@ def _shape_at(inner: tuple[int, ...], shape: list[int], depth: int) -> None:
             raise ValueError(f"expected sequence of length {shape[at]} at dim {at} (got {n})")
 
 
-def _leaf(d: Any, state: list[Any]) -> None:
+def _leaf(d: dtype, state: list[Any]) -> None:
     state[0] = d if state[0] is None else promote_types(state[0], d)
 
 
@@ -162,7 +166,7 @@ def _plain(data: Any) -> Any:
 _QUICK = {float: None, int: dtypes.int64, bool: dtypes.bool_}
 
 
-def _array_from(data: Any, dtype: Any) -> tuple[Any, Any]:
+def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[Any, Any]:
     """(array, dtype) of Python data; always new memory."""
     cls = type(data)
     if cls in _QUICK:
@@ -196,12 +200,12 @@ def _array_from(data: Any, dtype: Any) -> tuple[Any, Any]:
     return _checked_array(_plain(data), d).reshape(shape), d
 
 
-def _check_strides(a: Any) -> None:
+def _check_strides(a: Array) -> None:
     if any(step % a.itemsize for step in a.strides):
         raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
 
 
-def _flat_numbers(data: Any, dtype: Any) -> Any:
+def _flat_numbers(data: list[Any], dtype: dtype | None) -> tuple[Any, ...] | None:
     """The common case, a flat list of floats or of ints, without walking it in Python twice."""
     kinds = set(map(type, data))
     if kinds == {float}:
@@ -213,7 +217,7 @@ def _flat_numbers(data: Any, dtype: Any) -> Any:
     return _checked_array(data, d), d
 
 
-def _checked_array(data: Any, d: Any) -> Any:
+def _checked_array(data: Number | list[Any], d: dtype) -> Array:
     """np.array(data) in dtype d, with PyTorch's errors for values that don't fit."""
     try:
         if d.category == dtypes.INT:
@@ -230,7 +234,7 @@ def _checked_array(data: Any, d: Any) -> Any:
         raise ValueError("Overflow when unpacking long long") from None
 
 
-def _checked_ints(a: Any, d: Any) -> Any:
+def _checked_ints(a: Array, d: dtype) -> Array:
     """Numbers as integers of dtype d: fractions are cut off, and values outside of its range refused (an unsigned one takes -1 for its
     largest number, as PyTorch does)."""
     if a.dtype.kind == "O" or a.dtype == np.uint64 and a.size and a.max() > 2 ** 63 - 1 and d.np != np.uint64:
@@ -247,7 +251,7 @@ def _checked_ints(a: Any, d: Any) -> Any:
     return a.astype(d.np)
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def tensor(data: Any, *, dtype: Dtype = None, device: Device = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """A new tensor from numbers, nested sequences, NumPy arrays or tensors; always a copy.
 
     The dtype follows from the data (floats become the default dtype) unless given. ValueError for ragged data, RuntimeError or
@@ -275,7 +279,7 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return finish(r, requires_grad, pin_memory) if requires_grad or pin_memory else r
 
 
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+def as_tensor(data: Any, dtype: Dtype = None, device: Device = None) -> Tensor:
     """A tensor of the data that shares memory (and history) where possible."""
     if isinstance(data, Tensor):
         return data.to(dtype=dtype, device=data._kind.device if device is None else device)
@@ -290,7 +294,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     return tensor(data, dtype=dtype, device=device)
 
 
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
+def asarray(obj: Any, *, dtype: Dtype = None, device: Device = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
     """A tensor of any array-like; `copy` True always copies, False never does (ValueError where it would have to)."""
     if copy:
         r = tensor(obj.detach() if isinstance(obj, Tensor) else obj, dtype=dtype, device=device) if not isinstance(obj, Tensor) else \
@@ -303,7 +307,7 @@ def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | Non
     return r.requires_grad_() if requires_grad else r
 
 
-def from_numpy(ndarray: Any) -> Tensor:
+def from_numpy(ndarray: Array) -> Tensor:
     """A tensor that shares the memory of a NumPy array."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
@@ -323,7 +327,7 @@ def from_numpy(ndarray: Any) -> Tensor:
     return wrap(array if kind.dtype is not dtypes.bool_ else as_truth(array), kind)
 
 
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(buffer: Any, *, dtype: Dtype, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
     """A 1-D tensor that shares the memory of an object with the buffer protocol."""
     try:
         length = memoryview(buffer).nbytes
@@ -348,7 +352,8 @@ for _fn in (tensor, as_tensor, asarray, from_numpy, frombuffer):
 
 
 @export
-def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def scalar_tensor(s: Any, *, dtype: Dtype = None, layout: Layout = None, device: Device = None, pin_memory: bool = False,
+                  requires_grad: bool = False) -> Tensor:
     """A tensor () of a number, in the default dtype unless another is asked for."""
     if isinstance(s, complex) and (dtype is None or not dtype.is_complex):
         raise RuntimeError(f"value cannot be converted to type {(dtype or get_default_dtype()).name} without overflow")
@@ -357,9 +362,10 @@ def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any 
 
 # --- filled ---------------------------------------------------------------------------------------------------------------------------
 
-def _filler(name: str, maker: Any, doc: str) -> Any:
-    def fn(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-           requires_grad: bool = False, memory_format: Any = None, names: Any = None) -> Tensor:
+def _filler(name: str, maker: Function, doc: str) -> Function:
+    def fn(*size: Any, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+           pin_memory: bool = False,
+           requires_grad: bool = False, memory_format: MemoryFormat = None, names: Any = None) -> Tensor:
         kind = creation_kind(dtype, device, out._kind.dtype if out is not None else None)
         if layout is not None and layout is not strided and name in ("zeros", "empty"):
             return finish(services.sparse_zeros(size_of(size, name), kind, layout), requires_grad)
@@ -379,8 +385,8 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
             raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
         return fn(*size, **kwargs)
 
-    def like(input: Tensor, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-             requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+    def like(input: Tensor, *, dtype: Dtype = None, layout: Layout = None, device: Device = None, pin_memory: bool = False,
+             requires_grad: bool = False, memory_format: MemoryFormat = None) -> Tensor:
         if not isinstance(input, Tensor):
             raise not_a_tensor(name + "_like", "input", 1, input)
         kind = like_kind(input, dtype, device)
@@ -391,7 +397,7 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
         r = wrap(like_layout(maker(maker_for(input._a, kind), input._a.shape, kind.np), input._a), kind)
         return finish(r, requires_grad, pin_memory, layout)
 
-    def new(self: Tensor, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+    def new(self: Tensor, *size: Any, dtype: Dtype = None, device: Device = None, requires_grad: bool = False, layout: Layout = None,
             pin_memory: bool = False, **kwargs: Any) -> Tensor:
         if "size" in kwargs:
             size = (kwargs.pop("size"),)
@@ -410,7 +416,7 @@ def _filler(name: str, maker: Any, doc: str) -> Any:
 
 
 
-def like_kind(input: Tensor, dtype: Any, device: Any) -> Kind:
+def like_kind(input: Tensor, dtype: Dtype, device: Device) -> Kind:
     """The kind of `input`, with what dtype= and device= override."""
     have = input._kind
     if dtype is None and device is None:
@@ -420,12 +426,12 @@ def like_kind(input: Tensor, dtype: Any, device: Any) -> Kind:
     return kind_of(have.dtype if dtype is None else dtype, have.device if device is None else as_device(device))
 
 
-def maker_for(a: Any, kind: Kind) -> Any:
+def maker_for(a: Array, kind: Kind) -> Any:
     """Where new arrays of a kind come from that go with an array: the device's module, or vmap's, whose arrays have room for each sample."""
     return kind.xp if a.__class__ is ndarray else getattr(a, "maker", lambda xp: xp)(kind.xp)
 
 
-def like_layout(fresh: Any, a: Any) -> Any:
+def like_layout(fresh: Array, a: Array) -> Array:
     """A fresh array of a's shape, in a's order of dimensions where a is dense but permuted (channels_last, transposed)."""
     if a.flags.c_contiguous or 0 in a.strides or a.ndim < 2:
         return fresh
@@ -433,7 +439,7 @@ def like_layout(fresh: Any, a: Any) -> Any:
     return fresh.reshape([a.shape[i] for i in order]).transpose(np.argsort(order))
 
 
-def _filled(xp: Any, shape: tuple[int, ...], value: Any, np_dtype: Any) -> Any:
+def _filled(xp: Any, shape: tuple[int, ...], value: Number, np_dtype: NumpyDtype) -> Array:
     """A new array of one value."""
     if xp is not np:
         return xp.full(shape, value, np_dtype)
@@ -442,7 +448,7 @@ def _filled(xp: Any, shape: tuple[int, ...], value: Any, np_dtype: Any) -> Any:
     return a
 
 
-def _made(xp: Any, make: str, shape: tuple[int, ...], np_dtype: Any) -> Any:
+def _made(xp: Any, make: str, shape: tuple[int, ...], np_dtype: NumpyDtype) -> Array:
     """``xp.zeros`` or ``xp.empty``; PyTorch's error where the number of bytes is no number of 64 bits."""
     try:
         return getattr(xp, make)(shape, np_dtype)
@@ -454,7 +460,7 @@ zeros = _filler("zeros", lambda xp, shape, np_dtype: _made(xp, "zeros", shape, n
 ones = _filler("ones", lambda xp, shape, np_dtype: _filled(xp, shape, 1, np_dtype), "A tensor of ones.")
 
 
-def uninitialised(xp: Any, shape: Any, np_dtype: Any) -> Any:
+def uninitialised(xp: Any, shape: Any, np_dtype: NumpyDtype) -> Array:
     """An array of whatever the memory holds; filled where programs asked for determinism: with nan, the largest integer, or True."""
     a = _made(xp, "empty", shape, np_dtype)
     if fills_memory():
@@ -466,7 +472,8 @@ _UNINITIALISED = {"b": True}
 empty = _filler("empty", uninitialised, "A tensor whose values are whatever the memory holds.")
 
 
-def full(size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+def full(size: PerDim, fill_value: bool | float, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,
+         device: Device = None,
          requires_grad: bool = False, pin_memory: bool = False, names: Any = None) -> Tensor:
     """A tensor of one value; without dtype, that of the value (bool, int64, default float, complex)."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
@@ -500,8 +507,9 @@ def _fits(value: Any, kind: Kind) -> Any:
     return value
 
 
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-              requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+def full_like(input: Tensor, fill_value: Operand, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+              pin_memory: bool = False,
+              requires_grad: bool = False, memory_format: MemoryFormat = None) -> Tensor:
     """A tensor of one value with the shape, dtype and device of another."""
     if input._kind.sparse:
         return services.sparse_form("full_like", input, fill_value, dtype=dtype, requires_grad=requires_grad)
@@ -511,8 +519,8 @@ def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, layout: Any 
     return finish(r, requires_grad, pin_memory, layout)
 
 
-def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
-             layout: Any = None, pin_memory: bool = False) -> Tensor:
+def new_full(self: Tensor, size: PerDim, fill_value: Operand, *, dtype: Dtype = None, device: Device = None, requires_grad: bool = False,
+             layout: Layout = None, pin_memory: bool = False) -> Tensor:
     """A tensor of one value, with self's dtype and device."""
     kind = like_kind(self, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
@@ -520,7 +528,8 @@ def new_full(self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, dev
     return finish(r, requires_grad, pin_memory, layout)
 
 
-def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
+def new_tensor(self: Tensor, data: Operand, *, dtype: Dtype = None, device: Device = None, requires_grad: bool = False,
+               layout: Layout = None,
                pin_memory: bool = False) -> Tensor:
     """A copy of the data with self's dtype and device."""
     kind = like_kind(self, dtype, device)
@@ -530,13 +539,14 @@ def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None
     return tensor(data, dtype=kind.dtype, device=kind.device, requires_grad=requires_grad)
 
 
-def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+def empty_strided(size: Any, stride: PerDim, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+                  requires_grad: bool = False,
                   pin_memory: bool = False) -> Tensor:
     """An uninitialised tensor with the given strides (in elements)."""
     return _strided(creation_kind(dtype, device), None, size, stride, layout, requires_grad, pin_memory)
 
 
-def _strided(kind: Kind, like: Any, size: Any, stride: Any, layout: Any, requires_grad: bool, pin_memory: bool) -> Tensor:
+def _strided(kind: Kind, like: Any, size: Any, stride: PerDim, layout: Layout, requires_grad: bool, pin_memory: bool) -> Tensor:
     if len(size) != len(stride):
         raise RuntimeError(f"mismatch in length of strides and shape: {len(stride)} and {len(size)}")
     if any(s < 0 for s in stride):
@@ -547,7 +557,7 @@ def _strided(kind: Kind, like: Any, size: Any, stride: Any, layout: Any, require
     return finish(wrap(a, kind), requires_grad, pin_memory, layout)
 
 
-def new_empty_strided(self: Tensor, size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+def new_empty_strided(self: Tensor, size: Any, stride: PerDim, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                       requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """An uninitialised tensor with the given strides, and self's dtype and device."""
     kind = like_kind(self, dtype, device)
@@ -564,7 +574,7 @@ method(new_tensor)
 
 # --- ranges and grids -----------------------------------------------------------------------------------------------------------------
 
-def _number(value: Any, name: str, parameter: str) -> Any:
+def _number(value: Any, name: str, parameter: str) -> Number:
     if isinstance(value, Tensor):
         return value.item()
     if isinstance(value, (int, float, np.number)):
@@ -572,8 +582,9 @@ def _number(value: Any, name: str, parameter: str) -> Any:
     raise TypeError(f"{name}(): argument '{parameter}' must be Number, not {type(value).__name__}")
 
 
-def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out: Any = None, dtype: Any = None, layout: Any = None,
-           device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out: Tensor | None = None, dtype: Dtype = None,
+           layout: Layout = None,
+           device: Device = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """``arange(end)``, ``arange(start, end)``, ``arange(start, end, step)``: evenly spaced values in [start, end).
 
     int64 where all arguments are ints, else the default dtype.
@@ -621,19 +632,20 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     return finish(r, requires_grad, pin_memory, layout)
 
 
-def _shaped(r: Tensor, out: Any) -> Tensor:
+def _shaped(r: Tensor, out: Tensor | None) -> Tensor:
     """A row of values in the shape of the tensor given as out=, if that has as many elements."""
     return wrap(r._a.reshape(out._a.shape), r._kind) if isinstance(out, Tensor) and out._a.size == r._a.size else r
 
 
-def _affine(kind: Kind, first: Any, by: Any, n: int) -> Any:
+def _affine(kind: Kind, first: Number, by: Any, n: int) -> Array:
     """first + i * by for i < n, computed in float64 and rounded once (float32: as PyTorch's vector loop does)."""
     if kind.xp is np:
         return M.affine(n, first, by, kind.np)
     return (first + kind.xp.arange(n) * float(by)).astype(kind.np)
 
 
-def range_(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+def range_(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,
+           device: Device = None,
            requires_grad: bool = False) -> Tensor:
     """Like `arange`, but `end` is included (deprecated in PyTorch)."""
     import warnings
@@ -649,7 +661,7 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype
     return write_out(out, _shaped(r, out), "range") if out is not None else finish(r, requires_grad, False, layout)
 
 
-def _ends(name: str, start: Any, end: Any, steps: Any) -> list[Any]:
+def _ends(name: str, start: Number, end: Number, steps: int) -> list[Any]:
     """The ends of a range as numbers, checked."""
     if isinstance(steps, float):
         raise TypeError(f"{name}(): argument 'steps' must be int, not float")
@@ -660,7 +672,8 @@ def _ends(name: str, start: Any, end: Any, steps: Any) -> list[Any]:
     return [v.item() if isinstance(v, Tensor) else v for v in (start, end)]
 
 
-def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+def linspace(start: Operand, end: Operand, steps: int, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,
+             device: Device = None,
              requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """`steps` evenly spaced values from start to end, both included; computed from both ends, so that it is symmetric."""
     start, end = _ends("linspace", start, end, steps)
@@ -672,7 +685,7 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     return write_out(out, _shaped(r, out), "linspace") if out is not None else finish(r, requires_grad, pin_memory, layout)
 
 
-def _linspace(kind: Kind, start: Any, end: Any, steps: int) -> Any:
+def _linspace(kind: Kind, start: Number, end: Number, steps: int) -> Array:
     if steps == 1:
         return kind.xp.full(1, start, kind.np)
     if not kind.differentiable:
@@ -692,8 +705,8 @@ def _linspace(kind: Kind, start: Any, end: Any, steps: int) -> Any:
     return np.where(i < steps // 2, forward, backward).astype(kind.np)
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None,
-             device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,
+             device: Device = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """base ** linspace(start, end, steps)."""
     start, end = _ends("logspace", start, end, steps)
     kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
@@ -707,7 +720,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any =
     return write_out(out, _shaped(r, out), "logspace") if out is not None else finish(r, requires_grad, False, layout)
 
 
-def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+def eye(n: int, m: int | None = None, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None, device: Device = None,
         requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """The n x m matrix with ones on its diagonal."""
     m = n if m is None else m
@@ -789,7 +802,7 @@ Tensor.__new__ = _new  # type: ignore[assignment]
 
 
 @method
-def new(self: Tensor, *args: Any, device: Any = None) -> Tensor:
+def new(self: Tensor, *args: Any, device: Device = None) -> Tensor:
     """``x.new(2, 3)``, ``x.new([1, 2])``, ``x.new(tensor)``: the old constructor with x's dtype and device."""
     if len(args) == 1 and isinstance(args[0], str):
         raise TypeError("new(): invalid data type 'str'")

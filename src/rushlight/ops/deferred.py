@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from ..tensor import Tensor
+from ..vocabulary import Function
 from .registry import FUNCTIONS, NAMESPACES
 
 __all__ = ["FUNCTIONS_OF", "METHODS_OF", "function", "load_all", "namespace"]
@@ -81,7 +82,7 @@ def names() -> tuple[str, ...]:
     return tuple(_module_of)
 
 
-def function_of(module: str, name: str) -> Any:
+def function_of(module: str, name: str) -> Function:
     """The function torch.<module>.<name> of a deferred module."""
     load(module)
     return NAMESPACES[module][name]
@@ -98,7 +99,7 @@ class Method:
     def __init__(self, name: str, module: str) -> None:
         self.name, self.module = name, module
 
-    def __get__(self, instance: Any, owner: Any) -> Any:
+    def __get__(self, instance: Tensor | None, owner: type[Any]) -> Function:
         load(self.module)
         found = Tensor.__dict__[self.name]         # not a subclass's method of that name, which may have brought us here
         if isinstance(found, Method):

@@ -13,6 +13,7 @@ NumPy call, one Tensor and one small node, and nothing else. Everything rarer go
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -28,6 +29,7 @@ from ..kernels.fuse import fuse
 from ..kind import Kind, NotPlain, kind_of
 from ..layout import SparseRefusal
 from ..tensor import NotBatched, Tensor, from_array, wrap
+from ..vocabulary import Array, Function, Operand
 from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, depending, finish_special, node_class, record
@@ -50,7 +52,8 @@ if native.library is not None:
     native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, NotPlain, native.elementwise(np.add))
 
 
-def export(function: Any = None, name: str | None = None, op: Op | None = None, *, namespace: str = "", guard: bool = False, out: bool = False) -> Any:
+def export(function: Function | type[Any] | None = None, name: str | None = None, op: Op | None = None, *, namespace: str = "",
+           guard: bool = False, out: bool = False) -> Function | type[Any]:
     """Make a function visible as torch.<name>, or torch.<namespace>.<name>.
 
     guard  with PyTorch's TypeError for arguments that are no tensors (the function itself, which is returned, stays as it is)
@@ -69,12 +72,12 @@ def export(function: Any = None, name: str | None = None, op: Op | None = None, 
     return function
 
 
-def functional(function: Any = None, name: str | None = None, *, guard: bool = False, out: bool = False) -> Any:
+def functional(function: Function | None = None, name: str | None = None, *, guard: bool = False, out: bool = False) -> Function:
     """Make a function visible as torch.nn.functional.<name>; the options are those of `export`."""
     return export(function, name, namespace="nn.functional", guard=guard, out=out)
 
 
-def method(function: Any, name: str | None = None, op: Op | None = None) -> Any:
+def method(function: Function, name: str | None = None, op: Op | None = None) -> Any:
     """Make a function a Tensor method."""
     setattr(Tensor, name or function.__name__, function)
     show("Tensor." + (name or function.__name__), function, op)
@@ -92,15 +95,17 @@ def _statement() -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 
 
-def arguments(function: Any) -> tuple[str, ...]:
+def arguments(function: Function) -> tuple[str, ...]:
     """The positional parameter names of a function, or of the formula of a kernel."""
     code = code_of(native.written(function))
     return tuple(code.co_varnames[:code.co_argcount])
 
 
-def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, piecewise: str = "", ints: str = "float", complex: bool = True, label: str = "",
-          inplace: bool | str = "function", methods: bool = True, doc: str = "", alias: tuple[str, ...] = (), domain: tuple[float, float] = (-3.0, 3.0),
-          refuse_bool: str = "", holomorphic: bool = True, namespace: str = "", function: bool = True, halves: bool = True) -> Any:
+def unary(name: str, forward: Function, grad: Function | None = None, *, arrays: bool = True, piecewise: str = "", ints: str = "float",
+          complex: bool = True, label: str = "",
+          inplace: bool | str = "function", methods: bool = True, doc: str = "", alias: tuple[str, ...] = (),
+          domain: tuple[float, float] = (-3.0, 3.0),
+          refuse_bool: str = "", holomorphic: bool = True, namespace: str = "", function: bool = True, halves: bool = True) -> Function:
     """Define an elementwise op of one tensor.
 
     forward     arrays -> array, for float32 and float64 (other types are converted around it)
@@ -182,7 +187,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, pie
     uses = native.SAVES_INPUT if saves_input else native.SAVES_RESULT if saves_result else 0
     fn = entry.function = native.fast_path(fn, forward, node_type, 1, uses, to_bool)
     if takes_out:
-        def direct(a: Any) -> None:
+        def direct(a: Array) -> None:
             forward(a, out=a)
     for each in (short, *alias) if namespace else ():
         show(f"{namespace}.{each}", fn, entry)
@@ -191,7 +196,7 @@ def unary(name: str, forward: Any, grad: Any = None, *, arrays: bool = True, pie
     return fn
 
 
-def _unary_node(name: str, grad: Any, arrays: bool, label: str, piecewise: str) -> Any:
+def _unary_node(name: str, grad: Function | None, arrays: bool, label: str, piecewise: str) -> type[Any] | None:
     if grad is None:
         return None
     label = label or "".join(part.capitalize() for part in name.split("_")) + "Backward0"
@@ -203,7 +208,7 @@ def _unary_node(name: str, grad: Any, arrays: bool, label: str, piecewise: str) 
     return node_class(label, UnaryNode, grad=staticmethod(tensors), agrad=staticmethod(fuse(grad)) if arrays else None, saves=saves)
 
 
-def _finish_unary(op: Op, inplace: bool | str, methods: bool, alias: tuple[str, ...], direct: Any) -> None:
+def _finish_unary(op: Op, inplace: bool | str, methods: bool, alias: tuple[str, ...], direct: Function | None) -> None:
     """Register the function, the method, and their in-place forms."""
     name, fn = op.name, op.function
     for each in (name, *alias):
@@ -226,8 +231,8 @@ def _finish_unary(op: Op, inplace: bool | str, methods: bool, alias: tuple[str, 
             export(_checked_inplace(fn_, each), each + "_", op)
 
 
-def _checked_inplace(fn_: Any, name: str) -> Any:
-    def function(input: Any, *args: Any, **kwargs: Any) -> Any:
+def _checked_inplace(fn_: Function, name: str) -> Function:
+    def function(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if not isinstance(input, Tensor):
             raise not_a_tensor(name + "_", "input", 1, input)
         return fn_(input, *args, **kwargs)
@@ -277,10 +282,12 @@ def unary_slow(op: Op, input: Tensor) -> Tensor:
     return r
 
 
-def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, result: str = "same", label: str = "", inplace: bool | str = True,
-           methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "", int_forward: Any = None,
+def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, result: str = "same", label: str = "",
+           inplace: bool | str = True,
+           methods: bool = True, alias: tuple[str, ...] = (), complex: bool = True, refuse: Any = None, doc: str = "",
+           int_forward: Any = None,
            domain: tuple[float, float] = (-3.0, 3.0), function: bool = True, only: str = "",
-           namespace: str = "", numbers: str = "both") -> Any:
+           namespace: str = "", numbers: str = "both") -> Function:
     """Define an elementwise op of two tensors (or a tensor and a number), with broadcasting and type promotion.
 
     ufunc       (array, array) -> array for equal dtypes
@@ -319,7 +326,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     to_bool = result == "bool"
     quick = not saves_y and result != "int"
 
-    def build(slow: Any) -> Any:
+    def build(slow: Any) -> Function:
         # Twice the same code: as function, and as operator, which gives operands that it does not know their own chance.
         def fn(input: Tensor, other: Tensor | complex, *, out: Tensor | None = None) -> Tensor:
             if out is not None:
@@ -424,7 +431,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     return fn
 
 
-def _spread(grad: Any) -> Any:
+def _spread(grad: Function) -> Function | None:
     """A gradient of a binary op as a function of (g, a, b, y): it gets those that it names, in this order."""
     if grad is None:
         return None
@@ -444,7 +451,7 @@ _SPREAD: dict[str, Any] = {
 }
 
 
-def _binary_inplace(name: str, fn: Any, ufunc: Any, operator: bool = False) -> Any:
+def _binary_inplace(name: str, fn: Function, ufunc: Function | None, operator: bool = False) -> Function:
     """The in-place form of a binary op; as an `operator` it gives operands that it does not know their own chance."""
     def fn_(self: Tensor, other: Tensor | complex) -> Tensor:
         if ufunc is not None and self._kind.fast:
@@ -471,7 +478,7 @@ def _binary_inplace(name: str, fn: Any, ufunc: Any, operator: bool = False) -> A
     return fn_
 
 
-def overridden(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+def overridden(function: Function, args: Sequence[Any], kwargs: dict[Any, Any], error: Exception) -> Any:
     """An argument is no tensor: what its ``__torch_function__`` makes of the call, if it has one; else the error is raised."""
     if not isinstance(error, NotBatched):
         for each in (*args, *kwargs.values()):
@@ -486,7 +493,7 @@ def _shown(name: str) -> Any:
     return FUNCTIONS.get(name) or NAMESPACES.get(space, {}).get(short) or getattr(Tensor, name)
 
 
-def binary_slow(op: Op, input: Any, other: Any) -> Tensor:
+def binary_slow(op: Op, input: Tensor, other: Operand) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
     name, result = op.title, op.result
     if getattr(input, "_kind", _DENSE).sparse or getattr(other, "_kind", _DENSE).sparse:
@@ -521,7 +528,7 @@ def binary_slow(op: Op, input: Any, other: Any) -> Tensor:
     return _record_binary(r, a, b, kind, op.node)
 
 
-def _refuse_numbers(name: str, input: Any, other: Any, numbers: str) -> None:
+def _refuse_numbers(name: str, input: Tensor, other: Operand, numbers: str) -> None:
     """PyTorch's TypeError for a number where the op takes tensors only."""
     if not isinstance(input, Tensor):
         raise not_a_tensor(name, "input", 1, input)
@@ -529,7 +536,7 @@ def _refuse_numbers(name: str, input: Any, other: Any, numbers: str) -> None:
         raise not_a_tensor(name, "other", 2, other)
 
 
-def operator_slow(op: Op, input: Any, other: Any) -> Any:
+def operator_slow(op: Op, input: Tensor, other: Operand) -> Any:
     """The same for operators: NotImplemented for operands that are neither tensors nor numbers, so that theirs are asked. (NumPy computes
     ``tensor + array`` and wraps the result; ``array + tensor`` is a TypeError, as in PyTorch. Equality takes arrays.)"""
     if isinstance(other, ndarray) and op.title in ("eq", "ne"):
@@ -557,7 +564,7 @@ def not_implemented(name: str, kind: Kind) -> NotImplementedError:
     return NotImplementedError(f'"{name}_cpu" not implemented for \'{title(kind.dtype)}\'')
 
 
-def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: Any) -> Tensor:
+def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: type[Any]) -> Tensor:
     """Record a binary op whose operands may still have their own dtypes: the gradient sees them converted."""
     need_a, need_b = a._node is not None, b._node is not None
     names = {name for need, used in ((need_a, node_type.uses[0]), (need_b, node_type.uses[1])) if need for name in used[1:]}
@@ -586,13 +593,14 @@ def _device_gradient(kind: Kind, order: list[str], node_type: Any, need_a: bool,
     return agrad
 
 
-def comparison(name: str, ufunc: Any, *, alias: tuple[str, ...] = (), complex: bool = False, doc: str = "") -> Any:
+def comparison(name: str, ufunc: Function, *, alias: tuple[str, ...] = (), complex: bool = False, doc: str = "") -> Function:
     """Define an elementwise comparison: a bool tensor, no gradient; in place it writes 0 and 1."""
     return binary(name, ufunc, None, result="bool", alias=alias, complex=complex, doc=doc, numbers="second")
 
 
-def op(function: Any = None, /, *, name: str = "", method: bool | str = False, inplace: bool | str = False, out: bool | str = False,
-       torch: bool = True, namespace: str = "", functional: bool = False, alias: tuple[str, ...] = ()) -> Any:
+def op(function: Function | None = None, /, *, name: str = "", method: bool | str = False, inplace: bool | str = False,
+       out: bool | str = False,
+       torch: bool = True, namespace: str = "", functional: bool = False, alias: tuple[str, ...] = ()) -> Function:
     """Register a function as an op.
 
     method   True: also ``Tensor.<name>``; a string: under that name
@@ -631,7 +639,7 @@ def op(function: Any = None, /, *, name: str = "", method: bool | str = False, i
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "axes": "dims", "a": "input"}
 
 
-def _renamed(function: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _renamed(function: Function, kwargs: dict[str, Any]) -> dict[str, Any]:
     code = code_of(function)
     known = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
     return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
@@ -651,7 +659,7 @@ def _reject(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exc
     raise _better(name, args, kwargs, error, method)
 
 
-def _public(function: Any, name: str, out: bool | str) -> Any:
+def _public(function: Function, name: str, out: bool | str) -> Function:
     """The torch.<name> form: out=, NumPy's argument names, and PyTorch's errors for arguments of wrong types."""
     def call(*args: Any, **kwargs: Any) -> Any:
         target = None
@@ -686,12 +694,12 @@ def _public(function: Any, name: str, out: bool | str) -> Any:
     return call
 
 
-def _method(function: Any, name: str) -> Any:
+def _method(function: Function, name: str) -> Function:
     """The method form: the function itself; where it takes `dim`, NumPy's names are understood too."""
     code = code_of(function)
     names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
     if name in _BETWEEN:
-        def numbers_between(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def numbers_between(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if len(args) > 2 and (again := old_form(name, (self, *args), kwargs)) is not None:
                 return function(*again[0], **again[1])
             return function(self, *args, **kwargs)
@@ -703,7 +711,7 @@ def _method(function: Any, name: str) -> Any:
     if "dim" not in names or "axis" in names:
         return function
 
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         if kwargs:
             kwargs = _renamed(function, kwargs)
         try:
@@ -738,8 +746,8 @@ def old_form(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tensors, {**dict(zip(names, numbers, strict=False)), **kwargs}
 
 
-def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
-    def fn_(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _inplace_variant(function: Function, name: str, apart: bool = False) -> Function:
+    def fn_(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if len(args) > 2 and (again := old_form(name, (self, *args), kwargs)) is not None:
             (self, *args), kwargs = again
         if apart and isinstance(self, Tensor):
@@ -756,9 +764,9 @@ def _inplace_variant(function: Any, name: str, apart: bool = False) -> Any:
     return fn_
 
 
-def _with_out(function: Any, operator: str) -> Any:
+def _with_out(function: Function, operator: str) -> Function:
     """The function with an `out=` argument, for what is not made by `op`."""
-    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def call(*args: Any, out: Tensor | None = None, **kwargs: Any) -> Tensor:
         try:
             result = function(*args, **kwargs)
         except SparseRefusal:
@@ -774,7 +782,7 @@ def _with_out(function: Any, operator: str) -> Any:
     return call
 
 
-def diagnose(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception:
+def diagnose(function: Function, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception:
     """PyTorch's TypeError for an argument that should have been a tensor; the error itself where that is not the reason."""
     annotations = function.__annotations__
     code = code_of(function)
@@ -799,14 +807,14 @@ _ASKED = ("_a", "_kind", "_node", "__index__")     # what ops read of tensors an
 _guards: dict[tuple[Any, str], Any] = {}
 
 
-def _guarded(function: Any, name: str, operator: bool) -> Any:
+def _guarded(function: Function, name: str, operator: bool) -> Function:
     """The function with PyTorch's TypeError for arguments of wrong types, by the operator's schema where it is one. Not for hot ones: it costs a call."""
     if (function, name) not in _guards:
         _guards[function, name] = _guard(function, name, name if operator else "")
     return _guards[function, name]
 
 
-def _guard(function: Any, name: str, operator: str) -> Any:
+def _guard(function: Function, name: str, operator: str) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)

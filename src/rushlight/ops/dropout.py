@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import bool_
 from ..generator import generator_of
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function
 from .define import export
 from .promotion import not_a_tensor
 from .record import record
@@ -23,7 +24,7 @@ __all__ = ["dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_
 _SELU_FLOOR = 1.7580993408473766
 
 
-def _check(name: str, input: Any, p: Any) -> float:
+def _check(name: str, input: Any, p: float) -> float:
     if not isinstance(input, Tensor):
         raise not_a_tensor(name, "input", 1, input)
     p = float(p)
@@ -54,7 +55,7 @@ def _noise(input: Tensor, p: float, feature: bool, scale: bool) -> Tensor:
     return wrap(noise, kind)
 
 
-def _array_grad(g: Any, noise: Any) -> Any:
+def _array_grad(g: Array, noise: Array) -> Array:
     return g * noise
 
 
@@ -152,7 +153,7 @@ def feature_alpha_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     return input * factor + summand
 
 
-def _alpha_in_place(name: str, feature: bool) -> Any:
+def _alpha_in_place(name: str, feature: bool) -> Function:
     def fn(input: Tensor, p: float, train: bool) -> Tensor:
         p = _check(name, input, p)
         if p == 0.0 or not train or not input._a.size:

@@ -14,6 +14,7 @@ from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, Operand
 from .define import OPERATORS, binary, comparison, export, method, op, unary
 from .record import record
 from .selection import where
@@ -53,7 +54,7 @@ acosh = unary("acosh", np.arccosh, lambda g, x: g / f.sqrt(x * x - 1), alias=("a
 atanh = unary("atanh", np.arctanh, lambda g, x: g / (1 - x * x), alias=("arctanh",), domain=(-0.9, 0.9))
 
 
-def _sinc(a: Any) -> Any:
+def _sinc(a: Array) -> Array:
     t = pi * a
     with np.errstate(all="ignore"):
         return np.where(a == 0, a.dtype.type(1), np.sin(t) / t).astype(a.dtype)
@@ -74,7 +75,7 @@ rad2deg = unary("rad2deg", lambda a: a * a.dtype.type(180 / pi), lambda g: g * (
 sigmoid = unary("sigmoid", kernel("sigmoid", lambda x: 1 / (1 + f.exp(-x))), kernel("sigmoid_gradient", lambda g, y: g * (y * (1 - y))))
 
 
-def _sign(a: Any) -> Any:
+def _sign(a: Array) -> Array:
     """-1, 0 or 1; 0 for nan, as in PyTorch."""
     return (a > 0).astype(a.dtype) - (a < 0).astype(a.dtype) if a.dtype.kind not in "ub" else (a > 0).astype(a.dtype)
 
@@ -82,7 +83,7 @@ def _sign(a: Any) -> Any:
 _sign_of = kernel("sign", _sign)
 
 
-def _sgn(a: Any) -> Any:
+def _sgn(a: Array) -> Array:
     if a.dtype.kind != "c":
         return _sign(a)
     size = np.abs(a)
@@ -94,7 +95,7 @@ def _zero_grad(g: f.Value) -> f.Value:
 
 
 # --- rounding, sign -------------------------------------------------------------------------------------------------------------------
-def _rounding(name: str, ufunc: Any, **more: Any) -> Any:
+def _rounding(name: str, ufunc: Function, **more: Any) -> Function:
     return unary(name, kernel(name, lambda a: ufunc(a) if a.dtype.kind in "fV" else a.copy()), _zero_grad, ints="same", complex=False,
                  refuse_bool=f"\"{name}_vml_cpu\" not implemented for 'Bool'", **more)
 
@@ -143,7 +144,7 @@ def sgn(input: Tensor) -> Tensor:
     return record(r, "SgnBackward0", (input,), _sgn_grad, (input,), holomorphic=False)
 
 
-def _half_even(a: Any, decimals: int) -> Any:
+def _half_even(a: Array, decimals: int) -> Array:
     if decimals == 0:
         return np.rint(a)
     scale = a.dtype.type(10.0 ** builtins.abs(decimals))
@@ -220,7 +221,7 @@ bitwise_or = binary("bitwise_or", np.bitwise_or, None, result="int")
 bitwise_xor = binary("bitwise_xor", np.bitwise_xor, None, result="int")
 
 
-def _shift(ufunc: Any, left: bool) -> Any:
+def _shift(ufunc: Function, left: bool) -> Function:
     def shift(a: Any, b: Any) -> Any:
         bits = a.dtype.itemsize * 8
         outside = (b < 0) | (b >= bits)
@@ -299,7 +300,7 @@ heaviside = binary("heaviside", np.heaviside, None, complex=False, numbers="none
                    "heaviside is not yet implemented for tensors with different dtypes.")
 
 
-def _no_integers(name: str) -> Any:
+def _no_integers(name: str) -> Function:
     def refuse(a: Any, b: Any) -> None:
         d = promote_types(a, b)
         if not (d.is_floating_point or d.is_complex):
@@ -323,14 +324,16 @@ def _logaddexp(a: Any, b: Any) -> Any:
 
 
 logaddexp = binary("logaddexp", _logaddexp,
-                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), inplace=False, numbers="none", refuse=_no_integers("logaddexp"))
+                   (lambda g, a, b: _logaddexp_share(g, a, b), lambda g, a, b: _logaddexp_share(g, b, a)), inplace=False, numbers="none",
+                   refuse=_no_integers("logaddexp"))
 logaddexp2 = binary("logaddexp2", np.logaddexp2,
-                    (lambda g, a, b: g / (1 + f.exp2(b - a)), lambda g, a, b: g / (1 + f.exp2(a - b))), complex=False, inplace=False, numbers="none", only="float")
+                    (lambda g, a, b: g / (1 + f.exp2(b - a)), lambda g, a, b: g / (1 + f.exp2(a - b))), complex=False, inplace=False,
+                    numbers="none", only="float")
 gcd = binary("gcd", np.gcd, None, result="int", only="int", numbers="none", inplace="function")
 lcm = binary("lcm", np.lcm, None, result="int", only="int", numbers="none", inplace="function")
 
 
-def _xlogy(a: Any, b: Any) -> Any:
+def _xlogy(a: Array, b: Array) -> Array:
     with np.errstate(all="ignore"):
         r = a * np.log(b)
     return np.where(np.isnan(b), b, np.where(a == 0, a.dtype.type(0), r)).astype(a.dtype)
@@ -362,7 +365,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 
 
 @op(method=True, inplace=True, out=True)
-def lerp(input: Tensor, end: Tensor, weight: Any) -> Tensor:
+def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     """input + weight * (end - input), from the nearer end, so that weight 1 gives `end` exactly."""
     if end._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `end` but got dtype {end._kind.dtype.alias}")

@@ -10,6 +10,7 @@ from .. import services
 from ..kernels import indexing as K
 from ..kernels.embedding import add_rows, take_rows
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array
 from .define import export, functional
 from .einsum import einsum
 from .promotion import not_a_tensor
@@ -89,7 +90,7 @@ def _look_up(index: Tensor, weight: Tensor, padding_idx: int | None, by_frequenc
                   array_grad=lambda g, at: _collected(g, at, rows, padding_idx, by_frequency))
 
 
-def _sparse_rows(g: Tensor, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Tensor:
+def _sparse_rows(g: Tensor, at: Array, rows: int, padding_idx: int | None, by_frequency: bool) -> Tensor:
     """The gradient rows as a sparse tensor: one element per index that was looked up."""
     if by_frequency:
         raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
@@ -100,7 +101,7 @@ def _sparse_rows(g: Tensor, at: Any, rows: int, padding_idx: int | None, by_freq
     return services.sparse_rows(flat, rows, values)
 
 
-def _collected(g: Any, at: Any, rows: int, padding_idx: int | None, by_frequency: bool) -> Any:
+def _collected(g: Array, at: Array, rows: int, padding_idx: int | None, by_frequency: bool) -> Array:
     """Gradient rows added up by index."""
     flat, g = at.reshape(-1), g.reshape(-1, g.shape[-1])
     if by_frequency:
@@ -203,12 +204,12 @@ def _native_bags(out: Tensor, weight: Tensor, index: Any, starts: Any, mode: str
         scaled = g if share is None else g * wrap(share, g._kind)
         return g.new_zeros(shape).index_add(0, wrap(index, int64), scaled.index_select(0, wrap(bag, int64)))
 
-    def arrays(g: Any) -> Any:
+    def arrays(g: Array) -> Any:
         return K.add_rows(np.zeros(shape, g.dtype), index, (g if share is None else g * share).take(bag, 0))
     return record(out, "EmbeddingBagBackward0", (weight,), grad, (), arrays)
 
 
-def _bags(values: Tensor, bag: Any, keep: Any, bags: int, mode: str, weights: Tensor | None) -> Tensor:
+def _bags(values: Tensor, bag: Array, keep: Array, bags: int, mode: str, weights: Tensor | None) -> Tensor:
     int64, kind = values._kind.int64, values._kind
     if keep is not None:
         kept = wrap(np.flatnonzero(keep), int64)

@@ -13,6 +13,7 @@ import numpy as np
 from ..dims import wrap_dim, wrap_dims
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from ..vocabulary import Device, Dims, Dtype, Function, Layout, PerDim
 from .creation import creation_kind
 from .define import op
 from .padding import constant_pad_nd
@@ -80,7 +81,7 @@ def _scaling(norm: str | None, forward: bool) -> str:
     raise RuntimeError(f'Invalid normalization mode: "{norm}"')
 
 
-def _floating(name: str, x: Any, to_complex: bool) -> Tensor:
+def _floating(name: str, x: Tensor, to_complex: bool) -> Tensor:
     """The input in a dtype that has transforms: integers become the default float, and complex if asked for."""
     kind = x._kind
     if kind.is_complex and not to_complex and name:
@@ -113,7 +114,7 @@ def _resize(x: Tensor, n: int, dim: int) -> Tensor:
     return constant_pad_nd(x, [0, 0] * (x._a.ndim - 1 - dim) + [0, n - have])
 
 
-def _shape_and_dims(x: Tensor, s: Any, dim: Any, last_doubled: bool = False) -> tuple[list[int], tuple[int, ...]]:
+def _shape_and_dims(x: Tensor, s: Any, dim: PerDim, last_doubled: bool = False) -> tuple[list[int], tuple[int, ...]]:
     """The sizes and dimensions of an n-dimensional transform; the last s counts real values where the input is a half (`last_doubled`)."""
     ndim = x._a.ndim
     dims = None if dim is None else _unique_dims(dim, ndim)
@@ -134,7 +135,7 @@ def _shape_and_dims(x: Tensor, s: Any, dim: Any, last_doubled: bool = False) -> 
     return sizes, dims
 
 
-def _unique_dims(dim: Any, ndim: int) -> tuple[int, ...]:
+def _unique_dims(dim: PerDim, ndim: int) -> tuple[int, ...]:
     wrapped = tuple([wrap_dim(d, ndim) for d in ([dim] if isinstance(dim, int) else dim)])
     if len(set(wrapped)) != len(wrapped):
         raise RuntimeError("FFT dims must be unique")
@@ -202,24 +203,24 @@ def ihfft(input: Tensor, n: int | None = None, dim: int = -1, norm: str | None =
 # --- several dimensions ---------------------------------------------------------------------------------------------------------------
 
 @op(namespace="fft", out=True)
-def fftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
+def fftn(input: Tensor, s: Any = None, dim: Dims = None, norm: str | None = None) -> Tensor:
     """The transform over several dimensions (all by default, the last len(s) if only s is given)."""
     return _several(input, s, dim, norm, True)
 
 
 @op(namespace="fft", out=True)
-def ifftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
+def ifftn(input: Tensor, s: Any = None, dim: Dims = None, norm: str | None = None) -> Tensor:
     """The inverse of `fftn`."""
     return _several(input, s, dim, norm, False)
 
 
-def _several(input: Tensor, s: Any, dim: Any, norm: str | None, forward: bool) -> Tensor:
+def _several(input: Tensor, s: Any, dim: PerDim, norm: str | None, forward: bool) -> Tensor:
     sizes, dims = _shape_and_dims(input, s, dim)
     return c2c(_resize_all(_floating("", input, input._kind.is_complex), sizes, dims), dims, _scaling(norm, forward), forward)
 
 
 @op(namespace="fft", out=True)
-def rfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
+def rfftn(input: Tensor, s: Any = None, dim: Dims = None, norm: str | None = None) -> Tensor:
     """The transform of real values over several dimensions: a half of the last of them."""
     if input._kind.is_complex:
         raise RuntimeError(f"rfftn expects a real-valued input tensor, but got {title(input._kind.dtype)}")
@@ -229,7 +230,7 @@ def rfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None
 
 
 @op(namespace="fft", out=True)
-def irfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
+def irfftn(input: Tensor, s: Any = None, dim: Dims = None, norm: str | None = None) -> Tensor:
     """The inverse of `rfftn`."""
     sizes, dims = _shape_and_dims(input, s, dim, last_doubled=True)
     _at_least_one("irfftn", dims)
@@ -238,7 +239,7 @@ def irfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = Non
 
 
 @op(namespace="fft", out=True)
-def hfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
+def hfftn(input: Tensor, s: Any = None, dim: Dims = None, norm: str | None = None) -> Tensor:
     """`hfft` along the last dimension, `fft` along the others."""
     sizes, dims = _shape_and_dims(input, s, dim, last_doubled=True)
     _at_least_one("hfftn", dims)
@@ -250,7 +251,7 @@ def hfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None
 
 
 @op(namespace="fft", out=True)
-def ihfftn(input: Tensor, s: Any = None, dim: Any = None, norm: str | None = None) -> Tensor:
+def ihfftn(input: Tensor, s: Any = None, dim: Dims = None, norm: str | None = None) -> Tensor:
     """`ihfft` along the last dimension, `ifft` along the others."""
     if input._kind.is_complex:
         raise RuntimeError(f"ihfftn expects a real-valued input tensor, but got {title(input._kind.dtype)}")
@@ -266,8 +267,8 @@ def _at_least_one(name: str, dims: tuple[int, ...]) -> None:
         raise RuntimeError(f"{name} must transform at least one axis")
 
 
-def _two_dimensions(name: str, function: Any, doc: str) -> Any:
-    def transform(input: Tensor, s: Any = None, dim: Any = (-2, -1), norm: str | None = None) -> Tensor:
+def _two_dimensions(name: str, function: Function, doc: str) -> Function:
+    def transform(input: Tensor, s: Any = None, dim: PerDim = (-2, -1), norm: str | None = None) -> Tensor:
         return function(input, s, dim, norm)
     transform.__name__ = transform.__qualname__ = name
     transform.__doc__ = doc
@@ -285,38 +286,40 @@ ihfft2 = _two_dimensions("ihfft2", ihfftn, "`ihfftn` over two dimensions, the la
 # --- order and frequencies ------------------------------------------------------------------------------------------------------------
 
 @op(namespace="fft")
-def fftshift(input: Tensor, dim: Any = None) -> Tensor:
+def fftshift(input: Tensor, dim: Dims = None) -> Tensor:
     """Move frequency zero into the middle (of all dimensions, or of those given)."""
     dims = _shift_dims(input, dim)
     return roll(input, [input._a.shape[d] // 2 for d in dims], dims) if dims else input.clone()
 
 
 @op(namespace="fft")
-def ifftshift(input: Tensor, dim: Any = None) -> Tensor:
+def ifftshift(input: Tensor, dim: Dims = None) -> Tensor:
     """The inverse of `fftshift`."""
     dims = _shift_dims(input, dim)
     return roll(input, [(input._a.shape[d] + 1) // 2 for d in dims], dims) if dims else input.clone()
 
 
-def _shift_dims(input: Tensor, dim: Any) -> tuple[int, ...]:
+def _shift_dims(input: Tensor, dim: PerDim) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(input._a.ndim))
     return wrap_dims([dim] if isinstance(dim, int) else dim, input._a.ndim)
 
 
 @op(namespace="fft", out=True)
-def fftfreq(n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def fftfreq(n: int, d: float = 1.0, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+            requires_grad: bool = False) -> Tensor:
     """The frequencies of the n terms of `fft` for samples d apart: 0, 1, ..., -2, -1 over n d."""
     return _frequencies("fftfreq", n, d, dtype, device, requires_grad, lambda: np.concatenate([np.arange((n + 1) // 2), np.arange(-(n // 2), 0)]))
 
 
 @op(namespace="fft", out=True)
-def rfftfreq(n: int, d: float = 1.0, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rfftfreq(n: int, d: float = 1.0, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+             requires_grad: bool = False) -> Tensor:
     """The frequencies of the n // 2 + 1 terms of `rfft` for samples d apart."""
     return _frequencies("rfftfreq", n, d, dtype, device, requires_grad, lambda: np.arange(n // 2 + 1))
 
 
-def _frequencies(name: str, n: int, d: float, dtype: Any, device: Any, requires_grad: bool, terms: Any) -> Tensor:
+def _frequencies(name: str, n: int, d: float, dtype: Any, device: Device, requires_grad: bool, terms: Any) -> Tensor:
     kind = creation_kind(dtype, device, None)
     if not kind.differentiable:
         raise RuntimeError(f"{name} requires a floating point or complex dtype")

@@ -10,6 +10,7 @@ from .. import dtypes, return_types
 from ..dims import wrap_dim, wrap_dims
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from ..vocabulary import Device, Dims, Dtype, Layout, PerDim
 from .creation import empty_strided
 from .define import check_tensor, not_implemented, op
 from .joining import cat, stack
@@ -63,7 +64,7 @@ def ldexp(input: Tensor, other: Tensor) -> Tensor:
 
 
 @op(method=True, out=True)
-def hash_tensor(input: Tensor, dim: Any = (), *, keepdim: bool = False, mode: int = 0) -> Tensor:
+def hash_tensor(input: Tensor, dim: PerDim = (), *, keepdim: bool = False, mode: int = 0) -> Tensor:
     """The exclusive or of all elements' bits (or along dimensions): floats as float64, all others as int64; the result is uint64."""
     if mode != 0:
         raise RuntimeError(f"hash_tensor: Unknown hash_mode {mode}: 0 is the one there is")
@@ -97,7 +98,7 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
 # --- differences on a grid ------------------------------------------------------------------------------------------------------------
 
 @op
-def gradient(input: Tensor, *, spacing: Any = None, dim: Any = None, edge_order: int = 1) -> tuple[Tensor, ...]:
+def gradient(input: Tensor, *, spacing: Any = None, dim: Dims = None, edge_order: int = 1) -> tuple[Tensor, ...]:
     """Second-order central differences along each of the dimensions `dim` (all by default), one-sided at the edges.
 
     spacing     1, a distance, a distance per dimension, or the coordinates per dimension as 1-D tensors
@@ -167,7 +168,8 @@ _EMPTY = {"sum": 0.0, "mean": float("nan"), "max": float("-inf"), "min": float("
 
 
 @op
-def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None, offsets: Tensor | None = None,
+def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None,
+                   offsets: Tensor | None = None,
                    axis: int = 0, unsafe: bool = False, initial: float | None = None) -> Tensor:
     """Neighbouring slices of dimension `axis`, cut into segments by their `lengths` or `offsets`, reduced: "sum", "mean", "max", "min", "prod"."""
     if reduce not in _SEGMENT:
@@ -218,7 +220,8 @@ def _extreme(part: Tensor, reduce: str) -> Tensor:
 # --- empty tensors in a given order of memory -----------------------------------------------------------------------------------------
 
 @op
-def empty_permuted(size: Any, physical_layout: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+def empty_permuted(size: Any, physical_layout: Any, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+                   requires_grad: bool = False,
                    pin_memory: bool = False) -> Tensor:
     """An uninitialised tensor whose dimensions lie in memory in the order `physical_layout`, from the outermost to the innermost."""
     size, order = tuple(size), tuple(physical_layout)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..linalg import vector_norm
 from ..tensor import Tensor
+from ..vocabulary import Dtype, MemoryFormat
 from .define import FUNCTIONS, export
 
 __all__ = ["UNARY", "BINARY", "NAMES"]
@@ -80,7 +81,7 @@ def _foreach_lerp_(self: Sequence[Tensor], tensors1: Sequence[Tensor], weight: A
         each.lerp_(end, share)
 
 
-def _foreach_norm(self: Sequence[Tensor], ord: Any = 2, dtype: Any = None) -> tuple[Tensor, ...]:
+def _foreach_norm(self: Sequence[Tensor], ord: Any = 2, dtype: Dtype = None) -> tuple[Tensor, ...]:
     """The vector norm of each tensor."""
     return tuple(vector_norm(each, ord, dtype=dtype) for each, _ in _pairs(self, None))
 
@@ -90,7 +91,7 @@ def _foreach_max(self: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(each.max() for each, _ in _pairs(self, None))
 
 
-def _foreach_clone(self: Sequence[Tensor], *, memory_format: Any = None) -> tuple[Tensor, ...]:
+def _foreach_clone(self: Sequence[Tensor], *, memory_format: MemoryFormat = None) -> tuple[Tensor, ...]:
     """A copy of each tensor."""
     return tuple(each.clone() if memory_format is None else each.clone(memory_format=memory_format) for each, _ in _pairs(self, None))
 

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
+from ..vocabulary import PerDim
 from .define import FUNCTIONS, functional
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]
 
 
 @functional
-def fractional_max_pool2d(input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
+def fractional_max_pool2d(input: Tensor, kernel_size: PerDim, output_size: PerDim | None = None, output_ratio: Any = None,
+                          return_indices: bool = False,
                           _random_samples: Tensor | None = None) -> Any:
     """Fractional max pooling of (N, C, H, W) or (C, H, W). Give output_size, or output_ratio: the output's share of the input's size.
 
@@ -24,13 +26,15 @@ def fractional_max_pool2d(input: Tensor, kernel_size: Any, output_size: Any = No
 
 
 @functional
-def fractional_max_pool3d(input: Tensor, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
+def fractional_max_pool3d(input: Tensor, kernel_size: PerDim, output_size: PerDim | None = None, output_ratio: Any = None,
+                          return_indices: bool = False,
                           _random_samples: Tensor | None = None) -> Any:
     """Fractional max pooling of (N, C, D, H, W) or (C, D, H, W); arguments as in `fractional_max_pool2d`, samples (N, C, 3)."""
     return _pool(input, 3, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
 
-def _pool(input: Tensor, n: int, kernel_size: Any, output_size: Any, output_ratio: Any, return_indices: bool, samples: Tensor | None) -> Any:
+def _pool(input: Tensor, n: int, kernel_size: PerDim, output_size: PerDim, output_ratio: Any, return_indices: bool,
+          samples: Tensor | None) -> Any:
     name = f"fractional_max_pool{n}d"
     if output_size is None and output_ratio is None:
         raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,33 +11,37 @@ from ..generator import generator_of
 from ..kernels import gamma_gradients, gamma_sampling
 from ..kernels.shapes import broadcast_arrays
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, GeneratorLike
 from .define import export
 from .promotion import broadcast_error, not_a_tensor
 from .record import record
 from .sampling import _host, _place, _zero_gradients, drawn_here
 from .write import title
 
+if TYPE_CHECKING:
+    from ..kind import Kind
+
 __all__ = ["standard_gamma", "sample_dirichlet", "binomial"]
 
 
-def _floating(name: str, t: Any, parameter: str = "input", position: int = 1) -> None:
+def _floating(name: str, t: Tensor, parameter: str = "input", position: int = 1) -> None:
     if not isinstance(t, Tensor):
         raise not_a_tensor(name, parameter, position, t)
     if not t._kind.is_floating:
         raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{title(t._kind.dtype)}'")
 
 
-def _wide(t: Tensor) -> Any:
+def _wide(t: Tensor) -> Array:
     return _host(t).astype(np.float64)
 
 
-def _no_second_derivative(name: str) -> Any:
+def _no_second_derivative(name: str) -> Function:
     def grad(g: Tensor, *saved: Tensor) -> Any:
         raise NotImplementedError(f"the derivative for '{name}' is not implemented.")
     return grad
 
 
-def _standard_gamma(self: Tensor, generator: Any = None) -> Tensor:
+def _standard_gamma(self: Tensor, generator: GeneratorLike = None) -> Tensor:
     """Gamma numbers of rate 1, one for each shape parameter in `self`; differentiable by the parameter."""
     _floating("gamma", self, "self")
     kind = self._kind
@@ -60,7 +64,7 @@ def sampled_gamma(gen: Any, shapes: Tensor) -> Any:
     return shapes._kind.xp.random.sampled(shapes._kind, "standard_gamma", gen, shapes._a, _smallest(shapes._kind))
 
 
-def _smallest(kind: Any) -> float:
+def _smallest(kind: Kind) -> float:
     return float(finfo(kind.dtype).tiny)
 
 
@@ -71,7 +75,7 @@ def _standard_gamma_grad(self: Tensor, output: Tensor) -> Tensor:
     return record(_place(array, self), "StandardGammaGradBackward0", (self, output), _no_second_derivative("_standard_gamma_grad"))
 
 
-def _sample_dirichlet(self: Tensor, generator: Any = None) -> Tensor:
+def _sample_dirichlet(self: Tensor, generator: GeneratorLike = None) -> Tensor:
     """Dirichlet numbers: gamma numbers for the parameters in `self`, divided by their sum over the last dimension."""
     _floating("dirichlet", self, "self")
     kind = self._kind
@@ -103,7 +107,7 @@ def _dirichlet_grad(x: Tensor, alpha: Tensor, total: Tensor) -> Tensor:
                   _no_second_derivative("_dirichlet_grad"))
 
 
-def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
+def binomial(count: Tensor, prob: Tensor, generator: GeneratorLike = None) -> Tensor:
     """How many of count[i] trials of chance prob[i] succeed. Both are floating tensors of one dtype; they broadcast."""
     for position, (name, t) in enumerate((("count", count), ("prob", prob)), 1):
         if not isinstance(t, Tensor):

@@ -68,7 +68,8 @@ def _inside(x: Tensor, size: int, mode: str, align_corners: bool) -> Tensor:
 
 
 @functional
-def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None) -> Tensor:
+def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
+                align_corners: bool | None = None) -> Tensor:
     """Values of input (N, C, H, W) at grid (N, HO, WO, 2), x before y, in [-1, 1]; volumes with one more dimension.
 
     mode "bilinear" or "nearest"; padding_mode "zeros", "border" or "reflection".
@@ -99,7 +100,8 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
     options = _MODES.index(mode), _PADDINGS.index(padding_mode), bool(align_corners)
     need = input._node is not None, grid._node is not None
     return record(wrap(_library.grid_sample(a, b, *options), input._kind), f"GridSampler{n}DBackward0", (input, grid),
-                  lambda g, x, grid: recomputed_grad(lambda x, grid: (_composed(x, grid, mode, padding_mode, options[2]),), (x, grid), (g,)),
+                  lambda g, x,
+                  grid: recomputed_grad(lambda x, grid: (_composed(x, grid, mode, padding_mode, options[2]),), (x, grid), (g,)),
                   (input, grid), lambda g, x, grid: _library.grid_sample_gradients(g, x, grid, *options, *need))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ..kernels import sorting as K
 from ..tensor import Tensor, wrap
 from .creation import _linspace
 from .define import not_implemented, op
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__: list[str] = []
 
@@ -48,7 +51,7 @@ def _none(a: Any) -> tuple[float, float]:
     return (0.0, 0.0) if a.size else (0.0, 1.0)
 
 
-def _edges(a: Any, bins: int, limits: tuple[float, float], kind: Any) -> Any:
+def _edges(a: Any, bins: int, limits: tuple[float, float], kind: Kind) -> Any:
     """`bins` equal bins over a range; over that of the data where low == high, and half a unit to both sides if they are all equal."""
     low, high = limits
     if bins <= 0:
@@ -64,7 +67,7 @@ def _edges(a: Any, bins: int, limits: tuple[float, float], kind: Any) -> Any:
     return _linspace(kind, low, high, bins + 1)
 
 
-def _counted(columns: Any, edges: list[Any], weight: Tensor | None, density: bool, kind: Any) -> Tensor:
+def _counted(columns: Any, edges: list[Any], weight: Tensor | None, density: bool, kind: Kind) -> Tensor:
     """The weights of all rows, added up in the boxes that the edges make. The last bin of each dimension holds its right edge."""
     shape = tuple([len(e) - 1 for e in edges])
     if len(edges) == 1 and shape[0] > 0:
@@ -80,7 +83,7 @@ def _counted(columns: Any, edges: list[Any], weight: Tensor | None, density: boo
     return _density(counts, edges, density, kind)
 
 
-def _density(counts: Any, edges: list[Any], density: bool, kind: Any) -> Tensor:
+def _density(counts: Any, edges: list[Any], density: bool, kind: Kind) -> Tensor:
     if density:
         counts /= counts.sum()
         for d, e in enumerate(edges):
@@ -102,7 +105,7 @@ def _real(name: str, input: Tensor, weight: Tensor | None, size: int) -> Any:
     return kind
 
 
-def _given(edges: Tensor, kind: Any, name: str) -> Any:
+def _given(edges: Tensor, kind: Kind, name: str) -> Any:
     if edges._kind is not kind:
         raise RuntimeError(f"torch.{name}(): input tensor and bins tensors should have the same dtype, but got {kind.dtype} and {edges.dtype}")
     if edges._a.ndim != 1 or not edges._a.size:

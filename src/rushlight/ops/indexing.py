@@ -7,7 +7,8 @@ index tensors stands where they stood if they are neighbours, else in front.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ..kernels.shapes import check_picked
 from ..kernels.strides import zeros_for
 from ..kind import NotBatched
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Number, Operand
 from .accumulate import put_add
 from .convert import move
 from .creation import _fits, tensor
@@ -28,6 +30,9 @@ from .record import record
 from .record import view as make_view
 from .slices import basic, embed
 from .write import check_apart, check_inplace, rebase, root_of, title, writable
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["advanced", "index_put_into", "getitem", "setitem"]
 
@@ -38,7 +43,7 @@ _INVALID = "only integers, slices (`:`), ellipsis (`...`), None and long or byte
 
 # --- reading --------------------------------------------------------------------------------------------------------------------------
 
-def getitem(self: Tensor, index: Any) -> Tensor:
+def getitem(self: Tensor, index: Operand | slice | tuple[Any, ...] | None) -> Tensor:
     """``self[index]``."""
     a = self._a
     cls = index.__class__
@@ -70,7 +75,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
         return make_view(self, r, "SliceBackward0", None, basic, (index,))
     shape = a.shape
 
-    def array_back(g: Any) -> Any:
+    def array_back(g: Array) -> Array:
         zeros = zeros_for(g, shape)
         zeros[index] = g
         return zeros
@@ -78,7 +83,7 @@ def getitem(self: Tensor, index: Any) -> Tensor:
     return make_view(self, r, name, lambda g: _embed(g, shape, index), basic, (index, name), array_back)
 
 
-def _embed(g: Tensor, shape: tuple[int, ...], index: Any) -> Tensor:
+def _embed(g: Tensor, shape: tuple[int, ...], index: slice | tuple[Any, ...]) -> Tensor:
     return embed(g, shape, index)
 
 
@@ -104,7 +109,7 @@ def _check_step(s: slice) -> None:
         raise ValueError("step must be greater than zero")
 
 
-def _general(self: Tensor, index: Any) -> Tensor:
+def _general(self: Tensor, index: Sequence[Any] | Tensor | None) -> Tensor:
     items, arrays = _parse(self, index)
     if not arrays:
         return basic(self, items, _label(_plain_part(items)))
@@ -123,7 +128,7 @@ def _plain_part(items: tuple[Any, ...]) -> tuple[Any, ...]:
 
 # --- from what the user wrote to a basic index and index tensors ------------------------------------------------------------------------
 
-def _parse(self: Tensor, index: Any) -> tuple[tuple[Any, ...], dict[int, Any]]:
+def _parse(self: Tensor, index: Operand | Sequence[Any] | slice | None) -> tuple[tuple[Any, ...], dict[int, Any]]:
     """The basic part of an index (checked against the shape, ending in an Ellipsis), and its index arrays by dimension of what that gives."""
     items = _as_tuple(index)
     prepared = [_prepare(item) for item in items]
@@ -182,7 +187,7 @@ def _parse(self: Tensor, index: Any) -> tuple[tuple[Any, ...], dict[int, Any]]:
     return (*plain, ...), _beside(self._kind, items, arrays)
 
 
-def _beside(kind: Any, items: tuple[Any, ...], arrays: dict[int, Any]) -> dict[int, Any]:
+def _beside(kind: Kind, items: tuple[Any, ...], arrays: dict[int, Any]) -> dict[int, Any]:
     """Index arrays where the indexed tensor is: from the CPU to anywhere, but not from one device to another."""
     if kind.device is not CPU:
         return {d: kind.xp.asarray(array) for d, array in arrays.items()}
@@ -205,7 +210,7 @@ def _consumes(item: Any) -> int:
     return item.ndim if item.dtype.kind == "b" else 1
 
 
-def _as_tuple(index: Any) -> tuple[Any, ...]:
+def _as_tuple(index: Operand | Sequence[Any] | slice | None) -> tuple[Any, ...]:
     if index.__class__ is tuple:
         return index
     if isinstance(index, tuple):
@@ -251,13 +256,13 @@ def _sequence(item: Any) -> Any:
     return tensor(item)._a
 
 
-def _prepare_array(array: Any) -> Any:
+def _prepare_array(array: Array) -> Any:
     if array.ndim == 0:
         return bool(array) if array.dtype.kind == "b" else int(array)
     return array if array.dtype.kind == "b" else array.astype(np.int64, copy=False)
 
 
-def _prepare_tensor(t: Tensor) -> Any:
+def _prepare_tensor(t: Tensor) -> Array | bool | int:
     a, d = t._a, t._kind.dtype.name
     if a.ndim == 0:
         if d == "bool":
@@ -331,7 +336,7 @@ def _put_back(g: Tensor, shape: tuple[int, ...], arrays: dict[int, Any]) -> Tens
 
 # --- writing --------------------------------------------------------------------------------------------------------------------------
 
-def setitem(self: Tensor, index: Any, value: Any) -> None:
+def setitem(self: Tensor, index: Operand | slice | tuple[Any, ...], value: Operand) -> None:
     """``self[index] = value``."""
     kind = self._kind
     cls = index.__class__
@@ -369,7 +374,7 @@ def setitem(self: Tensor, index: Any, value: Any) -> None:
     return None
 
 
-def _plain(self: Tensor, value: Any) -> bool:
+def _plain(self: Tensor, value: Operand | None) -> bool:
     """Whether nothing has to be recorded: no gradients are involved, or recording is off."""
     if STATE.unusual and not LOCAL.grad:
         return True
@@ -378,7 +383,7 @@ def _plain(self: Tensor, value: Any) -> bool:
     return self._view is None or root_of(self)._node is None
 
 
-def _number(value: Any, kind: Any) -> Any:
+def _number(value: Any, kind: Kind) -> Number:
     if value.__class__ is float and kind.fast:
         return value
     if isinstance(value, (np.number, np.bool_)):
@@ -395,11 +400,11 @@ def _class_name(value: Any) -> str:
     return type(value).__name__ if module == "builtins" else f"{module}.{type(value).__name__}"
 
 
-def _type_name(kind: Any) -> str:
+def _type_name(kind: Kind) -> str:
     return f"torch.{title(kind.dtype)}Tensor"
 
 
-def _converted(value: Tensor, kind: Any) -> Any:
+def _converted(value: Tensor, kind: Kind) -> Any:
     """The array of a tensor in another kind."""
     b, have = value._a, value._kind
     if have.device is not kind.device:
@@ -411,7 +416,7 @@ def _converted(value: Tensor, kind: Any) -> Any:
     return converted(b, kind.np)
 
 
-def _set_general(self: Tensor, index: Any, value: Any) -> None:
+def _set_general(self: Tensor, index: Operand | slice | tuple[Any, ...], value: Operand) -> None:
     kind = self._kind
     if not isinstance(value, Tensor):
         value = wrap(kind.xp.asarray(_number(value, kind), kind.np), kind)
@@ -498,7 +503,7 @@ def _zero_at(g: Tensor, arrays: dict[int, Any]) -> Tensor:
     return record(wrap(a, g._kind), "IndexPutBackward0", (g,), lambda gg: _zero_at(gg, arrays))
 
 
-def _result_shape(a: Any, index: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[int, ...]:
+def _result_shape(a: Array, index: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[int, ...]:
     """The shape of ``a[index]``, without making it; raises for what is out of range."""
     try:
         if len(index) == 1:

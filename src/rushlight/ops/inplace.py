@@ -10,6 +10,7 @@ from ..autograd.grad_mode import LOCAL, STATE
 from ..kernels import memory as M
 from ..storage import array_over, storage_offset, untyped_storage
 from ..tensor import Tensor, from_array, wrap
+from ..vocabulary import Array, Function, MemoryFormat, Operand
 from .creation import uninitialised
 from .define import _checked_inplace, export, method, op
 from .indexing import _plain, index_put_into
@@ -25,7 +26,7 @@ __all__ = ["fill_"]
 # --- filling --------------------------------------------------------------------------------------------------------------------------
 
 @op(name="fill_", method="fill_", torch=False)
-def fill_(self: Tensor, value: Any) -> Tensor:
+def fill_(self: Tensor, value: Operand) -> Tensor:
     """Write one value (a number, or a 0-dim tensor) everywhere."""
     if (value.__class__ is float or value.__class__ is int) and self._kind.fast and self._a.flags.writeable and _plain(self, None):
         M.fill(self._a, value)
@@ -36,7 +37,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     return _fill(self, value, _fill_value(self, value, "fill_"), "FillBackward3" if isinstance(value, Tensor) else "FillBackward2")
 
 
-def _fill(self: Tensor, value: Any, array: Any, name: str) -> Tensor:
+def _fill(self: Tensor, value: Operand, array: Array | int, name: str) -> Tensor:
     a = self._a
     plain = _plain(self, value)
     source = value if isinstance(value, Tensor) and value._node is not None else None
@@ -113,7 +114,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
 
 # --- another shape, in place ----------------------------------------------------------------------------------------------------------
 
-def _in_place(function: Any, name: str) -> Any:
+def _in_place(function: Function, name: str) -> Function:
     """The in-place form of a view op: the tensor itself gets the view's array, history and (if it is a view) its way to be replayed."""
     def fn_(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         check_inplace(self, False)
@@ -143,7 +144,7 @@ for _function, _name in ((squeeze, "squeeze_"), (unsqueeze, "unsqueeze_"), (t, "
 
 
 @method
-def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
+def resize_(self: Tensor, *size: Any, memory_format: MemoryFormat = None) -> Tensor:
     """Change the shape in place; memory grows where it has to (new elements are not initialised), elements keep their order in memory."""
     shape = sizes(size, "resize_")
     if self._node is not None:
@@ -177,7 +178,7 @@ def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
 
 
 @method
-def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
+def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: MemoryFormat = None) -> Tensor:
     """``self.resize_(the_template.size())``."""
     return resize_(self, *the_template._a.shape)
 

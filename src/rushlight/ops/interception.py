@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from ..kernels import native
+from ..vocabulary import Function
 from .signatures import SignatureOf
 
 __all__ = ["intercept", "release", "code_of", "original_of", "python_function"]
@@ -26,7 +27,7 @@ _layers: dict[FunctionType, dict[str, Layer]] = {}                  # function -
 _codes: dict[tuple[FunctionType, tuple[Layer, ...]], CodeType] = {}  # what was made for these layers before
 
 
-def python_function(value: Any) -> FunctionType | None:
+def python_function(value: Function | type[Any]) -> FunctionType | None:
     """The function itself, or the closure behind a native op (which leaves calls to the closure while that is intercepted); else None."""
     if value.__class__ is FunctionType:
         return value
@@ -51,12 +52,12 @@ def release(function: FunctionType, name: str) -> None:
         _exchange(function)
 
 
-def original_of(function: Any) -> Any:
+def original_of(function: Function) -> Function:
     """The function without layers."""
     return _originals.get(python_function(function), function)  # type: ignore[arg-type]
 
 
-def code_of(function: Any) -> Any:
+def code_of(function: Function) -> Any:
     """The code of a function as it was defined."""
     return _originals[function].__code__ if function in _originals else function.__code__
 

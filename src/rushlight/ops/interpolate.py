@@ -7,6 +7,7 @@ linear, 4 for cubic, more where a filter is smoothed). So there is one mechanism
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -121,7 +122,7 @@ def _composed(x: Tensor, dim: int, table: K.Table) -> Tensor:
     return total
 
 
-def _output_size(input: Tensor, n: int, size: Any, scale_factor: Any) -> tuple[list[int], list[float | None]]:
+def _output_size(input: Tensor, n: int, size: Any, scale_factor: float | Sequence[float]) -> tuple[list[int], list[float | None]]:
     if size is not None and scale_factor is not None:
         raise ValueError("only one of size or scale_factor should be defined")
     if size is not None:
@@ -141,7 +142,8 @@ def _output_size(input: Tensor, n: int, size: Any, scale_factor: Any) -> tuple[l
 
 
 @functional
-def interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
+def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+                align_corners: bool | None = None,
                 recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:
     """(N, C, *spatial) resized to `size`, or by `scale_factor`.
 
@@ -195,21 +197,22 @@ def _deprecated(name: str) -> None:
 
 
 @functional
-def upsample(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None) -> Tensor:
+def upsample(input: Tensor, size: Any = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+             align_corners: bool | None = None) -> Tensor:
     """`interpolate` under its old name."""
     _deprecated("upsample")
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
 @functional
-def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+def upsample_nearest(input: Tensor, size: Any = None, scale_factor: float | Sequence[float] | None = None) -> Tensor:
     """`interpolate` with mode "nearest" under its old name."""
     _deprecated("upsample_nearest")
     return interpolate(input, size, scale_factor, "nearest")
 
 
 @functional
-def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
+def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: float | Sequence[float] | None = None) -> Tensor:
     """`interpolate` with mode "bilinear" and align_corners under its old name."""
     _deprecated("upsample_bilinear")
     return interpolate(input, size, scale_factor, "bilinear", True)

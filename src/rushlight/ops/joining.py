@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from .. import services
 from ..dims import wrap_dim
@@ -11,17 +12,21 @@ from ..kernels import native
 from ..kernels.memory import joined
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array
 from .define import export, overridden
 from .record import record
 from .shape import _reshape
 from .write import check_fresh, title, write_out
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["cat", "stack"]
 
 _join = None if native.library is None else native.library.join_tensors       # for plain tensors
 
 
-def _checked(tensors: Any, name: str) -> list[Tensor]:
+def _checked(tensors: Sequence[Any], name: str) -> list[Tensor]:
     """The argument `tensors` as a list; TypeError where it holds anything else."""
     if tensors.__class__ is not list:
         if isinstance(tensors, Tensor) or not hasattr(tensors, "__iter__"):
@@ -33,7 +38,7 @@ def _checked(tensors: Any, name: str) -> list[Tensor]:
     return tensors
 
 
-def _common_kind(tensors: list[Tensor], name: str) -> Any:
+def _common_kind(tensors: list[Tensor], name: str) -> Kind:
     """The kind that tensors of several dtypes are joined in."""
     kind = tensors[0]._kind
     for t in tensors:
@@ -45,7 +50,7 @@ def _common_kind(tensors: list[Tensor], name: str) -> Any:
     return kind
 
 
-def _arrays(tensors: list[Tensor], kind: Any) -> list[Any]:
+def _arrays(tensors: list[Tensor], kind: Kind) -> list[Any]:
     return [t._a if t._kind is kind else t._a.astype(kind.np) for t in tensors]
 
 
@@ -54,7 +59,7 @@ def _sparse(name: str, *args: Any) -> Tensor:
     return services.sparse_form(name, *args)
 
 
-def _finish(r: Tensor, out: Any, name: str, tensors: Any) -> Tensor:
+def _finish(r: Tensor, out: Tensor | None, name: str, tensors: Any) -> Tensor:
     if out is None:
         return r
     check_fresh(out, tensors, name)
@@ -63,7 +68,7 @@ def _finish(r: Tensor, out: Any, name: str, tensors: Any) -> Tensor:
     return write_out(out, r, name)
 
 
-def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None) -> Tensor:
+def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None) -> Tensor:
     """Join tensors along a dimension that exists. The other sizes have to agree; vectors of size 0 are skipped (as PyTorch does)."""
     if _join is not None and out is None and axis is None:
         r = _join(tensors, dim, False)
@@ -142,12 +147,12 @@ def _record_cat(r: Tensor, parts: list[Tensor], dim: int) -> None:
         indices.append((*lead, slice(start, stop), ...))
         start = stop
 
-    def array_back(g: Any) -> Any:
+    def array_back(g: Array | Tensor) -> tuple[Any, ...]:
         return tuple([g[index] for index in indices])
     record(r, "CatBackward0", tuple(parts), array_back, (), array_back)
 
 
-def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None) -> Tensor:
+def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None) -> Tensor:
     """Join tensors of one shape along a new dimension."""
     if _join is not None and out is None and axis is None:
         r = _join(tensors, dim, True)
@@ -179,15 +184,15 @@ def stack(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = Non
     return r if out is None else _finish(r, out, "stack", tensors)
 
 
-def _record_stack(r: Tensor, tensors: Any, dim: int) -> Tensor:
+def _record_stack(r: Tensor, tensors: list[Tensor], dim: int) -> Tensor:
     places = [(*(slice(None),) * dim, i, ...) for i in range(len(tensors))]
 
-    def back(g: Any) -> Any:
+    def back(g: Array | Tensor) -> tuple[Any, ...]:
         return tuple([g[place] for place in places])
     return record(r, "StackBackward0", tuple(tensors), back, (), back)
 
 
-def _at_least(tensors: Any, ndim: int, name: str) -> list[Tensor]:
+def _at_least(tensors: list[Any], ndim: int, name: str) -> list[Tensor]:
     """Tensors brought to `ndim` dimensions, as hstack and its like do."""
     tensors = _checked(tensors, name)
     if not tensors:
@@ -196,7 +201,7 @@ def _at_least(tensors: Any, ndim: int, name: str) -> list[Tensor]:
     return [atleast(t, ndim) for t in tensors]
 
 
-def hstack(tensors: Any, *, out: Any = None) -> Tensor:
+def hstack(tensors: Sequence[Any], *, out: Tensor | None = None) -> Tensor:
     """Join side by side: along dimension 1 (0 for vectors)."""
     try:
         parts = _at_least(tensors, 1, "hstack")
@@ -205,7 +210,7 @@ def hstack(tensors: Any, *, out: Any = None) -> Tensor:
     return _finish(cat(parts, 0 if parts[0]._a.ndim == 1 else 1), out, "hstack", tensors)
 
 
-def vstack(tensors: Any, *, out: Any = None) -> Tensor:
+def vstack(tensors: Sequence[Any], *, out: Tensor | None = None) -> Tensor:
     """Join row-wise: along dimension 0, vectors counting as rows."""
     try:
         parts = _at_least(tensors, 2, "vstack")
@@ -214,12 +219,12 @@ def vstack(tensors: Any, *, out: Any = None) -> Tensor:
     return _finish(cat(parts, 0), out, "vstack", tensors)
 
 
-def dstack(tensors: Any, *, out: Any = None) -> Tensor:
+def dstack(tensors: Any, *, out: Tensor | None = None) -> Tensor:
     """Join along dimension 2."""
     return _finish(cat(_at_least(tensors, 3, "dstack"), 2), out, "dstack", tensors)
 
 
-def column_stack(tensors: Any, *, out: Any = None) -> Tensor:
+def column_stack(tensors: Any, *, out: Tensor | None = None) -> Tensor:
     """Join along dimension 1, vectors counting as columns."""
     tensors = _checked(tensors, "column_stack")
     if not tensors:

@@ -12,6 +12,7 @@ from ..dtypes import float32
 from ..kernels import loss as L
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Operand
 from .activation import logsigmoid
 from .define import FUNCTIONS, functional
 from .promotion import not_a_tensor, same_device
@@ -45,7 +46,7 @@ def _warn_sizes(input: Tensor, target: Tensor) -> None:
                       "results due to broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
 
 
-def _check_tensors(name: str, input: Any, target: Any) -> None:
+def _check_tensors(name: str, input: Tensor, target: Tensor) -> None:
     for position, (parameter, value) in enumerate((("input", input), ("target", target)), 1):
         if not isinstance(value, Tensor):
             raise not_a_tensor(name, parameter, position, value)
@@ -88,18 +89,18 @@ def _pair(name: str, label: str, input: Tensor, target: Tensor, reduction: str, 
         return out
     formula, both = _SLOPES[name], target._node is not None
 
-    def grad(g: Any, x: Any, t: Any) -> Any:
+    def grad(g: Tensor, x: Tensor, t: Tensor) -> Any:
         r = (g if factor is None else g * factor) * formula(x, t, p)
         return r, -r if both else None
 
-    def arrays(g: Any, x: Any, t: Any) -> Any:
+    def arrays(g: Array, x: Array, t: Array) -> tuple[Any, ...]:
         r = L.pair_slope(name, g if factor is None or factor == 1.0 else as_array(g * g.dtype.type(factor)), x, t, p)
         return r, -r if both else None
     return record(out, label, (input, target), grad, (input, target), array_grad=arrays)
 
 
 @functional
-def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
              weight: Tensor | None = None) -> Tensor:
     """(input - target)^2."""
     _check_tensors("mse_loss", input, target)
@@ -116,7 +117,7 @@ def mse_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: An
 
 
 @functional
-def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean",
+def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
             weight: Tensor | None = None) -> Tensor:
     """|input - target|."""
     _check_tensors("l1_loss", input, target)
@@ -132,7 +133,8 @@ def l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any
 
 
 @functional
-def smooth_l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+                   beta: float = 1.0) -> Tensor:
     """d^2 / (2 beta) where |d| < beta, else |d| - beta / 2."""
     _check_tensors("smooth_l1_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
@@ -185,7 +187,8 @@ def same_type(x: Tensor, other: Tensor) -> None:
 
 
 @functional
-def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+             reduce: bool | None = None,
              reduction: str = "mean") -> Tensor:
     """-weight[target] * input[target] for log-probabilities (N, C, *) or (C) and classes (N, *) or (); the mean divides by the weights used."""
     _check_tensors("nll_loss_nd", input, target)
@@ -228,7 +231,8 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
 
 
 @functional
-def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
+                  reduce: bool | None = None,
                   reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
     """nll_loss of log_softmax(input). The target holds classes (N, *) or probabilities (N, C, *)."""
     _check_tensors("cross_entropy_loss", input, target)
@@ -255,7 +259,7 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     return _smoothed(logs, target, weight, ignore_index, reduction, label_smoothing, dim)
 
 
-def _nll(input: Tensor, target: Tensor, x: Any, t: Any, weight: Any, ignore_index: int, reduction: str) -> Tensor:
+def _nll(input: Tensor, target: Tensor, x: Array, t: Array, weight: Any, ignore_index: int, reduction: str) -> Tensor:
     """nll_loss as one node. `x` and `t` have a batch dimension."""
     kind, shape = input._kind, input._a.shape
     losses, total, weights = L.nll(x, t, weight, ignore_index, 0.0)
@@ -327,8 +331,9 @@ def _mean_entropy(input: Tensor, target: Tensor, ignore_index: int, wide: bool =
                   array_grad=lambda g, x, _: (L.mean_entropy_backward(g, x, t, count, logs, ignore_index),))
 
 
-def cross_entropy_of_halves(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
-                            reduce: Any = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor | None:
+def cross_entropy_of_halves(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+                            ignore_index: int = -100,
+                            reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor | None:
     """What ``cross_entropy(input.float(), ...)`` is, without a float32 copy of the logits where the device has a kernel; None for other arguments.
 
     For autocast: the values are the same, and so is the gradient, which arrives at 16-bit logits rounded once either way.
@@ -378,7 +383,8 @@ def _smoothed(logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
 # --- probabilities --------------------------------------------------------------------------------------------------------------------
 
 @functional
-def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean", log_target: bool = False) -> Tensor:
+def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
+           log_target: bool = False) -> Tensor:
     """target * (log(target) - input) for log-probabilities `input`; reduction "batchmean" divides the sum by the batch size."""
     _check_tensors("kl_div", input, target)
     if input._kind.is_complex or target._kind.is_complex:
@@ -405,7 +411,8 @@ def kl_div(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any 
 
 
 @functional
-def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
+def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+                         reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:
     """-(y log x + (1 - y) log(1 - x)) for probabilities x; logarithms are at least -100."""
     _check_tensors("binary_cross_entropy", input, target)
@@ -428,7 +435,8 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
 
 
 @functional
-def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
+def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+                                     reduce: bool | None = None,
                                      reduction: str = "mean", pos_weight: Tensor | None = None) -> Tensor:
     """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weighs the positive term."""
     _check_tensors("binary_cross_entropy_with_logits", input, target)
@@ -447,8 +455,9 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
 
 
 @functional
-def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: Any = None, eps: float = 1e-8,
-                     reduce: Any = None, reduction: str = "mean") -> Tensor:
+def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, size_average: bool | None = None,
+                     eps: float = 1e-8,
+                     reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """exp(x) - y x (log_input), or x - y log(x + eps); `full` adds Stirling's term for y > 1."""
     _check_tensors("poisson_nll_loss", input, target)
     if size_average is None and reduce is None and reduction not in ("none", "mean", "sum"):
@@ -462,7 +471,8 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full
 
 
 @functional
-def gaussian_nll_loss(input: Tensor, target: Tensor, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> Tensor:
+def gaussian_nll_loss(input: Tensor, target: Tensor, var: Operand, full: bool = False, eps: float = 1e-6,
+                      reduction: str = "mean") -> Tensor:
     """(log(var) + (x - y)^2 / var) / 2 with var at least eps; `full` adds log(2 pi) / 2."""
     _check_tensors("gaussian_nll_loss", input, target)
     if not isinstance(var, Tensor):
@@ -488,7 +498,7 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Any, full: bool = Fals
 # --- margins --------------------------------------------------------------------------------------------------------------------------
 
 @functional
-def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, size_average: Any = None, reduce: Any = None,
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:
     """x where y is 1, max(0, margin - x) where y is -1."""
     _check_tensors("hinge_embedding_loss", input, target)
@@ -498,7 +508,8 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, siz
 
 
 @functional
-def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None,
+def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
+                        reduce: bool | None = None,
                         reduction: str = "mean") -> Tensor:
     """max(0, -y (x1 - x2) + margin)."""
     reduction = reduction_of(size_average, reduce, reduction)
@@ -509,7 +520,8 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
 
 
 @functional
-def soft_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+                     reduction: str = "mean") -> Tensor:
     """log(1 + exp(-y x))."""
     _check_tensors("soft_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
@@ -525,8 +537,9 @@ def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, boo
 
 
 @functional
-def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None, size_average: Any = None,
-                      reduce: Any = None, reduction: str = "mean") -> Tensor:
+def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
+                      size_average: bool | None = None,
+                      reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """sum over j != y of max(0, margin - x[y] + x[j])^p / C."""
     _check_tensors("multi_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
@@ -553,7 +566,8 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
 
 
 @functional
-def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
+                           reduction: str = "mean") -> Tensor:
     """sum over labels y and others j of max(0, 1 - (x[y] - x[j])) / C; the row's labels end at the first -1."""
     _check_tensors("multilabel_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
@@ -579,7 +593,8 @@ def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: Any = No
 
 
 @functional
-def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, reduce: Any = None,
+def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
+                                reduce: bool | None = None,
                                 reduction: str = "mean") -> Tensor:
     """The mean over classes of -(y log sigmoid(x) + (1 - y) log sigmoid(-x))."""
     _check_tensors("multilabel_soft_margin_loss", input, target)

@@ -10,6 +10,7 @@ import numpy as np
 from ..dims import wrap_dim
 from ..dtypes import uint8
 from ..tensor import Tensor, wrap
+from ..vocabulary import Device, Dtype, Function, PerDim, Scalar
 from .define import export
 from .floating import segment_reduce
 from .indexing import index_put_into
@@ -25,7 +26,7 @@ __all__ = ["ATEN"]
 ATEN: dict[str, Any] = {}      # what only `torch.ops.aten` shows
 
 
-def _aten(function: Any) -> Any:
+def _aten(function: Function) -> Function:
     ATEN[function.__name__.rstrip("_")] = function
     return function
 
@@ -40,7 +41,7 @@ def slice_(input: Tensor, dim: int = 0, start: int | None = None, end: int | Non
     return basic(input, _at(wrap_dim(dim, input._a.ndim), slice(start, end, step)))
 
 
-def _chunk_cat(tensors: Any, dim: int, num_chunks: int, *, out: Any = None) -> Tensor:
+def _chunk_cat(tensors: Any, dim: int, num_chunks: int, *, out: Tensor | None = None) -> Tensor:
     """Each tensor in `num_chunks` zero-padded chunks along `dim`; the chunks of all tensors with one number, flattened, side by side."""
     if out is not None:
         return write_out(out, _chunk_cat(tensors, dim, num_chunks), "_chunk_cat")
@@ -80,7 +81,7 @@ def _clamped(input: Tensor, indices: Any) -> tuple[Any, ...]:
 # --- normalisation with its statistics ------------------------------------------------------------------------------------------------
 
 def native_batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
-                      training: bool, momentum: float, eps: float, *, out: Any = None) -> Any:
+                      training: bool, momentum: float, eps: float, *, out: Tensor | None = None) -> Any:
     """(`batch_norm`, the batch's means, the inverses of its standard deviations); both are empty outside of training."""
     y = batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     x = input.detach().float() if input._kind.reduced else input.detach()
@@ -104,7 +105,8 @@ def _native_batch_norm_legit(input: Tensor, weight: Tensor | None, bias: Tensor 
 
 
 @_aten
-def _batch_norm_with_update(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor, running_var: Tensor, momentum: float,
+def _batch_norm_with_update(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor, running_var: Tensor,
+                            momentum: float,
                             eps: float) -> Any:
     """`native_batch_norm` in training, with an empty reserve."""
     return (*native_batch_norm(input, weight, bias, running_mean, running_var, True, momentum, eps), input.new_empty(0, dtype=uint8))
@@ -141,7 +143,7 @@ def _softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, input_
     return (product - y * product.sum(dim, keepdim=True)).to(input_dtype)
 
 
-def _safe_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
+def _safe_softmax(input: Tensor, dim: int, dtype: Dtype = None) -> Tensor:
     """softmax that gives zeros where all of a row is -inf."""
     empty = (input == float("-inf")).all(dim, True)
     return softmax(input.masked_fill(empty, 0), dim, dtype=dtype).masked_fill(empty, 0)
@@ -154,7 +156,8 @@ def native_dropout_backward(grad_output: Tensor, mask: Tensor, scale: float) -> 
 
 
 @_aten
-def max_pool2d_with_indices_backward(grad_output: Tensor, self: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool,
+def max_pool2d_with_indices_backward(grad_output: Tensor, self: Tensor, kernel_size: PerDim, stride: PerDim, padding: PerDim | str,
+                                     dilation: PerDim, ceil_mode: bool,
                                      indices: Tensor) -> Tensor:
     """The gradient of max_pool2d: what arrives, added where the largest values were."""
     shape = self._a.shape
@@ -166,7 +169,8 @@ def max_pool2d_with_indices_backward(grad_output: Tensor, self: Tensor, kernel_s
 
 
 @_aten
-def _upsample_bilinear2d_aa(input: Tensor, output_size: Any, align_corners: bool, scales_h: float | None = None, scales_w: float | None = None,
+def _upsample_bilinear2d_aa(input: Tensor, output_size: PerDim, align_corners: bool, scales_h: float | None = None,
+                            scales_w: float | None = None,
                             scale_factors: Any = None) -> Tensor:
     """Bilinear resizing with a triangle filter as wide as the step between samples, so that shrinking does not alias."""
     scales = (scales_h, scales_w) if scale_factors is None else tuple(scale_factors)
@@ -202,13 +206,13 @@ export(segment_reduce, "_segment_reduce")
 # --- memory and sparse products -------------------------------------------------------------------------------------------------------
 
 @_aten
-def _pin_memory(input: Tensor, device: Any = None) -> Tensor:
+def _pin_memory(input: Tensor, device: Device = None) -> Tensor:
     """The tensor in memory that a GPU can read by itself."""
     return input.pin_memory() if device is None else input.pin_memory(device)
 
 
 @_aten
-def _sparse_addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def _sparse_addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """``beta * input + alpha * mat1 @ mat2`` with a sparse `mat1`."""
     return input.addmm(mat1, mat2, beta=beta, alpha=alpha)
 

@@ -16,6 +16,7 @@ from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, Scalar
 from .deferred import function_of
 from .define import check_tensor, functional, op
 from .joining import stack
@@ -52,7 +53,7 @@ def _c_name(kind: Kind) -> str:
     return names.get(kind.dtype.name, kind.dtype.name)
 
 
-def product(a: Any, b: Any) -> Any:
+def product(a: Array, b: Array) -> Array:
     """a @ b on arrays: BLAS where there is one for the dtype; float16 and bfloat16 natively, or through float32."""
     if native.library is None and a.dtype.itemsize == 2 and a.dtype.kind in "fV" and a.__class__ is ndarray:
         return product(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
@@ -76,8 +77,8 @@ def _mm(a: Tensor, b: Tensor, kind: Kind) -> Tensor:
 _MM_GRAD = (lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g))
 
 
-def _mm_arrays(need_a: bool, need_b: bool) -> Any:
-    def arrays(g: Any, a: Any, b: Any) -> Any:
+def _mm_arrays(need_a: bool, need_b: bool) -> Function:
+    def arrays(g: Array, a: Array, b: Array) -> tuple[Any, ...]:
         return (product(g, b.T) if need_a else None), (product(a.T, g) if need_b else None)
     return arrays
 
@@ -176,13 +177,13 @@ def _batched(a: Tensor, b: Tensor, kind: Kind, name: str) -> Tensor:
         return out
     need_a, need_b = a._node is not None, b._node is not None
 
-    def arrays(g: Any, x: Any, y: Any) -> Any:
+    def arrays(g: Array, x: Array, y: Array) -> tuple[Any, ...]:
         return ((_matmul_arrays(g, y.swapaxes(-1, -2)) if need_a else None), (_matmul_arrays(x.swapaxes(-1, -2), g) if need_b else None))
     return record(out, name, (a, b), (lambda g, x, y: matmul(g, y.swapaxes(-1, -2)), lambda g, x, y: matmul(x.swapaxes(-1, -2), g)),
                   (a, b), array_grad=arrays)
 
 
-def _matmul_arrays(x: Any, y: Any) -> Any:
+def _matmul_arrays(x: Array, y: Array) -> Array:
     """Batched a @ b. One shared right matrix becomes one large product."""
     if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous:
         return product(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[-1])
@@ -251,7 +252,7 @@ def _product(shape: tuple[int, ...]) -> int:
     return n
 
 
-def _operator(self: Tensor, other: Any) -> Any:
+def _operator(self: Tensor, other: Tensor) -> Any:
     if other.__class__ is not Tensor and not isinstance(other, Tensor):
         return NotImplemented
     return matmul(self, other)
@@ -263,7 +264,7 @@ Tensor.__rmatmul__ = lambda self, other: matmul(other, self) if isinstance(other
 
 # --- sums with products ---------------------------------------------------------------------------------------------------------------
 
-def _plus(input: Tensor, term: Tensor, beta: Any, alpha: Any) -> Tensor:
+def _plus(input: Tensor, term: Tensor, beta: int, alpha: int) -> Tensor:
     """beta * input + alpha * term; input is not read where beta is 0 (nan there does not matter)."""
     kind = term._kind
     if input._kind.dtype is not kind.dtype:
@@ -297,7 +298,7 @@ def _first_bad(input: Tensor, term: Tensor) -> tuple[int, int, int]:
 
 
 @op(method=True, inplace=True, out=True)
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
     if mat1._kind.sparse or mat2._kind.sparse:
         return _sparse("addmm", input, mat1, mat2, beta=beta, alpha=alpha)
@@ -313,20 +314,20 @@ def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
     out = wrap(native.linear(a._a, b._a.T, bias._a), a._kind)
     need_bias, need_a, need_b = bias._node is not None, a._node is not None, b._node is not None
 
-    def arrays(g: Any, a: Any, b: Any) -> Any:
+    def arrays(g: Array, a: Array, b: Array) -> Any:
         return ((_bias_gradient(g) if need_bias else None), (native.matmul(g, b.T) if need_a else None), (native.matmul(a.T, g) if need_b else None))
     return record(out, "AddmmBackward0", (bias, a, b), (lambda g, a, b: g.sum(0), lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g)),
                   (a, b), array_grad=arrays)
 
 
 @op(method=True, inplace="function", out=True)
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec)."""
     return _plus(input, mv(mat, vec), beta, alpha)
 
 
 @op(method=True, inplace=True, out=True)
-def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     term = outer(vec1, vec2)
     d = promote_types(input._kind.dtype, term._kind.dtype)
@@ -339,20 +340,20 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any
 
 
 @op(method=True, inplace=True, out=True)
-def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """beta * input + alpha * bmm(batch1, batch2)."""
     return _plus(input, bmm(batch1, batch2), beta, alpha)
 
 
 @op(method=True, inplace=True, out=True)
-def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """beta * input + alpha * the sum of bmm(batch1, batch2) over the batch."""
     return _plus(input, bmm(batch1, batch2).sum(0), beta, alpha)
 
 
 # --- linear ---------------------------------------------------------------------------------------------------------------------------
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Any = None) -> Tensor:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias: input (..., in), weight (out, in) or (in), bias (out) or ()."""
     if out is not None:
         return write_out(out, linear(input, weight, bias), "linear")
@@ -383,7 +384,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: An
 _halves = native.library is not None    # products of float16 and bfloat16 arrays are native
 
 
-def _linear_arrays(edges: Any, g: Any, x: Any, w: Any) -> Any:
+def _linear_arrays(edges: tuple[Any, ...], g: Array, x: Array, w: Array) -> tuple[Any, ...]:
     """The gradients of `linear` on arrays, of the inputs that have an edge."""
     rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
     return ((None if edges[0] is None else native.matmul(rows, w).reshape(x.shape)),
@@ -396,12 +397,12 @@ class LinearNode(RecordNode):
 
     __slots__ = ()
 
-    def arrays(self, g: Any) -> Any:
+    def arrays(self, g: Array) -> Any:
         x, w = self.values(True)
         return _linear_arrays(self.next, g, x._a, w._a)
 
 
-def _bias_gradient(rows: Any) -> Any:
+def _bias_gradient(rows: Array) -> Array:
     """The sum over rows, as a product with ones: BLAS is faster at it, and more accurate, than NumPy's row-by-row sum."""
     if rows.__class__ is not np.ndarray:
         return rows.astype(np.float32).sum(0).astype(rows.dtype) if rows.itemsize == 2 else rows.sum(0)
@@ -439,7 +440,7 @@ def _linear_on_device(input: Tensor, weight: Tensor, bias: Tensor | None) -> Ten
         return result
     edges = (input._node, weight._node, None if bias is None else bias._node)
 
-    def arrays(g: Any, x: Any, w: Any) -> Any:
+    def arrays(g: Array, x: Array, w: Any) -> Any:
         rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
         return ((None if edges[0] is None else product(rows, w).reshape(x.shape)),
                 (None if edges[1] is None else product(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ..tensor import Tensor
+from ..vocabulary import Array
 
 __all__ = ["channels_last", "in_format_of"]
 
@@ -14,7 +13,7 @@ _ORDER = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 _BACK = {4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
 
 
-def channels_last(a: Any) -> bool:
+def channels_last(a: Array) -> bool:
     """Whether an array of images or volumes has its channels innermost in memory, and not by chance alone."""
     order = _ORDER.get(a.ndim)
     return (order is not None and a.__class__ is np.ndarray and not a.flags.c_contiguous and bool(a.transpose(order).flags.c_contiguous))

@@ -6,6 +6,7 @@ shift. It is one node; the usual backward runs on arrays, the differentiable one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..kernels import norm as K
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, PerDim
 from .define import export, functional
 from .memory_format import in_format_of
 from .padding import pad
@@ -30,7 +32,7 @@ def _wanted(*tensors: Tensor | None) -> tuple[bool, ...]:
     return tuple([t is not None and t._node is not None for t in tensors])
 
 
-def _like(g: Any, t: Tensor | None) -> Any:
+def _like(g: Array | None, t: Tensor | None) -> Array | None:
     """A flat gradient in the shape and dtype of its tensor; itself where it has them, so that it can be taken over."""
     if g is None or t is None:
         return None
@@ -52,7 +54,7 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
         padded = (1,) * (len(full) - len(shape)) + shape
         outer = tuple([i for i, n in enumerate(padded) if n == 1])      # what weight and bias are broadcast over
 
-        def arrays(g: Any, x: Any, *more: Any) -> Any:
+        def arrays(g: Array, x: Array, *more: Any) -> tuple[Any, ...]:
             gx, gw, gb = backward(g, x, w, mean, variance, eps, *plan, *wanted)
             return gx, _like(gw, weight), _like(gb, bias)
         record(out, name, (x, weight, bias), _differentiable(axes, eps, weight, bias, shape, outer, grouped, full),
@@ -61,9 +63,9 @@ def _standardized(x: Tensor, axes: Axes, eps: float, weight: Tensor | None, bias
 
 
 def _differentiable(axes: Axes, eps: float, weight: Tensor | None, bias: Tensor | None, shape: Axes, outer: Axes, grouped: Axes | None,
-                    full: Axes) -> Any:
+                    full: Axes) -> Function:
     """The gradients of x, weight and bias in differentiable ops."""
-    def grad(g: Tensor, x: Tensor, *more: Tensor) -> Any:
+    def grad(g: Tensor, x: Tensor, *more: Tensor) -> tuple[Any, ...]:
         v = x if grouped is None else x.reshape(grouped)
         centered = v - v.mean(axes, True)
         r = ((centered * centered).mean(axes, True) + eps).rsqrt()
@@ -93,7 +95,7 @@ def _check_channels(input: Tensor, **tensors: Tensor | None) -> None:
             raise RuntimeError(f"{name} should contain {channels} elements not {t._a.size}")
 
 
-def _move(running_mean: Tensor, running_var: Tensor, mean: Any, variance: Any, momentum: float, factor: float) -> None:
+def _move(running_mean: Tensor, running_var: Tensor, mean: Array, variance: Array, momentum: float, factor: float) -> None:
     """Both running statistics towards the batch's, the variance times `factor`."""
     K.move(running_mean._a, running_var._a, mean, variance, momentum, factor)
     running_mean._ver += 1
@@ -101,7 +103,8 @@ def _move(running_mean: Tensor, running_var: Tensor, mean: Any, variance: Any, m
 
 
 @functional
-def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
+def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+               bias: Tensor | None = None,
                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """(N, C, *) normalised per channel: by the batch's statistics in training (which then move the running ones), else by the running ones.
 
@@ -132,7 +135,8 @@ def batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor |
     return _frozen(input, running_mean, running_var, weight, bias, eps, channel, axes)
 
 
-def _frozen(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channel: Axes, axes: Axes) -> Tensor:
+def _frozen(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, channel: Axes,
+            axes: Axes) -> Tensor:
     """Normalise by given statistics."""
     kind = x._kind
     work = np.float32 if kind.reduced else kind.np
@@ -143,7 +147,7 @@ def _frozen(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: T
     if True not in wanted:
         return out
 
-    def arrays(g: Any, x: Any, *more: Any) -> Any:
+    def arrays(g: Array, x: Array, *more: Any) -> Any:
         gx, gw, gb = K.fixed_backward(g, x, w, m, v, eps, *wanted)
         return gx, _like(gw, weight), _like(gb, bias)
 
@@ -188,7 +192,7 @@ def _same_types(x: Tensor, *parameters: Tensor | None) -> None:
             raise RuntimeError(f"mixed dtype (CPU): expect parameter to have scalar type of {title(want)}")
 
 
-def _normalized_shape(input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None) -> Axes:
+def _normalized_shape(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None) -> Axes:
     """The checked shape over which layer_norm and rms_norm work."""
     wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not wanted:
@@ -205,7 +209,8 @@ def _normalized_shape(input: Tensor, normalized_shape: Any, weight: Tensor | Non
 
 
 @functional
-def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
+               eps: float = 1e-5) -> Tensor:
     """Normalised over the last dimensions, `normalized_shape`. Ba, Kiros and Hinton, "Layer Normalization", 2016."""
     _check(input, "LayerNormKernelImpl")
     shape = _normalized_shape(input, normalized_shape, weight, bias)
@@ -250,7 +255,7 @@ def _torch_group_norm(input: Tensor, num_groups: int, weight: Tensor | None = No
 
 
 @functional(guard=True)
-def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def rms_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """Divided by the root of the mean square over the last dimensions. Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019."""
     kind = input._kind
     if not kind.is_complex:
@@ -270,7 +275,7 @@ def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None,
         gx = rstd * (gh - x * ((gh * x).mean(axes, True) * (rstd * rstd)))
         return gx, (g * x * rstd).sum(outer) if more and outer else g * x * rstd if more else None
 
-    def arrays(g: Any, x: Any, *more: Any) -> Any:
+    def arrays(g: Array, x: Array, *more: Any) -> Any:
         gx, gw = K.rms_backward(g, x, w, eps, length)
         return gx, _like(gw, weight)
     return record(out, "MulBackward0", (input, weight), grad, (input,) if weight is None else (input, weight),
@@ -300,7 +305,7 @@ def local_response_norm(input: Tensor, size: int, alpha: float = 1e-4, beta: flo
 
 
 @functional
-def normalize(input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
+def normalize(input: Tensor, p: float = 2.0, dim: PerDim = 1, eps: float = 1e-12, out: Tensor | None = None) -> Tensor:
     """input / max(norm, eps) along a dimension."""
     r = input / input.norm(p, dim, True).clamp_min(eps).expand_as(input)
     if out is None:

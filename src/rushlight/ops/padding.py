@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ..kernels.resample import Table
 from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array
 from .define import export, functional
 from .interpolate import resampled
 from .memory_format import in_format_of
@@ -20,7 +22,7 @@ __all__ = ["pad"]
 
 
 @functional
-def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """`input` with (left, right) more elements per dimension, from the last one backwards; negative numbers take elements away.
 
     mode: "constant" (filled with `value`, 0 by default), "reflect", "replicate" or "circular" (for the last 1 to 3 dimensions of
@@ -91,14 +93,14 @@ def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
     out[inner] = a[source]
     back = [-w for w in widths]
 
-    def array_grad(g: Any) -> Any:
+    def array_grad(g: Array) -> Array:
         full = zeros_for(g, a.shape)
         full[source] = g[inner]
         return full
     return record(in_format_of(wrap(out, input._kind), input), "ConstantPadNdBackward0", (input,), lambda g: _constant(g, back, 0), array_grad=array_grad)
 
 
-def _reflect(input: Tensor, dim: int, left: int, right: int) -> Any:
+def _reflect(input: Tensor, dim: int, left: int, right: int) -> Array:
     n = input._a.shape[dim]
     if left >= n or right >= n:
         raise RuntimeError(f"Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at dimension "
@@ -107,11 +109,11 @@ def _reflect(input: Tensor, dim: int, left: int, right: int) -> Any:
     return np.where(i >= n, 2 * (n - 1) - i, i)
 
 
-def _replicate(input: Tensor, dim: int, left: int, right: int) -> Any:
+def _replicate(input: Tensor, dim: int, left: int, right: int) -> Array:
     return np.clip(np.arange(-left, input._a.shape[dim] + right), 0, input._a.shape[dim] - 1)
 
 
-def _circular(input: Tensor, dim: int, left: int, right: int) -> Any:
+def _circular(input: Tensor, dim: int, left: int, right: int) -> Array:
     n = input._a.shape[dim]
     if left > n or right > n:
         raise RuntimeError("Padding value causes wrapping around more than once.")

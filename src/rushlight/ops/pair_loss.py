@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function
 from .define import FUNCTIONS, check_tensor, functional, op
 from .loss import reduced, reduction_of
 from .record import record
@@ -37,7 +38,8 @@ def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6,
 
 
 @functional(guard=True)
-def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: Any = None, reduce: Any = None,
+def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0, size_average: bool | None = None,
+                          reduce: bool | None = None,
                           reduction: str = "mean") -> Tensor:
     """1 - cos where y is 1, max(0, cos - margin) where y is -1."""
     reduction = reduction_of(size_average, reduce, reduction)
@@ -57,8 +59,9 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
 
 
 @functional(guard=True)
-def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6, swap: bool = False,
-                        size_average: Any = None, reduce: Any = None, reduction: str = "mean") -> Tensor:
+def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2, eps: float = 1e-6,
+                        swap: bool = False,
+                        size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """max(0, d(a, p) - d(a, n) + margin) with p-norm distances; `swap` takes the smaller of d(a, n) and d(p, n)."""
     reduction = reduction_of(size_average, reduce, reduction)
     if margin <= 0:
@@ -71,7 +74,8 @@ def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, marg
 
 
 @functional
-def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Any = None, margin: float = 1.0,
+def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative: Tensor, *, distance_function: Function | None = None,
+                                      margin: float = 1.0,
                                       swap: bool = False, reduction: str = "mean") -> Tensor:
     """`triplet_margin_loss` with any distance function."""
     if margin <= 0:
@@ -86,7 +90,7 @@ def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative
 # --- CTC ------------------------------------------------------------------------------------------------------------------------------
 
 @functional
-def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any, blank: int = 0, reduction: str = "mean",
+def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor, blank: int = 0, reduction: str = "mean",
              zero_infinity: bool = False) -> Tensor:
     """-log of the probability of all alignments of the targets (N, S) or concatenated, under log_probs (T, N, C) or (T, C).
 
@@ -131,7 +135,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Any, target_leng
     return r.squeeze(0) if unbatched and reduction == "none" else r
 
 
-def _check_lengths(targets: Any, lengths_in: Any, lengths: Any, t: int) -> None:
+def _check_lengths(targets: Array, lengths_in: Array, lengths: Array, t: int) -> None:
     def bad(what: str) -> RuntimeError:
         return RuntimeError(f"Expected {what} (while checking arguments for ctc_loss_allocate_outputs)")
     for name, values in (("input_lengths", lengths_in), ("target_lengths", lengths)):
@@ -145,14 +149,14 @@ def _check_lengths(targets: Any, lengths_in: Any, lengths: Any, t: int) -> None:
         raise bad(f"tensor to have size {'at least ' if dim else ''}{need} at dimension {dim}, but got size {have} for argument #2 'targets'")
 
 
-def _labels(targets: Any, lengths: Any, n: int) -> list[Any]:
+def _labels(targets: Array, lengths: Array, n: int) -> list[Any]:
     if targets.ndim == 2:
         return [targets[i, :lengths[i]] for i in range(n)]
     ends = np.cumsum(lengths)
     return [targets[end - length:end] for end, length in zip(ends, lengths, strict=True)]
 
 
-def _ctc_one(logs: Any, labels: Any, blank: int) -> tuple[float, Any]:
+def _ctc_one(logs: Array, labels: Array, blank: int) -> tuple[float, Any]:
     """(loss, gradient with respect to the log-probabilities, as PyTorch defines it for softmax inputs) of one sequence."""
     steps, classes = logs.shape
     path = np.full(2 * len(labels) + 1, blank)
@@ -179,7 +183,7 @@ def _ctc_one(logs: Any, labels: Any, blank: int) -> tuple[float, Any]:
     return -end, gradient
 
 
-def _lattice(emit: Any, skip: Any, steps: int, size: int) -> Any:
+def _lattice(emit: Array, skip: Array, steps: int, size: int) -> Array:
     """log-probabilities of all path prefixes that end at (time, state)."""
     a = np.full((max(steps, 1), size), -np.inf)
     if steps:

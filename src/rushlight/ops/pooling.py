@@ -10,6 +10,7 @@ import numpy as np
 from ..dtypes import float32
 from ..kernels import pooling as K
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, PerDim
 from .define import export, functional, not_implemented
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .joining import cat
@@ -30,7 +31,7 @@ __all__ = [
 Sizes = tuple[int, ...]
 
 
-def _tuple(value: Any, n: int, name: str, what: str) -> Sizes:
+def _tuple(value: PerDim, n: int, name: str, what: str) -> Sizes:
     if isinstance(value, int):
         return (value,) * n
     values = tuple([int(v) for v in value])
@@ -41,7 +42,7 @@ def _tuple(value: Any, n: int, name: str, what: str) -> Sizes:
     return values
 
 
-def _batched(x: Any, n: int, name: str) -> tuple[Tensor, bool]:
+def _batched(x: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
     """The input with a batch dimension, and whether it had none."""
     if not isinstance(x, Tensor):
         raise not_a_tensor(name, "input", 1, x)
@@ -87,7 +88,7 @@ def _geometry(x: Tensor, n: int, name: str, kernel: Any, stride: Any, padding: A
     return out, kernel, stride, padding, dilation
 
 
-def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil: bool, indices: bool) -> Any:
+def _max_pool(x: Tensor, n: int, name: str, kernel: PerDim, stride: Any, padding: int, dilation: int, ceil: bool, indices: bool) -> Any:
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if kind.is_complex or kind.dtype is kind.bool_.dtype:
@@ -118,12 +119,14 @@ def _max_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
     return (r, shown) if indices else r
 
 
-def _make_max(n: int) -> Any:
-    def fn(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-           return_indices: bool = False) -> Any:
+def _make_max(n: int) -> tuple[Any, ...]:
+    def fn(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, dilation: PerDim = 1,
+           ceil_mode: bool = False,
+           return_indices: bool = False) -> Tensor | tuple[Tensor, ...]:
         return _max_pool(input, n, f"max_pool{n}d", kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
-    def with_indices(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    def with_indices(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim | str = 0, dilation: PerDim = 1,
+                     ceil_mode: bool = False,
                      return_indices: bool = True) -> Any:
         return _max_pool(input, n, f"max_pool{n}d", kernel_size, stride, padding, dilation, ceil_mode, True)
     for each, name in ((fn, f"max_pool{n}d"), (with_indices, f"max_pool{n}d_with_indices")):
@@ -162,7 +165,7 @@ def _spread_sums(g: Tensor, size: Sizes, kernel: Sizes, stride: Sizes, padding: 
                   array_grad=lambda gg: K.average(gg, out, kernel, stride, padding))
 
 
-def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, include_pad: bool) -> Any:
+def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, include_pad: bool) -> Array:
     """What each window is divided by, as an array that broadcasts over (N, C)."""
     total = np.ones((1, 1), np.float64)
     for n, o, k, s, p in zip(size, out, kernel, stride, padding, strict=True):
@@ -173,7 +176,8 @@ def _counts(size: Sizes, out: Sizes, kernel: Sizes, stride: Sizes, padding: Size
     return total
 
 
-def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any, ceil: bool, include_pad: bool, divisor: int | None) -> Tensor:
+def _avg_pool(x: Tensor, n: int, name: str, kernel: PerDim, stride: PerDim | None, padding: PerDim, ceil: bool, include_pad: bool,
+              divisor: int | None) -> Tensor:
     x, unbatched = _batched(x, n, name)
     kind = x._kind
     if not kind.is_floating and kind.dtype.name != "int64":
@@ -196,21 +200,23 @@ def _avg_pool(x: Any, n: int, name: str, kernel: Any, stride: Any, padding: Any,
 
 
 @functional
-def avg_pool1d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+def avg_pool1d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
                count_include_pad: bool = True) -> Tensor:
     """The mean of each window of (N, C, L) or (C, L)."""
     return _avg_pool(input, 1, "avg_pool1d", kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
 @functional(out=True)
-def avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+def avg_pool2d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
     """The mean of each window of (N, C, H, W) or (C, H, W)."""
     return _avg_pool(input, 2, "avg_pool2d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 @functional(out=True)
-def avg_pool3d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+def avg_pool3d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
     """The mean of each window of (N, C, D, H, W) or (C, D, H, W)."""
     return _avg_pool(input, 3, "avg_pool3d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
@@ -221,7 +227,7 @@ export(avg_pool1d)
 
 # --- adaptive -------------------------------------------------------------------------------------------------------------------------
 
-def _adaptive_size(x: Tensor, n: int, output_size: Any, name: str) -> Sizes:
+def _adaptive_size(x: Tensor, n: int, output_size: int | tuple[Any, ...], name: str) -> Sizes:
     if isinstance(output_size, (tuple, list)):
         if len(output_size) == 1 and n > 1:
             output_size = tuple(output_size) * n
@@ -236,12 +242,12 @@ def _adaptive_size(x: Tensor, n: int, output_size: Any, name: str) -> Sizes:
     return sizes
 
 
-def _least(input: Any, n: int) -> None:
+def _least(input: Tensor, n: int) -> None:
     if n > 1 and isinstance(input, Tensor) and input._a.ndim <= n:
         raise ValueError(f"Input dimension should be at least {n + 1}")
 
 
-def _adaptive_avg(input: Tensor, output_size: Any, n: int) -> Tensor:
+def _adaptive_avg(input: Tensor, output_size: int | tuple[Any, ...], n: int) -> Tensor:
     name = f"adaptive_avg_pool{n}d"
     _least(input, n)
     x, unbatched = _batched(input, n, name)
@@ -286,7 +292,7 @@ def _adaptive_spread(g: Tensor, size: Sizes, name: str) -> Tensor:
                   array_grad=lambda gg: K.adaptive_average(gg, out))
 
 
-def _adaptive_max(input: Tensor, output_size: Any, n: int, return_indices: bool) -> Any:
+def _adaptive_max(input: Tensor, output_size: int, n: int, return_indices: bool) -> Any:
     name = f"adaptive_max_pool{n}d"
     _least(input, n)
     x, unbatched = _batched(input, n, name)
@@ -308,11 +314,11 @@ def _adaptive_max_windows(x: Tensor, out: Sizes) -> tuple[Tensor, Tensor]:
     return x.flatten(2).gather(2, at.flatten(2)).view(*x._a.shape[:2], *out), at
 
 
-def _make_adaptive(n: int) -> Any:
-    def avg(input: Tensor, output_size: Any) -> Tensor:
+def _make_adaptive(n: int) -> tuple[Any, ...]:
+    def avg(input: Tensor, output_size: int | tuple[Any, ...]) -> Tensor:
         return _adaptive_avg(input, output_size, n)
 
-    def largest(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
+    def largest(input: Tensor, output_size: int, return_indices: bool = False) -> Tensor:
         return _adaptive_max(input, output_size, n, return_indices)
     for fn, name, what in ((avg, f"adaptive_avg_pool{n}d", "mean"), (largest, f"adaptive_max_pool{n}d", "largest value")):
         fn.__name__ = fn.__qualname__ = name
@@ -329,7 +335,7 @@ adaptive_avg_pool2d, adaptive_max_pool2d = _make_adaptive(2)
 adaptive_avg_pool3d, adaptive_max_pool3d = _make_adaptive(3)
 
 
-def _with_indices(pool: Any) -> Any:
+def _with_indices(pool: Function) -> Function:
     """The form of a max pooling that returns (values, indices) always."""
     def function(*args: Any, **kwargs: Any) -> Any:
         return pool(*args, **{**kwargs, "return_indices": True})
@@ -347,7 +353,7 @@ fractional_max_pool3d_with_indices = _with_indices(fractional_max_pool3d)
 
 # --- power average, unpooling, fractional ---------------------------------------------------------------------------------------------
 
-def _lp_pool(x: Tensor, n: int, norm_type: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+def _lp_pool(x: Tensor, n: int, norm_type: float, kernel_size: int, stride: int | None, ceil_mode: bool) -> Tensor:
     kernel = _tuple(kernel_size, n, f"lp_pool{n}d", "kernel_size")
     pool = (avg_pool1d, avg_pool2d, avg_pool3d)[n - 1]
     mean = pool(x.pow(norm_type), kernel, stride, 0, ceil_mode)
@@ -355,24 +361,25 @@ def _lp_pool(x: Tensor, n: int, norm_type: float, kernel_size: Any, stride: Any,
 
 
 @functional
-def lp_pool1d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool1d(input: Tensor, norm_type: float, kernel_size: PerDim, stride: PerDim | None = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
     return _lp_pool(input, 1, norm_type, kernel_size, stride, ceil_mode)
 
 
 @functional
-def lp_pool2d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool2d(input: Tensor, norm_type: float, kernel_size: PerDim, stride: PerDim | None = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
     return _lp_pool(input, 2, norm_type, kernel_size, stride, ceil_mode)
 
 
 @functional
-def lp_pool3d(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+def lp_pool3d(input: Tensor, norm_type: float, kernel_size: PerDim, stride: PerDim | None = None, ceil_mode: bool = False) -> Tensor:
     """(sum of x ** norm_type) ** (1 / norm_type) of each window."""
     return _lp_pool(input, 3, norm_type, kernel_size, stride, ceil_mode)
 
 
-def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: Any, stride: Any, padding: Any, output_size: Any) -> Tensor:
+def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: PerDim, stride: PerDim, padding: PerDim | str,
+                output_size: PerDim) -> Tensor:
     name = f"max_unpool{n}d"
     kernel = _tuple(kernel_size, n, name, "kernel_size")
     stride = kernel if stride is None else _tuple(stride, n, name, "stride")
@@ -400,18 +407,21 @@ def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: Any, stride
 
 
 @functional
-def max_unpool1d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
+def max_unpool1d(input: Tensor, indices: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim | str = 0,
+                 output_size: PerDim | None = None) -> Tensor:
     """Put values back where max_pool1d found them, zeros elsewhere."""
     return _max_unpool(input, indices, 1, kernel_size, stride, padding, output_size)
 
 
 @functional
-def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
+def max_unpool2d(input: Tensor, indices: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim | str = 0,
+                 output_size: PerDim | None = None) -> Tensor:
     """Put values back where max_pool2d found them, zeros elsewhere."""
     return _max_unpool(input, indices, 2, kernel_size, stride, padding, output_size)
 
 
 @functional
-def max_unpool3d(input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None) -> Tensor:
+def max_unpool3d(input: Tensor, indices: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim | str = 0,
+                 output_size: PerDim | None = None) -> Tensor:
     """Put values back where max_pool3d found them, zeros elsewhere."""
     return _max_unpool(input, indices, 3, kernel_size, stride, padding, output_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,6 +10,10 @@ from ..devices import CPU
 from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_, dtype, float32, get_default_dtype, int64, promote_types
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
+from ..vocabulary import Function, Operand
+
+if TYPE_CHECKING:
+    from ..devices import device
 
 __all__ = ["NUMBERS", "promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
 
@@ -85,7 +89,7 @@ def result_dtype(name: str, *values: Any) -> dtype:
     return result
 
 
-def same_device(name: str, a: Tensor, b: Tensor) -> Any:
+def same_device(name: str, a: Tensor, b: Tensor) -> device:
     """The common device of two tensors; a 0-dim CPU tensor goes anywhere."""
     da, db = a._kind.device, b._kind.device
     if da is db:
@@ -97,7 +101,8 @@ def same_device(name: str, a: Tensor, b: Tensor) -> Any:
     raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {da} and {db}! ({name})")
 
 
-def promote(name: str, input: Any, other: Any, *, to_float: bool = False, refuse: Any = None) -> tuple[Tensor, Tensor, Kind]:
+def promote(name: str, input: Tensor, other: Operand, *, to_float: bool = False, refuse: Function | None = None) -> tuple[Tensor, Tensor,
+            Kind]:
     """Both operands as tensors, and the kind in which to compute. The tensors keep their own dtypes: cast ``t._a`` to ``kind.np``."""
     a_tensor, b_tensor = isinstance(input, Tensor), isinstance(other, Tensor)
     if not a_tensor and not ((b_tensor or name in _OF_NUMBERS) and isinstance(input, NUMBERS)):

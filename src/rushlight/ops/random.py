@@ -7,6 +7,7 @@ draws on the GPU (kernels/cuda/philox.py). ``torch.cuda.random.use_cpu_streams()
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..kernels import random_fill as R
 from ..kind import Kind, OneByOne
 from ..size import Size
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Device, Dtype, Function, GeneratorLike, Layout, MemoryFormat, Operand, PerDim
 from .creation import check_layout, creation_kind, finish, like_kind, like_layout, size_of
 from .define import export, method
 from .promotion import not_a_tensor
@@ -49,7 +51,7 @@ def number(value: Any, name: str, parameter: str, position: int) -> float:
     raise TypeError(f"{name}(): argument '{parameter}' (position {position}) must be float, not {type(value).__name__}")
 
 
-def integer(value: Any, name: str, parameter: str, position: int) -> int:
+def integer(value: Operand, name: str, parameter: str, position: int) -> int:
     """An integer of 64 bits; TypeError for anything else."""
     if isinstance(value, Tensor) and value._a.ndim == 0 and value._kind.dtype.category == dtypes.INT:
         value = value.item()
@@ -66,7 +68,7 @@ def _show(value: float) -> str:
 
 # --- filling --------------------------------------------------------------------------------------------------------------------------
 
-def fill(self: Tensor, label: str, write: Any) -> Tensor:
+def fill(self: Tensor, label: str, write: Function) -> Tensor:
     """Run `write(array)`, which overwrites the tensor's array with random numbers. The history before it gets a zero gradient."""
     if not isinstance(self, Tensor):
         raise not_a_tensor(label.removesuffix("Backward0").lower() + "_", "input", 1, self)
@@ -86,9 +88,9 @@ def fill(self: Tensor, label: str, write: Any) -> Tensor:
     return self
 
 
-def _for_samples(kind: Kind, write: Any) -> Any:
+def _for_samples(kind: Kind, write: Function) -> Function:
     """Inside vmap: numbers for all samples, or the same for each, as its `randomness` says."""
-    def direct(a: Any) -> None:
+    def direct(a: Array) -> None:
         have = services.levels_of(a)
         if any(randomness == "different" and level not in have for level, _, randomness in LOCAL.vmaps):
             raise RuntimeError("vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same randomness. "
@@ -100,7 +102,7 @@ def _for_samples(kind: Kind, write: Any) -> Any:
     return direct
 
 
-def drawn(shape: tuple[int, ...], kind: Kind, write: Any) -> Any:
+def drawn(shape: tuple[int, ...], kind: Kind, write: Function) -> Array:
     """A new array of this kind filled by `write`; inside vmap with randomness="different" one per sample, drawn in one go."""
     here = kind.device is CPU
     draw = write if here else _by_way_of_cpu(kind, write)
@@ -123,7 +125,7 @@ def one_by_one() -> None:
         raise OneByOne("this random op draws sample by sample")
 
 
-def on_device(gen: Generator, kind: Kind, name: str, write: Any, *parameters: Any) -> Any:
+def on_device(gen: Generator, kind: Kind, name: str, write: Any, *parameters: Any) -> Function:
     """`write`, with the GPU's own kernel for the same distribution (``philox.<name>``) at hand where generator and dtype are a GPU's."""
     if kind.device is CPU:
         return write
@@ -132,7 +134,7 @@ def on_device(gen: Generator, kind: Kind, name: str, write: Any, *parameters: An
     return write
 
 
-def _by_way_of_cpu(kind: Kind, write: Any) -> Any:
+def _by_way_of_cpu(kind: Kind, write: Function) -> Function:
     if hasattr(write, "on_device"):
         return write.on_device
 
@@ -144,14 +146,14 @@ def _by_way_of_cpu(kind: Kind, write: Any) -> Any:
     return direct
 
 
-def as_real_array(a: Any) -> Any:
+def as_real_array(a: Array) -> Array:
     """A complex array as a real one with a last dimension of two, in the same memory."""
     part = a.real
     shape, strides = (*a.shape, 2), (*a.strides, part.itemsize)
     return np.lib.stride_tricks.as_strided(part, shape, strides) if isinstance(a, np.ndarray) else part.strided(shape, strides)
 
 
-def normal_writer(gen: Generator, kind: Kind, mean: float, std: float) -> Any:
+def normal_writer(gen: Generator, kind: Kind, mean: float, std: float) -> Function:
     """A function that fills an array of this kind with normal numbers."""
     if not std >= 0.0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {_show(std)}")
@@ -163,7 +165,7 @@ def normal_writer(gen: Generator, kind: Kind, mean: float, std: float) -> Any:
     return on_device(gen, kind, "normal", lambda a: R.fill_normal(gen, a, mean, std), mean, std)
 
 
-def uniform_writer(gen: Generator, kind: Kind, low: float, high: float) -> Any:
+def uniform_writer(gen: Generator, kind: Kind, low: float, high: float) -> Function:
     """A function that fills an array of this kind with uniform numbers of [low, high)."""
     if not kind.differentiable:
         raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{title(kind.dtype)}'")
@@ -181,14 +183,14 @@ def uniform_writer(gen: Generator, kind: Kind, low: float, high: float) -> Any:
     return on_device(gen, kind, "uniform", lambda a: R.draw(gen, a, R.uniform, low, high), low, high)
 
 
-def normal_(self: Tensor, mean: float = 0, std: float = 1, *, generator: Any = None) -> Tensor:
+def normal_(self: Tensor, mean: float = 0, std: float = 1, *, generator: GeneratorLike = None) -> Tensor:
     """Fill with normal numbers of this mean and standard deviation (floating and complex dtypes)."""
     mean, std = number(mean, "normal_", "mean", 1), number(std, "normal_", "std", 2)
     kind = self._kind
     return fill(self, "NormalBackward0", normal_writer(generator_of(generator, kind.device, "normal_"), kind, mean, std))
 
 
-def uniform_(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
+def uniform_(self: Tensor, *args: Any, generator: GeneratorLike = None, **kwargs: Any) -> Tensor:
     """``uniform_(from=0, to=1)``: fill with uniform numbers of [from, to)."""
     low, high = _from_to("uniform_", args, kwargs, (0.0, 1.0))
     low, high = number(low, "uniform_", "from", 1), number(high, "uniform_", "to", 2)
@@ -208,11 +210,11 @@ def _from_to(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], defaults:
     return given.get("from", defaults[0]), given.get("to", defaults[1])
 
 
-def _floating_fill(name: str, sampler: Any, parameters: tuple[tuple[str, float], ...], check: Any, refusal: str = "") -> None:
+def _floating_fill(name: str, sampler: Function, parameters: tuple[tuple[str, float], ...], check: Function, refusal: str = "") -> None:
     """Define an in-place fill of floating dtypes."""
     label = "".join(part.capitalize() for part in name.split("_")) + "Backward0"
 
-    def run(self: Tensor, values: list[float], generator: Any) -> Tensor:
+    def run(self: Tensor, values: list[float], generator: GeneratorLike) -> Tensor:
         kind = self._kind
         gen = generator_of(generator, kind.device, name)
         check(*values)
@@ -223,7 +225,7 @@ def _floating_fill(name: str, sampler: Any, parameters: tuple[tuple[str, float],
             raise NotImplementedError(f"\"{name}cpu\" not implemented for '{title(kind.dtype)}'")
         return fill(self, label, on_device(gen, kind, name[:-1], lambda a: R.draw(gen, a, sampler, *values), *values))
 
-    def fn(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
+    def fn(self: Tensor, *args: Any, generator: GeneratorLike = None, **kwargs: Any) -> Tensor:
         if len(args) > len(parameters):
             raise TypeError(f"{name}() takes at most {len(parameters)} positional arguments, got {len(args)}")
         given = dict(zip((each for each, _ in parameters), args, strict=False))
@@ -239,7 +241,7 @@ def _floating_fill(name: str, sampler: Any, parameters: tuple[tuple[str, float],
     method(fn)
 
 
-def _positive(name: str, parameter: str, second: bool) -> Any:
+def _positive(name: str, parameter: str, second: bool) -> Function:
     def check(*values: float) -> None:
         value = values[1 if second else 0]
         if not value > 0.0:
@@ -252,7 +254,7 @@ _floating_fill("cauchy_", R.cauchy, (("median", 0.0), ("sigma", 1.0)), _positive
 _floating_fill("log_normal_", R.log_normal, (("mean", 1.0), ("std", 2.0)), _positive("log_normal_", "std", True))
 
 
-def geometric_(self: Tensor, p: float, *, generator: Any = None) -> Tensor:
+def geometric_(self: Tensor, p: float, *, generator: GeneratorLike = None) -> Tensor:
     """Fill with the number of trials, each of chance p, that the first success takes (all real dtypes but bool)."""
     p = number(p, "geometric_", "p", 1)
     kind = self._kind
@@ -304,7 +306,7 @@ def _rounded_bounds(kind: Kind, low: int, high: int) -> tuple[int, int]:
     return low, high
 
 
-def integers_writer(gen: Generator, kind: Kind, low: int, high: int) -> Any:
+def integers_writer(gen: Generator, kind: Kind, low: int, high: int) -> Function:
     """A function that fills an array of this kind with integers of [low, high)."""
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
@@ -316,11 +318,11 @@ def integers_writer(gen: Generator, kind: Kind, low: int, high: int) -> Any:
     return _span_writer(gen, kind, low, high - low)
 
 
-def _span_writer(gen: Generator, kind: Kind, low: int, span: int) -> Any:
+def _span_writer(gen: Generator, kind: Kind, low: int, span: int) -> Function:
     return on_device(gen, kind, "integers", lambda a: R.draw(gen, a, R.integers, low, span), low, span)
 
 
-def random_(self: Tensor, *args: Any, generator: Any = None, **kwargs: Any) -> Tensor:
+def random_(self: Tensor, *args: Any, generator: GeneratorLike = None, **kwargs: Any) -> Tensor:
     """``random_()``, ``random_(to)``, ``random_(from, to)``: fill with integers of [from, to).
 
     Without arguments: all that the dtype can count from 0 on. ``random_(from, None)``: from there up.
@@ -363,16 +365,16 @@ for _fn in (normal_, uniform_, geometric_, random_):
 
 # --- creation -------------------------------------------------------------------------------------------------------------------------
 
-def fresh(kind: Kind, shape: tuple[int, ...], write: Any) -> Tensor:
+def fresh(kind: Kind, shape: tuple[int, ...], write: Function) -> Tensor:
     """A new tensor filled by `write`."""
     return wrap(drawn(shape, kind, write), kind)
 
 
-def _uniform_01(gen: Generator, kind: Kind) -> Any:
+def _uniform_01(gen: Generator, kind: Kind) -> Function:
     return uniform_writer(gen, kind, 0.0, 1.0)
 
 
-def _normal_01(gen: Generator, kind: Kind) -> Any:
+def _normal_01(gen: Generator, kind: Kind) -> Function:
     return normal_writer(gen, kind, 0.0, 1.0)
 
 
@@ -389,9 +391,10 @@ def _into(out: Tensor, shape: tuple[int, ...], dtype: Any, name: str, writer: An
     return fill(out, "NormalBackward0", write)
 
 
-def _creator(name: str, writer: Any, quick: Any, doc: str) -> None:
+def _creator(name: str, writer: Function, quick: Function, doc: str) -> None:
     """Define a creation function and its _like form. `quick(gen, n, dtype)` gives few numbers as a 1-D array."""
-    def fn(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    def fn(*size: Any, generator: GeneratorLike = None, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,
+           device: Device = None,
            pin_memory: bool = False, requires_grad: bool = False, names: Any = None, **kwargs: Any) -> Tensor:
         if kwargs or names is not None or not size:
             size = _sizes(name, size, kwargs, names)
@@ -410,8 +413,9 @@ def _creator(name: str, writer: Any, quick: Any, doc: str) -> None:
             r = fresh(kind, shape, writer(gen, kind))
         return finish(r, requires_grad, pin_memory) if requires_grad or pin_memory else r
 
-    def like(input: Tensor, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-             requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+    def like(input: Tensor, *, generator: GeneratorLike = None, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+             pin_memory: bool = False,
+             requires_grad: bool = False, memory_format: MemoryFormat = None) -> Tensor:
         kind = _like(name + "_like", input, dtype, device, layout)
         r = _fresh_like(kind, input, memory_format, writer(generator_of(generator, kind.device, name), kind))
         return finish(r, requires_grad, pin_memory)
@@ -440,7 +444,7 @@ def _check_requires_grad(kind: Kind) -> None:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
 
 
-def _like(name: str, input: Any, dtype: Any, device: Any, layout: Any) -> Kind:
+def _like(name: str, input: Tensor, dtype: Any, device: Device, layout: Layout) -> Kind:
     if not isinstance(input, Tensor):
         raise not_a_tensor(name, "input", 1, input)
     if layout is not None:
@@ -448,7 +452,7 @@ def _like(name: str, input: Any, dtype: Any, device: Any, layout: Any) -> Kind:
     return like_kind(input, dtype, device)
 
 
-def _fresh_like(kind: Kind, input: Tensor, memory_format: Any, write: Any) -> Tensor:
+def _fresh_like(kind: Kind, input: Tensor, memory_format: MemoryFormat, write: Function) -> Tensor:
     if memory_format is not None and memory_format.name != "preserve_format":
         return fill(wrap(kind.xp.empty(input._a.shape, kind.np), kind).contiguous(memory_format=memory_format), "", write)
     if input._a.flags.c_contiguous:
@@ -460,8 +464,9 @@ _creator("rand", _uniform_01, R.uniform, "A tensor of uniform numbers of [0, 1).
 _creator("randn", _normal_01, R.few_normals, "A tensor of normal numbers of mean 0 and variance 1.")
 
 
-def randint(*args: Any, low: Any = None, high: Any = None, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None,
-            layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def randint(*args: Any, low: Any = None, high: int | None = None, size: PerDim | None = None, generator: GeneratorLike = None,
+            out: Tensor | None = None, dtype: Dtype = None,
+            layout: Layout = None, device: Device = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """``randint(high, size)``, ``randint(low, high, size)``: integers of [low, high), int64 unless dtype says otherwise."""
     low, high, size = _low_high_size("randint", args, low, high, size)
     if not isinstance(size, (tuple, list, Size)):
@@ -470,7 +475,7 @@ def randint(*args: Any, low: Any = None, high: Any = None, size: Any = None, gen
     if layout is not None:
         check_layout(layout)
 
-    def writer(kind: Kind) -> Any:
+    def writer(kind: Kind) -> Function:
         return integers_writer(generator_of(generator, kind.device, "randint"), kind, low, high)
 
     if out is not None:
@@ -487,7 +492,7 @@ def randint(*args: Any, low: Any = None, high: Any = None, size: Any = None, gen
     return finish(r, requires_grad, pin_memory) if requires_grad or pin_memory else r
 
 
-def _low_high_size(name: str, args: tuple[Any, ...], low: Any, high: Any, size: Any) -> tuple[int, int, Any]:
+def _low_high_size(name: str, args: tuple[Any, ...], low: Any, high: int | None, size: Sequence[int] | None) -> tuple[int, int, Any]:
     """Sort out ``(high, size)`` and ``(low, high, size)``, by position or by name."""
     given = {"low": low, "high": high, "size": size}
     positions = ("low", "high", "size") if len(args) == 3 or (len(args) == 2 and size is not None) or (
@@ -506,8 +511,10 @@ def _low_high_size(name: str, args: tuple[Any, ...], low: Any, high: Any, size: 
     return integer(0 if given["low"] is None else given["low"], name, "low", 1), integer(given["high"], name, "high", at), given["size"]
 
 
-def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: Any = None, dtype: Any = None, layout: Any = None,
-                 device: Any = None, pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None) -> Tensor:
+def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: GeneratorLike = None, dtype: Dtype = None,
+                 layout: Layout = None,
+                 device: Device = None, pin_memory: bool = False, requires_grad: bool = False,
+                 memory_format: MemoryFormat = None) -> Tensor:
     """``randint_like(input, high)``, ``randint_like(input, low, high)``: integers of [low, high) in input's shape, dtype and device."""
     kind = _like("randint_like", input, dtype, device, layout)
     low, high, _ = _low_high_size("randint_like", args, low, high, ())
@@ -517,7 +524,8 @@ def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, g
     return finish(_fresh_like(kind, input, memory_format, write), requires_grad, pin_memory)
 
 
-def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+def randperm(n: int, *, generator: GeneratorLike = None, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,
+             device: Device = None,
              pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """A random permutation of 0 ... n - 1, int64 unless dtype says otherwise."""
     n = integer(n, "randperm", "n", 1)
@@ -544,7 +552,7 @@ def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = Non
     return finish(r, requires_grad, pin_memory)
 
 
-def permuted(gen: Generator, n: int, kind: Kind) -> Any:
+def permuted(gen: Generator, n: int, kind: Kind) -> Array:
     """A random permutation as an int64 array on the kind's device."""
     if kind.device is CPU:
         return R.permutation(gen, n)

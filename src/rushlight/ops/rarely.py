@@ -11,6 +11,7 @@ from .. import storage
 from ..autograd.grad_mode import no_grad
 from ..storage import map_file
 from ..tensor import Tensor, wrap
+from ..vocabulary import Device, Dtype, Layout, MemoryFormat
 from .conv import conv1d
 from .creation import creation_kind
 from .define import export, functional, method
@@ -88,7 +89,7 @@ def module_load(self: Tensor, other: Tensor, assign: bool = False) -> Tensor:
 
 
 @method
-def chalf(self: Tensor, memory_format: Any = None) -> Tensor:
+def chalf(self: Tensor, memory_format: MemoryFormat = None) -> Tensor:
     """complex32, which NumPy lacks: an error that names what there is."""
     raise NotImplementedError("Tensor.chalf(): rushlight has no complex32; use cfloat() for complex64")
 
@@ -103,7 +104,8 @@ def conv_tbc(input: Tensor, weight: Tensor, bias: Tensor, pad: int = 0) -> Tenso
 
 
 @export
-def from_file(filename: str, shared: bool | None = None, size: int = 0, *, dtype: Any = None, layout: Any = None, device: Any = None,
+def from_file(filename: str, shared: bool | None = None, size: int = 0, *, dtype: Dtype = None, layout: Layout = None,
+              device: Device = None,
               pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """A vector of `size` elements in a memory-mapped file; shared: changes are written to it, and it is created where it is missing."""
     kind = creation_kind(dtype, device)

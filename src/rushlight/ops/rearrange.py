@@ -12,6 +12,7 @@ from ..dims import wrap_dim, wrap_dims
 from ..kernels.memory import assign, copied, copied_like, triangle
 from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Device, Dtype, Function, Layout
 from .creation import creation_kind, finish
 from .define import export, op
 from .joining import _arrays, _common_kind, stack
@@ -222,20 +223,20 @@ def _counts(repeats: Tensor) -> Any:
 _HOST = np.empty(0)
 
 
-def _triangle(name: str, keep: Any) -> Any:
+def _triangle(name: str, keep: Function) -> Function:
     def fn(input: Tensor, diagonal: int = 0) -> Tensor:
         a = input._a
         if a.ndim < 2:
             raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
         k, kind = diagonal.__index__(), input._kind
 
-        def array(x: Any) -> Any:
+        def array(x: Array) -> Any:
             if x.__class__ is np.ndarray:
                 return triangle(x, k, name == "triu")
             return np.where(_mask(kind.xp.empty(0), x.shape[-2:], k), x, x.dtype.type(0))
         return record(wrap(array(a), kind), f"{name.capitalize()}Backward0", (input,), lambda g: fn(g, k), (), array)
 
-    def _mask(x: Any, shape: tuple[int, int], k: int) -> Any:
+    def _mask(x: Array, shape: tuple[int, int], k: int) -> Array:
         rows, columns = np.arange(shape[0], like=x)[:, None], np.arange(shape[1], like=x)
         return keep(columns - rows, k)
 
@@ -243,7 +244,8 @@ def _triangle(name: str, keep: Any) -> Any:
     fn.__doc__ = f"The {'lower' if name == 'tril' else 'upper'} triangle of matrices up to the given diagonal, zeros elsewhere."
     op(fn, name=name, method=True, inplace=True, out=True)
 
-    def indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, layout: Any = None, requires_grad: bool = False,
+    def indices(row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: Device = None, layout: Layout = None,
+                requires_grad: bool = False,
                 pin_memory: bool = False) -> Tensor:
         if row < 0 or col < 0:
             raise RuntimeError(f"{'row' if row < 0 else 'col'} must be non-negative, got{row if row < 0 else col}")
@@ -394,7 +396,7 @@ def atleast(t: Tensor, ndim: int) -> Tensor:
     return unsqueeze(t, -1)
 
 
-def _atleast(ndim: int) -> Any:
+def _atleast(ndim: int) -> Function:
     def fn(*tensors: Any) -> Any:
         if len(tensors) == 1:
             if isinstance(tensors[0], (tuple, list)):

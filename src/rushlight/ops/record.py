@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 from weakref import ref
 
 import numpy as np
@@ -12,14 +13,16 @@ from ..autograd.graph import AccumulateGrad, Node, Port, Version, batched_fix, f
 from ..kernels import native
 from ..kind import Kind, cpu_kind
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function
 
 __all__ = ["UnaryNode", "BinaryNode", "RecordNode", "SavedOutput", "record", "rename", "view", "multi_view", "finish_special", "node_class"]
 
 new = object.__new__
+Made = TypeVar("Made")           # a tensor, or a tuple of tensors
 ndarray = np.ndarray
 
 
-def detached(t: Any) -> Any:
+def detached(t: Tensor) -> Tensor:
     """The tensor without its history."""
     return t if t is None or t._node is None else wrap(t._a, t._kind)
 
@@ -41,7 +44,7 @@ class UnaryNode(Node):
         result._node, result._ver = self, self.version
         return {"result": result}
 
-    def arrays(self, g: Any) -> Any:
+    def arrays(self, g: Array) -> tuple[Any, ...]:
         agrad = self.agrad
         if agrad is None:
             return Node.arrays(self, g)
@@ -59,7 +62,7 @@ class UnaryNode(Node):
             raise self._modified(saved, self, self.version.n, 0)
         return (agrad(g, saved),)
 
-    def tensors(self, g: Any, detach: bool = False) -> Any:
+    def tensors(self, g: Tensor, detach: bool = False) -> tuple[Tensor, ...]:
         if not self.saves:
             return (self.grad(g),)
         saved = self.saved
@@ -91,7 +94,7 @@ class BinaryNode(Node):
         """`self` and `other`."""
         return {name: t for name, t in zip(("self", "other"), self.saved, strict=False) if t is not None}
 
-    def arrays(self, g: Any) -> Any:
+    def arrays(self, g: Array) -> tuple[Any, ...]:
         na, nb = self.next
         saved = self.saved
         if not saved:
@@ -117,7 +120,7 @@ class BinaryNode(Node):
         formula = self.db if which else self.da
         return formula(wrap_array(g), detached(a), detached(b), None)._a
 
-    def tensors(self, g: Any, detach: bool = False) -> Any:
+    def tensors(self, g: Tensor, detach: bool = False) -> tuple[Any, ...]:
         na, nb = self.next
         saved = self.saved
         if saved is None:
@@ -162,7 +165,7 @@ class Packed:
 
     __slots__ = ("value", "unpack", "_ver", "edge", "index", "levels")
 
-    def __init__(self, value: Any, unpack: Any, saved: Any) -> None:
+    def __init__(self, value: Array | tuple[Any, ...], unpack: Function, saved: Any) -> None:
         self.value, self.unpack, self._ver = value, unpack, 0
         own = saved.__class__ is SavedOutput          # the node's own output: its edge would be a cycle
         self.edge, self.index = (None, saved.index) if own else (saved._node, -1)
@@ -212,10 +215,10 @@ class RecordNode(Node):
         return {"result" if entry.__class__ is SavedOutput else next(inputs, f"{i}"): entry if isinstance(entry, Tensor) else entry.tensor(self, False)
                 for i, entry in enumerate(self.saved)}
 
-    def tensors(self, g: Any, detach: bool = False) -> Any:
+    def tensors(self, g: Tensor | list[Any], detach: bool = False) -> Sequence[Any]:
         return self.formula(g, *(self.values(detach) if self.saved != () else ()))
 
-    def formula(self, g: Any, *saved: Any) -> Any:
+    def formula(self, g: Tensor | list[Any], *saved: Any) -> Sequence[Any]:
         """The inputs' gradients from the output's and the saved tensors."""
         grad = self.grad
         if grad.__class__ is tuple:
@@ -223,7 +226,7 @@ class RecordNode(Node):
         grads = grad(g, *saved)
         return grads if grads.__class__ is tuple or grads.__class__ is list else (grads,)
 
-    def arrays(self, g: Any) -> Any:
+    def arrays(self, g: Array) -> Sequence[Any]:
         agrad = self.agrad
         if agrad is None:
             return Node.arrays(self, g)
@@ -250,8 +253,9 @@ def share_version(t: Tensor) -> Version:
     return version
 
 
-def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple[Any, ...] = (), array_grad: Any = None,
-           holomorphic: bool = True) -> Any:
+def record(out: Made, name: str, inputs: tuple[Any, ...], grad: Function | tuple[Any, ...], saved: tuple[Any, ...] = (),
+           array_grad: Function | None = None,
+           holomorphic: bool = True) -> Made:
     """Attach a node to `out` (a tensor, or a tuple of them) if recording is on and an input requires grad; returns `out`.
 
     inputs      tensors or None, in the order of the gradients
@@ -305,7 +309,7 @@ def record(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple
             if each._kind.differentiable:
                 each._node = Port(node, index)
     else:
-        out._node = node
+        out._node = node  # type: ignore[attr-defined]
     if STATE.unusual:
         _special(node)
     return out
@@ -345,7 +349,7 @@ def rename(r: Tensor, label: str) -> None:
         r._node.__class__ = node_class(label, RecordNode)
 
 
-def finish_special(r: Tensor, node_type: Any, inputs: tuple[Any, ...]) -> None:
+def finish_special(r: Tensor, node_type: type[Any], inputs: tuple[Any, ...]) -> None:
     """Record a fast-path op while something unusual is going on: grad may be off, or hooks want to see what is saved."""
     if not LOCAL.grad and not LOCAL.dual:
         return
@@ -388,7 +392,7 @@ def _general(r: Tensor, node: Any, inputs: tuple[Any, ...]) -> None:
         kept = tuple(t for t in node.saved if t is not None)
         da, db = type(node).da, type(node).db
 
-        def grad(g: Any, *saved: Any) -> Any:
+        def grad(g: Tensor, *saved: Any) -> tuple[Any, ...]:
             left = list(saved)
             x = left.pop(0) if a is not None else None
             y = left.pop(0) if b is not None else None
@@ -422,7 +426,8 @@ def _special(node: Any) -> None:
 _view_nodes: dict[str, type] = {}      # the node classes of view ops by name
 
 
-def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tuple[Any, ...] = (), array_grad: Any = None) -> Tensor:
+def view(input: Tensor, array: Array, name: str, grad: Function | None, replay: Function, args: tuple[Any, ...] = (),
+         array_grad: Function | None = None) -> Tensor:
     """A result that shares the input's memory (`array` is a view of ``input._a``), its version, and its in-place history.
 
     grad        ``grad(g)``: gradient of the input; `array_grad` the same on arrays
@@ -476,7 +481,7 @@ def view(input: Tensor, array: Any, name: str, grad: Any, replay: Any, args: tup
     return r
 
 
-def multi_view(input: Tensor, arrays: list[Any], name: str, grad: Any) -> tuple[Tensor, ...]:
+def multi_view(input: Tensor, arrays: list[Any], name: str, grad: Function) -> tuple[Tensor, ...]:
     """Several views made by one op (split, unbind): they share memory and version, but can't be changed in place with history."""
     version = share_version(input)
     if input.__class__ is not Tensor and input.is_conj():      # what is written into them could not reach the source: it is refused

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from math import prod as _product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from ..kernels.strides import zeros_for
 from ..kind import Kind
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Dims, Dtype, Function, Operand, PerDim
 from .convert import convert
 from .creation import _dtype_argument
 from .deferred import function_of
@@ -31,12 +33,15 @@ from .record import record
 from .signatures import SignatureOf
 from .write import write_out
 
+if TYPE_CHECKING:
+    from ..dtypes import dtype
+
 __all__ = ["reduced_dims"]
 
 ndarray = np.ndarray
 
 
-def reduced_dims(dim: Any, ndim: int) -> tuple[int, ...]:
+def reduced_dims(dim: PerDim | None, ndim: int) -> tuple[int, ...]:
     """The dimensions that a reduction runs over: all of them for None and for an empty tuple."""
     if dim is None:
         return tuple(range(ndim))
@@ -46,7 +51,7 @@ def reduced_dims(dim: Any, ndim: int) -> tuple[int, ...]:
     return (dims or tuple(range(ndim))) if ndim else ()
 
 
-def _renamed(dim: Any, keepdim: bool, axis: Any, keepdims: Any) -> tuple[Any, bool]:
+def _renamed(dim: int, keepdim: bool, axis: Any, keepdims: Any) -> tuple[Any, bool]:
     """NumPy's names of the arguments, which PyTorch accepts."""
     return (dim if axis is None else axis), (keepdim if keepdims is None else keepdims)
 
@@ -61,12 +66,12 @@ def _expander(shape: tuple[int, ...], dims: tuple[int, ...], keepdim: bool) -> t
     def tensors(g: Tensor) -> Tensor:
         return (g if kept is None else g.reshape(kept)).expand(shape)
 
-    def arrays(g: Any) -> Any:
+    def arrays(g: Array) -> Array:
         return np.broadcast_to(g if kept is None else g.reshape(kept), shape)
     return tensors, arrays
 
 
-def _sum_kind(kind: Kind, dtype: Any) -> Kind:
+def _sum_kind(kind: Kind, dtype: dtype | None) -> Kind:
     if dtype is not None:
         if dtype.__class__ is not dtype_type:
             dtype = _dtype_argument(dtype)
@@ -74,7 +79,8 @@ def _sum_kind(kind: Kind, dtype: Any) -> Kind:
     return kind if kind.differentiable else kind.int64
 
 
-def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None) -> Tensor:
+def sum(input: Tensor, dim: PerDim | None = None, keepdim: bool = False, *, dtype: Dtype = None, axis: Any = None,
+        keepdims: Any = None) -> Tensor:
     """The sum over the given dimensions (an int or several; all of them by default). Integers and bool add up in int64."""
     if axis is not None or keepdims is not None:
         dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
@@ -101,7 +107,7 @@ def sum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
     return record(out, "SumBackward0" if dims is None else "SumBackward1", (input,), tensors, array_grad=arrays)
 
 
-def _sum_slow(input: Tensor, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
+def _sum_slow(input: Tensor, dim: PerDim | None, keepdim: bool, dtype: dtype | None) -> Tensor:
     kind = _sum_kind(input._kind, dtype)
     a = input._a
     dims = reduced_dims(dim, a.ndim)
@@ -114,7 +120,8 @@ def _sum_slow(input: Tensor, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
     return record(out, "SumBackward0" if dim is None else "SumBackward1", (input,), tensors, array_grad=arrays)
 
 
-def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None, keepdims: Any = None) -> Tensor:
+def mean(input: Tensor, dim: PerDim | None = None, keepdim: bool = False, *, dtype: Dtype = None, axis: Any = None,
+         keepdims: Any = None) -> Tensor:
     """The mean over the given dimensions (all by default) of a floating-point or complex tensor."""
     if axis is not None or keepdims is not None:
         dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
@@ -145,9 +152,9 @@ def mean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
                   array_grad=lambda g: arrays(g / count))
 
 
-def _public(fn: Any, name: str) -> None:
+def _public(fn: Function, name: str) -> None:
     """Register a reduction: function with out=, method without."""
-    def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+    def function(input: Tensor, *args: Any, out: Tensor | None = None, **kwargs: Any) -> Tensor:
         if not isinstance(input, Tensor):
             raise not_a_tensor(name, "input", 1, input)
         r = fn(input, *args, **kwargs)
@@ -164,7 +171,7 @@ _public(mean, "mean")
 
 
 @op(method=True, out=True)
-def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:
     """The sum with nan counted as zero."""
     if input._kind.is_complex:
         raise RuntimeError("nansum on CPU does not support complex inputs")
@@ -182,14 +189,14 @@ def nansum(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any 
 
 
 @op(method=True, out=True)
-def nanmean(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:
     """The mean of what is not nan."""
     count = sum(~input.isnan(), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / count
 
 
 @op(method=True, out=True)
-def prod(input: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:
     """The product of all elements, or along one dimension. Integers and bool multiply in int64."""
     kind = _sum_kind(input._kind, dtype)
     if input._kind is not kind and (dtype is not None or input._a.__class__ is not ndarray):     # else the kernel multiplies in int64
@@ -232,7 +239,7 @@ def _prod_grad(g: Tensor, x: Tensor, dim: int) -> Tensor:
 
 # --- extremes -------------------------------------------------------------------------------------------------------------------------
 
-def _empty_error(name: str, input: Tensor, dim: Any) -> None:
+def _empty_error(name: str, input: Tensor, dim: int | None) -> None:
     if input._a.size == 0:
         if dim is None:
             kind = IndexError if name.startswith("arg") else RuntimeError
@@ -247,8 +254,8 @@ def _no_complex(name: str, input: Tensor) -> None:
         raise not_implemented(name, input._kind)
 
 
-def _along(name: str, extremes: Any, kind_of_result: Any) -> Any:
-    def along(input: Tensor, dim: Any, keepdim: bool) -> Any:
+def _along(name: str, extremes: Function, kind_of_result: type[Any]) -> Function:
+    def along(input: Tensor, dim: int, keepdim: bool) -> Any:
         _no_complex(name, input)
         a = input._a
         _empty_error(name, input, dim)
@@ -268,7 +275,7 @@ def _along(name: str, extremes: Any, kind_of_result: Any) -> Any:
                 zeros = g.new_zeros(shape)
                 return zeros.scatter(dim, kept, g if keepdim else g.unsqueeze(dim))
 
-            def array_grad(g: Any, _: Any) -> Any:
+            def array_grad(g: Array, _: Any) -> Any:
                 full = zeros_for(g, shape)
                 np.put_along_axis(full, at, g if keepdim else np.expand_dims(g, dim), dim)
                 return full
@@ -281,7 +288,7 @@ _max_along = _along("max", R.max_along, return_types.max)
 _min_along = _along("min", R.min_along, return_types.min)
 
 
-def _full_extreme(input: Tensor, reduce: Any, name: str) -> Tensor:
+def _full_extreme(input: Tensor, reduce: Function, name: str) -> Tensor:
     _no_complex(name, input)
     _empty_error(name, input, None)
     a = input._a
@@ -291,15 +298,15 @@ def _full_extreme(input: Tensor, reduce: Any, name: str) -> Tensor:
     return record(out, f"{name.capitalize()}Backward1", (input,), lambda g, x, y: _evenly(g, x, y, None), (input, out))
 
 
-def _evenly(g: Tensor, x: Tensor, y: Tensor, dims: Any) -> Tensor:
+def _evenly(g: Tensor, x: Tensor, y: Tensor, dims: Sequence[int]) -> Tensor:
     """The gradient shared by all elements that are equal to the extreme."""
     mask = x == y if dims else (x == y) | (x.isnan() & y.isnan())
     share = mask.to(g.dtype)
     return share * (g / share.sum(dims, keepdim=True) if dims else g / share.sum())
 
 
-def _extreme(name: str, reduce: Any, along: Any) -> None:
-    def function(input: Any, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+def _extreme(name: str, reduce: Function, along: Function) -> None:
+    def function(input: Tensor, *args: Any, out: Tensor | None = None, **kwargs: Any) -> Any:
         if not isinstance(input, Tensor):
             raise not_a_tensor(name, "input", 1, input)
         other = args[0] if args else kwargs.get("other")
@@ -311,7 +318,7 @@ def _extreme(name: str, reduce: Any, along: Any) -> None:
             r = _with_dim(*args, input=input, **kwargs)
         return r if out is None else write_out(out, r, name)
 
-    def _with_dim(dim: Any = None, keepdim: bool = False, *, input: Tensor, axis: Any = None, keepdims: Any = None) -> Any:
+    def _with_dim(dim: int | None = None, keepdim: bool = False, *, input: Tensor, axis: Any = None, keepdims: Any = None) -> Any:
         dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
         if dim.__class__ is not int and not (hasattr(dim, "__index__") and not isinstance(dim, bool)):
             raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected one of: "
@@ -329,8 +336,8 @@ _extreme("max", R.amax, _max_along)
 _extreme("min", R.amin, _min_along)
 
 
-def _amax(name: str, reduce: Any) -> Any:
-    def fn(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def _amax(name: str, reduce: Function) -> Function:
+    def fn(input: Tensor, dim: PerDim | None = (), keepdim: bool = False) -> Tensor:
         _no_complex(name, input)
         a = input._a
         dims = reduced_dims(dim if dim is not None else (), a.ndim)
@@ -357,7 +364,7 @@ amin = _amax("amin", R.amin)
 
 
 @op(method=True, out=True)
-def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
+def aminmax(input: Tensor, *, dim: Dims = None, keepdim: bool = False) -> Any:
     """(min, max), over one dimension or over everything."""
     _empty_error("aminmax", input, dim)
     if input._node is None and input._a.ndim and not input._kind.is_complex:
@@ -369,7 +376,7 @@ def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
 
 
 def _argument(name: str, largest: bool) -> None:
-    def fn(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Tensor:
+    def fn(input: Tensor, dim: Dims = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Tensor:
         if axis is not None or keepdims is not None:
             dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
         kind = input._kind
@@ -403,8 +410,8 @@ _argument("argmin", False)
 
 # --- truth ----------------------------------------------------------------------------------------------------------------------------
 
-def _truth(name: str, reduce: Any) -> None:
-    def fn(input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Tensor:
+def _truth(name: str, reduce: Function) -> None:
+    def fn(input: Tensor, dim: Dims = None, keepdim: bool = False, *, axis: Any = None, keepdims: Any = None) -> Tensor:
         if axis is not None or keepdims is not None:
             dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
         a = input._a
@@ -424,7 +431,7 @@ _truth("all", R.all)
 
 
 @op(method=True)
-def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
+def count_nonzero(input: Tensor, dim: Dims = None) -> Tensor:
     """How many elements are not zero."""
     a = input._a
     return wrap(as_array(R.count_nonzero(a, None if dim is None else reduced_dims(dim, a.ndim), False)), input._kind.int64)
@@ -432,7 +439,7 @@ def count_nonzero(input: Tensor, dim: Any = None) -> Tensor:
 
 # --- variance -------------------------------------------------------------------------------------------------------------------------
 
-def _variance_arguments(args: tuple[Any, ...], dim: Any, unbiased: Any, correction: Any, keepdim: bool) -> tuple[Any, Any, bool]:
+def _variance_arguments(args: tuple[Any, ...], dim: PerDim, unbiased: Any, correction: Any, keepdim: bool) -> tuple[Any, Any, bool]:
     """The overloads of var and std: (unbiased), (dim, unbiased, keepdim), (dim, *, correction, keepdim)."""
     given = list(args)
     if given and isinstance(given[0], bool):
@@ -451,7 +458,7 @@ def _variance_arguments(args: tuple[Any, ...], dim: Any, unbiased: Any, correcti
 _variance_grad = fuse(lambda g, x, center, factor: g * ((x - center) * factor))
 
 
-def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str) -> tuple[Tensor, Tensor]:
+def _variance(input: Tensor, dim: int, correction: int, keepdim: bool, name: str) -> tuple[Tensor, Tensor]:
     """(variance, mean): two passes."""
     kind = input._kind
     if not kind.differentiable:
@@ -475,21 +482,22 @@ def _variance(input: Tensor, dim: Any, correction: Any, keepdim: bool, name: str
             return g.reshape(kept) * ((x - mean(x, dims, True)) * (2.0 / freedom if freedom else inf))
         around = center.reshape(kept)
         record(variance, "VarBackward0", (input,), grad, (input,),
-               (lambda g, x: _variance_grad(g.reshape(kept), x, around, 2.0 / freedom)) if kind.fast and freedom else None, holomorphic=False)
+               (lambda g, x: _variance_grad(g.reshape(kept), x, around, 2.0 / freedom)) if kind.fast and freedom else None,
+               holomorphic=False)
         tensors, arrays = _expander(a.shape, dims, keepdim)
         record(mean_value, "MeanBackward1", (input,), lambda g: tensors(g) / count, array_grad=lambda g: arrays(g) / count)
     return variance, mean_value
 
 
 @op(method=True, out=True)
-def var(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Tensor:
+def var(input: Tensor, *args: Any, dim: Dims = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Tensor:
     """The variance over the given dimensions, dividing by n - correction (1 by default)."""
     dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
     return _variance(input, dim, correction, keepdim, "var")[0]
 
 
 @op(method=True, out=True)
-def std(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Tensor:
+def std(input: Tensor, *args: Any, dim: Dims = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Tensor:
     """The standard deviation over the given dimensions, dividing by n - correction (1 by default)."""
     dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
     variance = _variance(input.detach(), dim, correction, keepdim, "std")[0]
@@ -508,14 +516,14 @@ def std(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correc
 
 
 @op
-def var_mean(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+def var_mean(input: Tensor, *args: Any, dim: Dims = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
     """(variance, mean)."""
     dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
     return _variance(input, dim, correction, keepdim, "var_mean")
 
 
 @op
-def std_mean(input: Tensor, *args: Any, dim: Any = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
+def std_mean(input: Tensor, *args: Any, dim: Dims = None, unbiased: Any = None, correction: Any = None, keepdim: bool = False) -> Any:
     """(standard deviation, mean)."""
     dim, correction, keepdim = _variance_arguments(args, dim, unbiased, correction, keepdim)
     return std(input, dim=dim, correction=correction, keepdim=keepdim), mean(input, dim, keepdim)
@@ -527,7 +535,7 @@ _logsumexp_gradient = fuse(lambda g, x, y: g * f.exp(x - y))
 
 
 @op(method=True, out=True)
-def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+def logsumexp(input: Tensor, dim: PerDim, keepdim: bool = False) -> Tensor:
     """log(sum(exp(input))) over the given dimensions, without overflow."""
     if not input._kind.differentiable:
         input = input.to(input._kind.float_.dtype)
@@ -539,12 +547,12 @@ def logsumexp(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
         return out
     kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
 
-    def gradient(g: Any, x: Any, y: Any) -> Any:
+    def gradient(g: Array, x: Array, y: Array) -> Array:
         return _logsumexp_gradient(g.reshape(kept), x, y.reshape(kept))
     return record(out, "LogsumexpBackward0", (input,), gradient, (input, out), gradient)
 
 
-def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
+def _vector_norm(x: Tensor, p: float, dims: PerDim | None, keepdim: bool) -> Tensor:
     """The p-norm over dims, from differentiable ops."""
     if p == 2:
         return _euclidean(x, dims, keepdim)
@@ -563,7 +571,7 @@ def _vector_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
     return _power_norm(x, p, dims, keepdim)
 
 
-def _power_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
+def _power_norm(x: Tensor, p: float, dims: PerDim | None, keepdim: bool) -> Tensor:
     """(sum |x|^p)^(1/p); its gradient sgn(x) (|x| / norm)^(p - 1) is zero where all elements are zero (for p < 1, where the element is)."""
     a = x._a.astype(np.float32) if x._kind.reduced else x._a
     dims = reduced_dims(dims, a.ndim)
@@ -581,7 +589,7 @@ def _power_norm(x: Tensor, p: float, dims: Any, keepdim: bool) -> Tensor:
     return record(out, "LinalgVectorNormBackward0", (x,), grad, (x, out), holomorphic=False)
 
 
-def _euclidean(x: Tensor, dims: Any, keepdim: bool) -> Tensor:
+def _euclidean(x: Tensor, dims: PerDim | None, keepdim: bool) -> Tensor:
     """The 2-norm; its gradient at zero is zero."""
     kind = x._kind
     a = x._a
@@ -600,7 +608,7 @@ def _euclidean(x: Tensor, dims: Any, keepdim: bool) -> Tensor:
 
 
 @op(method=True, out=True)
-def norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+def norm(input: Tensor, p: Operand | str = "fro", dim: PerDim | None = None, keepdim: bool = False, dtype: Dtype = None) -> Tensor:
     """The p-norm of all elements or over dimensions; "fro" is the 2-norm, "nuc" the sum of singular values."""
     if dtype is not None:
         input = input.to(dtype)

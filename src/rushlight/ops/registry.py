@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import homes
+from ..vocabulary import Function
 
 __all__ = ["OPS", "PLACES", "FUNCTIONS", "NAMESPACES", "Op", "show", "op_at"]
 
@@ -41,8 +42,10 @@ class Op:
     __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "title", "integers", "refuse", "only", "holomorphic",
                  "result", "complex", "refuse_bool", "domain", "numbers", "out", "line")
 
-    def __init__(self, name: str, form: str, function: Any, *, forward: Any = None, gradient: Any = None, saved: tuple[str, ...] = (),
-                 node: Any = None, title: str = "", integers: Any = None, refuse: Any = None, only: str = "", holomorphic: bool = True,
+    def __init__(self, name: str, form: str, function: Function, *, forward: Function | None = None, gradient: Function | None = None,
+                 saved: tuple[str, ...] = (),
+                 node: type[Any] | None = None, title: str = "", integers: Any = None, refuse: Any = None, only: str = "",
+                 holomorphic: bool = True,
                  result: str = "", complex: bool = True, refuse_bool: str = "", domain: tuple[float, float] = (-3.0, 3.0),
                  numbers: str = "none", out: bool | str = False, line: tuple[str, int] | None = None) -> None:
         self.name, self.form, self.function, self.places = name, form, function, {}
@@ -98,7 +101,7 @@ def show(place: str, value: Any, op: Op | None = None) -> Op:
     return op
 
 
-def _settle(namespace: str, function: Any) -> None:
+def _settle(namespace: str, function: Function | type[Any]) -> None:
     """Have a function say that it is from the first namespace that shows it; an op of the native library says what its Python form says."""
     if ".ops." in (getattr(function, "__module__", None) or ""):
         try:

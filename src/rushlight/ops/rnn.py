@@ -7,7 +7,7 @@ computes its layer anew out of plain ops and differentiates that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,13 @@ from ..dtypes import float32
 from ..kernels import rnn as K
 from ..kernels.native import matmul
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array
 from .define import FUNCTIONS, export, record
 from .matmul import linear
 from .recompute import recomputed_grad
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"]
 
@@ -69,7 +73,7 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
         given = iter(saved)
         return [next(given) if there else None for there in present]
 
-    def array_grad(g: Any, *saved: Any) -> tuple[Any, ...]:
+    def array_grad(g: Array, *saved: Any) -> tuple[Any, ...]:
         arrays = restored([compute(each) for each in saved[:count]])
         y, kept = compute(saved[count]).reshape(-1, shapes[0][-1]), iter(saved[count + 1:])
         g = [None if each is None else compute(each) for each in g]
@@ -87,7 +91,7 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
                   array_grad)
 
 
-def _compute(array: Any) -> Any:
+def _compute(array: Array) -> Array:
     """An array in a type that is good to compute with: float32 for the 16-bit types."""
     return array.astype(np.float32) if array.itemsize < 4 else array
 
@@ -96,11 +100,11 @@ def _unchanged(array: Any) -> Any:
     return array
 
 
-def _in_kind(array: Any, kind: Any) -> Any:
+def _in_kind(array: Array, kind: Kind) -> Array:
     return array if array.dtype == kind.np else array.astype(kind.np)
 
 
-def _add(a: Any, b: Any) -> Any:
+def _add(a: Array, b: Array) -> Array:
     return a if b is None else b if a is None else a + b
 
 
@@ -147,8 +151,8 @@ def _gru(mode: str, steps: Any) -> Any:
     return forward, back
 
 
-def _lstm(mode: str, steps: Any) -> Any:
-    def forward(a: list[Any], keep: bool) -> Any:
+def _lstm(mode: str, steps: list[Any]) -> tuple[Any, ...]:
+    def forward(a: list[Any], keep: bool) -> tuple[Any, ...]:
         x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = a
         bias = _add(b_ih, b_hh)
         if not keep and w_hr is None and (done := K.lstm_results(x, steps, h0, c0, w_ih, w_hh, bias)) is not None:
@@ -177,7 +181,7 @@ def _device(mode: str, steps: Any, fused: Any) -> Any:
 
 # --- out of plain ops --------------------------------------------------------------------------------------------------------------------
 
-def _composed(mode: str, inputs: Sequence[Tensor | None], steps: Any) -> tuple[Tensor, ...]:
+def _composed(mode: str, inputs: Sequence[Tensor | None], steps: list[Any]) -> tuple[Tensor, ...]:
     """The same layer as ordinary ops on tensors: differentiable as often as one likes, on any device."""
     x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr = inputs
     cat = FUNCTIONS["cat"]
@@ -207,14 +211,15 @@ def _composed(mode: str, inputs: Sequence[Tensor | None], steps: Any) -> tuple[T
     return (cat(ys), h, c) if mode == "LSTM" else (cat(ys), h)
 
 
-def _position(steps: Any, lo: int) -> int:
+def _position(steps: list[Any], lo: int) -> int:
     """Which time step begins at row `lo`."""
     return sorted(first for first, _ in steps).index(lo)
 
 
 # --- the functions -----------------------------------------------------------------------------------------------------------------------
 
-def _stack(mode: str, x: Tensor, batch_sizes: Sequence[int], hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int,
+def _stack(mode: str, x: Tensor, batch_sizes: Sequence[int], hx: tuple[Tensor, ...], params: Sequence[Tensor], has_biases: bool,
+           num_layers: int,
            dropout: float,
            train: bool, bidirectional: bool, leading: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
     """All layers over packed data: (y, h_n) or (y, h_n, c_n); y (T, B, features) where `leading` is (T, B)."""
@@ -278,7 +283,7 @@ def _run(mode: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tens
     return y.transpose(0, 1) if given["batch_first"] else y, *finals
 
 
-def _check_types(mode: str, x: Tensor, hx: Any, params: Sequence[Tensor]) -> None:
+def _check_types(mode: str, x: Tensor, hx: tuple[Tensor, ...], params: Sequence[Tensor]) -> None:
     weight = params[0]
     if x.dtype is not weight.dtype:
         raise ValueError(f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: input.to({weight.dtype}), "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ..kernels.reduce import amax, amin
 from ..kernels.shapes import broadcast_shapes
 from ..kernels.sorting import first
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Device, Dtype, Function, GeneratorLike, Layout, Operand
 from .convert import move
 from .creation import finish, like_layout, size_of
 from .define import export, method
@@ -23,22 +24,25 @@ from .random import _fresh_like, _into, creation_kind, drawn, fill, fresh, integ
 from .record import record
 from .write import title, write_out
 
+if TYPE_CHECKING:
+    from ..kind import Kind
+
 __all__ = ["bernoulli_mask", "drawn_here"]
 
 
-def _zero_gradients(count: int) -> Any:
+def _zero_gradients(count: int) -> Function:
     """Random numbers pass no gradient on; PyTorch records zeros."""
     return (lambda g: g * 0) if count == 1 else (lambda g: (g * 0,) * count)
 
 
-def _host(t: Tensor) -> Any:
+def _host(t: Tensor) -> Array:
     """The tensor's array on the CPU."""
     if t._kind.device is CPU:
         return t._a
     return move(t._a, t._kind.device, CPU)
 
 
-def _place(a: Any, like: Tensor, kind: Any = None) -> Tensor:
+def _place(a: Array, like: Tensor, kind: Kind = None) -> Tensor:
     """A CPU array as a tensor on `like`'s device."""
     kind = kind or like._kind
     if kind.device is not CPU:
@@ -48,7 +52,7 @@ def _place(a: Any, like: Tensor, kind: Any = None) -> Tensor:
 
 # --- bernoulli ------------------------------------------------------------------------------------------------------------------------
 
-def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
+def _probability_writer(gen: Generator, kind: Kind, p: Any, name: str) -> Function:
     """A function that fills an array with ones of probability p (a number, or a tensor that broadcasts to the array)."""
     if isinstance(p, Tensor):
         if kind.is_complex:
@@ -62,7 +66,7 @@ def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
         if chances.size and not (float(amin(wide, None, False)) >= 0.0 and float(amax(wide, None, False)) <= 1.0):
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false: the probabilities must lie in [0, 1]")
 
-        def write(a: Any) -> None:
+        def write(a: Array) -> None:
             spread = chances if chances.shape == a.shape else np.broadcast_to(chances, a.shape)
             if not a.flags.c_contiguous:
                 spread = spread.transpose(R.memory_axes(a))
@@ -76,14 +80,14 @@ def _probability_writer(gen: Generator, kind: Any, p: Any, name: str) -> Any:
     return on_device(gen, kind, "bernoulli", lambda a: R.draw(gen, a, R.bernoulli, p), p)
 
 
-def drawn_here(kind: Any) -> bool:
+def drawn_here(kind: Kind) -> bool:
     """Whether the tensor is a GPU's, and its numbers come from the GPU's own stream."""
     if kind.device is CPU:
         return False
     return kind.xp.random.own_stream()
 
 
-def _device_probability_writer(gen: Generator, kind: Any, p: Tensor) -> Any:
+def _device_probability_writer(gen: Generator, kind: Kind, p: Tensor) -> Any:
     """A writer whose kernel compares with one probability per element; the GPU checks that they lie in [0, 1]."""
     chances = p._a.astype(np.float64 if kind.np == np.float64 else np.float32)
 
@@ -96,7 +100,7 @@ def _device_probability_writer(gen: Generator, kind: Any, p: Tensor) -> Any:
     return write
 
 
-def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
+def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: GeneratorLike = None) -> Tensor:
     """Fill with ones of probability p, else zeros. `p` is a number, or a tensor that broadcasts to self."""
     kind = self._kind
     if not isinstance(p, (Tensor, int, float, np.number)):
@@ -111,7 +115,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     return fill(self, "BernoulliBackward0", _probability_writer(gen, kind, p, "bernoulli_"))
 
 
-def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any = None) -> Tensor:
+def bernoulli(input: Tensor, p: Any = None, *, generator: GeneratorLike = None, out: Tensor | None = None) -> Tensor:
     """Ones and zeros in input's shape and dtype: ones with the probability in `input`, or all with probability p."""
     if not isinstance(input, Tensor):
         raise not_a_tensor("bernoulli", "input", 1, input)
@@ -123,7 +127,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None, out: Any =
     return record(r, "BernoulliBackward0", (input,), _zero_gradients(1))
 
 
-def bernoulli_mask(shape: tuple[int, ...], like: Any, p: float, kind: Any, generator: Any = None) -> Any:
+def bernoulli_mask(shape: tuple[int, ...], like: Array | None, p: float, kind: Kind, generator: GeneratorLike = None) -> Array:
     """A bool array of this shape (and of the memory layout of the array `like`), True with probability p: a dropout mask.
 
     On CUDA it comes from numbers of the kind's dtype, as PyTorch's noise does.
@@ -147,8 +151,9 @@ def bernoulli_mask(shape: tuple[int, ...], like: Any, p: float, kind: Any, gener
 
 # --- normal with tensors --------------------------------------------------------------------------------------------------------------
 
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None,
-           layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def normal(mean: Operand = 0.0, std: Operand = 1.0, size: Any = None, *, generator: GeneratorLike = None, out: Tensor | None = None,
+           dtype: Dtype = None,
+           layout: Layout = None, device: Device = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """Normal numbers; mean and std may be tensors (they broadcast), or both numbers, and then `size` is needed.
 
     With tensors, the dtype is the mean's (the std's, where the mean is a number).
@@ -162,7 +167,7 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
         raise TypeError("normal() received an invalid combination of arguments - got (float, float), but expected a Tensor, or a size")
     shape = size_of((size,), "normal")
 
-    def writer(kind: Any) -> Any:
+    def writer(kind: Kind) -> Any:
         return normal_writer(generator_of(generator, kind.device, "normal"), kind, mean, std)
 
     if out is not None:
@@ -171,7 +176,7 @@ def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any 
     return finish(fresh(kind, shape, writer(kind)), requires_grad, pin_memory, layout)
 
 
-def _normal_of_tensors(mean: Any, std: Any, generator: Any, out: Any) -> Tensor:
+def _normal_of_tensors(mean: Any, std: Any, generator: GeneratorLike, out: Tensor | None) -> Tensor:
     main = mean if isinstance(mean, Tensor) else std
     shapes = [each._a.shape for each in (mean, std) if isinstance(each, Tensor)]
     try:
@@ -202,7 +207,8 @@ def _normal_of_tensors(mean: Any, std: Any, generator: Any, out: Any) -> Tensor:
 
 # --- multinomial ----------------------------------------------------------------------------------------------------------------------
 
-def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Any = None) -> Tensor:
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, generator: GeneratorLike = None,
+                out: Tensor | None = None) -> Tensor:
     """Indices (int64) drawn with the weights in each row of `input`, a floating tensor of one or two dimensions.
 
     The result has shape (num_samples,) or (rows, num_samples). Weights need not sum to one.
@@ -259,7 +265,7 @@ def _check_multinomial(input: Tensor, count: int, replacement: bool) -> None:
         raise RuntimeError("number of categories cannot exceed 2^24")
 
 
-def _without_replacement(gen: Generator, weights: Any, count: int) -> Any:
+def _without_replacement(gen: Generator, weights: Array, count: int) -> Array:
     """The largest of weight / exponential number: each draw is proportional to the weights that are left (the Gumbel-max trick)."""
     q = np.empty(weights.shape, weights.dtype)
     if not weights.flags.c_contiguous:
@@ -274,7 +280,7 @@ def _without_replacement(gen: Generator, weights: Any, count: int) -> Any:
     return first(scores, scores.ndim - 1, count, True)
 
 
-def _with_replacement(gen: Generator, weights: Any, count: int) -> Any:
+def _with_replacement(gen: Generator, weights: Array, count: int) -> Array:
     """For each uniform number, the first place where the cumulative distribution reaches it."""
     rows = weights.reshape(-1, weights.shape[-1])
     result = np.empty((len(rows), count), np.int64)
@@ -285,7 +291,7 @@ def _with_replacement(gen: Generator, weights: Any, count: int) -> Any:
     return result.reshape(*weights.shape[:-1], count)
 
 
-def _cumulative(row: Any) -> Any:
+def _cumulative(row: Array) -> Array:
     """The cumulative distribution, summed up and normalised in the weights' own precision."""
     sums = np.cumsum(row, dtype=row.dtype)
     cumulative = (sums / sums[-1]).astype(np.float64)
@@ -295,7 +301,7 @@ def _cumulative(row: Any) -> Any:
 
 # --- poisson --------------------------------------------------------------------------------------------------------------------------
 
-def poisson(input: Tensor, generator: Any = None) -> Tensor:
+def poisson(input: Tensor, generator: GeneratorLike = None) -> Tensor:
     """Poisson counts in input's shape and dtype; `input` holds the rates (floating, not negative)."""
     if not isinstance(input, Tensor):
         raise not_a_tensor("poisson", "input", 1, input)
@@ -317,7 +323,7 @@ def poisson(input: Tensor, generator: Any = None) -> Tensor:
     return record(r, "PoissonBackward0", (input,), _zero_gradients(1))
 
 
-def _poisson(rate: float, uniform: Any) -> int:
+def _poisson(rate: float, uniform: Function) -> int:
     """One count. Small rates: multiply uniform numbers (Knuth). Others: transformed rejection (Hoermann 1993, PTRS)."""
     if rate == 0.0:
         return 0

@@ -11,6 +11,7 @@ from ..dims import wrap_dim
 from ..kernels import scan as K
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
+from ..vocabulary import Dtype, Function
 from .define import not_implemented, op
 from .elementwise import _logaddexp
 from .joining import cat, stack
@@ -20,7 +21,7 @@ from .reduction import _sum_kind
 __all__: list[str] = []
 
 
-def _prepared(input: Tensor, dim: Any, dtype: Any) -> tuple[Tensor, int]:
+def _prepared(input: Tensor, dim: int, dtype: Any) -> tuple[Tensor, int]:
     """The input in the dtype of the result, and the checked dimension."""
     kind = _sum_kind(input._kind, dtype)
     dim = wrap_dim(dim, input._a.ndim)
@@ -41,7 +42,7 @@ def _reverse_sum(g: Tensor, dim: int) -> Tensor:
 
 
 @op(method=True, inplace=True, out=True)
-def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
     """The running sum along a dimension. Integers and bool add up in int64."""
     x, dim = _prepared(input, dim, dtype)
     return record(_running("add", x, dim), "CumsumBackward0", (x,), lambda g: _reverse_sum(g, dim),
@@ -49,7 +50,7 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 @op(method=True, inplace=True, out=True)
-def cumprod(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def cumprod(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
     """The running product along a dimension. Integers and bool multiply in int64."""
     x, dim = _prepared(input, dim, dtype)
     y = _running("multiply", x, dim)
@@ -78,7 +79,7 @@ def _cumprod_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
     return cat(results, dim)
 
 
-def _running_extreme(name: str, kind_of_result: Any) -> Any:
+def _running_extreme(name: str, kind_of_result: type[Any]) -> Function:
     def fn(input: Tensor, dim: int) -> Any:
         kind, a = input._kind, input._a
         if kind.is_complex:

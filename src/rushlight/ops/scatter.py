@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..kernels.indexing import grid as _grid
 from ..kernels.indexing import steps as _steps
 from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, NumpyDtype, Scalar
 from .accumulate import add_rows, put_add
 from .define import _checked_inplace, export, method, op
 from .indexing import _prepare_tensor, index_put_into
@@ -20,12 +21,15 @@ from .selection import _fill_value, out_of_range, where
 from .slices import embed
 from .write import title
 
+if TYPE_CHECKING:
+    from ..kind import Kind
+
 __all__ = ["gather", "scatter", "scatter_add", "scatter_reduce"]
 
 
 # --- gather and scatter ---------------------------------------------------------------------------------------------------------------
 
-def _index_array(name: str, index: Tensor, ndim: int, what: str) -> Any:
+def _index_array(name: str, index: Tensor, ndim: int, what: str) -> Array:
     if index._kind.dtype.name not in ("int64", "int32"):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     if index._a.size and (index._a.ndim or 1) != (ndim or 1):
@@ -33,7 +37,7 @@ def _index_array(name: str, index: Tensor, ndim: int, what: str) -> Any:
     return index._a
 
 
-def _in_range(index: Any, dim: int, n: int) -> None:
+def _in_range(index: Array, dim: int, n: int) -> None:
     if index.size and out_of_range(index, n):
         wrong = index[(index < 0) | (index >= n)].reshape(-1)[0]
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
@@ -71,7 +75,7 @@ def _record_gather(r: Tensor, input: Tensor, dim: int, index: Tensor) -> Tensor:
                   lambda g, i: _add_scattered(zeros_for(g, shape), dim, i, g))
 
 
-def _add_scattered(target: Any, dim: int, index: Any, values: Any) -> Any:
+def _add_scattered(target: Array, dim: int, index: Array, values: Array) -> Array:
     """``target[grid(index)] += values``, in place; a contiguous target is returned."""
     if index.size == 0:
         return target
@@ -113,7 +117,7 @@ def _scatter_checks(name: str, input: Tensor, dim: int, index: Tensor, src: Tens
     return dim, i
 
 
-def _cut(values: Any, shape: tuple[int, ...]) -> Any:
+def _cut(values: Array, shape: tuple[int, ...]) -> Array:
     return values if values.shape == shape else values[tuple([slice(0, n) for n in shape])]
 
 
@@ -219,12 +223,12 @@ def _scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce:
     r = wrap(array, input._kind)
     shape = src._a.shape
 
-    def grad(g: Tensor, x: Tensor, i: Tensor, s: Tensor, y: Tensor) -> Any:
+    def grad(g: Tensor, x: Tensor, i: Tensor, s: Tensor, y: Tensor) -> tuple[Tensor, ...]:
         return _reduce_grad(g, x, dim, i, s, y, reduce, include_self, shape)
     return record(r, name, (input, src), grad, (input, index, src, r), holomorphic=False)
 
 
-def _reduced(a: Any, dim: int, i: Any, values: Any, reduce: str, include_self: bool, kind: Any) -> Any:
+def _reduced(a: Array, dim: int, i: Array, values: Array, reduce: str, include_self: bool, kind: Kind) -> Array:
     work = a.astype(np.float32) if kind.reduced else a.copy("C")
     if i.size == 0:
         return work.astype(kind.np, copy=False)
@@ -254,11 +258,11 @@ def _counts(shape: tuple[int, ...], dim: int, index: Any, include_self: bool) ->
     return np.maximum(_add_scattered(counts, dim, index, np.ones(index.shape, like=index)), 1)
 
 
-def _lowest(d: Any) -> Any:
+def _lowest(d: NumpyDtype) -> float:
     return False if d.kind == "b" else -np.inf if d.kind in "fc" else np.iinfo(d).min
 
 
-def _highest(d: Any) -> Any:
+def _highest(d: NumpyDtype) -> float:
     return True if d.kind == "b" else np.inf if d.kind in "fc" else np.iinfo(d).max
 
 
@@ -333,7 +337,7 @@ def _index_checks(name: str, input: Tensor, dim: int, index: Tensor, source: Ten
 
 
 @op(method=True, inplace="apart", out=True)
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Any = 1) -> Tensor:
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Scalar = 1) -> Tensor:
     """A copy with ``alpha * source``'s slices added to the slices that `index` names; they may repeat."""
     dim, i = _index_checks("index_add_", input, dim, index, source, "source")
     values = source._a
@@ -401,7 +405,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return record(r, "IndexFillBackward0", (input,), lambda g, i: index_fill(g, dim, i, 0), (index,))
 
 
-def _index_tuple(name: str, input: Tensor, indices: Any) -> dict[int, Any]:
+def _index_tuple(name: str, input: Tensor, indices: tuple[Tensor, ...]) -> dict[int, Any]:
     """The argument `indices` of index_put: index arrays by dimension."""
     if isinstance(indices, Tensor) or not isinstance(indices, (tuple, list)):
         raise TypeError(f"{name}(): argument 'indices' (position 1) must be tuple of Tensors, not {type(indices).__name__}")
@@ -424,12 +428,12 @@ def _index_tuple(name: str, input: Tensor, indices: Any) -> dict[int, Any]:
 
 
 @op(method=True)
-def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+def index_put(input: Tensor, indices: tuple[Tensor, ...], values: Tensor, accumulate: bool = False) -> Tensor:
     """A copy with ``[indices]`` set to `values` (or, accumulate, added to; positions may repeat)."""
     return index_put_into(input.clone(), _put_arrays(input, indices), values, accumulate)
 
 
-def _put_arrays(input: Tensor, indices: Any) -> dict[int, Any]:
+def _put_arrays(input: Tensor, indices: tuple[Tensor, ...]) -> dict[int, Any]:
     arrays = _index_tuple("index_put", input, indices)
     if arrays and max(arrays) >= input._a.ndim:
         raise IndexError(f"too many indices for tensor of dimension {input._a.ndim} (got {max(arrays) + 1})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ..kernels.shapes import broadcast_shapes
 from ..kernels.strides import zeros_for
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Operand
 from .accumulate import add_rows, put_add
 from .creation import _fits
 from .define import export, method, op
@@ -25,6 +26,9 @@ from .promotion import broadcast_error, result_dtype
 from .record import record
 from .slices import _at, basic, diagonal
 from .write import inplace_from, title, writable, write_out
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["where", "masked_fill", "index_select", "out_of_range", "vector_index"]
 
@@ -38,7 +42,7 @@ _unmasked = fuse(lambda g, m: np.where(m, 0.0, g))
 
 # --- where ----------------------------------------------------------------------------------------------------------------------------
 
-def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
+def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Tensor | None = None) -> Tensor:
     """`input` where the condition holds, else `other` (tensors or numbers, broadcast and promoted). With the condition alone: its
     ``nonzero(as_tuple=True)``."""
     if input.__class__ is other.__class__ is condition.__class__ is Tensor and out is None and input._kind is other._kind:
@@ -85,7 +89,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any =
 _where_grads = (lambda g, m: where(m, g, 0), lambda g, m: where(m, 0, g))
 
 
-def _operand(value: Any, kind: Any) -> Any:
+def _operand(value: Operand, kind: Kind) -> Array:
     if isinstance(value, Tensor):
         if value._kind.device is not kind.device:
             if value._a.ndim:
@@ -109,7 +113,7 @@ def _where_error(*shapes: tuple[int, ...]) -> RuntimeError:
 export(where)
 
 
-def _where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+def _where_method(self: Tensor, condition: Tensor, other: Operand) -> Tensor:
     """`self` where the condition holds, else `other`."""
     return where(condition, self, other)
 
@@ -124,7 +128,7 @@ _C_NAMES = {"float32": "float", "float64": "double", "uint8": "unsigned char", "
             "complex128": "c10::complex<double>"}
 
 
-def _fill_value(input: Tensor, value: Any, name: str) -> Any:
+def _fill_value(input: Tensor, value: Operand, name: str) -> Array:
     """The value of a fill as an array of the input's dtype."""
     kind = input._kind
     if isinstance(value, Tensor):
@@ -140,7 +144,7 @@ def _fill_value(input: Tensor, value: Any, name: str) -> Any:
 
 
 @op(method=True)
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     """A copy with `value` (a number or 0-dim tensor) where the mask holds; mask and input broadcast."""
     if mask._kind.dtype.name != "bool":
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_C_NAMES.get(mask._kind.dtype.name, mask.dtype)}")
@@ -263,7 +267,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
                   lambda g, i: add_rows(zeros_for(g, (flat.size,)), i.reshape(-1), g.reshape(-1)).reshape(shape))
 
 
-def _flat_range(index: Any, size: int) -> None:
+def _flat_range(index: Array, size: int) -> None:
     if index.size:
         wrong = index[(index < -size) | (index >= size)] if index.min() < -size or index.max() >= size else ()
         if len(wrong):
@@ -297,7 +301,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
 
 
 @export
-def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, out: Any = None) -> Tensor:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None) -> Tensor:
     """Elements along a dimension, by an index tensor that broadcasts with the input in the others; without dim, of the flattened tensor."""
     if not isinstance(input, Tensor) or not isinstance(indices, Tensor):
         raise TypeError("take_along_dim(): arguments 'input' and 'indices' must be Tensor")
@@ -331,7 +335,7 @@ Tensor.take_along_dim = take_along_dim
 
 # --- slices by number -----------------------------------------------------------------------------------------------------------------
 
-def vector_index(index: Tensor, n: int, name: str) -> Any:
+def vector_index(index: Tensor, n: int, name: str) -> Array:
     """The array of an index vector, checked to be integers from 0 to n - 1."""
     if index._a.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector")
@@ -343,7 +347,7 @@ def vector_index(index: Tensor, n: int, name: str) -> Any:
     return i
 
 
-def out_of_range(index: Any, n: int) -> bool:
+def out_of_range(index: Array, n: int) -> bool:
     """Whether an integer array has an element below 0 or from n on. One pass: read as unsigned, negative numbers are huge."""
     if index.dtype == np.int64:
         return bool(index.view(np.uint64).max() >= n)

@@ -6,6 +6,7 @@ and tensors alike: `reshape` and `swapaxes` mean the same on both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ..kernels.arrays import as_array, as_truth
 from ..kernels.strides import broadcast, same_memory
 from ..size import Size
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, PerDim, Shape
 from .define import export, method, op
 from .promotion import broadcast_error
 from .record import record
@@ -75,7 +77,7 @@ def _no_other_negatives(shape: tuple[Any, ...]) -> None:
             raise RuntimeError(f"invalid shape dimension {n} at index {i} of shape {list(shape)}")
 
 
-def _reshaped(a: Any, shape: tuple[int, ...]) -> Any:
+def _reshaped(a: Array, shape: tuple[int, ...]) -> Array:
     try:
         r = a.reshape(shape)
     except ValueError:
@@ -106,7 +108,7 @@ def view(self: Tensor, *shape: Any, dtype: Any = None, size: Any = None) -> Tens
         if base is a or (base is not None and base is a.base) or same_memory(r, a):
             old = a.shape
 
-            def back(g: Any) -> Any:
+            def back(g: Array | Tensor) -> Array | Tensor:
                 return g.reshape(old)
             return make_view(self, r, "ViewBackward0", back, _view, (r.shape,), back)
         return _view(self, sizes(shape, "view"))
@@ -128,7 +130,7 @@ def _view(self: Tensor, shape: tuple[int, ...]) -> Tensor:
                            "subspaces). Use .reshape(...) instead.")
     old = a.shape
 
-    def back(g: Any) -> Any:
+    def back(g: Array | Tensor) -> Array | Tensor:
         return g.reshape(old)
     return make_view(self, r, "ViewBackward0", back, _view, (r.shape,), back)
 
@@ -182,12 +184,12 @@ def _reshape(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     return _reshape_to(self, _reshaped(self._a, shape))
 
 
-def _reshape_to(self: Tensor, r: Any) -> Tensor:
+def _reshape_to(self: Tensor, r: Array) -> Tensor:
     """The result of reshape around the array that NumPy's reshape gave: a view, or a copy where it had to be one."""
     a = self._a
     old = a.shape
 
-    def back(g: Any) -> Any:
+    def back(g: Array | Tensor) -> Array | Tensor:
         return g.reshape(old)
     base = r.base
     if base is a or (base is not None and base is a.base) or same_memory(r, a):
@@ -233,7 +235,7 @@ def ravel(input: Tensor) -> Tensor:
 
 
 @op(method=True)
-def unflatten(input: Tensor, dim: int, sizes: Any) -> Tensor:
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Split one dimension into several (one size may be -1)."""
     shape = input._a.shape
     if isinstance(dim, str):
@@ -268,13 +270,13 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     if dim.__class__ is not int or dim < 0 or dim >= n:
         dim = wrap_dim(dim, n)
 
-    def back(g: Any) -> Any:
+    def back(g: Array | Tensor) -> Array | Tensor:
         return g.reshape(shape)
     return make_view(input, a[_NEW_AT[dim] if dim < 8 else (*(slice(None),) * dim, None)], "UnsqueezeBackward0", back, unsqueeze, (dim,), back)
 
 
 @op(method=True)
-def squeeze(input: Tensor, dim: Any = None) -> Tensor:
+def squeeze(input: Tensor, dim: PerDim | None = None) -> Tensor:
     """Without the dimensions of size one: all of them, or those named by `dim` (an int or several)."""
     a = input._a
     shape = a.shape
@@ -286,7 +288,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
         d = wrap_dim(dim, len(shape))
         axes, name = (d,) if shape and shape[d] == 1 else (), "SqueezeBackward1"
 
-    def back(g: Any) -> Any:
+    def back(g: Array | Tensor) -> Array | Tensor:
         return g.reshape(shape)
     return make_view(input, a.squeeze(axes) if axes else a[...], name, back, squeeze, (dim if dim is None else axes,), back)
 
@@ -301,7 +303,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     if dim0.__class__ is not int or dim1.__class__ is not int or not (-n <= dim0 < n and -n <= dim1 < n):
         dim0, dim1 = wrap_dim(dim0, n), wrap_dim(dim1, n)
 
-    def back(g: Any) -> Any:
+    def back(g: Array | Tensor) -> Array | Tensor:
         return g.swapaxes(dim0, dim1) if n else g
     return make_view(input, a.swapaxes(dim0, dim1) if n else a[...], "TransposeBackward0", back, transpose, (dim0, dim1), back)
 
@@ -319,7 +321,7 @@ def t(input: Tensor) -> Tensor:
     if a.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {a.ndim}D")
 
-    def back(g: Any) -> Any:
+    def back(g: Array | Tensor) -> Array | Tensor:
         return g.T if g.ndim == 2 else g
     return make_view(input, a.T, "TBackward0", back, t, (), back)
 
@@ -361,7 +363,7 @@ def _permute_error(dims: tuple[Any, ...], n: int) -> Exception:
 
 
 @op(method=True, alias=("moveaxis",))
-def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
+def movedim(input: Tensor, source: PerDim, destination: PerDim) -> Tensor:
     """Move dimensions to other places; the rest keep their order."""
     source = (source,) if isinstance(source, int) else tuple(source)
     destination = (destination,) if isinstance(destination, int) else tuple(destination)
@@ -446,7 +448,7 @@ def _expand(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     else:
         full = _expanded_shape(old, shape, extra)
 
-    def array_back(g: Any) -> Any:
+    def array_back(g: Array) -> Array:
         return sum_array_to(g, old)
     return make_view(self, broadcast(a, full), "ExpandBackward0", lambda g: g.sum_to_size(old), _expand, (full,), array_back)
 
@@ -477,13 +479,13 @@ def expand_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 @op(method=True)
-def broadcast_to(input: Tensor, size: Any) -> Tensor:
+def broadcast_to(input: Tensor, size: PerDim) -> Tensor:
     """The tensor expanded to `size`."""
     return _expand(input, sizes((size,), "broadcast_to"))
 
 
 @export
-def broadcast_shapes(*shapes: Any) -> Any:
+def broadcast_shapes(*shapes: Any) -> Shape:
     """The shape that results from broadcasting the given shapes (ints count as vectors)."""
     full = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
     for n in (n for shape in full for n in shape if n < 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..kind import NotBatched
 from ..storage import array_over, untyped_storage
 from ..storage import storage_offset as offset_of
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, Operand, PerDim
 from .define import op
 from .joining import cat, stack
 from .record import multi_view, record
@@ -20,14 +22,14 @@ from .shape import sizes
 
 __all__ = ["basic", "embed"]
 
-def embed(g: Tensor, shape: tuple[int, ...], index: Any, name: str = "SliceBackward0") -> Tensor:
+def embed(g: Tensor, shape: tuple[int, ...], index: slice | tuple[Any, ...], name: str = "SliceBackward0") -> Tensor:
     """Zeros of `shape` with `g` at ``[index]`` (a NumPy basic index): what undoes a slice in the backward pass."""
     zeros = zeros_for(g._a, shape)
     zeros[index] = g._a
     return record(wrap(zeros, g._kind), name, (g,), lambda gg: basic(gg, index), (), lambda gg: gg[index])
 
 
-def basic(self: Tensor, index: Any, name: str = "SliceBackward0") -> Tensor:
+def basic(self: Tensor, index: int | slice | tuple[Any, ...], name: str = "SliceBackward0") -> Tensor:
     """The view ``self[index]`` for an index that NumPy knows as basic (ints, slices, None, Ellipsis), already checked."""
     a = self._a
     r = a[index]
@@ -35,20 +37,20 @@ def basic(self: Tensor, index: Any, name: str = "SliceBackward0") -> Tensor:
         return make_view(self, r, name, None, basic, (index, name))
     shape = a.shape
 
-    def array_back(g: Any) -> Any:
+    def array_back(g: Array) -> Array:
         zeros = zeros_for(g, shape)
         zeros[index] = g
         return zeros
     return make_view(self, r, name, lambda g: embed(g, shape, index), basic, (index, name), array_back)
 
 
-def _at(dim: int, what: Any) -> tuple[Any, ...]:
+def _at(dim: int, what: int | slice) -> tuple[Any, ...]:
     """The index that applies `what` in dimension `dim`. Always with an Ellipsis, so that NumPy gives arrays, never scalars."""
     return (slice(None),) * dim + (what, ...)
 
 
 @op(method=True)
-def select(input: Tensor, dim: int, index: Any) -> Tensor:
+def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The slice number `index` of dimension `dim`, without that dimension."""
     shape = input._a.shape
     if not shape:
@@ -61,7 +63,7 @@ def select(input: Tensor, dim: int, index: Any) -> Tensor:
 
 
 @op(method=True)
-def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: Operand, length: int) -> Tensor:
     """`length` slices of dimension `dim`, from `start` on."""
     shape = input._a.shape
     if not shape:
@@ -151,7 +153,7 @@ def _refold(g: Tensor, shape: tuple[int, ...], dim: int, size: int, step: int) -
 
 
 @op(method=True)
-def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
+def as_strided(input: Tensor, size: PerDim, stride: PerDim, storage_offset: int | None = None) -> Tensor:
     """A view of the tensor's storage with any size, stride and offset (in elements)."""
     size, stride = sizes((size,), "as_strided"), sizes((stride,), "as_strided", "stride")
     if len(size) != len(stride):
@@ -216,7 +218,7 @@ def _pieces(input: Tensor, dim: int, lengths: list[int], name: str) -> tuple[Ten
         start += n
     shapes = [array.shape for array in arrays]
 
-    def back(gs: Any) -> Tensor:
+    def back(gs: list[Tensor]) -> Tensor:
         some = next(g for g in gs if g is not None)
         return cat([some.new_zeros(shape) if g is None else g for g, shape in zip(gs, shapes, strict=True)], dim)
     return multi_view(input, arrays, name, back)
@@ -247,7 +249,7 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, s
 
 
 @op(method=True, alias=("unsafe_split_with_sizes",))
-def split_with_sizes(input: Tensor, split_sizes: Any, dim: int = 0) -> tuple[Tensor, ...]:
+def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the given sizes along `dim`."""
     shape = input._a.shape
     if not shape:
@@ -310,7 +312,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
     return tuple([basic(input, _at(dim, slice(start, stop))) for start, stop in zip(bounds, bounds[1:], strict=False)])
 
 
-def _axis_split(name: str, axis: int, least: int) -> Any:
+def _axis_split(name: str, axis: int, least: int) -> Function:
     def fn(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
         shape = input._a.shape
         if len(shape) < least:
@@ -342,7 +344,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     moved = a if dim == 0 else np.moveaxis(a, dim, 0)
     arrays = [moved[i, ...] for i in range(a.shape[dim])]
 
-    def back(gs: Any) -> Tensor:
+    def back(gs: list[Tensor]) -> Tensor:
         some = next(g for g in gs if g is not None)
         return stack([some.new_zeros(some._a.shape) if g is None else g for g in gs], dim)
     return multi_view(input, arrays, "UnbindBackward0", back)

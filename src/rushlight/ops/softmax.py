@@ -9,6 +9,7 @@ import numpy as np
 from ..dims import wrap_dim
 from ..kernels import softmax as K
 from ..tensor import Tensor, wrap
+from ..vocabulary import Dtype, Function
 from .creation import like_layout
 from .define import check_tensor, export, functional, method
 from .record import record
@@ -29,20 +30,21 @@ def _prepared(input: Tensor, dim: int, dtype: Any, name: str) -> tuple[Tensor, i
     return input, d
 
 
-def _softmax_grad(dim: int) -> Any:
+def _softmax_grad(dim: int) -> Function:
     def grad(g: Tensor, y: Tensor) -> Tensor:
         product = g * y
         return product - y * product.sum(dim, True)
     return grad
 
 
-def _log_softmax_grad(dim: int) -> Any:
+def _log_softmax_grad(dim: int) -> Function:
     def grad(g: Tensor, y: Tensor) -> Tensor:
         return g - y.exp() * g.sum(dim, True)
     return grad
 
 
-def _normalised(input: Tensor, dim: int, dtype: Any, label: str, name: str, forward: Any, grad: Any, backward: Any) -> Tensor:
+def _normalised(input: Tensor, dim: int, dtype: Any, label: str, name: str, forward: Function, grad: Function,
+                backward: Function) -> Tensor:
     if dtype is not None or not input._kind.fast or input._a.ndim == 0 or dim.__class__ is not int or not -input._a.ndim <= dim < input._a.ndim:
         input, dim = _prepared(input, dim, dtype, name)
     out = wrap(forward(input._a, dim), input._kind)
@@ -51,7 +53,7 @@ def _normalised(input: Tensor, dim: int, dtype: Any, label: str, name: str, forw
     return record(out, label, (input,), grad(dim), (out,), lambda g, y: backward(g, y, dim))
 
 
-def _torch_softmax(input: Tensor, dim: int, dtype: Any = None, *, out: Any = None) -> Tensor:
+def _torch_softmax(input: Tensor, dim: int, dtype: Dtype = None, *, out: Tensor | None = None) -> Tensor:
     """exp(x) / sum(exp(x)) along a dimension; computed in `dtype` where one is given."""
     if not isinstance(input, Tensor):
         check_tensor("softmax", input=input)
@@ -60,7 +62,7 @@ def _torch_softmax(input: Tensor, dim: int, dtype: Any = None, *, out: Any = Non
     return _normalised(input, dim, dtype, "SoftmaxBackward0", "softmax", K.softmax, _softmax_grad, K.softmax_backward)
 
 
-def _torch_log_softmax(input: Tensor, dim: int, dtype: Any = None, *, out: Any = None) -> Tensor:
+def _torch_log_softmax(input: Tensor, dim: int, dtype: Dtype = None, *, out: Tensor | None = None) -> Tensor:
     """x - log(sum(exp(x))) along a dimension; computed in `dtype` where one is given."""
     if not isinstance(input, Tensor):
         check_tensor("log_softmax", input=input)
@@ -84,7 +86,7 @@ def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
 
 
 @functional
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Dtype = None) -> Tensor:
     """exp(x) / sum(exp(x)) along a dimension; computed in `dtype` where one is given."""
     if dim is None:
         dim = _implicit_dim("softmax", input.dim(), _stacklevel)
@@ -92,7 +94,7 @@ def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: 
 
 
 @functional
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Dtype = None) -> Tensor:
     """x - log(sum(exp(x))) along a dimension; computed in `dtype` where one is given."""
     if dim is None:
         dim = _implicit_dim("log_softmax", input.dim(), _stacklevel)
@@ -100,7 +102,7 @@ def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dty
 
 
 @functional
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Dtype = None) -> Tensor:
     """softmax(-x)"""
     if dim is None:
         dim = _implicit_dim("softmin", input.dim(), _stacklevel)

@@ -16,6 +16,7 @@ from ..kernels.reduce import amax, amin
 from ..kernels.strides import zeros_for
 from ..kind import Kind
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Dims, Function, PerDim
 from .define import not_implemented, op
 from .joining import stack
 from .record import record
@@ -24,7 +25,7 @@ from .reduction import _evenly
 __all__: list[str] = []
 
 
-def _comparable(input: Tensor, name: str) -> Any:
+def _comparable(input: Tensor, name: str) -> Array:
     """The array to compare by: float32 for reduced precision, int8 for bool."""
     kind = input._kind
     if kind.is_complex:
@@ -32,14 +33,14 @@ def _comparable(input: Tensor, name: str) -> Any:
     return input._a.astype(np.float32) if kind.reduced else input._a
 
 
-def _picked(input: Tensor, at: Any, dim: int, name: str) -> tuple[Tensor, Tensor]:
+def _picked(input: Tensor, at: Array, dim: int, name: str) -> tuple[Tensor, Tensor]:
     """(values, indices) for indices along a dimension, with gradient."""
     at = np.ascontiguousarray(at, like=at)
     index = wrap(at, input._kind.int64)
     values = wrap(gather(input._a, dim, at), input._kind)
     shape = input._a.shape
 
-    def array_grad(g: Any, at: Any) -> Any:
+    def array_grad(g: Array, at: Any) -> Any:
         full = zeros_for(g, shape)
         scatter(full, dim, at, g)
         return full
@@ -109,8 +110,8 @@ def _maybe_squeezed(pair: tuple[Tensor, Tensor], dim: int, keepdim: bool) -> tup
     return pair if keepdim else (pair[0].squeeze(dim), pair[1].squeeze(dim))
 
 
-def _median(name: str, skip_nan: bool, kind_of_result: Any) -> Any:
-    def fn(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def _median(name: str, skip_nan: bool, kind_of_result: type[Any]) -> Function:
+    def fn(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Any:
         a = _comparable(input, name)
         if a.dtype == bool:
             raise not_implemented(name + "_out", input._kind)
@@ -153,7 +154,7 @@ def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     return return_types.mode(_maybe_squeezed(_picked(input, at, dim, "ModeBackward0"), dim, keepdim))
 
 
-def _quantile(input: Tensor, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool) -> Tensor:
+def _quantile(input: Tensor, q: Any, dim: PerDim, keepdim: bool, interpolation: str, skip_nan: bool) -> Tensor:
     kind = input._kind
     if kind.dtype not in (float32, float64):
         raise RuntimeError("quantile() input tensor must be either float or double dtype")
@@ -211,13 +212,13 @@ def _quantile_at(values: Tensor, q: Tensor, axis: int, last: Any, nans: Any, int
 
 
 @op(method=True, out=True)
-def quantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+def quantile(input: Tensor, q: Any, dim: Dims = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
     """The q-quantiles (q in [0, 1], a number or 1-D tensor) of all elements or along a dimension."""
     return _quantile(input, q, dim, keepdim, interpolation, False)
 
 
 @op(method=True, out=True)
-def nanquantile(input: Tensor, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
+def nanquantile(input: Tensor, q: Any, dim: Dims = None, keepdim: bool = False, *, interpolation: str = "linear") -> Tensor:
     """`quantile` without nan."""
     return _quantile(input, q, dim, keepdim, interpolation, True)
 
@@ -274,7 +275,7 @@ def _changes(a: Any) -> Any:
 
 
 @op(method=True)
-def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Dims = None) -> Any:
     """The different elements (or slices along `dim`), sorted; with where each went, and how often each occurs, if asked."""
     kind, a = input._kind, input._a
     _no_complex(kind)
@@ -291,7 +292,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
 
 
 @op(method=True)
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: Dims = None) -> Any:
     """Like `unique`, but only neighbours that are equal are merged."""
     kind, a = input._kind, input._a
     _no_complex(kind)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..vocabulary import Function
 from .define import export, method
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 __all__: list[str] = []
 
 
-def _lazy(module: str, name: str, doc: str) -> Any:
-    def call(*args: Any, **kwargs: Any) -> Any:
+def _lazy(module: str, name: str, doc: str) -> Function:
+    def call(*args: Any, **kwargs: Any) -> Tensor:
         import_module(f"..sparse.{module}", __package__)
         return getattr(import_module(f"..sparse.{module}", __package__), name)(*args, **kwargs)
     call.__name__ = call.__qualname__ = name

@@ -17,6 +17,7 @@ from ..kernels import incomplete_gamma as IG
 from ..kernels import special as S
 from ..kernels.polynomials import POLYNOMIALS
 from ..tensor import Tensor
+from ..vocabulary import Dtype, Function
 from .define import FUNCTIONS, binary, export, op, unary
 from .promotion import NUMBERS, not_a_tensor
 from .selection import where
@@ -24,7 +25,7 @@ from .selection import where
 __all__: list[str] = []
 
 
-def _special(name: str, forward: Any, grad: Any = None, label: str = "", **options: Any) -> Any:
+def _special(name: str, forward: Function, grad: Function | None = None, label: str = "", **options: Any) -> Function:
     return unary(name, forward, grad, arrays=False, complex=False, namespace="special", label=label, **options)
 
 
@@ -80,7 +81,7 @@ xlog1py = binary("xlog1py", _xlog1py, (lambda g, a, b: g * f.where((a == 0) & (b
 
 # --- gamma functions --------------------------------------------------------------------------------------------------------------------
 
-def _no_derivative(name: str, parameter: str) -> Any:
+def _no_derivative(name: str, parameter: str) -> Function:
     def refuse(g: Tensor) -> Tensor:
         raise NotImplementedError(f"the derivative for '{name}: {parameter}' is not implemented.")
     return refuse
@@ -114,10 +115,10 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
 
 # --- orthogonal polynomials --------------------------------------------------------------------------------------------------------------
 
-def _polynomial(name: str, kernel: Any) -> Any:
+def _polynomial(name: str, kernel: Function) -> Function:
     evaluate = binary(name, kernel, None, result="float", complex=False, function=False, methods=False, only="wide")
 
-    def polynomial(x: Any, n: Any, *, out: Any = None) -> Tensor:
+    def polynomial(x: Any, n: Any, *, out: Tensor | None = None) -> Tensor:
         for position, (parameter, value) in enumerate((("x", x), ("n", n)), 1):
             if not isinstance(value, (Tensor, *NUMBERS)) or not (isinstance(x, Tensor) or isinstance(n, Tensor)):
                 raise not_a_tensor(f"special_{name}", parameter, position, value)
@@ -140,12 +141,12 @@ for _name, _old in {"expit": "sigmoid", "gammaln": "lgamma", "psi": "digamma", "
 
 
 @op(namespace="special")
-def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def softmax(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
     """exp(x) / sum exp(x) along a dimension."""
     return FUNCTIONS["softmax"](input, dim, dtype)
 
 
 @op(namespace="special")
-def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+def log_softmax(input: Tensor, dim: int, *, dtype: Dtype = None) -> Tensor:
     """The logarithm of `softmax`."""
     return FUNCTIONS["log_softmax"](input, dim, dtype)

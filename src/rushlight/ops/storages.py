@@ -10,6 +10,7 @@ from .. import storage as S
 from ..autograd.grad_mode import LOCAL
 from ..devices import CPU
 from ..tensor import Tensor, wrap
+from ..vocabulary import PerDim
 from .define import method
 from .record import record
 from .shape import sizes
@@ -61,7 +62,7 @@ _NOTHING = object()
 
 
 @method
-def set_(self: Tensor, source: Any = _NOTHING, storage_offset: int | None = None, size: Any = None, stride: Any = None) -> Tensor:
+def set_(self: Tensor, source: Any = _NOTHING, storage_offset: int | None = None, size: Any = None, stride: PerDim | None = None) -> Tensor:
     """Make self show other memory: that of a tensor or a storage, all of it or the elements at (storage_offset, size, stride); or nothing.
 
     A tensor's offset counts from its first element. RuntimeError for another dtype or device, and where the memory is too small."""
@@ -80,7 +81,7 @@ def _no_gradient(g: Tensor) -> Any:
     raise RuntimeError("derivative for aten::set_ is not implemented")
 
 
-def _shown_memory(self: Tensor, source: Any, offset: int | None, size: Any, stride: Any) -> tuple[Any, Tensor | None]:
+def _shown_memory(self: Tensor, source: Any, offset: int | None, size: Any, stride: PerDim) -> tuple[Any, Tensor | None]:
     """The array that `set_` shows, and the tensor whose history comes with it."""
     if source is _NOTHING and offset is size is stride is None:
         return self._kind.xp.empty(0, self._kind.np), None
@@ -107,7 +108,7 @@ def _shown_memory(self: Tensor, source: Any, offset: int | None, size: Any, stri
     return _placed(self, untyped, offset, size, stride), None
 
 
-def _placed(self: Tensor, storage: S.UntypedStorage, offset: int, size: Any, stride: Any) -> Any:
+def _placed(self: Tensor, storage: S.UntypedStorage, offset: int, size: Any, stride: PerDim) -> Any:
     """The elements of self's dtype at (offset, size, stride) in a storage, which grows for them where nobody else uses it."""
     size = sizes((size,), "set_")
     stride = _packed(size) if stride is None else sizes((stride,), "set_", "stride")

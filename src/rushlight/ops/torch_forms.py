@@ -16,6 +16,7 @@ import numpy as np
 from ..autograd.grad_mode import no_grad
 from ..dims import wrap_dim
 from ..tensor import Tensor, wrap
+from ..vocabulary import Dims, Function, PerDim
 from . import embedding, linalg  # noqa: F401 (the norms of matrices are defined there)
 from .aten_forms import FORMS, word_of
 from .define import FUNCTIONS, NAMESPACES, check_tensor, export, method, op
@@ -25,7 +26,7 @@ __all__: list[str] = []
 FUNCTIONAL = NAMESPACES["nn.functional"]
 
 
-def _form(function: Any) -> Any:
+def _form(function: Function) -> Any:
     """A function of torch, which is the operator of that name as well."""
     FORMS[function.__name__] = function
     return export(function, guard=True)
@@ -37,7 +38,7 @@ for _name in ("batch_norm", "instance_norm", "convolution", "affine_grid_generat
 
 # --- losses: the reduction is a number ------------------------------------------------------------------------------------------------
 
-def _loss(function: Any) -> Any:
+def _loss(function: Function) -> Any:
     """The same for a loss. PyTorch's operators take the mean unless told otherwise; its Python functions of 2.13 reduce nothing then."""
     parameters, defaults = function.__code__.co_varnames[:function.__code__.co_argcount], function.__defaults__ or ()
     shown = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
@@ -79,7 +80,8 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, red
 
 
 @_loss
-def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False,
+def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6,
+                        swap: bool = False,
                         reduction: int = 1) -> Tensor:
     """max(0, distance to positive - distance to negative + margin)."""
     return FUNCTIONAL["triplet_margin_loss"](anchor, positive, negative, margin, p, eps, swap, reduction=word_of(reduction, "triplet_margin_loss", 8))
@@ -110,7 +112,7 @@ def _convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Seq
 
 
 @_form
-def max_pool1d_with_indices(input: Tensor, kernel_size: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1,
+def max_pool1d_with_indices(input: Tensor, kernel_size: PerDim, stride: PerDim = (), padding: PerDim | str = 0, dilation: PerDim = 1,
                             ceil_mode: bool = False) -> tuple[Tensor, Tensor]:
     """The largest of each window and its place."""
     return FUNCTIONAL["max_pool1d_with_indices"](input, kernel_size, stride or None, padding, dilation, ceil_mode)
@@ -167,7 +169,7 @@ def embedding_renorm_(input: Tensor, indices: Tensor, max_norm: float, norm_type
 # --- norms ------------------------------------------------------------------------------------------------------------------------------
 
 @op(out=True)
-def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+def frobenius_norm(input: Tensor, dim: PerDim, keepdim: bool = False) -> Tensor:
     """The root of the sum of squares over at most two dimensions; none stand for all."""
     dims = (dim,) if isinstance(dim, int) else tuple(dim)
     if len(dims) > 2:
@@ -176,7 +178,7 @@ def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
 
 
 @op(out=True)
-def nuclear_norm(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+def nuclear_norm(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     """The sum of the singular values of the matrices in two dimensions, the last ones unless told otherwise."""
     if isinstance(dim, bool):
         dim, keepdim = None, dim

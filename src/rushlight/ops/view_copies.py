@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
+from ..vocabulary import Function, PerDim
 from . import complex_parts, shape, slices
 from .define import export, op
 from .record import record
@@ -19,7 +20,7 @@ def _copied(t: Tensor) -> Tensor:
     return t.clone() if t._a.flags.c_contiguous else t.contiguous()
 
 
-def _copying(name: str, function: Any) -> None:
+def _copying(name: str, function: Function) -> None:
     def fn(input: Tensor, *args: Any, **kwargs: Any) -> Any:
         r = function(input, *args, **kwargs)
         return _copied(r) if isinstance(r, Tensor) else tuple([_copied(each) for each in r])
@@ -37,7 +38,7 @@ _copying("slice", lambda input, dim=0, start=None, end=None, step=1: slices.basi
 
 
 @op(method=True, out=True)
-def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
+def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: PerDim, storage_offset: int | None = None) -> Tensor:
     """A copy of `input` with `src` written at the places that ``as_strided(size, stride, storage_offset)`` shows."""
     size, stride = tuple(size), tuple(stride)
     if tuple(src._a.shape) != size:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels import conv as K
 from ..tensor import Tensor, wrap
+from ..vocabulary import PerDim
 from .define import export, functional, op
 from .record import record
 
@@ -72,7 +73,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 @functional(guard=True)
-def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def unfold(input: Tensor, kernel_size: PerDim, dilation: PerDim = 1, padding: PerDim | str = 0, stride: PerDim = 1) -> Tensor:
     """The windows of images (N, C, H, W) as columns (N, C * KH * KW, L)."""
     kernel, dilation, padding, stride = _pair(kernel_size), _pair(dilation), _pair(padding), _pair(stride)
     if input._a.ndim not in (3, 4):
@@ -91,7 +92,8 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
 
 
 @functional(guard=True)
-def fold(input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+def fold(input: Tensor, output_size: PerDim, kernel_size: PerDim, dilation: PerDim = 1, padding: PerDim | str = 0,
+         stride: PerDim = 1) -> Tensor:
     """Columns (N, C * KH * KW, L) added up into images (N, C, H, W): the adjoint of `unfold`."""
     size, kernel = _pair(output_size), _pair(kernel_size)
     dilation, padding, stride = _pair(dilation), _pair(padding), _pair(stride)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor, wrap
+from ..vocabulary import Device, Dtype, Layout
 from .creation import creation_kind
 from .define import export
 from .write import title
@@ -37,7 +38,8 @@ def kaiser(n: int, beta: float) -> Any:
 
 # --- the old functions ----------------------------------------------------------------------------------------------------------------
 
-def _window(name: str, length: int, periodic: bool, formula: Any, dtype: Any, layout: Any, device: Any, requires_grad: bool) -> Tensor:
+def _window(name: str, length: int, periodic: bool, formula: Any, dtype: Any, layout: Layout, device: Device,
+            requires_grad: bool) -> Tensor:
     """`formula(n)` as a tensor; a periodic window is a symmetric one of n + 1 values without its last."""
     kind = creation_kind(dtype, device, None)
     if layout is not None and str(layout) != "torch.strided":
@@ -53,35 +55,38 @@ def _window(name: str, length: int, periodic: bool, formula: Any, dtype: Any, la
 
 
 @export
-def hann_window(window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+def hann_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+                pin_memory: bool = False,
                 requires_grad: bool = False) -> Tensor:
     """sin^2 from 0 to pi."""
     return _window("hann_window", window_length, periodic, lambda n: cosine_sum(n, (0.5, 0.5)), dtype, layout, device, requires_grad)
 
 
 @export
-def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: Any = None, layout: Any = None,
-                   device: Any = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
+def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: Dtype = None,
+                   layout: Layout = None,
+                   device: Device = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """alpha - beta cos(t), t from 0 to 2 pi."""
     return _window("hamming_window", window_length, periodic, lambda n: cosine_sum(n, (alpha, beta)), dtype, layout, device, requires_grad)
 
 
 @export
-def blackman_window(window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None, device: Any = None,
+def blackman_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                     pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """0.42 - 0.5 cos(t) + 0.08 cos(2t), t from 0 to 2 pi."""
     return _window("blackman_window", window_length, periodic, lambda n: cosine_sum(n, (0.42, 0.5, 0.08)), dtype, layout, device, requires_grad)
 
 
 @export
-def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Any = None, layout: Any = None, device: Any = None,
+def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                     pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """From 0 up to 1 and down again, in straight lines."""
     return _window("bartlett_window", window_length, periodic, triangle, dtype, layout, device, requires_grad)
 
 
 @export
-def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: Any = None, layout: Any = None, device: Any = None,
+def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: Dtype = None, layout: Layout = None,
+                  device: Device = None,
                   pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """Kaiser's window; the larger beta, the narrower."""
     return _window("kaiser_window", window_length, periodic, lambda n: kaiser(n, beta), dtype, layout, device, requires_grad)

@@ -7,7 +7,8 @@ all living views of the base get new histories from it, as PyTorch documents.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,14 +18,18 @@ from ..autograd.tensor_hooks import move_history
 from ..dtypes import can_cast
 from ..kernels import memory as M
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function, Operand
 from .record import RecordNode, SavedOutput, UnaryNode, share_version
+
+if TYPE_CHECKING:
+    from ..dtypes import dtype
 
 __all__ = ["write_in_place", "inplace_from", "write_out", "check_inplace", "assign"]
 
 new = object.__new__
 
 
-def write_in_place(self: Tensor, direct: Any) -> Tensor:
+def write_in_place(self: Tensor, direct: Function) -> Tensor:
     """Run `direct(array)`, which changes the array in place. Only for tensors without history."""
     if not self._a.flags.writeable:
         writable(self)
@@ -96,7 +101,7 @@ def check_inplace(self: Tensor, history: bool) -> None:
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
 
 
-def inplace_from(self: Tensor, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def inplace_from(self: Tensor, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """The in-place form of a functional op: ``function(*args, **kwargs)`` (args[0] is self) is computed and written into self."""
     if not isinstance(self, Tensor):
         raise TypeError(f"{function.__name__}_(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}")
@@ -141,7 +146,7 @@ def check_overlap(self: Tensor, other: Tensor) -> None:
     raise _shared()
 
 
-def check_apart(self: Tensor, others: Any) -> None:
+def check_apart(self: Tensor, others: Sequence[Any]) -> None:
     """Refuse to write by an index into memory that the index or the source shares: the result would depend on the order of the writes."""
     for other in others:
         if not isinstance(other, Tensor) or other is not self and (other._ver.__class__ is not Version or other._ver is not self._ver):
@@ -156,7 +161,7 @@ def _shared() -> RuntimeError:
                         "Please clone() the tensor before performing the operation.")
 
 
-def _dense(a: Any) -> bool:
+def _dense(a: Array) -> bool:
     """Whether the elements fill their memory without gaps, in some order of dimensions."""
     if a.flags.c_contiguous or a.flags.f_contiguous:
         return True
@@ -185,7 +190,7 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
     return self
 
 
-def title(d: Any) -> str:
+def title(d: dtype) -> str:
     return {"uint8": "Byte", "int8": "Char", "bool": "Bool", "bfloat16": "BFloat16", "cfloat": "ComplexFloat", "cdouble": "ComplexDouble"}.get(
         d.alias or d.name, (d.alias or d.name).capitalize())
 
@@ -320,13 +325,13 @@ class _Offset:
     def n(self) -> int:
         return self.version.n - self.start
 
-    def __add__(self, other: Any) -> int:
+    def __add__(self, other: Operand) -> int:
         return self.n + (other if other.__class__ is int else other.n)
 
     __radd__ = __add__
 
 
-def check_fresh(out: Any, inputs: Any, name: str) -> None:
+def check_fresh(out: Tensor | None, inputs: Any, name: str) -> None:
     """PyTorch's error where a tensor given as out= shares memory with an operand, for ops that do not work element by element."""
     for each in out if isinstance(out, (tuple, list)) else (out,):
         if not isinstance(each, Tensor):
@@ -337,7 +342,7 @@ def check_fresh(out: Any, inputs: Any, name: str) -> None:
                                    f"location. Please clone() the tensor before performing the operation. ({name})")
 
 
-def check_dtype(out: Any, r: Any) -> None:
+def check_dtype(out: Tensor | None, r: Any) -> None:
     """PyTorch's error where out= has another dtype than the result, for ops that do not convert."""
     for a, b in zip(out, r, strict=False) if isinstance(r, tuple) else ((out, r),):
         if isinstance(a, Tensor) and a._kind.dtype is not b._kind.dtype:
@@ -345,7 +350,7 @@ def check_dtype(out: Any, r: Any) -> None:
                                f"{a._kind.dtype.alias or a._kind.dtype.name} instead")
 
 
-def computed_into(out: Any, kernel: Any, *operands: Any) -> bool:
+def computed_into(out: Tensor | None, kernel: Any, *operands: Any) -> bool:
     """``out._a = kernel(arrays)`` without a result of its own in between, where everything is plain, of one kind and shape, and unrecorded.
     False, with nothing changed, where it is not: then `write_out` has to look."""
     if out.__class__ is not Tensor or not out._kind.fast or out._node is not None or not out._a.flags.writeable:
@@ -361,7 +366,7 @@ def computed_into(out: Any, kernel: Any, *operands: Any) -> bool:
     return True
 
 
-def write_out(out: Any, r: Any, name: str) -> Any:
+def write_out(out: Tensor | None, r: Any, name: str) -> Any:
     """Put a result (or a tuple of results) into the tensors given as out=, and return them."""
     if isinstance(r, tuple):
         if not isinstance(out, (tuple, list)) or len(out) != len(r):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,8 +10,12 @@ from ...dtypes import int32
 from ...homes import settle
 from ...kernels.arrays import as_array
 from ...tensor import Tensor, wrap
+from ...vocabulary import Array, Dtype, Function
 from ..define import FUNCTIONS
 from ..write import title
+
+if TYPE_CHECKING:
+    from ...kind import Kind
 
 __all__ = ["LinAlgError", "adjoint", "check_floating", "check_info", "check_matrix", "check_shapes", "check_square", "eye", "info_tensor",
            "real_kind", "result"]
@@ -52,7 +56,7 @@ def check_shapes(name: str, a: Tensor, b: Tensor, left: bool) -> None:
                            f"({a._a.shape[-2]}x{a._a.shape[-1]} and {b._a.shape[-2]}x{b._a.shape[-1]})")
 
 
-def check_info(name: str, info: Any, problem: Any, error: type[Exception] = LinAlgError) -> None:
+def check_info(name: str, info: Array, problem: Function, error: type[Exception] = LinAlgError) -> None:
     """Raise the error for the first matrix whose info is not 0; `problem(info)` is its text."""
     if info.any():
         flat = info.reshape(-1)
@@ -61,7 +65,7 @@ def check_info(name: str, info: Any, problem: Any, error: type[Exception] = LinA
         raise error(f"{name}: {where}{problem(int(flat[first]))}")
 
 
-def real_kind(t: Tensor) -> Any:
+def real_kind(t: Tensor) -> Kind:
     """The kind of a tensor's absolute values."""
     return t._kind.with_dtype(t._kind.dtype.to_real()) if t._kind.is_complex else t._kind
 
@@ -77,12 +81,12 @@ def result(a: Any, like: Tensor) -> Tensor:
     return wrap(a.astype(kind.np, copy=False), kind)
 
 
-def info_tensor(info: Any, like: Tensor) -> Tensor:
+def info_tensor(info: Array, like: Tensor) -> Tensor:
     """An int32 tensor of error codes (or pivots)."""
     return wrap(_moved(as_array(info, np.dtype(np.int32)), like._kind), like._kind.with_dtype(int32))
 
 
-def _moved(a: Any, kind: Any) -> Any:
+def _moved(a: Array, kind: Kind) -> Array:
     """An array on the device of `kind`: some algorithms run on the host."""
     return kind.xp.asarray(a) if a.__class__ is np.ndarray else a
 
@@ -92,7 +96,7 @@ def adjoint(a: Tensor) -> Tensor:
     return a.mH
 
 
-def eye(n: int, like: Tensor, dtype: Any = None) -> Tensor:
+def eye(n: int, like: Tensor, dtype: Dtype = None) -> Tensor:
     """The identity in the dtype of `like`, on its device."""
     return FUNCTIONS["eye"](n, dtype=dtype or like._kind.dtype, device=like._kind.device)
 

@@ -9,6 +9,7 @@ import numpy as np
 from ... import return_types
 from ...kernels import lapack
 from ...tensor import Tensor
+from ...vocabulary import Function
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
 from ..record import record
@@ -79,7 +80,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:  # noqa: N803
     else:
         q, r = (result(each, A) for each in np.linalg.qr(A._a, mode))
 
-    def grad(gs: Any, q: Tensor, r: Tensor) -> Tensor:
+    def grad(gs: list[Any], q: Tensor, r: Tensor) -> Tensor:
         if mode == "r":
             raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'. Please use "
                                "linalg.qr(A, mode='reduced') if you are going to differentiate through linalg.qr.")
@@ -135,7 +136,7 @@ def geqrf(input: Tensor) -> Any:
     return geqrf_result(record(outs, "GeqrfBackward0", (input,), grad))
 
 
-def _reflect(c: Tensor, v: Tensor, tau: Tensor, order: Any) -> Tensor:
+def _reflect(c: Tensor, v: Tensor, tau: Tensor, order: Function | type[Any]) -> Tensor:
     """Apply the reflectors of the given numbers to the rows of c, one after the other."""
     n, k = v._a.shape[-1], tau._a.shape[-1]
     unit = v.tril(-1) + FUNCTIONS["eye"](v._a.shape[-2], n, dtype=v._kind.dtype, device=v._kind.device)

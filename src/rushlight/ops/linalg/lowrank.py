@@ -8,6 +8,7 @@ import numpy as np
 
 from ...kernels.lapack import on_host
 from ...tensor import Tensor
+from ...vocabulary import Array
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
 from ..record import record
@@ -31,7 +32,7 @@ def _basis(A: Tensor, q: int, niter: int) -> Tensor:  # noqa: N803
 
 
 @op()
-def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None) -> Any:  # noqa: N803
+def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor | None = None) -> tuple[Tensor, ...]:  # noqa: N803
     """(U, S, V) with A - M about U diag(S) V^H, of rank q, after `niter` rounds of subspace iteration from a random start."""
     check_matrix("svd_lowrank", A)
     q, niter = 6 if q is None else q, 2 if niter is None else niter
@@ -47,7 +48,7 @@ def svd_lowrank(A: Tensor, q: int | None = 6, niter: int | None = 2, M: Tensor |
 
 
 @op()
-def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> Any:  # noqa: N803
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> tuple[Tensor, ...]:  # noqa: N803
     """(U, S, V) of the rows of A (less their mean if `center`): the columns of V are the q principal directions."""
     check_matrix("pca_lowrank", A)
     m, n = A._a.shape[-2:]
@@ -66,7 +67,7 @@ def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int
 def lobpcg(A: Tensor, k: int | None = None, B: Tensor | None = None, X: Tensor | None = None, n: int | None = None,  # noqa: N803
            iK: Tensor | None = None, niter: int | None = None, tol: float | None = None, largest: bool | None = None,  # noqa: N803
            method: str | None = None, tracker: Any = None, ortho_iparams: Any = None, ortho_fparams: Any = None,
-           ortho_bparams: Any = None) -> Any:
+           ortho_bparams: Any = None) -> tuple[Tensor, ...]:
     """(E, X): k extreme eigenvalues and eigenvectors of A X = B X diag(E) for symmetric A and positive-definite B (A. Knyazev 2001).
 
     k        how many (default: 1, or the columns of X);  n: the size of the block that is iterated (default: k)
@@ -107,7 +108,7 @@ def lobpcg(A: Tensor, k: int | None = None, B: Tensor | None = None, X: Tensor |
     return record((e, x), "LOBPCGAutogradFunctionBackward", (A, B), grad, (x.detach(), e.detach()), holomorphic=False)
 
 
-def _orthonormal(s: Any, b: Any) -> Any:
+def _orthonormal(s: Array, b: Any) -> Array:
     """A B-orthonormal basis of the columns of s."""
     s = np.linalg.qr(s / np.maximum(np.linalg.norm(s, axis=0), np.finfo(s.dtype).tiny))[0]
     if b is None:
@@ -115,7 +116,7 @@ def _orthonormal(s: Any, b: Any) -> Any:
     return np.linalg.solve(np.linalg.cholesky(s.conj().T @ b @ s), s.conj().T).conj().T
 
 
-def _lobpcg(a: Any, b: Any, x: Any, inverse: Any, k: int, rounds: int, tolerance: float, largest: bool) -> tuple[Any, Any]:
+def _lobpcg(a: Array, b: Array | None, x: Array, inverse: Any, k: int, rounds: int, tolerance: float, largest: bool) -> tuple[Any, Any]:
     """One matrix: Rayleigh-Ritz over the block, the (preconditioned) residuals and the last directions, until the residuals are small."""
     n, scale = x.shape[1], np.linalg.norm(a)
     direction = np.empty((x.shape[0], 0), x.dtype)

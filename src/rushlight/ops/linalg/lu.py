@@ -11,6 +11,7 @@ from ... import return_types
 from ...dtypes import int32
 from ...kernels import lapack
 from ...tensor import Tensor, wrap
+from ...vocabulary import Array
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
 from ..record import record
@@ -37,7 +38,7 @@ def _check(name: str, A: Tensor, pivot: bool) -> None:  # noqa: N803
         raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
 
 
-def _permutation(pivots: Any, m: int, like: Tensor) -> Tensor:
+def _permutation(pivots: Array, m: int, like: Tensor) -> Tensor:
     """P of P L U from the pivots."""
     rows = lapack.lu_rows(pivots, m)
     p = np.zeros((*rows.shape, m), like._kind.np, like=rows)

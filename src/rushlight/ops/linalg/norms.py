@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ...dims import wrap_dim
 from ...dtypes import promote_types
 from ...tensor import Tensor
+from ...vocabulary import Dims, Dtype, Number, PerDim
 from ..define import op
 from ..reduction import _vector_norm
 from .common import check_floating, check_matrix, check_square, real_kind
@@ -36,7 +38,7 @@ def _cast(name: str, x: Tensor, dtype: Any) -> Tensor:
 
 
 @op(namespace="linalg", out=True)
-def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+def vector_norm(x: Tensor, ord: Number = 2, dim: PerDim | None = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:
     """The norm of order `ord` over all elements or the given dimensions; complex numbers count by their absolute value."""
     if isinstance(ord, str):
         raise TypeError(f"linalg_vector_norm(): argument 'ord' (position 2) must be Number, not {type(ord).__name__}")
@@ -52,7 +54,8 @@ def vector_norm(x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False,
 
 
 @op(namespace="linalg", out=True)
-def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: N803
+def matrix_norm(A: Tensor, ord: Number | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *,
+                dtype: Dtype = None) -> Tensor:  # noqa: N803
     """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (largest, smallest), 1, -1 (of columns' sums), inf, -inf (rows)."""
     name = "linalg.matrix_norm"
     check_matrix(name, A)
@@ -85,7 +88,7 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
 
 
 @op(namespace="linalg", out=True)
-def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: N803
+def norm(A: Tensor, ord: Any = None, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:  # noqa: N803
     """`vector_norm` or `matrix_norm`: a matrix norm where `dim` has two dimensions, or `ord` is given for a 2-D tensor."""
     dims = None if dim is None else [dim] if isinstance(dim, int) else list(dim)
     if dims is not None and len(dims) > 2 and ord is not None:
@@ -102,7 +105,7 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 
 
 @op(namespace="linalg", out=True)
-def cond(A: Tensor, p: Any = None) -> Tensor:  # noqa: N803
+def cond(A: Tensor, p: Number | str | None = None) -> Tensor:  # noqa: N803
     """The condition number |A| |A^-1| in the given norm; in the 2-norm (default) the ratio of the extreme singular values."""
     check_matrix("linalg.cond", A)
     check_floating("linalg.cond", A)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...dims import wrap_dim
 from ...tensor import Tensor
+from ...vocabulary import Array, Function
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
 from ..record import record
@@ -53,7 +55,7 @@ def matrix_exp(A: Tensor) -> Tensor:  # noqa: N803
     return record(r, "LinalgMatrixExpBackward0", (A,), grad, (A,), holomorphic=False)
 
 
-def _exponential(a: Any) -> Any:
+def _exponential(a: Array) -> Array:
     """In double precision, each matrix with its own scaling."""
     x = a.astype(np.complex128 if a.dtype.kind == "c" else np.float64)
     size = np.abs(x).sum(-1).max(-1, initial=0.0)
@@ -72,7 +74,7 @@ def _exponential(a: Any) -> Any:
 
 
 @op(namespace="linalg", out=True)
-def multi_dot(tensors: Any) -> Tensor:
+def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of several matrices (the first and last may be vectors), in the cheapest order."""
     tensors = list(tensors)
     if len(tensors) < 2:
@@ -216,7 +218,7 @@ def cov(input: Tensor, *, correction: int = 1, fweights: Tensor | None = None, a
     return (matmul(weighted, adjoint(centered)) / factor).squeeze()
 
 
-def _check_weights(name: str, weights: Tensor | None, n: int, category: str, fits: Any) -> None:
+def _check_weights(name: str, weights: Tensor | None, n: int, category: str, fits: Function) -> None:
     if weights is None:
         return
     if weights._a.ndim > 1:

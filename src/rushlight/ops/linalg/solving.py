@@ -10,6 +10,7 @@ import numpy as np
 from ... import return_types
 from ...kernels import lapack as L
 from ...tensor import Tensor
+from ...vocabulary import Array, Function, PerDim
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
 from ..record import record
@@ -25,7 +26,7 @@ triangular_solve_result = return_types.make("triangular_solve", "solution", "clo
 
 # --- inverse and solve ------------------------------------------------------------------------------------------------------------------
 
-def _solved(function: Any, a: Any, *more: Any) -> tuple[Any, Any]:
+def _solved(function: Function, a: Array, *more: Any) -> tuple[Any, Any]:
     """(function(a, ...), info): where NumPy refuses a singular matrix, its part of the result is nan and info says which pivot was zero."""
     try:
         r = function(a, *more)
@@ -112,7 +113,7 @@ def solved(a: Tensor, b: Tensor) -> tuple[Tensor, Any]:
     array, info = _solved(np.linalg.solve, a._a, b._a)
     r = result(array, a)
 
-    def grad(g: Tensor, a: Tensor, x: Tensor) -> Any:
+    def grad(g: Tensor, a: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         gb = solved(adjoint(a), g)[0]
         return -matmul(gb, adjoint(x)), gb
     return record(r, "LinalgSolveExBackward0", (a, b), grad, (a, r), holomorphic=False), info
@@ -135,7 +136,7 @@ def triangular(a: Tensor, b: Tensor, upper: bool, unit: bool = False) -> Tensor:
     """X with A X = B for triangular A."""
     r = result(L.solve_triangular(a._a, b._a, upper, unit), a)
 
-    def grad(g: Tensor, a: Tensor, x: Tensor) -> Any:
+    def grad(g: Tensor, a: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         gb = triangular(adjoint(a), g, not upper, unit)
         ga = -matmul(gb, adjoint(x))
         return (ga.triu(int(unit)) if upper else ga.tril(-int(unit))), gb
@@ -143,7 +144,8 @@ def triangular(a: Tensor, b: Tensor, upper: bool, unit: bool = False) -> Tensor:
 
 
 @op(method=True, out=True)
-def triangular_solve(input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False) -> Any:  # noqa: N803
+def triangular_solve(input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False,
+                     unitriangular: bool = False) -> Any:  # noqa: N803
     """(solution, copy of A) of A X = input, or A^T X = input if `transpose` (old form; see torch.linalg.solve_triangular)."""
     check_square("triangular_solve", A)
     check_matrix("triangular_solve", input, "b")
@@ -184,7 +186,7 @@ def slogdet(A: Tensor) -> Any:  # noqa: N803
     check_floating("linalg.slogdet", A)
     sign, log = (result(each, A) for each in np.linalg.slogdet(A._a))
 
-    def grad(gs: Any, a: Tensor, sign: Tensor) -> Tensor:
+    def grad(gs: list[Any], a: Tensor, sign: Tensor) -> Tensor:
         g_sign, g = gs
         if g_sign is not None and sign.is_complex():     # the sign turns with the imaginary part of tr(A^-1 dA)
             turn = (g_sign.conj() * sign).imag * -1j
@@ -222,7 +224,7 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:  # noqa: N803
 
 
 @op(namespace="linalg", out=True)
-def tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:  # noqa: N803
+def tensorsolve(A: Tensor, B: Tensor, dims: PerDim | None = None) -> Tensor:  # noqa: N803
     """X with tensordot(A, X, X.ndim) = B; `dims` of A are moved to its end first."""
     if dims is not None:
         A = A.movedim(tuple(dims), tuple(range(A._a.ndim - len(dims), A._a.ndim)))  # noqa: N806
@@ -250,7 +252,7 @@ def _cholesky_solve(b: Tensor, factor: Tensor, upper: bool, name: str) -> Tensor
     lower, up = (adjoint(plain), plain) if upper else (plain, adjoint(plain))
     r = triangular(up, triangular(lower, b.detach(), False), True)
 
-    def grad(g: Tensor, factor: Tensor, x: Tensor) -> Any:
+    def grad(g: Tensor, factor: Tensor, x: Tensor) -> tuple[Tensor, ...]:
         gb = _cholesky_solve(g, factor, upper, "CholeskySolveBackward0")
         ga = matmul(gb, adjoint(x))          # A = L L^H: its gradient goes to both factors
         both = -(ga + adjoint(ga))

@@ -11,6 +11,7 @@ from ...kernels import lapack
 from ...kernels.arrays import as_array
 from ...kernels.shapes import broadcast_shapes
 from ...tensor import Tensor, wrap
+from ...vocabulary import Array, Function, Operand
 from ..define import FUNCTIONS, op
 from ..matmul import matmul
 from ..record import record
@@ -26,7 +27,7 @@ eig_result = return_types.make("linalg_eig", "eigenvalues", "eigenvectors")
 lstsq_result = return_types.make("linalg_lstsq", "solution", "residuals", "rank", "singular_values")
 
 
-def _converged(name: str, decompose: Any, a: Any, *options: Any) -> Any:
+def _converged(name: str, decompose: Function, a: Array, *options: Any) -> Any:
     """Call LAPACK; its failure is our LinAlgError."""
     try:
         return decompose(a, *options)
@@ -52,7 +53,7 @@ def _svd(name: str, A: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, Ten
     m, n = A._a.shape[-2:]
     k = min(m, n)
 
-    def grad(gs: Any, u: Tensor, s: Tensor, vh: Tensor) -> Tensor:
+    def grad(gs: list[Any], u: Tensor, s: Tensor, vh: Tensor) -> Tensor:
         gu, g_s, gvh = gs
         if full_matrices and m != n and (gu is not None or gvh is not None):
             # The columns beyond the first k are any basis of the rest: only what is zero there has a gradient.
@@ -151,7 +152,7 @@ def eigh(A: Tensor, UPLO: str = "L") -> Any:  # noqa: N803
     _check_eigh(A, UPLO)
     w, v = (result(each, A) for each in _converged("linalg.eigh", lapack.eigh, A._a, UPLO.upper()))
 
-    def grad(gs: Any, w: Tensor, v: Tensor) -> Tensor:
+    def grad(gs: list[Any], w: Tensor, v: Tensor) -> Tensor:
         gw, gv = gs
         if gv is None:
             return matmul(v * gw.unsqueeze(-2), adjoint(v))
@@ -186,7 +187,7 @@ def eig(A: Tensor) -> Any:  # noqa: N803
     kind = A._kind.with_dtype(A._kind.dtype.to_complex())
     w, v = (wrap(as_array(each, kind.np), kind) for each in _converged("linalg.eig", lapack.eig, A._a))
 
-    def grad(gs: Any, w: Tensor, v: Tensor) -> Tensor:
+    def grad(gs: list[Tensor], w: Tensor, v: Tensor) -> Tensor:
         gw, gv = gs
         vh = adjoint(v)
         if gv is None:
@@ -215,7 +216,7 @@ def eigvals(A: Tensor) -> Tensor:  # noqa: N803
 
 # --- pseudo-inverse, rank ---------------------------------------------------------------------------------------------------------------
 
-def _limit(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:  # noqa: N803
+def _limit(A: Tensor, s: Tensor, atol: Operand | None, rtol: float | None) -> Tensor:  # noqa: N803
     """max(atol, rtol * the largest singular value): those up to it count as zero. rtol is eps * max(m, n) if neither is given."""
     for name, value in (("atol", atol), ("rtol", rtol)):
         if isinstance(value, Tensor) and value._kind.is_complex:
@@ -232,12 +233,13 @@ def _limit(A: Tensor, s: Tensor, atol: Any, rtol: Any) -> Tensor:  # noqa: N803
 
 
 @op(namespace="linalg", out=True)
-def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:  # noqa: N803
+def pinv(A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Operand | None = None,
+         rtol: Operand | None = None) -> Tensor:  # noqa: N803
     """The Moore-Penrose pseudo-inverse; singular values up to max(atol, rtol * largest) count as zero."""
     return _pinv(A, atol, rtol if rcond is None else rcond, hermitian)
 
 
-def _pinv(A: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:  # noqa: N803
+def _pinv(A: Tensor, atol: float | None, rtol: float | None, hermitian: bool) -> Tensor:  # noqa: N803
     check_matrix("linalg.pinv", A)
     check_floating("linalg.pinv", A)
     if hermitian:
@@ -261,7 +263,8 @@ def pinv_grad(g: Tensor, a: Tensor, p: Tensor) -> Tensor:
 
 
 @op(namespace="linalg", out=True)
-def matrix_rank(A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None) -> Tensor:  # noqa: N803
+def matrix_rank(A: Tensor, tol: Operand | None = None, hermitian: bool = False, *, atol: Operand | None = None,
+                rtol: Operand | None = None) -> Tensor:  # noqa: N803
     """How many singular values are above max(atol, rtol * largest)."""
     check_matrix("linalg.matrix_rank", A)
     check_floating("linalg.matrix_rank", A)
@@ -277,7 +280,7 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 @op(namespace="linalg", out=True)
-def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: Any = None) -> Any:  # noqa: N803
+def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None) -> Any:  # noqa: N803
     """(solution, residuals, rank, singular values) of min |A X - B|; which of the last three are filled depends on the driver, as in LAPACK.
 
     driver  "gelsy" (default), "gelsd", "gelss" for any rank; "gels" takes A to have full rank
@@ -321,7 +324,7 @@ def _least_squares(a: Tensor, b: Tensor, rcond: Any, driver: str) -> tuple[Tenso
     else:
         residuals = wrap(np.empty(0, real_kind(a).np, like=a._a), real_kind(a))
 
-    def grad(gs: Any, a: Tensor, b: Tensor) -> Any:
+    def grad(gs: list[Any], a: Tensor, b: Tensor) -> Any:
         gx, gr = gs
         p = _pinv(a, None, rcond, False)
         ga = gb = None
