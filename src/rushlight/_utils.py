@@ -17,6 +17,7 @@ from .layout import layout as layout_class
 from .layout import sparse_coo, sparse_csc, sparse_csr, strided
 from .storage import TypedStorage, UntypedStorage, array_over
 from .tensor import Tensor, wrap
+from .vocabulary import Layout
 
 Ints = Sequence[int]
 
@@ -127,7 +128,7 @@ def _get_layout(name: str) -> layout_class:
     raise NotImplementedError(f"the file names the layout {name!r}, which is not known here")
 
 
-def _rebuild_sparse_tensor(layout: Any, data: Sequence[Any]) -> Tensor:
+def _rebuild_sparse_tensor(layout: Layout, data: Sequence[Any]) -> Tensor:
     """A sparse tensor from its indices, values and size."""
     from .sparse.creation import sparse_compressed_tensor, sparse_coo_tensor
     if (not isinstance(layout, layout_class) or not isinstance(data, (tuple, list)) or

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import cuda
 from .devices import device as device_type
+from .vocabulary import Device
 
 __all__ = ["is_available", "current_accelerator", "device_count", "current_device_index", "current_device_idx", "set_device_index",
            "set_device_idx", "synchronize", "empty_cache", "memory_allocated", "max_memory_allocated", "memory_reserved",
@@ -39,7 +40,7 @@ def current_device_index() -> int:
     return _module().current_device()
 
 
-def set_device_index(device: Any) -> None:
+def set_device_index(device: Device) -> None:
     """Choose the current one."""
     _module().set_device(device)
 
@@ -47,12 +48,12 @@ def set_device_index(device: Any) -> None:
 current_device_idx, set_device_idx = current_device_index, set_device_index
 
 
-def current_stream(device: Any = None) -> Any:
+def current_stream(device: Device = None) -> Any:
     """The current stream."""
     return _module().current_stream(device)
 
 
-def synchronize(device: Any = None) -> None:
+def synchronize(device: Device = None) -> None:
     """Wait for all work of the current device (or of another)."""
     _module().synchronize(device)
 
@@ -62,22 +63,22 @@ def empty_cache() -> None:
     _module().empty_cache()
 
 
-def memory_allocated(device: Any = None) -> int:
+def memory_allocated(device: Device = None) -> int:
     """Bytes in use."""
     return _module().memory_allocated(device)
 
 
-def max_memory_allocated(device: Any = None) -> int:
+def max_memory_allocated(device: Device = None) -> int:
     """The most bytes that were in use."""
     return _module().max_memory_allocated(device)
 
 
-def memory_reserved(device: Any = None) -> int:
+def memory_reserved(device: Device = None) -> int:
     """Bytes in use or cached."""
     return _module().memory_reserved(device)
 
 
-def reset_peak_memory_stats(device: Any = None) -> None:
+def reset_peak_memory_stats(device: Device = None) -> None:
     """Begin to count `max_memory_allocated` anew."""
     _module().reset_peak_memory_stats(device)
 

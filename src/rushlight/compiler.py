@@ -11,6 +11,7 @@ from .ops.creation import from_numpy
 from .tensor import Tensor
 from .unsupported import attribute_of
 from .utils._pytree import tree_map_only
+from .vocabulary import Function
 
 __all__ = ["compile", "assume_constant_result", "reset", "allow_in_graph", "substitute_in_graph", "list_backends", "disable", "set_stance",
            "cudagraph_mark_step_begin", "wrap_numpy", "is_compiling", "is_dynamo_compiling", "is_exporting", "set_default_backend",
@@ -35,12 +36,12 @@ def is_exporting() -> bool:
     return False
 
 
-def disable(fn: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+def disable(fn: Function | None = None, recursive: bool = True, *, reason: str | None = None) -> Any:
     """Keep a function from being compiled: it is itself. Without `fn`, a decorator."""
     return (lambda function: function) if fn is None else fn
 
 
-def allow_in_graph(fn: Any) -> Any:
+def allow_in_graph(fn: Function) -> Any:
     """Let a function (or each of a list) into the compiled graph as it is."""
     if isinstance(fn, (list, tuple)):
         return [allow_in_graph(each) for each in fn]
@@ -49,7 +50,7 @@ def allow_in_graph(fn: Any) -> Any:
     return fn
 
 
-def assume_constant_result(fn: Any) -> Any:
+def assume_constant_result(fn: Function) -> Any:
     """Say that a function's result does not change: it is itself."""
     return fn
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .unsupported import partly
+from .vocabulary import Function
 
 __all__ = ["compile"]
 
@@ -12,8 +13,9 @@ _MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-c
 
 
 @partly("the function runs as it is, uncompiled, with the same results")
-def compile(model: Any = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: Any = "inductor", mode: str | None = None,
-            options: dict[str, Any] | None = None, disable: bool = False) -> Any:
+def compile(model: Function | None = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend: str = "inductor",
+            mode: str | None = None,
+            options: dict[str, Any] | None = None, disable: bool = False) -> Function:
     """The function or module itself: there is nothing that compiles it yet, and results are the same. Without `model`: a decorator.
 
     The options say how PyTorch would compile; they are checked and change nothing. RuntimeError for an unknown mode, or mode with options.

@@ -62,7 +62,7 @@ class device:
     def __copy__(self) -> device:
         return self
 
-    def __deepcopy__(self, memo: Any) -> device:
+    def __deepcopy__(self, memo: dict[int, Any]) -> device:
         return self
 
     def __enter__(self) -> device:
@@ -96,7 +96,7 @@ def set_default_device(device_: str | int | device | None) -> None:
     _defaults[0] = CPU if device_ is None else resolve(device(device_))
 
 
-def as_device(value: Any) -> device:
+def as_device(value: device | str | None) -> device:
     """The concrete device that a `device=` argument means: None is the default, "cuda" is "cuda:<current>"."""
     if value is None:
         value = _defaults[-1]

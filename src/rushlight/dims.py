@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["dim_error", "wrap_dim", "wrap_dims"]
 
 
-def dim_error(dim: Any, ndim: int) -> Exception:
+def dim_error(dim: int, ndim: int) -> Exception:
     """PyTorch's error for a dimension out of range (0-dim tensors count as 1-dim)."""
     limit = max(ndim, 1)
     return IndexError(f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})")
@@ -25,7 +26,7 @@ def wrap_dim(dim: Any, ndim: int) -> int:
     raise dim_error(dim, ndim)
 
 
-def wrap_dims(dims: Any, ndim: int) -> tuple[int, ...]:
+def wrap_dims(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
     """Several non-negative dimensions, each at most once."""
     wrapped = tuple([wrap_dim(dim, ndim) for dim in dims])
     if len(set(wrapped)) != len(wrapped):

@@ -11,6 +11,7 @@ import numpy as np
 
 from .homes import settle
 from .kernels.native import library
+from .vocabulary import NumpyDtype
 
 __all__ = ["dtype", "promote_types", "can_cast", "finfo", "iinfo", "get_default_dtype", "set_default_dtype", "from_numpy_dtype"]
 
@@ -41,10 +42,10 @@ class dtype:
     def __copy__(self) -> dtype:
         return self
 
-    def __deepcopy__(self, memo: Any) -> dtype:
+    def __deepcopy__(self, memo: dict[int, Any]) -> dtype:
         return self
 
-    def __getattr__(self, attribute: str) -> Any:
+    def __getattr__(self, attribute: str) -> NumpyDtype:
         # Reached only while the slot `np` of a type from ml_dtypes is still empty.
         if attribute == "np":
             self.np = _extension_type(self.name)
@@ -126,7 +127,7 @@ _WIDE_UNSIGNED = (uint16, uint32, uint64)
 _FLOATS = (float16, bfloat16, float32, float64)
 
 
-def from_numpy_dtype(numpy_dtype: Any) -> dtype:
+def from_numpy_dtype(numpy_dtype: NumpyDtype) -> dtype:
     """The dtype of a NumPy array of this type; TypeError where PyTorch has none."""
     numpy_dtype = np.dtype(numpy_dtype)
     found = _FROM_NUMPY.get(numpy_dtype) or _FROM_NUMPY.get(numpy_dtype.newbyteorder("="))

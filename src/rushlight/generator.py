@@ -18,6 +18,7 @@ from .homes import settle
 from .kernels import native
 from .kind import cpu_kind
 from .tensor import Tensor, wrap
+from .vocabulary import Array, Device, GeneratorLike
 
 __all__ = ["Generator", "default_generator", "generator_for", "generator_of", "all_default_generators"]
 
@@ -48,7 +49,7 @@ class _Twister:
         native.library.mt_seed(self.key, seed)
         self.current = False                 # whether the words of the state as it is are still to come
 
-    def random_raw(self, n: int) -> Any:
+    def random_raw(self, n: int) -> Array:
         """The next n words, a multiple of 624."""
         out = np.empty(n, np.uint32)
         native.library.mt_words(self.key, out, self.current)
@@ -75,7 +76,7 @@ class Generator:
 
     device: device_type
 
-    def __new__(cls, device: Any = "cpu") -> Generator:
+    def __new__(cls, device: Device = "cpu") -> Generator:
         if cls is Generator and device != "cpu":
             kind = as_device(device).type
             if kind not in CLASSES:
@@ -83,7 +84,7 @@ class Generator:
             cls = CLASSES[kind]
         return object.__new__(cls)
 
-    def __init__(self, device: Any = "cpu") -> None:
+    def __init__(self, device: Device = "cpu") -> None:
         concrete = CPU if device == "cpu" else as_device(device)
         self.device = concrete
         self.lock = threading.RLock()
@@ -101,7 +102,7 @@ class Generator:
 
     # --- words ------------------------------------------------------------------------------------------------------------------------
 
-    def words(self, n: int) -> Any:
+    def words(self, n: int) -> Array:
         """The next n 32-bit words (a uint32 array that the caller must not write to)."""
         start = self.position
         end = start + n
@@ -110,7 +111,7 @@ class Generator:
             return self.block[start:end] if n else np.empty(0, np.uint32)
         return self._more_words(n)
 
-    def _more_words(self, n: int) -> Any:
+    def _more_words(self, n: int) -> Array:
         bits = self._bits or self._start()
         out = np.empty(n, np.uint32)
         rest = _BLOCK - self.position
@@ -137,7 +138,7 @@ class Generator:
         self._fresh = False
         self.polar = None
 
-    def doubles(self, n: int) -> Any:
+    def doubles(self, n: int) -> Array:
         """n float64 uniform numbers in [0, 1) of 53 bits, from two words each."""
         words = self.words(2 * n)
         if native.library is not None:
@@ -151,7 +152,7 @@ class Generator:
         high, low = self.words(2).tolist()
         return ((high & 0x1FFFFF) << 32 | low) * _LOW_SCALE
 
-    def longs(self, n: int) -> Any:
+    def longs(self, n: int) -> Array:
         """n 64-bit words (uint64), from two words each; the first is the high one."""
         words = self.words(2 * n)
         result = words[0::2].astype(np.uint64)
@@ -194,13 +195,13 @@ class Generator:
         """The seed that the stream was started with."""
         return self._seed
 
-    def get_state(self) -> Any:
+    def get_state(self) -> Tensor:
         """The state as a uint8 tensor of 5056 bytes, in PyTorch's layout."""
         with self.lock:
             a = self.state_bytes()
         return wrap(a, cpu_kind(a))
 
-    def set_state(self, new_state: Any) -> None:
+    def set_state(self, new_state: Tensor) -> None:
         """Continue from a state that `get_state` returned, here or in PyTorch. Raises before anything changes if it is no state."""
         if not isinstance(new_state, Tensor):
             raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
@@ -208,7 +209,7 @@ class Generator:
             raise TypeError("RNG state must be a torch.ByteTensor")
         self.load_bytes(new_state._a)
 
-    def state_bytes(self) -> Any:
+    def state_bytes(self) -> Array:
         """The state as a new uint8 array."""
         bits = self._bits or self._start()
         state = np.zeros((), _LAYOUT)
@@ -222,7 +223,7 @@ class Generator:
             state["float_normal"], state["has_float_normal"] = self._float_normal, 1
         return np.frombuffer(state.tobytes(), np.uint8).copy()
 
-    def load_bytes(self, data: Any) -> None:
+    def load_bytes(self, data: Array) -> None:
         """Take over the state in a uint8 array."""
         if data.size not in (_LAYOUT.itemsize, _LEGACY_SIZE):
             raise RuntimeError(f"Expected a CPUGeneratorImplState of size {_LAYOUT.itemsize} but found the input RNG state size to be "
@@ -280,7 +281,7 @@ class Generator:
     def __setstate__(self, state: tuple[int, None, Any]) -> None:
         self.set_state(state[2])
 
-    def __deepcopy__(self, memo: Any) -> Generator:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Generator:
         return self.clone_state()
 
 
@@ -307,7 +308,7 @@ def all_default_generators() -> list[Generator]:
     return list(_defaults.values())
 
 
-def generator_of(generator: Any, device: device_type, name: str) -> Generator:
+def generator_of(generator: GeneratorLike, device: device_type, name: str) -> Generator:
     """The generator that a `generator=` argument means; TypeError and RuntimeError as PyTorch has them."""
     if STATE.vmaps:
         check_randomness()

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from .homes import settle
+from .vocabulary import Function
 
 __all__ = ["RemovableHandle"]
 
@@ -17,13 +18,13 @@ class RemovableHandle:
 
     __slots__ = ("id", "_dicts", "__weakref__")
 
-    def __init__(self, hooks_dict: Any, *, extra_dict: Any = None) -> None:
+    def __init__(self, hooks_dict: Any, *, extra_dict: list[Any] | None = None) -> None:
         self.id = _ids()
         extra = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
         self._dicts = [hooks_dict, *extra]
 
     @classmethod
-    def into(cls, hooks: dict[int, Any], hook: Any) -> RemovableHandle:
+    def into(cls, hooks: dict[int, Any], hook: Function) -> RemovableHandle:
         """Put `hook` into the dict and return its handle."""
         if not callable(hook):
             raise TypeError(f"a hook must be callable, not {type(hook).__name__}")

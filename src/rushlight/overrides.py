@@ -10,16 +10,20 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import services
 from .homes import is_own, place
 from .ops import deferred, define
 from .ops.interception import intercept, python_function, release
 from .tensor import NotBatched, Tensor
+from .vocabulary import Function, Operand
+
+if TYPE_CHECKING:
+    from .dtypes import dtype
 
 __all__ = ["get_ignored_functions", "get_overridable_functions", "get_testing_overrides", "handle_torch_function", "has_torch_function",
            "has_torch_function_unary", "has_torch_function_variadic", "resolve_name", "is_tensor_like", "is_tensor_method_or_property",
@@ -38,7 +42,7 @@ LOCAL = _Local()
 
 # --- who overrides --------------------------------------------------------------------------------------------------------------------
 
-def _overrides(value: Any) -> bool:
+def _overrides(value: Operand | dtype | str | None) -> bool:
     """Whether a value's class wants to see the calls that it is an argument of."""
     cls = value.__class__
     if cls is Tensor:
@@ -77,7 +81,7 @@ def _insert(found: list[Any], value: Any) -> None:
     found.append(value)
 
 
-def _ask(public: Any, relevant: list[Any], args: Any, kwargs: Any) -> Any:
+def _ask(public: Any, relevant: list[Any], args: Any, kwargs: dict[str, Any]) -> Any:
     """Ask mode and classes in turn; TypeError where none of them answers."""
     types = tuple(map(type, relevant))
     if LOCAL.modes:
@@ -130,7 +134,7 @@ def is_tensor_like(inp: Any) -> bool:
 
 def wrap_torch_function(dispatcher: Callable[..., Iterable[Any]]) -> Callable[[Any], Any]:
     """Decorator: make a function of the user's one that can be overridden. ``dispatcher(*args)`` gives the arguments to ask."""
-    def decorate(function: Any) -> Any:
+    def decorate(function: Function) -> Any:
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             relevant = tuple(dispatcher(*args, **kwargs))
@@ -142,7 +146,7 @@ def wrap_torch_function(dispatcher: Callable[..., Iterable[Any]]) -> Callable[[A
 
 
 @services.rescue.given
-def rescue(function: Any, args: Any, kwargs: Any, error: Exception) -> Any:
+def rescue(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], error: Exception) -> Any:
     """A function met something that is no tensor: call it again with doors, if that overrides functions. Else its error."""
     if watching() or not has_torch_function((*_flat(args), *_flat(kwargs.values()))):
         raise error from None
@@ -240,7 +244,7 @@ _NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__sets
             "_is_view"}
 
 
-def _add_door(function: Any, public: Any) -> None:
+def _add_door(function: Function | type[Any], public: Function | type[Any]) -> None:
     inside = python_function(function)
     if inside is not None and inside not in _doors:
         _doors[inside] = functools.partial(_enter, public)
@@ -248,7 +252,7 @@ def _add_door(function: Any, public: Any) -> None:
             intercept(inside, "overrides", _doors[inside])
 
 
-def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:
+def _enter(public: Any, inside: Function, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Operand | dtype | tuple[Any, ...]:
     """What a door does: look for overrides, and for vmap's fallback."""
     if LOCAL.skip:
         LOCAL.skip = False
@@ -265,7 +269,8 @@ def _enter(public: Any, inside: Any, args: Any, kwargs: Any) -> Any:
 
 
 @services.default_torch_function.given
-def default_torch_function(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+def default_torch_function(cls: Any, func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
     """What a subclass does by default: compute as usual, and give the results its own class."""
     if not all(issubclass(cls, each) for each in types):
         return NotImplemented
@@ -293,7 +298,7 @@ def _converted(result: Any, cls: Any) -> Any:
     return result
 
 
-def redispatch_function(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+def redispatch_function(func: Function, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
     """From inside a ``__torch_function__``: call the function itself, one level on. The torch functions that it calls are asked about as
     usual.
 
@@ -343,7 +348,8 @@ class TorchFunctionMode:
     def __init__(self) -> None:
         pass
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         raise NotImplementedError("a TorchFunctionMode has to define __torch_function__(self, func, types, args=(), kwargs=None)")
 
     def __enter__(self) -> Any:
@@ -364,7 +370,8 @@ class TorchFunctionMode:
 class BaseTorchFunctionMode(TorchFunctionMode):
     """A mode that changes nothing."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         return func(*args, **(kwargs or {}))
 
 
@@ -459,6 +466,6 @@ def resolve_name(f: Any) -> str | None:
         return None
 
 
-def is_tensor_method_or_property(func: Any) -> bool:
+def is_tensor_method_or_property(func: Function) -> bool:
     """Whether a function is a method, or the getter of a property, of Tensor."""
     return func in set(_by_namespace()[Tensor])

@@ -20,6 +20,7 @@ import numpy as np
 
 from . import dtypes as _dtype
 from .tensor import Tensor, attach, wrap
+from .vocabulary import Array
 
 __all__ = ["get_printoptions", "printoptions", "set_printoptions", "tensor_repr"]
 
@@ -133,7 +134,7 @@ def _element_format(array: np.ndarray[Any, Any]) -> Style:
 
 # --- the nested brackets -------------------------------------------------------------------------------------------------------------
 
-def _printable(array: Any) -> np.ndarray[Any, Any]:
+def _printable(array: Array) -> np.ndarray[Any, Any]:
     """The elements as NumPy types that Python's `format` knows: reduced precision becomes float64, a GPU's array comes over."""
     if not isinstance(array, np.ndarray):
         array = array.get()
@@ -143,7 +144,7 @@ def _printable(array: Any) -> np.ndarray[Any, Any]:
     return array.astype(np.float64)
 
 
-def _summarise(array: Any) -> tuple[Any, list[bool]]:
+def _summarise(array: Array) -> tuple[Any, list[bool]]:
     """Only the edges of the long dimensions, and which dimensions were cut."""
     edge, cut = _options["edgeitems"], []
     for axis, size in enumerate(array.shape):
@@ -154,7 +155,7 @@ def _summarise(array: Any) -> tuple[Any, list[bool]]:
     return array, cut
 
 
-def _nested(values: Any, cut: list[bool], indent: int, text: Callable[[Any], str], columns: int) -> str:
+def _nested(values: list[Any], cut: list[bool], indent: int, text: Callable[[Any], str], columns: int) -> str:
     """The text of a (nested) list, opened at column `indent`."""
     edge = _options["edgeitems"]
     if not cut:
@@ -172,7 +173,7 @@ def _nested(values: Any, cut: list[bool], indent: int, text: Callable[[Any], str
     return "[" + ("," + "\n" * (len(cut) - 1) + " " * (indent + 1)).join(parts) + "]"
 
 
-def _contents(array: Any, indent: int) -> str:
+def _contents(array: Array, indent: int) -> str:
     if array.size == 0:
         return "[]"
     cut = [False] * array.ndim
@@ -192,7 +193,7 @@ def _is_default_dtype(dtype: _dtype.dtype) -> bool:
     return dtype in (default, _dtype.int64, _dtype.bool_) or dtype is default.to_complex()
 
 
-def _suffixes(t: Any) -> list[str]:
+def _suffixes(t: Tensor) -> list[str]:
     """What follows the elements: device, size, dtype, grad_fn, where they don't go without saying."""
     kind, found = t._kind, []
     dtype, device, shape = kind.dtype, kind.device, tuple(t._a.shape)
@@ -220,14 +221,14 @@ def _is_plain(cls: type) -> bool:
     return cls is Tensor or "_prints_as_tensor" in cls.__dict__
 
 
-def _batched_repr(t: Any) -> str:
+def _batched_repr(t: Tensor) -> str:
     """A tensor inside vmap: the values of all samples."""
     value = tensor_repr(wrap(t._a.physical, t._kind))
     indented = "\n".join("    " + line for line in value.splitlines())
     return f"BatchedTensor(lvl={t._a.level}, bdim=0, value=\n{indented}\n)"
 
 
-def tensor_repr(t: Any, tensor_contents: str | None = None) -> str:
+def tensor_repr(t: Tensor, tensor_contents: str | None = None) -> str:
     """The text that ``repr(t)`` and ``print(t)`` show. `tensor_contents` replaces the elements.
 
     (The line "Parameter containing:" is `Parameter`'s own.)

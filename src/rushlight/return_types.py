@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 __all__ = ["make"]
 
 
-def make(name: str, *fields: str) -> Any:
+def make(name: str, *fields: str) -> type[Any]:
     """A tuple type with named fields, called torch.return_types.<name>."""
-    def new(cls: Any, values: Any) -> Any:
+    def new(cls: type[Any], values: Sequence[Tensor]) -> Any:
         return tuple.__new__(cls, values)
 
     def represent(self: Any) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from .references import VARIABLE
 from .storage import _address, _root, array_over, storage_of
+from .vocabulary import Array, Dtype
 
 __all__ = ["SharedBlock", "shared_copy", "block_of", "attach"]
 
@@ -47,7 +48,7 @@ def _anonymous_file(size: int) -> int:
     return descriptor
 
 
-def shared_copy(array: Any) -> Any:
+def shared_copy(array: Array) -> Array:
     """An array of the same values in new shared memory, contiguous."""
     if os.name != "posix":
         raise NotImplementedError("shared memory needs file descriptors that processes can pass to each other, which this system does not "
@@ -91,7 +92,7 @@ _taken: dict[int, Any] = {}      # descriptor -> weak reference to the array ove
 _roots: WeakValueDictionary[tuple[int, int], Any] = WeakValueDictionary()      # SharedBlock.key -> the one array of bytes over it
 
 
-def attach(descriptor: int, dtype: Any, offset: int, size: Sequence[int], stride: Sequence[int]) -> Any:
+def attach(descriptor: int, dtype: Dtype, offset: int, size: Sequence[int], stride: Sequence[int]) -> Any:
     """An array over the shared memory that another process's descriptor stands for (it is taken over). Offset and strides in elements."""
     known = _taken.get(descriptor)
     if known is not None and known() is not None:      # named a second time in one message

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -22,6 +22,10 @@ from .kernels.strides import strided
 from .kind import NotBatched, kind_of
 from .references import ATTRIBUTE
 from .tensor import wrap
+from .vocabulary import Array, Device, Dtype
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 __all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "is_storage", "storage_of", "storage_offset",
            "untyped_storage"]
@@ -29,7 +33,7 @@ __all__ = ["LEGACY_STORAGES", "TypedStorage", "UntypedStorage", "array_over", "i
 
 # --- from an array to its memory -----------------------------------------------------------------------------------------------------
 
-def _root(array: Any) -> Any:
+def _root(array: Array) -> Array:
     """The array at the end of the chain of bases: the one that owns the memory, or stands over a foreign buffer."""
     base = array.base
     while base is not None:
@@ -41,7 +45,7 @@ def _root(array: Any) -> Any:
     return array
 
 
-def _span(array: Any) -> tuple[int, int]:
+def _span(array: Array) -> tuple[int, int]:
     """How far the elements reach below and above the first one, in bytes."""
     if array.size == 0:
         return 0, 0
@@ -49,7 +53,7 @@ def _span(array: Any) -> tuple[int, int]:
     return sum(r for r in reaches if r < 0), sum(r for r in reaches if r > 0) + array.dtype.itemsize
 
 
-def _address(array: Any) -> int:
+def _address(array: Array) -> int:
     if isinstance(array, np.ndarray):
         return array.__array_interface__["data"][0]
     if hasattr(array, "level"):
@@ -57,7 +61,7 @@ def _address(array: Any) -> int:
     return int(array.data.ptr)
 
 
-def _device_of(array: Any) -> device:
+def _device_of(array: Array) -> device:
     if hasattr(array, "level"):
         raise NotBatched("vmap: Cannot access the storage of a tensor that is batched")
     if isinstance(array, np.ndarray):
@@ -66,7 +70,7 @@ def _device_of(array: Any) -> device:
     return where if where.__class__ is device else device("cuda", where.id)
 
 
-def _flat(root: Any) -> Any:
+def _flat(root: Array) -> Array:
     """All the memory of a root as one vector of bytes (a view)."""
     if root.size == 0:
         return root.reshape(-1).view(np.uint8)
@@ -79,7 +83,7 @@ def _flat(root: Any) -> Any:
 _living: WeakValueDictionary[int, UntypedStorage] = WeakValueDictionary()     # by id(root)
 
 
-def storage_of(array: Any) -> UntypedStorage:
+def storage_of(array: Array) -> UntypedStorage:
     """The storage under an array; views of the same memory give the same object."""
     root = _root(array)
     found = _living.get(id(root))
@@ -88,18 +92,18 @@ def storage_of(array: Any) -> UntypedStorage:
     return found
 
 
-def untyped_storage(t: Any) -> UntypedStorage:
+def untyped_storage(t: Tensor) -> UntypedStorage:
     """``t.untyped_storage()``."""
     return storage_of(t._a)
 
 
-def storage_offset(array: Any) -> int:
+def storage_offset(array: Array) -> int:
     """Where the first element of `array` lies in its storage, counted in elements."""
     root = _root(array)
     return (_address(array) - _address(root) - _span(root)[0]) // array.dtype.itemsize
 
 
-def array_over(storage: UntypedStorage, dtype: _dtype.dtype, offset: int, size: Sequence[int], stride: Sequence[int]) -> Any:
+def array_over(storage: UntypedStorage, dtype: _dtype.dtype, offset: int, size: Sequence[int], stride: Sequence[int]) -> Array:
     """The array of this dtype, size and stride (in elements) at `offset` in a storage. RuntimeError where it would not fit."""
     size, stride, item = tuple(size), tuple(stride), dtype.itemsize
     if len(size) != len(stride) or offset < 0 or any(n < 0 for n in size) or any(step < 0 for step in stride):
@@ -120,7 +124,7 @@ def array_over(storage: UntypedStorage, dtype: _dtype.dtype, offset: int, size: 
     return flat.strided(size, strides, dtype=dtype.np)
 
 
-def _flat_bytes(storage: UntypedStorage, start: int, stop: int) -> Any:
+def _flat_bytes(storage: UntypedStorage, start: int, stop: int) -> Array:
     return _flat(storage._array)[start:stop]
 
 
@@ -163,7 +167,7 @@ class UntypedStorage:
         _living[id(array)] = self
 
     @classmethod
-    def _over(cls, root: Any) -> UntypedStorage:
+    def _over(cls, root: Array) -> UntypedStorage:
         self = cls.__new__(cls)
         low, high = _span(root)
         self._array, self._device, self._size = root, _device_of(root), high - low
@@ -178,7 +182,7 @@ class UntypedStorage:
         return storage_of(np.frombuffer(buffer, np.uint8, count, offset).copy())
 
     @property
-    def _bytes(self) -> Any:
+    def _bytes(self) -> Array:
         """The memory as a vector of uint8."""
         if self._device.type == "meta":
             raise NotImplementedError("Not available for 'meta' device type")
@@ -227,7 +231,7 @@ class UntypedStorage:
     def type(self) -> str:
         return "torch.cuda.UntypedStorage" if self.is_cuda else "torch.storage.UntypedStorage"
 
-    def is_pinned(self, device: Any = "cuda") -> bool:
+    def is_pinned(self, device: Device = "cuda") -> bool:
         """Whether the memory is page-locked: never, for NumPy's memory."""
         return False
 
@@ -300,7 +304,7 @@ class UntypedStorage:
         if width > 1:
             self._bytes.view(f"u{width}").byteswap(inplace=True)
 
-    def to(self, *, device: Any, non_blocking: bool = False) -> UntypedStorage:
+    def to(self, *, device: Device, non_blocking: bool = False) -> UntypedStorage:
         """The storage on a device: itself where it is there already, else a copy."""
         where = resolve(_as_device(device))
         if where is self._device:
@@ -312,7 +316,7 @@ class UntypedStorage:
     def cpu(self) -> UntypedStorage:
         return self.to(device=CPU)
 
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> UntypedStorage:
+    def cuda(self, device: Device = None, non_blocking: bool = False) -> UntypedStorage:
         return self.to(device="cuda" if device is None else device)
 
     def tolist(self) -> list[int]:
@@ -354,7 +358,7 @@ class UntypedStorage:
         return _repr(self, "UntypedStorage", "")
 
 
-def _as_device(value: Any) -> device:
+def _as_device(value: device | None) -> device:
     return CPU if value is None else device(value)
 
 
@@ -397,7 +401,7 @@ class TypedStorage:
 
     is_sparse = False
 
-    def __init__(self, source: Any = 0, *, dtype: _dtype.dtype | None = None, device: Any = None, wrap_storage: UntypedStorage |
+    def __init__(self, source: int = 0, *, dtype: _dtype.dtype | None = None, device: Device = None, wrap_storage: UntypedStorage |
                  None = None, _internal: bool = False) -> None:
         self.dtype = dtype = _dtype.get_default_dtype() if dtype is None else dtype
         if not isinstance(dtype, _dtype.dtype):
@@ -451,14 +455,14 @@ class TypedStorage:
     def is_shared(self) -> bool:
         return self._untyped_storage.is_shared()
 
-    def is_pinned(self, device: Any = "cuda") -> bool:
+    def is_pinned(self, device: Device = "cuda") -> bool:
         return self._untyped_storage.is_pinned()
 
     def pickle_storage_type(self) -> str:
         """The name under which files know this dtype, e.g. FloatStorage."""
         return storage_name(self.dtype)
 
-    def type(self, dtype: Any = None) -> Any:
+    def type(self, dtype: Dtype = None) -> Any:
         """``type()`` names the legacy class; ``type(dtype)`` converts."""
         if dtype is None:
             return ("torch.cuda." if self.is_cuda else "torch.") + storage_name(self.dtype)
@@ -489,10 +493,10 @@ class TypedStorage:
     def cpu(self) -> TypedStorage:
         return self.to(device=CPU)
 
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> TypedStorage:
+    def cuda(self, device: Device = None, non_blocking: bool = False) -> TypedStorage:
         return self.to(device="cuda" if device is None else device)
 
-    def to(self, *, device: Any, non_blocking: bool = False) -> TypedStorage:
+    def to(self, *, device: Device, non_blocking: bool = False) -> TypedStorage:
         moved = self._untyped_storage.to(device=device)
         return self if moved is self._untyped_storage else TypedStorage(wrap_storage=moved, dtype=self.dtype)
 
@@ -539,7 +543,7 @@ def _reduced(storage: UntypedStorage | TypedStorage) -> tuple[Any, ...]:
     return _load_from_bytes, (file.getvalue(),)
 
 
-def _load_from_bytes(content: bytes) -> Any:
+def _load_from_bytes(content: bytes) -> TypedStorage:
     """The storage that a plain pickle holds (it runs what it is told to, as every pickle does)."""
     from io import BytesIO
     return services.load_file(BytesIO(content), weights_only=False)
@@ -562,7 +566,7 @@ class _Legacy(type):
 
     dtype: _dtype.dtype
 
-    def __call__(cls, source: Any = 0, *, device: Any = None, wrap_storage: UntypedStorage | None = None) -> TypedStorage:
+    def __call__(cls, source: Any = 0, *, device: Device = None, wrap_storage: UntypedStorage | None = None) -> TypedStorage:
         return TypedStorage(source, dtype=cls.dtype, device=device, wrap_storage=wrap_storage)
 
     def __instancecheck__(cls, instance: Any) -> bool:

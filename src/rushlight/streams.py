@@ -7,11 +7,12 @@ from typing import Any
 
 from .devices import device as device_type
 from .homes import settle
+from .vocabulary import Device
 
 __all__ = ["Stream", "Event"]
 
 
-def _namespace(device: Any) -> Any:
+def _namespace(device: Device) -> Any:
     """``torch.cpu`` or ``torch.cuda``; RuntimeError where no device is named and there is no accelerator."""
     from .accelerator import get_device_module
     if device is None:
@@ -23,7 +24,7 @@ def _namespace(device: Any) -> Any:
 class _OfDevice(ABCMeta):
     """Calling the class makes a stream or event of the device's own class, which counts as an instance of this one."""
 
-    def __call__(cls, device: Any = None, **options: Any) -> Any:
+    def __call__(cls, device: Device = None, **options: Any) -> Any:
         namespace = _namespace(device)
         own = getattr(namespace, cls.__name__)
         cls.register(own)

@@ -12,8 +12,8 @@ Slots
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from .homes import place, settle
 from .kind import Kind, NotBatched, cpu_kind
 from .layout import strided
 from .size import Size
+from .vocabulary import Array, Device, Dtype, Function, MemoryFormat, Number
 
 __all__ = ["Tensor", "attach", "wrap", "ItemError", "NotBatched"]
 
@@ -63,12 +64,14 @@ class Tensor(_Methods):
     # --- subclasses (overrides.py) --------------------------------------------------------------------------------------------------
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(cls, func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         """Asked by every torch function that has an argument of a subclass: computes as usual, and gives the results the subclass."""
         return services.default_torch_function(cls, func, types, args, kwargs)
 
     @staticmethod
-    def _disabled_torch_function(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def _disabled_torch_function(func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (),
+                                 kwargs: dict[str, Any] | None = None) -> Any:
         """The ``__torch_function__`` of subclasses whose results are plain tensors (Parameter)."""
         return NotImplemented
 
@@ -99,7 +102,13 @@ class Tensor(_Methods):
         """``torch.strided``, or how a sparse tensor stores its elements."""
         return strided
 
-    def size(self, dim: int | None = None) -> Any:
+    @overload
+    def size(self, dim: None = None) -> Size: ...
+
+    @overload
+    def size(self, dim: int) -> int: ...
+
+    def size(self, dim: int | None = None) -> Size | int:
         """The shape, or the size of one dimension."""
         shape = self._a.shape
         if dim is None:
@@ -141,7 +150,13 @@ class Tensor(_Methods):
         """Bytes of all elements."""
         return self._a.size * self._kind.np.itemsize
 
-    def stride(self, dim: int | None = None) -> Any:
+    @overload
+    def stride(self, dim: None = None) -> tuple[int, ...]: ...
+
+    @overload
+    def stride(self, dim: int) -> int: ...
+
+    def stride(self, dim: int | None = None) -> tuple[int, ...] | int:
         """How many elements to step in memory per dimension (all of them as a tuple, or one)."""
         a = self._a
         itemsize = a.itemsize
@@ -162,7 +177,7 @@ class Tensor(_Methods):
             return result
         return result[wrap_dim(dim, a.ndim)]
 
-    def is_contiguous(self, memory_format: Any = None) -> bool:
+    def is_contiguous(self, memory_format: MemoryFormat = None) -> bool:
         """Whether the elements lie in memory in order, without gaps."""
         if memory_format is not None and memory_format.name == "channels_last":
             a = self._a
@@ -216,7 +231,7 @@ class Tensor(_Methods):
         """The tensor itself: there are no lazy negations."""
         return self
 
-    def is_pinned(self, device: Any = None) -> bool:
+    def is_pinned(self, device: Device = None) -> bool:
         """Whether the memory is page-locked for transfers to a GPU."""
         from sys import modules
         pinned = modules.get(place("cuda.pinned"))      # nothing is pinned before it was loaded
@@ -386,14 +401,14 @@ class Tensor(_Methods):
         value = a.item()
         return value if value.__class__ in _PLAIN else float(value)
 
-    def tolist(self) -> Any:
+    def tolist(self) -> Number | list[Any]:
         """Nested lists of Python numbers; a number for a 0-dim tensor."""
         a = self._a
         if a.__class__ is not ndarray:
             a = a.get()
         return (a.astype(np.float32) if a.dtype.kind == "V" or a.dtype.name == "bfloat16" else a).tolist()
 
-    def numpy(self, *, force: bool = False) -> Any:
+    def numpy(self, *, force: bool = False) -> Array:
         """The NumPy array that shares this tensor's memory. `force` detaches and copies to the CPU where that is needed."""
         if not force:
             if self._node is not None and LOCAL.grad:
@@ -407,7 +422,7 @@ class Tensor(_Methods):
             raise TypeError("Got unsupported ScalarType BFloat16: use .float().numpy()")
         return self._a if self._a.__class__ is ndarray else self._a.get()
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: Dtype = None, copy: Any = None) -> Any:
         a = self.numpy()
         if dtype is None or np.dtype(dtype) == a.dtype:
             return a.copy() if copy else a
@@ -497,7 +512,7 @@ def watch_subclass(cls: Any) -> None:
         services.watch()
 
 
-def attach(function: Any, name: str | None = None) -> Any:
+def attach(function: Function, name: str | None = None) -> Function:
     """Make a function a method of every tensor. (Ops use `method` of ops/define.py, which keeps a record of it.)"""
     setattr(Tensor, name or function.__name__, function)
     return function

@@ -81,7 +81,7 @@ def _make(path: str, name: str, what: str) -> Any:
 class Finder(MetaPathFinder):
     """Asked last: gives the absent modules of ours."""
 
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: list[str] | None = None, target: Any = None) -> ModuleSpec | None:
         if not is_own(fullname) or path is None:
             return None
         rest = fullname.partition(".")[2]

@@ -10,13 +10,17 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import dtypes
 from ..autograd.grad_mode import no_grad
 from ..ops.define import FUNCTIONS as torch
 from ..ops.mixed_precision import amp_foreach_non_finite_check_and_unscale_, amp_update_scale_
 from ..tensor import Tensor
+from ..vocabulary import Device
+
+if TYPE_CHECKING:
+    from ..optim.optimizer import Optimizer
 
 __all__ = ["OptState", "GradScaler"]
 
@@ -84,7 +88,7 @@ class GradScaler:
                                      "scaler.scale(loss or outputs) earlier in the iteration.")
         return self._scale, self._growth_tracker
 
-    def _lazy_init_scale_growth_tracker(self, device: Any) -> None:
+    def _lazy_init_scale_growth_tracker(self, device: Device) -> None:
         self._scale = torch["full"]((), self._init_scale, dtype=dtypes.float32, device=device)
         self._growth_tracker = torch["full"]((), self._init_growth_tracker, dtype=dtypes.int32, device=device)
 
@@ -101,7 +105,7 @@ class GradScaler:
             return type(outputs)(scaled) if isinstance(outputs, (list, tuple)) else scaled  # type: ignore[call-arg]
         raise ValueError("outputs must be a Tensor or an iterable of Tensors")
 
-    def _unscale_grads_(self, optimizer: Any, inv_scale: Tensor, allow_fp16: bool) -> dict[Any, Tensor]:
+    def _unscale_grads_(self, optimizer: Optimizer, inv_scale: Tensor, allow_fp16: bool) -> dict[Any, Tensor]:
         """Multiply all gradients by inv_scale; per device, a tensor that is 1 if one of them was not finite."""
         groups: dict[tuple[Any, Any], list[Tensor]] = defaultdict(list)
         with no_grad():
@@ -120,7 +124,7 @@ class GradScaler:
                 amp_foreach_non_finite_check_and_unscale_(grads, found[device], inv_scale.to(device=device, non_blocking=True))
         return found
 
-    def unscale_(self, optimizer: Any) -> None:
+    def unscale_(self, optimizer: Optimizer) -> None:
         """Divide the optimiser's gradients by the scale, e.g. to clip them before `step`. Once per step (RuntimeError)."""
         if not self._enabled:
             return
@@ -133,7 +137,7 @@ class GradScaler:
         state["found_inf_per_device"] = self._unscale_grads_(optimizer, scale.double().reciprocal().float(), False)
         state["stage"] = OptState.UNSCALED
 
-    def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+    def step(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> Any:
         """``optimizer.step(*args, **kwargs)`` with unscaled gradients; skipped (None) where one of them is inf or nan."""
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
@@ -243,11 +247,11 @@ class GradScaler:
             state.update(_init_scale=self.get_scale(), _init_growth_tracker=self._get_growth_tracker(), _scale=None, _growth_tracker=None)
         return state
 
-    def _check_inf_per_device(self, optimizer: Any) -> dict[Any, Tensor]:
+    def _check_inf_per_device(self, optimizer: Optimizer) -> dict[Any, Tensor]:
         scale, _ = self._tensors("_check_inf_per_device")
         found = self._unscale_grads_(optimizer, torch["full"]((), 1.0, dtype=dtypes.float32, device=scale.device), True)
         self._per_optimizer_states[id(optimizer)]["found_inf_per_device"] = found
         return found
 
-    def _found_inf_per_device(self, optimizer: Any) -> dict[Any, Tensor]:
+    def _found_inf_per_device(self, optimizer: Optimizer) -> dict[Any, Tensor]:
         return self._per_optimizer_states[id(optimizer)]["found_inf_per_device"]

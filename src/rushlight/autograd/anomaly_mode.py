@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..vocabulary import Array
 from .grad_mode import LOCAL, adjust
 
 __all__ = ["detect_anomaly", "set_detect_anomaly", "is_anomaly_enabled", "is_anomaly_check_nan_enabled", "set_anomaly_enabled"]
@@ -66,7 +67,7 @@ class detect_anomaly(set_detect_anomaly):
         _switch(True, self._check_nan)
 
 
-def run_checked(node: Any, g: Any, graph: bool) -> Any:
+def run_checked(node: Any, g: Array, graph: bool) -> tuple[Array | None, ...]:
     """Run a node; say where its forward was if it fails or returns nan."""
     try:
         grads = node.tensors(g) if graph else node.arrays(g)

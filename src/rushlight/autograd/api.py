@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from .. import services
 from ..tensor import Tensor, attach, wrap
+from ..vocabulary import Array
 from .engine import run
 from .grad_mode import LOCAL
 from .graph import AccumulateGrad, Port, array_of, wrap_array
 
+if TYPE_CHECKING:
+    from ..autograd.saved_hooks import GradientEdge
+
 __all__ = ["backward", "grad"]
 
 
-def _tensors(value: Any) -> tuple[Any, ...]:
+def _tensors(value: Sequence[Any] | Tensor | str) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) or hasattr(value, "__next__") else (value,)
 
 
@@ -62,24 +67,24 @@ class _Edge:
     __slots__ = ("_node",)
     retains_grad = False
 
-    def __init__(self, edge: Any) -> None:
+    def __init__(self, edge: GradientEdge) -> None:
         self._node = edge.node if edge.node.outputs == 1 else Port(edge.node, edge.output_nr)
 
 
-def _places(value: Any) -> tuple[Any, ...]:
+def _places(value: Sequence[Tensor] | Tensor) -> tuple[Any, ...]:
     """Tensors, and edges of the graph (autograd.graph.GradientEdge), to differentiate (by)."""
     given = (value,) if hasattr(value, "ownership_token") else _tensors(value)
     return tuple([_Edge(t) if hasattr(t, "ownership_token") else t for t in given])
 
 
-def _edge(tensor: Any) -> Any:
+def _edge(tensor: Tensor) -> Any:
     if tensor._node is None:
         raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     return tensor._node
 
 
-def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
-             grad_variables: Any = None, inputs: Any = None) -> None:
+def backward(tensors: Tensor | list[Tensor], grad_tensors: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+             grad_variables: Any = None, inputs: list[Tensor] | None = None) -> None:
     """Add the gradients of `tensors` to the ``.grad`` of the leaves (or of `inputs`). See `Tensor.backward`."""
     if LOCAL.dual:       # in forward mode, gradients have tangents too (forward.py)
         create_graph = True
@@ -105,7 +110,8 @@ def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None =
         _keep_non_leaf(inputs, found, create_graph)
 
 
-def _backward(self: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None) -> None:
+def _backward(self: Tensor, gradient: Tensor | str | None = None, retain_graph: bool | None = None, create_graph: bool = False,
+              inputs: list[Tensor] | None = None) -> None:
     """Compute the gradients of the leaves of this tensor's graph, and add them to their ``.grad``.
 
     gradient      d(loss)/d(self), of self's shape; may be left out for a one-element tensor
@@ -120,7 +126,7 @@ _backward.__name__ = _backward.__qualname__ = "backward"
 attach(_backward)
 
 
-def _keep_non_leaf(inputs: Any, found: list[Any], graph: bool) -> None:
+def _keep_non_leaf(inputs: tuple[Any, ...], found: list[Any], graph: bool) -> None:
     """backward(inputs=...) fills ``.grad`` of non-leaf tensors too."""
     for t, g in zip(inputs, found, strict=True):
         if g is not None and t.__class__ is not _Edge and t._node.__class__ is not AccumulateGrad and not t.retains_grad:
@@ -128,7 +134,8 @@ def _keep_non_leaf(inputs: Any, found: list[Any], graph: bool) -> None:
             t._grad = g if t._grad is None else t._grad + g
 
 
-def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+def grad(outputs: Sequence[Tensor] | Tensor, inputs: Sequence[Tensor] | Tensor, grad_outputs: Sequence[Any] | Tensor | None = None,
+         retain_graph: bool | None = None, create_graph: bool = False,
          only_inputs: bool = True, allow_unused: bool | None = None, is_grads_batched: bool = False,
          materialize_grads: bool = False) -> tuple[Any, ...]:
     """The gradients of `outputs` with respect to `inputs`, without touching any ``.grad``.
@@ -161,7 +168,7 @@ def grad(outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool
     return tuple(_result(i, t, g, create_graph, allow_unused, materialize_grads) for i, (t, g) in enumerate(zip(inputs, found, strict=True)))
 
 
-def _result(index: int, t: Any, g: Any, graph: bool, allow_unused: bool, materialize: bool) -> Any:
+def _result(index: int, t: Tensor, g: Array | Tensor | None, graph: bool, allow_unused: bool, materialize: bool) -> Any:
     if g is None:
         if materialize and t.__class__ is not _Edge:
             zeros = wrap(t._kind.xp.zeros(t._a.shape, t._kind.np), t._kind)

@@ -5,15 +5,21 @@ Without create_graph the gradients are plain arrays from node to node; tensors a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import services
 from ..kernels import native
 from ..kernels import reduce as R
 from ..kind import Kind, NotBatched
+from ..vocabulary import Array, Function
 from .grad_mode import LOCAL, _set_grad
 from .graph import PAST, AccumulateGrad, BatchedFix, Node, Port, array_of, saved_then, wrap_array
+
+if TYPE_CHECKING:
+    from ..autograd.graph import Hooks
+    from ..tensor import Tensor
 
 __all__ = ["run"]
 
@@ -80,7 +86,7 @@ def _owner(edge: Any) -> Node:
     return edge.node if edge.__class__ is Port else edge
 
 
-def _key(edge: Any) -> Any:
+def _key(edge: Any) -> tuple[Any, ...]:
     return (edge.node, edge.index) if edge.__class__ is Port else (edge, 0)
 
 
@@ -134,7 +140,8 @@ class _Pass:
 
     __slots__ = ("graph", "retain", "wanted", "captured", "waiting", "accumulate", "pending")
 
-    def __init__(self, graph: bool, retain: bool, wanted: Any, captured: dict[Any, Any], waiting: dict[Node, int], accumulate: bool) -> None:
+    def __init__(self, graph: bool, retain: bool, wanted: Any, captured: dict[Any, Any], waiting: dict[Node, int],
+                 accumulate: bool) -> None:
         self.graph, self.retain, self.wanted, self.captured = graph, retain, wanted, captured
         self.waiting, self.accumulate = waiting, accumulate
         self.pending: dict[Node, Any] = {}
@@ -198,7 +205,7 @@ class _Pass:
             if ready is not None:
                 self.leaves(ready)
 
-    def send(self, edges: Any, grads: Any, live: Any) -> list[Node]:
+    def send(self, edges: list[Any], grads: list[Any], live: set[Any] | None) -> list[Node]:
         """Add gradients to what is pending at their edges; returns the leaves that wait for nothing more."""
         pending, waiting, ready = self.pending, self.waiting, []
         for edge, grad in zip(edges, grads, strict=True):
@@ -227,7 +234,7 @@ class _Pass:
             else:
                 leaf.accumulate_array(pending.pop(leaf))
 
-    def leaf_with_hooks(self, leaf: AccumulateGrad, g: Any) -> None:
+    def leaf_with_hooks(self, leaf: AccumulateGrad, g: Array | Tensor) -> None:
         hooks = leaf.hooks
         if hooks is not None:
             g = self.tensor_hooks(hooks, g, 0)
@@ -251,7 +258,7 @@ class _Pass:
     def as_tensor(self, g: Any) -> Any:
         return g if self.graph else wrap_array(g)
 
-    def from_tensor(self, t: Any) -> Any:
+    def from_tensor(self, t: Tensor) -> Any:
         return t if self.graph else array_of(t)
 
     def replaced(self, result: Any, g: Any) -> Any:
@@ -262,7 +269,7 @@ class _Pass:
             result = result[0]
         return self.from_tensor(result)
 
-    def tensor_hooks(self, hooks: Any, g: Any, index: int) -> Any:
+    def tensor_hooks(self, hooks: Hooks, g: Any, index: int) -> Any:
         """Hooks on a tensor (output `index` of the node) see, and may replace, its finished gradient."""
         seen = None      # one tensor for all hooks
         for at, hook in list(hooks.tensor_pre.values()):
@@ -302,7 +309,7 @@ class _Pass:
                     outputs = [None if each is None else self.from_tensor(each) for each in result]
         return outputs[0] if node.outputs == 1 else outputs
 
-    def after(self, node: Node, grads: Any, g: Any) -> Any:
+    def after(self, node: Node, grads: Sequence[Any], g: Array | list[Array | None]) -> Sequence[Any]:
         """Post hooks of a node see both sides and may replace the inputs' gradients."""
         outputs = [g] if node.outputs == 1 else g
         for hook in list(node.hooks.post.values()):
@@ -314,7 +321,7 @@ class _Pass:
         return grads
 
 
-def _as_many(hook: Any, result: Any, count: int) -> Any:
+def _as_many(hook: Function, result: Any, count: int) -> Any:
     """What a hook returned, as a sequence of the length that it was given (RuntimeError for another)."""
     result = result if isinstance(result, (tuple, list)) else (result,)
     if len(result) != count:
@@ -328,7 +335,7 @@ def _by_sample(node: Node, g: Any, graph: bool, error: NotBatched) -> Any:
     return services.node_by_sample(node, g, graph)
 
 
-def _add_to_port(pending: dict[Node, Any], port: Port, grad: Any) -> None:
+def _add_to_port(pending: dict[Node, Any], port: Port, grad: Array | Tensor) -> None:
     node = port.node
     slots = pending.get(node)
     if slots is None:
@@ -338,7 +345,7 @@ def _add_to_port(pending: dict[Node, Any], port: Port, grad: Any) -> None:
         slots[port.index] = grad if old is None else old + grad
 
 
-def _apply_fix(node: Node, grads: Any, graph: bool) -> list[Any]:
+def _apply_fix(node: Node, grads: Sequence[Any], graph: bool) -> list[Any]:
     """Bring gradients to their inputs' levels of vmap (sum over samples), shapes (sum over broadcast dimensions) and dtypes (real part, cast)."""
     fixed = list(grads) if node.fix.__class__ is tuple else _settled(node.fix, grads, graph)
     for i, want in enumerate(node.fix):
@@ -357,14 +364,14 @@ def _apply_fix(node: Node, grads: Any, graph: bool) -> list[Any]:
     return fixed
 
 
-def _settled(fix: BatchedFix, grads: Any, graph: bool) -> list[Any]:
+def _settled(fix: BatchedFix, grads: Sequence[Any], graph: bool) -> list[Any]:
     """The gradients summed over the samples of vmaps that have ended and that the inputs are no part of: so what reaches a place in the graph
     has that place's levels before it is added to anything."""
     running = {level for level, _, _ in LOCAL.vmaps}
     return [g if g is None or own is None else _without(g, graph, own | running) for g, own in zip(grads, fix.levels, strict=False)]
 
 
-def _without(g: Any, graph: bool, kept: Any) -> Any:
+def _without(g: Any, graph: bool, kept: Any) -> Array | Tensor:
     """The gradient (a tensor if `graph`, else an array) summed over the samples of all levels but those kept."""
     for level in getattr(array_of(g) if graph else g, "levels", ()):
         if level not in kept:
@@ -372,14 +379,14 @@ def _without(g: Any, graph: bool, kept: Any) -> Any:
     return g
 
 
-def cast_array(g: Any, kind: Kind) -> Any:
+def cast_array(g: Array, kind: Kind) -> Array:
     """An array in the dtype of `kind`; complex to real takes the real part."""
     if g.dtype.kind == "c" and not kind.is_complex:
         g = g.real
     return g.astype(kind.np)
 
 
-def sum_array_to(g: Any, shape: tuple[int, ...], node: Any = None) -> Any:
+def sum_array_to(g: Array, shape: tuple[int, ...], node: Any = None) -> Array:
     """Sum an array over the dimensions that were broadcast from `shape`."""
     extra = g.ndim - len(shape)
     if extra < 0 or any(want != have and want != 1 for want, have in zip(shape, g.shape[extra:], strict=True)):
@@ -393,7 +400,7 @@ def sum_array_to(g: Any, shape: tuple[int, ...], node: Any = None) -> Any:
     return g
 
 
-def _fix_tensor(g: Any, shape: tuple[int, ...], kind: Kind, node: Node) -> Any:
+def _fix_tensor(g: Tensor, shape: tuple[int, ...], kind: Kind, node: Node) -> Tensor:
     if g.shape != shape:
         if len(shape) > g._a.ndim:
             sum_array_to(g._a, shape, node)

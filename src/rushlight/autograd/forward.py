@@ -16,6 +16,7 @@ import numpy as np
 
 from ..ops.record import record, share_version
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Function
 from .engine import _reachable, run
 from .grad_mode import LOCAL, adjust, enable_grad
 from .graph import AccumulateGrad, Node, wrap_array
@@ -48,7 +49,7 @@ def depends_on_others(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> bool:
     return any(leaf not in mine for leaf in leaves) or any(is_dual_node(node) and node not in mine for node in order)
 
 
-def peeled(t: Any, own: Sequence[Tensor]) -> Any:
+def peeled(t: Tensor, own: Sequence[Tensor]) -> Tensor:
     """The tensor as seen from outside: without history, unless that reaches leaves outside."""
     if not isinstance(t, Tensor) or t._node is None or depends_on_others((t,), own):
         return t
@@ -67,7 +68,7 @@ class recording_forward:
         adjust(-1)
 
 
-def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
+def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Function:
     """A function of tangents (one per input, None for zero) that gives the outputs' tangents (None where an output does not depend on the
     inputs). `outputs` were computed from `inputs`, which are places in the graph."""
     with enable_grad():
@@ -99,7 +100,7 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
     return tangents_of
 
 
-def _tangent(t: Tensor, like: Tensor, graph: bool) -> Any:
+def _tangent(t: Tensor, like: Tensor, graph: bool) -> Array | Tensor:
     if t._kind is not like._kind:
         t = t.to(like._kind.dtype)
     return t if graph else t._a

@@ -79,7 +79,7 @@ class FunctionNode(Node, FunctionCtx):
 
     saved_variables = saved_tensors
 
-    def tensors(self, g: Any, detach: bool = False) -> Any:
+    def tensors(self, g: Tensor | list[Any], detach: bool = False) -> list[Any]:
         if self.saved is None and self.to_save:
             raise self._freed()
         gs = [g] if self.outputs == 1 else list(g)
@@ -99,7 +99,7 @@ class FunctionNode(Node, FunctionCtx):
         outs = tuple([wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1]) for meta in (self.input_meta[i] for i in places)])
         given = tuple([g for g in gs if g is not None])
 
-        def push(tangents: Any) -> tuple[Any, ...]:
+        def push(tangents: list[Tensor]) -> tuple[Any, ...]:
             by_tensor: list[Any] = [None] * len(self.next)
             for i, t in zip(places, tangents, strict=True):
                 by_tensor[i] = t
@@ -145,7 +145,7 @@ class FunctionNode(Node, FunctionCtx):
 class _FunctionMeta(type):
     """Makes the node class of each Function: class Exp(Function) has nodes of class ExpBackward."""
 
-    def __init__(cls, name: str, bases: Any, attributes: Any) -> None:
+    def __init__(cls, name: str, bases: tuple[Any, ...], attributes: dict[Any, Any]) -> None:
         super().__init__(name, bases, attributes)
         cls._backward_cls = type(name + "Backward", (FunctionNode,), {"label": name + "Backward", "function": cls})
 
@@ -193,13 +193,13 @@ class Function(metaclass=_FunctionMeta):
         raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set generate_vmap_rule=True.")
 
     @classmethod
-    def _backward(cls, ctx: Any, *grads: Any) -> Any:
+    def _backward(cls, ctx: Any, *grads: Any) -> Tensor | tuple[Any, ...]:
         if cls.backward is Function.backward and hasattr(cls, "vjp"):
             return cls.vjp(ctx, *grads)
         return cls.backward(ctx, *grads)
 
     @classmethod
-    def apply(cls, *args: Any, **kwargs: Any) -> Any:
+    def apply(cls, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, ...]:
         """Run the function, recording it where an input requires grad."""
         is_tensor = tuple(isinstance(a, Tensor) for a in args)
         if STATE.vmaps and LOCAL.vmaps:
@@ -220,7 +220,7 @@ class Function(metaclass=_FunctionMeta):
         return _finish(ctx, args, result, recording)
 
 
-def _finish(ctx: Any, args: tuple[Any, ...], result: Any, recording: bool) -> Any:
+def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...], recording: bool) -> Tensor | tuple[Tensor, ...]:
     """Attach the node to the outputs, and store what was saved."""
     single = not isinstance(result, tuple)
     outputs = [result] if single else list(result)

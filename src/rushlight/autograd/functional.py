@@ -7,13 +7,14 @@ from typing import Any
 from ..func.transforms import jacfwd, jacrev
 from ..ops.joining import stack
 from ..tensor import Tensor
+from ..vocabulary import Function, Operand
 from .api import grad
 from .grad_mode import enable_grad
 
 __all__ = ["vjp", "jvp", "jacobian", "hessian", "vhp", "hvp"]
 
 
-def _tuple(value: Any, what: str, where: str) -> tuple[bool, tuple[Any, ...]]:
+def _tuple(value: Operand | tuple[Tensor, ...], what: str, where: str) -> tuple[bool, tuple[Any, ...]]:
     """(whether it was a tuple, the tensors)."""
     was_tuple = isinstance(value, (tuple, list))
     values = tuple(value) if was_tuple else (value,)
@@ -32,7 +33,8 @@ def _fresh(inputs: tuple[Any, ...], create_graph: bool) -> tuple[Any, ...]:
     return tuple(t.view_as(t) if create_graph and t.requires_grad else t.detach().requires_grad_() for t in inputs)
 
 
-def _run(func: Any, inputs: Any, create_graph: bool, where: str) -> tuple[bool, tuple[Any, ...], bool, tuple[Any, ...]]:
+def _run(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: bool, where: str) -> tuple[bool, tuple[Any, ...], bool,
+         tuple[Any, ...]]:
     was_tuple, inputs = _tuple(inputs, "inputs", where)
     inputs = _fresh(inputs, create_graph)
     outputs = func(*inputs)
@@ -48,7 +50,8 @@ def _strict_outputs(outputs: tuple[Any, ...], strict: bool, what: str = "Output"
                                    "differentiable manner from the input when running in strict mode.")
 
 
-def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[Any, ...], create_graph: bool, strict: bool) -> tuple[Any, ...]:
+def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[Any, ...], create_graph: bool, strict: bool) -> tuple[Any,
+               ...]:
     """autograd.grad where outputs may not require grad, with zeros (or an error if strict) for what is independent."""
     pairs = [(o, g) for o, g in zip(outputs, given, strict=True) if o.requires_grad]
     if pairs:
@@ -61,12 +64,12 @@ def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[A
     return tuple(t.new_zeros(t.shape) if g is None else g for t, g in zip(inputs, found, strict=True))
 
 
-def _finish(values: tuple[Any, ...], was_tuple: bool, create_graph: bool) -> Any:
+def _finish(values: tuple[Any, ...], was_tuple: bool, create_graph: bool) -> Tensor | tuple[Tensor, ...]:
     values = values if create_graph else tuple(v.detach() for v in values)
     return values if was_tuple else values[0]
 
 
-def _vector(v: Any, like: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+def _vector(v: Tensor | tuple[Tensor, ...] | None, like: tuple[Any, ...], what: str) -> tuple[Any, ...]:
     """The given vector, or 1 where there is a single one-element tensor."""
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
@@ -81,7 +84,8 @@ def _vector(v: Any, like: tuple[Any, ...], what: str) -> tuple[Any, ...]:
     return vs
 
 
-def vjp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vjp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False,
+        strict: bool = False) -> tuple[Any, Any]:
     """(outputs, v^T J): the product of a vector (of the outputs' shapes) with the Jacobian of `func` at `inputs`."""
     with enable_grad():
         was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "vjp")
@@ -91,7 +95,7 @@ def vjp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, stric
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
 
-def jvp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(func: Function, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(outputs, J v): the product of the Jacobian with a vector (of the inputs' shapes), by differentiating twice."""
     with enable_grad():
         _, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "jvp")
@@ -103,8 +107,8 @@ def jvp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, stric
     return _finish(outputs, out_tuple, create_graph), _finish(found, out_tuple, create_graph)
 
 
-def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
-             strategy: str = "reverse-mode") -> Any:
+def jacobian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: bool = False, strict: bool = False, vectorize: bool = False,
+             strategy: str = "reverse-mode") -> Tensor | tuple[Any, ...]:
     """The Jacobian: for each output and input a tensor of shape (*output.shape, *input.shape); tuples where these are tuples.
 
     vectorize  compute all rows (columns) in one pass, as under vmap, instead of one by one
@@ -136,7 +140,7 @@ def jacobian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = 
     return shaped if out_tuple else shaped[0]
 
 
-def _vectorized(func: Any, inputs: Any, create_graph: bool, strategy: str) -> Any:
+def _vectorized(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: bool, strategy: str) -> tuple[Any, ...]:
     """The Jacobian in one batched pass."""
     if strategy == "forward-mode" and create_graph:
         raise NotImplementedError('torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` are not supported together '
@@ -144,7 +148,7 @@ def _vectorized(func: Any, inputs: Any, create_graph: bool, strategy: str) -> An
     was_tuple, inputs = _tuple(inputs, "inputs", "jacobian")
     out_tuple = False
 
-    def checked(*args: Any) -> Any:
+    def checked(*args: Any) -> tuple[Tensor, ...]:
         nonlocal out_tuple
         out_tuple, outputs = _tuple(func(*args), "outputs of the user-provided function", "jacobian")
         return outputs
@@ -156,18 +160,18 @@ def _vectorized(func: Any, inputs: Any, create_graph: bool, strategy: str) -> An
     return shaped if out_tuple else shaped[0]
 
 
-def _scalar(outputs: tuple[Any, ...], out_tuple: bool, where: str) -> Any:
+def _scalar(outputs: tuple[Any, ...], out_tuple: bool, where: str) -> Tensor:
     if out_tuple or not outputs[0].numel() == 1 or outputs[0].dim() > 1:
         raise RuntimeError(f"The function given to {where} should return a single Tensor with a single element")
     return outputs[0]
 
 
-def hessian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
-            outer_jacobian_strategy: str = "reverse-mode") -> Any:
+def hessian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: bool = False, strict: bool = False, vectorize: bool = False,
+            outer_jacobian_strategy: str = "reverse-mode") -> Tensor | tuple[Any, ...]:
     """The matrix of second derivatives of a scalar function; nested tuples where the inputs are a tuple."""
     was_tuple, _ = _tuple(inputs, "inputs", "hessian")
 
-    def first(*args: Any) -> Any:
+    def first(*args: Any) -> tuple[Tensor, ...]:
         out_tuple, outputs = _tuple(func(*args), "outputs of the user-provided function", "hessian")
         out = _scalar(outputs, out_tuple, "hessian")
         _strict_outputs((out,), strict)
@@ -179,7 +183,7 @@ def hessian(func: Any, inputs: Any, create_graph: bool = False, strict: bool = F
     return result if was_tuple else result[0]
 
 
-def vhp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(func: Function, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(output, v^T H) for a scalar function with Hessian H."""
     with enable_grad():
         was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "vhp")
@@ -190,6 +194,6 @@ def vhp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, stric
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
 
-def hvp(func: Any, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(func: Function, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(output, H v) for a scalar function with Hessian H (symmetric, so the same as `vhp`)."""
     return vhp(func, inputs, v, create_graph, strict)

@@ -10,7 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..vocabulary import Function, Shape
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 __all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "set_multithreading_enabled",
            "enforce_grad_layout_policy"]
@@ -92,7 +97,7 @@ class _Context:
     def clone(self) -> _Context:
         return self.__class__()
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: Function) -> Function:
         import inspect
         if inspect.isclass(function):
             import warnings
@@ -105,13 +110,13 @@ class _Context:
             return _wrap_generator(self.clone, function)
 
         @wraps(function)
-        def decorated(*args: Any, **kwargs: Any) -> Any:
+        def decorated(*args: Any, **kwargs: Any) -> Shape | Tensor | bool:
             with self.clone():
                 return function(*args, **kwargs)
         return decorated
 
 
-def _wrap_generator(context: Callable[[], Any], function: Any) -> Any:
+def _wrap_generator(context: Callable[[], Any], function: Function) -> Function:
     """Run each step of a generator inside the context, and its consumer outside of it."""
     @wraps(function)
     def decorated(*args: Any, **kwargs: Any) -> Any:
@@ -142,7 +147,7 @@ class no_grad(_Context):
 
     __slots__ = ()
 
-    def __new__(cls, function: Any = None) -> Any:
+    def __new__(cls, function: Function | None = None) -> Function | no_grad:
         self = object.__new__(cls)
         return self if function is None else self(function)
 
@@ -158,7 +163,7 @@ class enable_grad(_Context):
 
     __slots__ = ()
 
-    def __new__(cls, function: Any = None) -> Any:
+    def __new__(cls, function: Function | None = None) -> Any:
         self = object.__new__(cls)
         return self if function is None else self(function)
 
@@ -182,7 +187,7 @@ class set_grad_enabled(_Context):
     def __enter__(self) -> None:
         _set_grad(bool(self.mode))
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: Function) -> Function:
         _set_grad(self._previous)
         return super().__call__(function)
 
@@ -202,7 +207,7 @@ class inference_mode(_Context):
     mode: bool
     _inference: bool
 
-    def __new__(cls, mode: Any = True) -> Any:
+    def __new__(cls, mode: bool = True) -> inference_mode:
         self = object.__new__(cls)
         if isinstance(mode, bool):
             self.mode = mode

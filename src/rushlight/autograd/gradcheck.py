@@ -9,6 +9,7 @@ import numpy as np
 
 from ..func import linearize, vmap
 from ..tensor import Tensor, wrap
+from ..vocabulary import Function
 from .api import grad
 from .grad_mode import enable_grad
 
@@ -19,7 +20,7 @@ class GradcheckError(RuntimeError):
     """A gradient does not agree with finite differences."""
 
 
-def _outputs(func: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _outputs(func: Function, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     result = func(*inputs)
     results = tuple(result) if isinstance(result, (tuple, list)) else (result,)
     return tuple(r for r in results if isinstance(r, Tensor) and r._kind.differentiable)
@@ -41,7 +42,7 @@ def _steps(t: Tensor, eps: float) -> list[Any]:
     return [eps, eps * 1j] if t.is_complex() else [eps]
 
 
-def _numerical(func: Any, inputs: tuple[Any, ...], t: Tensor, eps: float) -> list[Any]:
+def _numerical(func: Function, inputs: tuple[Any, ...], t: Tensor, eps: float) -> list[Any]:
     """Per output and direction, the Jacobian (t.numel(), output.numel()) by central differences."""
     flat_size = t._a.size
     outs = _outputs(func, inputs)
@@ -72,7 +73,7 @@ def _analytical(out: Tensor, t: Tensor, scale: complex = 1) -> Any:
     return columns
 
 
-def gradcheck(func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
+def gradcheck(func: Function, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
               nondet_tol: float = 0.0, check_undefined_grad: bool = True, check_grad_dtypes: bool = False, check_batched_grad: bool = False,
               check_batched_forward_grad: bool = False, check_forward_ad: bool = False, check_backward_ad: bool = True,
               fast_mode: bool = False, masked: bool | None = None) -> bool:
@@ -100,7 +101,7 @@ def gradcheck(func: Any, inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, 
     return True
 
 
-def _check(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float) -> None:
+def _check(func: Function, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet_tol: float) -> None:
     wanted = [(i, t) for i, t in enumerate(inputs) if isinstance(t, Tensor) and t.requires_grad]
     if not wanted:
         raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
@@ -137,7 +138,7 @@ def _compare(out: Tensor, t: Tensor, numerical: list[Any], where: tuple[int, int
                                  f"analytical:{analytical}\n")
 
 
-def _check_forward(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, batched: bool) -> None:
+def _check_forward(func: Function, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, batched: bool) -> None:
     """Compare tangents pushed forward, one unit vector of the input at a time, with finite differences."""
     for i, t in enumerate(inputs):
         if not (isinstance(t, Tensor) and t.requires_grad):
@@ -161,7 +162,7 @@ def _check_forward(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, 
                                          f"numerical:{expected}\nanalytical:{analytical}\n")
 
 
-def _check_batched(func: Any, inputs: tuple[Any, ...], atol: float, rtol: float) -> None:
+def _check_batched(func: Function, inputs: tuple[Any, ...], atol: float, rtol: float) -> None:
     wanted = [t for t in inputs if isinstance(t, Tensor) and t.requires_grad]
     for out in _outputs(func, inputs):
         rows = np.random.default_rng(0).standard_normal((3, *out._a.shape)).astype(out._a.dtype)
@@ -174,7 +175,7 @@ def _check_batched(func: Any, inputs: tuple[Any, ...], atol: float, rtol: float)
                     raise GradcheckError("batched gradients differ from those computed one by one")
 
 
-def gradgradcheck(func: Any, inputs: Any, grad_outputs: Any = None, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
+def gradgradcheck(func: Function, inputs: Any, grad_outputs: Any = None, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
                   gen_non_contig_grad_outputs: bool = False, raise_exception: bool = True, nondet_tol: float = 0.0,
                   check_undefined_grad: bool = True, check_grad_dtypes: bool = False, check_batched_grad: bool = False,
                   check_fwd_over_rev: bool = False, check_rev_over_rev: bool = True, fast_mode: bool = False, masked: bool = False) -> bool:
@@ -212,7 +213,7 @@ def _iter_tensors(x: Any, only_requiring_grad: bool = False) -> Iterator[Tensor]
             yield from _iter_tensors(each, only_requiring_grad)
 
 
-def _get_numerical_jacobian(fn: Any, inputs: Any, outputs: Any = None, target: Any = None, eps: float = 1e-3,
+def _get_numerical_jacobian(fn: Function, inputs: Any, outputs: Any = None, target: Any = None, eps: float = 1e-3,
                             is_forward_ad: bool = False) -> list[tuple[Tensor, ...]]:
     """Per tensor that `target` (the inputs) has, the Jacobians (its elements, the output's elements) of all outputs, by central differences."""
     given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
@@ -225,14 +226,15 @@ def _get_numerical_jacobian(fn: Any, inputs: Any, outputs: Any = None, target: A
     return found
 
 
-def get_numerical_jacobian(fn: Any, inputs: Any, target: Any = None, eps: float = 1e-3, grad_out: float = 1.0) -> list[Tensor]:
+def get_numerical_jacobian(fn: Function, inputs: Any, target: Any = None, eps: float = 1e-3, grad_out: float = 1.0) -> list[Tensor]:
     """Deprecated: the Jacobian of the first output for each input; `grad_out` must be 1 (ValueError)."""
     if grad_out != 1.0:
         raise ValueError("Expected grad_out to be 1.0. get_numerical_jacobian no longer supports values of grad_out != 1.0.")
     return [jacobians[0] for jacobians in _get_numerical_jacobian(lambda *args: fn(inputs), inputs, None, target, eps)]
 
 
-def get_analytical_jacobian(inputs: Any, output: Tensor, nondet_tol: float = 0.0, grad_out: float = 1.0) -> tuple[tuple[Tensor, ...], bool, bool, bool]:
+def get_analytical_jacobian(inputs: Any, output: Tensor, nondet_tol: float = 0.0, grad_out: float = 1.0) -> tuple[tuple[Tensor, ...], bool,
+                            bool, bool]:
     """Deprecated: the Jacobians of `output` by backward, and whether two passes agreed, sizes were right, and dtypes were right."""
     if grad_out != 1.0:
         raise ValueError("Expected grad_out to be 1.0. get_analytical_jacobian no longer supports values of grad_out != 1.0.")

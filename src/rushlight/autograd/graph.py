@@ -9,9 +9,10 @@ usual backward, without a Tensor object per intermediate gradient).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
@@ -21,6 +22,11 @@ from ..dtypes import from_numpy_dtype
 from ..hooks import RemovableHandle
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import SparseRefusal
+from ..vocabulary import Array, Function
+
+if TYPE_CHECKING:
+    from ..ops.record import SavedOutput
+    from ..tensor import Tensor
 
 __all__ = ["Node", "Port", "AccumulateGrad", "BatchedFix", "Version", "Hooks", "fix_of", "node_class", "new_seq"]
 
@@ -41,7 +47,7 @@ class Version:
         self.n = n
         self.views: list[ref[Any]] | None = None
 
-    def __add__(self, other: Any) -> int:
+    def __add__(self, other: int) -> int:
         return self.n + (other.n if other.__class__ is Version else other)
 
     def __radd__(self, other: int) -> int:
@@ -111,11 +117,11 @@ class Node:
             self.hooks = Hooks()
         return self.hooks
 
-    def register_hook(self, fn: Any) -> Any:
+    def register_hook(self, fn: Function) -> RemovableHandle:
         """Call ``fn(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces grad_inputs. Returns a removable handle."""
         return RemovableHandle.into(self.own_hooks().post, fn)
 
-    def register_prehook(self, fn: Any) -> Any:
+    def register_prehook(self, fn: Function) -> RemovableHandle:
         """Call ``fn(grad_outputs)`` before this node runs; a returned tuple replaces them. Returns a removable handle."""
         return RemovableHandle.into(self.own_hooks().node_pre, fn)
 
@@ -136,7 +142,7 @@ class Node:
         """The saved tensors by PyTorch's names."""
         return {}
 
-    def arrays(self, g: Any) -> Any:
+    def arrays(self, g: Any) -> list[Any]:
         """Gradients of the inputs as arrays, from the output's gradient (a list of them where the node has several outputs)."""
         if self.outputs == 1:
             g = wrap_array(g)
@@ -163,7 +169,7 @@ class Node:
             "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify retain_graph=True if "
             "you need to backward through the graph a second time or if you need to access saved tensors after calling backward.")
 
-    def _modified(self, array: Any, maker: Any, now: int, then: int) -> RuntimeError:
+    def _modified(self, array: Array, maker: Any, now: int, then: int) -> RuntimeError:
         """The error for a saved tensor that was changed since; `maker` is the edge to the node that made it, None for leaves."""
         what = ""
         if maker is not None and maker.__class__ is not AccumulateGrad:
@@ -176,7 +182,7 @@ class Node:
             "to find the operation that failed to compute its gradient, with torch.autograd.set_detect_anomaly(True).")
 
 
-def _type_name(array: Any) -> str:
+def _type_name(array: Array) -> str:
     names = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "i2": "Short", "i1": "Char", "u1": "Byte", "b1": "Bool",
              "c8": "ComplexFloat", "c16": "ComplexDouble"}
     return "torch." + names.get(array.dtype.str[1:], "BFloat16") + "Tensor"
@@ -189,13 +195,13 @@ class BatchedFix(tuple[Any, ...]):
     levels: tuple[Any, ...]
 
 
-def fix_of(inputs: Any, outs: Any) -> Any:
+def fix_of(inputs: tuple[Any, ...], outs: tuple[Any, ...]) -> BatchedFix | tuple[Any, ...]:
     """`Node.fix` for all inputs of a node with these results."""
     fix = tuple([None if t is None or t._node is None else (t._a.shape, t._kind) for t in inputs])
     return fix if not outs or outs[0]._kind.sparse or outs[0]._a.__class__ is ndarray else batched_fix(fix, inputs, outs)
 
 
-def batched_fix(fix: Any, inputs: Any, outs: Any) -> Any:
+def batched_fix(fix: tuple[Any, ...] | None, inputs: Sequence[Any], outs: Sequence[Tensor]) -> BatchedFix | tuple[Any, ...]:
     """A node's `fix` where its results may be batched arrays."""
     levels = getattr(outs[0]._a, "levels", ())
     if len(outs) == 1:
@@ -218,7 +224,7 @@ PAST: dict[int, list[tuple[int, Any]]] = {}
 OWN_VIEWS: set[Any] = set()      # gradient functions of ops that save, in PyTorch, a view of their second tensor: linear, of the weight
 
 
-def remember(tensor: Any) -> None:
+def remember(tensor: Tensor) -> None:
     """To be called before ``t.data = ...`` and its like. Nodes that saved a tensor that is no leaf, or a view of a leaf, compute their gradients
     from the values that they saw; those that saved a leaf itself from the new ones, as in PyTorch."""
     old = wrap(tensor._a, tensor._kind)
@@ -240,7 +246,7 @@ def saved_then(nodes: list[Node]) -> None:
             node.saved = _then(node, saved, False)
 
 
-def _then(node: Node, saved: Any, view: bool) -> Any:
+def _then(node: Node, saved: Array | SavedOutput | Tensor | None, view: bool) -> Any:
     for seq, old in PAST.get(id(saved), ()):
         if node.seq < seq and (view or not old.is_leaf):
             return old
@@ -263,7 +269,7 @@ class AccumulateGrad(Node):
     __slots__ = ("tensor",)
     label = "AccumulateGrad"
 
-    def __init__(self, tensor: Any) -> None:
+    def __init__(self, tensor: Tensor) -> None:
         self.tensor = ref(tensor)
         self.next, self.saved, self.version, self.fix, self.hooks = (), (), 0, None, None
         self.seq = -1
@@ -318,14 +324,14 @@ class AccumulateGrad(Node):
 class _Probe:
     """Counts the references of a fresh array in the very situation in which `accumulate_array` looks at its argument."""
 
-    def accumulate_array(self, g: Any) -> int:
+    def accumulate_array(self, g: Array) -> int:
         return getrefcount(g)
 
 
 _FRESH = _Probe().accumulate_array({0: np.empty(0)}.pop(0))
 
 
-def wrap_array(array: Any) -> Any:
+def wrap_array(array: Any) -> Tensor:
     """A tensor without history around a gradient array; its kind follows from the array."""
     if array.__class__ is not ndarray:
         if isinstance(array, np.generic):
@@ -348,7 +354,7 @@ def array_of(t: Any) -> Any:
     return t.sparse_array() if t._kind.sparse else t._a
 
 
-def kind_of_array(array: Any) -> Kind:
+def kind_of_array(array: Array) -> Kind:
     """The kind of an array of any device's module."""
     if array.device == "cpu":
         return cpu_kind(array)
@@ -378,7 +384,7 @@ _PUBLIC = ("saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", 
            "set_warn_on_accumulate_grad_stream_mismatch")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Function | type[Any]:
     """``torch.autograd.graph.saved_tensors_hooks`` and its like live in `saved_hooks`."""
     if name in _PUBLIC:
         from . import saved_hooks

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..homes import settle
 from ..hooks import RemovableHandle
 from .engine import will_run
 from .grad_mode import LOCAL, adjust
 from .graph import Node, Port
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 __all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook", "allow_mutation_on_saved_tensors",
            "GradientEdge", "get_gradient_edge", "increment_version", "region_activation_memory_budget",
@@ -70,7 +73,7 @@ class GradientEdge(NamedTuple):
     ownership_token: Any = None
 
 
-def get_gradient_edge(tensor: Any) -> GradientEdge:
+def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """The place in the graph where a tensor's gradient arrives."""
     node = tensor._node
     if node is None:
@@ -107,7 +110,7 @@ def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., None], *,
     passes: dict[int, tuple[Any, int, list[Any], list[bool]]] = {}     # by backward pass: (pass, how many will come, gradients, which came)
 
     def one(index: int) -> Callable[[Any], None]:
-        def hook(grad: Any) -> None:
+        def hook(grad: Tensor) -> None:
             running = LOCAL.backward
             with lock:
                 if id(running) not in passes:

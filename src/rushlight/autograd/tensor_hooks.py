@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ..hooks import RemovableHandle
 from ..tensor import attach
+from ..vocabulary import Function, Operand
 from .graph import AccumulateGrad, Hooks, Port
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
 
 __all__ = ["register_hook", "register_post_accumulate_grad_hook", "retain_grad", "move_history"]
 
 
-def _hooks(tensor: Any) -> tuple[Hooks, int]:
+def _hooks(tensor: Tensor) -> tuple[Hooks, int]:
     node = tensor._node
     return (node.node.own_hooks(), node.index) if node.__class__ is Port else (node.own_hooks(), 0)
 
 
 @attach
-def register_hook(self: Any, hook: Any) -> RemovableHandle:
+def register_hook(self: Tensor, hook: Function | Operand) -> RemovableHandle:
     """Call ``hook(grad)`` when this tensor's gradient is ready; what it returns (if not None) is used instead. Returns a handle."""
     if self._node is None:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -31,7 +35,7 @@ def register_hook(self: Any, hook: Any) -> RemovableHandle:
 
 
 @attach
-def register_post_accumulate_grad_hook(self: Any, hook: Any) -> RemovableHandle:
+def register_post_accumulate_grad_hook(self: Tensor, hook: Function | Operand) -> RemovableHandle:
     """Call ``hook(self)`` after a gradient was added to this leaf's ``.grad``. Returns a handle."""
     if self._node is None:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
@@ -41,7 +45,7 @@ def register_post_accumulate_grad_hook(self: Any, hook: Any) -> RemovableHandle:
 
 
 @attach
-def retain_grad(self: Any) -> None:
+def retain_grad(self: Tensor) -> None:
     """Keep the gradient of this non-leaf tensor in ``.grad``."""
     if self._node is None:
         raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
@@ -51,7 +55,7 @@ def retain_grad(self: Any) -> None:
     hooks.retain[index] = ref(self)
 
 
-def move_history(tensor: Any, node: Any) -> None:
+def move_history(tensor: Tensor, node: Any) -> None:
     """Give a tensor that was changed in place its new history; ``.grad`` that it retains is from now on the new value's (hooks stay)."""
     old = tensor._node
     tensor._node = node

@@ -14,6 +14,7 @@ from .memory import (
     reset_peak_memory_stats,
     set_cache_limit,
 )
+from ..vocabulary import Device
 
 __all__ = ["is_available", "is_initialized", "synchronize", "current_device", "current_stream", "stream", "set_device", "device_count",
            "Stream", "StreamContext", "Event", "amp"]
@@ -81,7 +82,7 @@ def stream(stream: Stream | None) -> AbstractContextManager[None]:
     return StreamContext(stream)
 
 
-def current_stream(device: Any = None) -> Stream:
+def current_stream(device: Device = None) -> Stream:
     """The current stream."""
     return _current
 
@@ -96,7 +97,7 @@ def is_initialized() -> bool:
     return True
 
 
-def synchronize(device: Any = None) -> None:
+def synchronize(device: Device = None) -> None:
     """Wait for pending work: there is none."""
 
 
@@ -105,7 +106,7 @@ def current_device() -> str:
     return "cpu"
 
 
-def set_device(device: Any) -> None:
+def set_device(device: Device) -> None:
     """There is one CPU device: any choice is that one."""
 
 

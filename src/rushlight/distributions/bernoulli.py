@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from ..nn._torch import torch
 from ..size import Size
 from ..tensor import Tensor
+from ..vocabulary import Operand
 from . import constraints
 from .exp_family import ExponentialFamily
 from .parameters import BinaryParameter
@@ -25,7 +26,7 @@ class Bernoulli(BinaryParameter, ExponentialFamily):
     _state = ("probs", "logits")
     _mean_carrier_measure = 0
 
-    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(self, probs: Operand | None = None, logits: Operand | None = None, validate_args: bool | None = None) -> None:
         super().__init__(self._set_parameter(probs, logits).shape, validate_args=validate_args)
 
     @property
@@ -40,7 +41,7 @@ class Bernoulli(BinaryParameter, ExponentialFamily):
     def variance(self) -> Tensor:
         return self.probs * (1 - self.probs)
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
             return torch.bernoulli(self.probs.expand(self._extended_shape(sample_shape)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..nn._torch import torch
@@ -23,7 +24,7 @@ class Categorical(Distribution):
     has_enumerate_support = True
     _state = ("probs", "logits", "_num_events")
 
-    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(self, probs: Tensor | None = None, logits: Tensor | None = None, validate_args: bool | None = None) -> None:
         name = one_of(probs, logits)
         given = probs if name == "probs" else logits
         if given.dim() < 1:
@@ -71,7 +72,7 @@ class Categorical(Distribution):
     def mode(self) -> Tensor:
         return self.probs.argmax(dim=-1)
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         sample_shape = Size(sample_shape)
         rows = self.probs.reshape(-1, self._num_events)
         return torch.multinomial(rows, sample_shape.numel(), True).T.reshape(self._extended_shape(sample_shape))

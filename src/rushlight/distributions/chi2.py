@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..tensor import Tensor
 from . import constraints
 from .gamma import Gamma
@@ -17,7 +15,7 @@ class Chi2(Gamma):
     arg_constraints = {"df": constraints.positive}
     _state = Gamma._state
 
-    def __init__(self, df: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, df: Tensor, validate_args: bool | None = None) -> None:
         super().__init__(0.5 * df, 0.5, validate_args=validate_args)
 
     @property

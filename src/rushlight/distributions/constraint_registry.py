@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Number
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..vocabulary import Function
 from . import constraints, transforms
+
+if TYPE_CHECKING:
+    from ..distributions.constraints import Constraint
+    from ..distributions.transforms import Transform
 
 __all__ = ["ConstraintRegistry", "biject_to", "transform_to"]
 
@@ -17,7 +22,7 @@ class ConstraintRegistry:
     def __init__(self) -> None:
         self._registry: dict[type, Callable[[Any], Any]] = {}
 
-    def register(self, constraint: Any, factory: Any = None) -> Any:
+    def register(self, constraint: Constraint | int | type[Any], factory: Function | None = None) -> Function:
         """Register ``factory(constraint) -> transform`` for a class (or an instance's class); a decorator without `factory`."""
         if factory is None:
             return lambda given: self.register(constraint, given)
@@ -28,7 +33,7 @@ class ConstraintRegistry:
         self._registry[constraint] = factory
         return factory
 
-    def __call__(self, constraint: Any) -> Any:
+    def __call__(self, constraint: Constraint) -> Transform:
         factory = self._registry.get(type(constraint))
         if factory is None:
             raise NotImplementedError(f"Cannot transform {type(constraint).__name__} constraints")
@@ -45,7 +50,7 @@ def _register(factory: Callable[[Any], Any], *kinds: Any, registries: tuple[Cons
             registry.register(kind, factory)
 
 
-def _interval(constraint: Any) -> Any:
+def _interval(constraint: Any) -> Transform:
     low, high = constraint.lower_bound, constraint.upper_bound
     if isinstance(low, Number) and low == 0 and isinstance(high, Number) and high == 1:
         return transforms.SigmoidTransform()

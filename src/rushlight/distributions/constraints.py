@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..nn._torch import torch
 from ..tensor import Tensor
+from ..vocabulary import Function, Operand
 
 __all__ = ["Constraint", "boolean", "cat", "corr_cholesky", "dependent", "dependent_property", "greater_than", "greater_than_eq",
            "independent", "integer_interval", "interval", "half_open_interval", "is_dependent", "less_than", "lower_cholesky",
@@ -35,18 +37,18 @@ class _Dependent(Constraint):
         self._is_discrete, self._event_dim = is_discrete, event_dim
 
     @property
-    def is_discrete(self) -> Any:  # type: ignore[override]
+    def is_discrete(self) -> bool:  # type: ignore[override]
         if self._is_discrete is NotImplemented:
             raise NotImplementedError(".is_discrete cannot be determined statically")
         return self._is_discrete
 
     @property
-    def event_dim(self) -> Any:  # type: ignore[override]
+    def event_dim(self) -> int:  # type: ignore[override]
         if self._event_dim is NotImplemented:
             raise NotImplementedError(".event_dim cannot be determined statically")
         return self._event_dim
 
-    def __call__(self, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented) -> Any:
+    def __call__(self, *, is_discrete: bool = NotImplemented, event_dim: int = NotImplemented) -> Constraint:
         return _Dependent(is_discrete=self._is_discrete if is_discrete is NotImplemented else is_discrete,
                           event_dim=self._event_dim if event_dim is NotImplemented else event_dim)
 
@@ -54,7 +56,7 @@ class _Dependent(Constraint):
         raise ValueError("Cannot determine validity of dependent constraint")
 
 
-def is_dependent(constraint: Any) -> bool:
+def is_dependent(constraint: Constraint) -> bool:
     """Whether a constraint depends on other values."""
     return isinstance(constraint, _Dependent)
 
@@ -65,11 +67,11 @@ class _DependentProperty(property, _Dependent):
     ``@dependent_property``, or ``@dependent_property(is_discrete=True, event_dim=0)`` where these are known beforehand.
     """
 
-    def __init__(self, fn: Any = None, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented) -> None:
+    def __init__(self, fn: Function | None = None, *, is_discrete: Any = NotImplemented, event_dim: Any = NotImplemented) -> None:
         super().__init__(fn)
         self._is_discrete, self._event_dim = is_discrete, event_dim
 
-    def __call__(self, fn: Any) -> Any:  # type: ignore[override]
+    def __call__(self, fn: Function) -> Constraint:  # type: ignore[override]
         return _DependentProperty(fn, is_discrete=self._is_discrete, event_dim=self._event_dim)
 
 
@@ -87,11 +89,11 @@ class _IndependentConstraint(Constraint):
         self.base_constraint, self.reinterpreted_batch_ndims = base_constraint, reinterpreted_batch_ndims
 
     @property
-    def is_discrete(self) -> Any:  # type: ignore[override]
+    def is_discrete(self) -> bool:  # type: ignore[override]
         return self.base_constraint.is_discrete
 
     @property
-    def event_dim(self) -> Any:  # type: ignore[override]
+    def event_dim(self) -> int:  # type: ignore[override]
         return self.base_constraint.event_dim + self.reinterpreted_batch_ndims
 
     def check(self, value: Tensor) -> Tensor:
@@ -113,11 +115,11 @@ class MixtureSameFamilyConstraint(Constraint):
         self.base_constraint = base_constraint
 
     @property
-    def is_discrete(self) -> Any:  # type: ignore[override]
+    def is_discrete(self) -> bool:  # type: ignore[override]
         return self.base_constraint.is_discrete
 
     @property
-    def event_dim(self) -> Any:  # type: ignore[override]
+    def event_dim(self) -> int:  # type: ignore[override]
         return self.base_constraint.event_dim
 
     def check(self, value: Tensor) -> Tensor:
@@ -161,21 +163,21 @@ class _Bounded(Constraint):
 class _Between(_Bounded):
     _bounds = ("lower_bound", "upper_bound")
 
-    def __init__(self, lower_bound: Any, upper_bound: Any) -> None:
+    def __init__(self, lower_bound: Operand, upper_bound: Operand) -> None:
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
 
 
 class _Above(_Bounded):
     _bounds = ("lower_bound",)
 
-    def __init__(self, lower_bound: Any) -> None:
+    def __init__(self, lower_bound: Operand) -> None:
         self.lower_bound = lower_bound
 
 
 class _Below(_Bounded):
     _bounds = ("upper_bound",)
 
-    def __init__(self, upper_bound: Any) -> None:
+    def __init__(self, upper_bound: Operand) -> None:
         self.upper_bound = upper_bound
 
 
@@ -263,7 +265,7 @@ class _Multinomial(Constraint):
     is_discrete = True
     event_dim = 1
 
-    def __init__(self, upper_bound: Any) -> None:
+    def __init__(self, upper_bound: int) -> None:
         self.upper_bound = upper_bound
 
     def check(self, x: Tensor) -> Tensor:
@@ -331,16 +333,16 @@ class _PositiveDefinite(_Symmetric):
 class _Joined(Constraint):
     """Several constraints along one dimension."""
 
-    def __init__(self, cseq: Any, dim: int = 0) -> None:
+    def __init__(self, cseq: list[Any], dim: int = 0) -> None:
         self.cseq, self.dim = list(cseq), dim
         assert all(isinstance(each, Constraint) for each in self.cseq), "All elements of cseq must be Constraint instances"
 
     @property
-    def is_discrete(self) -> Any:  # type: ignore[override]
+    def is_discrete(self) -> bool:  # type: ignore[override]
         return any(each.is_discrete for each in self.cseq)
 
     @property
-    def event_dim(self) -> Any:  # type: ignore[override]
+    def event_dim(self) -> int:  # type: ignore[override]
         return max(each.event_dim for each in self.cseq)
 
     def _check_dim(self, value: Tensor) -> None:
@@ -350,7 +352,7 @@ class _Joined(Constraint):
 class _Cat(_Joined):
     """Constraints for consecutive parts, of the given lengths, of a dimension."""
 
-    def __init__(self, cseq: Any, dim: int = 0, lengths: Any = None) -> None:
+    def __init__(self, cseq: list[Any], dim: int = 0, lengths: Sequence[int] | None = None) -> None:
         super().__init__(cseq, dim)
         self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
         assert len(self.lengths) == len(self.cseq), f"lengths ({len(self.lengths)}) must match cseq ({len(self.cseq)})"
@@ -368,7 +370,7 @@ class _Stack(_Joined):
     """A constraint for each index of a dimension."""
 
     @property
-    def event_dim(self) -> Any:  # type: ignore[override]
+    def event_dim(self) -> int:  # type: ignore[override]
         inner = super().event_dim
         return inner + 1 if self.dim + inner < 0 else inner
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 from ..nn._torch import torch
 from ..size import Size
@@ -28,7 +28,7 @@ class ContinuousBernoulli(ClampedBinaryParameter, ExponentialFamily):
     _state = ("probs", "logits", "_lims")
     _mean_carrier_measure = 0
 
-    def __init__(self, probs: Any = None, logits: Any = None, lims: tuple[float, float] = (0.499, 0.501),
+    def __init__(self, probs: Tensor | None = None, logits: Tensor | None = None, lims: tuple[float, float] = (0.499, 0.501),
                  validate_args: bool | None = None) -> None:
         given = self._set_parameter(probs, logits)
         if probs is not None:
@@ -69,7 +69,7 @@ class ContinuousBernoulli(ClampedBinaryParameter, ExponentialFamily):
         x = torch.pow(self.probs - 0.5, 2)
         return torch.where(self._stable(), variance, 1.0 / 12.0 - (1.0 / 15.0 - 128.0 / 945.0 * x) * x)
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         return self.icdf(torch.rand(self._extended_shape(sample_shape), dtype=self.probs.dtype, device=self.probs.device))
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from ..autograd.grad_mode import no_grad
 from ..nn._torch import torch
 from ..size import Size
 from ..tensor import Tensor
+from ..vocabulary import Number, Operand, Shape
 from . import constraints
 from .utils import lazy_property
 
@@ -33,7 +35,8 @@ class Distribution:
             raise ValueError("set_default_validate_args takes True or False")
         Distribution._validate_args = value
 
-    def __init__(self, batch_shape: Any = Size(), event_shape: Any = Size(), validate_args: bool | None = None) -> None:  # noqa: B008
+    def __init__(self, batch_shape: Sequence[int] = Size(), event_shape: Sequence[int] = Size(),
+                 validate_args: bool | None = None) -> None:  # noqa: B008
         self._batch_shape, self._event_shape = batch_shape, event_shape
         if validate_args is not None:
             self._validate_args = validate_args
@@ -58,7 +61,7 @@ class Distribution:
                 raise ValueError(f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of distribution "
                                  f"{self!r} to satisfy the constraint {constraint!r}, but found invalid values:\n{value}")
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """The same distribution with a larger batch shape, to which the parameters are expanded."""
         owner = next((cls for cls in type(self).__mro__ if "_state" in cls.__dict__), None)
         if owner is None:
@@ -71,11 +74,11 @@ class Distribution:
         self._finish_expand(new, batch_shape)
         return new
 
-    def _expanded(self, value: Any, batch_shape: Any) -> Any:
+    def _expanded(self, value: Any, batch_shape: Sequence[int]) -> Distribution | Operand | tuple[Number, ...]:
         shape = value.shape if isinstance(value, Tensor) else value.batch_shape if isinstance(value, Distribution) else None
         return value if shape is None else value.expand(batch_shape + shape[len(self._batch_shape):])
 
-    def _finish_expand(self, new: Any, batch_shape: Any) -> None:
+    def _finish_expand(self, new: Distribution, batch_shape: Sequence[int]) -> None:
         Distribution.__init__(new, batch_shape, self._event_shape, validate_args=False)
         new._validate_args = self._validate_args
 
@@ -119,12 +122,12 @@ class Distribution:
         """The standard deviation."""
         return self.variance.sqrt()
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         """Values of shape sample_shape + batch_shape + event_shape, without gradients."""
         with no_grad():
             return self.rsample(sample_shape)
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         """The same, differentiable by the parameters."""
         raise NotImplementedError
 
@@ -157,7 +160,7 @@ class Distribution:
         """exp(entropy)."""
         return torch.exp(self.entropy())
 
-    def _extended_shape(self, sample_shape: Any = Size()) -> Any:  # noqa: B008
+    def _extended_shape(self, sample_shape: Sequence[int] = Size()) -> Shape:  # noqa: B008
         return Size(sample_shape) + self._batch_shape + self._event_shape
 
     def _check(self, value: Any) -> None:
@@ -165,7 +168,7 @@ class Distribution:
         if self._validate_args:
             self._validate_sample(value)
 
-    def _validate_sample(self, value: Any) -> None:
+    def _validate_sample(self, value: Tensor) -> None:
         """ValueError unless a value has a fitting shape and lies in the support."""
         if not isinstance(value, Tensor):
             raise ValueError("The value argument to log_prob must be a Tensor")
@@ -185,7 +188,7 @@ class Distribution:
             raise ValueError(f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) to be within the support "
                              f"({support!r}) of the distribution {self!r}, but found invalid values:\n{value}")
 
-    def _get_checked_instance(self, cls: type, _instance: Any = None) -> Any:
+    def _get_checked_instance(self, cls: type, _instance: Any = None) -> Distribution:
         if _instance is None and type(self).__init__ is not cls.__init__:  # type: ignore[misc]
             raise NotImplementedError(f"Subclass {self.__class__.__name__} of {cls.__name__} that defines a custom __init__ method must "
                                       "also define a custom .expand() method.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from ..nn._torch import torch
 from ..size import Size
 from ..tensor import Tensor
+from ..vocabulary import Operand
 from . import constraints
 from .distribution import Distribution
 from .parameters import BinaryParameter
@@ -22,7 +23,7 @@ class Geometric(BinaryParameter, Distribution):
     support = constraints.nonnegative_integer
     _state = ("probs", "logits")
 
-    def __init__(self, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(self, probs: Operand | None = None, logits: Tensor | None = None, validate_args: bool | None = None) -> None:
         super().__init__(self._set_parameter(probs, logits).shape, validate_args=validate_args)
         if self._validate_args and probs is not None:
             value = self.probs
@@ -43,7 +44,7 @@ class Geometric(BinaryParameter, Distribution):
     def variance(self) -> Tensor:
         return (1.0 / self.probs - 1.0) / self.probs
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
             u = self.probs.new_empty(self._extended_shape(sample_shape)).uniform_(torch.finfo(self.probs.dtype).tiny, 1)
             return (u.log() / (-self.probs).log1p()).floor()

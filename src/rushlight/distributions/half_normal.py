@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..nn._torch import torch
 from ..tensor import Tensor
@@ -23,7 +22,7 @@ class HalfNormal(TransformedDistribution):
     has_rsample = True
     _state = ()
 
-    def __init__(self, scale: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, scale: Tensor, validate_args: bool | None = None) -> None:
         super().__init__(Normal(0, scale, validate_args=False), AbsTransform(), validate_args=validate_args)
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..autograd.api import grad
 from ..tensor import Tensor
+from ..vocabulary import Function
 from .distribution import Distribution
 from .exp_family import ExponentialFamily
 from .independent import Independent
@@ -31,7 +32,7 @@ def register_kl(type_p: type, type_q: type) -> Callable[[Any], Any]:
         if not isinstance(each, type):          # any class: libraries have base classes of their own
             raise TypeError(f"Expected {name} to be a Distribution subclass but got {each}")
 
-    def decorator(function: Any) -> Any:
+    def decorator(function: Function) -> Function:
         _KL_REGISTRY[type_p, type_q] = function
         _found.clear()
         return function
@@ -74,7 +75,7 @@ def kl_divergence(p: Distribution, q: Distribution) -> Tensor:
 
 
 @register_kl(ExponentialFamily, ExponentialFamily)
-def _kl_expfamily_expfamily(p: Any, q: Any) -> Tensor:
+def _kl_expfamily_expfamily(p: ExponentialFamily, q: ExponentialFamily) -> Tensor:
     """The Bregman divergence of the log normaliser."""
     if type(p) is not type(q):
         raise NotImplementedError("The cross KL-divergence between different exponential families cannot be computed using Bregman "
@@ -88,7 +89,7 @@ def _kl_expfamily_expfamily(p: Any, q: Any) -> Tensor:
 
 
 @register_kl(TransformedDistribution, TransformedDistribution)
-def _kl_transformed_transformed(p: Any, q: Any) -> Tensor:
+def _kl_transformed_transformed(p: TransformedDistribution, q: TransformedDistribution) -> Tensor:
     """The same transforms leave the divergence of the base distributions as it is."""
     if p.transforms != q.transforms or p.event_shape != q.event_shape:
         raise NotImplementedError("kl_divergence of transformed distributions whose transforms or event shapes differ")
@@ -96,7 +97,7 @@ def _kl_transformed_transformed(p: Any, q: Any) -> Tensor:
 
 
 @register_kl(Independent, Independent)
-def _kl_independent_independent(p: Any, q: Any) -> Tensor:
+def _kl_independent_independent(p: Independent, q: Independent) -> Tensor:
     if p.reinterpreted_batch_ndims != q.reinterpreted_batch_ndims:
         raise NotImplementedError("kl_divergence of Independent distributions with different reinterpreted_batch_ndims")
     return _sum_rightmost(kl_divergence(p.base_dist, q.base_dist), p.reinterpreted_batch_ndims)

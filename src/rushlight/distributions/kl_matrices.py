@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..nn._torch import torch
 from ..tensor import Tensor
@@ -10,10 +10,13 @@ from .kl import register_kl
 from .lowrank_multivariate_normal import LowRankMultivariateNormal, _batch_lowrank_logdet, _batch_lowrank_mahalanobis, _weighted
 from .multivariate_normal import MultivariateNormal, _batch_mahalanobis
 
+if TYPE_CHECKING:
+    from ..distributions.distribution import Distribution
+
 __all__: list[str] = []
 
 
-def _same_events(p: Any, q: Any, what: str) -> int:
+def _same_events(p: Distribution, q: Distribution, what: str) -> int:
     if p.event_shape != q.event_shape:
         raise ValueError(f"KL-divergence between two {what} with different event shapes cannot be computed")
     return p.event_shape[0]
@@ -37,7 +40,7 @@ def _solve(factor: Tensor, right: Tensor) -> Tensor:
 
 
 @register_kl(MultivariateNormal, MultivariateNormal)
-def _kl_mvn_mvn(p: Any, q: Any) -> Tensor:
+def _kl_mvn_mvn(p: MultivariateNormal, q: MultivariateNormal) -> Tensor:
     n = _same_events(p, q, "Multivariate Normals")
     lp, lq = p._unbroadcasted_scale_tril, q._unbroadcasted_scale_tril
     return 0.5 * (_log_det(lq) - _log_det(lp) + _square_sum(_solve(lq, lp)) + _batch_mahalanobis(lq, q.loc - p.loc) - n)
@@ -58,7 +61,7 @@ def _correction(q: Any) -> Tensor:
 
 
 @register_kl(LowRankMultivariateNormal, LowRankMultivariateNormal)
-def _kl_low_low(p: Any, q: Any) -> Tensor:
+def _kl_low_low(p: LowRankMultivariateNormal, q: LowRankMultivariateNormal) -> Tensor:
     n = _same_events(p, q, "Low Rank Multivariate Normals")
     a, wp, dp, dq = _correction(q), p._unbroadcasted_cov_factor, p._unbroadcasted_cov_diag, q._unbroadcasted_cov_diag
     trace = ((dp / dq).sum(-1) + _square_sum(wp * dq.rsqrt().unsqueeze(-1)) - _square_sum(a * dp.sqrt().unsqueeze(-2)) -
@@ -67,7 +70,7 @@ def _kl_low_low(p: Any, q: Any) -> Tensor:
 
 
 @register_kl(MultivariateNormal, LowRankMultivariateNormal)
-def _kl_mvn_low(p: Any, q: Any) -> Tensor:
+def _kl_mvn_low(p: MultivariateNormal, q: LowRankMultivariateNormal) -> Tensor:
     n = _same_events(p, q, "(Low Rank) Multivariate Normals")
     lp = p._unbroadcasted_scale_tril
     trace = _square_sum(lp * q._unbroadcasted_cov_diag.rsqrt().unsqueeze(-1)) - _square_sum(_correction(q) @ lp)
@@ -75,7 +78,7 @@ def _kl_mvn_low(p: Any, q: Any) -> Tensor:
 
 
 @register_kl(LowRankMultivariateNormal, MultivariateNormal)
-def _kl_low_mvn(p: Any, q: Any) -> Tensor:
+def _kl_low_mvn(p: LowRankMultivariateNormal, q: MultivariateNormal) -> Tensor:
     n = _same_events(p, q, "(Low Rank) Multivariate Normals")
     lq = q._unbroadcasted_scale_tril
     trace = (_square_sum(_solve(lq, p._unbroadcasted_cov_factor)) +

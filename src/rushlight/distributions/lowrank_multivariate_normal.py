@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..nn._torch import torch
@@ -70,7 +71,7 @@ class LowRankMultivariateNormal(Distribution):
         self._capacitance_tril = _batch_capacitance_tril(cov_factor, cov_diag)
         super().__init__(self.loc.shape[:-1], event_shape, validate_args=validate_args)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         """As `Distribution.expand`."""
         new = super().expand(batch_shape, _instance)
         for name in ("_unbroadcasted_cov_factor", "_unbroadcasted_cov_diag", "_capacitance_tril"):
@@ -111,7 +112,7 @@ class LowRankMultivariateNormal(Distribution):
         part = torch.linalg.solve_triangular(self._capacitance_tril, weighted, upper=False)
         return self._in_batch(torch.diag_embed(self._unbroadcasted_cov_diag.reciprocal()) - part.mT @ part)
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         shape = self._extended_shape(sample_shape)
         eps_factor = _standard_normal(shape[:-1] + self.cov_factor.shape[-1:], self.loc.dtype, self.loc.device)
         eps_diag = _standard_normal(shape, self.loc.dtype, self.loc.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..nn._torch import torch
@@ -24,7 +25,8 @@ class MixtureSameFamily(Distribution):
     has_rsample = False
     _state = ("_mixture_distribution", "_component_distribution", "_num_component", "_event_ndims")
 
-    def __init__(self, mixture_distribution: Any, component_distribution: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, mixture_distribution: Distribution, component_distribution: Distribution | int,
+                 validate_args: bool | None = None) -> None:
         if not isinstance(mixture_distribution, Categorical):
             raise ValueError(" The Mixture distribution needs to be an  instance of torch.distributions.Categorical")
         if not isinstance(component_distribution, Distribution):
@@ -41,7 +43,7 @@ class MixtureSameFamily(Distribution):
         self._event_ndims = len(component_distribution.event_shape)
         super().__init__(batch, component_distribution.event_shape, validate_args=validate_args)
 
-    def _expanded(self, value: Any, batch_shape: Any) -> Any:
+    def _expanded(self, value: Distribution | int, batch_shape: Sequence[int]) -> Any:
         return value.expand(batch_shape) if value is self._mixture_distribution else super()._expanded(value, batch_shape)
 
     @constraints.dependent_property
@@ -76,7 +78,7 @@ class MixtureSameFamily(Distribution):
         log_weights = torch.log_softmax(self.mixture_distribution.logits, dim=-1)
         return torch.logsumexp(self.component_distribution.log_prob(self._pad(x)) + log_weights, dim=-1)
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
             dim = len(sample_shape) + len(self.batch_shape)
             chosen = self.mixture_distribution.sample(sample_shape)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from ..nn._torch import torch
 from ..size import Size
 from ..tensor import Tensor
+from ..vocabulary import Operand
 from . import constraints
 from .distribution import Distribution
 from .gamma import Gamma
@@ -24,7 +25,8 @@ class NegativeBinomial(BinaryParameter, Distribution):
     support = constraints.nonnegative_integer
     _state = ("total_count", "probs", "logits")
 
-    def __init__(self, total_count: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(self, total_count: Operand, probs: Tensor | None = None, logits: Tensor | None = None,
+                 validate_args: bool | None = None) -> None:
         super().__init__(self._set_with_count(total_count, probs, logits).shape, validate_args=validate_args)
 
     @property
@@ -43,7 +45,7 @@ class NegativeBinomial(BinaryParameter, Distribution):
     def _gamma(self) -> Gamma:
         return Gamma(concentration=self.total_count, rate=torch.exp(-self.logits), validate_args=False)
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
             return torch.poisson(self._gamma.sample(sample_shape=sample_shape))
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from ..nn._torch import torch
 from ..tensor import Tensor
+from ..vocabulary import Operand, Shape
 from .utils import broadcast_all, clamp_probs, lazy_property, logits_to_probs, probs_to_logits
 
 __all__ = ["one_of", "BinaryParameter", "OfCategorical", "MatrixParameter"]
 
 
-def one_of(probs: Any, logits: Any) -> str:
+def one_of(probs: Operand | None, logits: Tensor | None) -> str:
     """Which of the two was given; ValueError unless it is exactly one."""
     if (probs is None) == (logits is None):
         raise ValueError("Either `probs` or `logits` must be specified, but not both.")
@@ -21,13 +22,13 @@ def one_of(probs: Any, logits: Any) -> str:
 class BinaryParameter:
     """`probs` and `logits` (log odds) of an event: one is given, the other computed when it is needed."""
 
-    def _set_parameter(self, probs: Any, logits: Any) -> Tensor:
+    def _set_parameter(self, probs: Operand | None, logits: Operand | None) -> Tensor:
         name = one_of(probs, logits)
         value, = broadcast_all(probs if name == "probs" else logits)
         setattr(self, name, value)
         return value
 
-    def _set_with_count(self, total_count: Any, probs: Any, logits: Any) -> Tensor:
+    def _set_with_count(self, total_count: Operand, probs: Operand | None, logits: Tensor | None) -> Tensor:
         name = one_of(probs, logits)
         count, value = broadcast_all(total_count, probs if name == "probs" else logits)
         self.total_count = count.type_as(value)
@@ -86,7 +87,7 @@ class OfCategorical:
         return self._categorical._param
 
     @property
-    def param_shape(self) -> Any:
+    def param_shape(self) -> Shape:
         """The parameter's shape."""
         return self._categorical.param_shape
 
@@ -112,7 +113,7 @@ class MatrixParameter:
     _batch_shape: Any
     _event_shape: Any
 
-    def _factor(self, covariance_matrix: Any, precision_matrix: Any, scale_tril: Any) -> Tensor:
+    def _factor(self, covariance_matrix: Tensor | None, precision_matrix: Tensor | None, scale_tril: Tensor | None) -> Tensor:
         if scale_tril is not None:
             return scale_tril
         return precision_to_scale_tril(precision_matrix) if covariance_matrix is None else torch.linalg.cholesky(covariance_matrix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..nn._torch import torch
@@ -24,14 +25,14 @@ class LogitRelaxedBernoulli(BinaryParameter, Distribution):
     support = constraints.real
     _state = ("temperature", "probs", "logits")
 
-    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(self, temperature: Tensor, probs: Tensor | None = None, logits: Any = None, validate_args: bool | None = None) -> None:
         self.temperature = temperature
         super().__init__(self._set_parameter(probs, logits).shape, validate_args=validate_args)
 
-    def _expanded(self, value: Any, batch_shape: Any) -> Any:
+    def _expanded(self, value: Tensor, batch_shape: Sequence[int]) -> Any:
         return value if value is self.temperature else super()._expanded(value, batch_shape)
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         shape = self._extended_shape(sample_shape)
         probs = clamp_probs(self.probs.expand(shape))
         u = clamp_probs(torch.rand(shape, dtype=probs.dtype, device=probs.device))
@@ -52,7 +53,7 @@ class RelaxedBernoulli(TransformedDistribution):
     has_rsample = True
     _state = ()
 
-    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None) -> None:
+    def __init__(self, temperature: Tensor, probs: Tensor | None = None, logits: Any = None, validate_args: bool | None = None) -> None:
         super().__init__(LogitRelaxedBernoulli(temperature, probs, logits), SigmoidTransform(), validate_args=validate_args)
 
     @property

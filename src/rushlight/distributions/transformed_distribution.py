@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import mul
 from typing import Any
@@ -24,7 +25,7 @@ class TransformedDistribution(Distribution):
     arg_constraints: dict[str, Any] = {}  # type: ignore[assignment]
     _state: tuple[str, ...] = ()
 
-    def __init__(self, base_distribution: Any, transforms: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, base_distribution: Distribution, transforms: Transform | list[Any], validate_args: bool | None = None) -> None:
         if isinstance(transforms, Transform):
             self.transforms = [transforms]
         elif isinstance(transforms, list):
@@ -64,11 +65,11 @@ class TransformedDistribution(Distribution):
             x = transform(x)
         return x
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         with no_grad():
             return self._forward(self.base_dist.sample(sample_shape))
 
-    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         return self._forward(self.base_dist.rsample(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ class TransformedDistribution(Distribution):
         return self._forward(self.base_dist.icdf(self._monotonize_cdf(value)))
 
 
-def _reshaped(base: Any, transform: Any) -> tuple[Any, Any, int]:
+def _reshaped(base: Distribution, transform: Transform) -> tuple[Any, Any, int]:
     """(the base distribution with the shapes that the transform needs, the shape of its results, their event dimensions)."""
     shape = base.batch_shape + base.event_shape
     base_event_dim, domain_dim = len(base.event_shape), transform.domain.event_dim

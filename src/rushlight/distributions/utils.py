@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from numbers import Number
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..autograd.grad_mode import enable_grad
 from ..nn._torch import torch
 from ..tensor import Tensor
+from ..vocabulary import Device
+
+if TYPE_CHECKING:
+    from ..distributions.distribution import Distribution
+    from ..dtypes import dtype
 
 __all__ = ["broadcast_all", "logits_to_probs", "clamp_probs", "probs_to_logits", "lazy_property", "tril_matrix_to_vec",
            "vec_to_tril_matrix"]
@@ -26,11 +31,11 @@ def broadcast_all(*values: Any) -> tuple[Tensor, ...]:
     return torch.broadcast_tensors(*[value if isinstance(value, Tensor) else torch.tensor(value, **options) for value in values])
 
 
-def _standard_normal(shape: Any, dtype: Any, device: Any) -> Tensor:
+def _standard_normal(shape: Sequence[int], dtype: dtype, device: Device) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=device).normal_()
 
 
-def _sum_rightmost(value: Any, dim: int) -> Any:
+def _sum_rightmost(value: Tensor, dim: int) -> Tensor:
     """The sum over the last `dim` dimensions."""
     return value if dim == 0 else value.reshape((*value.shape[:-dim], -1)).sum(-1)
 
@@ -59,7 +64,7 @@ class lazy_property:
         self.wrapped = wrapped
         update_wrapper(self, wrapped)  # type: ignore[arg-type]
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
+    def __get__(self, instance: Distribution | None, owner: type[Any] | None = None) -> Any:
         if instance is None:
             return self
         with enable_grad():
@@ -68,7 +73,7 @@ class lazy_property:
         return value
 
 
-def _triangle(n: int, diag: int, device: Any) -> Tensor:
+def _triangle(n: int, diag: int, device: Device) -> Tensor:
     """A mask of the lower triangle of an n x n matrix, up to the diagonal `diag`."""
     columns = torch.arange(n, device=device)
     return columns < columns.view(-1, 1) + (diag + 1)

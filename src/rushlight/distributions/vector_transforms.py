@@ -6,15 +6,19 @@ import math
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..homes import settle
 from ..nn._torch import torch
 from ..size import Size
 from ..tensor import Tensor
+from ..vocabulary import Shape
 from . import constraints
 from .transforms import Transform, _at_least, _inside, _Simple, _softplus
 from .utils import _sum_rightmost, lazy_property, tril_matrix_to_vec, vec_to_tril_matrix
+
+if TYPE_CHECKING:
+    from ..distributions.constraints import Constraint
 
 __all__ = ["CorrCholeskyTransform", "SoftmaxTransform", "StickBreakingTransform", "LowerCholeskyTransform", "PositiveDefiniteTransform",
            "CatTransform", "StackTransform"]
@@ -50,14 +54,14 @@ class CorrCholeskyTransform(Transform):
         rest = tril_matrix_to_vec(1 - (y * y).cumsum(dim=-1), diag=-2)
         return 0.5 * rest.log().sum(-1) - 2 * (x + _softplus(-2 * x) - math.log(2.0)).sum(dim=-1)
 
-    def forward_shape(self, shape: Any) -> Any:
+    def forward_shape(self, shape: Sequence[int]) -> Shape:
         _at_least(len(shape), 1)
         n = round((0.25 + 2 * shape[-1]) ** 0.5 + 0.5)
         if n * (n - 1) // 2 != shape[-1]:
             raise ValueError("Input is not a flattened lower-diagonal number")
         return Size((*shape[:-1], n, n))
 
-    def inverse_shape(self, shape: Any) -> Any:
+    def inverse_shape(self, shape: Sequence[int]) -> Any:
         _at_least(len(shape), 2)
         if shape[-2] != shape[-1]:
             raise ValueError("Input is not square")
@@ -76,7 +80,7 @@ class SoftmaxTransform(_Simple):
     def _inverse(self, y: Tensor) -> Tensor:
         return y.log()
 
-    def forward_shape(self, shape: Any) -> Any:
+    def forward_shape(self, shape: Sequence[int]) -> Any:
         _at_least(len(shape), 1)
         return shape
 
@@ -108,11 +112,11 @@ class StickBreakingTransform(_Simple):
         x = x - self._log_offset(x, n, n + 1)
         return (-x + torch.nn.functional.logsigmoid(x) + y[..., :-1].log()).sum(-1)
 
-    def forward_shape(self, shape: Any) -> Any:
+    def forward_shape(self, shape: Sequence[int]) -> Shape:
         _at_least(len(shape), 1)
         return Size((*shape[:-1], shape[-1] + 1))
 
-    def inverse_shape(self, shape: Any) -> Any:
+    def inverse_shape(self, shape: Sequence[int]) -> Any:
         _at_least(len(shape), 1)
         return Size((*shape[:-1], shape[-1] - 1))
 
@@ -171,7 +175,7 @@ class CatTransform(_Parts):
 
     _arguments = ("transforms", "dim", "lengths")
 
-    def __init__(self, tseq: Sequence[Transform], dim: int = 0, lengths: Any = None, cache_size: int = 0) -> None:
+    def __init__(self, tseq: Sequence[Transform], dim: int = 0, lengths: Sequence[int] | None = None, cache_size: int = 0) -> None:
         super().__init__(tseq, dim, cache_size)
         self.lengths = [1] * len(self.transforms) if lengths is None else list(lengths)
         assert len(self.lengths) == len(self.transforms), f"lengths ({len(self.lengths)}) must match transforms ({len(self.transforms)})"
@@ -201,11 +205,11 @@ class CatTransform(_Parts):
         return torch.cat(terms, dim=dim) if dim < 0 else reduce(add, terms)
 
     @constraints.dependent_property
-    def domain(self) -> Any:
+    def domain(self) -> Constraint:
         return constraints.cat([each.domain for each in self.transforms], self.dim, self.lengths)
 
     @constraints.dependent_property
-    def codomain(self) -> Any:
+    def codomain(self) -> Constraint:
         return constraints.cat([each.codomain for each in self.transforms], self.dim, self.lengths)
 
 
@@ -232,11 +236,11 @@ class StackTransform(_Parts):
                             for each, before, after in zip(self.transforms, self._split(x), self._split(y), strict=True)], dim=self.dim)
 
     @constraints.dependent_property
-    def domain(self) -> Any:
+    def domain(self) -> Constraint:
         return constraints.stack([each.domain for each in self.transforms], self.dim)
 
     @constraints.dependent_property
-    def codomain(self) -> Any:
+    def codomain(self) -> Constraint:
         return constraints.stack([each.codomain for each in self.transforms], self.dim)
 
 settle("distributions.transforms", globals())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..nn._torch import torch
@@ -37,7 +38,7 @@ def _log_modified_bessel_fn(x: Tensor, order: int = 0) -> Tensor:
     return torch.where(x < 3.75, small, large)
 
 
-def _rejection_sample(loc: Tensor, concentration: Tensor, proposal_r: Tensor, shape: Any) -> Tensor:
+def _rejection_sample(loc: Tensor, concentration: Tensor, proposal_r: Tensor, shape: Sequence[int]) -> Tensor:
     """Angles by rejection from a wrapped Cauchy distribution (Best and Fisher, 1979)."""
     x = torch.zeros(shape, dtype=loc.dtype, device=loc.device)
     done = torch.zeros(shape, dtype=torch.bool, device=loc.device)
@@ -60,7 +61,7 @@ class VonMises(Distribution):
     has_rsample = False
     _state = ("loc", "concentration")
 
-    def __init__(self, loc: Any, concentration: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, loc: Tensor, concentration: Tensor, validate_args: bool | None = None) -> None:
         self.loc, self.concentration = broadcast_all(loc, concentration)
         super().__init__(self.loc.shape, validate_args=validate_args)
 
@@ -75,7 +76,7 @@ class VonMises(Distribution):
         rho = (tau - (2 * tau).sqrt()) / (2 * kappa)
         return torch.where(kappa < 1e-5, 1 / kappa + kappa, (1 + rho ** 2) / (2 * rho))
 
-    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:  # noqa: B008
         with torch.no_grad():
             shape = self._extended_shape(sample_shape)
             angles = _rejection_sample(self.loc.double(), self.concentration.double(), self._proposal_r, shape)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..nn._torch import torch
 from ..tensor import Tensor
 from . import constraints
@@ -22,7 +20,7 @@ class Weibull(TransformedDistribution):
     support = constraints.positive
     _state = ("scale", "concentration", "concentration_reciprocal")
 
-    def __init__(self, scale: Any, concentration: Any, validate_args: bool | None = None) -> None:
+    def __init__(self, scale: Tensor, concentration: Tensor, validate_args: bool | None = None) -> None:
         self.scale, self.concentration = broadcast_all(scale, concentration)
         self.concentration_reciprocal = self.concentration.reciprocal()
         transforms = [PowerTransform(exponent=self.concentration_reciprocal), AffineTransform(loc=0, scale=self.scale)]

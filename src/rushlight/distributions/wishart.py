@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from ..nn._torch import torch
@@ -38,7 +39,8 @@ class Wishart(MatrixParameter, ExponentialFamily):
     _state = ("df", "covariance_matrix", "precision_matrix", "scale_tril")
     _mean_carrier_measure = 0
 
-    def __init__(self, df: Any, covariance_matrix: Any = None, precision_matrix: Any = None, scale_tril: Any = None,
+    def __init__(self, df: Tensor, covariance_matrix: Tensor | None = None, precision_matrix: Tensor | None = None,
+                 scale_tril: Tensor | None = None,
                  validate_args: bool | None = None) -> None:
         given = {name: value for name, value in (("covariance_matrix", covariance_matrix), ("precision_matrix", precision_matrix),
                                                  ("scale_tril", scale_tril)) if value is not None}
@@ -77,7 +79,7 @@ class Wishart(MatrixParameter, ExponentialFamily):
         new._dist_chi2 = new._chi2()
         return new
 
-    def _expanded(self, value: Any, batch_shape: Any) -> Any:
+    def _expanded(self, value: Tensor, batch_shape: Sequence[int]) -> Any:
         return value.expand(batch_shape) if value is self.df else super()._expanded(value, batch_shape)
 
     @property
@@ -98,7 +100,7 @@ class Wishart(MatrixParameter, ExponentialFamily):
     def _df(self) -> Tensor:
         return self.df.expand(self._batch_shape).reshape((*self._batch_shape, 1, 1))
 
-    def _bartlett_sampling(self, sample_shape: Any) -> Tensor:
+    def _bartlett_sampling(self, sample_shape: Sequence[int]) -> Tensor:
         p = self._event_shape[-1]
         diagonal = self._dist_chi2.rsample(sample_shape).sqrt()
         noise = diagonal.clamp(min=torch.finfo(diagonal.dtype).eps).diag_embed(dim1=-2, dim2=-1)
@@ -107,7 +109,7 @@ class Wishart(MatrixParameter, ExponentialFamily):
         factor = self._unbroadcasted_scale_tril @ noise
         return factor @ factor.mT
 
-    def rsample(self, sample_shape: Any = Size(), max_try_correction: int | None = None) -> Tensor:  # noqa: B008
+    def rsample(self, sample_shape: Sequence[int] = Size(), max_try_correction: int | None = None) -> Tensor:  # noqa: B008
         """Samples; singular ones are drawn anew, at most `max_try_correction` (10) times, with a warning."""
         sample_shape = Size(sample_shape)
         self._bartlett_sampling(sample_shape)         # PyTorch draws twice and keeps the second: so the random streams stay equal

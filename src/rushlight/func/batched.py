@@ -18,9 +18,11 @@ a gradient on its way to a tensor that lacks a level of a vmap that has ended is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from math import prod
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -30,6 +32,10 @@ from ..kernels import reduce as R
 from ..kernels.door import join
 from ..kernels.strides import strided
 from ..tensor import NotBatched
+from ..vocabulary import Array, Dtype, Function, Number, PerDim
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["BatchedArray", "NotBatched", "new_level", "put_level", "take_level", "batched_getitem", "batched_setitem"]
 
@@ -63,10 +69,10 @@ class _Flags:
 
     __slots__ = ("physical",)
 
-    def __init__(self, physical: Any) -> None:
+    def __init__(self, physical: Array) -> None:
         self.physical = physical
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> bool:
         p = self.physical
         return getattr((p[0, ...] if p.shape[0] else p).flags, name)
 
@@ -91,7 +97,7 @@ class BatchedArray(NDArrayOperatorsMixin):
     __slots__ = ("physical", "level")
     __array_priority__ = 2000
 
-    def __init__(self, physical: Any, level: int) -> None:
+    def __init__(self, physical: Array, level: int) -> None:
         self.physical, self.level = physical, level
 
     # --- what it looks like -----------------------------------------------------------------------------------------------------------
@@ -112,7 +118,7 @@ class BatchedArray(NDArrayOperatorsMixin):
     batch = property(lambda self: self.physical.shape[0])
     levels = property(lambda self: [self.level] if self.physical.__class__ is ndarray else levels_of(self))
 
-    def like(self, physical: Any) -> BatchedArray:
+    def like(self, physical: Array) -> BatchedArray:
         """Another array of this level."""
         return BatchedArray(physical, self.level)
 
@@ -161,11 +167,11 @@ class BatchedArray(NDArrayOperatorsMixin):
         """There is no address (RuntimeError)."""
         raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage: it is batched by vmap")
 
-    def all(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Any:
+    def all(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Truth:
         """Whether all elements are true."""
         return np.all(self, axis=axis, keepdims=keepdims, **kwargs)
 
-    def any(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Any:
+    def any(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Truth:
         """Whether an element is true."""
         return np.any(self, axis=axis, keepdims=keepdims, **kwargs)
 
@@ -218,7 +224,7 @@ class BatchedArray(NDArrayOperatorsMixin):
         """Each sample as a vector of its own memory."""
         return self.copy().ravel(order)
 
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> BatchedArray:
+    def astype(self, dtype: Dtype, *args: Any, **kwargs: Any) -> BatchedArray:
         """Another element type."""
         return self.like(self.physical.astype(dtype, *args, **kwargs))
 
@@ -229,10 +235,10 @@ class BatchedArray(NDArrayOperatorsMixin):
     def __copy__(self) -> BatchedArray:
         return self.copy()
 
-    def __deepcopy__(self, memo: Any) -> BatchedArray:
+    def __deepcopy__(self, memo: dict[int, Any]) -> BatchedArray:
         return self.copy()
 
-    def view(self, dtype: Any) -> BatchedArray:
+    def view(self, dtype: Dtype) -> BatchedArray:
         """The memory as another element type."""
         if not self.ndim and np.dtype(dtype).itemsize != self.itemsize:
             raise NotBatched("view of 0-dim samples as a dtype of another size")
@@ -248,11 +254,11 @@ class BatchedArray(NDArrayOperatorsMixin):
 
     conjugate = conj
 
-    def dot(self, other: Any) -> Any:
+    def dot(self, other: Array) -> Array:
         """NumPy's dot product."""
         return np.dot(self, other)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Function:
         # The other methods (sum, argmax, cumsum, take, ...) are NumPy's functions of the same name.
         function = getattr(np, name, None) if name in _METHODS else None
         if function is None:
@@ -268,28 +274,28 @@ class BatchedArray(NDArrayOperatorsMixin):
         inner = self.physical
         return BatchedArray(inner.at_levels(levels[1:]) if isinstance(inner, BatchedArray) else inner, levels[0])
 
-    def summed(self, level: int) -> Any:
+    def summed(self, level: int) -> Array:
         """The sum over the samples of one of its levels."""
         return R.sum(take_level(self, level), 0, False)
 
-    def strided(self, shape: Any, strides: Any, offset: int = 0) -> BatchedArray:
+    def strided(self, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> BatchedArray:
         """Each sample's memory in another shape and with other strides (in bytes)."""
         p = self.physical
         return self.like(strided(p, (self.batch, *shape), (p.strides[0], *strides), offset))
 
-    def sort(self, axis: int = -1, kind: Any = None, **kwargs: Any) -> None:
+    def sort(self, axis: int = -1, kind: Kind = None, **kwargs: Any) -> None:
         """Sort each sample in place."""
         self.physical.sort(axis=physical_axis(axis, self.ndim), kind=kind, **kwargs)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int | slice | tuple[Any, ...] | None) -> Array:
         return batched_getitem(self, index)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: EllipsisType | int | tuple[Any, ...], value: Array | Number) -> None:
         batched_setitem(self, index, value)
 
     # --- NumPy's protocols ------------------------------------------------------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: Function, method: str, *inputs: Any, out: Any = None, **kwargs: Any) -> Any:
         outs = () if out is None else out if isinstance(out, tuple) else (out,)
         where = kwargs.get("where", True)
         level = max_level((*inputs, *outs, where))
@@ -309,7 +315,7 @@ class BatchedArray(NDArrayOperatorsMixin):
         from .rules import ufunc_method
         return ufunc_method(ufunc, method, level, inputs, outs, kwargs)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, function: Function, types: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Any:
         if function in _CREATION:       # np.zeros(shape, like=self)
             rest = {key: value for key, value in kwargs.items() if key != "shape"}
             shape = kwargs["shape"] if "shape" in kwargs else args[0]
@@ -331,19 +337,19 @@ class _Maker:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return self.of.like(getattr(self.xp, name)((self.of.batch, *shape), *args))
 
-    def zeros(self, shape: Any, dtype: Any = None) -> BatchedArray:
+    def zeros(self, shape: Any, dtype: Dtype = None) -> BatchedArray:
         """Zeros."""
         return self._full("zeros", shape, dtype)
 
-    def ones(self, shape: Any, dtype: Any = None) -> BatchedArray:
+    def ones(self, shape: Any, dtype: Dtype = None) -> BatchedArray:
         """Ones."""
         return self._full("ones", shape, dtype)
 
-    def empty(self, shape: Any, dtype: Any = None) -> BatchedArray:
+    def empty(self, shape: Any, dtype: Dtype = None) -> BatchedArray:
         """Whatever the memory holds."""
         return self._full("empty", shape, dtype)
 
-    def full(self, shape: Any, value: Any, dtype: Any = None) -> BatchedArray:
+    def full(self, shape: Any, value: Any, dtype: Dtype = None) -> BatchedArray:
         """One value."""
         return self._full("full", shape, value, dtype)
 
@@ -362,7 +368,7 @@ class Truth(BatchedArray):
 
     __slots__ = ("over",)
 
-    def __init__(self, physical: Any, level: int, over: Any) -> None:
+    def __init__(self, physical: Array, level: int, over: Function) -> None:
         super().__init__(physical, level)
         self.over = over
 
@@ -397,7 +403,7 @@ def max_level(values: Any) -> int:
     return level
 
 
-def batch_size(values: Any, level: int) -> int:
+def batch_size(values: tuple[Any, ...], level: int) -> int:
     """The batch size of the values at a level."""
     for x in values:
         if is_at(x, level):
@@ -409,12 +415,12 @@ def batch_size(values: Any, level: int) -> int:
     return -1
 
 
-def unwrapped(x: Any, level: int) -> Any:
+def unwrapped(x: Any, level: int) -> Array:
     """The physical array where x is batched at the level, else x."""
     return x.physical if is_at(x, level) else x
 
 
-def wrapped(result: Any, level: int) -> Any:
+def wrapped(result: Array, level: int) -> Array:
     """A result of physical arrays (or several) as batched arrays."""
     if result.__class__ is tuple:
         return tuple([wrapped(each, level) for each in result])
@@ -432,7 +438,7 @@ def lined_up(x: Any, level: int, ndim: int) -> Any:
     return p.reshape(p.shape[:1] + (1,) * missing + p.shape[1:]) if missing > 0 else p
 
 
-def expanded(x: Any, level: int, batch: int) -> Any:
+def expanded(x: Any, level: int, batch: int) -> Array:
     """The physical array of x, repeated for each sample where it is not batched."""
     if is_at(x, level):
         return x.physical
@@ -441,7 +447,7 @@ def expanded(x: Any, level: int, batch: int) -> Any:
     return np.broadcast_to(x, (batch, *x.shape))
 
 
-def zeros_at(shape: tuple[int, ...], dtype: Any, arrays: Any) -> Any:
+def zeros_at(shape: tuple[int, ...], dtype: Dtype, arrays: Any) -> Any:
     """Zeros that are batched at every level at which one of the arrays is."""
     sizes: dict[int, int] = {}
     plain = None
@@ -457,14 +463,14 @@ def zeros_at(shape: tuple[int, ...], dtype: Any, arrays: Any) -> Any:
 
 
 @services.put_level.given
-def put_level(x: Any, level: int) -> BatchedArray:
+def put_level(x: Array, level: int) -> BatchedArray:
     """The array whose first dimension has become the batch of a level."""
     if isinstance(x, BatchedArray) and x.level > level:
         return BatchedArray(put_level(x.physical.swapaxes(0, 1), level), x.level)
     return BatchedArray(x, level)
 
 
-def take_level(x: Any, level: int) -> Any:
+def take_level(x: Array, level: int) -> Array | None:
     """The array with a level's batch as its first dimension; None where it is not batched at the level."""
     if not isinstance(x, BatchedArray) or x.level < level:
         return None
@@ -475,7 +481,7 @@ def take_level(x: Any, level: int) -> Any:
 
 
 @services.levels_of.given
-def levels_of(x: Any) -> list[int]:
+def levels_of(x: Array) -> list[int]:
     """All levels that x is batched at, highest first."""
     found = []
     while isinstance(x, BatchedArray):
@@ -491,7 +497,7 @@ def normal_axis(axis: int, ndim: int) -> int:
     return axis + ndim if axis < 0 else int(axis)
 
 
-def physical_axis(axis: Any, ndim: int) -> Any:
+def physical_axis(axis: PerDim | None, ndim: int) -> Any:
     """The axis (or axes, or None for all) of the physical array that is this axis of a sample."""
     if axis is None:
         return tuple(range(1, ndim + 1))
@@ -502,7 +508,7 @@ def physical_axis(axis: Any, ndim: int) -> Any:
 
 # --- calling ufuncs -------------------------------------------------------------------------------------------------------------------
 
-def _call_arguments(ufunc: Any, inputs: Any, level: int) -> list[Any]:
+def _call_arguments(ufunc: Any, inputs: tuple[Any, ...], level: int) -> list[Any]:
     """The physical arguments of a ufunc call, lined up so that samples meet their own kind."""
     if ufunc.signature is None:
         n = max([x.physical.ndim - 1 if is_at(x, level) else np.ndim(x) for x in inputs])
@@ -519,14 +525,14 @@ def _call_arguments(ufunc: Any, inputs: Any, level: int) -> list[Any]:
     return [lined_up(x, level, loops + core) for x, core in zip(inputs, cores, strict=True)]
 
 
-def _one_product(p: Any, b: Any) -> Any:
+def _one_product(p: Array, b: Array) -> Array:
     """The products of all samples (B, ..., k) with one matrix (k, m), as one product."""
     if p.ndim < 2 or p.shape[-1] != b.shape[0]:
         raise ValueError(f"matmul: {p.shape[1:]} and {b.shape} don't fit")
     return np.matmul(p.reshape(prod(p.shape[:-1]), p.shape[-1]), b).reshape(*p.shape[:-1], b.shape[1])
 
 
-def _after(ufunc: Any, inputs: Any, result: Any) -> Any:
+def _after(ufunc: Function, inputs: tuple[Any, ...], result: Array) -> Array:
     if ufunc is np.matmul:
         if np.ndim(inputs[0]) == 1:
             result = result[..., 0, :]
@@ -537,7 +543,7 @@ def _after(ufunc: Any, inputs: Any, result: Any) -> Any:
 
 # --- indexing -------------------------------------------------------------------------------------------------------------------------
 
-def _physical_index(a: Any, index: tuple[Any, ...], level: int, batch: int) -> tuple[Any, int, int]:
+def _physical_index(a: Array, index: tuple[Any, ...], level: int, batch: int) -> tuple[Any, int, int]:
     """The index of the physical array that picks, in each sample, what `index` picks; and where NumPy puts the dimensions that integer
     arrays pick: (index, how many, in front of which of the sample's dimensions; -1 for in front of the batch)."""
     arrays = [i for i, each in enumerate(index) if _is_array_index(each)]
@@ -574,16 +580,16 @@ def _is_array_index(each: Any) -> bool:
     return hasattr(each, "ndim") and not isinstance(each, np.generic)
 
 
-def _is_integer_index(each: Any) -> bool:
+def _is_integer_index(each: Array | slice) -> bool:
     return _is_array_index(each) or (isinstance(each, (int, np.integer)) and not isinstance(each, bool))
 
 
-def _getitem(a: Any, index: tuple[Any, ...]) -> Any:
+def _getitem(a: Array, index: tuple[Any, ...]) -> Array:
     return batched_getitem(a, index) if max_level((a, index)) else a[index]
 
 
 @services.batched_getitem.given
-def batched_getitem(a: Any, index: Any) -> Any:
+def batched_getitem(a: Any, index: int | slice | tuple[Any, ...] | None) -> Array:
     """``a[index]`` where a, or an array in the index, is batched."""
     index = _as_index(index)
     level = max_level((a, index))
@@ -602,7 +608,7 @@ def batched_getitem(a: Any, index: Any) -> Any:
     return BatchedArray(r, level)
 
 
-def batched_setitem(a: Any, index: Any, value: Any) -> None:
+def batched_setitem(a: Any, index: EllipsisType | int | tuple[Any, ...], value: Any) -> None:
     """``a[index] = value`` where a is batched; the index and the value may be."""
     index = _as_index(index)
     level = max_level((a, index, value))

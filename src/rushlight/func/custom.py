@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import services
 from ..autograd.function import Function
@@ -12,6 +12,9 @@ from ..tensor import Tensor
 from ..utils._pytree import _broadcast_to_and_flatten, tree_flatten, tree_unflatten
 from .batched import levels_of
 from .vmap import batch_tensor, unbatch_tensor
+
+if TYPE_CHECKING:
+    from ..utils._pytree import TreeSpec
 
 __all__ = ["VmapInfo", "vmapped"]
 
@@ -24,7 +27,7 @@ class VmapInfo(NamedTuple):
 
 
 @services.vmapped_function.given
-def vmapped(cls: Any, args: tuple[Any, ...]) -> Callable[[], Any] | None:
+def vmapped(cls: type[Any], args: tuple[Any, ...]) -> Callable[[], Any] | None:
     """What to do instead of running the Function as it is; None where its arguments are not batched, or it wants to be run on batches."""
     leaves, spec = tree_flatten(args)
     present = {level for leaf in leaves if isinstance(leaf, Tensor) for level in levels_of(leaf._a)}
@@ -46,7 +49,7 @@ def vmapped(cls: Any, args: tuple[Any, ...]) -> Callable[[], Any] | None:
     return lambda: _run(cls, leaves, spec, *entry)
 
 
-def _run(cls: Any, leaves: list[Any], spec: Any, level: int, size: int, randomness: str) -> Any:
+def _run(cls: type[Any], leaves: list[Any], spec: TreeSpec, level: int, size: int, randomness: str) -> Tensor:
     """Call the Function's own rule with whole batches (in dimension 0)."""
     batched = [isinstance(leaf, Tensor) and level in levels_of(leaf._a) for leaf in leaves]
     whole = [unbatch_tensor(leaf, level, size, 0) if is_batched else leaf for leaf, is_batched in zip(leaves, batched, strict=True)]

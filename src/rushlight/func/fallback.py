@@ -23,6 +23,7 @@ from ..ops.record import RecordNode
 from ..ops.write import inplace_from
 from ..overrides import watch
 from ..tensor import Tensor
+from ..vocabulary import Function, Operand
 from .batched import data_dependent, levels_of, shared_write
 
 __all__ = ["run", "assume_clean", "per_sample", "node_by_sample"]
@@ -32,19 +33,19 @@ _clean: WeakSet[Any] = WeakSet()      # functions that were vmapped without meet
 _needed = 0                           # how often the fallback was needed
 
 
-def assume_clean(function: Any) -> None:
+def assume_clean(function: Function) -> None:
     """Let a function be vmapped without doors from the first time on."""
     _clean.add(_key(function))
 
 
-def _key(function: Any) -> Any:
+def _key(function: Function) -> Any:
     """What a function is remembered by: the code of the innermost one where it is wrapped; closures are made anew for every call."""
     while hasattr(function, "__wrapped__") or isinstance(function, partial):
         function = function.func if isinstance(function, partial) else function.__wrapped__
     return getattr(function, "__code__", function)
 
 
-def run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequence[Any]) -> Any:
+def run(once: Callable[[], Any], function: Function, randomness: str, inputs: Sequence[Any]) -> Any:
     """Run a vmapped function with the fallback in place. A function that did not need it the first time is run without."""
     try:
         return _run(once, function, randomness, inputs)
@@ -54,7 +55,7 @@ def run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequenc
         raise RuntimeError(str(error)) from error      # nothing can rescue it any more
 
 
-def _run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequence[Any]) -> Any:
+def _run(once: Callable[[], Any], function: Function, randomness: str, inputs: Sequence[Any]) -> Any:
     if overrides.watching():
         return once()
     key = _key(function)
@@ -71,7 +72,7 @@ def _run(once: Callable[[], Any], function: Any, randomness: str, inputs: Sequen
     return result
 
 
-def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any]) -> Any:
+def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any]) -> Tensor | tuple[Tensor, ...]:
     """Without doors; where they turn out to be needed after all, run again with them."""
     states = [(each, each.clone_state()) for each in all_default_generators()] if randomness != "error" else []
     versions = [t._ver + 0 for t in inputs if isinstance(t, Tensor)]
@@ -88,7 +89,7 @@ def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any])
 
 
 @services.per_sample.given
-def per_sample(function: Any, args: Any, kwargs: Any, error: NotBatched) -> Any:
+def per_sample(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], error: NotBatched) -> Tensor | None:
     """Call a function that raised NotBatched once per sample of the innermost level in its arguments, and stack the results."""
     global _needed
     _needed += 1
@@ -135,7 +136,7 @@ def node_by_sample(node: Any, g: Any, graph: bool) -> Any:
     return grads if graph else [None if each is None else each._a for each in grads]
 
 
-def _named(name: str, function: Any) -> Any:
+def _named(name: str, function: Function) -> Any:
     def call(*args: Any) -> Any:
         return function(*args)
     call.__name__ = name
@@ -153,7 +154,7 @@ _INPLACE_OPERATORS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifl
                       "__ilshift__", "__irshift__"}
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def _tensors(value: Operand | dict[Any, Any] | tuple[Any, ...]) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
@@ -169,14 +170,15 @@ def _size(a: Any, level: int) -> int:
     return a.batch
 
 
-def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, running: Any) -> list[Any]:
+def _results(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], level: int, size: int,
+             running: dict[Any, Any]) -> list[Any]:
     """The function's result for every sample."""
     from .vmap import share_tensor, unbatch_tensor
     if not size:
         raise RuntimeError(f"vmap: {function.__name__} has no batched form, and the batch is empty, so that the shape of its result is not known")
     samples: dict[int, Any] = {}
 
-    def split(value: Any) -> Any:
+    def split(value: Operand | dict[Any, Any] | tuple[Any, ...]) -> Any:
         if isinstance(value, Tensor):
             if level in levels_of(value._a):
                 samples[id(value)] = unbatch_tensor(value, level, size, 0).unbind(0)
@@ -189,7 +191,7 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
             for each in value:
                 split(each)
 
-    def pick(value: Any, i: int) -> Any:
+    def pick(value: Operand | dict[Any, Any] | tuple[Any, ...], i: int) -> Operand | dict[Any, Any] | tuple[Any, ...]:
         if isinstance(value, Tensor):
             if id(value) not in samples:
                 return value
@@ -227,7 +229,7 @@ def _results(function: Any, args: Any, kwargs: Any, level: int, size: int, runni
     return results
 
 
-def _own(result: Any, level: int, size: int, i: int) -> Any:
+def _own(result: Tensor, level: int, size: int, i: int) -> Tensor:
     """Sample i of a result that is batched at the level after all, because the function holds (in a closure) something that is."""
     if isinstance(result, Tensor):
         from .vmap import unbatch_tensor
@@ -237,7 +239,7 @@ def _own(result: Any, level: int, size: int, i: int) -> Any:
     return result
 
 
-def _resuming(function: Any) -> Any:
+def _resuming(function: Function) -> Function:
     """The function, which where it is refused at one level goes on at the next."""
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -245,7 +247,7 @@ def _resuming(function: Any) -> Any:
     return call
 
 
-def _of_sample(function: Any, args: Any, kwargs: Any) -> Any:
+def _of_sample(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Any:
     """The function's result for one sample, which may be a batch of samples of an outer vmap."""
     try:
         return function(*args, **kwargs)

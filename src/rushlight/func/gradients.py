@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import services
 from ..autograd.api import grad
@@ -10,11 +10,15 @@ from ..kind import NotBatched
 from ..ops.joining import stack
 from .vmap import Level, batch_tensor, unbatch_tensor
 
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
 __all__ = ["batched_gradients"]
 
 
 @services.batched_gradients.given
-def batched_gradients(outputs: Any, inputs: Any, given: Any, retain: bool, graph: bool, allow_unused: bool, materialize: bool) -> tuple[Any, ...]:
+def batched_gradients(outputs: tuple[Tensor, ...], inputs: tuple[Tensor, ...], given: tuple[Tensor, ...], retain: bool, graph: bool,
+                      allow_unused: bool, materialize: bool) -> tuple[Any, ...]:
     """One backward pass for all slices of the batch, or one per slice where an op has no batched form."""
     sizes = {g.shape[0] for g in given if g is not None}
     if len(sizes) != 1:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..homes import place
+from ..vocabulary import Array
 from .batched import BatchedArray, shared_write, zeros_at
 
 __all__ = ["find"]
@@ -21,22 +22,22 @@ Rule = Callable[..., Any]
 Sizes = tuple[int, ...]
 
 
-def _top(args: Any) -> tuple[int, int]:
+def _top(args: tuple[Any, ...]) -> tuple[int, int]:
     """(highest level, its batch size) of the arrays."""
     a = max((a for a in args if a.__class__ is BatchedArray), key=lambda a: a.level)
     return a.level, a.batch
 
 
-def _is_at(a: Any, level: int) -> bool:
+def _is_at(a: Array, level: int) -> bool:
     return a.__class__ is BatchedArray and a.level == level
 
 
-def _whole(a: Any, level: int, size: int) -> Any:
+def _whole(a: Any, level: int, size: int) -> Array:
     """The array with the batch in front; repeated where it has none."""
     return a.physical if _is_at(a, level) else np.broadcast_to(a, (size, *a.shape))
 
 
-def _unfolded(r: Any, level: int, size: int) -> Any:
+def _unfolded(r: Array, level: int, size: int) -> Array:
     if r.__class__ is tuple:
         return tuple([_unfolded(each, level, size) for each in r])
     return BatchedArray(r.reshape((size, r.shape[0] // size, *r.shape[1:])), level)
@@ -54,7 +55,7 @@ def _images(kernel: Rule, *args: Any) -> Any:
     return _unfolded(kernel(*flat), level, size)
 
 
-def _beside(a: Any, level: int, size: int) -> Any:
+def _beside(a: Array, level: int, size: int) -> Array:
     """(N, C, *) of each sample as (N, samples * C, *)."""
     a = _whole(a, level, size).swapaxes(0, 1)
     return a.reshape((a.shape[0], size * a.shape[2], *a.shape[3:]))
@@ -71,7 +72,7 @@ def _filters(w: Any, level: int, size: int) -> Any:
     return w.reshape((size * w.shape[1], *w.shape[2:]))
 
 
-def _forward(kernel: Rule, x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
+def _forward(kernel: Rule, x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Array:
     """A weight that all samples share sees one large batch of images; else every sample is a group of its own."""
     level, size = _top((x, w, bias))
     if not _is_at(x, level) and not _is_at(w, level):
@@ -83,7 +84,7 @@ def _forward(kernel: Rule, x: Any, w: Any, stride: Sizes, padding: Sizes, dilati
     return y if bias is None else y + bias.reshape((1, -1) + (1,) * (y.ndim - 2))
 
 
-def _flat(a: BatchedArray) -> Any:
+def _flat(a: BatchedArray) -> Array:
     """The batch as part of the first dimension."""
     return a.physical.reshape((a.batch * a.shape[0], *a.shape[1:]))
 
@@ -96,7 +97,7 @@ def _input_gradient(kernel: Rule, g: Any, w: Any, size: Sizes, *geometry: Any) -
     return _apart(kernel(_beside(g, level, count), _filters(w, level, count), size, *rest, groups * count), level, count)
 
 
-def _weight_gradient(kernel: Rule, x: Any, g: Any, shape: Sizes, *geometry: Any) -> Any:
+def _weight_gradient(kernel: Rule, x: Array, g: Array, shape: Sizes, *geometry: Any) -> Array:
     level, count = _top((x, g))
     *rest, groups = geometry
     return _unfolded(kernel(_beside(x, level, count), _beside(g, level, count), shape, *rest, groups * count), level, count)

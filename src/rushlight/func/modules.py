@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..nn.modules.batchnorm import _BatchNorm
 from ..nn.utils.stateless import _functional_call
 from ..ops.joining import stack
 from ..tensor import Tensor
 
+if TYPE_CHECKING:
+    from ..nn.modules.module import Module
+
 __all__ = ["functional_call", "stack_module_state", "replace_all_batch_norm_modules_"]
 
 
-def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = None, kwargs: dict[str, Any] | None = None, *,
-                    tie_weights: bool = True, strict: bool = False) -> Any:
+def functional_call(module: Module, parameter_and_buffer_dicts: tuple[Any, ...], args: Tensor | tuple[Tensor, ...] | None = None,
+                    kwargs: dict[str, Any] | None = None, *,
+                    tie_weights: bool = True, strict: bool = False) -> Tensor:
     """``module(*args, **kwargs)`` with other tensors in the places of its parameters and buffers: a dict by name, or several dicts.
 
     args         a tuple, or one argument
@@ -35,7 +39,7 @@ def functional_call(module: Any, parameter_and_buffer_dicts: Any, args: Any = No
     return _functional_call(module, given, args, kwargs, tie_weights=tie_weights, strict=strict)
 
 
-def stack_module_state(models: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def stack_module_state(models: list[Any]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """(parameters, buffers) of models of one architecture, each stacked along a new first dimension: for an ensemble under `vmap`.
 
     The stacked parameters require grad as the models' do. RuntimeError for models of different classes or modes.
@@ -61,7 +65,7 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
     return stack(list(tensors))
 
 
-def replace_all_batch_norm_modules_(root: Any) -> Any:
+def replace_all_batch_norm_modules_(root: Module) -> Module:
     """Let all batch norms of a module use the statistics of the batch alone, in place: vmap can't update one sample's into all samples' buffers."""
     for module in root.modules():
         if isinstance(module, _BatchNorm):

@@ -14,6 +14,7 @@ from typing import Any
 from ..ops.interception import original_of
 from ..ops.registry import OPS
 from ..tensor import Tensor
+from ..vocabulary import Function
 from .batched import levels_of
 from .vmap import batch_tensor, share_tensor, unbatch_tensor
 
@@ -50,7 +51,7 @@ def _unflat(result: Any, size: int) -> Any:
     return getattr(type(result), "_make", type(result))([_unflat(each, size) for each in result])
 
 
-def fold(function: Any, ndim: int, *tensors: Tensor) -> Any:
+def fold(function: Function, ndim: int, *tensors: Tensor) -> Any:
     """``function(*tensors)`` of tensors (N, ...) of `ndim` dimensions, or without N: the batch becomes part of N."""
     level, size = _top(*tensors)
     whole = [physical(t, level, size, True) for t in tensors]
@@ -64,7 +65,7 @@ def fold(function: Any, ndim: int, *tensors: Tensor) -> Any:
 Rule = Callable[[Any, Any, Any, int, int], Any]
 
 
-def at_once(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+def at_once(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], level: int, size: int) -> Any:
     """The function on all samples at once; NotImplemented where there is no rule, or it does not fit these arguments."""
     name = function.__name__
     rule = _RULES.get(name)
@@ -81,7 +82,7 @@ def _replaced(values: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return tuple([change(v) if isinstance(v, Tensor) else v for v in values])
 
 
-def _elementwise(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+def _elementwise(function: Function, args: Any, kwargs: dict[str, Any], level: int, size: int) -> Any:
     """Samples are lined up by new dimensions of size 1 behind the batch."""
     if _tensors(kwargs.values()):
         return NotImplemented
@@ -102,7 +103,7 @@ def _elementwise(function: Any, args: Any, kwargs: Any, level: int, size: int) -
 
 def _last_dims(count: int) -> Rule:
     """Ops on the last dimensions alone, of tensors that have at least so many."""
-    def rule(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+    def rule(function: Function, args: Any, kwargs: dict[str, Any], level: int, size: int) -> Any:
         tensors = _tensors(args)
         if len(tensors) != 1 or tensors[0]._a.ndim < count or _tensors(kwargs.values()):
             return NotImplemented
@@ -111,13 +112,13 @@ def _last_dims(count: int) -> Rule:
 
 
 @cache
-def _parameters(function: Any) -> tuple[str, ...]:
+def _parameters(function: Function) -> tuple[str, ...]:
     return tuple(inspect.signature(inspect.unwrap(original_of(inspect.unwrap(function)))).parameters)
 
 
-def _one_dim(default: Any) -> Rule:
+def _one_dim(default: int | None) -> Rule:
     """Ops along the dimension that their argument `dim` names; other tensors (an index, a source) have the input's dimensions."""
-    def rule(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+    def rule(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], level: int, size: int) -> Any:
         x = args[0]
         n = x._a.ndim
         names = _parameters(function)
@@ -144,18 +145,18 @@ def _one_dim(default: Any) -> Rule:
     return rule
 
 
-def _padding(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+def _padding(function: Function, args: Any, kwargs: dict[str, Any], level: int, size: int) -> Any:
     """Constant padding, which begins at the last dimension."""
     mode = args[2] if len(args) > 2 and function.__name__ == "pad" else kwargs.get("mode", "constant")
     return _last_dims(1)(function, args, kwargs, level, size) if mode == "constant" else NotImplemented
 
 
-def _one_transform(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+def _one_transform(function: Function, args: Any, kwargs: dict[str, Any], level: int, size: int) -> Any:
     """Fourier transforms along one dimension."""
     return _one_dim(-1)(function, args, kwargs, level, size)
 
 
-def _images(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+def _images(function: Function, args: Any, kwargs: dict[str, Any], level: int, size: int) -> Any:
     """Ops on (N, ...) tensors, each image by itself."""
     tensors = _tensors(args)
     if _tensors(kwargs.values()) or len(tensors) != sum(isinstance(a, Tensor) for a in args[:len(tensors)]):
@@ -166,7 +167,7 @@ def _images(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any
     return fold(lambda *whole: function(*whole, *rest, **kwargs), tensors[0]._a.ndim, *tensors)
 
 
-def _rows(function: Any, args: Any, kwargs: Any, level: int, size: int) -> Any:
+def _rows(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], level: int, size: int) -> Any:
     """``index_select(input, dim, index)`` with one index for all samples."""
     if len(args) != 3 or kwargs or not isinstance(args[1], int) or level in levels_of(args[2]._a) or args[0]._a.ndim == 0:
         return NotImplemented

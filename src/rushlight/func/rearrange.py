@@ -48,7 +48,7 @@ def _side(text: str, pattern: str) -> list[Any]:
     return dims
 
 
-def rearrange(tensor: Any, pattern: str, **axes_lengths: int) -> Tensor:
+def rearrange(tensor: Tensor | list[Tensor], pattern: str, **axes_lengths: int) -> Tensor:
     """The tensor (or a list of tensors, stacked as a first dimension) rearranged: ``rearrange(x, "b (h w) c -> b c h w", h=4)``.
 
     Names are axes; parentheses make several axes one dimension; ``...`` is any number of dimensions; 1 a dimension of size one. Lengths

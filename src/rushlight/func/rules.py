@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..kernels import lapack
 from ..kernels.shapes import broadcast_shapes
+from ..vocabulary import Array, Dtype, Function
 from .batched import (
     BatchedArray,
     NotBatched,
@@ -31,7 +32,7 @@ __all__ = ["call", "ufunc_method"]
 RULES: dict[Any, Callable[..., Any]] = {}
 
 
-def call(function: Any, args: Any, kwargs: Any) -> Any:
+def call(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Any:
     """``function(*args, **kwargs)`` where some argument is batched."""
     rule = RULES.get(function)
     if rule is None:
@@ -56,7 +57,7 @@ def sample_of(x: Any, level: int, i: int) -> Any:
     return x
 
 
-def per_sample(function: Any, args: Any, kwargs: Any) -> Any:
+def per_sample(function: Function, args: tuple[Array, ...], kwargs: dict[Any, Any]) -> Any:
     """Call a function once per sample and stack the results."""
     level = max_level((args, kwargs))
     batch = batch_size((args, kwargs), level)
@@ -111,7 +112,7 @@ def ufunc_method(ufunc: Any, method: str, level: int, inputs: Any, outs: Any, kw
     return BatchedArray(getattr(ufunc, method)(a.physical, *inputs[1:], axis=axis, **kwargs), level)
 
 
-def _at(ufunc: Any, level: int, a: Any, index: Any, value: Any = None) -> None:
+def _at(ufunc: np.ufunc, level: int, a: Any, index: Any, value: Any = None) -> None:
     if not is_at(a, level):
         raise shared_write()
     for i in range(a.batch):
@@ -126,16 +127,16 @@ def _at(ufunc: Any, level: int, a: Any, index: Any, value: Any = None) -> None:
 
 def rule(*functions: Any) -> Callable[[Any], Any]:
     """Register a rule for functions; it gets the function's arguments."""
-    def register(fn: Any) -> Any:
+    def register(fn: Function) -> Function:
         for function in functions:
             RULES[function] = fn
         return fn
     return register
 
 
-def _elementwise(function: Any, arrays: int) -> None:
+def _elementwise(function: Function, arrays: int) -> None:
     """The first `arrays` arguments broadcast against each other."""
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Array:
         level = max_level(args)
         given = args[:arrays]
         n = max(np.ndim(x) for x in given if x is not None)
@@ -154,9 +155,9 @@ for _function, _arrays in ((np.where, 3), (np.clip, 3), (np.isclose, 2), (np.nan
     _elementwise(_function, _arrays)
 
 
-def _along(function: Any, default: Any, position: int = 1, keepdims: bool = False) -> None:
+def _along(function: Function, default: int | None, position: int = 1, keepdims: bool = False) -> None:
     """The argument `axis` (at this position) says along which dimension; None means all of them, or the flat array."""
-    def call(a: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(a: Any, *args: Any, **kwargs: Any) -> Array:
         level = max_level((a, args, kwargs))
         if not is_at(a, level) or max_level((args, kwargs)) >= level:
             return per_sample(function, (a, *args), kwargs)
@@ -175,8 +176,8 @@ def _along(function: Any, default: Any, position: int = 1, keepdims: bool = Fals
 for _function in (np.sum, np.prod, np.mean, np.std, np.var, np.max, np.min, np.amax, np.amin, np.any, np.all, np.median, np.nansum, np.nanmean,
                   np.nanmax, np.nanmin, np.count_nonzero, np.ptp):
     _along(_function, None, keepdims=True)
-def _truth(function: Any, plain: Any) -> None:
-    def call(a: Any, axis: Any = None, *args: Any, **kwargs: Any) -> Any:
+def _truth(function: Function, plain: Function) -> None:
+    def call(a: Array, axis: Any = None, *args: Any, **kwargs: Any) -> Truth:
         r = plain(a, axis, *args, **kwargs)
         return Truth(r.physical, r.level, function) if axis is None else r
     RULES[function] = call
@@ -195,7 +196,7 @@ _along(np.flip, None, keepdims=True)
 _along(np.repeat, None, 2)
 
 
-def _extreme(function: Any) -> None:
+def _extreme(function: Function) -> None:
     def call(a: Any, axis: Any = None, out: Any = None, *, keepdims: bool = False) -> Any:
         if axis is None:
             r = function(a.physical.reshape(a.batch, -1), axis=1)
@@ -208,9 +209,9 @@ _extreme(np.argmax)
 _extreme(np.argmin)
 
 
-def _like(function: Any) -> None:
+def _like(function: Function) -> None:
     """zeros_like and its kind."""
-    def call(a: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(a: Any, *args: Any, **kwargs: Any) -> Array:
         shape = kwargs.pop("shape", None)
         level = max_level((a, args))
         if not is_at(a, level) or max_level(args) >= level:
@@ -225,7 +226,7 @@ for _function in (np.zeros_like, np.ones_like, np.empty_like, np.full_like):
     _like(_function)
 
 
-def _constant(function: Any) -> None:
+def _constant(function: Function) -> None:
     """np.arange(n, like=batched): the same for all samples."""
     RULES[function] = lambda *args, **kwargs: function(*args, **kwargs) if not max_level((args, kwargs)) else per_sample(function, args, kwargs)
 
@@ -254,7 +255,7 @@ RULES[np.squeeze] = lambda a, axis=None: a.squeeze(axis)
 
 
 @rule(np.broadcast_to)
-def _broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+def _broadcast_to(array: Any, shape: Sequence[int], subok: bool = False) -> Array:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return array.like(np.broadcast_to(lined_up(array, array.level, len(shape)), (array.batch, *shape)))
 
@@ -273,12 +274,12 @@ def _expand_dims(a: Any, axis: Any) -> Any:
 
 
 @rule(np.moveaxis)
-def _moveaxis(a: Any, source: Any, destination: Any) -> Any:
+def _moveaxis(a: Any, source: int, destination: int) -> Array:
     return a.like(np.moveaxis(a.physical, physical_axis(source, a.ndim), physical_axis(destination, a.ndim)))
 
 
 @rule(np.concatenate)
-def _concatenate(arrays: Any, axis: Any = 0, out: Any = None, **kwargs: Any) -> Any:
+def _concatenate(arrays: list[Array], axis: int = 0, out: Any = None, **kwargs: Any) -> Array:
     level = max_level((tuple(arrays),))
     batch = batch_size((tuple(arrays),), level)
     if axis is None:
@@ -332,7 +333,7 @@ def _tile(A: Any, reps: Any) -> Any:
 
 
 @rule(np.diagonal)
-def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     r = np.diagonal(a.physical, offset, physical_axis(axis1, a.ndim), physical_axis(axis2, a.ndim))
     if isinstance(r, np.ndarray) and a.physical.flags.writeable:
         r.flags.writeable = True        # the ops decide, as with arrays that are not batched
@@ -340,7 +341,7 @@ def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 @rule(np.trace)
-def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
+def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Dtype = None, out: Any = None) -> Any:
     return a.like(np.trace(a.physical, offset, physical_axis(axis1, a.ndim), physical_axis(axis2, a.ndim), dtype))
 
 
@@ -349,7 +350,7 @@ def _rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     return m.like(np.rot90(m.physical, k, physical_axis(axes, m.ndim)))
 
 
-def _triangle(function: Any) -> None:
+def _triangle(function: Function) -> None:
     RULES[function] = lambda m, k=0: m.like(function(m.physical, k)) if m.ndim > 1 else per_sample(function, (m, k), {})
 
 
@@ -368,7 +369,7 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
 # --- picking elements -----------------------------------------------------------------------------------------------------------------
 
 @rule(np.take)
-def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+def _take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Array:
     if axis is None:
         a, axis = a.reshape(-1), 0
     level = max_level((a, indices))
@@ -382,7 +383,7 @@ def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "
 
 
 @rule(np.take_along_axis)
-def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
+def _take_along_axis(arr: Array, indices: Array, axis: int = -1) -> Array:
     if axis is None:
         arr, axis = arr.reshape(-1), 0
     level = max_level((arr, indices))
@@ -405,7 +406,7 @@ def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any) -> None:
 # --- products and linear algebra ------------------------------------------------------------------------------------------------------
 
 @rule(np.dot)
-def _dot(a: Any, b: Any, out: Any = None) -> Any:
+def _dot(a: Array, b: Array, out: Any = None) -> Array:
     na, nb = np.ndim(a), np.ndim(b)
     if na == 0 or nb == 0:
         return np.multiply(a, b)
@@ -482,14 +483,14 @@ def _solve(a: Any, b: Any) -> Any:
     return BatchedArray(np.linalg.solve(lined_up(a, level, n), lined_up(b, level, n)), level)
 
 
-def _transform(function: Any) -> None:
+def _transform(function: Function) -> None:
     """np.fft functions along one axis."""
     RULES[function] = lambda a, n=None, axis=-1, norm=None, out=None: a.like(function(a.physical, n, physical_axis(axis, a.ndim), norm))
 
 
-def _transforms(function: Any) -> None:
+def _transforms(function: Function) -> None:
     """np.fft functions along several axes."""
-    def call(a: Any, s: Any = None, axes: Any = None, norm: Any = None, out: Any = None) -> Any:
+    def call(a: Any, s: Any = None, axes: Sequence[int] | None = None, norm: str | None = None, out: Any = None) -> Array:
         if axes is None:
             axes = tuple(range(-len(s), 0)) if s is not None else tuple(range(a.ndim))
         return a.like(function(a.physical, s, physical_axis(tuple(axes), a.ndim), norm))

@@ -16,6 +16,7 @@ from ..autograd.grad_mode import LOCAL, enable_grad
 from ..autograd.graph import wrap_array
 from ..tensor import Tensor, wrap
 from ..utils._pytree import tree_flatten, tree_map, tree_unflatten
+from ..vocabulary import Operand, PerDim
 from .fallback import assume_clean
 from .vmap import vmap
 
@@ -24,7 +25,7 @@ __all__ = ["grad", "grad_and_value", "vjp", "jvp", "jacrev", "jacfwd", "hessian"
 
 # --- what all share -------------------------------------------------------------------------------------------------------------------
 
-def _aliases(tree: Any, outside: bool, strict: bool = True) -> tuple[list[Any], Any]:
+def _aliases(tree: tuple[Any, ...], outside: bool, strict: bool = True) -> tuple[list[Any], Any]:
     """The leaves of a tree as aliases to differentiate by, and the tree's structure. ValueError for leaves that are no tensors."""
     leaves, spec = tree_flatten(tree)
     made = []
@@ -40,7 +41,7 @@ def _aliases(tree: Any, outside: bool, strict: bool = True) -> tuple[list[Any], 
     return made, spec
 
 
-def _argnums(argnums: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
+def _argnums(argnums: PerDim, args: tuple[Any, ...]) -> tuple[int, ...]:
     """The positions to differentiate by, non-negative; RuntimeError where there is no such argument."""
     if not isinstance(argnums, (int, tuple)):
         raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
@@ -72,7 +73,7 @@ def _backward(outputs: Sequence[Tensor], cotangents: Sequence[Any], inputs: Sequ
     return results
 
 
-def _with_aux(result: Any, has_aux: bool, where: str) -> tuple[Any, Any]:
+def _with_aux(result: Operand | dict[Any, Any] | tuple[Any, ...], has_aux: bool, where: str) -> tuple[Any, Any]:
     if not has_aux:
         return result, None
     if not (isinstance(result, tuple) and len(result) == 2):
@@ -80,7 +81,7 @@ def _with_aux(result: Any, has_aux: bool, where: str) -> tuple[Any, Any]:
     return result
 
 
-def _peeled_aux(aux: Any, own: Sequence[Tensor]) -> Any:
+def _peeled_aux(aux: Operand | dict[Any, Any], own: Sequence[Tensor]) -> Tensor | dict[Any, Any]:
     leaves = tree_flatten(aux)[0]
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
@@ -90,14 +91,14 @@ def _peeled_aux(aux: Any, own: Sequence[Tensor]) -> Any:
 
 # --- reverse mode ---------------------------------------------------------------------------------------------------------------------
 
-def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad_and_value(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that returns (gradient, value) of a scalar function, or (gradient, (value, aux)).
 
     argnums  the argument(s) to differentiate by, which may be nested containers of tensors; a tuple gives a tuple of gradients
     has_aux  `func` returns (value, aux), and aux is passed on
     """
     @wraps(func)
-    def differentiated(*args: Any, **kwargs: Any) -> Any:
+    def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         outside = LOCAL.grad
         numbers = _argnums(argnums, args)
         leaves, spec = _aliases(tuple([args[n] for n in numbers]), outside)
@@ -122,18 +123,18 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
     return differentiated
 
 
-def grad(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The function that returns the gradient of a scalar function: ``grad(torch.sin)(x)``. See `grad_and_value` for the arguments."""
     both = grad_and_value(func, argnums, has_aux)
 
     @wraps(func)
-    def differentiated(*args: Any, **kwargs: Any) -> Any:
+    def differentiated(*args: Any, **kwargs: Any) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
         result, value = both(*args, **kwargs)
         return (result, value[1]) if has_aux else result
     return differentiated
 
 
-def _tensor_leaves(outputs: Any, where: str) -> tuple[list[Tensor], Any]:
+def _tensor_leaves(outputs: Operand | dict[Any, Any] | tuple[Any, ...], where: str) -> tuple[list[Tensor], Any]:
     leaves, spec = tree_flatten(outputs)
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
@@ -141,7 +142,7 @@ def _tensor_leaves(outputs: Any, where: str) -> tuple[list[Tensor], Any]:
     return leaves, spec
 
 
-def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """(outputs, vjp_fn) or (outputs, vjp_fn, aux): ``vjp_fn(cotangents)``, with cotangents like the outputs, gives the product with the
     Jacobian: a tuple with one gradient per primal."""
     outside = LOCAL.grad
@@ -150,7 +151,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         outputs, aux = _with_aux(func(*tree_unflatten(leaves, spec)), has_aux, "vjp(f, *primals)")
         flat, out_spec = _tensor_leaves(outputs, "vjp(f, *primals)")
 
-    def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
+    def vjp_fn(cotangents: Tensor | dict[Any, Any] | tuple[Any, ...], retain_graph: bool = True,
+               create_graph: bool | None = None) -> tuple[Tensor, ...]:
         given, given_spec = tree_flatten(cotangents)
         if given_spec != out_spec:
             raise RuntimeError("Expected pytree structure of cotangents to be the same as pytree structure of outputs to the function. "
@@ -181,7 +183,7 @@ def _basis(tensors: Sequence[Tensor]) -> list[Tensor]:
     return result
 
 
-def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False, chunk_size: int | None = None,
+def jacrev(func: Callable[..., Any], argnums: PerDim = 0, *, has_aux: bool = False, chunk_size: int | None = None,
            _preallocate_and_copy: bool = False) -> Callable[..., Any]:
     """The function that returns the Jacobian by reverse mode, (*output.shape, *input.shape), nested like the outputs and then the inputs.
 
@@ -191,10 +193,10 @@ def jacrev(func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False,
         raise ValueError("jacrev: `chunk_size` should be greater than 0.")
 
     @wraps(func)
-    def jacobian(*args: Any, **kwargs: Any) -> Any:
+    def jacobian(*args: Any, **kwargs: Any) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
         numbers = _argnums(argnums, args)
 
-        def of(*primals: Any) -> Any:
+        def of(*primals: Any) -> Operand | dict[Any, Any] | tuple[Tensor, ...]:
             inner = list(args)
             for n, each in zip(numbers, primals, strict=True):
                 inner[n] = each
@@ -240,7 +242,7 @@ def _check_tangents(primals: Sequence[Any], tangents: Sequence[Any]) -> None:
 class _Forward:
     """A function evaluated at primals, ready to push tangents forward."""
 
-    def __init__(self, func: Callable[..., Any], primals: Any, has_aux: bool, where: str) -> None:
+    def __init__(self, func: Callable[..., Any], primals: tuple[Tensor, ...], has_aux: bool, where: str) -> None:
         self.outside = LOCAL.grad
         self.leaves, self.spec = _aliases(primals, self.outside)
         with enable_grad(), recording_forward():
@@ -258,7 +260,8 @@ class _Forward:
         return [zeros_for(y) if t is None else peeled(t, self.leaves) for y, t in zip(self.flat, found, strict=True)]
 
 
-def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False) -> Any:
+def jvp(func: Callable[..., Any], primals: Tensor | tuple[Tensor, ...], tangents: Tensor | tuple[Tensor, ...], *, strict: bool = False,
+        has_aux: bool = False) -> tuple[Any, ...]:
     """(outputs, output tangents) or with aux a third: the Jacobian of `func` at the tuple `primals` times the tuple `tangents` (alike).
 
     strict  RuntimeError where an output does not depend on the primals (else its tangent is zero)
@@ -287,7 +290,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     forward = _Forward(func, primals, False, "linearize(f, *primals)")
     flat_primals, spec = tree_flatten(primals)
 
-    def jvp_fn(*tangents: Any) -> Any:
+    def jvp_fn(*tangents: Any) -> Tensor | tuple[Tensor, ...]:
         given, given_spec = tree_flatten(tangents)
         if given_spec != spec:
             raise RuntimeError(f"Expected the tangents {given_spec} to have the same structure as the primals {spec}")
@@ -300,16 +303,16 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     return forward.outputs, jvp_fn
 
 
-def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
+def jacfwd(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
     """The function that returns the Jacobian by forward mode, (*output.shape, *input.shape), nested like the outputs and then the inputs.
 
     `func` runs once, for all columns: so `randomness` (what random ops do in it, see `vmap`) only has to allow for them.
     """
     @wraps(func)
-    def jacobian(*args: Any, **kwargs: Any) -> Any:
+    def jacobian(*args: Any, **kwargs: Any) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
         numbers = _argnums(argnums, args)
 
-        def of(*primals: Any) -> Any:
+        def of(*primals: Any) -> Tensor | dict[Any, Any] | tuple[Tensor, ...]:
             inner = list(args)
             for n, each in zip(numbers, primals, strict=True):
                 inner[n] = each
@@ -338,7 +341,7 @@ def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *,
     return jacobian
 
 
-def hessian(func: Callable[..., Any], argnums: Any = 0) -> Callable[..., Any]:
+def hessian(func: Callable[..., Any], argnums: PerDim = 0) -> Callable[..., Any]:
     """The function that returns the matrix of second derivatives: forward mode over reverse mode."""
     return jacfwd(jacrev(func, argnums), argnums)
 
@@ -353,6 +356,6 @@ def functionalize(func: Callable[..., Any], *, remove: str = "mutations") -> Cal
                            "remove='mutations', remove='mutations_and_views'")
 
     @wraps(func)
-    def same(*args: Any, **kwargs: Any) -> Any:
+    def same(*args: Any, **kwargs: Any) -> Tensor:
         return func(*args, **kwargs)
     return same

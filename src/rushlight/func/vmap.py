@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,12 @@ from ..ops.record import record, share_version
 from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor, wrap
 from ..utils._pytree import _broadcast_to_and_flatten, register_pytree_node, tree_flatten, tree_unflatten
+from ..vocabulary import Array, Function
 from . import fallback
 from .batched import BatchedArray, levels_of, new_level, put_level, take_level
+
+if TYPE_CHECKING:
+    from ..utils._pytree import LeafSpec, TreeSpec
 
 __all__ = ["vmap", "batch_tensor", "unbatch_tensor", "share_tensor", "Level", "is_batched", "debug_unwrap"]
 
@@ -40,7 +44,7 @@ class Level:
 
 # --- in and out of a level ------------------------------------------------------------------------------------------------------------
 
-def _front(a: Any, dim: int) -> Any:
+def _front(a: Array, dim: int) -> Array:
     return a if dim == 0 else np.moveaxis(a, dim, 0)
 
 
@@ -66,7 +70,7 @@ def sum_level(t: Tensor, level: int) -> Tensor:
 
 
 
-def _unbatch(a: Any, level: int, size: int, dim: int) -> Any:
+def _unbatch(a: Array, level: int, size: int, dim: int) -> Array:
     """The array with the level's batch as dimension `dim`; repeated where it is not batched at the level."""
     found = take_level(a, level)
     if found is None:
@@ -85,11 +89,11 @@ def unbatch_tensor(t: Tensor, level: int, size: int, dim: int) -> Tensor:
 
 # --- arguments ------------------------------------------------------------------------------------------------------------------------
 
-def _name(func: Any) -> str:
+def _name(func: Function) -> str:
     return getattr(func, "__name__", None) or repr(func)
 
 
-def _flat_inputs(func: Any, in_dims: Any, args: tuple[Any, ...]) -> tuple[int, list[Any], list[Any], Any]:
+def _flat_inputs(func: Function, in_dims: int | tuple[Any, ...] | None, args: tuple[Any, ...]) -> tuple[int, list[Any], list[Any], Any]:
     """(batch size, leaves of the arguments, dimension or None of each, structure); ValueError for what does not fit."""
     def name() -> str:
         return f"vmap({_name(func)}, in_dims={in_dims}, ...)(<inputs>)"
@@ -129,7 +133,8 @@ def _flat_inputs(func: Any, in_dims: Any, args: tuple[Any, ...]) -> tuple[int, l
     return sizes.pop(), leaves, dims, spec
 
 
-def _flat_out_dims(func: Any, out_dims: Any, spec: Any, count: int, single: bool) -> list[Any]:
+def _flat_out_dims(func: Function, out_dims: int | tuple[Any, ...] | None, spec: LeafSpec | TreeSpec, count: int,
+                   single: bool) -> list[Any]:
     """One out_dim per output; ValueError where the structures differ."""
     if isinstance(out_dims, list):
         out_dims = tuple(out_dims)
@@ -144,7 +149,7 @@ def _flat_out_dims(func: Any, out_dims: Any, spec: Any, count: int, single: bool
     return dims
 
 
-def _out_dim(func: Any, dim: int, ndim: int) -> int:
+def _out_dim(func: Function, dim: int, ndim: int) -> int:
     if not -ndim - 1 <= dim <= ndim:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-ndim - 1}, {ndim}], but got {dim})")
     return dim + ndim + 1 if dim < 0 else dim
@@ -159,7 +164,7 @@ def _flat_outputs(outputs: Any) -> tuple[list[Any], Any]:
     return tree_flatten(outputs) if named else (leaves, spec)
 
 
-def _unwrap_outputs(func: Any, outputs: Any, out_dims: Any, level: int, size: int) -> Any:
+def _unwrap_outputs(func: Function, outputs: Any, out_dims: int | tuple[Any, ...] | None, level: int, size: int) -> Any:
     leaves, spec = _flat_outputs(outputs)
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
@@ -179,7 +184,8 @@ def _unwrap_outputs(func: Any, outputs: Any, out_dims: Any, level: int, size: in
 
 # --- vmap -----------------------------------------------------------------------------------------------------------------------------
 
-def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomness: str = "error", *, chunk_size: int | None = None) -> Any:
+def vmap(func: Callable[..., Any], in_dims: int | tuple[Any, ...] | None = 0, out_dims: int | tuple[Any, ...] | None = 0,
+         randomness: str = "error", *, chunk_size: int | None = None) -> Function:
     """The function that applies `func` to every sample of a batch: ``vmap(torch.dot)(a, b)`` for a and b of shape (batch, n).
 
     in_dims     the batch's dimension in the inputs (negative counts from the end): one for all, or nested like the arguments, with None
@@ -205,7 +211,8 @@ def vmap(func: Callable[..., Any], in_dims: Any = 0, out_dims: Any = 0, randomne
     return batched
 
 
-def _run(func: Any, leaves: list[Any], dims: list[Any], spec: Any, kwargs: Any, out_dims: Any, randomness: str, size: int) -> Any:
+def _run(func: Function, leaves: list[Any], dims: list[Any], spec: TreeSpec, kwargs: dict[Any, Any],
+         out_dims: int | tuple[Any, ...] | None, randomness: str, size: int) -> Any:
     def once() -> Any:
         with Level(size, randomness) as level:
             inputs = tree_unflatten([leaf if dim is None else batch_tensor(leaf, dim, level) for leaf, dim in zip(leaves, dims, strict=True)], spec)
@@ -213,7 +220,8 @@ def _run(func: Any, leaves: list[Any], dims: list[Any], spec: Any, kwargs: Any, 
     return fallback.run(once, func, randomness, leaves)
 
 
-def _in_chunks(func: Any, leaves: list[Any], dims: list[Any], spec: Any, kwargs: Any, out_dims: Any, randomness: str, size: int, chunk: int) -> Any:
+def _in_chunks(func: Function, leaves: list[Any], dims: list[Any], spec: TreeSpec, kwargs: dict[Any, Any], out_dims: int, randomness: str,
+               size: int, chunk: int) -> Tensor | tuple[Tensor, ...]:
     """The batch in pieces, and the pieces' results joined along out_dims."""
     state = get_rng_state() if randomness == "same" else None
     pieces = []

@@ -16,6 +16,7 @@ from ..homes import is_own
 from ..nn import functional
 from ..nn.modules.module import Module
 from ..serialization import names
+from ..vocabulary import Function
 from .scripted import SCRIPTED, ScriptFunction, ScriptModule, script
 
 __all__ = ["save", "load"]
@@ -23,7 +24,7 @@ __all__ = ["save", "load"]
 _FORMAT = "rushlight.jit 1"
 
 
-def _function_name(function: Any) -> tuple[str, str]:
+def _function_name(function: Function) -> tuple[str, str]:
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
     if module is None or not name or "<" in name:
         raise RuntimeError(f"torch.jit.save can't save {function!r}: its file would hold the function's name, by which it is imported "

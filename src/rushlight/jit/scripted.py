@@ -15,6 +15,7 @@ from ..nn.modules.module import Module
 from ..random import fork_rng
 from ..tensor import Tensor
 from ..utils._pytree import tree_leaves
+from ..vocabulary import Function
 
 __all__ = ["SCRIPTED", "ScriptFunction", "ScriptModule", "TracerWarning", "script", "trace", "trace_module"]
 
@@ -149,7 +150,7 @@ def _run_twice(call: Callable[[], Any], check: bool, tolerance: float) -> None:
             return
 
 
-def trace(func: Any, example_inputs: Any = None, optimize: None = None, check_trace: bool = True, check_inputs: Any = None,
+def trace(func: Function, example_inputs: Any = None, optimize: None = None, check_trace: bool = True, check_inputs: Any = None,
           check_tolerance: float = 1e-5, strict: bool = True, _force_outplace: bool = False, _module_class: Any = None,
           _compilation_unit: Any = None, example_kwarg_inputs: dict[str, Any] | None = None, _store_inputs: bool = True) -> Any:
     """Run a module or function with example inputs, and give it back as a ScriptModule or ScriptFunction.

@@ -130,7 +130,8 @@ def _check_regions(input: Tensor, rois: Tensor) -> None:
 
 
 @_operator(f"roi_align(Tensor input, {_REGION}, int sampling_ratio, bool aligned) -> Tensor")
-def roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, sampling_ratio: int, aligned: bool) -> Tensor:
+def roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, sampling_ratio: int,
+              aligned: bool) -> Tensor:
     """(K, C, pooled_height, pooled_width): the means of points between the pixels of each region."""
     _check_regions(input, rois)
     planes = input.detach().numpy().reshape(*input.shape[:2], -1)
@@ -142,7 +143,8 @@ def roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: 
 
 
 @_operator(f"_roi_align_backward(Tensor grad, {_REGION}, {_SHAPE}, int sampling_ratio, bool aligned) -> Tensor")
-def roi_align_backward(grad: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, batch_size: int, channels: int,
+def roi_align_backward(grad: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, batch_size: int,
+                       channels: int,
                        height: int, width: int, sampling_ratio: int, aligned: bool) -> Tensor:
     """The gradient of `roi_align`'s input."""
     gradient = grad.detach().numpy()
@@ -161,7 +163,8 @@ def _mapping(count: int, channels: int, pooled: tuple[int, int]) -> Array:
 
 
 @_operator(f"ps_roi_align(Tensor input, {_REGION}, int sampling_ratio) -> (Tensor, Tensor)")
-def ps_roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
+def ps_roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
+                 sampling_ratio: int) -> tuple[Tensor, Tensor]:
     """(the means of points, each from a channel of its own; which channel): both (K, C / (pooled_height * pooled_width), pooled_height, pooled_width)."""
     _check_regions(input, rois)
     pooled = pooled_height, pooled_width
@@ -230,7 +233,8 @@ def roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: i
 
 
 @_operator(f"_roi_pool_backward(Tensor grad, Tensor rois, Tensor argmax, float spatial_scale, int pooled_height, int pooled_width, {_SHAPE}) -> Tensor")
-def roi_pool_backward(grad: Tensor, rois: Tensor, argmax: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int, batch_size: int,
+def roi_pool_backward(grad: Tensor, rois: Tensor, argmax: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
+                      batch_size: int,
                       channels: int, height: int, width: int) -> Tensor:
     """The gradient of `roi_pool`'s input."""
     gradient, places = grad.detach().numpy(), argmax.numpy()
@@ -283,7 +287,8 @@ def ps_roi_pool_backward(grad: Tensor, rois: Tensor, channel_mapping: Tensor, sp
 
 
 @_operator(f"deform_conv2d({_CONV}) -> Tensor")
-def deform_conv2d(input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, stride_h: int, stride_w: int, pad_h: int, pad_w: int,
+def deform_conv2d(input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, stride_h: int, stride_w: int, pad_h: int,
+                  pad_w: int,
                   dilation_h: int, dilation_w: int, groups: int, offset_groups: int, use_mask: bool) -> Tensor:
     """A convolution whose taps are moved by `offset` (and weighted by `mask`), read between pixels, with zeros outside."""
     n, channels, height, width = input.shape
@@ -322,7 +327,8 @@ def _read(planes: Tensor, y: Tensor, x: Tensor, height: int, width: int) -> Tens
 
 
 @_operator(f"_deform_conv2d_backward(Tensor grad, {_CONV}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)")
-def deform_conv2d_backward(grad: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor, *geometry: Any) -> tuple[Tensor, ...]:
+def deform_conv2d_backward(grad: Tensor, input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor, bias: Tensor,
+                           *geometry: Any) -> tuple[Tensor, ...]:
     """The gradients of `deform_conv2d`'s five tensors."""
     with enable_grad():
         leaves = [each.detach().requires_grad_() for each in (input, weight, offset, mask, bias)]

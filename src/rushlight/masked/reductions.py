@@ -9,13 +9,14 @@ from typing import Any
 
 from ..nn._torch import torch
 from ..tensor import Tensor
+from ..vocabulary import Dims, Dtype, Function
 from .maskedtensor.core import MaskedTensor
 
 __all__ = ["sum", "prod", "cumsum", "cumprod", "amax", "amin", "argmax", "argmin", "mean", "median", "logsumexp", "logaddexp", "norm",
            "var", "std", "softmax", "log_softmax", "softmin", "normalize"]
 
 
-def _parts(input: Any, mask: Any) -> tuple[Tensor, Any]:
+def _parts(input: Tensor, mask: Tensor | None) -> tuple[Tensor, Any]:
     """(the plain tensor, its mask or None)."""
     if isinstance(input, MaskedTensor):
         own = input.get_mask()
@@ -29,19 +30,19 @@ def _parts(input: Any, mask: Any) -> tuple[Tensor, Any]:
     return input, mask
 
 
-def _filled(input: Tensor, mask: Any, value: Any) -> Tensor:
+def _filled(input: Tensor, mask: Tensor | None, value: Any) -> Tensor:
     return input if mask is None else input.masked_fill(~mask, value)
 
 
-def _lowest(dtype: Any) -> Any:
+def _lowest(dtype: Dtype) -> Any:
     return -math.inf if dtype.is_floating_point or dtype.is_complex else torch.iinfo(dtype).min
 
 
-def _highest(dtype: Any) -> Any:
+def _highest(dtype: Dtype) -> Any:
     return math.inf if dtype.is_floating_point else torch.iinfo(dtype).max
 
 
-def _dims(dim: Any, ndim: int) -> tuple[int, ...]:
+def _dims(dim: Dims, ndim: int) -> tuple[int, ...]:
     """All dimensions for None and ()."""
     if dim is None or dim == ():
         return tuple(range(ndim))
@@ -56,18 +57,18 @@ def _dims(dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(sorted(wrapped))
 
 
-def _long(dtype: Any) -> Any:
+def _long(dtype: Dtype) -> Any:
     """The dtype in which integers are summed."""
     return dtype if dtype.is_floating_point or dtype.is_complex else torch.int64
 
 
-def sum(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:  # noqa: A001
+def sum(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:  # noqa: A001
     """The sum of the elements that count; 0 where there are none."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, 0).sum(_dims(dim, x.ndim), keepdim=bool(keepdim), dtype=dtype or _long(x.dtype))
 
 
-def prod(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def prod(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The product of the elements that count; 1 where there are none."""
     x, mask = _parts(input, mask)
     result = _filled(x, mask, 1).to(dtype or _long(x.dtype))
@@ -76,48 +77,48 @@ def prod(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = Non
     return result
 
 
-def cumsum(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Tensor:
+def cumsum(input: Tensor, dim: int, *, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Running sums of the elements that count."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, 0).cumsum(_dims(dim, x.ndim)[0], dtype=dtype or x.dtype)
 
 
-def cumprod(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Tensor:
+def cumprod(input: Tensor, dim: int, *, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Running products of the elements that count."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, 1).cumprod(_dims(dim, x.ndim)[0], dtype=dtype or x.dtype)
 
 
-def amax(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def amax(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The largest element that counts; -inf (the smallest integer) where there is none."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, _lowest(x.dtype)).amax(_dims(dim, x.ndim), keepdim=bool(keepdim)).to(dtype or x.dtype)
 
 
-def amin(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def amin(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The smallest element that counts; inf (the largest integer) where there is none."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, _highest(x.dtype)).amin(_dims(dim, x.ndim), keepdim=bool(keepdim)).to(dtype or x.dtype)
 
 
-def argmax(input: Any, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def argmax(input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Where the largest element that counts is: an index in `dtype` (the input's, as in PyTorch)."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, _lowest(x.dtype)).argmax(dim, bool(keepdim)).to(dtype or x.dtype)
 
 
-def argmin(input: Any, dim: int | None = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def argmin(input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Where the smallest element that counts is: an index in `dtype` (the input's, as in PyTorch)."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, _highest(x.dtype)).argmin(dim, bool(keepdim)).to(dtype or x.dtype)
 
 
-def _count(x: Tensor, mask: Any, dims: tuple[int, ...], keepdim: bool) -> Tensor:
+def _count(x: Tensor, mask: Tensor | None, dims: tuple[int, ...], keepdim: bool) -> Tensor:
     counted = torch.ones(x.shape, dtype=torch.int64, device=x.device) if mask is None else mask.to(torch.int64)
     return counted.sum(dims, keepdim=keepdim)
 
 
-def mean(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def mean(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The mean of the elements that count; nan where there are none. ValueError for integers."""
     x, mask = _parts(input, mask)
     kind = dtype or x.dtype
@@ -128,7 +129,7 @@ def mean(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = Non
     return sum(x, dims, keepdim=keepdim, dtype=kind, mask=mask) / _count(x, mask, dims, bool(keepdim))
 
 
-def median(input: Any, dim: int = -1, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def median(input: Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The (lower) median of the elements that count; nan where there are none, which integers do not have (ValueError)."""
     x, mask = _parts(input, mask)
     kind = dtype or x.dtype
@@ -141,29 +142,29 @@ def median(input: Any, dim: int = -1, *, keepdim: bool = False, dtype: Any = Non
     return result.to(kind)
 
 
-def logsumexp(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Tensor:
+def logsumexp(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """log(sum(exp(x))) of the elements that count; -inf where there are none."""
     x, mask = _parts(input, mask)
     return torch.logsumexp(_filled(x, mask, _lowest(x.dtype)), _dims(dim, x.ndim), keepdim=keepdim).to(dtype or x.dtype)
 
 
-def logaddexp(input: Any, other: Any, *, dtype: Any = None, input_mask: Any = None, other_mask: Any = None) -> Tensor:
+def logaddexp(input: Tensor, other: Any, *, dtype: Dtype = None, input_mask: Any = None, other_mask: Any = None) -> Tensor:
     """log(exp(input) + exp(other)), without what is masked out on either side."""
     x, input_mask = _parts(input, input_mask)
     y, other_mask = _parts(other, other_mask)
     return torch.logaddexp(_filled(x, input_mask, -math.inf), _filled(y, other_mask, -math.inf)).to(dtype or x.dtype)
 
 
-def norm(input: Any, ord: float | None = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None,
-         mask: Any = None) -> Tensor:  # noqa: A002
+def norm(input: Tensor, ord: float | None = 2.0, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None,
+         mask: Tensor | None = None) -> Tensor:  # noqa: A002
     """The vector norm of order `ord` of the elements that count."""
     x, mask = _parts(input, mask)
     value = math.inf if ord == -math.inf else 0
     return torch.linalg.vector_norm(_filled(x, mask, value), ord, _dims(dim, x.ndim), bool(keepdim), dtype=dtype or x.dtype)
 
 
-def var(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False,
-        dtype: Any = None, mask: Any = None) -> Tensor:
+def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False,
+        dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The variance of the elements that count, divided by their number less `correction` (default 1; `unbiased` False means 0)."""
     if unbiased is not None and correction is not None:
         raise AssertionError("Only one of unbiased and correction may be given")
@@ -178,14 +179,14 @@ def var(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction
     return (total / count).to(kind)
 
 
-def std(input: Any, dim: Any = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False,
-        dtype: Any = None, mask: Any = None) -> Tensor:
+def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, correction: float | None = None, keepdim: bool = False,
+        dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The square root of `var`."""
     return var(input, dim, unbiased, correction=correction, keepdim=keepdim, dtype=dtype, mask=mask).sqrt()
 
 
-def _normalisation(function: Callable[..., Tensor], value: Any) -> Callable[..., Tensor]:
-    def masked(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Tensor:
+def _normalisation(function: Callable[..., Tensor], value: Function) -> Callable[..., Tensor]:
+    def masked(input: Tensor, dim: int, *, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
         x, mask = _parts(input, mask)
         x = x.to(dtype or x.dtype)
         return function(_filled(x, mask, value(x.dtype)), _dims(dim, x.ndim)[0])
@@ -207,7 +208,8 @@ for _name in ("softmax", "log_softmax", "softmin"):
     _function.__name__ = _function.__qualname__ = _name
 
 
-def normalize(input: Any, ord: float, dim: int, *, eps: float = 1e-12, dtype: Any = None, mask: Any = None) -> Tensor:  # noqa: A002
+def normalize(input: Tensor, ord: float, dim: int, *, eps: float = 1e-12, dtype: Dtype = None,
+              mask: Tensor | None = None) -> Tensor:  # noqa: A002
     """The elements divided by their norm, or by eps where that is larger; masked-out ones become 0."""
     x, mask = _parts(input, mask)
     length = norm(x, ord, dim, keepdim=True, dtype=dtype, mask=mask)

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from itertools import count
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..devices import device
 from ..kernels.shapes import broadcast_shapes
+from ..vocabulary import Dtype, Function
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["MetaArray", "no_data", "META", "fresh", "like", "order_of", "shape_of"]
 
@@ -49,7 +53,7 @@ def _address() -> int:
     return found if found < _TOP else (1 << 44) + found % _TOP
 
 
-def fresh(shape: Any, dtype: Any, order: Any = None) -> MetaArray:
+def fresh(shape: Any, dtype: Dtype, order: Any = None) -> MetaArray:
     """A new array; `order`: its dimensions from the one with the largest step in memory to the one with the smallest (None: C order)."""
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple([int(n) for n in shape])
@@ -100,7 +104,7 @@ def order_of(shape: tuple[int, ...], operands: Any) -> list[int] | None:
     return order[::-1]
 
 
-def like(a: Any, dtype: Any = None, shape: Any = None) -> MetaArray:
+def like(a: Any, dtype: Dtype = None, shape: Any = None) -> MetaArray:
     """A new array that lies in memory as `a` does."""
     dtype = a.dtype if dtype is None else dtype
     return fresh(a.shape, dtype, order_of(a.shape, (a,))) if shape is None or tuple(shape) == a.shape else fresh(shape, dtype)
@@ -186,7 +190,7 @@ class MetaArray(NDArrayOperatorsMixin):
 
     # --- values, of which there are none --------------------------------------------------------------------------------------------
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: Dtype = None, copy: Any = None) -> Any:
         raise TypeError("can't convert meta device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
 
     def get(self, out: Any = None) -> Any:
@@ -241,7 +245,7 @@ class MetaArray(NDArrayOperatorsMixin):
         """A new array of the same shape."""
         return fresh(self.shape, self.dtype) if order == "C" else like(self)
 
-    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> MetaArray:
+    def astype(self, dtype: Dtype, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True) -> MetaArray:
         """A new array of another dtype; the array itself where nothing changes and `copy` is False."""
         return self if not copy and self.dtype == dtype else like(self, dtype)
 
@@ -249,11 +253,11 @@ class MetaArray(NDArrayOperatorsMixin):
         """Whether nobody else can see the memory."""
         return self.base is None and self.writeable
 
-    def view(self, dtype: Any = None) -> MetaArray:
+    def view(self, dtype: Dtype = None) -> MetaArray:
         """The same storage, read as another dtype."""
         return self.view_of(self.p.view() if dtype is None else self.p.view(dtype))
 
-    def strided(self, shape: Any, strides: Any, offset: int = 0, dtype: Any = None) -> MetaArray:
+    def strided(self, shape: Any, strides: Any, offset: int = 0, dtype: Dtype = None) -> MetaArray:
         """A view of the same storage with any shape, strides and offset (in bytes)."""
         return self.view_of(_phantom(self.data.ptr + offset, tuple(shape), tuple(strides), self.dtype if dtype is None else np.dtype(dtype)))
 
@@ -275,7 +279,7 @@ class MetaArray(NDArrayOperatorsMixin):
     def fill(self, value: Any) -> None:
         """Set all elements: nothing to do."""
 
-    def sort(self, axis: int = -1, kind: Any = None) -> None:
+    def sort(self, axis: int = -1, kind: Kind = None) -> None:
         """Sort in place: nothing to do."""
 
     # --- views and copies of other shapes -------------------------------------------------------------------------------------------
@@ -308,11 +312,11 @@ class MetaArray(NDArrayOperatorsMixin):
 
     # --- dispatch -------------------------------------------------------------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         from . import functions
         return functions.call_ufunc(ufunc, method, inputs, kwargs)
 
-    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(self, func: Function, types: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         from . import functions
         if any(hasattr(each, "physical") for each in types):      # vmap's arrays are asked first
             return NotImplemented

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..devices import device, register_device
+from ..vocabulary import Function
 from . import kernels
 from .array import META, MetaArray, like
 from .functions import RULES
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["Namespace", "find"]
 
@@ -29,7 +33,7 @@ class _Random:
         """Fill an array with random numbers: nothing to do."""
 
     @staticmethod
-    def sampled(kind: Any, name: str, gen: Any, *parameters: Any) -> MetaArray:
+    def sampled(kind: Kind, name: str, gen: Any, *parameters: Any) -> MetaArray:
         """A new array of random numbers."""
         return kernels.SAMPLED[name](kind, *parameters)
 
@@ -50,17 +54,17 @@ class Namespace:
         """There are no fused kernels: ops go one by one."""
 
     @staticmethod
-    def has_kernel(ufunc: Any) -> bool:
+    def has_kernel(ufunc: np.ufunc) -> bool:
         """False: float16 and bfloat16 are widened first, as NumPy has them."""
         return False
 
     @staticmethod
-    def mixes(ufunc: Any, *arrays: Any) -> bool:
+    def mixes(ufunc: np.ufunc, *arrays: Any) -> bool:
         """False: dtypes are made equal first."""
         return False
 
     @staticmethod
-    def gradient(name: str, function: Any) -> Any:
+    def gradient(name: str, function: Function) -> Any:
         """The formula."""
         return function
 

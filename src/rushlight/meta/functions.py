@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.shapes import broadcast_shapes
+from ..vocabulary import Dtype, Function
 from .array import META, MetaArray, fresh, like, no_data, order_of, shape_of
 
 __all__ = ["call", "call_ufunc", "elementwise", "RULES", "rule"]
@@ -19,14 +20,14 @@ _dtypes: dict[Any, Any] = {}
 
 def rule(*functions: Any) -> Callable[[Any], Any]:
     """Register a rule for functions of NumPy; it gets their arguments."""
-    def register(fn: Any) -> Any:
+    def register(fn: Function) -> Any:
         for function in functions:
             RULES[function] = fn
         return fn
     return register
 
 
-def call(function: Any, args: Any, kwargs: Any) -> Any:
+def call(function: Function, args: Any, kwargs: dict[str, Any]) -> Any:
     """``function(*args, **kwargs)`` where some argument is a MetaArray."""
     found = RULES.get(function)
     if found is None:
@@ -45,7 +46,7 @@ def _key(value: Any) -> Any:
     return (value.dtype, value.ndim > 0) if hasattr(value, "dtype") else value if value.__class__ is str or value is None else value.__class__
 
 
-def dtype_of(function: Any, operands: Any, options: Any = None) -> Any:
+def dtype_of(function: Function, operands: Any, options: Any = None) -> Any:
     """The dtype of an elementwise function's result, or a tuple of them."""
     key = (function, *map(_key, operands), None if not options else tuple(sorted((k, str(v)) for k, v in options.items())))
     found = _dtypes.get(key)
@@ -65,7 +66,7 @@ def on_one_device(operands: Any) -> None:
             raise RuntimeError("Tensor on device cpu is not on the expected device meta!")
 
 
-def elementwise(function: Any, operands: Any, out: Any = None, **options: Any) -> Any:
+def elementwise(function: Function, operands: Any, out: Any = None, **options: Any) -> Any:
     """A function of elements: operands broadcast, and the result lies in memory as they do."""
     on_one_device(operands)
     shape = broadcast_shapes(*[shape_of(each) for each in operands])
@@ -95,7 +96,7 @@ def _into(out: Any, shape: tuple[int, ...]) -> Any:
     return targets[0] if len(targets) == 1 else targets
 
 
-def call_ufunc(ufunc: Any, method: str, inputs: Any, kwargs: Any) -> Any:
+def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
     """A ufunc, or one of its methods."""
     if any(hasattr(each, "physical") for each in inputs):
         return NotImplemented
@@ -125,7 +126,7 @@ def normal(axis: int, n: int) -> int:
     return axis % n
 
 
-def _reduce(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+def _reduce(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     values = dict(zip(("axis", "dtype", "out", "keepdims", "initial", "where"), inputs[1:], strict=False)) | kwargs
     a, axis = inputs[0], values.get("axis", 0)
     keepdims = bool(values.get("keepdims", False))
@@ -142,7 +143,7 @@ def _reduce(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
     return r
 
 
-def _accumulate(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+def _accumulate(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     values = dict(zip(("axis", "dtype", "out"), inputs[1:], strict=False)) | kwargs
     a = inputs[0]
     normal(values.get("axis", 0), a.ndim)
@@ -151,12 +152,12 @@ def _accumulate(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
     return like(a, ufunc.accumulate(np.ones(1, a.dtype), dtype=values.get("dtype")).dtype)
 
 
-def _outer(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+def _outer(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     a, b = inputs
     return ufunc(a.reshape(a.shape + (1,) * b.ndim), b, **kwargs)
 
 
-def _reduceat(ufunc: Any, inputs: Any, kwargs: Any) -> Any:
+def _reduceat(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     values = dict(zip(("indices", "axis", "dtype", "out"), inputs[1:], strict=False)) | kwargs
     a, axis = inputs[0], normal(values.get("axis", 0), inputs[0].ndim)
     shape = (*a.shape[:axis], shape_of(values["indices"])[0], *a.shape[axis + 1:])
@@ -189,8 +190,8 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **kwarg
 
 # --- reductions and scans ----------------------------------------------------------------------------------------------------------------
 
-def _reduction(function: Any) -> None:
-    def reduction(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
+def _reduction(function: Function) -> None:
+    def reduction(a: Any, axis: Any = None, dtype: Dtype = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
         shape = _reduced(a.shape, axis, keepdims is not np._NoValue and keepdims)
         if out is not None:
             return _into(out, shape)
@@ -207,7 +208,7 @@ for _function in (np.max, np.min, np.amax, np.amin, np.any, np.all, np.median, n
     RULES[_function] = _plain
 
 
-def _reduce_plain(function: Any, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
+def _reduce_plain(function: Function, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
     shape = _reduced(a.shape, axis, keepdims is not np._NoValue and keepdims)
     if out is not None:
         return _into(out, shape)
@@ -233,8 +234,8 @@ def _argument(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = Fals
 RULES[np.argmax] = RULES[np.argmin] = _argument
 
 
-def _scan(function: Any) -> Any:
-    def scan(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+def _scan(function: Function) -> Any:
+    def scan(a: Any, axis: Any = None, dtype: Dtype = None, out: Any = None) -> Any:
         a = a.reshape(-1) if axis is None else a
         return _into(out, a.shape) if out is not None else fresh(a.shape, function(np.ones(1, a.dtype), dtype=dtype).dtype)
     return scan
@@ -260,7 +261,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append
 
 # --- making ------------------------------------------------------------------------------------------------------------------------------
 
-def _asarray(a: Any, dtype: Any = None, *args: Any, copy: Any = None, **kwargs: Any) -> Any:
+def _asarray(a: Any, dtype: Dtype = None, *args: Any, copy: Any = None, **kwargs: Any) -> Any:
     if a.__class__ is MetaArray:
         return a if (dtype is None or a.dtype == dtype) and not copy else a.astype(a.dtype if dtype is None else dtype)
     a = np.asarray(a, dtype)
@@ -282,7 +283,7 @@ RULES[np.linspace] = lambda start, stop, num=50, endpoint=True, retstep=False, d
 
 
 @rule(np.arange)
-def _arange(*args: Any, dtype: Any = None, **kwargs: Any) -> Any:
+def _arange(*args: Any, dtype: Dtype = None, **kwargs: Any) -> Any:
     start, stop, step = (0, args[0], 1) if len(args) == 1 else (*args, 1)[:3]
     if len(args) > 3:
         dtype = args[3]
@@ -290,7 +291,7 @@ def _arange(*args: Any, dtype: Any = None, **kwargs: Any) -> Any:
     return fresh((n,), dtype or np.arange(*[type(each)(0) for each in args[:1]]).dtype)
 
 
-def _like(a: Any, *args: Any, dtype: Any = None, shape: Any = None, **kwargs: Any) -> Any:
+def _like(a: Any, *args: Any, dtype: Dtype = None, shape: Any = None, **kwargs: Any) -> Any:
     dtype = args[0] if args and dtype is None else dtype
     return like(a, dtype, None if shape is None else (shape,) if isinstance(shape, int) else shape)
 
@@ -343,7 +344,7 @@ def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
 
 
 @rule(np.concatenate)
-def _concatenate(arrays: Any, axis: Any = 0, out: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
+def _concatenate(arrays: Any, axis: Any = 0, out: Any = None, dtype: Dtype = None, **kwargs: Any) -> Any:
     arrays = list(arrays)
     on_one_device(arrays)
     if axis is None:
@@ -367,7 +368,7 @@ def _common_order(arrays: Any) -> Any:
 
 
 @rule(np.stack)
-def _stack(arrays: Any, axis: int = 0, out: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
+def _stack(arrays: Any, axis: int = 0, out: Any = None, dtype: Dtype = None, **kwargs: Any) -> Any:
     arrays = list(arrays)
     if any(each.shape != arrays[0].shape for each in arrays):
         raise ValueError("all input arrays must have the same shape")
@@ -512,7 +513,7 @@ def _einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Any:
 
 # --- linear algebra and transforms -------------------------------------------------------------------------------------------------------
 
-def columns(shape: Any, dtype: Any) -> Any:
+def columns(shape: Any, dtype: Dtype) -> Any:
     """New matrices that lie column by column, as LAPACK leaves them."""
     return fresh((*shape[:-2], shape[-1], shape[-2]), dtype).swapaxes(-1, -2)
 

@@ -15,6 +15,7 @@ from ..kernels.conv import output_size
 from ..kernels.door import join
 from ..kernels.native import RUNNERS
 from ..kernels.shapes import broadcast_shapes
+from ..vocabulary import Function
 from .array import MetaArray, fresh, like
 from .functions import columns, elementwise, on_one_device
 
@@ -26,7 +27,7 @@ Sizes = tuple[int, ...]
 
 def form(family: str, *names: str) -> Callable[[Any], Any]:
     """Register the form of kernels, whose arguments it gets."""
-    def register(function: Any) -> Any:
+    def register(function: Function) -> Any:
         for name in names:
             FORMS[family, name] = function
         return function

@@ -12,6 +12,7 @@ from ..nn.parameter import Parameter
 from ..references import VARIABLE
 from ..shared_memory import attach, block_of, move_storage, shared_copy
 from ..tensor import Tensor, wrap
+from ..vocabulary import Dtype
 
 __all__ = ["init_reductions", "reduce_tensor", "rebuild_tensor"]
 
@@ -61,7 +62,7 @@ def _passed(descriptor: int) -> Any:
     return reduction.DupFd(descriptor)
 
 
-def rebuild_tensor(descriptor: Any, dtype: Any, offset: int, size: Any, stride: Any, requires_grad: bool) -> Tensor:
+def rebuild_tensor(descriptor: Any, dtype: Dtype, offset: int, size: Any, stride: Any, requires_grad: bool) -> Tensor:
     """The tensor in the receiving process."""
     t = wrap(attach(descriptor.detach(), dtype, offset, size, stride), kind_of(dtype))
     return t.requires_grad_() if requires_grad else t

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..kind import kind_of
 from ..tensor import Tensor, new, wrap
+from ..vocabulary import Device, Dtype
 from ._torch import torch
+
+if TYPE_CHECKING:
+    from ..dtypes import dtype
+    from ..kind import Kind
 
 __all__ = ["Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer", "UninitializedTensorMixin", "is_lazy"]
 
@@ -48,7 +54,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         r._is_param = True
         return r
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if id(self) in memo:
             return memo[id(self)]
         result = type(self)(self.detach().clone(), self.requires_grad)
@@ -68,7 +74,7 @@ def _require(t: Any, requires_grad: bool) -> Any:
 
 
 class _BufferMeta(type):
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: Tensor | None) -> bool:
         if type.__instancecheck__(cls, instance):
             return True
         return cls is Buffer and isinstance(instance, Tensor) and instance.__dict__.get("_is_buffer", False)
@@ -84,7 +90,7 @@ class Buffer(Tensor, metaclass=_BufferMeta):
     persistent: bool
     _is_buffer: bool
 
-    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Any:
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Tensor:
         if data is None:
             data = torch.empty(0)
         r = data.detach().requires_grad_(data.requires_grad)
@@ -123,7 +129,7 @@ class UninitializedTensorMixin:
             "to load an uninitialized parameter into an initialized one. Call `forward` to initialize the parameters before accessing "
             "their attributes.")
 
-    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+    def materialize(self, shape: Sequence[int], device: Device = None, dtype: Dtype = None) -> None:
         """Become an ordinary parameter (or buffer) of this shape, with uninitialised values."""
         data = torch.empty(shape, device=self._kind.device if device is None else device, dtype=self._kind.dtype if dtype is None
                            else dtype)
@@ -144,7 +150,7 @@ class UninitializedTensorMixin:
         """This tensor, as another object that requires no gradient."""
         return self._like(self._kind, requires_grad=False)
 
-    def to(self, *args: Any, **kwargs: Any) -> Any:
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """An uninitialised tensor of another dtype or device."""
         return self._like(self.data.to(*args, **kwargs)._kind)
 
@@ -152,7 +158,7 @@ class UninitializedTensorMixin:
         """On the CPU."""
         return self.to("cpu")
 
-    def cuda(self, device: Any = None, non_blocking: bool = False) -> Any:
+    def cuda(self, device: Device = None, non_blocking: bool = False) -> Any:
         """On a GPU."""
         return self._like(self.data.cuda(device, non_blocking)._kind)
 
@@ -177,7 +183,7 @@ class UninitializedTensorMixin:
         raise RuntimeError("Can't share memory on an uninitialized parameter or buffer. Call `forward` to initialize the parameters before "
                            "calling `module.share_memory()`.")
 
-    def _like(self, kind: Any, requires_grad: bool | None = None) -> Any:
+    def _like(self, kind: Kind, requires_grad: bool | None = None) -> Tensor:
         want = self.requires_grad if requires_grad is None else requires_grad  # type: ignore[attr-defined]
         cls: Any = type(self)
         return cls(device=kind.device, dtype=kind.dtype, **({"requires_grad": want} if isinstance(self, Parameter) else {}))
@@ -195,7 +201,7 @@ class UninitializedTensorMixin:
         return f"<{type(self).__name__}>"
 
 
-def _make_uninitialized(cls: Any, device: Any, dtype: Any, requires_grad: bool) -> Any:
+def _make_uninitialized(cls: type[Any], device: Device, dtype: dtype | None, requires_grad: bool) -> Any:
     empty = torch.empty(0, device=device, dtype=dtype)
     r = new(cls)
     _slot_a.__set__(r, empty._a)
@@ -208,7 +214,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
 
     cls_to_become = Parameter
 
-    def __new__(cls, requires_grad: bool = True, device: Any = None, dtype: Any = None) -> Any:
+    def __new__(cls, requires_grad: bool = True, device: Device = None, dtype: Dtype = None) -> Tensor:
         return _make_uninitialized(cls, device, dtype, requires_grad)
 
 
@@ -217,13 +223,13 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
 
     cls_to_become = Tensor
 
-    def __new__(cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True) -> Any:
+    def __new__(cls, requires_grad: bool = False, device: Device = None, dtype: Dtype = None, persistent: bool = True) -> Tensor:
         r = _make_uninitialized(cls, device, dtype, requires_grad)
         r._is_buffer = True
         r.persistent = persistent
         return r
 
 
-def is_lazy(param: Any) -> bool:
+def is_lazy(param: Tensor | None) -> bool:
     """Whether `param` is still uninitialised."""
     return isinstance(param, UninitializedTensorMixin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..kernels.formula import sqrt
@@ -34,12 +35,12 @@ class Adadelta(PointwiseOptimizer):
     def _layout(self, group: dict[str, Any]) -> Any:
         return _LAYOUT
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         rho = float(group["rho"])
         return [scalars[0] + 1.0], (lr, rho, 1.0 - rho, float(group["eps"]), float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, s: Any, a: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, s: Any, a: Any) -> tuple[Any, ...]:
         lr, rho, gain, eps, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         s = s * rho + g * gain * g

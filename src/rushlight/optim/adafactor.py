@@ -11,18 +11,19 @@ import numpy as np
 from ..dtypes import finfo
 from ..homes import settle
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Number
 from .optimizer import Optimizer, ParamsT
 from .pointwise import _new_scalar, _number
 
 __all__ = ["Adafactor"]
 
 
-def _require(ok: bool, what: str, value: Any) -> None:
+def _require(ok: bool, what: str, value: Number | None) -> None:
     if not ok:
         raise ValueError(f"{what} but is: {value}")
 
 
-def _norm(array: Any) -> float:
+def _norm(array: Array) -> float:
     flat = array.reshape(-1)
     return sqrt(float(np.dot(flat, flat)))
 

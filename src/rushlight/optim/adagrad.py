@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..kernels.formula import sqrt
 from ..tensor import Tensor
 from .checks import check_fused, check_lr, check_not_negative
 from .optimizer import ParamsT
 from .pointwise import PointwiseOptimizer, effective_grad
+
+if TYPE_CHECKING:
+    from ..sparse.tensor import SparseTensor
 
 __all__ = ["Adagrad"]
 
@@ -48,7 +52,7 @@ class Adagrad(PointwiseOptimizer):
         if group["weight_decay"]:
             raise RuntimeError("weight_decay option is not compatible with sparse gradients")
 
-    def _step_sparse(self, group: dict[str, Any], p: Tensor, grad: Any) -> None:
+    def _step_sparse(self, group: dict[str, Any], p: Tensor, grad: SparseTensor) -> None:
         self._make_state(group, p)
         state = self.state[p]
         state["step"] += 1
@@ -59,18 +63,18 @@ class Adagrad(PointwiseOptimizer):
         state["sum"][at] = total
         p[at] -= size * (g / (total.sqrt() + group["eps"]))
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _LAYOUT
 
     def _initial(self, group: dict[str, Any], name: str) -> float:
         return float(group["initial_accumulator_value"]) if name == "sum" else 0.0
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         step = scalars[0] + 1.0
         return [step], (lr / (1.0 + (step - 1.0) * group["lr_decay"]), float(group["eps"]), float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, total: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, total: Any) -> tuple[Any, ...]:
         size, eps, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         total = total + g * g

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..kernels.formula import maximum, sqrt
 from ..tensor import Tensor
+from ..vocabulary import Operand
 from .checks import check_betas, check_fused, check_lr, check_not_negative
 from .optimizer import ParamsT
 from .pointwise import PointwiseOptimizer, effective_grad
@@ -17,7 +19,7 @@ _PLAIN: Any = (("step",), ("exp_avg", "exp_avg_sq"))
 _AMSGRAD: Any = (("step",), ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"))
 
 
-def check_tensor_options(lr: Any, betas: Any, foreach: bool | None, capturable: bool) -> None:
+def check_tensor_options(lr: Operand, betas: tuple[Any, ...], foreach: bool | None, capturable: bool) -> None:
     """ValueError for combinations of tensor options that PyTorch refuses."""
     if isinstance(lr, Tensor) and foreach and not capturable:
         raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
@@ -65,10 +67,10 @@ class Adam(PointwiseOptimizer):
 
     _sparse_name, _sparse_hint = "Adam", ", please consider SparseAdam instead"
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _AMSGRAD if group["amsgrad"] else _PLAIN
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         step = scalars[0] + 1.0
         beta1, beta2 = group["betas"]
         beta1, beta2 = float(beta1), float(beta2)
@@ -78,7 +80,7 @@ class Adam(PointwiseOptimizer):
                         0.0 if group["decoupled_weight_decay"] else float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, m: Any, v: Any, *largest: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, m: Any, v: Any, *largest: Any) -> tuple[Any, ...]:
         size, gain1, beta2, gain2, eps, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         m = m + (g - m) * gain1

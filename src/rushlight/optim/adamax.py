@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..kernels.formula import absolute, maximum
@@ -32,17 +33,17 @@ class Adamax(PointwiseOptimizer):
                                   "maximize": maximize,
                                   "differentiable": differentiable, "capturable": capturable})
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _LAYOUT
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         step = scalars[0] + 1.0
         beta1, beta2 = float(group["betas"][0]), float(group["betas"][1])
         return [step], (lr / (1.0 - beta1 ** step), 1.0 - beta1, beta2, float(group["eps"]), float(group["weight_decay"]),
                         group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, m: Any, u: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, m: Any, u: Any) -> tuple[Any, ...]:
         size, gain1, beta2, eps, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         m = m + (g - m) * gain1

@@ -29,7 +29,7 @@ class ASGD(PointwiseOptimizer):
         super().__init__(params, {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay, "foreach": foreach,
                                   "maximize": maximize, "differentiable": differentiable, "capturable": capturable})
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _LAYOUT
 
     def _initial(self, group: dict[str, Any], name: str) -> float:
@@ -38,7 +38,7 @@ class ASGD(PointwiseOptimizer):
     def _reads_param(self, group: dict[str, Any]) -> bool:
         return True
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         step, eta, mu = scalars
         step += 1.0
         lambd = float(group["lambd"])
@@ -47,7 +47,7 @@ class ASGD(PointwiseOptimizer):
         return [step, next_eta, next_mu], (eta, mu, lambd * eta, float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, ax: Any) -> tuple[Any, ...]:
+    def _rule(h: list[Any], p: Any, g: Any, ax: Any) -> tuple[Any, ...]:
         eta, mu, shrink, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         d = g * eta + p * shrink

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..tensor import Tensor
+
+if TYPE_CHECKING:
+    from ..optim.optimizer import Optimizer
 
 __all__ = ["check_lr", "check_not_negative", "check_betas", "check_fused"]
 
 
-def check_lr(lr: Any) -> None:
+def check_lr(lr: float | Tensor) -> None:
     """ValueError unless the learning rate is a number >= 0, or a one-element tensor with such a number."""
     if isinstance(lr, Tensor) and lr.numel() != 1:
         raise ValueError("Tensor lr must be 1-element")
@@ -29,7 +32,7 @@ def check_betas(betas: Any) -> None:
             raise ValueError(f"Invalid beta parameter at index {index}: {betas[index]}")
 
 
-def check_fused(optimizer: Any, fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
+def check_fused(optimizer: Optimizer, fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
     """RuntimeError where ``fused=True`` contradicts other options, or the parameters are not floating-point."""
     if not fused:
         return

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array
 from .checks import check_lr
 from .optimizer import Optimizer, ParamsT
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["LBFGS"]
 
@@ -129,14 +133,14 @@ class LBFGS(Optimizer):
 
     # -- parameters and gradients as one vector
 
-    def _gather_grad(self) -> Any:
+    def _gather_grad(self) -> Array:
         parts = []
         for p in self._params:
             part = p._kind.xp.zeros(p._a.size, p._kind.np) if p._grad is None else p._grad.to_dense()._a.reshape(-1)
             parts.append(part.view(part.real.dtype) if part.dtype.kind == "c" else part)
         return np.concatenate(parts)
 
-    def _move(self, t: float, direction: Any) -> None:
+    def _move(self, t: float, direction: Array) -> None:
         at = 0
         for p in self._params:
             a = p._a
@@ -169,7 +173,7 @@ class LBFGS(Optimizer):
         self._iterate(closure, group, state, float(first), grad)
         return first
 
-    def _iterate(self, closure: Callable[[], Any], group: dict[str, Any], state: dict[str, Any], loss: float, grad: Any) -> None:
+    def _iterate(self, closure: Callable[[], Any], group: dict[str, Any], state: dict[str, Any], loss: float, grad: Array) -> None:
         lr, tolerance = group["lr"] if isinstance(group["lr"], int) else float(group["lr"]), group["tolerance_change"]
         evaluations, iteration = 1, 0
         memory = Memory(state, group["history_size"], self._params[0]._kind)
@@ -207,7 +211,7 @@ class LBFGS(Optimizer):
         memory.save(state)
         state["prev_loss"] = previous_loss
 
-    def _search(self, closure: Callable[[], Any], loss: float, grad: Any, t: float, direction: Any, slope: float) -> Any:
+    def _search(self, closure: Callable[[], Any], loss: float, grad: Array, t: float, direction: Array, slope: float) -> tuple[Any, ...]:
         start = [p._a.copy() for p in self._params]
 
         def at(t: float) -> Point:
@@ -224,7 +228,7 @@ class LBFGS(Optimizer):
 class Memory:
     """The last gradient differences (`ys`) and steps (`steps`) and what follows from them, kept in the state as tensors."""
 
-    def __init__(self, state: dict[str, Any], size: int, kind: Any) -> None:
+    def __init__(self, state: dict[str, Any], size: int, kind: Kind) -> None:
         self.size = size
         self.kind = kind.with_dtype(kind.dtype.to_real())
         self.ys = [tensor._a for tensor in state.get("old_dirs") or []]
@@ -236,7 +240,7 @@ class Memory:
         self.grad = state["prev_flat_grad"]._a if state.get("prev_flat_grad") is not None else None
         self.weights: list[Any] = [each if each is None else float(each) for each in state.get("al") or []]
 
-    def update(self, grad: Any, first: bool) -> None:
+    def update(self, grad: Array, first: bool) -> None:
         """A new gradient: remember the step that led to it, and find the next direction."""
         if first:
             self.direction, self.ys, self.steps, self.ro, self.scale = -grad, [], [], [], 1.0
@@ -255,7 +259,7 @@ class Memory:
             self.direction = self._two_loops(-grad)
         self.grad = grad.copy()
 
-    def _two_loops(self, q: Any) -> Any:
+    def _two_loops(self, q: Array) -> Array:
         """The inverse Hessian's approximation times q."""
         weights = []
         for y, step, ro in zip(reversed(self.ys), reversed(self.steps), reversed(self.ro), strict=True):
@@ -270,7 +274,7 @@ class Memory:
 
     def save(self, state: dict[str, Any]) -> None:
         """Put everything back under PyTorch's names."""
-        def tensor(value: Any) -> Tensor:
+        def tensor(value: Array | float) -> Tensor:
             return wrap(self.kind.xp.asarray(value, self.kind.np), self.kind)
         if self.weights:
             state["al"] = [each if each is None else tensor(each) for each in self.weights]

@@ -10,19 +10,20 @@ import numpy as np
 
 from ..homes import settle
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array
 from .optimizer import Optimizer, ParamsT
 
 __all__ = ["Muon"]
 
 
-def _bfloat16(array: Any) -> Any:
+def _bfloat16(array: Array) -> Array:
     """A float32 array (of one dimension at least) rounded to nearest even in the precision of bfloat16."""
     whole = np.ascontiguousarray(array, np.float32) if isinstance(array, (np.ndarray, np.generic)) else array.astype(np.float32, "C")
     bits = (whole if whole.ndim else whole.reshape(1)).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
-def orthogonalize(matrix: Any, coefficients: tuple[float, float, float], steps: int, eps: float) -> Any:
+def orthogonalize(matrix: Array, coefficients: tuple[float, float, float], steps: int, eps: float) -> Array:
     """The nearest (semi-)orthogonal matrix, roughly: the quintic Newton-Schulz iteration X <- a X + (b G + c G G) X with G = X X'.
 
     It runs with bfloat16's precision, as PyTorch does: the singular values come out near 1, which is all Muon asks for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,13 @@ class NAdam(PointwiseOptimizer):
                                   "decoupled_weight_decay": decoupled_weight_decay, "maximize": maximize, "foreach": foreach,
                                   "capturable": capturable, "differentiable": differentiable})
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _LAYOUT
 
     def _initial(self, group: dict[str, Any], name: str) -> float:
         return 1.0 if name == "mu_product" else 0.0
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         step, product = scalars[0] + 1.0, scalars[1]
         beta1, beta2 = float(group["betas"][0]), float(group["betas"][1])
         rate = group["momentum_decay"]
@@ -65,7 +66,7 @@ class NAdam(PointwiseOptimizer):
                         group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         size_g, size_m, gain1, beta2, gain2, correction, eps, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         m = m + (g - m) * gain1

@@ -11,6 +11,7 @@ from typing import Any
 from ..autograd.grad_mode import enable_grad, set_grad_enabled
 from ..hooks import RemovableHandle
 from ..tensor import Tensor
+from ..vocabulary import Operand
 
 __all__ = ["Optimizer", "ParamsT", "required", "register_optimizer_step_pre_hook", "register_optimizer_step_post_hook"]
 
@@ -74,7 +75,7 @@ def _dispatch_sqrt(x: Any) -> Any:
     return x.sqrt() if isinstance(x, Tensor) else x ** 0.5
 
 
-def _typename(value: Any) -> str:
+def _typename(value: Operand) -> str:
     if isinstance(value, Tensor):
         return value.type()
     kind = type(value)
@@ -167,7 +168,7 @@ class Optimizer:
         """Decorator that runs the step hooks around `func`; subclasses' ``step`` has it already."""
         return func if hasattr(func, "hooked") else _with_hooks(func)
 
-    def _before_step(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def _before_step(self, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> tuple[Any, Any]:
         for hook in chain(_global_pre_hooks.values(), self._optimizer_step_pre_hooks.values()):
             result = hook(self, args, kwargs)
             if result is not None:
@@ -177,7 +178,7 @@ class Optimizer:
         return args, kwargs
 
     @staticmethod
-    def _loss(closure: Callable[[], Any] | None) -> Any:
+    def _loss(closure: Callable[[], Any] | None) -> Operand | None:
         if closure is None:
             return None
         with enable_grad():
@@ -358,7 +359,7 @@ def _register(hooks: Any, hook: Callable[..., Any], prepend: bool) -> RemovableH
     return handle
 
 
-def _fit_state(p: Tensor, value: Any, group: dict[str, Any], key: Any = None) -> Any:
+def _fit_state(p: Tensor, value: Tensor | dict[Any, Any], group: dict[str, Any], key: str | None = None) -> Tensor | dict[Any, Any]:
     """A loaded state value in the parameter's dtype and device. Counters (``step``) keep their dtype: they count, they do not measure."""
     if isinstance(value, Tensor):
         if key == "step":

@@ -16,7 +16,7 @@ A plan is made once and checked at each step: the same parameters, arrays, gradi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,11 @@ from ..kind import kind_of
 from ..layout import SparseRefusal
 from ..ops.define import FUNCTIONS
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Number, NumpyDtype
 from .optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["PointwiseOptimizer", "effective_grad"]
 
@@ -37,7 +41,7 @@ PIECE = 16384          # elements per rule call: six float32 arrays of this size
 SMALL = 8192           # parameters up to this size are gathered
 
 
-def effective_grad(p: Any, g: Any, maximize: bool, weight_decay: Any) -> Any:
+def effective_grad(p: Any, g: Any, maximize: bool, weight_decay: Number | float) -> Any:
     """The gradient to descend: negated to maximise, plus the L2 penalty's."""
     if maximize:
         g = -g
@@ -64,7 +68,7 @@ class PointwiseOptimizer(Optimizer):
         return bool(group.get("weight_decay", 0)) and not group.get("decoupled_weight_decay", False)
 
     @staticmethod
-    def _keep(group: dict[str, Any], lr: Any) -> Any:
+    def _keep(group: dict[str, Any], lr: float) -> float:
         """What the parameter is multiplied by before the change: less than one for decoupled weight decay."""
         decay = group["weight_decay"] if group.get("decoupled_weight_decay", False) else 0.0
         return 1.0 - lr * float(decay) if decay else 1.0
@@ -222,7 +226,7 @@ class PointwiseOptimizer(Optimizer):
             state[name] = _filled_like(p, self._initial(group, name))
         return bool(missing)
 
-    def _scratch_arrays(self, n: int, dtype: Any, count: int) -> list[Any]:
+    def _scratch_arrays(self, n: int, dtype: NumpyDtype, count: int) -> list[Any]:
         """Arrays of n elements for the rule, shared by all blocks of this optimizer."""
         pool = self._pool.setdefault(dtype, [])
         if pool and pool[0].size < n:
@@ -243,7 +247,7 @@ def _as_real(t: Tensor) -> Tensor:
     return FUNCTIONS["view_as_real"](t)
 
 
-def _scalar_kind() -> Any:
+def _scalar_kind() -> Kind:
     return kind_of(float64 if get_default_dtype() is float64 else float32)
 
 
@@ -258,13 +262,13 @@ def _filled_like(p: Tensor, value: float) -> Tensor:
     return wrap(array, p._kind)
 
 
-def _flat(array: Any) -> Any:
+def _flat(array: Array) -> Array:
     """A contiguous array as one real dimension, sharing memory."""
     array = array.reshape(-1)
     return array.view(array.real.dtype) if array.dtype.kind == "c" else array
 
 
-def _in_a_row(arrays: list[Any]) -> Any:
+def _in_a_row(arrays: list[Any]) -> Array | None:
     """One flat array over arrays that lie behind one another in one block of memory; None where they do not."""
     first = arrays[0]
     if len(arrays) == 1:
@@ -281,7 +285,7 @@ def _in_a_row(arrays: list[Any]) -> Any:
     return base[lo:lo + (at - start) // base.itemsize]
 
 
-def _pairs(arrays: list[Any], flat: Any) -> tuple[tuple[Any, Any], ...]:
+def _pairs(arrays: list[Any], flat: Array) -> tuple[tuple[Any, Any], ...]:
     """(array, its part of a flat array in the same shape) for each of the arrays."""
     pairs, at = [], 0
     for array in arrays:
@@ -298,7 +302,7 @@ class Column:
 
     __slots__ = ("flat", "buffer", "pairs")
 
-    def __init__(self, arrays: list[Any], work: Any) -> None:
+    def __init__(self, arrays: list[Any], work: NumpyDtype) -> None:
         row = _in_a_row(arrays) if arrays[0].dtype.kind in "fc" and arrays[0].itemsize >= 4 else None
         if row is not None:
             self.flat, self.buffer, self.pairs = _flat(row), None, ()
@@ -346,7 +350,7 @@ class Block:
             self.grads = [(i, values) for i, (_, values) in zip(members, _pairs(arrays, gathered), strict=True)]
             self.grad_flat = _flat(gathered)
 
-    def _grad(self, grads: list[Any]) -> Any:
+    def _grad(self, grads: list[Any]) -> Array:
         """The gradient as one flat real array."""
         if self.piece is not None:
             g = grads[self.member].reshape(-1)[self.piece]
@@ -425,7 +429,7 @@ class Cohort:
                 column.fill(value)
 
 
-def _scalar_row(arrays: list[Any]) -> Any:
+def _scalar_row(arrays: list[Any]) -> Array | list[Array]:
     row = _in_a_row(arrays)
     return arrays if row is None else row
 

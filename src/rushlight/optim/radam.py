@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..kernels.formula import sqrt
@@ -37,10 +38,10 @@ class RAdam(PointwiseOptimizer):
                                   "capturable": capturable, "decoupled_weight_decay": decoupled_weight_decay,
                                   "differentiable": differentiable})
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _LAYOUT
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         step = scalars[0] + 1.0
         beta1, beta2 = float(group["betas"][0]), float(group["betas"][1])
         left1, left2 = 1.0 - beta1 ** step, 1.0 - beta2 ** step
@@ -55,7 +56,7 @@ class RAdam(PointwiseOptimizer):
                         group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, m: Any, v: Any) -> tuple[Any, ...]:
         size, rectified, gain1, beta2, gain2, eps, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         m = m + (g - m) * gain1

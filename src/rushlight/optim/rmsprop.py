@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..kernels.formula import sqrt
@@ -43,16 +44,16 @@ class RMSprop(PointwiseOptimizer):
                                   "weight_decay": weight_decay,
                                   "capturable": capturable, "foreach": foreach, "maximize": maximize, "differentiable": differentiable})
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _LAYOUTS[group["momentum"] > 0, bool(group["centered"])]
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         alpha = float(group["alpha"])
         return [scalars[0] + 1.0], (lr, alpha, 1.0 - alpha, float(group["eps"]), float(group["momentum"]), group["centered"],
                                     float(group["weight_decay"]), group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, s: Any, *more: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, s: Any, *more: Any) -> tuple[Any, ...]:
         lr, alpha, gain, eps, momentum, centered, decay, maximize = h
         g = effective_grad(p, g, maximize, decay)
         s = s * alpha + g * gain * g

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..kernels.formula import maximum, minimum, sign, where
@@ -31,18 +32,18 @@ class Rprop(PointwiseOptimizer):
         super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "foreach": foreach, "maximize": maximize,
                                   "differentiable": differentiable, "capturable": capturable})
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _LAYOUT
 
     def _initial(self, group: dict[str, Any], name: str) -> float:
         return float(group["lr"]) if name == "step_size" else 0.0
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         (low, high), (least, most) = group["etas"], group["step_sizes"]
         return [scalars[0] + 1.0], (float(low), float(high), float(least), float(most), group["maximize"])
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, previous: Any, sizes: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, previous: Any, sizes: Any) -> tuple[Any, ...]:
         low, high, least, most, maximize = h
         g = effective_grad(p, g, maximize, 0.0)
         agreement = g * previous

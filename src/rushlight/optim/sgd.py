@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..tensor import Tensor
 from .checks import check_fused, check_lr, check_not_negative
 from .optimizer import ParamsT
 from .pointwise import PointwiseOptimizer, effective_grad
+
+if TYPE_CHECKING:
+    from ..sparse.tensor import SparseTensor
 
 __all__ = ["SGD"]
 
@@ -45,7 +49,7 @@ class SGD(PointwiseOptimizer):
         if group["weight_decay"]:
             raise RuntimeError("add(sparse, dense) is not supported: weight_decay can't be used with sparse gradients")
 
-    def _step_sparse(self, group: dict[str, Any], p: Tensor, grad: Any) -> None:
+    def _step_sparse(self, group: dict[str, Any], p: Tensor, grad: SparseTensor) -> None:
         if group["maximize"]:
             grad = -grad
         momentum = group["momentum"]
@@ -64,17 +68,17 @@ class SGD(PointwiseOptimizer):
         grad.sparse_array().add_to(p._a, -float(group["lr"]))
         p._ver += 1
 
-    def _layout(self, group: dict[str, Any]) -> Any:
+    def _layout(self, group: dict[str, Any]) -> tuple[Any, ...]:
         return _MOMENTUM if group["momentum"] else _PLAIN
 
-    def _advance(self, group: dict[str, Any], lr: Any, scalars: list[float], fresh: bool) -> Any:
+    def _advance(self, group: dict[str, Any], lr: float, scalars: list[float], fresh: bool) -> tuple[Any, ...]:
         decay = group["weight_decay"]
         if not (group["differentiable"] and isinstance(decay, Tensor)):
             decay = float(decay)
         return scalars, (lr, float(group["momentum"]), 1.0 - group["dampening"], decay, group["nesterov"], group["maximize"], fresh)
 
     @staticmethod
-    def _rule(h: Any, p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
+    def _rule(h: Sequence[Any], p: Any, g: Any, *state: Any) -> tuple[Any, ...]:
         lr, momentum, gain, decay, nesterov, maximize, fresh = h
         g = effective_grad(p, g, maximize, decay)
         if not momentum:

@@ -49,7 +49,7 @@ class SparseAdam(Optimizer):
         return loss
 
     @staticmethod
-    def _update(group: dict[str, Any], p: Any, state: dict[str, Any]) -> None:
+    def _update(group: dict[str, Any], p: Tensor, state: dict[str, Any]) -> None:
         if not state:
             state["step"] = 0
             state["exp_avg"] = p.detach().new_zeros(p.shape)

@@ -13,6 +13,7 @@ from ..nn.modules.batchnorm import _BatchNorm
 from ..nn.modules.module import Module
 from ..ops.define import FUNCTIONS
 from ..tensor import Tensor
+from ..vocabulary import Device
 from .lr_scheduler.base import LRScheduler, per_group
 from .optimizer import Optimizer
 
@@ -29,7 +30,7 @@ def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable[..., None]:
     _check_decay(decay)
 
     @no_grad()
-    def ema_update(ema_param_list: list[Tensor], current_param_list: list[Tensor], _: Any) -> None:
+    def ema_update(ema_param_list: list[Tensor], current_param_list: list[Tensor], _: Tensor) -> None:
         for average, p in zip(ema_param_list, current_param_list, strict=True):
             if average.is_floating_point() or average.is_complex():
                 average.lerp_(p.to(dtype=average.dtype), 1 - decay)
@@ -41,7 +42,7 @@ def get_ema_multi_avg_fn(decay: float = 0.999) -> Callable[..., None]:
 def get_swa_multi_avg_fn() -> Callable[..., None]:
     """``multi_avg_fn`` of equally weighted averages: avg += (p - avg) / (n + 1), in place on lists of tensors."""
     @no_grad()
-    def swa_update(averaged_param_list: list[Tensor], current_param_list: list[Tensor], num_averaged: Any) -> None:
+    def swa_update(averaged_param_list: list[Tensor], current_param_list: list[Tensor], num_averaged: Tensor) -> None:
         share = 1 / (float(num_averaged) + 1)
         for average, p in zip(averaged_param_list, current_param_list, strict=True):
             if average.is_floating_point() or average.is_complex():
@@ -56,7 +57,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable[..., Tensor]:
     _check_decay(decay)
 
     @no_grad()
-    def ema_update(ema_param: Tensor, current_param: Tensor, num_averaged: Any) -> Tensor:
+    def ema_update(ema_param: Tensor, current_param: Tensor, num_averaged: Tensor) -> Tensor:
         return decay * ema_param + (1 - decay) * current_param
     return ema_update
 
@@ -64,7 +65,7 @@ def get_ema_avg_fn(decay: float = 0.999) -> Callable[..., Tensor]:
 def get_swa_avg_fn() -> Callable[..., Tensor]:
     """``avg_fn`` of equally weighted averages: avg + (p - avg) / (n + 1)."""
     @no_grad()
-    def swa_update(averaged_param: Tensor, current_param: Tensor, num_averaged: Any) -> Tensor:
+    def swa_update(averaged_param: Tensor, current_param: Tensor, num_averaged: Tensor) -> Tensor:
         return averaged_param + (current_param - averaged_param) / (num_averaged + 1)
     return swa_update
 
@@ -78,7 +79,7 @@ class AveragedModel(Module):
 
     n_averaged: Tensor
 
-    def __init__(self, model: Module, device: Any = None, avg_fn: Callable[..., Tensor] | None = None,
+    def __init__(self, model: Module, device: Device = None, avg_fn: Callable[..., Tensor] | None = None,
                  multi_avg_fn: Callable[..., None] | None = None, use_buffers: bool = False) -> None:
         super().__init__()
         if avg_fn is not None and multi_avg_fn is not None:
@@ -91,7 +92,7 @@ class AveragedModel(Module):
         self.multi_avg_fn = multi_avg_fn
         self.use_buffers = use_buffers
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         """The averaged model's."""
         return self.module(*args, **kwargs)
 
@@ -119,7 +120,7 @@ class AveragedModel(Module):
 
 
 @no_grad()
-def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
+def update_bn(loader: Iterable[Any], model: Module, device: Device = None) -> None:
     """Compute the running statistics of the model's batch norms anew, as plain averages over the loader's batches.
 
     A batch may be a tensor, or a list or tuple whose first item is the input.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from enum import Enum
 from io import BytesIO
-from typing import IO, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -38,6 +38,9 @@ from .unpickler import (
     trusting_unpickler,
     unsafe_globals,
 )
+
+if TYPE_CHECKING:
+    from ..distributions.constraints import Constraint
 
 __all__ = ["LoadEndianness", "add_safe_globals", "clear_safe_globals", "default_restore_location", "get_default_load_endianness",
            "get_default_mmap_options", "get_safe_globals", "get_unsafe_globals_in_checkpoint", "load", "location_tag", "register_package",
@@ -160,7 +163,7 @@ def _archive_name(f: FileLike) -> str:
 
 @services.load_file.given
 def load(f: FileLike, map_location: MapLocation = None, pickle_module: Any = None, *, weights_only: bool | None = None,
-         mmap: bool | None = None, **pickle_load_args: Any) -> Any:
+         mmap: bool | None = None, **pickle_load_args: Any) -> TypedStorage:
     """Read what `save` (or PyTorch) wrote, from a path or a file-like object that can seek.
 
     map_location  where the storages go instead of their own device: a device, its name, a dict of names, or a function of
@@ -173,7 +176,7 @@ def load(f: FileLike, map_location: MapLocation = None, pickle_module: Any = Non
     """
     careful = _weights_only(weights_only, pickle_module)
 
-    def unpickle(source: Any, persistent_load: Callable[[Any], Any]) -> Any:
+    def unpickle(source: Constraint, persistent_load: Callable[[Any], Any]) -> Any:
         if not careful:
             return trusting_unpickler(source, persistent_load, pickle_module or pickle, **pickle_load_args).load()
         return _careful(RestrictedUnpickler(source, persistent_load, **pickle_load_args))
@@ -194,7 +197,7 @@ def _careful(unpickler: RestrictedUnpickler) -> Any:
         raise refused(error) from None
 
 
-def _read(f: FileLike, restore: Restore, unpickle: Unpickle, mmap: bool = False) -> Any:
+def _read(f: FileLike, restore: Restore, unpickle: Unpickle, mmap: bool = False) -> TypedStorage:
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
             return _load(file, restore, unpickle, mmap)
@@ -223,7 +226,7 @@ def _weights_only(weights_only: bool | None, pickle_module: Any) -> bool:
     return bool(weights_only)
 
 
-def _load(file: Any, restore: Restore, unpickle: Unpickle, mmap: bool) -> Any:
+def _load(file: Any, restore: Restore, unpickle: Unpickle, mmap: bool) -> TypedStorage:
     start = file.tell()
     magic = file.read(4)
     file.seek(start)

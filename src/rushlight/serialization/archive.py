@@ -8,10 +8,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from struct import error as struct_error
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from zlib import crc32
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ..kind import Kind
 
 __all__ = ["ArchiveReader", "ArchiveWriter", "whole_file"]
 
@@ -48,7 +51,7 @@ class ArchiveWriter:
     def __enter__(self) -> ArchiveWriter:
         return self
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, kind: Kind, error: Any, trace: Any) -> None:
         self._zip.close()
 
 

@@ -41,7 +41,7 @@ def legacy_save(obj: Any, file: BinaryIO, protocol: int) -> None:
         file.write(storage.cpu()._bytes.tobytes())
 
 
-def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callable[[Any], Any]], Any]) -> Any:
+def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callable[[Any], Any]], Any]) -> TypedStorage:
     """Read an object in the old format; ``read_pickle(persistent_load)`` reads the next pickle of the file."""
     if read_pickle(_no_storage) != _MAGIC:
         raise RuntimeError("Invalid magic number; corrupt file?")
@@ -52,7 +52,7 @@ def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callabl
     storages: dict[str, tuple[UntypedStorage, _dtype.dtype, UntypedStorage]] = {}
     room = bytes_left(file)             # what the storages' contents can have at most
 
-    def persistent_load(saved_id: Any) -> Any:
+    def persistent_load(saved_id: tuple[Any, ...]) -> Any:
         if isinstance(saved_id, tuple) and len(saved_id) > 1 and saved_id[0] == "module":
             return saved_id[1]              # the class of a module, beside its source text
         cls, key, location, count, view = storage_description(saved_id, 6)
@@ -85,7 +85,7 @@ def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callabl
     return result
 
 
-def _read_content(file: BinaryIO, content: UntypedStorage, dtype: _dtype.dtype, machine: Any) -> None:
+def _read_content(file: BinaryIO, content: UntypedStorage, dtype: _dtype.dtype, machine: dict[Any, Any]) -> None:
     header = file.read(8)
     little = not isinstance(machine, dict) or machine.get("little_endian", True)
     count = int.from_bytes(header, "little" if little else "big")

@@ -40,7 +40,7 @@ def register_package(priority: int, tagger: Tagger, deserializer: Deserializer) 
     _packages.sort(key=lambda package: package[0])
 
 
-def location_tag(storage: Any) -> str:
+def location_tag(storage: UntypedStorage) -> str:
     """The name under which the place of a storage is written."""
     for _, tagger, _ in _packages:
         tag = tagger(storage)

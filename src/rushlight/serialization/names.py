@@ -14,6 +14,7 @@ from .. import _utils
 from .. import dtypes as _dtype
 from ..homes import is_own, place
 from ..storage import LEGACY_STORAGES
+from ..vocabulary import Function
 
 __all__ = ["full_names", "our_object", "torch_name"]
 
@@ -30,7 +31,7 @@ def rebuilders() -> dict[tuple[str, str], Any]:
             ("torch.serialization", "_get_layout"): _utils._get_layout}
 
 
-def torch_name(obj: Any, name: str | None = None) -> tuple[str, str] | None:
+def torch_name(obj: Function | type[Any], name: str | None = None) -> tuple[str, str] | None:
     """(module, name) under which PyTorch knows one of our classes, functions or dtypes; None for what is not ours."""
     if isinstance(obj, _dtype.dtype):
         return "torch", obj.name
@@ -61,7 +62,7 @@ def full_names(obj: Any) -> set[str]:
     return names
 
 
-def our_object(module: str, name: str) -> Any:
+def our_object(module: str, name: str) -> type[Any]:
     """What PyTorch's ``module name`` means here. AttributeError where rushlight has no such thing."""
     found = rebuilders().get((module, name))
     if found is None and module == "torch":

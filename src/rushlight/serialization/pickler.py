@@ -13,6 +13,7 @@ from .._utils import _get_layout
 from ..layout import layout
 from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage, storage_name
 from ..tensor import Tensor
+from ..vocabulary import Function
 from .locations import location_tag
 from .names import torch_name
 from .pickling import reduce_tensor
@@ -53,7 +54,7 @@ class StoragePickler(pickle._Pickler):
         else:
             super().save(obj, save_persistent_id)
 
-    def persistent_id(self, obj: Any) -> Any:
+    def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if type(obj) in _PLAIN:
             return None
         if isinstance(obj, TypedStorage):
@@ -88,7 +89,7 @@ class StoragePickler(pickle._Pickler):
             return _get_layout, (repr(obj),)
         return NotImplemented
 
-    def save_global(self, obj: Any, name: str | None = None) -> None:
+    def save_global(self, obj: Function | type[Any], name: str | None = None) -> None:
         named = torch_name(obj, name)
         if named is None:
             super().save_global(obj, name)

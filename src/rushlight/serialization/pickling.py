@@ -41,7 +41,7 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(steps))
 
 
-def reduce_tensor(t: Tensor, protocol: Any = 2) -> tuple[Any, ...]:
+def reduce_tensor(t: Tensor, protocol: int = 2) -> tuple[Any, ...]:
     """What ``t.__reduce_ex__(protocol)`` returns. Non-leaves become leaves; the gradient is not kept (both as in PyTorch)."""
     state = _state(t)
     if is_parameter(t):      # a class derived from Parameter is not kept, as in PyTorch

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import dtypes as _dtype
 from .._utils import _rebuild_from_type_v2
@@ -22,6 +22,10 @@ from ..size import Size
 from ..storage import LEGACY_STORAGES, TypedStorage, UntypedStorage
 from ..tensor import Tensor
 from . import names
+
+if TYPE_CHECKING:
+    from ..distributions.constraints import Constraint
+    from ..kind import Kind
 
 __all__ = ["RestrictedUnpickler", "add_safe_globals", "bytes_left", "clear_safe_globals", "element_type", "get_safe_globals", "refused",
            "safe_globals", "storage_description", "trusting_unpickler", "unsafe_globals"]
@@ -85,7 +89,7 @@ def _size(numbers: Any = ()) -> Size:
     return Size(numbers)
 
 
-def _device(kind: Any, index: Any = None) -> device:
+def _device(kind: Kind, index: Any = None) -> device:
     if not isinstance(kind, (str, int)) or not (index is None or isinstance(index, int)):
         raise pickle.UnpicklingError("a torch.device is made of a string and an integer")
     return device(kind) if index is None else device(kind, index)
@@ -363,7 +367,7 @@ def unsafe_globals(data: bytes) -> list[str]:
     return found
 
 
-def storage_description(saved_id: Any, fields: int) -> Any:
+def storage_description(saved_id: tuple[Any, ...], fields: int) -> tuple[Any, ...]:
     """The fields after "storage" of a persistent id: class, key, location, number of elements (and the old format's view)."""
     if not isinstance(saved_id, tuple) or len(saved_id) != fields or saved_id[0] != "storage" or saved_id[4].__class__ is not int \
             or saved_id[4] < 0 or not isinstance(saved_id[2], str) or not isinstance(saved_id[3], str):
@@ -371,7 +375,7 @@ def storage_description(saved_id: Any, fields: int) -> Any:
     return saved_id[1:]
 
 
-def element_type(cls: Any) -> _dtype.dtype:
+def element_type(cls: type[Any]) -> _dtype.dtype:
     """The dtype of the storage class in a persistent id (bytes, for untyped ones)."""
     dtype = _dtype.uint8 if cls is UntypedStorage else getattr(cls, "dtype", None)
     if not isinstance(dtype, _dtype.dtype):
@@ -381,18 +385,19 @@ def element_type(cls: Any) -> _dtype.dtype:
 
 # --- the trusting reader -------------------------------------------------------------------------------------------------------------
 
-def trusting_unpickler(file: Any, persistent_load: PersistentLoad, pickle_module: ModuleType | Any = pickle, **arguments: Any) -> Any:
+def trusting_unpickler(file: Constraint, persistent_load: PersistentLoad, pickle_module: ModuleType | Any = pickle,
+                       **arguments: Any) -> Any:
     """An unpickler that loads any object, with PyTorch's names meaning ours."""
 
     base: Any = pickle_module.Unpickler
 
     class Unpickler(base):
-        def find_class(self, module: str, name: str) -> Any:
+        def find_class(self, module: str, name: str) -> type[Any]:
             if module == "torch" or module.startswith("torch."):
                 return names.our_object(module, name)
             return super().find_class(module, name)
 
-        def persistent_load(self, saved_id: Any) -> Any:
+        def persistent_load(self, saved_id: tuple[Any, ...]) -> TypedStorage:
             return persistent_load(saved_id)
 
     return Unpickler(file, **arguments)

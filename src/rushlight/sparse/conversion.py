@@ -7,7 +7,7 @@ or sparse tensor has at a pattern's places.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,13 +16,14 @@ from ..layout import sparse_coo, sparse_csc, sparse_csr, strided
 from ..ops.accumulate import add_rows
 from ..ops.record import record
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Dtype, Layout, MemoryFormat, Operand, PerDim
 from .patterns import Compressed, Coo, Pattern, flat_keys, group
 from .tensor import SparseTensor, kind_of_array, make, rule, unsupported
 
 __all__ = ["build", "coalesced", "index_tensor", "link", "to_dense", "values_at", "values_of"]
 
 
-def index_tensor(array: Any) -> Tensor:
+def index_tensor(array: Array) -> Tensor:
     """Indices as a tensor that shares their memory."""
     return wrap(array, kind_of_array(array))
 
@@ -36,7 +37,10 @@ class _Edge:
         self._node, self._kind, self._a = t._node, t._kind, t.sparse_array()
 
 
-def link(out: Any, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple[Any, ...] = ()) -> Any:
+Made = TypeVar("Made")
+
+
+def link(out: Made, name: str, inputs: tuple[Any, ...], grad: Any, saved: tuple[Any, ...] = ()) -> Made:
     """`record` for inputs that may be sparse."""
     record(out, name, tuple(_Edge(t) if isinstance(t, SparseTensor) else t for t in inputs), grad, saved)
     return out
@@ -48,7 +52,7 @@ def values_of(x: SparseTensor) -> Tensor:
     return link(wrap(x.stored, x._kind.dense), "ValuesBackward0", (x,), lambda g: build(pattern, g))
 
 
-def build(pattern: Pattern, values: Tensor, name: str = "SparseCooTensorWithDimsAndTensorsBackward0") -> Any:
+def build(pattern: Pattern, values: Tensor, name: str = "SparseCooTensorWithDimsAndTensorsBackward0") -> SparseTensor:
     """The sparse tensor with these values, with history."""
     return link(make(pattern, values._a, values._kind), name, (values,), lambda g: values_at(g, pattern))
 
@@ -76,7 +80,7 @@ def values_at(t: Tensor, pattern: Pattern) -> Tensor:
     return values.masked_fill(missing, 0)
 
 
-def expect_coo(name: str, x: Tensor) -> Any:
+def expect_coo(name: str, x: Tensor) -> Pattern:
     """Raise PyTorch's error unless the layout is sparse_coo; else the pattern."""
     if isinstance(x, SparseTensor) and isinstance(x.pattern, Coo):
         return x.pattern
@@ -90,7 +94,7 @@ def _title(x: Tensor) -> str:
 # --- parts --------------------------------------------------------------------------------------------------------------------------
 
 @rule()
-def coalesce(self: Any) -> Any:
+def coalesce(self: SparseTensor) -> SparseTensor:
     """The same tensor with its elements sorted and every place at most once: values at equal places are added."""
     expect_coo("coalesce", self)
     return coalesced(self)
@@ -113,7 +117,7 @@ def coalesced(x: SparseTensor) -> SparseTensor:
 
 
 @rule()
-def is_coalesced(self: Any) -> bool:
+def is_coalesced(self: Tensor) -> bool:
     """Whether the elements are known to be sorted and unique."""
     return expect_coo("is_coalesced", self).coalesced
 
@@ -127,7 +131,7 @@ def indices(self: Any) -> Tensor:
 
 
 @rule()
-def values(self: Any) -> Tensor:
+def values(self: Tensor) -> Tensor:
     """The values (nnz, *dense dimensions), with history."""
     if not isinstance(self, SparseTensor):
         raise RuntimeError("values expected sparse tensor layout but got Strided")
@@ -137,7 +141,7 @@ def values(self: Any) -> Tensor:
 
 
 @rule()
-def _indices(self: Any) -> Tensor:
+def _indices(self: SparseTensor) -> Tensor:
     """The coordinates, coalesced or not."""
     if not isinstance(self, SparseTensor) or not isinstance(self.pattern, Coo):
         raise _no_part("_indices", self)
@@ -145,7 +149,7 @@ def _indices(self: Any) -> Tensor:
 
 
 @rule()
-def _values(self: Any) -> Tensor:
+def _values(self: SparseTensor) -> Tensor:
     """The values without history, coalesced or not."""
     if not isinstance(self, SparseTensor) or not isinstance(self.pattern, Coo):
         raise _no_part("_values", self)
@@ -153,7 +157,7 @@ def _values(self: Any) -> Tensor:
 
 
 @rule()
-def _nnz(self: Any) -> int:
+def _nnz(self: SparseTensor) -> int:
     """The number of specified elements."""
     if not isinstance(self, SparseTensor):
         raise _no_part("_nnz", self)
@@ -167,19 +171,19 @@ def _no_part(name: str, x: Tensor) -> NotImplementedError:
 
 
 @rule()
-def sparse_dim(self: Any) -> int:
+def sparse_dim(self: SparseTensor) -> int:
     """How many of the first dimensions are sparse."""
     return self.pattern.sparse_dim if isinstance(self, SparseTensor) else 0
 
 
 @rule()
-def dense_dim(self: Any) -> int:
+def dense_dim(self: SparseTensor) -> int:
     """How many of the last dimensions are dense."""
     return self.dim() - (self.pattern.sparse_dim if isinstance(self, SparseTensor) else 0)
 
 
 def _compressed_part(name: str, part: str, by_column: bool) -> None:
-    def get(self: Any) -> Tensor:
+    def get(self: Tensor) -> Tensor:
         if not isinstance(self, SparseTensor) or not isinstance(self.pattern, Compressed) or self.pattern.by_column is not by_column:
             raise RuntimeError(f"{name} expected sparse {'column' if by_column else 'row'} compressed tensor layout but got {_title(self)}")
         return index_tensor(getattr(self.pattern, part))
@@ -196,7 +200,7 @@ for _name, _part, _by_column in (("crow_indices", "crow", False), ("col_indices"
 # --- layouts ------------------------------------------------------------------------------------------------------------------------
 
 @rule()
-def to_dense(self: Any, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
+def to_dense(self: Tensor, dtype: Dtype = None, *, masked_grad: bool | None = None) -> Tensor:
     """All elements as a dense tensor. Its gradient reaches the specified elements; all of them with masked_grad=False."""
     if not isinstance(self, SparseTensor):
         return self if dtype is None else self.to(dtype)
@@ -209,7 +213,8 @@ def to_dense(self: Any, dtype: Any = None, *, masked_grad: bool | None = None) -
 
 
 @rule()
-def to_sparse(self: Any, sparse_dim: int | None = None, *, layout: Any = None, blocksize: Any = None, dense_dim: int | None = None) -> Any:
+def to_sparse(self: Tensor, sparse_dim: int | None = None, *, layout: Layout = None, blocksize: Any = None,
+              dense_dim: int | None = None) -> SparseTensor:
     """The tensor in layout sparse_coo (or `layout`): `sparse_dim` first dimensions are sparse, all of them if left out."""
     if layout is not None and layout is not sparse_coo:
         if sparse_dim is not None:
@@ -242,7 +247,7 @@ def to_sparse(self: Any, sparse_dim: int | None = None, *, layout: Any = None, b
     return link(make(pattern, values._a, values._kind), "ToSparseBackward1" if sparse_dim == n else "ToSparseBackward0", (self,), to_dense)
 
 
-def _nonzero(a: Any, sparse_dim: int) -> Any:
+def _nonzero(a: Array, sparse_dim: int) -> Array:
     used = a != 0
     if a.ndim > sparse_dim:
         used = used.any(tuple(range(sparse_dim, a.ndim)))
@@ -251,7 +256,7 @@ def _nonzero(a: Any, sparse_dim: int) -> Any:
     return np.stack(np.nonzero(used)).astype(np.int64)
 
 
-def _compressed(self: Any, by_column: bool, dense_dim: int | None) -> Any:
+def _compressed(self: Tensor, by_column: bool, dense_dim: int | None) -> SparseTensor:
     name = "to_sparse_csc" if by_column else "to_sparse_csr"
     if self.dim() - (dense_dim or 0) != 2:
         raise NotImplementedError(f"{name}: tensors of {self.dim()} dimensions (batches of matrices) are not supported; only matrices, with "
@@ -271,37 +276,37 @@ def _compressed(self: Any, by_column: bool, dense_dim: int | None) -> Any:
 
 
 @rule()
-def to_sparse_coo(self: Any) -> Any:
+def to_sparse_coo(self: Tensor) -> SparseTensor:
     """The tensor in layout sparse_coo."""
     return to_sparse(self)
 
 
 @rule()
-def to_sparse_csr(self: Any, dense_dim: int | None = None) -> Any:
+def to_sparse_csr(self: Tensor, dense_dim: int | None = None) -> SparseTensor:
     """The matrix in layout sparse_csr."""
     return _compressed(self, False, dense_dim)
 
 
 @rule()
-def to_sparse_csc(self: Any, dense_dim: int | None = None) -> Any:
+def to_sparse_csc(self: Tensor, dense_dim: int | None = None) -> SparseTensor:
     """The matrix in layout sparse_csc."""
     return _compressed(self, True, dense_dim)
 
 
 @rule()
-def to_sparse_bsr(self: Any, blocksize: Any = None, dense_dim: int | None = None) -> Any:
+def to_sparse_bsr(self: Tensor, blocksize: Operand | PerDim | None = None, dense_dim: int | None = None) -> Any:
     """NotImplementedError: there are no block layouts."""
     raise NotImplementedError("to_sparse_bsr: the block layouts are not supported; use to_sparse_csr")
 
 
 @rule()
-def to_sparse_bsc(self: Any, blocksize: Any = None, dense_dim: int | None = None) -> Any:
+def to_sparse_bsc(self: SparseTensor, blocksize: Operand | None = None, dense_dim: int | None = None) -> Any:
     """NotImplementedError: there are no block layouts."""
     raise NotImplementedError("to_sparse_bsc: the block layouts are not supported; use to_sparse_csc")
 
 
 @rule()
-def sparse_mask(self: Any, mask: Any) -> Any:
+def sparse_mask(self: Tensor, mask: Operand) -> SparseTensor:
     """The elements of self at the places that the sparse tensor `mask` specifies."""
     if not isinstance(mask, SparseTensor):
         raise NotImplementedError("Could not run 'aten::sparse_mask' with arguments from the 'CPU' backend: mask must be a sparse tensor")
@@ -312,13 +317,13 @@ def sparse_mask(self: Any, mask: Any) -> Any:
 
 
 @rule()
-def clone(self: Any, *, memory_format: Any = None) -> Any:
+def clone(self: SparseTensor, *, memory_format: MemoryFormat = None) -> SparseTensor:
     """A copy with memory of its own."""
     return link(make(self.pattern, self.stored.copy(), self._kind), "CloneBackward0", (self,), lambda g: g)
 
 
 @services.convert_sparse.given
-def convert_sparse(self: Any, kind: Any, copy: bool) -> Any:
+def convert_sparse(self: SparseTensor, kind: Any, copy: bool) -> SparseTensor:
     """The tensor with another dtype (``to``, ``double`` and the like)."""
     dense = kind.dense if kind.sparse else kind
     if dense is self._kind.dense:
@@ -330,7 +335,7 @@ def convert_sparse(self: Any, kind: Any, copy: bool) -> Any:
 
 
 @rule("type")
-def type_(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
+def type_(self: SparseTensor, dtype: Dtype = None, non_blocking: bool = False) -> Any:
     """Without argument the type's name, e.g. 'torch.sparse.FloatTensor'; else the tensor as that type."""
     if dtype is None:
         if not isinstance(self.pattern, Coo):
@@ -342,6 +347,6 @@ def type_(self: Any, dtype: Any = None, non_blocking: bool = False) -> Any:
 
 
 @services.sparse_rows.given
-def rows_of(indices: Any, rows: int, values: Tensor) -> SparseTensor:
+def rows_of(indices: Array, rows: int, values: Tensor) -> SparseTensor:
     """The sparse matrix of `rows` rows that has the rows of `values` at these indices (added up where one comes again)."""
     return build(Coo(indices[None], (rows, values.shape[1])), values)

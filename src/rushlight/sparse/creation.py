@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +16,15 @@ from ..ops.creation import creation_kind
 from ..ops.define import FUNCTIONS
 from ..size import Size
 from ..tensor import Tensor
+from ..vocabulary import Array, Device, Dtype, Function, Layout, Number
 from .conversion import build, index_tensor
 from .patterns import Compressed, Coo, flat_keys
 from .tensor import SparseTensor, kind_of_array, load_rules, make
+
+if TYPE_CHECKING:
+    from ..dtypes import dtype
+    from ..kind import Kind
+    from ..sparse.patterns import Pattern
 
 __all__ = ["check_sparse_tensor_invariants", "sparse_bsc_tensor", "sparse_bsr_tensor", "sparse_compressed_tensor", "sparse_coo_tensor",
            "sparse_csc_tensor", "sparse_csr_tensor", "spdiags", "zeros"]
@@ -59,7 +66,7 @@ class check_sparse_tensor_invariants:
     def __exit__(self, *error: Any) -> None:
         type(self)._state.on = self.saved
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: Function) -> Any:
         from functools import wraps
 
         @wraps(function)
@@ -69,7 +76,7 @@ class check_sparse_tensor_invariants:
         return checked
 
 
-def _values(values: Any, dtype: Any, device: Any) -> Tensor:
+def _values(values: Tensor | list[Any], dtype: dtype | None, device: Device) -> Tensor:
     if not isinstance(values, Tensor):
         values = FUNCTIONS["tensor"](values, dtype=dtype)
     elif dtype is not None:
@@ -79,7 +86,7 @@ def _values(values: Any, dtype: Any, device: Any) -> Tensor:
     return values if device is None else values.to(device)
 
 
-def _index_array(name: str, indices: Any, int32: bool = False) -> Any:
+def _index_array(name: str, indices: Tensor | list[Any], int32: bool = False) -> Array:
     """The indices as integers, where they are; a list's on the CPU."""
     if isinstance(indices, Tensor):
         if isinstance(indices, SparseTensor):
@@ -94,12 +101,12 @@ def _index_array(name: str, indices: Any, int32: bool = False) -> Any:
     return a.astype(np.int64)
 
 
-def _beside(indices: Any, values: Tensor) -> Any:
+def _beside(indices: Array, values: Tensor) -> Array:
     """The indices on the device of the values."""
     return move(indices, kind_of_array(indices).device, values.device)
 
 
-def _finish(pattern: Any, values: Tensor, requires_grad: bool, name: str) -> Any:
+def _finish(pattern: Pattern, values: Tensor, requires_grad: bool, name: str) -> SparseTensor:
     if requires_grad:
         if not values.dtype.is_floating_point and not values.dtype.is_complex:
             raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
@@ -107,9 +114,10 @@ def _finish(pattern: Any, values: Tensor, requires_grad: bool, name: str) -> Any
     return build(pattern, values, name)
 
 
-def sparse_coo_tensor(indices: Any = None, values: Any = None, size: Any = None, *, dtype: Any = None, device: Any = None,
+def sparse_coo_tensor(indices: Tensor | list[Any] | None = None, values: Tensor | list[Any] | None = None,
+                      size: Sequence[int] | None = None, *, dtype: Dtype = None, device: Device = None,
                       pin_memory: bool = False, requires_grad: bool = False, check_invariants: bool | None = None,
-                      is_coalesced: bool | None = None) -> Any:
+                      is_coalesced: bool | None = None) -> SparseTensor:
     """A tensor with the given values at the given places and zeros elsewhere; values at equal places are added up when it is used.
 
     indices  (sparse_dim, nnz) integers
@@ -151,7 +159,7 @@ def sparse_coo_tensor(indices: Any = None, values: Any = None, size: Any = None,
     return _finish(Coo(at, tuple(size), coalesced), values, requires_grad, "SparseCooTensorWithDimsAndTensorsBackward0")
 
 
-def _check_coo(at: Any, values: Tensor, size: tuple[int, ...]) -> None:
+def _check_coo(at: Array, values: Tensor, size: tuple[int, ...]) -> None:
     n, dense = at.shape[0], values.dim() - 1
     if any(each < 0 for each in size):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
@@ -171,9 +179,11 @@ def _check_coo(at: Any, values: Tensor, size: tuple[int, ...]) -> None:
             raise RuntimeError(f"size is inconsistent with indices: for dim {dim}, size is {size[dim]} but found index {int(high[dim])}")
 
 
-def sparse_compressed_tensor(compressed_indices: Any, plain_indices: Any, values: Any, size: Any = None, *, dtype: Any = None, layout: Any = None,
-                             device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-                             check_invariants: bool | None = None) -> Any:
+def sparse_compressed_tensor(compressed_indices: Sequence[int] | Tensor, plain_indices: Sequence[int] | Tensor,
+                             values: Tensor | list[Number], size: Sequence[int] | None = None, *, dtype: Dtype = None,
+                             layout: Layout = None,
+                             device: Device = None, pin_memory: bool = False, requires_grad: bool = False,
+                             check_invariants: bool | None = None) -> SparseTensor:
     """A matrix in layout sparse_csr or sparse_csc: where each row (column) begins, the columns (rows) of the elements, and their values."""
     if layout is None:
         raise RuntimeError("sparse_compressed_tensor expected sparse compressed tensor layout but got none")
@@ -202,7 +212,7 @@ def sparse_compressed_tensor(compressed_indices: Any, plain_indices: Any, values
     return _finish(Compressed(crow, col, size, by_column), values, requires_grad, "SparseCompressedTensorBackward0")
 
 
-def _check_compressed(crow: Any, col: Any, values: Tensor, size: tuple[int, ...], by_column: bool) -> None:
+def _check_compressed(crow: Array, col: Array, values: Tensor, size: tuple[int, ...], by_column: bool) -> None:
     long, short, lines, width = ("ccol", "row", "ncols", "nrows") if by_column else ("crow", "col", "nrows", "ncols")
     if len(size) != 1 + values.dim():
         raise RuntimeError(f"tensor dimensionality must be sum of batch, base, and dense dimensionalities (=0 + 2 + {max(values.dim() - 1, 0)}) but "
@@ -225,17 +235,19 @@ def _check_compressed(crow: Any, col: Any, values: Tensor, size: tuple[int, ...]
         raise RuntimeError(f"`0 <= {short}_indices < {width}` is not satisfied.")
 
 
-def sparse_csr_tensor(crow_indices: Any, col_indices: Any, values: Any, size: Any = None, **options: Any) -> Any:
+def sparse_csr_tensor(crow_indices: Sequence[int] | Tensor, col_indices: Sequence[int] | Tensor, values: Tensor | list[Number],
+                      size: Sequence[int] | None = None, **options: Any) -> SparseTensor:
     """A matrix stored by rows: `crow_indices` (rows + 1) says where each row begins in `col_indices` and `values` (nnz)."""
     return sparse_compressed_tensor(crow_indices, col_indices, values, size, layout=_only(options, sparse_csr), **options)
 
 
-def sparse_csc_tensor(ccol_indices: Any, row_indices: Any, values: Any, size: Any = None, **options: Any) -> Any:
+def sparse_csc_tensor(ccol_indices: Sequence[int], row_indices: Sequence[int], values: list[Number], size: Sequence[int] | None = None,
+                      **options: Any) -> SparseTensor:
     """A matrix stored by columns: `ccol_indices` (columns + 1) says where each column begins in `row_indices` and `values` (nnz)."""
     return sparse_compressed_tensor(ccol_indices, row_indices, values, size, layout=_only(options, sparse_csc), **options)
 
 
-def _only(options: dict[str, Any], layout: Any) -> Any:
+def _only(options: dict[str, Any], layout: Layout) -> Any:
     given = options.pop("layout", None)
     if given is not None and given is not layout:
         raise RuntimeError(f"{layout} was expected as layout, but got {given}")
@@ -253,7 +265,7 @@ def sparse_bsc_tensor(*args: Any, **kwargs: Any) -> Any:
 
 
 @services.sparse_zeros.given
-def zeros(size: tuple[int, ...], kind: Any, layout: Any) -> Any:
+def zeros(size: tuple[int, ...], kind: Kind, layout: Layout) -> SparseTensor:
     """A sparse tensor without elements: ``torch.zeros(size, layout=...)``."""
     xp = kind.xp
     if layout is sparse_coo:
@@ -267,7 +279,7 @@ def zeros(size: tuple[int, ...], kind: Any, layout: Any) -> Any:
     return make(pattern, xp.zeros(0, kind.np), kind)
 
 
-def spdiags(diagonals: Tensor, offsets: Tensor, shape: Any, layout: Any = None) -> Any:
+def spdiags(diagonals: Tensor, offsets: Tensor, shape: Sequence[int], layout: Layout = None) -> Any:
     """A sparse matrix with the rows of `diagonals` on the diagonals that `offsets` number; element j of a row goes to column j."""
     rows = diagonals.unsqueeze(0) if diagonals.dim() == 1 else diagonals
     if rows.dim() != 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..ops.record import rename
 from ..ops.registry import PLACES
 from ..ops.write import title
 from ..tensor import Tensor
+from ..vocabulary import Function, MemoryFormat, Number, Operand
 from .conversion import build, coalesced, index_tensor, link, to_dense, values_at, values_of
 from .patterns import Compressed, Coo, Pattern
 from .tensor import RULES, SparseTensor, define, make, rule, unsupported
@@ -27,7 +29,7 @@ _ZERO_KEEPING = ("abs", "absolute", "sqrt", "sin", "sinh", "asin", "arcsin", "as
     "isnan", "isinf", "isposinf", "isneginf", "square", "nan_to_num")
 
 
-def map_values(x: SparseTensor, function: Any, name: str, linear: bool = False, args: tuple[Any, ...] = ()) -> Any:
+def map_values(x: SparseTensor, function: Function, name: str, linear: bool = False, args: tuple[Any, ...] = ()) -> SparseTensor:
     """The function of the values in the same pattern."""
     if not linear:
         x = coalesced(x)
@@ -35,7 +37,7 @@ def map_values(x: SparseTensor, function: Any, name: str, linear: bool = False, 
     return _named(build(x.pattern, values), name)
 
 
-def _named(r: Any, name: str) -> Any:
+def _named(r: Tensor, name: str) -> Tensor:
     if r._node is not None:
         rename(r, "".join(part.capitalize() for part in name.split("_")) + "Backward0")
     return r
@@ -44,7 +46,7 @@ def _named(r: Any, name: str) -> Any:
 def _value_rule(name: str, linear: bool) -> None:
     function = FUNCTIONS[name]
 
-    def apply(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def apply(self: SparseTensor, *args: Any, **kwargs: Any) -> SparseTensor:
         return map_values(self, lambda v: function(v, *args, **kwargs), name, linear)
     apply.__name__ = apply.__qualname__ = name
     apply.__doc__ = f"{name} of the values."
@@ -55,7 +57,7 @@ def _value_rule(name: str, linear: bool) -> None:
 
 def _in_place(name: str, target: str = "") -> None:
     """name_: the result replaces the tensor's pattern and values (written into its memory where the pattern stays)."""
-    def apply_(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def apply_(self: SparseTensor, *args: Any, **kwargs: Any) -> SparseTensor:
         return assign(self, RULES[name](self, *args, **kwargs), name)
     apply_.__name__ = apply_.__qualname__ = name + "_"
     apply_.__doc__ = f"In-place form of `{name}`."
@@ -64,7 +66,7 @@ def _in_place(name: str, target: str = "") -> None:
         RULES[each] = apply_
 
 
-def assign(self: Any, r: Any, name: str) -> Any:
+def assign(self: SparseTensor, r: SparseTensor, name: str) -> SparseTensor:
     """Make a sparse tensor what a result is."""
     if LOCAL.grad and self._node is not None and self._node.__class__ is AccumulateGrad:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
@@ -92,12 +94,12 @@ define("__pos__", lambda self: self)
 
 # --- sums ---------------------------------------------------------------------------------------------------------------------------
 
-def _scaled(x: Any, alpha: Any) -> Any:
+def _scaled(x: Any, alpha: Any) -> SparseTensor:
     return x if alpha.__class__ is int and alpha == 1 else mul(x, alpha) if isinstance(x, SparseTensor) else x * alpha
 
 
 @rule("add")
-def add(self: Any, other: Any, *, alpha: Any = 1) -> Any:
+def add(self: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """self + alpha * other: two sparse tensors of one layout, or a dense one plus a sparse one."""
     if isinstance(self, SparseTensor) and isinstance(self.pattern, Coo) and not isinstance(other, SparseTensor):
         raise RuntimeError("add(sparse, dense) is not supported. Use add(dense, sparse) instead.")
@@ -116,7 +118,7 @@ def add(self: Any, other: Any, *, alpha: Any = 1) -> Any:
     return link(out, "AddBackward0", (dense, sparse), lambda g: (g.to(dense.dtype), g.to(sparse.dtype)))
 
 
-def _sum(a: SparseTensor, b: SparseTensor) -> Any:
+def _sum(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     p, q = a.pattern, b.pattern
     if p.layout is not q.layout:
         raise RuntimeError(f"add: expected both operands to have one layout, but got {p.layout} and {q.layout}")
@@ -138,7 +140,7 @@ def _same_places(p: Pattern, q: Pattern) -> bool:
 
 
 @rule("sub", "subtract")
-def sub(self: Any, other: Any, *, alpha: Any = 1) -> Any:
+def sub(self: Tensor, other: Operand, *, alpha: int = 1) -> Tensor:
     """self - alpha * other."""
     r = add(self, other, alpha=-alpha) if not isinstance(other, Tensor) else add(self, -other, alpha=alpha)
     return _named(r, "sub")
@@ -147,7 +149,7 @@ def sub(self: Any, other: Any, *, alpha: Any = 1) -> Any:
 # --- products -----------------------------------------------------------------------------------------------------------------------
 
 @rule("mul", "multiply")
-def mul(self: Any, other: Any) -> Any:
+def mul(self: Any, other: Operand) -> SparseTensor:
     """The product with a number, a dense tensor (which broadcasts), or a sparse tensor (at the places that both have)."""
     if not isinstance(self, SparseTensor):
         self, other = other, self
@@ -160,14 +162,14 @@ def mul(self: Any, other: Any) -> Any:
     return _named(r, "mul")
 
 
-def _times_dense(x: SparseTensor, d: Tensor) -> Any:
+def _times_dense(x: SparseTensor, d: Tensor) -> SparseTensor:
     shape = FUNCTIONS["broadcast_shapes"](d.shape, x.shape)
     if tuple(shape) != x.pattern.shape:
         raise NotImplementedError(f"mul: broadcasting a sparse tensor of shape {list(x.shape)} to {list(shape)} is not supported; use .to_dense()")
     return build(x.pattern, values_of(x) * values_at(d.expand(shape), x.pattern))
 
 
-def _intersection(a: SparseTensor, b: SparseTensor) -> Any:
+def _intersection(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     if a.shape != b.shape or a.pattern.sparse_dim != b.pattern.sparse_dim:
         raise RuntimeError("sparse_binary_op_intersection_cpu(): expects sparse inputs with equal dimensionality, number of sparse dimensions, "
                            "and shape of sparse dimensions")
@@ -186,7 +188,7 @@ def _intersection(a: SparseTensor, b: SparseTensor) -> Any:
     return build(pattern, values_of(a).index_select(0, index_tensor(keep)) * values_at(b, pattern))
 
 
-def _divisor(name: str, self: Any, other: Any) -> None:
+def _divisor(name: str, self: SparseTensor | int, other: Any) -> None:
     if not isinstance(self, SparseTensor) or (isinstance(other, Tensor) and (isinstance(other, SparseTensor) or other.dim())):
         if isinstance(self, (int, float, complex)):
             raise unsupported("reciprocal", (other,))
@@ -194,21 +196,21 @@ def _divisor(name: str, self: Any, other: Any) -> None:
 
 
 @rule("div", "divide", "true_divide")
-def div(self: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+def div(self: SparseTensor | int, other: Operand, *, rounding_mode: str | None = None) -> SparseTensor:
     """The quotient by a number or a dense tensor with one element."""
     _divisor("division", self, other)
     return map_values(self, lambda v: FUNCTIONS["div"](v, other, rounding_mode=rounding_mode), "div", rounding_mode is None)
 
 
 @rule("floor_divide")
-def floor_divide(self: Any, other: Any) -> Any:
+def floor_divide(self: SparseTensor, other: Operand) -> SparseTensor:
     """floor(self / number)."""
     _divisor("floor division", self, other)
     return map_values(self, lambda v: FUNCTIONS["floor_divide"](v, other), "floor_divide")
 
 
 @rule("pow")
-def pow(self: Any, exponent: Any) -> Any:
+def pow(self: SparseTensor, exponent: Operand) -> SparseTensor:
     """self to the power of a number greater than zero."""
     if isinstance(exponent, Tensor) or not isinstance(self, SparseTensor) or isinstance(exponent, complex):
         raise unsupported("pow", (self, exponent))
@@ -232,7 +234,7 @@ _operators()
 # --- in place -----------------------------------------------------------------------------------------------------------------------
 
 @rule("zero_")
-def zero_(self: Any) -> Any:
+def zero_(self: SparseTensor) -> SparseTensor:
     """No element is specified any more (all values are zero in the compressed layouts)."""
     if isinstance(self.pattern, Compressed):
         return assign(self, make(self.pattern, np.zeros_like(self.stored), self._kind), "zero")
@@ -245,7 +247,7 @@ define("zero_", zero_)
 
 
 @rule("copy_")
-def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
+def copy_(self: Any, src: Any, non_blocking: bool = False) -> SparseTensor:
     """Take over another sparse tensor's elements."""
     if not isinstance(src, SparseTensor) or not isinstance(self, SparseTensor):
         raise RuntimeError("copy_() between dense and sparse Tensors is not implemented! Found self type = "
@@ -257,7 +259,7 @@ def copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
 
 
 @rule("sparse_resize_")
-def sparse_resize_(self: Any, size: Any, sparse_dim: int, dense_dim: int) -> Any:
+def sparse_resize_(self: SparseTensor, size: Sequence[int], sparse_dim: int, dense_dim: int) -> SparseTensor:
     """Give a coordinate tensor another size; elements are kept, so no dimension may shrink while there are any."""
     p = self.pattern
     size = tuple(size)
@@ -276,7 +278,7 @@ def sparse_resize_(self: Any, size: Any, sparse_dim: int, dense_dim: int) -> Any
 
 
 @rule("sparse_resize_and_clear_")
-def sparse_resize_and_clear_(self: Any, size: Any, sparse_dim: int, dense_dim: int) -> Any:
+def sparse_resize_and_clear_(self: SparseTensor, size: Sequence[int], sparse_dim: int, dense_dim: int) -> SparseTensor:
     """Another size, and no elements."""
     if not isinstance(self.pattern, Coo):
         raise unsupported("sparse_resize_and_clear_", (self,))
@@ -284,7 +286,7 @@ def sparse_resize_and_clear_(self: Any, size: Any, sparse_dim: int, dense_dim: i
 
 
 @rule("resize_as_")
-def resize_as_(self: Any, the_template: Any, *, memory_format: Any = None) -> Any:
+def resize_as_(self: Any, the_template: Any, *, memory_format: MemoryFormat = None) -> SparseTensor:
     """The size of another sparse tensor."""
     if self.shape == the_template.shape:
         return self

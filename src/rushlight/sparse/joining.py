@@ -9,6 +9,7 @@ import numpy as np
 from ..dims import wrap_dim
 from ..ops.define import FUNCTIONS
 from ..tensor import Tensor, wrap
+from ..vocabulary import Array, Device, Dtype, Layout, MemoryFormat, Operand
 from .conversion import build, coalesced, index_tensor, link, values_of
 from .elementwise import _named
 from .patterns import Compressed, Coo, without
@@ -18,7 +19,7 @@ __all__: list[str] = []
 
 
 @rule("transpose", "swapaxes", "swapdims")
-def transpose(self: Any, dim0: int, dim1: int) -> Any:
+def transpose(self: SparseTensor, dim0: int, dim1: int) -> SparseTensor:
     """Two sparse dimensions exchanged."""
     n, p = self.dim(), self.pattern
     a, b = wrap_dim(dim0, n), wrap_dim(dim1, n)
@@ -31,7 +32,7 @@ def transpose(self: Any, dim0: int, dim1: int) -> Any:
     return _permuted(self, order, "Transpose")
 
 
-def _permuted(x: SparseTensor, order: list[int], name: str) -> Any:
+def _permuted(x: SparseTensor, order: list[int], name: str) -> SparseTensor:
     """The dimensions in another order; a gradient of any layout goes back in the old one."""
     p = x.pattern
     values = wrap(x.stored, x._kind.dense)
@@ -48,7 +49,7 @@ def _permuted(x: SparseTensor, order: list[int], name: str) -> Any:
 
 
 @rule("permute")
-def permute(self: Any, *dims: Any) -> Any:
+def permute(self: SparseTensor, *dims: Any) -> SparseTensor:
     """The dimensions in another order; sparse ones stay before dense ones."""
     order = list(dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims)
     if len(order) != self.dim():
@@ -64,7 +65,7 @@ def permute(self: Any, *dims: Any) -> Any:
 
 
 @rule("t")
-def t(self: Any) -> Any:
+def t(self: SparseTensor) -> SparseTensor:
     """The transposed matrix."""
     if self.pattern.sparse_dim > 2 or self.dim() > self.pattern.sparse_dim:
         raise RuntimeError(f"t() expects a tensor with <= 2 sparse and 0 dense dimensions, but got {self.pattern.sparse_dim} sparse and "
@@ -74,14 +75,14 @@ def t(self: Any) -> Any:
 
 for _name, _doc in (("T", "The transposed matrix."), ("mT", "The transposed matrix."), ("H", "The conjugate transpose."),
                     ("mH", "The conjugate transpose.")):
-    def _get(self: Any, conjugate: bool = _name.endswith("H")) -> Any:
+    def _get(self: SparseTensor, conjugate: bool = _name.endswith("H")) -> SparseTensor:
         r = t(self)
         return r.conj() if conjugate and r.is_complex() else r
     setattr(SparseTensor, _name, property(_get, doc=_doc))
 
 
 @rule("unsqueeze")
-def unsqueeze(self: Any, dim: int) -> Any:
+def unsqueeze(self: SparseTensor, dim: int) -> SparseTensor:
     """A new dimension of size 1."""
     p = self.pattern
     if isinstance(p, Compressed):
@@ -97,7 +98,7 @@ def unsqueeze(self: Any, dim: int) -> Any:
 # --- indexing -----------------------------------------------------------------------------------------------------------------------
 
 @rule("select")
-def select(self: Any, dim: int, index: int) -> Any:
+def select(self: SparseTensor, dim: int, index: int) -> Tensor:
     """One slice along a dimension: sparse, or dense where the last sparse dimension was selected."""
     dim = wrap_dim(dim, self.dim())
     size = self.shape[dim]
@@ -118,13 +119,13 @@ def select(self: Any, dim: int, index: int) -> Any:
 
 
 @rule("unbind")
-def unbind(self: Any, dim: int = 0) -> tuple[Any, ...]:
+def unbind(self: SparseTensor, dim: int = 0) -> tuple[Any, ...]:
     """All slices along a dimension."""
     dim = wrap_dim(dim, self.dim())
     return tuple(select(self, dim, i) for i in range(self.shape[dim]))
 
 
-def _rearranged(x: SparseTensor, dim: int, source: Any, target: Any, size: int) -> Any:
+def _rearranged(x: SparseTensor, dim: int, source: Array, target: Array, size: int) -> SparseTensor:
     """Elements at place source[i] along `dim` go to place target[i] (each source may occur several times)."""
     p = x.pattern
     order = np.argsort(source, kind="stable")
@@ -140,7 +141,7 @@ def _rearranged(x: SparseTensor, dim: int, source: Any, target: Any, size: int) 
 
 
 @rule("index_select")
-def index_select(self: Any, dim: int, index: Tensor) -> Any:
+def index_select(self: SparseTensor, dim: int, index: Tensor) -> SparseTensor:
     """The slices that `index` names along a dimension."""
     p = self.pattern
     if isinstance(p, Compressed):
@@ -161,7 +162,7 @@ def index_select(self: Any, dim: int, index: Tensor) -> Any:
 
 
 @rule("narrow_copy")
-def narrow_copy(self: Any, dim: int, start: int, length: int) -> Any:
+def narrow_copy(self: SparseTensor, dim: int, start: int, length: int) -> SparseTensor:
     """`length` slices from `start` on."""
     dim = wrap_dim(dim, self.dim())
     size = self.shape[dim]
@@ -172,7 +173,7 @@ def narrow_copy(self: Any, dim: int, start: int, length: int) -> Any:
     return coalesced(r) if self.pattern.coalesced else r
 
 
-def getitem(self: Any, index: Any) -> Any:
+def getitem(self: SparseTensor, index: Operand | slice | tuple[Any, ...] | None) -> Tensor:
     """Integers, full slices and None, one per dimension. Everything else is for dense tensors."""
     items = index if isinstance(index, tuple) else (index,)
     given = sum(1 for each in items if each is not None and each is not Ellipsis)
@@ -206,7 +207,7 @@ define("__getitem__", getitem)
 # --- joining ------------------------------------------------------------------------------------------------------------------------
 
 @rule("cat", "concat", "concatenate", method=False)
-def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+def cat(tensors: list[Any], dim: int = 0, *, axis: int | None = None) -> SparseTensor:
     """Sparse tensors joined along a dimension."""
     tensors = list(tensors)
     for i, x in enumerate(tensors):
@@ -252,19 +253,19 @@ def _padded(x: SparseTensor, axis: int, position: int, tensors: list[Any], dim: 
 
 
 @rule("stack", method=False)
-def stack(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+def stack(tensors: list[Any], dim: int = 0, *, axis: int | None = None) -> SparseTensor:
     """Sparse tensors of one shape joined along a new dimension."""
     return cat([unsqueeze(x, dim if axis is None else axis) if isinstance(x, SparseTensor) else x for x in tensors], dim if axis is None else axis)
 
 
 @rule("vstack", "row_stack", method=False)
-def vstack(tensors: Any) -> Any:
+def vstack(tensors: list[Any]) -> SparseTensor:
     """Joined along the first dimension."""
     return cat([unsqueeze(x, 0) if x.dim() < 2 else x for x in tensors], 0)
 
 
 @rule("hstack", method=False)
-def hstack(tensors: Any) -> Any:
+def hstack(tensors: list[Any]) -> SparseTensor:
     """Joined along the second dimension (the first of vectors)."""
     tensors = list(tensors)
     return cat(tensors, 0 if tensors[0].dim() == 1 else 1)
@@ -273,8 +274,9 @@ def hstack(tensors: Any) -> Any:
 # --- tensors like a sparse one --------------------------------------------------------------------------------------------------------
 
 @rule("zeros_like", "empty_like", method=False)
-def zeros_like(input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
-               memory_format: Any = None) -> Any:
+def zeros_like(input: SparseTensor, *, dtype: Dtype = None, layout: Layout = None, device: Device = None, requires_grad: bool = False,
+               pin_memory: bool = False,
+               memory_format: MemoryFormat = None) -> SparseTensor:
     """No elements (zeros in the compressed layouts), of the same shape and layout."""
     if layout is not None and layout is not input.layout:
         return FUNCTIONS["zeros"](tuple(input.shape), dtype=dtype or input.dtype, layout=layout, device=device, requires_grad=requires_grad)
@@ -283,7 +285,8 @@ def zeros_like(input: Any, *, dtype: Any = None, layout: Any = None, device: Any
 
 
 @rule("ones_like", "full_like", method=False)
-def full_like(input: Any, fill_value: Any = 1, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def full_like(input: SparseTensor, fill_value: int = 1, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
+              requires_grad: bool = False) -> Any:
     """A compressed tensor of the same pattern with one value everywhere in it."""
     if not isinstance(input.pattern, Compressed):
         raise unsupported("fill_", (input,))
@@ -293,14 +296,15 @@ def full_like(input: Any, fill_value: Any = 1, *, dtype: Any = None, layout: Any
 
 
 @rule("new_zeros", "new_empty")
-def new_zeros(self: Any, *size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, layout: Any = None,
-              pin_memory: bool = False) -> Any:
+def new_zeros(self: SparseTensor, *size: Any, dtype: Dtype = None, device: Device = None, requires_grad: bool = False,
+              layout: Layout = None,
+              pin_memory: bool = False) -> SparseTensor:
     """A sparse tensor without elements."""
     size = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
     return FUNCTIONS["zeros"](size, dtype=dtype or self.dtype, layout=layout or self.layout, requires_grad=requires_grad)
 
 
 @rule("new_tensor")
-def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def new_tensor(self: SparseTensor, data: Operand, *, dtype: Dtype = None, device: Device = None, requires_grad: bool = False) -> Tensor:
     """A dense tensor of the same dtype."""
     return wrap(self.stored, self._kind.dense).new_tensor(data, dtype=dtype, requires_grad=requires_grad)

@@ -15,6 +15,7 @@ from ..ops.accumulate import add_rows
 from ..ops.define import FUNCTIONS
 from ..ops.record import record
 from ..tensor import Tensor, wrap
+from ..vocabulary import Operand
 from .conversion import build, coalesced, index_tensor, link, to_dense, values_of
 from .elementwise import _named, mul
 from .patterns import Compressed, Coo, Pattern
@@ -64,7 +65,7 @@ def _check(a: Any, b: Any) -> None:
         raise RuntimeError(f"expected scalar type {names[0]} but found {names[1]}")
 
 
-def sparse_mm(mat1: Any, mat2: Any, reduce: str | None = None) -> Any:
+def sparse_mm(mat1: Any, mat2: Any, reduce: str | None = None) -> Tensor:
     """The product of two matrices of which at least one is sparse; the gradient of a sparse one is sparse.
 
     sparse @ dense and dense @ sparse are dense, sparse @ sparse is sparse. `reduce` other than "sum" is not supported.
@@ -82,7 +83,7 @@ def sparse_mm(mat1: Any, mat2: Any, reduce: str | None = None) -> Any:
     return _spmm(mat1.pattern, 0, values_of(mat1), mat2)
 
 
-def _sparse_product(a: SparseTensor, b: SparseTensor) -> Any:
+def _sparse_product(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     """Every element (i, k) of a meets the elements (k, j) of b: their products, added up by place."""
     p, q = a.pattern, b.pattern
     if p.layout is not q.layout and Coo in (p.__class__, q.__class__):
@@ -103,7 +104,7 @@ def _sparse_product(a: SparseTensor, b: SparseTensor) -> Any:
 
 
 @rule("mm", "spmm")
-def mm(self: Any, mat2: Any) -> Any:
+def mm(self: Any, mat2: Any) -> Tensor:
     """The product of two matrices; unlike `torch.sparse.mm` the gradient of a sparse factor is dense (as in PyTorch)."""
     if isinstance(self, SparseTensor) and isinstance(mat2, SparseTensor):
         return sparse_mm(self, mat2)
@@ -113,7 +114,7 @@ def mm(self: Any, mat2: Any) -> Any:
 
 
 @rule("mv")
-def mv(self: Any, vec: Any) -> Any:
+def mv(self: Any, vec: Any) -> Tensor:
     """The product of a sparse matrix and a dense vector."""
     if not isinstance(self, SparseTensor) or isinstance(vec, SparseTensor):
         raise NotImplementedError("mv: the matrix may be sparse, the vector may not; use .to_dense()")
@@ -125,7 +126,7 @@ def mv(self: Any, vec: Any) -> Any:
 
 
 @rule("matmul")
-def matmul(self: Any, other: Any) -> Any:
+def matmul(self: Any, other: Any) -> Tensor:
     """``@`` of matrices and vectors, at least one of which is a sparse matrix."""
     if self.dim() == 2 and other.dim() == 1:
         return mv(self, other)
@@ -142,19 +143,19 @@ define("__rmatmul__", lambda self, other: matmul(other, self))
 
 
 @rule("addmm")
-def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+def addmm(input: Tensor, mat1: SparseTensor | int, mat2: Operand, *, beta: int = 1, alpha: int = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2) with a dense `input`."""
     if isinstance(input, SparseTensor):
         raise RuntimeError(f"addmm: expected strided result tensor, got tensor with layout {input.pattern.title}")
     return _plus(input, mm(mat1, mat2), beta, alpha, "addmm")
 
 
-def sparse_addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+def sparse_addmm(input: Tensor, mat1: SparseTensor, mat2: Tensor, *, beta: int = 1, alpha: int = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2), dense; the gradient of the sparse mat1 is sparse."""
     return _plus(input, sparse_mm(mat1, mat2), beta, alpha, "sparse_addmm")
 
 
-def _plus(input: Tensor, term: Tensor, beta: Any, alpha: Any, name: str) -> Tensor:
+def _plus(input: Tensor, term: Tensor, beta: int, alpha: int, name: str) -> Tensor:
     if alpha != 1:
         term = term * alpha
     if beta == 0:
@@ -165,7 +166,7 @@ def _plus(input: Tensor, term: Tensor, beta: Any, alpha: Any, name: str) -> Tens
 
 
 @rule("smm", method=True)
-def smm(self: Any, mat2: Any) -> Any:
+def smm(self: SparseTensor | int, mat2: Operand) -> Any:
     """The product of a sparse and a dense matrix as a sparse one."""
     _check(self, mat2)
     return sparse_mm(self, mat2).to_sparse()
@@ -179,13 +180,13 @@ def hspmm(mat1: Any, mat2: Any) -> Any:
 
 
 @rule("sspaddmm", method=True)
-def sspaddmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+def sspaddmm(input: SparseTensor, mat1: int, mat2: int, *, beta: int = 1, alpha: int = 1) -> Any:
     """beta * input + alpha * (mat1 @ mat2) as a sparse matrix, for sparse input and mat1."""
     return mul(input, beta) + mul(smm(mat1, mat2), alpha)
 
 
 @rule("linear", method=False)
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+def linear(input: Tensor, weight: SparseTensor, bias: Any = None) -> Tensor:
     """input @ weight.T + bias."""
     r = matmul(input, weight.t())
     return r if bias is None else r + bias

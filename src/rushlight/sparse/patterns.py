@@ -14,6 +14,7 @@ from ..autograd.graph import kind_of_array
 from ..layout import SparseRefusal, sparse_coo, sparse_csc, sparse_csr
 from ..ops.accumulate import add_rows
 from ..ops.convert import move
+from ..vocabulary import Device, Dtype, NumpyDtype
 
 __all__ = ["Pattern", "Coo", "Compressed", "SparseArray", "flat_keys", "group", "without"]
 
@@ -100,7 +101,7 @@ class Coo(Pattern):
     def coords(self) -> Array:
         return self.indices
 
-    def on(self, device: Any) -> Coo:
+    def on(self, device: Device) -> Coo:
         """The same places, on another device."""
         return Coo(moved(self.indices, device), self.shape, self.coalesced)
 
@@ -133,7 +134,7 @@ class Compressed(Pattern):
         long = np.repeat(np.arange(self.crow.size - 1, dtype=np.int64, like=self.crow), np.diff(self.crow))
         return np.stack((self.col.astype(np.int64), long) if self.by_column else (long, self.col.astype(np.int64)))
 
-    def on(self, device: Any) -> Compressed:
+    def on(self, device: Device) -> Compressed:
         """The same places, on another device."""
         return Compressed(moved(self.crow, device), moved(self.col, device), self.shape, self.by_column)
 
@@ -149,7 +150,7 @@ class Compressed(Pattern):
         return Compressed(crow, short, shape, by_column)
 
 
-def moved(indices: Array, device: Any) -> Array:
+def moved(indices: Array, device: Device) -> Array:
     """Indices on a device."""
     return move(indices, kind_of_array(indices).device, device)
 
@@ -191,7 +192,7 @@ class SparseArray:
         return len(self.pattern.shape)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> NumpyDtype:
         return self.values.dtype
 
     def as_tensor(self) -> Any:
@@ -199,7 +200,7 @@ class SparseArray:
         from .tensor import kind_of_array, make
         return make(self.pattern, self.values, kind_of_array(self.values))
 
-    def astype(self, dtype: Any) -> SparseArray:
+    def astype(self, dtype: Dtype) -> SparseArray:
         return SparseArray(self.pattern, self.values.astype(dtype))
 
     def copy(self) -> SparseArray:
@@ -211,7 +212,7 @@ class SparseArray:
         self.add_to(out)
         return out
 
-    def add_to(self, target: Array, factor: Any = None) -> None:
+    def add_to(self, target: Array, factor: float | None = None) -> None:
         """Add the elements, times `factor`, to a dense array of the same shape, in place."""
         values = self.values if factor is None else self.values * np.asarray(factor, self.values.dtype)
         if not values.size:
@@ -257,7 +258,7 @@ class SparseArray:
     def __truediv__(self, other: Any) -> SparseArray:
         return self * (1 / other)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:
             if ufunc is np.add:
                 return self + inputs[1] if inputs[0] is self else self + inputs[0]

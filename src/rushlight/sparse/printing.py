@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..printing import _contents, _is_default_dtype, _options
+from ..vocabulary import Array
 from .patterns import Coo
+
+if TYPE_CHECKING:
+    from ..sparse.tensor import SparseTensor
 
 __all__ = ["sparse_repr"]
 
 
-def _part(name: str, array: Any, indent: int) -> str:
+def _part(name: str, array: Array, indent: int) -> str:
     prefix = f"{name}=tensor("
     empty = f", size={tuple(array.shape)}" if array.size == 0 else ""
     return prefix + _contents(array, indent + len(prefix)) + empty + ")"
 
 
-def sparse_repr(t: Any) -> str:
+def sparse_repr(t: SparseTensor) -> str:
     """What ``repr(t)`` and ``print(t)`` show of a sparse tensor."""
     p, prefix = t.pattern, "tensor("
     indent = len(prefix)

@@ -9,6 +9,7 @@ import numpy as np
 from ..dims import wrap_dim
 from ..ops.define import FUNCTIONS
 from ..tensor import Tensor, wrap
+from ..vocabulary import Dtype, Operand, PerDim
 from .conversion import build, coalesced, expect_coo, index_tensor, link, values_of
 from .elementwise import _named
 from .patterns import Compressed, Coo, flat_keys, group, without
@@ -17,7 +18,7 @@ from .tensor import SparseTensor, rule, unsupported
 __all__ = ["log_softmax", "softmax", "sum_"]
 
 
-def _dims(x: SparseTensor, dim: Any) -> list[int]:
+def _dims(x: SparseTensor, dim: Operand | PerDim) -> list[int]:
     dims = [wrap_dim(each, x.dim()) for each in (dim if isinstance(dim, (tuple, list)) else (dim,))]
     if len(set(dims)) != len(dims):
         raise RuntimeError(f"dim {max(dims, key=dims.count)} appears multiple times in the list of dims")
@@ -25,7 +26,7 @@ def _dims(x: SparseTensor, dim: Any) -> list[int]:
 
 
 @rule("sum")
-def _sum(self: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _sum(self: SparseTensor, dim: Operand | None = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:
     """The sum of all elements (dense), or over dimensions: sparse as long as a sparse dimension is left."""
     if dim is None or dim == () or dim == []:
         out = wrap(self.stored, self._kind.dense).sum(dtype=dtype)
@@ -38,7 +39,7 @@ def _sum(self: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return sum_(self, dim, dtype, keepdim)
 
 
-def sum_(self: Any, dim: Any = None, dtype: Any = None, keepdim: bool = False) -> Any:
+def sum_(self: SparseTensor, dim: Operand | PerDim | None = None, dtype: Dtype = None, keepdim: bool = False) -> Tensor:
     """``torch.sparse.sum``: the same, with a gradient that has the pattern of the input."""
     if not isinstance(self, SparseTensor):
         expect_coo("coalesce", self)
@@ -68,7 +69,7 @@ def sum_(self: Any, dim: Any = None, dtype: Any = None, keepdim: bool = False) -
 
 
 @rule("norm")
-def norm(self: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Tensor:
+def norm(self: SparseTensor, p: Operand | str = "fro", dim: int | None = None, keepdim: bool = False, dtype: Dtype = None) -> Tensor:
     """The norm of all elements."""
     if dim not in (None, [], ()) and len(_dims(self, dim)) != self.dim():
         raise RuntimeError("norm_sparse currently only supports full reductions, so 'dim' must either be empty or contain all dimensions of the "
@@ -85,7 +86,7 @@ def is_nonzero(input: Any) -> bool:
 
 
 @rule("any")
-def any_(self: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
+def any_(self: SparseTensor, dim: Operand | None = None, keepdim: bool = False) -> Tensor:
     """Whether any element is not zero."""
     if dim is not None or isinstance(self.pattern, Compressed):
         raise unsupported("any", (self,))
@@ -100,7 +101,7 @@ def _groups(x: SparseTensor, dim: int) -> tuple[Any, int]:
     return where, count
 
 
-def _softmax(x: Any, dim: int, dtype: Any, log: bool) -> Any:
+def _softmax(x: SparseTensor, dim: int, dtype: Any, log: bool) -> SparseTensor:
     name = "log_softmax" if log else "softmax"
     if not isinstance(x, SparseTensor) or not isinstance(x.pattern, Coo):
         backend = x.pattern.backend if isinstance(x, SparseTensor) else "CPU"
@@ -126,11 +127,11 @@ def _softmax(x: Any, dim: int, dtype: Any, log: bool) -> Any:
     return _named(build(x.pattern, values), "sparse_" + name)
 
 
-def softmax(input: Any, dim: int, *, dtype: Any = None) -> Any:
+def softmax(input: SparseTensor, dim: int, *, dtype: Dtype = None) -> SparseTensor:
     """Softmax along a dimension over the specified elements (unspecified ones count as -inf)."""
     return _softmax(input, dim, dtype, False)
 
 
-def log_softmax(input: Any, dim: int, *, dtype: Any = None) -> Any:
+def log_softmax(input: SparseTensor, dim: int, *, dtype: Dtype = None) -> SparseTensor:
     """The logarithm of `softmax`."""
     return _softmax(input, dim, dtype, True)

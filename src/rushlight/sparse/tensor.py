@@ -22,6 +22,7 @@ from ..kind import Kind, SparseKind, sparse_kind
 from ..layout import SparseRefusal, sparse_coo, sparse_csr
 from ..size import Size
 from ..tensor import ItemError, Tensor, wrap
+from ..vocabulary import Array, Dtype, Function, MemoryFormat
 from .patterns import Compressed, Coo, Pattern, SparseArray
 from .printing import sparse_repr
 
@@ -34,7 +35,7 @@ new = object.__new__
 
 def rule(*names: str, method: bool = True) -> Callable[[Any], Any]:
     """Register the sparse form of an op under its names, and as the methods of sparse tensors."""
-    def register(function: Any) -> Any:
+    def register(function: Function) -> Function:
         for name in names or (function.__name__.rstrip("_"),):
             RULES[name] = function
             if method:
@@ -43,7 +44,7 @@ def rule(*names: str, method: bool = True) -> Callable[[Any], Any]:
     return register
 
 
-def define(name: str, function: Any) -> None:
+def define(name: str, function: Function) -> None:
     """Make a function a method of sparse tensors only."""
     setattr(SparseTensor, name, function)
 
@@ -67,7 +68,7 @@ def call_function(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
     return call(name, *args, **kwargs)
 
 
-def unsupported(name: str, args: Any = ()) -> NotImplementedError:
+def unsupported(name: str, args: tuple[Any, ...] = ()) -> NotImplementedError:
     """PyTorch's error for an op that sparse tensors don't have."""
     flat = [each for arg in args for each in (arg if isinstance(arg, (list, tuple)) else (arg,))]
     pattern = next((each.pattern for each in flat if isinstance(each, SparseTensor)), None)
@@ -175,7 +176,7 @@ class SparseTensor(Tensor):
         self._no("strides")
         return (0,) * self.ndim if dim is None else 0
 
-    def is_contiguous(self, memory_format: Any = None) -> bool:
+    def is_contiguous(self, memory_format: MemoryFormat = None) -> bool:
         """False: the elements do not lie in one block."""
         self._no("is_contiguous")
         return False
@@ -204,7 +205,7 @@ class SparseTensor(Tensor):
         """TypeError: NumPy has no sparse arrays."""
         raise TypeError(f"can't convert {self.pattern.title} layout tensor to numpy. Use Tensor.to_dense() first.")
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: Dtype = None, copy: Any = None) -> Any:
         return self.numpy()
 
     def item(self) -> Any:
@@ -267,7 +268,7 @@ class SparseTensor(Tensor):
                 copied.grad = deepcopy(self.grad, memo)
         return memo[id(self)]
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
         p = self.pattern
         values = wrap(self.stored, self._kind.dense)
         from .conversion import index_tensor
@@ -281,7 +282,7 @@ class SparseTensor(Tensor):
 _grad_slot: Any = Tensor.__dict__["_grad"]
 
 
-def make(pattern: Pattern, values: Any, kind: Kind) -> Any:
+def make(pattern: Pattern, values: Array, kind: Kind) -> SparseTensor:
     """A sparse tensor without history; `kind` is that of the values (dense or sparse)."""
     r = new(SparseTensor)
     r.pattern, r.stored = pattern, values
@@ -325,8 +326,8 @@ def load_rules() -> None:
             setattr(SparseTensor, dunder, _refusing(name))
 
 
-def _refusing(name: str) -> Any:
-    def refuse(self: Any, *args: Any, **kwargs: Any) -> Any:
+def _refusing(name: str) -> Function:
+    def refuse(self: SparseTensor, *args: Any, **kwargs: Any) -> Any:
         raise unsupported(name, (self, *args))
     refuse.__name__ = refuse.__qualname__ = name
     refuse.__doc__ = f"NotImplementedError: sparse tensors don't have {name}."

@@ -77,7 +77,7 @@ def _difference_text(what: str, identifier: Message, rows: list[tuple[str, Any, 
     return "\n".join(lines)
 
 
-def _number_text(actual: Any, expected: Any, rtol: float, atol: float, identifier: Message = None) -> str:
+def _number_text(actual: object, expected: object, rtol: float, atol: float, identifier: Message = None) -> str:
     absolute = abs(actual - expected)
     relative = float("inf") if expected == 0 else absolute / abs(expected)
     return _difference_text("Scalars", identifier, [("absolute", absolute, None, atol), ("relative", relative, None, rtol)],
@@ -151,7 +151,7 @@ def _same_attributes(a: Tensor, b: Tensor, options: dict[str, Any], path: tuple[
         raise different("dtype", a.dtype, b.dtype)
 
 
-def _number_check(actual: Any, expected: Any, options: dict[str, Any], path: tuple[Any, ...]) -> Callable[[], None]:
+def _number_check(actual: object, expected: object, options: dict[str, Any], path: tuple[Any, ...]) -> Callable[[], None]:
     actual, expected = [each.item() if isinstance(each, np.number) else each for each in (actual, expected)]
     rtol, atol = _tolerances(tuple(_NUMBER_DTYPES[type(each)] for each in (actual, expected)), options, path)
 
@@ -166,14 +166,14 @@ def _number_check(actual: Any, expected: Any, options: dict[str, Any], path: tup
     return check
 
 
-def _identity_check(label: str, actual: Any, expected: Any, path: tuple[Any, ...]) -> Callable[[], None]:
+def _identity_check(label: str, actual: object, expected: object, path: tuple[Any, ...]) -> Callable[[], None]:
     def check() -> None:
         if actual is not expected:
             raise Mismatch(AssertionError, f"{label} mismatch: {actual} is not {expected}", path)
     return check
 
 
-def _leaf_check(actual: Any, expected: Any, options: dict[str, Any], path: tuple[Any, ...]) -> Callable[[], None]:
+def _leaf_check(actual: object, expected: object, options: dict[str, Any], path: tuple[Any, ...]) -> Callable[[], None]:
     """The check for two leaves: None, bools, numbers, or what can be made tensors."""
     if actual is None or expected is None:
         return _identity_check("None", actual, expected, path)
@@ -201,7 +201,7 @@ def _as_tensor(value: Any) -> Tensor | None:
 
 # --- structures -------------------------------------------------------------------------------------------------------------------------
 
-def _checks(actual: Any, expected: Any, options: dict[str, Any], path: tuple[Any, ...] = ()) -> list[Callable[[], None]]:
+def _checks(actual: object, expected: object, options: dict[str, Any], path: tuple[Any, ...] = ()) -> list[Callable[[], None]]:
     """The checks for all leaves; `Mismatch` where the structures differ."""
     both = (actual, expected)
     if all(isinstance(each, Sequence) and not isinstance(each, str) for each in both):
@@ -222,7 +222,7 @@ def _checks(actual: Any, expected: Any, options: dict[str, Any], path: tuple[Any
     return [check for key in keys for check in _checks(actual[key], expected[key], options, (*path, key))]
 
 
-def not_close(actual: Any, expected: Any, **options: Any) -> Mismatch | None:
+def not_close(actual: object, expected: object, **options: Any) -> Mismatch | None:
     """The first difference of two structures, None where they agree."""
     try:
         for check in _checks(actual, expected, options):
@@ -232,7 +232,7 @@ def not_close(actual: Any, expected: Any, **options: Any) -> Mismatch | None:
     return None
 
 
-def assert_close(actual: Any, expected: Any, *, allow_subclasses: bool = True, rtol: float | None = None, atol: float | None = None,
+def assert_close(actual: object, expected: object, *, allow_subclasses: bool = True, rtol: float | None = None, atol: float | None = None,
                  equal_nan: bool = False, check_device: bool = True, check_dtype: bool = True, check_layout: bool = True,
                  check_stride: bool = False, msg: Message = None) -> None:
     """Raise AssertionError unless ``|actual - expected| <= atol + rtol * |expected|`` everywhere, and shapes, dtypes, ... agree.

@@ -11,6 +11,7 @@ from ..dtypes import dtype as dtype_type
 from ..dtypes import finfo, iinfo
 from ..ops.define import FUNCTIONS as torch
 from ..tensor import Tensor
+from ..vocabulary import Device, MemoryFormat
 
 __all__ = ["make_tensor"]
 
@@ -33,8 +34,9 @@ def _range(low: float | None, high: float | None, least: float, most: float, def
     return (low, high) if real else (math.ceil(low), math.ceil(high))
 
 
-def make_tensor(*shape: Any, dtype: dtype_type, device: Any, low: float | None = None, high: float | None = None,
-                requires_grad: bool = False, noncontiguous: bool = False, exclude_zero: bool = False, memory_format: Any = None) -> Tensor:
+def make_tensor(*shape: Any, dtype: dtype_type, device: Device, low: float | None = None, high: float | None = None,
+                requires_grad: bool = False, noncontiguous: bool = False, exclude_zero: bool = False,
+                memory_format: MemoryFormat = None) -> Tensor:
     """A tensor of this shape, filled with uniform values of [low, high).
 
     low, high      default to -9 and 9 for floating dtypes, -9 and 10 for integers (0 for unsigned ones), 0 and 2 for bool; they are

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from types import UnionType
 from typing import Any, NamedTuple
 
 from ..homes import is_own
+from ..vocabulary import Operand
 
 __all__ = ["PyTree", "Context", "FlattenFunc", "UnflattenFunc", "FlattenFn", "UnflattenFn", "DumpableContext",
            "ToDumpableContextFn", "FromDumpableContextFn", "TreeSpec", "PyTreeSpec", "LeafSpec", "KeyEntry", "KeyPath", "SequenceKey",
@@ -214,7 +215,7 @@ def is_namedtuple(obj: object) -> bool:
     return is_namedtuple_class(obj if isinstance(obj, type) else type(obj))
 
 
-def is_namedtuple_class(cls: Any) -> bool:
+def is_namedtuple_class(cls: type[Any]) -> bool:
     """Whether the class is a named tuple's."""
     fields = getattr(cls, "_fields", None)
     return (isinstance(cls, type) and issubclass(cls, tuple) and isinstance(fields, tuple)
@@ -245,7 +246,7 @@ def is_structseq(obj: object) -> bool:
     return is_structseq_class(obj if isinstance(obj, type) else type(obj))
 
 
-def _node_type(tree: Any) -> Any:
+def _node_type(tree: Operand | Sequence[Any] | dict[Any, Any] | None) -> type[Any]:
     cls = type(tree)
     if cls not in SUPPORTED_NODES and is_structseq_class(cls) and is_own(cls.__module__):       # what an op with several results returns
         _register_builtin(cls, f"{cls.__module__}.{cls.__name__}", lambda d: (list(d), None), lambda values, _: cls(values),
@@ -315,7 +316,7 @@ class TreeSpec:
 
     __slots__ = ("type", "_context", "_children", "num_nodes", "num_leaves", "num_children")
 
-    def __init__(self, type: Any, context: Context, children_specs: list[TreeSpec]) -> None:
+    def __init__(self, type: type[Any] | None, context: Context, children_specs: list[TreeSpec]) -> None:
         self.type, self._context, self._children = type, context, children_specs
         self.num_children = len(children_specs)
         self.num_nodes = 1 + sum(child.num_nodes for child in children_specs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from weakref import getweakrefcount, ref
 
 from ..autograd.graph import AccumulateGrad, remember
@@ -13,7 +12,7 @@ __all__ = ["swap_tensors"]
 _SLOTS = [Tensor.__dict__[name] for name in ("_a", "_kind", "_node", "_ver", "_view", "_grad")]
 
 
-def swap_tensors(t1: Any, t2: Any) -> None:
+def swap_tensors(t1: Tensor, t2: Tensor) -> None:
     """Exchange the memory, history, attributes and class of two tensors, so that whoever holds one sees the other. RuntimeError for tensors
     with weak references to them; nodes that saved one of them keep its old values."""
     for name, t in (("t1", t1), ("t2", t2)):

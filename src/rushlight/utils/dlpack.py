@@ -16,6 +16,7 @@ from .. import dtypes
 from ..devices import as_device
 from ..kind import cpu_kind, kind_of
 from ..tensor import Tensor, attach, wrap
+from ..vocabulary import Device
 
 __all__ = ["DLDeviceType", "from_dlpack", "to_dlpack"]
 
@@ -138,7 +139,7 @@ def _import(capsule: Any) -> Tensor:
     return wrap(array, cpu_kind(array))
 
 
-def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None) -> Tensor:
+def from_dlpack(ext_tensor: Any, *, device: Device = None, copy: bool | None = None) -> Tensor:
     """A tensor that shares the memory of another library's array (anything with ``__dlpack__``), or of a capsule.
 
     device, copy  move it, or copy it (True: always, False: never, ValueError where it would be needed)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any
 from weakref import ref
 
+from ..vocabulary import Function
+
 __all__ = ["TensorWeakRef", "WeakIdKeyDictionary", "WeakIdRef", "WeakTensorKeyDictionary"]
 
 
@@ -14,7 +16,7 @@ class WeakIdRef(ref):  # type: ignore[type-arg]
 
     __slots__ = ("_id",)
 
-    def __init__(self, key: Any, callback: Any = None) -> None:
+    def __init__(self, key: Any, callback: Function | None = None) -> None:
         super().__init__(key, callback)  # type: ignore[call-arg]
         self._id = id(key)
 

@@ -8,6 +8,7 @@ from typing import Any
 from ... import dtypes
 from ...amp import GradScaler as _GradScaler
 from ...amp import autocast as _autocast
+from ...vocabulary import Dtype
 
 __all__ = ["autocast", "GradScaler"]
 
@@ -15,7 +16,7 @@ __all__ = ["autocast", "GradScaler"]
 class autocast(_autocast):
     """Deprecated: use ``torch.amp.autocast("cpu", ...)``."""
 
-    def __init__(self, enabled: bool = True, dtype: Any = dtypes.bfloat16, cache_enabled: bool = True) -> None:
+    def __init__(self, enabled: bool = True, dtype: Dtype = dtypes.bfloat16, cache_enabled: bool = True) -> None:
         warnings.warn("`torch.cpu.amp.autocast(args...)` is deprecated. Please use `torch.amp.autocast('cpu', args...)` instead.",
                       FutureWarning, stacklevel=2)
         super().__init__("cpu", enabled=enabled, dtype=dtype, cache_enabled=cache_enabled)

@@ -4,10 +4,12 @@ PyTorch's."""
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from ...nn._torch import torch
 from ...tensor import Tensor
+from ...vocabulary import Function
 
 __all__ = ["MaskedTensor", "as_masked_tensor", "is_masked_tensor", "masked_tensor"]
 
@@ -106,7 +108,8 @@ class MaskedTensor:
         return lambda *args, **kwargs: _operate(name, (self, *args), kwargs)
 
     @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(cls, func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         return _operate(getattr(func, "__name__", str(func)), args, kwargs or {})
 
     def __getitem__(self, index: Any) -> MaskedTensor:
@@ -177,7 +180,7 @@ def _reduce(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> MaskedT
     return MaskedTensor._make(result, mask)
 
 
-def _operator(name: str, reverse: bool) -> Any:
+def _operator(name: str, reverse: bool) -> Function:
     if reverse:
         return lambda self, other: _binary(name, (other if isinstance(other, Tensor) else torch.as_tensor(other), self), {})
     return lambda self, other: _binary(name, (self, other), {})
@@ -194,12 +197,12 @@ for _symbol, _name in (("neg", "neg"), ("abs", "abs"), ("invert", "bitwise_not")
 setattr(MaskedTensor, "__pow__", lambda self, other: _operate("pow", (self, other), {}))  # noqa: B010
 
 
-def masked_tensor(data: Any, mask: Any, requires_grad: bool = False) -> MaskedTensor:
+def masked_tensor(data: Any, mask: Tensor | None, requires_grad: bool = False) -> MaskedTensor:
     """A MaskedTensor of copies of a tensor and of a mask."""
     return MaskedTensor(torch.as_tensor(data).clone().detach(), torch.as_tensor(mask).clone().detach(), requires_grad)
 
 
-def as_masked_tensor(data: Any, mask: Any) -> MaskedTensor:
+def as_masked_tensor(data: Any, mask: Tensor | None) -> MaskedTensor:
     """A MaskedTensor of this very tensor, with its history, and this very mask."""
     return MaskedTensor(torch.as_tensor(data), torch.as_tensor(mask))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...kind import cpu_kind
 from ...tensor import Tensor, wrap
+from ...vocabulary import Device
 
 __all__ = ["causal_upper_left", "causal_lower_right", "CausalVariant", "CausalBias"]
 
@@ -38,7 +39,7 @@ class CausalBias(Tensor):
     def __init__(self, variant: CausalVariant, seq_len_q: int, seq_len_kv: int) -> None:
         pass
 
-    def _materialize(self, device: Any = None) -> Tensor:
+    def _materialize(self, device: Device = None) -> Tensor:
         """The mask as an ordinary tensor."""
         plain = wrap(self._a, self._kind)
         return plain if device is None else plain.to(device)

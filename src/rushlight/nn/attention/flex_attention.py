@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ...tensor import Tensor
+from ...vocabulary import Device
 from .._torch import torch
 
 __all__ = ["BlockMask", "flex_attention", "AuxOutput", "AuxRequest", "create_block_mask", "create_mask", "or_masks", "and_masks",
@@ -65,12 +66,12 @@ def and_masks(*mask_mods: Mask) -> Mask:
     return mask
 
 
-def _indices(shape: tuple[int, ...], device: Any) -> list[Tensor]:
+def _indices(shape: tuple[int, ...], device: Device) -> list[Tensor]:
     """The indices of each dimension, as tensors that broadcast to the shape."""
     return [torch.arange(size, device=device).view([-1 if i == dim else 1 for i in range(4)]) for dim, size in enumerate(shape)]
 
 
-def create_mask(mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: Any = None) -> Tensor:
+def create_mask(mod_fn: Any, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: Device = None) -> Tensor:
     """The bool tensor (B, H, Q_LEN, KV_LEN) of a mask function (of four index arguments), or of where a score function (of five) gives
     anything but -inf. None for B or H means 1."""
     import inspect
@@ -117,7 +118,7 @@ class BlockMask:
         """The share of empty blocks in percent."""
         return 100 * (1 - self._any.double().mean().item())
 
-    def to(self, device: Any) -> BlockMask:
+    def to(self, device: Device) -> BlockMask:
         """The same on another device."""
         return BlockMask(self.mask_mod, self.seq_lengths, self._dense.to(device), self.BLOCK_SIZE)
 
@@ -125,7 +126,7 @@ class BlockMask:
         return f"BlockMask(shape={self.shape}, sparsity={self.sparsity():.2f}%)"
 
 
-def create_block_mask(mask_mod: Mask, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: Any = None,
+def create_block_mask(mask_mod: Mask, B: int | None, H: int | None, Q_LEN: int, KV_LEN: int, device: Device = None,
                       BLOCK_SIZE: int | tuple[int, int] = _DEFAULT_SPARSE_BLOCK_SIZE, **options: Any) -> BlockMask:
     """A `BlockMask` from a mask function ``(batch, head, query, key) -> bool``."""
     if options.keys() - {"_compile", "separate_full_blocks"}:

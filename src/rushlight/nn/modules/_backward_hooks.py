@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...tensor import Tensor
 from .._torch import torch
 from ._calling import Hook, grad_enabled_for
+
+if TYPE_CHECKING:
+    from ...nn.modules.module import Module
 
 __all__ = ["BackwardHook", "attach_old_hooks"]
 
 _identity: Any = None
 
 
-def _identity_function() -> Any:
+def _identity_function() -> type[Any]:
     """The autograd Function whose node is the identity; made at first use."""
     global _identity
     if _identity is None:
@@ -34,7 +37,7 @@ def _identity_function() -> Any:
 class BackwardHook:
     """The full backward hooks (and pre hooks) of one call of one module."""
 
-    def __init__(self, module: Any, hooks: list[Hook], pre_hooks: list[Hook]) -> None:
+    def __init__(self, module: Module, hooks: list[Hook], pre_hooks: list[Hook]) -> None:
         self.module, self.hooks, self.pre_hooks = module, hooks, pre_hooks
         self.grad_outputs: tuple[Any, ...] | None = None
         self.n_inputs = self.n_outputs = -1
@@ -42,7 +45,7 @@ class BackwardHook:
         self.output_places: list[int] = []
         self.watches_inputs = False
 
-    def setup_input_hook(self, args: Any) -> Any:
+    def setup_input_hook(self, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Put the identity before the module's tensors; returns the arguments to call forward with."""
         self.n_inputs = len(args)
         args, self.input_places, node = self._through_identity(args)
@@ -51,7 +54,7 @@ class BackwardHook:
             node.register_hook(self._inputs_done)
         return args
 
-    def setup_output_hook(self, result: Any) -> Any:
+    def setup_output_hook(self, result: Tensor | dict[Any, Any] | tuple[Any, ...]) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
         """Put the identity after the module's result."""
         single = isinstance(result, Tensor)
         outputs = (result,) if single else result
@@ -80,14 +83,14 @@ class BackwardHook:
         return tuple(new), places, node
 
     @staticmethod
-    def _spread(places: list[int], grads: Any, size: int) -> tuple[Any, ...]:
+    def _spread(places: list[int], grads: tuple[Tensor, ...], size: int) -> tuple[Any, ...]:
         """Gradients at the places of the tensors among all values, None elsewhere."""
         full: list[Any] = [None] * size
         for place, grad in zip(places, grads, strict=False):
             full[place] = grad
         return tuple(full)
 
-    def _outputs_ready(self, grad_outputs: Any) -> Any:
+    def _outputs_ready(self, grad_outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         self.grad_outputs = self._spread(self.output_places, grad_outputs, self.n_outputs)
         replaced = False
         for hook in self.pre_hooks:
@@ -118,7 +121,7 @@ class BackwardHook:
                                    "gradients.")
         self.grad_outputs = None
 
-    def _inputs_done(self, grad_inputs: Any, _: Any) -> Any:
+    def _inputs_done(self, grad_inputs: tuple[Tensor, ...], _: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
         if self.grad_outputs is None:
             # No gradient came through the outputs' node (another path led to the inputs).
             return None
@@ -135,7 +138,7 @@ class BackwardHook:
         return tuple(grads[i] for i in self.input_places)
 
 
-def attach_old_hooks(module: Any, hooks: list[Hook], inputs: Any, result: Any) -> None:
+def attach_old_hooks(module: Any, hooks: list[Hook], inputs: tuple[Tensor, ...], result: Tensor) -> None:
     """Old backward hooks sit on the node of the (first tensor of the) result and see that node's inputs only."""
     value = result
     while not isinstance(value, Tensor):
@@ -150,13 +153,13 @@ def attach_old_hooks(module: Any, hooks: list[Hook], inputs: Any, result: Any) -
     _warn_old(inputs, result, node)
 
 
-def _bound(hook: Hook, module: Any) -> Hook:
-    def call(grad_inputs: Any, grad_outputs: Any) -> Any:
+def _bound(hook: Hook, module: Module) -> Hook:
+    def call(grad_inputs: tuple[Tensor, ...], grad_outputs: tuple[Tensor, ...]) -> Any:
         return hook(module, grad_inputs, grad_outputs)
     return call
 
 
-def _warn_old(inputs: Any, result: Any, node: Any) -> None:
+def _warn_old(inputs: tuple[Tensor, ...], result: Tensor, node: Any) -> None:
     many = isinstance(result, tuple)
     advice = "Please use register_full_backward_hook to get the documented behavior."
     if not isinstance(result, Tensor) and not (many and all(isinstance(r, Tensor) for r in result)):

@@ -160,7 +160,7 @@ class Calling:
 
     # --- calling --------------------------------------------------------------------------------------------------------------------
 
-    def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
+    def _call_impl(self, *args: Any, **kwargs: Any) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
         """A call with hooks."""
         if not (self._backward_hooks or self._backward_pre_hooks or self._forward_hooks or self._forward_pre_hooks
                 or _global_backward_pre_hooks or _global_backward_hooks or _global_forward_hooks or _global_forward_pre_hooks):
@@ -172,7 +172,8 @@ class Calling:
             self._call_always(args, kwargs, called)
             raise
 
-    def _call_with_hooks(self, args: Any, kwargs: Any, called: set[int]) -> Any:
+    def _call_with_hooks(self, args: tuple[Tensor, ...], kwargs: dict[Any, Any], called: set[int]) -> Tensor | dict[Any, Any] | tuple[Any,
+                         ...]:
         args, kwargs = self._run_pre_hooks(args, kwargs)
         around = None
         full, old = self._get_backward_hooks()
@@ -200,7 +201,7 @@ class Calling:
             attach_old_hooks(self, old, args, result)
         return result
 
-    def _run_pre_hooks(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def _run_pre_hooks(self, args: tuple[Tensor, ...], kwargs: dict[Any, Any]) -> tuple[Any, Any]:
         for hook in [*_global_forward_pre_hooks.values()]:
             replaced = hook(self, args)
             if replaced is not None:
@@ -218,7 +219,7 @@ class Calling:
                     args = replaced if isinstance(replaced, tuple) else (replaced,)
         return args, kwargs
 
-    def _call_always(self, args: Any, kwargs: Any, called: set[int]) -> None:
+    def _call_always(self, args: tuple[Tensor, ...], kwargs: dict[Any, Any], called: set[int]) -> None:
         """After an exception: the hooks that asked to be called always, and were not yet."""
         for hooks, always, with_kwargs, which in (
                 (_global_forward_hooks, _global_forward_hooks_always_called, _global_forward_hooks_with_kwargs, "global module"),

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ... import __future__
 from ...autograd.grad_mode import no_grad
 from ...dtypes import dtype_of
 from ...utils._swap import swap_tensors
+from ...vocabulary import Device
 from .._torch import torch
 from ..parameter import Parameter, is_lazy
+
+if TYPE_CHECKING:
+    from ...dtypes import dtype
+    from ...nn.modules.module import Module
+    from ...tensor import Tensor
 
 __all__ = ["Converting"]
 
@@ -35,7 +41,7 @@ class Converting:
                 self._buffers[name] = fn(buf)
         return self
 
-    def _apply_to_parameter(self, name: str, param: Any, fn: Callable[[Any], Any]) -> None:
+    def _apply_to_parameter(self, name: str, param: Tensor, fn: Callable[[Any], Any]) -> None:
         with no_grad():
             applied = fn(param)
         grad = param.grad
@@ -71,7 +77,7 @@ class Converting:
             raise RuntimeError(f"_apply(): Couldn't swap {type(self).__name__}.{name}") from error
         return old
 
-    def to(self, *args: Any, **kwargs: Any) -> Any:
+    def to(self, *args: Any, **kwargs: Any) -> Module:
         """Move and/or cast parameters and buffers, in place.
 
         ``to(device, dtype, non_blocking)``, ``to(dtype, non_blocking)``, ``to(tensor)`` (its dtype and device), ``to(memory_format=...)``.
@@ -88,7 +94,7 @@ class Converting:
                               "https://github.com/pytorch/pytorch/issues/new?template=bug-report.yml if a complex module does not work as "
                               "expected.", stacklevel=2)
 
-        def convert(t: Any) -> Any:
+        def convert(t: Tensor) -> Tensor:
             options: dict[str, Any] = {}
             if memory_format is not None and t.dim() in (4, 5):
                 options["memory_format"] = memory_format
@@ -100,26 +106,26 @@ class Converting:
                         **options)
         return self._apply(convert)
 
-    def to_empty(self, *, device: Any, recurse: bool = True) -> Any:
+    def to_empty(self, *, device: Device, recurse: bool = True) -> Module:
         """Move to a device without copying values: parameters and buffers become uninitialised memory there."""
         return self._apply(lambda t: torch.empty_like(t, device=device), recurse=recurse)
 
-    def type(self, dst_type: Any) -> Any:
+    def type(self, dst_type: dtype) -> Module:
         """Cast all parameters and buffers, the integer ones too."""
         return self._apply(lambda t: t.type(dst_type))
 
-    def _cast(self, dtype: Any) -> Any:
+    def _cast(self, dtype: dtype) -> Module:
         return self._apply(lambda t: t.to(dtype) if t.is_floating_point() else t)
 
-    def float(self) -> Any:
+    def float(self) -> Module:
         """Cast floating-point tensors to float32."""
         return self._cast(torch.float32)
 
-    def double(self) -> Any:
+    def double(self) -> Module:
         """Cast floating-point tensors to float64."""
         return self._cast(torch.float64)
 
-    def half(self) -> Any:
+    def half(self) -> Module:
         """Cast floating-point tensors to float16."""
         return self._cast(torch.float16)
 
@@ -131,33 +137,33 @@ class Converting:
         """Move to the CPU."""
         return self._apply(lambda t: t.cpu())
 
-    def _to_accelerator(self, kind: str, device: Any) -> Any:
+    def _to_accelerator(self, kind: str, device: Device) -> Any:
         if device is None or isinstance(device, int):
             device = kind if device is None else f"{kind}:{device}"
         return self._apply(lambda t: t.to(device))
 
-    def cuda(self, device: Any = None) -> Any:
+    def cuda(self, device: Device = None) -> Any:
         """Move to a GPU (the current one by default)."""
         return self._to_accelerator("cuda", device)
 
-    def ipu(self, device: Any = None) -> Any:
+    def ipu(self, device: Device = None) -> Any:
         """Move to an IPU."""
         return self._to_accelerator("ipu", device)
 
-    def xpu(self, device: Any = None) -> Any:
+    def xpu(self, device: Device = None) -> Any:
         """Move to an XPU."""
         return self._to_accelerator("xpu", device)
 
-    def mtia(self, device: Any = None) -> Any:
+    def mtia(self, device: Device = None) -> Any:
         """Move to an MTIA device."""
         return self._to_accelerator("mtia", device)
 
-    def share_memory(self) -> Any:
+    def share_memory(self) -> Module:
         """Move all memory to where other processes can share it."""
         return self._apply(lambda t: t.share_memory_())
 
 
-def _compatible(old: Any, new: Any) -> bool:
+def _compatible(old: Tensor, new: Tensor) -> bool:
     """Whether `old` can take over `new`'s data and stay the object it is: not between the meta device and one with memory."""
     return old.is_meta == new.is_meta and not __future__.get_overwrite_module_params_on_conversion()
 
@@ -169,7 +175,7 @@ _TO = ("to() received an invalid combination of arguments - got ({}), but expect
        " * (Tensor tensor, bool non_blocking = False, bool copy = False, *, torch.memory_format memory_format = None)\n")
 
 
-def parse_to(args: Any, kwargs: Any) -> tuple[Any, Any, bool, Any]:
+def parse_to(args: tuple[Any, ...], kwargs: dict[Any, Any]) -> tuple[Any, Any, bool, Any]:
     """(device, dtype, non_blocking, memory_format) from the three forms of ``to``."""
     if len(args) > 4:
         raise TypeError(f"to() takes from 0 to 4 positional arguments but {len(args)} were given")

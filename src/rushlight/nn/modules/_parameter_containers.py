@@ -8,17 +8,18 @@ from typing import Any
 
 from ...homes import settle
 from ...tensor import Tensor
+from ...vocabulary import Operand, PerDim
 from ..parameter import Parameter
 from .module import Module
 
 __all__ = ["ParameterList", "ParameterDict"]
 
 
-def _as_parameter(value: Any) -> Any:
+def _as_parameter(value: Module | PerDim | Tensor | None) -> Any:
     return Parameter(value) if isinstance(value, Tensor) and not isinstance(value, Parameter) else value
 
 
-def _describe(key: Any, value: Any, kind: str) -> str:
+def _describe(key: int | str, value: Module | PerDim | Tensor, kind: str) -> str:
     """One line of the printed form."""
     if not isinstance(value, Tensor):
         return f"  ({key}): Object of type: {type(value).__name__}"
@@ -38,18 +39,18 @@ class ParameterList(Module):
         if values is not None:
             self += values
 
-    def _key(self, idx: Any) -> str:
+    def _key(self, idx: int | str) -> str:
         size, idx = len(self), index(idx)
         if not -size <= idx < size:
             raise IndexError(f"index {idx} is out of range")
         return str(idx % size)
 
-    def __getitem__(self, idx: Any) -> Any:
+    def __getitem__(self, idx: int | slice | str) -> Module | Operand | list[int]:
         if isinstance(idx, slice):
             return type(self)(self[i] for i in range(*idx.indices(len(self))))
         return getattr(self, self._key(idx))
 
-    def __setitem__(self, idx: Any, value: Any) -> None:
+    def __setitem__(self, idx: int, value: Module | PerDim | Tensor) -> None:
         setattr(self, self._key(idx), _as_parameter(value))
 
     def __len__(self) -> int:
@@ -58,17 +59,17 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter([self[i] for i in range(len(self))])
 
-    def __iadd__(self, values: Iterable[Any]) -> Any:
+    def __iadd__(self, values: Iterable[Any]) -> Module:
         return self.extend(values)
 
-    def append(self, value: Any) -> Any:
+    def append(self, value: Any) -> Module:
         """Add a value at the end; a tensor becomes a Parameter."""
         position = len(self)
         self._size += 1
         self[position] = value
         return self
 
-    def extend(self, values: Iterable[Any]) -> Any:
+    def extend(self, values: Iterable[Any]) -> Module:
         """Add values at the end."""
         # A tensor is iterable, but taking it apart is hardly what was meant.
         if not isinstance(values, Iterable) or isinstance(values, Tensor):
@@ -94,16 +95,16 @@ class ParameterDict(Module):
         if parameters is not None:
             self.update(parameters)
 
-    def _key_to_attr(self, key: Any) -> str:
+    def _key_to_attr(self, key: int | str) -> str:
         if not isinstance(key, str):
             raise TypeError("Index given to ParameterDict cannot be used as a key as it is not a string "
                             f"(type is '{type(key).__name__}'). Open an issue on github if you need non-string keys.")
         return key
 
-    def __getitem__(self, key: str) -> Any:
+    def __getitem__(self, key: str) -> Module | Operand:
         return getattr(self, self._key_to_attr(key))
 
-    def __setitem__(self, key: str, value: Any) -> None:
+    def __setitem__(self, key: str, value: Module | Operand | None) -> None:
         name = self._key_to_attr(key)
         self._keys[key] = None
         setattr(self, name, _as_parameter(value))
@@ -128,7 +129,7 @@ class ParameterDict(Module):
         """Another ParameterDict with the same values."""
         return ParameterDict({key: self[key] for key in self._keys})
 
-    def setdefault(self, key: str, default: Any = None) -> Any:
+    def setdefault(self, key: str, default: Tensor | None = None) -> Any:
         """The value of `key`, after setting it to `default` if it is missing."""
         if key not in self:
             self[key] = default
@@ -150,13 +151,13 @@ class ParameterDict(Module):
         key = list(self._keys)[-1]
         return key, self.pop(key)
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: int | None = None) -> Any:
         """The value of `key`, or `default`."""
         if key not in self:
             return default
         return self[key]
 
-    def fromkeys(self, keys: Iterable[str], default: Any = None) -> ParameterDict:
+    def fromkeys(self, keys: Iterable[str], default: Tensor | None = None) -> ParameterDict:
         """A new ParameterDict with these names, all of the value `default`."""
         return ParameterDict((key, default) for key in keys)
 
@@ -196,7 +197,7 @@ class ParameterDict(Module):
         lines = [_describe(key, value, value.type() if isinstance(value, Tensor) else "") for key, value in self.items()]
         return "\n".join(lines)
 
-    def __call__(self, input: Any) -> Any:
+    def __call__(self, input: int) -> Any:
         raise RuntimeError("ParameterDict should not be called.")
 
     def __or__(self, other: ParameterDict) -> ParameterDict:
@@ -209,7 +210,7 @@ class ParameterDict(Module):
         copy.update(self)
         return copy
 
-    def __ior__(self, other: ParameterDict) -> Any:
+    def __ior__(self, other: ParameterDict) -> Module:
         self.update(other)
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from ... import __future__
@@ -12,7 +12,13 @@ from ...autograd.grad_mode import no_grad
 from ...hooks import RemovableHandle
 from ...tensor import Tensor
 from ...utils._swap import swap_tensors
+from ...vocabulary import Function, Operand
 from ..parameter import Parameter, is_lazy
+
+if TYPE_CHECKING:
+    from ...nn.modules.module import Module
+    from ...nn.utils.parametrizations import _OldNames
+    from ...nn.utils.spectral_norm import _LoadOld, _SaveVersion
 
 __all__ = ["State", "IncompatibleKeys"]
 
@@ -41,7 +47,7 @@ IncompatibleKeys.__name__ = IncompatibleKeys.__qualname__ = "_IncompatibleKeys"
 class _WithModule:
     """A load hook that gets the module, which has it, as its first argument (picklable, so that modules with hooks can be copied)."""
 
-    def __init__(self, hook: Callable[..., Any], module: Any) -> None:
+    def __init__(self, hook: Callable[..., Any], module: Module) -> None:
         self.hook, self.module = hook, ref(module)
 
     def __call__(self, *args: Any) -> Any:
@@ -72,7 +78,7 @@ class State:
 
     # --- hooks ----------------------------------------------------------------------------------------------------------------------
 
-    def _register_state_dict_hook(self, hook: Any) -> RemovableHandle:
+    def _register_state_dict_hook(self, hook: Function | _SaveVersion) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` after state_dict; it may return another state_dict."""
         if getattr(hook, "_from_public_api", False):
             raise RuntimeError("Cannot register the same function as the state dict post hook that was previously registered via "
@@ -84,20 +90,20 @@ class State:
         hook._from_public_api = True
         return RemovableHandle.into(self._state_dict_hooks, hook)
 
-    def register_state_dict_pre_hook(self, hook: Any) -> RemovableHandle:
+    def register_state_dict_pre_hook(self, hook: Function) -> RemovableHandle:
         """Call ``hook(module, prefix, keep_vars)`` before state_dict."""
         return RemovableHandle.into(self._state_dict_pre_hooks, hook)
 
-    def _register_load_state_dict_pre_hook(self, hook: Any, with_module: bool = False) -> RemovableHandle:
+    def _register_load_state_dict_pre_hook(self, hook: Function | _LoadOld | _OldNames, with_module: bool = False) -> RemovableHandle:
         """Call ``hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)`` before this module loads."""
         return RemovableHandle.into(self._load_state_dict_pre_hooks, _WithModule(hook, self) if with_module else hook)
 
-    def register_load_state_dict_pre_hook(self, hook: Any) -> RemovableHandle:
+    def register_load_state_dict_pre_hook(self, hook: Function) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)`` before this module
         loads."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
-    def register_load_state_dict_post_hook(self, hook: Any) -> RemovableHandle:
+    def register_load_state_dict_post_hook(self, hook: Function) -> RemovableHandle:
         """Call ``hook(module, incompatible_keys)`` after this module has loaded; it may change incompatible_keys in place."""
         return RemovableHandle.into(self._load_state_dict_post_hooks, hook)
 
@@ -105,7 +111,7 @@ class State:
         """Override it (and `set_extra_state`) to keep something of your own in the state_dict; it should be picklable."""
         raise RuntimeError(_UNREACHABLE.format("get_extra_state"))
 
-    def set_extra_state(self, state: Any) -> None:
+    def set_extra_state(self, state: int) -> None:
         """Override it to take back what `get_extra_state` returned."""
         raise RuntimeError(_UNREACHABLE.format("set_extra_state"))
 
@@ -159,7 +165,8 @@ class State:
 
     # --- loading --------------------------------------------------------------------------------------------------------------------
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str],
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[Any, Any], strict: bool,
+                              missing_keys: list[str],
                               unexpected_keys: list[str], error_msgs: list[str]) -> None:
         """Copy this module's own values out of `state_dict`; what goes wrong is appended to the three lists."""
         for hook in self._load_state_dict_pre_hooks.values():
@@ -190,7 +197,7 @@ class State:
                     if head not in (self._modules if dot else local):
                         unexpected_keys.append(key)
 
-    def _load_one(self, name: str, key: str, param: Any, value: Any, assign: bool) -> str | None:
+    def _load_one(self, name: str, key: str, param: Tensor, value: Operand, assign: bool) -> str | None:
         """Copy (or assign) one value; returns a description of the problem if there is one."""
         if not isinstance(value, Tensor):
             return (f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint but received '
@@ -222,7 +229,7 @@ class State:
                     f"checkpoint are {value.size()}, an exception occurred : {error.args}.")
         return None
 
-    def _assign_one(self, name: str, param: Any, value: Any) -> None:
+    def _assign_one(self, name: str, param: Tensor, value: Tensor) -> None:
         if isinstance(param, Parameter):
             if isinstance(value, Parameter):
                 value.requires_grad_(param.requires_grad)
@@ -269,7 +276,7 @@ def _swap_in(param: Any, value: Any, assign: bool) -> None:
     swap_tensors(param, new)
 
 
-def _load(module: Any, state: Any, metadata: Any, prefix: str, assign: bool, lists: Any) -> None:
+def _load(module: Module, state: Any, metadata: Any, prefix: str, assign: bool, lists: tuple[Any, ...]) -> None:
     """Load one module, then its children, each with the part of the state_dict that is theirs."""
     local_metadata = {} if metadata is None else dict(metadata.get(prefix[:-1], {}))
     if assign:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...tensor import Tensor
+from ...vocabulary import Device, Dtype
 from .. import functional as F
 from .._torch import torch
 from .container import ModuleList, Sequential
@@ -26,7 +27,7 @@ class AdaptiveLogSoftmaxWithLoss(Module):
     """
 
     def __init__(self, in_features: int, n_classes: int, cutoffs: Sequence[int], div_value: float = 4.0, head_bias: bool = False,
-                 device: Any = None, dtype: Any = None) -> None:
+                 device: Device = None, dtype: Dtype = None) -> None:
         super().__init__()
         cutoffs = list(cutoffs)
         if not cutoffs:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...homes import place
 from ...tensor import Tensor
+from ...vocabulary import Device, Dtype
 from .. import functional as F
 from .. import init
 from .._torch import torch
@@ -31,7 +32,7 @@ class _NormBase(Module):
     num_batches_tracked: Tensor | None
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None:
+                 track_running_stats: bool = True, device: Device = None, dtype: Dtype = None, *, bias: bool = True) -> None:
         super().__init__()
         options = {"device": device, "dtype": dtype}
         self.num_features = num_features
@@ -69,9 +70,10 @@ class _NormBase(Module):
         return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, bias={self.bias is not None}, "
                 f"track_running_stats={self.track_running_stats}")
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any,
-                              unexpected_keys: Any, error_msgs: Any) -> None:
-        version = local_metadata.get("version", None)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[Any, Any], strict: bool,
+                              missing_keys: list[str],
+                              unexpected_keys: list[str], error_msgs: list[Any]) -> None:
+        version = local_metadata.get("version")
         key = prefix + "num_batches_tracked"
         if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
             # Version 1 did not count batches.
@@ -83,7 +85,7 @@ class _NormBase(Module):
 
 class _BatchNorm(_NormBase):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True) -> None:
+                 track_running_stats: bool = True, device: Device = None, dtype: Dtype = None, *, bias: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -115,7 +117,7 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
     bias: Any
 
     def __init__(self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
-                 device: Any = None, dtype: Any = None, *, bias: bool = True) -> None:
+                 device: Device = None, dtype: Dtype = None, *, bias: bool = True) -> None:
         # affine and statistics come below, uninitialised.
         super().__init__(0, eps, momentum, False, False, device, dtype, bias=bias)
         self.affine = affine
@@ -145,7 +147,7 @@ class _LazyNormBase(LazyModuleMixin, _NormBase):
         self.reset_parameters()
 
 
-def _check(self: Any, input: Tensor) -> None:
+def _check(self: Module, input: Tensor) -> None:
     """The input must have one of the numbers of dimensions in ``self.dims``."""
     if input.dim() not in self.dims:
         raise ValueError("expected " + " or ".join(f"{d}D" for d in self.dims) + f" input (got {input.dim()}D input)")
@@ -206,7 +208,7 @@ class SyncBatchNorm(_BatchNorm):
     in one process it is ordinary batch norm."""
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-                 track_running_stats: bool = True, process_group: Any | None = None, device: Any = None, dtype: Any = None, *,
+                 track_running_stats: bool = True, process_group: Any | None = None, device: Device = None, dtype: Dtype = None, *,
                  bias: bool = True) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
         self.process_group = process_group

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._parameter_containers import ParameterDict, ParameterList
 from .module import Module, indent_rest
+
+if TYPE_CHECKING:
+    from ...tensor import Tensor
 
 __all__ = ["Container", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"]
 
@@ -28,24 +31,24 @@ class Container(Module):
 class _Indexed(Module):
     """What Sequential and ModuleList share: children named '0', '1', ... and the ways of a list."""
 
-    def _position(self, idx: Any) -> int:
+    def _position(self, idx: int | str) -> int:
         size = len(self)
         idx = index(idx)
         if not -size <= idx < size:
             raise IndexError(f"index {idx} is out of range")
         return idx % size
 
-    def _key(self, idx: Any) -> str:
+    def _key(self, idx: int | str) -> str:
         """The name of the child at a position (names need not be numbers in a Sequential made from a dict)."""
         return list(self._modules)[self._position(idx)]
 
     def _renumber(self, modules: Iterable[Any]) -> None:
         self._modules = {str(i): module for i, module in enumerate(modules)}
 
-    def __setitem__(self, idx: Any, module: Any) -> None:
+    def __setitem__(self, idx: int, module: Module) -> None:
         setattr(self, self._key(idx), module)
 
-    def __delitem__(self, idx: Any) -> None:
+    def __delitem__(self, idx: int | slice) -> None:
         for key in list(self._modules)[idx] if isinstance(idx, slice) else [self._key(idx)]:
             delattr(self, key)
         self._renumber(self._modules.values())
@@ -56,12 +59,12 @@ class _Indexed(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._modules.values())
 
-    def append(self, module: Any) -> Any:
+    def append(self, module: Any) -> Module:
         """Add a module at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def pop(self, key: Any) -> Any:
+    def pop(self, key: int | slice) -> Module:
         """Remove and return the module at a position."""
         module = self[key]
         del self[key]
@@ -78,25 +81,25 @@ class Sequential(_Indexed):
         for name, module in named:
             self.add_module(name, module)
 
-    def __getitem__(self, idx: Any) -> Any:
+    def __getitem__(self, idx: int | slice | str) -> Module:
         if isinstance(idx, slice):
             from collections import OrderedDict
             return self.__class__(OrderedDict(list(self._modules.items())[idx]))
         return self._modules[self._key(idx)]
 
-    def _check_sequential(self, other: Any) -> None:
+    def _check_sequential(self, other: Module | int) -> None:
         if not isinstance(other, Sequential):
             raise ValueError(f"add operator supports only objects of Sequential class, but {type(other)} is given.")
 
-    def __add__(self, other: Any) -> Sequential:
+    def __add__(self, other: Module | int) -> Sequential:
         self._check_sequential(other)
         return Sequential(*self, *other)
 
-    def __iadd__(self, other: Any) -> Any:
+    def __iadd__(self, other: Module | int) -> Module:
         self._check_sequential(other)
         return self.extend(list(other))
 
-    def _check_times(self, other: Any) -> None:
+    def _check_times(self, other: int | str) -> None:
         if not isinstance(other, int):
             raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(other)}")
         if other <= 0:
@@ -108,16 +111,16 @@ class Sequential(_Indexed):
 
     __rmul__ = __mul__
 
-    def __imul__(self, other: int) -> Any:
+    def __imul__(self, other: int) -> Module:
         self._check_times(other)
         return self.extend(list(self) * (other - 1))
 
-    def forward(self, input: Any) -> Any:
+    def forward(self, input: Tensor) -> Tensor:
         for module in self:
             input = module(input)
         return input
 
-    def insert(self, index: int, module: Any) -> Any:
+    def insert(self, index: int, module: Module) -> Module:
         """Put a module before the one at a position."""
         if not isinstance(module, Module):
             raise AssertionError(f"module should be of type: {Module}")
@@ -129,7 +132,7 @@ class Sequential(_Indexed):
         self._renumber(modules)
         return self
 
-    def extend(self, sequential: Iterable[Any]) -> Any:
+    def extend(self, sequential: Iterable[Any]) -> Module:
         """Add modules at the end."""
         for module in sequential:
             self.append(module)
@@ -144,12 +147,12 @@ class ModuleList(_Indexed):
         if modules is not None:
             self.extend(modules)
 
-    def __getitem__(self, idx: Any) -> Any:
+    def __getitem__(self, idx: int | slice | str) -> Module:
         if isinstance(idx, slice):
             return self.__class__(list(self._modules.values())[idx])
         return self._modules[self._key(idx)]
 
-    def __iadd__(self, modules: Iterable[Module]) -> Any:
+    def __iadd__(self, modules: Iterable[Module]) -> Module:
         return self.extend(modules)
 
     def __add__(self, other: Iterable[Module]) -> ModuleList:
@@ -164,7 +167,7 @@ class ModuleList(_Indexed):
         modules.insert(index, module)
         self._renumber(modules)
 
-    def extend(self, modules: Iterable[Module]) -> Any:
+    def extend(self, modules: Iterable[Module]) -> Module:
         """Add modules at the end."""
         if not isinstance(modules, Iterable):
             raise TypeError(f"ModuleList.extend should be called with an iterable, but got {type(modules).__name__}")

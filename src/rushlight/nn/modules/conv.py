@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ...tensor import Tensor
+from ...vocabulary import Device, Dtype, PerDim
 from .. import functional as F
 from .. import init
 from .._torch import torch
@@ -27,8 +29,10 @@ class _ConvNd(Module):
     __constants__ = ["stride", "padding", "dilation", "groups", "padding_mode", "output_padding", "in_channels", "out_channels",
                      "kernel_size"]
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
-                 output_padding: Any, groups: int, bias: bool, padding_mode: str, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int], stride: Sequence[int],
+                 padding: Sequence[int] | str, dilation: Sequence[int], transposed: bool,
+                 output_padding: Sequence[int], groups: int, bias: bool, padding_mode: str, device: Device = None,
+                 dtype: Dtype = None) -> None:
         super().__init__()
         self._check(in_channels, out_channels, stride, padding, groups, padding_mode)
         self.in_channels = in_channels
@@ -49,7 +53,8 @@ class _ConvNd(Module):
         self.reset_parameters()
 
     @staticmethod
-    def _check(in_channels: int, out_channels: int, stride: Any, padding: Any, groups: int, padding_mode: str) -> None:
+    def _check(in_channels: int, out_channels: int, stride: Sequence[int], padding: Sequence[int] | str, groups: int,
+               padding_mode: str) -> None:
         if groups <= 0:
             raise ValueError("groups must be a positive integer")
         if in_channels % groups != 0:
@@ -64,7 +69,7 @@ class _ConvNd(Module):
         if padding_mode not in _MODES:
             raise ValueError(f"padding_mode must be one of {_MODES}, but got padding_mode='{padding_mode}'")
 
-    def _padding_for_pad(self) -> Any:
+    def _padding_for_pad(self) -> Sequence[int]:
         if not isinstance(self.padding, str):
             return _reverse_repeat_tuple(self.padding, 2)
         both: list[int] = []
@@ -109,8 +114,9 @@ class _Plain(_ConvNd):
     spread: Any
     function: str
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-                 groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: PerDim, stride: PerDim = 1, padding: PerDim | str = 0,
+                 dilation: PerDim = 1,
+                 groups: int = 1, bias: bool = True, padding_mode: str = "zeros", device: Device = None, dtype: Dtype = None) -> None:
         spread = type(self).spread
         super().__init__(in_channels, out_channels, spread(kernel_size), spread(stride),
                          padding if isinstance(padding, str) else spread(padding), spread(dilation), False, spread(0), groups, bias,
@@ -162,17 +168,18 @@ class _ConvTransposeNd(_ConvNd):
     function: str
     dims: int
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
-                 groups: int = 1, bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros", device: Any = None,
-                 dtype: Any = None) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0, output_padding: int = 0,
+                 groups: int = 1, bias: bool = True, dilation: int = 1, padding_mode: str = "zeros", device: Device = None,
+                 dtype: Dtype = None) -> None:
         if padding_mode != "zeros":
             raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}')
         spread = type(self).spread
         super().__init__(in_channels, out_channels, spread(kernel_size), spread(stride), spread(padding), spread(dilation), True,
                          spread(output_padding), groups, bias, padding_mode, device, dtype)
 
-    def _output_padding(self, input: Tensor, output_size: Any, stride: Any, padding: Any, kernel_size: Any, num_spatial_dims: int,
-                        dilation: Any = None) -> Any:
+    def _output_padding(self, input: Tensor, output_size: Sequence[int] | None, stride: Sequence[int], padding: Any,
+                        kernel_size: Sequence[int], num_spatial_dims: int,
+                        dilation: Sequence[int] | None = None) -> Sequence[int]:
         """The output_padding that gives `output_size`; ValueError where none does."""
         if output_size is None:
             return type(self).spread(self.output_padding)
@@ -192,7 +199,7 @@ class _ConvTransposeNd(_ConvNd):
                              f"input of {input.size()[2:]})")
         return [size - low for size, low in zip(output_size, smallest, strict=True)]
 
-    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: PerDim | None = None) -> Tensor:
         n = self.dims
         if self.padding_mode != "zeros":
             raise ValueError(f"Only `zeros` padding mode is supported for ConvTranspose{n}d")
@@ -231,7 +238,7 @@ class _LazyConvXdMixin(LazyModuleMixin):
     bias: Any
     num_spatial_dims: int
 
-    def _set_lazy(self, out_channels: int, bias: bool, device: Any, dtype: Any) -> None:
+    def _set_lazy(self, out_channels: int, bias: bool, device: Device, dtype: Any) -> None:
         self.weight = UninitializedParameter(device=device, dtype=dtype)
         self.out_channels = out_channels
         if bias:
@@ -265,8 +272,8 @@ class _LazyConvXdMixin(LazyModuleMixin):
 
 
 class _LazyPlain(_LazyConvXdMixin):
-    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
-                 bias: bool = True, padding_mode: str = "zeros", device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1,
+                 bias: bool = True, padding_mode: str = "zeros", device: Device = None, dtype: Dtype = None) -> None:
         # No bias yet: super would have to fill it.
         super().__init__(0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode, device, dtype)
         self._set_lazy(out_channels, bias, device, dtype)
@@ -291,8 +298,8 @@ class LazyConv3d(_LazyPlain, Conv3d):  # type: ignore[misc]
 
 
 class _LazyTransposed(_LazyConvXdMixin):
-    def __init__(self, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
-                 bias: bool = True, dilation: Any = 1, padding_mode: str = "zeros", device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, out_channels: int, kernel_size: int, stride: int = 1, padding: int = 0, output_padding: int = 0, groups: int = 1,
+                 bias: bool = True, dilation: int = 1, padding_mode: str = "zeros", device: Device = None, dtype: Dtype = None) -> None:
         super().__init__(0, 0, kernel_size, stride, padding, output_padding, groups, False, dilation, padding_mode, device, dtype)
         self._set_lazy(out_channels, bias, device, dtype)
 

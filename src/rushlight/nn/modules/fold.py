@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...tensor import Tensor
+from ...vocabulary import PerDim
 from .. import functional as F
 from .module import Module
 
@@ -19,7 +20,7 @@ class _Blocks(Module):
     padding: Any
     stride: Any
 
-    def _set(self, kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> None:
+    def _set(self, kernel_size: PerDim, dilation: PerDim, padding: PerDim | str, stride: PerDim) -> None:
         self.kernel_size = kernel_size
         self.dilation = dilation
         self.padding = padding
@@ -34,7 +35,8 @@ class Fold(_Blocks):
 
     __constants__ = ["output_size", "kernel_size", "dilation", "padding", "stride"]
 
-    def __init__(self, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+    def __init__(self, output_size: PerDim, kernel_size: PerDim, dilation: PerDim = 1, padding: PerDim | str = 0,
+                 stride: PerDim = 1) -> None:
         super().__init__()
         self.output_size = output_size
         self._set(kernel_size, dilation, padding, stride)
@@ -51,7 +53,7 @@ class Unfold(_Blocks):
 
     __constants__ = ["kernel_size", "dilation", "padding", "stride"]
 
-    def __init__(self, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> None:
+    def __init__(self, kernel_size: PerDim, dilation: PerDim = 1, padding: PerDim | str = 0, stride: PerDim = 1) -> None:
         super().__init__()
         self._set(kernel_size, dilation, padding, stride)
 

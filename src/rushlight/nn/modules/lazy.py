@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..parameter import is_lazy
+
+if TYPE_CHECKING:
+    from ...nn.modules.module import Module
+    from ...tensor import Tensor
 
 __all__ = ["LazyModuleMixin"]
 
@@ -18,7 +22,7 @@ class LazyModuleMixin:
 
     cls_to_become: Any = None
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Module, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._load_hook = self._register_load_state_dict_pre_hook(self._lazy_load_hook)
         self._initialize_hook = self.register_forward_pre_hook(self._infer_parameters, with_kwargs=True)
@@ -31,7 +35,8 @@ class LazyModuleMixin:
             if buf is not None and name not in self._non_persistent_buffers_set:
                 destination[prefix + name] = buf if is_lazy(buf) or keep_vars else buf.detach()
 
-    def _lazy_load_hook(self: Any, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any, unexpected_keys: Any,
+    def _lazy_load_hook(self: Any, state_dict: dict[str, Any], prefix: str, local_metadata: Any, strict: bool, missing_keys: Any,
+                        unexpected_keys: Any,
                         error_msgs: Any) -> None:
         """Before values are loaded, the parameters take the shapes that the values have."""
         for name, param in (*self._parameters.items(), *self._buffers.items()):
@@ -43,11 +48,11 @@ class LazyModuleMixin:
         """Materialise the parameters for these arguments of forward; every lazy module defines it."""
         raise NotImplementedError(f"initialize_parameters is not implemented for {type(self).__name__}")
 
-    def has_uninitialized_params(self: Any) -> bool:
+    def has_uninitialized_params(self: Module) -> bool:
         """Whether a parameter or buffer is still uninitialised."""
         return any(is_lazy(t) for t in (*self._parameters.values(), *self._buffers.values()))
 
-    def _infer_parameters(self: Any, module: Any, args: Any, kwargs: Any = None) -> None:
+    def _infer_parameters(self: Module, module: Module, args: tuple[Tensor, ...], kwargs: dict[Any, Any] | None = None) -> None:
         """The forward pre-hook: initialise, then become the ordinary class and forget about being lazy."""
         module.initialize_parameters(*args, **(kwargs or {}))
         if module.has_uninitialized_params():

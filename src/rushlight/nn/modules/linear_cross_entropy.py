@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ...tensor import Tensor
+from ...vocabulary import Device, Dtype
 from .. import functional as F
 from .linear import Linear
 from .loss import _WeightedLoss
@@ -45,8 +46,8 @@ class LinearCrossEntropyLoss(_WeightedLoss):
 
     __constants__ = ["num_classes", "out_features", "reduction", "ignore_index", "label_smoothing"]
 
-    def __init__(self, in_features: int, num_classes: int, *, out_features: tuple[int, ...] = (), bias: bool = False, device: Any = None,
-                 dtype: Any = None, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int | None = None,
+    def __init__(self, in_features: int, num_classes: int, *, out_features: tuple[int, ...] = (), bias: bool = False, device: Device = None,
+                 dtype: Dtype = None, reduction: str = "mean", weight: Tensor | None = None, ignore_index: int | None = None,
                  label_smoothing: float = 0.0, options: LinearCrossEntropyOptions | None = None) -> None:
         super().__init__(weight=weight, reduction=reduction)
         if weight is not None and tuple(weight.shape) != (num_classes,):

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...hooks import RemovableHandle
 from ...tensor import Tensor
+from ...vocabulary import Operand
 from ..parameter import Buffer, Parameter
 from ._calling import GLOBAL as GLOBAL_HOOKS
 from ._calling import (
@@ -50,7 +51,7 @@ def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> Rem
     return RemovableHandle.into(_global_parameter_registration_hooks, hook)
 
 
-def typename(value: Any) -> str:
+def typename(value: Operand | dict[Any, Any] | list[Any]) -> str:
     """The name of a value's type as the messages give it: 'torch.FloatTensor' for a tensor, 'int', 'package.module.Class'."""
     if isinstance(value, Tensor):
         return value.type()
@@ -95,7 +96,7 @@ class Module(Calling, State, Converting):
         """What the module computes; every subclass defines it."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
         if self._plain and not GLOBAL_HOOKS:
             return self.forward(*args, **kwargs)
         compiled = self._compiled_call_impl
@@ -103,7 +104,7 @@ class Module(Calling, State, Converting):
 
     # --- registering ----------------------------------------------------------------------------------------------------------------
 
-    def _check_name(self, kind: str, name: Any, own: dict[str, Any]) -> None:
+    def _check_name(self, kind: str, name: int | str, own: dict[str, Any]) -> None:
         """The rules that names of parameters, buffers and children share."""
         if not isinstance(name, str):
             raise TypeError(f"{kind} name should be a string. Got {typename(name)}")
@@ -287,7 +288,7 @@ class Module(Calling, State, Converting):
             raise AttributeError(f"`{name}` is not a buffer")
         return value
 
-    def _get_at(self, target: str) -> Any:
+    def _get_at(self, target: str) -> Operand:
         path, _, name = target.rpartition(".")
         module = self.get_submodule(path)
         if not hasattr(module, name):
@@ -447,7 +448,7 @@ class Module(Calling, State, Converting):
         return replica
 
 
-def _replaced(result: Any, value: Any) -> Any:
+def _replaced(result: Any, value: Module | Tensor) -> Module | Tensor:
     return value if result is None else result
 
 

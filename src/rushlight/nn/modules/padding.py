@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...tensor import Tensor
+from ...vocabulary import PerDim
 from .. import functional as F
 from .module import Module
 from .utils import _pair, _quadruple, _sextuple
@@ -23,7 +24,7 @@ class _PadNd(Module):
     mode = "constant"
     spread: Any
 
-    def __init__(self, padding: Any) -> None:
+    def __init__(self, padding: PerDim | str) -> None:
         super().__init__()
         self.padding = type(self).spread(padding)
 
@@ -69,7 +70,7 @@ class _ConstantPadNd(_PadNd):
     __constants__ = ["padding", "value"]
     value: float
 
-    def __init__(self, padding: Any, value: float) -> None:
+    def __init__(self, padding: PerDim | str, value: float) -> None:
         super().__init__(padding)
         self.value = value
 
@@ -145,7 +146,7 @@ class ReplicationPad3d(_ReplicationPadNd):
 class ZeroPad1d(ConstantPad1d):
     """Pads the last dimension with zeros."""
 
-    def __init__(self, padding: Any) -> None:
+    def __init__(self, padding: PerDim | str) -> None:
         super().__init__(padding, 0.0)
 
     def extra_repr(self) -> str:
@@ -155,7 +156,7 @@ class ZeroPad1d(ConstantPad1d):
 class ZeroPad2d(ConstantPad2d):
     """Pads the last two dimensions with zeros."""
 
-    def __init__(self, padding: Any) -> None:
+    def __init__(self, padding: PerDim | str) -> None:
         super().__init__(padding, 0.0)
 
     def extra_repr(self) -> str:
@@ -165,7 +166,7 @@ class ZeroPad2d(ConstantPad2d):
 class ZeroPad3d(ConstantPad3d):
     """Pads the last three dimensions with zeros."""
 
-    def __init__(self, padding: Any) -> None:
+    def __init__(self, padding: PerDim | str) -> None:
         super().__init__(padding, 0.0)
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from ...ops import rnn as R
 from ...ops.define import FUNCTIONS
 from ...tensor import Tensor
+from ...vocabulary import Device, Dtype
 from .. import init
 from ..parameter import Parameter
 from ..utils.rnn import PackedSequence
@@ -21,7 +22,7 @@ _FUNCTIONS = {"RNN_TANH": R.rnn_tanh, "RNN_RELU": R.rnn_relu, "LSTM": R.lstm, "G
 _GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
 
 
-def _empty(*size: int, **where: Any) -> Any:
+def _empty(*size: int, **where: Any) -> Tensor:
     return FUNCTIONS["empty"](size, **where)
 
 
@@ -35,7 +36,7 @@ class RNNBase(Module):
     __constants__ = ["mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size"]
 
     def __init__(self, mode: str, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Any = None, dtype: Any = None) -> None:
+                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Device = None, dtype: Dtype = None) -> None:
         super().__init__()
         for name, flag in (("bias", bias), ("batch_first", batch_first)):
             if not isinstance(flag, bool):
@@ -71,7 +72,7 @@ class RNNBase(Module):
         self.reset_parameters()
 
     @staticmethod
-    def _check_options(mode: str, input_size: Any, hidden_size: Any, num_layers: Any, dropout: Any, proj_size: Any) -> None:
+    def _check_options(mode: str, input_size: int, hidden_size: int, num_layers: int, dropout: float, proj_size: int) -> None:
         if not isinstance(dropout, numbers.Number) or not 0 <= dropout <= 1 or isinstance(dropout, bool):
             raise ValueError("dropout should be a number in range [0, 1] representing the probability of an element being zeroed")
         if dropout > 0 and num_layers == 1:
@@ -173,7 +174,7 @@ class RNNBase(Module):
     def _states(self, hx: Any) -> tuple[Tensor, ...]:
         return tuple(hx) if self._pair else (hx,)
 
-    def _zeros(self, input: Tensor, batch: int) -> Any:
+    def _zeros(self, input: Tensor, batch: int) -> tuple[Tensor, ...]:
         layers = self.num_layers * (2 if self.bidirectional else 1)
         zeros = FUNCTIONS["zeros"]
         h = zeros(layers, batch, self.proj_size or self.hidden_size, dtype=input.dtype, device=input.device)
@@ -184,7 +185,7 @@ class RNNBase(Module):
                                        self.bidirectional, *batch_first)
         return result[0], tuple(result[1:]) if self._pair else result[1]
 
-    def forward(self, input: Any, hx: Any = None) -> Any:
+    def forward(self, input: Tensor, hx: Any = None) -> tuple[Any, ...]:
         """(output, final state) of a sequence: a tensor (T, B, I), with batch_first (B, T, I), unbatched (T, I), or a PackedSequence."""
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
@@ -230,7 +231,7 @@ class RNN(RNNBase):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, nonlinearity: str = "tanh", bias: bool = True,
-                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, device: Device = None, dtype: Dtype = None,
                  **unknown: Any) -> None:
         if "proj_size" in unknown:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
@@ -253,10 +254,10 @@ class LSTM(RNNBase):
     _pair = True
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Any = None, dtype: Any = None) -> None:
+                 dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Device = None, dtype: Dtype = None) -> None:
         super().__init__("LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype)
 
-    def check_forward_args(self, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
+    def check_forward_args(self, input: Tensor, hidden: tuple[Tensor, ...], batch_sizes: Tensor | None) -> None:
         """Check input and the two states against one another."""
         self.check_input(input, batch_sizes)
         self.check_hidden_size(hidden[0], self.get_expected_hidden_size(input, batch_sizes), "Expected hidden[0] size {}, got {}")
@@ -275,7 +276,7 @@ class GRU(RNNBase):
     """
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
-                 dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None, **unknown: Any) -> None:
+                 dropout: float = 0.0, bidirectional: bool = False, device: Device = None, dtype: Dtype = None, **unknown: Any) -> None:
         if "proj_size" in unknown:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         if unknown:
@@ -288,7 +289,7 @@ class RNNCellBase(Module):
 
     __constants__ = ["input_size", "hidden_size", "bias"]
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Device = None, dtype: Dtype = None) -> None:
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -340,8 +341,8 @@ class RNNCell(RNNCellBase):
 
     __constants__ = ["input_size", "hidden_size", "bias", "nonlinearity"]
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Any = None,
-                 dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Device = None,
+                 dtype: Dtype = None) -> None:
         super().__init__(input_size, hidden_size, bias, 1, device, dtype)
         self.nonlinearity = nonlinearity
 
@@ -358,7 +359,7 @@ class RNNCell(RNNCellBase):
 class LSTMCell(RNNCellBase):
     """One step of an LSTM; called with (input, (h, c)=None) it returns (h', c')."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Device = None, dtype: Dtype = None) -> None:
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -371,7 +372,7 @@ class LSTMCell(RNNCellBase):
 class GRUCell(RNNCellBase):
     """One step of a GRU; called with (input, h=None) it returns h'."""
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Device = None, dtype: Dtype = None) -> None:
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:

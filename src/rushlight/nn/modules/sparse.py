@@ -6,6 +6,7 @@ from typing import Any
 
 from ...autograd.grad_mode import no_grad
 from ...tensor import Tensor
+from ...vocabulary import Device, Dtype
 from .. import functional as F
 from .. import init
 from .._torch import torch
@@ -29,7 +30,7 @@ class _Table(Module):
             padding_idx %= self.num_embeddings
         self.padding_idx = padding_idx
 
-    def _set_weight(self, given: Tensor | None, freeze: bool, device: Any, dtype: Any) -> None:
+    def _set_weight(self, given: Tensor | None, freeze: bool, device: Device, dtype: Any) -> None:
         if given is None:
             empty = torch.empty((self.num_embeddings, self.embedding_dim), device=device, dtype=dtype)
             self.weight = Parameter(empty, requires_grad=not freeze)
@@ -63,7 +64,7 @@ class Embedding(_Table):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
                  norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False, _weight: Tensor | None = None,
-                 _freeze: bool = False, device: Any = None, dtype: Any = None) -> None:
+                 _freeze: bool = False, device: Device = None, dtype: Dtype = None) -> None:
         super().__init__()
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
@@ -111,7 +112,7 @@ class EmbeddingBag(_Table):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, max_norm: float | None = None, norm_type: float = 2.0,
                  scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, _weight: Tensor | None = None,
-                 include_last_offset: bool = False, padding_idx: int | None = None, device: Any = None, dtype: Any = None) -> None:
+                 include_last_offset: bool = False, padding_idx: int | None = None, device: Device = None, dtype: Dtype = None) -> None:
         super().__init__()
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from ...vocabulary import PerDim
 
 __all__ = ["_ntuple", "_single", "_pair", "_triple", "_quadruple", "_reverse_repeat_tuple", "_list_with_default",
            "consume_prefix_in_state_dict_if_present", "legacy_reduction"]
@@ -11,7 +13,7 @@ __all__ = ["_ntuple", "_single", "_pair", "_triple", "_quadruple", "_reverse_rep
 
 def _ntuple(n: int, name: str = "parse") -> Callable[[Any], tuple[Any, ...]]:
     """The function that makes an n-tuple of one value, and a tuple of an iterable (of any length)."""
-    def parse(x: Any) -> tuple[Any, ...]:
+    def parse(x: PerDim) -> tuple[Any, ...]:
         return tuple(x) if isinstance(x, Iterable) else (x,) * n
     parse.__name__ = name
     return parse
@@ -24,7 +26,7 @@ _quadruple = _ntuple(4, "_quadruple")
 _sextuple = _ntuple(6, "_sextuple")
 
 
-def _reverse_repeat_tuple(t: Any, n: int) -> tuple[Any, ...]:
+def _reverse_repeat_tuple(t: Sequence[int], n: int) -> tuple[Any, ...]:
     """(a, b) -> (b, b, a, a) for n = 2: padding per dimension in the order that ``F.pad`` takes."""
     return tuple(x for x in reversed(t) for _ in range(n))
 
@@ -38,7 +40,7 @@ def _list_with_default(out_size: Any, defaults: Any) -> Any:
     return [v if v is not None else d for v, d in zip(out_size, defaults[-len(out_size):], strict=False)]
 
 
-def consume_prefix_in_state_dict_if_present(state_dict: Any, prefix: str) -> None:
+def consume_prefix_in_state_dict_if_present(state_dict: dict[str, Any], prefix: str) -> None:
     """Take a prefix (such as DataParallel's "module.") off all names of a state_dict, and of its metadata, in place."""
     for key in [key for key in state_dict if key.startswith(prefix)]:
         state_dict[key[len(prefix):]] = state_dict.pop(key)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...autograd.grad_mode import no_grad
 from ...homes import settle
+from ...vocabulary import Device
 from .._torch import torch
 from ..modules.module import Module
 
@@ -344,7 +345,7 @@ def _devices(device_ids: Any, parameters: Sequence[Any]) -> list[Any]:
     return list(device_ids)
 
 
-def _moved(value: Any, device: Any) -> Any:
+def _moved(value: Any, device: Device) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(torch.device("cuda", device) if isinstance(device, int) else device)
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):

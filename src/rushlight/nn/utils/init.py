@@ -10,7 +10,7 @@ from ..modules.module import Module
 __all__ = ["skip_init"]
 
 
-def skip_init(module_cls: Any, *args: Any, **kwargs: Any) -> Any:
+def skip_init(module_cls: int | type[Any], *args: Any, **kwargs: Any) -> Module:
     """``module_cls(*args, **kwargs)`` with parameters of any value: no random numbers are drawn. The class must take the argument
     `device`."""
     if not issubclass(module_cls, Module):

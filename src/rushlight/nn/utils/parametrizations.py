@@ -169,7 +169,8 @@ class _OldNames:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any, unexpected_keys: Any,
+    def __call__(self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[Any, Any], strict: bool, missing_keys: list[Any],
+                 unexpected_keys: list[Any],
                  error_msgs: Any) -> None:
         g, v = f"{prefix}{self.name}_g", f"{prefix}{self.name}_v"
         if g in state_dict and v in state_dict:

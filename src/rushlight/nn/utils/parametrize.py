@@ -176,7 +176,7 @@ def _inject_new_class(module: Module) -> None:
     module.__class__ = type(f"Parametrized{cls.__name__}", (cls,), members)
 
 
-def _inject_property(module: Any, tensor_name: str) -> None:
+def _inject_property(module: Module, tensor_name: str) -> None:
     """Make the tensor a property that computes it."""
     if hasattr(module, tensor_name):
         raise AssertionError(f"Expected module not to have attribute '{tensor_name}'")
@@ -220,7 +220,7 @@ def register_parametrization(module: Module, tensor_name: str, parametrization: 
     return module
 
 
-def _add_parametrization(module: Any, tensor_name: str, parametrization: Any, unsafe: bool) -> None:
+def _add_parametrization(module: Module, tensor_name: str, parametrization: Any, unsafe: bool) -> None:
     """A further parametrisation of a tensor that has some."""
     present = module.parametrizations[tensor_name]
     if not unsafe:
@@ -259,7 +259,7 @@ def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
     return len(parametrizations) > 0 if tensor_name is None else tensor_name in parametrizations
 
 
-def remove_parametrizations(module: Any, tensor_name: str, leave_parametrized: bool = True) -> Module:
+def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized: bool = True) -> Module:
     """Make a parametrised tensor ordinary again: with its present value, or (leave_parametrized False) the original's."""
     if not is_parametrized(module, tensor_name):
         raise ValueError(f"Module {module} does not have a parametrization on {tensor_name}")
@@ -291,7 +291,7 @@ def type_before_parametrizations(module: Module) -> type:
     return type(module).__bases__[0] if is_parametrized(module) else type(module)
 
 
-def transfer_parametrizations_and_params(from_module: Any, to_module: Any, tensor_name: str | None = None) -> Module:
+def transfer_parametrizations_and_params(from_module: Any, to_module: Module, tensor_name: str | None = None) -> Module:
     """Give `to_module` copies of the parametrisations (all, or one tensor's) of `from_module`, and its parameters."""
     if not is_parametrized(from_module):
         return to_module

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...tensor import Tensor
+from ...vocabulary import Number
 from .._torch import torch
 from ..modules.module import Module
 
@@ -22,14 +23,14 @@ class BasePruningMethod(ABC):
     _tensor_name: str
     PRUNING_TYPE: str
 
-    def __call__(self, module: Any, inputs: Any) -> None:
+    def __call__(self, module: Module, inputs: tuple[Tensor, ...]) -> None:
         setattr(module, self._tensor_name, self.apply_mask(module))
 
     @abstractmethod
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The new mask for the importance scores t, given the mask so far."""
 
-    def apply_mask(self, module: Any) -> Tensor:
+    def apply_mask(self, module: Module) -> Tensor:
         """name_orig * name_mask."""
         if self._tensor_name is None:
             raise AssertionError(f"Module {module} has to be pruned")
@@ -38,7 +39,7 @@ class BasePruningMethod(ABC):
         return mask.to(dtype=orig.dtype) * orig
 
     @classmethod
-    def apply(cls, module: Any, name: str, *args: Any, importance_scores: Tensor | None = None, **kwargs: Any) -> Any:
+    def apply(cls, module: Module, name: str, *args: Any, importance_scores: Tensor | None = None, **kwargs: Any) -> Any:
         """Prune a parameter, on top of what has been pruned of it. Returns the method (or the container) that is now its hook."""
         old, key = _find(module, name)
         if old is not None:
@@ -83,7 +84,7 @@ class BasePruningMethod(ABC):
         default_mask = torch.ones_like(t) if default_mask is None else default_mask
         return t * self.compute_mask(scores, default_mask=default_mask)
 
-    def remove(self, module: Any) -> None:
+    def remove(self, module: Module) -> None:
         """Make the pruned values the parameter."""
         name = self._tensor_name
         if name is None:
@@ -98,7 +99,7 @@ class BasePruningMethod(ABC):
         setattr(module, name, orig)
 
 
-def _find(module: Any, name: str) -> tuple[Any, Any]:
+def _find(module: Module, name: str) -> tuple[Any, Any]:
     """The pruning method that is a parameter's hook, and the hook's key."""
     found = [(hook, key) for key, hook in module._forward_pre_hooks.items()
              if isinstance(hook, BasePruningMethod) and hook._tensor_name == name]
@@ -119,7 +120,7 @@ class PruningContainer(BasePruningMethod):
             for method in args:
                 self.add_pruning_method(method)
 
-    def add_pruning_method(self, method: Any) -> None:
+    def add_pruning_method(self, method: L1Unstructured | LnStructured) -> None:
         """Add a method for the same parameter."""
         if not isinstance(method, BasePruningMethod) and method is not None:
             raise TypeError(f"{type(method)} is not a BasePruningMethod subclass")
@@ -194,7 +195,7 @@ def _count(amount: Any, size: int) -> int:
 
 
 class _Amount(BasePruningMethod):
-    def __init__(self, amount: Any) -> None:
+    def __init__(self, amount: Number | str) -> None:
         _validate_pruning_amount_init(amount)
         self.amount = amount
 
@@ -258,7 +259,7 @@ class _Structured(_Amount):
 class RandomStructured(_Structured):
     """Prunes random slices along `dim`."""
 
-    def __init__(self, amount: Any, dim: int = -1) -> None:
+    def __init__(self, amount: int, dim: int = -1) -> None:
         super().__init__(amount)
         self.dim = dim
 
@@ -269,7 +270,7 @@ class RandomStructured(_Structured):
 class LnStructured(_Structured):
     """Prunes the slices along `dim` of smallest n-norm."""
 
-    def __init__(self, amount: Any, n: Any, dim: int = -1) -> None:
+    def __init__(self, amount: Number, n: Number, dim: int = -1) -> None:
         super().__init__(amount)
         self.n = n
         self.dim = dim
@@ -300,31 +301,31 @@ def identity(module: Module, name: str) -> Module:
     return module
 
 
-def random_unstructured(module: Module, name: str, amount: Any) -> Module:
+def random_unstructured(module: Module, name: str, amount: float) -> Module:
     """Prune random elements: `amount` is how many, or (a float) which share."""
     RandomUnstructured.apply(module, name, amount)
     return module
 
 
-def l1_unstructured(module: Module, name: str, amount: Any, importance_scores: Tensor | None = None) -> Module:
+def l1_unstructured(module: Module, name: str, amount: Number | str, importance_scores: Tensor | None = None) -> Module:
     """Prune the elements of smallest magnitude (or smallest importance score)."""
     L1Unstructured.apply(module, name, amount=amount, importance_scores=importance_scores)
     return module
 
 
-def random_structured(module: Module, name: str, amount: Any, dim: int) -> Module:
+def random_structured(module: Module, name: str, amount: int, dim: int) -> Module:
     """Prune random slices along `dim`."""
     RandomStructured.apply(module, name, amount, dim)
     return module
 
 
-def ln_structured(module: Module, name: str, amount: Any, n: Any, dim: int, importance_scores: Tensor | None = None) -> Module:
+def ln_structured(module: Module, name: str, amount: Number, n: Number, dim: int, importance_scores: Tensor | None = None) -> Module:
     """Prune the slices along `dim` of smallest n-norm."""
     LnStructured.apply(module, name, amount, n, dim, importance_scores=importance_scores)
     return module
 
 
-def global_unstructured(parameters: Any, pruning_method: Any, importance_scores: Any = None, **kwargs: Any) -> None:
+def global_unstructured(parameters: int | list[Any], pruning_method: type[Any], importance_scores: Any = None, **kwargs: Any) -> None:
     """Prune elements of several parameters, (module, name) pairs, ranked all together."""
     if not isinstance(parameters, Iterable):
         raise TypeError("global_unstructured(): parameters is not an Iterable")

@@ -26,7 +26,8 @@ class PackedSequence(_Fields):
 
     __slots__ = ()
 
-    def __new__(cls, data: Any, batch_sizes: Any = None, sorted_indices: Any = None, unsorted_indices: Any = None) -> Any:
+    def __new__(cls, data: Tensor | tuple[Tensor, ...], batch_sizes: Tensor | None = None, sorted_indices: Tensor | None = None,
+                unsorted_indices: Any = None) -> PackedSequence:
         if unsorted_indices is None:
             unsorted_indices = invert_permutation(sorted_indices)
         if batch_sizes is None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...tensor import Tensor
+
+if TYPE_CHECKING:
+    from ...nn.modules.module import Module
 
 __all__ = ["functional_call"]
 
 
-def _tied_names(module: Any) -> dict[str, list[str]]:
+def _tied_names(module: Module) -> dict[str, list[str]]:
     """For every parameter and buffer that has several names: each name with all of them."""
     names: dict[int, list[str]] = {}
     for name, tensor in (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)):
@@ -19,7 +22,7 @@ def _tied_names(module: Any) -> dict[str, list[str]]:
     return {name: group for group in names.values() if len(group) > 1 for name in group}
 
 
-def _with_tied(module: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_tied(module: Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """`tensors` with the other names of tied parameters added; ValueError where two names get different tensors."""
     tied = _tied_names(module)
     result = dict(tensors)
@@ -32,7 +35,7 @@ def _with_tied(module: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return result
 
 
-def _check_keys(module: Any, tensors: dict[str, Tensor]) -> None:
+def _check_keys(module: Module, tensors: dict[str, Tensor]) -> None:
     """RuntimeError unless `tensors` has exactly the module's names."""
     own = {name for name, _ in (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))}
     unexpected, missing = [k for k in tensors if k not in own], sorted(own - tensors.keys())
@@ -48,7 +51,7 @@ def _check_keys(module: Any, tensors: dict[str, Tensor]) -> None:
 _ABSENT = object()
 
 
-def _swap(module: Any, path: str, value: Any) -> Any:
+def _swap(module: Module, path: str, value: Any) -> Any:
     """Put a value where the path leads; returns what was there."""
     prefix, _, name = path.rpartition(".")
     owner = module.get_submodule(prefix)
@@ -69,7 +72,7 @@ def _swap(module: Any, path: str, value: Any) -> Any:
 
 
 @contextmanager
-def _reparametrize_module(module: Any, parameters_and_buffers: dict[str, Tensor], tie_weights: bool = False,
+def _reparametrize_module(module: Module, parameters_and_buffers: dict[str, Tensor], tie_weights: bool = False,
                           strict: bool = False) -> Iterator[None]:
     """While it lasts, the module has these tensors in the places of its own."""
     for tensor in parameters_and_buffers.values():
@@ -91,8 +94,9 @@ def _reparametrize_module(module: Any, parameters_and_buffers: dict[str, Tensor]
                 parameters_and_buffers[path] = now
 
 
-def functional_call(module: Any, parameters_and_buffers: dict[str, Tensor], args: Any = None, kwargs: dict[str, Any] | None = None, *,
-                    tie_weights: bool = True, strict: bool = False) -> Any:
+def functional_call(module: Module, parameters_and_buffers: dict[str, Tensor], args: Tensor | None = None,
+                    kwargs: dict[str, Any] | None = None, *,
+                    tie_weights: bool = True, strict: bool = False) -> Tensor:
     """The old place of ``torch.func.functional_call``."""
     import warnings
     warnings.warn("`torch.nn.utils.stateless.functional_call` is deprecated as of PyTorch 2.0 and will be removed in a future version of "
@@ -100,8 +104,9 @@ def functional_call(module: Any, parameters_and_buffers: dict[str, Tensor], args
     return _functional_call(module, parameters_and_buffers, args, kwargs, tie_weights=tie_weights, strict=strict)
 
 
-def _functional_call(module: Any, parameters_and_buffers: dict[str, Tensor], args: Any = None, kwargs: dict[str, Any] | None = None, *,
-                     tie_weights: bool = True, strict: bool = False) -> Any:
+def _functional_call(module: Module, parameters_and_buffers: dict[str, Tensor], args: Tensor | tuple[Tensor, ...] | None = None,
+                     kwargs: dict[str, Any] | None = None, *,
+                     tie_weights: bool = True, strict: bool = False) -> Tensor:
     """``module(*args, **kwargs)`` with other tensors in the places named.
 
     args         a tuple, or one argument

@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import Any
 
 from ...tensor import Tensor
+from ...vocabulary import Number
 from ..optimizer import Optimizer
 
 __all__ = ["LRScheduler", "group_values", "per_group", "put", "check_optimizer", "warn_epoch", "pack_callables", "unpack_callables"]
@@ -23,7 +24,7 @@ def group_values(optimizer: Optimizer, key: str) -> list[Any]:
     return [value.clone() if isinstance(value, Tensor) else value for value in values]
 
 
-def put(group: dict[str, Any], key: str, value: Any) -> None:
+def put(group: dict[str, Any], key: str, value: float) -> None:
     """Set an option of a group; an option that is a tensor keeps its identity and gets the value."""
     if isinstance(group[key], Tensor):
         group[key].fill_(float(value))
@@ -31,7 +32,7 @@ def put(group: dict[str, Any], key: str, value: Any) -> None:
         group[key] = value
 
 
-def per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
+def per_group(name: str, optimizer: Optimizer, value: Number | list[Number]) -> list[Any]:
     """One value for each group from a single one, or from a sequence of the right length."""
     if not isinstance(value, (list, tuple)):
         return [value] * len(optimizer.param_groups)
@@ -41,7 +42,7 @@ def per_group(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
     return list(value)
 
 
-def check_optimizer(optimizer: Any) -> None:
+def check_optimizer(optimizer: Optimizer) -> None:
     """TypeError unless it is an Optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..optimizer import Optimizer
 from .base import LRScheduler, check_optimizer, group_values, put, warn_epoch
+
+if TYPE_CHECKING:
+    from ...tensor import Tensor
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -57,7 +60,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.cooldown_counter = 0
         self.num_bad_epochs = 0
 
-    def step(self, metrics: Any, epoch: int | None = None) -> None:      # type: ignore[override]
+    def step(self, metrics: Tensor, epoch: int | None = None) -> None:      # type: ignore[override]
         """Note the metric (a number or a one-element tensor), and lower the rates if it is time."""
         current = float(metrics)
         if epoch is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...nn._torch import torch
 from ...threads import get_num_threads, set_num_threads
+from ...vocabulary import Function
 
 __all__ = ["Timer", "Measurement", "Compare", "timer"]
 
@@ -139,7 +140,7 @@ class Timer:
         """Not supported: `blocked_autorange` finds out how many runs are enough (NotImplementedError)."""
         raise NotImplementedError("See `Timer.blocked_autorange.`")
 
-    def autorange(self, callback: Any = None) -> None:
+    def autorange(self, callback: Function | None = None) -> None:
         """Not supported: `blocked_autorange` finds out how many runs are enough (NotImplementedError)."""
         raise NotImplementedError("See `Timer.blocked_autorange.`")
 
@@ -160,7 +161,7 @@ class Timer:
         start = timeit.default_timer()
         return timeit.default_timer() - start
 
-    def blocked_autorange(self, callback: Any = None, min_run_time: float = 0.2) -> Measurement:
+    def blocked_autorange(self, callback: Function | None = None, min_run_time: float = 0.2) -> Measurement:
         """Blocks of equal size, until they have taken `min_run_time` seconds together. ``callback(runs, seconds)`` after each."""
         number = self._block_size(min_run_time)
         times: list[float] = []
@@ -171,7 +172,7 @@ class Timer:
         return Measurement(number, times, self._spec)
 
     def adaptive_autorange(self, threshold: float = 0.1, *, min_run_time: float = 0.01, max_run_time: float = 10.0,
-                           callback: Any = None) -> Measurement:
+                           callback: Function | None = None) -> Measurement:
         """Blocks until their middle half spreads by less than `threshold` of their median, or `max_run_time` is over."""
         number = self._block_size(min_run_time)
         times: list[float] = []

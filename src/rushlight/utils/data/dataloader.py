@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ...vocabulary import GeneratorLike, Operand
 from ._utils.collate import default_collate, default_convert
 from ._utils.fetch import make_fetcher
 from ._utils.info import END, FAILURE, get_worker_info
 from .dataset import Dataset, IterableDataset
 from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, draw_seed
+
+if TYPE_CHECKING:
+    from ...utils.data._utils.pool import WorkerPool
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
 
@@ -43,10 +47,11 @@ class DataLoader(Generic[T_co]):
 
     _ready = False
 
-    def __init__(self, dataset: Dataset[T_co], batch_size: int | None = 1, shuffle: bool | None = None, sampler: Any = None,
-                 batch_sampler: Any = None, num_workers: int = 0, collate_fn: Callable[[list[Any]], Any] | None = None,
+    def __init__(self, dataset: Dataset[T_co], batch_size: int | None = 1, shuffle: bool | None = None,
+                 sampler: Sampler | Sequence[int] | None = None,
+                 batch_sampler: list[Any] | None = None, num_workers: int = 0, collate_fn: Callable[[list[Any]], Any] | None = None,
                  pin_memory: bool = False, drop_last: bool = False, timeout: float = 0, worker_init_fn: Callable[[int], None] | None = None,
-                 multiprocessing_context: Any = None, generator: Any = None, *, prefetch_factor: int | None = None,
+                 multiprocessing_context: int | str | None = None, generator: GeneratorLike = None, *, prefetch_factor: int | None = None,
                  persistent_workers: bool = False, pin_memory_device: str = "", in_order: bool = True) -> None:
         _check_workers(num_workers, timeout, prefetch_factor, persistent_workers)
         self.dataset = dataset
@@ -67,7 +72,8 @@ class DataLoader(Generic[T_co]):
         self._ready = True
         self.check_worker_number_rationality()
 
-    def _choose_samplers(self, batch_size: int | None, shuffle: bool | None, sampler: Any, batch_sampler: Any, drop_last: bool) -> None:
+    def _choose_samplers(self, batch_size: int | None, shuffle: bool | None, sampler: Sampler | Sequence[int] | None,
+                         batch_sampler: list[Any] | None, drop_last: bool) -> None:
         streams = isinstance(self.dataset, IterableDataset)
         if streams:
             for name, given in (("shuffle", shuffle or None), ("sampler", sampler), ("batch_sampler", batch_sampler)):
@@ -103,7 +109,7 @@ class DataLoader(Generic[T_co]):
         return self.__context
 
     @multiprocessing_context.setter
-    def multiprocessing_context(self, context: Any) -> None:
+    def multiprocessing_context(self, context: int | str | None) -> None:
         if context is not None:
             context = _checked_context(context, self.num_workers)
         self.__context = context
@@ -118,7 +124,7 @@ class DataLoader(Generic[T_co]):
         return self.batch_sampler is not None
 
     @property
-    def _index_sampler(self) -> Any:
+    def _index_sampler(self) -> Sampler | list[Any]:
         return self.batch_sampler if self._auto_collation else self.sampler
 
     def __iter__(self) -> _LoaderIterator:
@@ -164,7 +170,7 @@ def _check_workers(num_workers: int, timeout: float, prefetch_factor: int | None
         raise ValueError("persistent_workers option needs num_workers > 0")
 
 
-def _checked_context(context: Any, num_workers: int) -> Any:
+def _checked_context(context: int | str, num_workers: int) -> Any:
     if not num_workers > 0:
         raise ValueError("multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
                          f"num_workers={num_workers}")
@@ -198,7 +204,7 @@ class _LoaderIterator(Iterator[Any]):
         self._num_yielded = 0
         self._expected = None if getattr(loader, "_reported_length", None) is None else len(loader)      # fastai passes an object of its own
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Operand | list[Any]:
         data = self._next_data()
         if self._pin is not None:
             data = self._pin(data)
@@ -232,7 +238,7 @@ class _LocalIterator(_LoaderIterator):
             raise AssertionError("timeout is for worker processes: it needs num_workers > 0")
         self._fetch = make_fetcher(loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last)
 
-    def _next_data(self) -> Any:
+    def _next_data(self) -> Operand | list[Any]:
         return self._fetch(next(self._indices))
 
 
@@ -271,7 +277,7 @@ class _WorkerIterator(_LoaderIterator):
             self._pool.send(worker, RESTART)
         self._begin(loader)
 
-    def _start_pool(self, loader: DataLoader[Any]) -> Any:
+    def _start_pool(self, loader: DataLoader[Any]) -> WorkerPool:
         import multiprocessing
 
         from ._utils.pool import PIPE_BYTES, WorkerPool
@@ -301,7 +307,7 @@ class _WorkerIterator(_LoaderIterator):
         waiting = list(self._owner.values())
         return min(self._streaming, key=waiting.count)
 
-    def _next_data(self) -> Any:
+    def _next_data(self) -> Operand | list[Any]:
         if not self._owner and not self._early:
             self._deal()  # nothing is on its way: the end, or prefetch_factor=0
         while self._owner or self._early:
@@ -340,7 +346,7 @@ class _WorkerIterator(_LoaderIterator):
             del self._owner[number]
         self._deal()
 
-    def _hand_out(self, status: str, value: Any) -> Any:
+    def _hand_out(self, status: str, value: Operand | list[Any]) -> Operand | list[Any]:
         self._deal()
         if status == FAILURE:
             value.reraise()

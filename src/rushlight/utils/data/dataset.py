@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import rushlight as torch
 
+from ...vocabulary import GeneratorLike, PerDim, Shape
+
 __all__ = ["ChainDataset", "ConcatDataset", "Dataset", "IterableDataset", "StackDataset", "Subset", "TensorDataset", "random_split"]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -21,7 +23,7 @@ class Dataset(Generic[T_co]):
     ``__getitems__(indices)``, where defined, is asked for a whole batch at once and returns a list of samples.
     """
 
-    def __getitem__(self, index: Any) -> T_co:
+    def __getitem__(self, index: int) -> T_co:
         raise NotImplementedError(f"{type(self).__name__} has no __getitem__: a Dataset defines how to get the sample of an index.")
 
     def __add__(self, other: Dataset[T_co]) -> ConcatDataset[T_co]:
@@ -44,7 +46,7 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
             raise AssertionError(f"Size mismatch between tensors: their first dimensions are {sizes} and should be equal")
         self.tensors = tensors
 
-    def __getitem__(self, index: Any) -> tuple[Any, ...]:
+    def __getitem__(self, index: int | slice) -> tuple[Any, ...]:
         return tuple([tensor[index] for tensor in self.tensors])
 
     def __len__(self) -> int:
@@ -68,10 +70,10 @@ class StackDataset(Dataset[Any]):
     def _parts(self) -> list[Any]:
         return list(self.datasets.values() if isinstance(self.datasets, dict) else self.datasets)
 
-    def _sample(self, values: Iterable[Any]) -> Any:
+    def _sample(self, values: Iterable[Any]) -> Shape | dict[Any, Any]:
         return dict(zip(self.datasets, values)) if isinstance(self.datasets, dict) else tuple(values)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: int) -> Shape | dict[Any, Any]:
         return self._sample([dataset[index] for dataset in self._parts()])
 
     def __getitems__(self, indices: list[Any]) -> list[Any]:
@@ -160,7 +162,7 @@ class Subset(Dataset[T_co]):
         self.dataset = dataset
         self.indices = indices
 
-    def __getitem__(self, idx: Any) -> Any:
+    def __getitem__(self, idx: PerDim) -> Any:
         if isinstance(idx, list):
             return self.dataset[[self.indices[i] for i in idx]]
         return self.dataset[self.indices[idx]]
@@ -176,7 +178,7 @@ class Subset(Dataset[T_co]):
         return len(self.indices)
 
 
-def random_split(dataset: Dataset[T_co], lengths: Sequence[int | float], generator: Any = None) -> list[Subset[T_co]]:
+def random_split(dataset: Dataset[T_co], lengths: Sequence[int | float], generator: GeneratorLike = None) -> list[Subset[T_co]]:
     """Split at random into Subsets of the given lengths, or of the given fractions where those sum to one.
 
     With fractions, each part gets the floor of its share and what is left goes to the parts in turn, one sample each.

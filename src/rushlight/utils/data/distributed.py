@@ -21,7 +21,7 @@ class DistributedSampler(Sampler[int]):
     from the start are used twice, or with `drop_last` the tail is left out. Without `num_replicas` or `rank` the process group is asked.
     """
 
-    def __init__(self, dataset: Any, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True, seed: int = 0,
+    def __init__(self, dataset: range, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True, seed: int = 0,
                  drop_last: bool = False) -> None:
         if num_replicas is None:
             num_replicas = _process_group().get_world_size()

@@ -8,12 +8,14 @@ from typing import Any, Generic, TypeVar
 
 import rushlight as torch
 
+from ...vocabulary import GeneratorLike
+
 __all__ = ["BatchSampler", "RandomSampler", "Sampler", "SequentialSampler", "SubsetRandomSampler", "WeightedRandomSampler", "draw_seed"]
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-def draw_seed(generator: Any = None) -> int:
+def draw_seed(generator: GeneratorLike = None) -> int:
     """One seed of 63 bits from the generator (the default one where None is given)."""
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator).item())
 
@@ -50,7 +52,8 @@ class RandomSampler(Sampler[int]):
     data_source: Sized
     replacement: bool
 
-    def __init__(self, data_source: Sized, replacement: bool = False, num_samples: int | None = None, generator: Any = None) -> None:
+    def __init__(self, data_source: Sized, replacement: bool = False, num_samples: int | None = None,
+                 generator: GeneratorLike = None) -> None:
         self.data_source = data_source
         self.replacement = replacement
         self._num_samples = num_samples
@@ -73,14 +76,14 @@ class RandomSampler(Sampler[int]):
         drawn = self._draws(len(self.data_source), generator) if self.replacement else self._permutations(len(self.data_source), generator)
         yield from drawn
 
-    def _draws(self, n: int, generator: Any) -> Iterator[int]:
+    def _draws(self, n: int, generator: GeneratorLike) -> Iterator[int]:
         # Drawn 32 at a time, so that the generator stands where PyTorch's stands at every moment.
         left = self.num_samples
         for _ in range(left // 32):
             yield from torch.randint(high=n, size=(32,), dtype=torch.int64, generator=generator).tolist()
         yield from torch.randint(high=n, size=(left % 32,), dtype=torch.int64, generator=generator).tolist()
 
-    def _permutations(self, n: int, generator: Any) -> Iterator[int]:
+    def _permutations(self, n: int, generator: GeneratorLike) -> Iterator[int]:
         # The last, partial permutation is drawn even when none of it is needed: that too moves the generator.
         for _ in range(self.num_samples // n):
             yield from torch.randperm(n, generator=generator).tolist()
@@ -95,7 +98,7 @@ class SubsetRandomSampler(Sampler[int]):
 
     indices: Sequence[int]
 
-    def __init__(self, indices: Sequence[int], generator: Any = None) -> None:
+    def __init__(self, indices: Sequence[int], generator: GeneratorLike = None) -> None:
         self.indices = indices
         self.generator = generator
 
@@ -114,7 +117,7 @@ class WeightedRandomSampler(Sampler[int]):
     num_samples: int
     replacement: bool
 
-    def __init__(self, weights: Sequence[float], num_samples: int, replacement: bool = True, generator: Any = None) -> None:
+    def __init__(self, weights: Sequence[float], num_samples: int, replacement: bool = True, generator: GeneratorLike = None) -> None:
         if not isinstance(num_samples, int) or isinstance(num_samples, bool) or num_samples <= 0:
             raise ValueError(f"num_samples should be a positive integer value, but got num_samples={num_samples}")
         if not isinstance(replacement, bool):

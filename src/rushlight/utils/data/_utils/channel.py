@@ -21,6 +21,7 @@ import numpy as np
 
 from ....kind import cpu_kind
 from ....tensor import Tensor, wrap
+from ....vocabulary import Array
 
 __all__ = ["Channel"]
 
@@ -48,7 +49,7 @@ class Channel:
         """Close this end."""
         self.connection.close()
 
-    def send(self, value: Any) -> None:
+    def send(self, value: str | tuple[Any, ...]) -> None:
         """Send an object. Nothing has been sent when it raises because the object can't be pickled."""
         parts = _dumps(value)
         sizes = [part.nbytes for part in parts]
@@ -66,7 +67,7 @@ class Channel:
         finally:
             os.close(file)
 
-    def receive(self) -> Any:
+    def receive(self) -> tuple[Any, ...]:
         """The next object; waits for it. EOFError or OSError where the other end is gone."""
         message = bytearray(self.connection.recv_bytes())
         outside, count = _COUNT.unpack_from(message)
@@ -89,7 +90,7 @@ class Channel:
             os.close(file)
 
 
-def _dumps(value: Any) -> list[memoryview]:
+def _dumps(value: str | tuple[Any, ...]) -> list[memoryview]:
     stream, buffers = io.BytesIO(), []
     pickler = reduction.ForkingPickler(stream, 5, True, buffers.append)
     pickler.dispatch_table[Tensor] = _reduce_tensor
@@ -107,7 +108,7 @@ def _reduce_tensor(tensor: Tensor) -> Any:
     return _rebuild_tensor, (tensor._a, tensor.requires_grad)
 
 
-def _rebuild_tensor(array: Any, requires_grad: bool) -> Tensor:
+def _rebuild_tensor(array: Array, requires_grad: bool) -> Tensor:
     tensor = wrap(array, cpu_kind(array))
     return tensor.requires_grad_() if requires_grad else tensor
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import rushlight as torch
+
+from ....vocabulary import NumpyDtypeLike
+
+if TYPE_CHECKING:
+    from ....tensor import Tensor
 
 __all__ = ["collate", "collate_float_fn", "collate_int_fn", "collate_numpy_array_fn", "collate_numpy_scalar_fn", "collate_str_fn",
            "collate_tensor_fn", "default_collate", "default_collate_fn_map", "default_convert", "map_containers"]
@@ -17,7 +22,7 @@ __all__ = ["collate", "collate_float_fn", "collate_int_fn", "collate_numpy_array
 CollateMap = dict[type | tuple[type, ...], Callable[..., Any]]
 
 
-def _rebuilt(sample: Any, values: Any) -> Any:
+def _rebuilt(sample: Any, values: dict[Any, Any] | list[Any]) -> Any:
     """A container like `sample` with other values (a dict for mappings, else a list). Falls back to plain dicts and lists."""
     kind = type(sample)
     try:
@@ -67,34 +72,34 @@ def default_convert(data: Any) -> Any:
     return map_containers(_convert_leaf, data)
 
 
-def collate_tensor_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
+def collate_tensor_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """Tensors of one shape, stacked along a new first dimension."""
     return torch.stack(batch, 0)
 
 
-def collate_numpy_array_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
+def collate_numpy_array_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """Arrays of one shape, stacked to a tensor. TypeError for strings and objects."""
     if batch[0].dtype.kind in "SUO":
         raise TypeError(_refusal(batch[0].dtype))
     return collate([torch.as_tensor(array) for array in batch], collate_fn_map=collate_fn_map)
 
 
-def collate_numpy_scalar_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
+def collate_numpy_scalar_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """NumPy's scalars as a tensor of their dtype."""
     return torch.as_tensor(batch)
 
 
-def collate_float_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
+def collate_float_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """Python's floats as a float64 tensor."""
     return torch.tensor(batch, dtype=torch.float64)
 
 
-def collate_int_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
+def collate_int_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Tensor:
     """Python's ints (or bools) as a tensor."""
     return torch.tensor(batch)
 
 
-def collate_str_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Any:
+def collate_str_fn(batch: list[Any], *, collate_fn_map: CollateMap | None = None) -> Sequence[Any]:
     """Strings and bytes stay a list."""
     return batch
 
@@ -113,7 +118,7 @@ default_collate_fn_map: CollateMap = {
 np_str_obj_array_pattern = re.compile(r"[SaUO]")      # dtypes of arrays that become no tensors
 
 
-def _refusal(found: Any) -> str:
+def _refusal(found: NumpyDtypeLike) -> str:
     return (f"default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {found}. Give a collate_fn of "
             "your own")
 

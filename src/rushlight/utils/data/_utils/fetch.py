@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dataset import IterableDataset, Subset, TensorDataset
 from .collate import default_collate
+
+if TYPE_CHECKING:
+    from ....tensor import Tensor
 
 __all__ = ["make_fetcher"]
 
@@ -25,20 +28,20 @@ def make_fetcher(dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], 
     return lambda indices: collate_fn(_samples(dataset, indices))
 
 
-def _samples(dataset: Any, indices: list[Any]) -> list[Any]:
+def _samples(dataset: Sequence[int] | TensorDataset | range, indices: list[Any]) -> list[Any]:
     many = getattr(dataset, "__getitems__", None)
     return many(indices) if many else [dataset[index] for index in indices]
 
 
 def _default_fetcher(dataset: Any) -> Fetcher:
-    def fetch(indices: list[Any]) -> Any:
+    def fetch(indices: list[Any]) -> Tensor | list[Tensor]:
         taken = _take_rows(dataset, indices)
         return default_collate(_samples(dataset, indices)) if taken is None else taken
 
     return fetch
 
 
-def _take_rows(dataset: Any, indices: Any) -> list[Any] | None:
+def _take_rows(dataset: Any, indices: Sequence[int]) -> list[Any] | None:
     """The batch of a TensorDataset (or a Subset of one) by one indexing per tensor instead of one per sample; None where that won't do."""
     while type(dataset) is Subset:
         if type(dataset.indices) is not list:
@@ -55,7 +58,7 @@ def _take_rows(dataset: Any, indices: Any) -> list[Any] | None:
 def _stream_fetcher(samples: Iterator[Any], batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Fetcher:
     ended = False
 
-    def fetch(indices: list[Any]) -> Any:
+    def fetch(indices: list[Any]) -> Tensor:
         nonlocal ended
         if ended:
             raise StopIteration
@@ -65,7 +68,7 @@ def _stream_fetcher(samples: Iterator[Any], batched: bool, collate_fn: Callable[
             raise StopIteration
         return collate_fn(batch)
 
-    def fetch_one(index: Any) -> Any:
+    def fetch_one(index: Any) -> int:
         return collate_fn(next(samples))
 
     chosen = fetch if batched else fetch_one

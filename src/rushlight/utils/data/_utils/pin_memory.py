@@ -8,6 +8,7 @@ from typing import Any
 
 import rushlight as torch
 
+from ....vocabulary import Device
 from .collate import map_containers
 
 __all__ = ["pin_memory", "pinner"]
@@ -24,7 +25,7 @@ def pinner(wanted: bool, device: str = "") -> Callable[[Any], Any] | None:
     return lambda data: pin_memory(data, device or None)
 
 
-def pin_memory(data: Any, device: Any = None) -> Any:
+def pin_memory(data: Any, device: Device = None) -> Any:
     """Tensors in nested containers are pinned, and so is what has a ``pin_memory`` method of its own; everything else stays."""
     def pin(value: Any) -> Any:
         if isinstance(value, torch.Tensor):

@@ -44,7 +44,7 @@ class WorkerPool:
         theirs.close()
         self.processes.append(process)
 
-    def send(self, worker_id: int, message: Any) -> None:
+    def send(self, worker_id: int, message: str | tuple[Any, ...]) -> None:
         """Send to one worker."""
         # What it has sent is taken in first: it then can't be stuck sending to us, so it will read, and this can't block for ever.
         channel = self.channels[worker_id]
