@@ -25,6 +25,14 @@ def losses(text):
     return re.findall(r"epoch +\d+  train loss ([\d.]+)  accuracy +([\d.]+)%   test loss ([\d.]+)  accuracy +([\d.]+)%", text)
 
 
+def test_digits_in_two_processes_are_those_of_one():
+    """Every process takes its share of each batch: the mean loss per epoch is the same."""
+    alone = run(RUSHLIGHT, "examples/ddp_digits.py", "--epochs", "2", RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+    both = run((*RUSHLIGHT, "--nproc", "2"), "examples/ddp_digits.py", "--epochs", "2")
+    found = [[float(number) for number in re.findall(r"train loss ([\d.]+)", text)] for text in (alone, both)]
+    assert len(found[0]) == len(found[1]) == 2 and all(abs(a - b) < 2e-3 for a, b in zip(*found)), found
+
+
 def test_digits_like_pytorch(tmp_path):
     """The first epochs print the same losses, to 4 decimals, on both."""
     args = ("examples/digits.py", "--epochs", "3", "--quiet", "--output")
