@@ -193,7 +193,7 @@ def _mark_failed() -> None:
     from sys import modules
 
     from ..homes import place
-    mpi = modules.get(place("distributed.mpi"))
+    mpi: Any = modules.get(place("distributed.mpi"))
     if mpi is not None:
         mpi.failed = True
 

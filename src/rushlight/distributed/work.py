@@ -132,7 +132,8 @@ class Queue:
     """A group's operations that go on beside the program, one after the other, in a thread that begins with the first."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.thread = name, None
+        self.name = name
+        self.thread: threading.Thread | None = None
         self.waiting: SimpleQueue[tuple[Work, Callable[[], None]] | None] = SimpleQueue()
         self.lock, self.pending = threading.Lock(), 0
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from types import UnionType
 from typing import Any, NamedTuple
 
 from ..homes import is_own
-from ..vocabulary import Operand
 
 __all__ = ["PyTree", "Context", "FlattenFunc", "UnflattenFunc", "FlattenFn", "UnflattenFn", "DumpableContext",
            "ToDumpableContextFn", "FromDumpableContextFn", "TreeSpec", "PyTreeSpec", "LeafSpec", "KeyEntry", "KeyPath", "SequenceKey",
@@ -246,8 +245,8 @@ def is_structseq(obj: object) -> bool:
     return is_structseq_class(obj if isinstance(obj, type) else type(obj))
 
 
-def _node_type(tree: Operand | Sequence[Any] | dict[Any, Any] | None) -> type[Any]:
-    cls = type(tree)
+def _node_type(tree: object) -> type[Any]:
+    cls: Any = type(tree)
     if cls not in SUPPORTED_NODES and is_structseq_class(cls) and is_own(cls.__module__):       # what an op with several results returns
         _register_builtin(cls, f"{cls.__module__}.{cls.__name__}", lambda d: (list(d), None), lambda values, _: cls(values),
                           lambda d: (_by_position(d), None))
