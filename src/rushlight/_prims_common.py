@@ -8,6 +8,7 @@ from typing import Any
 from . import dtypes as D
 from .ops.promotion import result_type
 from .tensor import Tensor
+from .unsupported import attribute_of
 
 __all__ = ["ELEMENTWISE_TYPE_PROMOTION_KIND", "corresponding_complex_dtype", "corresponding_real_dtype", "dtype_to_type", "elementwise_dtypes",
            "get_computation_dtype", "is_boolean_dtype", "is_complex_dtype", "is_float_dtype", "is_integer_dtype"]
@@ -94,3 +95,6 @@ def _common(given: list[Any]) -> D.dtype:
     for each in given[2:]:
         found = D.promote_types(found, each.dtype if isinstance(each, Tensor) else tensor(each).dtype)
     return found
+
+
+__getattr__ = attribute_of("_prims_common", "the library has no primitives: ops are Python on NumPy, see torch.overrides and the registry")
