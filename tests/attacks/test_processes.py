@@ -68,7 +68,9 @@ def test_no_room_on_the_disk(tmp_path):
                                   "model(torch.ones(64, 50)).sum().backward()"])
 def test_interrupted(body):
     program = _program(f"""
+        import signal
         import rushlight as torch
+        signal.signal(signal.SIGINT, signal.default_int_handler)       # a shell starts what runs in the background without it
         model = torch.nn.Sequential(torch.nn.Linear(50, 50), torch.nn.ReLU(), torch.nn.Linear(50, 5))
         print("ready", flush=True)
         try:
@@ -80,7 +82,10 @@ def test_interrupted(body):
     assert program.stdout.readline() == "ready\n"
     time.sleep(0.2)
     program.send_signal(signal.SIGINT)
-    out, err = program.communicate(timeout=30)
+    try:
+        out, err = program.communicate(timeout=30)
+    finally:
+        program.kill()
     assert out == "interrupted 3.0\n", err
 
 

@@ -173,3 +173,23 @@ def test_methods_and_the_rest():
     assert_same_behaviour(lambda m, x: m.special.xlog1py(x, 2), x)
     assert_same_behaviour(lambda m: m.special.xlog1py(1, 2))
     assert_same_behaviour(lambda m: m.special.zeta(1, 2))
+
+
+@pytest.mark.parametrize("kind", ["t", "u", "v", "w"])
+@pytest.mark.parametrize("shifted", ["", "shifted_"])
+def test_chebyshev_polynomials_of_absurd_degrees(kind, shifted):
+    """Beyond 1 the recurrence ends in nan after a few steps, at 1 and -1 there are closed forms: nobody waits for two milliards of steps."""
+    name, n = f"{shifted}chebyshev_polynomial_{kind}", 2**31 - 1
+    x = [4.0, -4.0, 1.0] + ([0.0] if shifted else [-1.0])
+    ours = getattr(rl.special, name)(rl.tensor(x, dtype=rl.float64), rl.tensor(n))
+    assert ours.tolist() == pytest.approx(getattr(pt.special, name)(pt.tensor(x, dtype=pt.float64), pt.tensor(n)).tolist(), nan_ok=True)
+    x = [-1.0, 1.0, 0.0, 0.3, -0.7, 2.0, -3.0]
+    for n in (0, 1, 2, 7, 8, 9, 10, 33, 100):
+        ours = getattr(rl.special, name)(rl.tensor(x, dtype=rl.float64), rl.tensor(n))
+        theirs = getattr(pt.special, name)(pt.tensor(x, dtype=pt.float64), pt.tensor(n))
+        assert ours.tolist() == pytest.approx(theirs.tolist(), rel=1e-9, abs=1e-9)
+
+
+def test_recurrences_that_would_take_hours_are_refused():
+    with pytest.raises(RuntimeError, match="at most 4194304 steps"):
+        rl.special.laguerre_polynomial_l(rl.tensor([1.0]), rl.tensor([2**31 - 1]))

@@ -118,7 +118,7 @@ def _add_rows(kernel: Rule, target: Any, rows: Any, values: Any) -> Any:
     p, n = target.physical, target.shape[0]
     flat = p.reshape(size * n, *p.shape[2:])
     at, v = _whole(rows, level, size), _whole(values, level, size)
-    kernel(flat, (np.where(at < 0, at + n, at) + np.arange(size)[:, None] * n).reshape(-1), v.reshape(-1, *v.shape[2:]))
+    kernel(flat, (np.where(at < 0, at + n, at) + np.arange(size)[:, None] * n).reshape(-1), v.reshape(v.shape[0] * v.shape[1], *v.shape[2:]))
     if not np.may_share_memory(flat, p):
         p[...] = flat.reshape(p.shape)
     return target

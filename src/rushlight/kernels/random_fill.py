@@ -3,9 +3,8 @@
 `draw(gen, a, sampler, *args)` fills an array of any strides. A sampler is a function (gen, n, numpy dtype, *args) -> 1-D array of n
 numbers, in the order in which they are drawn. PyTorch goes through memory in order: along the smallest stride first.
 
-Two streams depend on the machine in PyTorch itself. On Intel processors ``bernoulli_(p)`` (and with it dropout) uses a generator of
-Intel's MKL, MCG31m1, whose formula Intel publishes; `bernoulli_stream` tells which one is used here. Everywhere else, and for all other
-distributions, the words come from mt19937.
+All words come from mt19937. Earlier versions of PyTorch drew ``bernoulli_(p)`` (and with it dropout) on Intel processors from a generator of
+Intel's MKL, MCG31m1, whose formula Intel publishes; 2.13 does not, and `bernoulli_stream("mcg31")` gives those masks still.
 """
 
 from __future__ import annotations
@@ -193,42 +192,24 @@ def full_range(gen: Generator, n: int, dtype: NumpyDtype) -> Array:
 
 # --- yes or no ------------------------------------------------------------------------------------------------------------------------
 
-_stream: str | None = None
+_stream = "mt19937"
 _MCG_MODULUS, _MCG_MULTIPLIER = (1 << 31) - 1, 1132489760
 _mcg_powers: Any = None
 
 
 def bernoulli_stream(name: str | None = None) -> str:
-    """Which stream ``bernoulli_(p)`` draws from: "mt19937", or "mcg31" as PyTorch does on Intel processors. With a name: choose it."""
+    """Which stream ``bernoulli_(p)`` draws from: "mt19937", or "mcg31" as earlier PyTorch did on Intel processors. With a name: choose it."""
     global _stream
     if name is not None:
         if name not in ("mt19937", "mcg31"):
             raise ValueError(f"bernoulli_stream() expects 'mt19937' or 'mcg31', got {name!r}")
         _stream = name
-    if _stream is None:
-        _stream = "mcg31" if _vendor() == "GenuineIntel" else "mt19937"
     return _stream
-
-
-def _vendor() -> str:
-    """The processor's maker, as CPUID spells it; empty where there is no CPUID."""
-    import os
-    import sys
-    if sys.platform == "win32":
-        return "GenuineIntel" if "GenuineIntel" in os.environ.get("PROCESSOR_IDENTIFIER", "") else ""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            for line in file:
-                if line.startswith("vendor_id"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        return ""
-    return ""
 
 
 def bernoulli(gen: Generator, n: int, dtype: NumpyDtype, p: float) -> Array:
     """1 with probability p."""
-    if _stream != "mt19937" and bernoulli_stream() == "mcg31":
+    if _stream == "mcg31":
         return _mcg_uniform(int(gen.words(1)[0]), n) < p
     return gen.doubles(n) < p if _library is None else _library.below(gen.words(2 * n), float(p))
 

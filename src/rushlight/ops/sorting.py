@@ -207,7 +207,7 @@ def _quantile_at(values: Tensor, q: Tensor, axis: int, last: Any, nans: Any, int
     above = values.gather(axis, wrap(high, values._kind.int64))
     share = wrap(as_array(weight, values._a.dtype), values._kind)
     if q._node is not None and interpolation == "linear":
-        record(share, "QuantileRankBackward0", (q,), lambda g: (g * wrap(np.asarray(last, values._a.dtype), values._kind)).sum())
+        record(share, "QuantileRankBackward0", (q,), lambda g: (g * wrap(as_array(last, values._a.dtype), values._kind)).sum())
     return below.lerp(above, share)
 
 
