@@ -10,7 +10,9 @@ ON_DEVICE = $(addprefix tests/,$(addsuffix .py,$(addprefix ops/test_,elementwise
 	utils/test_checkpoint distributions/test_distributions masked/test_masked jit/test_jit))
 
 # What runs a second time without the native kernels: everything that computes (the databases of tests/conformance have their own test files).
-WITHOUT_NATIVE = tests $(addprefix --ignore tests/,utils/data serialization test_cli.py test_bench_smoke.py test_programs.py conformance)
+WITHOUT_NATIVE = tests $(addprefix --ignore tests/,utils/data serialization attacks commands compat distributed fx nn/parallel conformance test_cli.py \
+	test_bench_smoke.py test_programs.py test_environments.py test_stubs.py test_layout.py test_imports.py test_signpost.py test_examples.py test_interop.py \
+	test_gpu_day.py)
 # The sanitizers' libraries have to come before everything else in a Python that was built without them.
 libraries = $(foreach library,$(1) libstdc++.so.6,$(shell $(CXX) -print-file-name=$(library)))
 sanitized = rm -f src/rushlight/_native_$(3)* && .venv/bin/cmake -S . -B build/$(1) -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=$(3) -DRUSHLIGHT_SANITIZE=$(2) \
@@ -21,7 +23,7 @@ comma := ,
 QUICK = $(addprefix tests/,test_layout.py test_imports.py ops/test_registry.py ops/test_shape.py ops/test_matmul.py autograd/test_autograd.py \
 	nn/test_functional.py nn/modules/test_module.py native/test_native.py)
 
-.PHONY: help demo quick stubs lint test native sanitize fuzz bench ptests torch-wheel libraries clean
+.PHONY: help demo quick stubs lint test native sanitize sanitize-generic sanitize-v3 fuzz bench ptests torch-wheel libraries clean
 
 help:                ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -54,15 +56,20 @@ native: .venv/dev    ## the native kernels, built in place (after a change in na
 checked = LD_PRELOAD="$(call libraries,libasan.so libubsan.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=32 \
 	UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 RUSHLIGHT_NATIVE=$(1) .venv/bin/python -m pytest
 
-sanitize: .venv/dev  ## the kernels' tests and the attacks under AddressSanitizer and UndefinedBehaviorSanitizer, the thread pool's under ThreadSanitizer (then `make native`)
+sanitize: sanitize-generic sanitize-v3  ## under AddressSanitizer and UndefinedBehaviorSanitizer: the kernels' tests, then (v3) the attacks; then `make native`
+
+sanitize-generic: .venv/dev  ## the kernels' tests under both, the thread pool's under ThreadSanitizer: what CI runs
 	$(call sanitized,sanitize,address$(comma)undefined,generic)
 	$(call checked,generic) tests/native
-	$(call sanitized,sanitize-v3,address$(comma)undefined,v3)
-	$(call checked,v3) -m "not slow" tests/native tests/attacks/test_calls.py tests/attacks/test_processes.py --deselect tests/attacks/test_processes.py::test_nothing_is_kept
 	$(call sanitized,sanitize-threads,thread,generic)
 	LD_PRELOAD="$(call libraries,libtsan.so)" TSAN_OPTIONS=die_after_fork=0:exitcode=66:suppressions=tests/tsan.supp RUSHLIGHT_NATIVE=generic \
 		setarch -R .venv/bin/python -m pytest -s tests/native/test_threads.py
-	rm -f src/rushlight/_native_generic* src/rushlight/_native_v3*
+	rm -f src/rushlight/_native_generic*
+
+sanitize-v3: .venv/dev  ## the kernels' tests and the attacks at level v3, with checked containers
+	$(call sanitized,sanitize-v3,address$(comma)undefined,v3)
+	$(call checked,v3) -m "not slow" tests/native tests/attacks/test_calls.py tests/attacks/test_processes.py --deselect tests/attacks/test_processes.py::test_nothing_is_kept
+	rm -f src/rushlight/_native_v3*
 
 SEED ?= 1
 CALLS ?= 3000
