@@ -5,6 +5,7 @@ given by name only. PyTorch is needed, as for the tests.
 """
 
 from pathlib import Path
+from types import FunctionType
 
 import torch
 
@@ -47,7 +48,9 @@ def overload(schema) -> str | None:
 
 
 def public(name: str) -> bool:
-    """Whether Python shows the operator under its name."""
+    """Whether Python shows the operator under its name, and is no Python function, whose arguments are others than the operator's."""
+    if any(isinstance(vars(owner).get(name), FunctionType) for owner in (torch, torch.Tensor, torch._tensor.Tensor)):
+        return False
     spaces = [(torch, name), (torch.Tensor, name), (torch._C._nn, name)]
     spaces += [(getattr(torch, space), name[len(space) + 1:]) for space in ("linalg", "special", "fft") if name.startswith(space + "_")]
     return any(callable(getattr(owner, short, None)) for owner, short in spaces)

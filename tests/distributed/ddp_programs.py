@@ -118,8 +118,7 @@ def hooks(name):
     from importlib import import_module
     default = import_module(torch.__name__ + ".distributed.algorithms.ddp_comm_hooks.default_hooks")
     found = []
-    for hook in (default.allreduce_hook, default.fp16_compress_hook, default.bf16_compress_hook,
-                 default.fp16_compress_wrapper(default.allreduce_hook)):
+    for hook in (default.allreduce_hook, default.fp16_compress_hook, default.fp16_compress_wrapper(default.allreduce_hook)):
         net = torch.nn.parallel.DistributedDataParallel(model(torch))
         net.register_comm_hook(None, hook)
         found.append(trained(torch, net, slice(rank, None, size), 1)[1])

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import doctest
 import importlib
+import inspect
 import io
 import itertools
 import math
@@ -569,3 +570,16 @@ def test_what_make_fx_cannot_record(program, cls, text):
     for options in ({"tracing_mode": "symbolic"}, {"pre_dispatch": False}):
         with pytest.raises(NotImplementedError, match='tracing_mode="real"'):
             make_fx(program, **options)
+
+
+def test_forwards_are_annotated_where_pytorchs_are():
+    """A leaf's forward is not printed, but that of a model is, and its annotations with it."""
+    def annotated(module):
+        found = inspect.signature(module.forward)
+        empty = inspect.Parameter.empty
+        return [name for name, each in found.parameters.items() if each.annotation is not empty], found.return_annotation is not empty
+
+    shown = [name for name in dir(pt.nn) if isinstance(getattr(pt.nn, name), type) and issubclass(getattr(pt.nn, name), pt.nn.Module)]
+    different = [name for name in shown if name not in ("RNNBase", "Module")
+                 and annotated(getattr(pt.nn, name)) != annotated(getattr(rl.nn, name))]
+    assert not different and len(shown) > 150

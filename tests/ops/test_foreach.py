@@ -16,7 +16,7 @@ def lists(found):
     return [each.tolist() for each in found]
 
 
-@pytest.mark.parametrize("name", [name for name in foreach.NAMES if not name.endswith("_")])
+@pytest.mark.parametrize("name", [name for name in foreach.NAMES if not name.endswith("_") and name != "_foreach_mm"])
 def test_values(name):
     short = name.removeprefix("_foreach_")
     calls = [()] if short in foreach.UNARY or short in ("norm", "max", "clone") else None
@@ -48,3 +48,14 @@ def test_copies_and_errors():
                     lambda t=torch: t._foreach_abs([])):
             with pytest.raises(RuntimeError):
                 bad()
+
+
+def test_products():
+    pairs = [(2, 3), (3, 4), (1, 3), (3, 2)]
+    results = []
+    for torch in (pt, rl):
+        torch.manual_seed(0)
+        a, b, c, d = [torch.rand(*shape) for shape in pairs]
+        results.append(lists(torch._foreach_mm([a, c], [b, d])))
+    for theirs, ours in zip(*results, strict=True):
+        pt.testing.assert_close(pt.tensor(ours), pt.tensor(theirs))

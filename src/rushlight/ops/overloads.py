@@ -19,6 +19,10 @@ _NAMED = {
     "memory_format": "empty",
     "two": "scatter_reduce",
     "using_ints": "flatten",
+    "default deprecated": "_convolution",
+    "default padding_idx": "embedding_bag",
+    "dim | out": "frobenius_norm",
+    "default dim": "nuclear_norm",
     "Scalar Tensor": "bucketize fmod lerp searchsorted fill masked_fill rsub",
     "default dtype": "view_copy view",
     "default Tensor": "clamp clamp_max clamp_min clip narrow",
@@ -140,7 +144,7 @@ _PYTHON_ONLY = """
     multilabel_soft_margin_loss names nbytes ndim ndimension nelement new new_tensor normalize numpy pca_lowrank register_hook
     register_post_accumulate_grad_hook requires_grad shape share_memory_ short softmin softsign solve spmm storage storage_type
     svd_lowrank symeig tanhshrink tensor to_sparse_coo tolist triplet_margin_with_distance_loss type unique unravel_index
-    untyped_storage upsample upsample_bilinear upsample_nearest
+    untyped_storage upsample upsample_bilinear upsample_nearest dsmm hsmm saddmm
 """
 PYTHON_ONLY = frozenset(_PYTHON_ONLY.split())
 

@@ -37,7 +37,7 @@ class _MaxPoolNd(Module):
 class MaxPool1d(_MaxPoolNd):
     """The maximum of each window of (N, C, L) or (C, L)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.max_pool1d(input, self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode,
                             return_indices=self.return_indices)
 
@@ -45,7 +45,7 @@ class MaxPool1d(_MaxPoolNd):
 class MaxPool2d(_MaxPoolNd):
     """The maximum of each window of (N, C, H, W) or (C, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode,
                             return_indices=self.return_indices)
 
@@ -53,7 +53,7 @@ class MaxPool2d(_MaxPoolNd):
 class MaxPool3d(_MaxPoolNd):
     """The maximum of each window of (N, C, D, H, W) or (C, D, H, W)."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.max_pool3d(input, self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode=self.ceil_mode,
                             return_indices=self.return_indices)
 
@@ -207,7 +207,7 @@ class FractionalMaxPool2d(_FractionalMaxPoolNd):
         super().__init__()
         self._set(_pair, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
-    def forward(self, input: Tensor) -> Any:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.fractional_max_pool2d(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
                                        _random_samples=self._random_samples)
 
@@ -220,7 +220,7 @@ class FractionalMaxPool3d(_FractionalMaxPoolNd):
         super().__init__()
         self._set(_triple, kernel_size, output_size, output_ratio, return_indices, _random_samples)
 
-    def forward(self, input: Tensor) -> Any:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.fractional_max_pool3d(input, self.kernel_size, self.output_size, self.output_ratio, self.return_indices,
                                        _random_samples=self._random_samples)
 
@@ -275,21 +275,21 @@ class _AdaptiveMaxPoolNd(Module):
 class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
     """Max pooling with the windows that give `output_size`."""
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
     """Max pooling with the windows that give `output_size`; None keeps a dimension's size."""
 
-    def forward(self, input: Tensor) -> Any:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
     """Max pooling with the windows that give `output_size`; None keeps a dimension's size."""
 
-    def forward(self, input: Tensor) -> Any:
+    def forward(self, input: Tensor):  # type: ignore[no-untyped-def]
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)
 
 

@@ -185,7 +185,7 @@ class RNNBase(Module):
                                        self.bidirectional, *batch_first)
         return result[0], tuple(result[1:]) if self._pair else result[1]
 
-    def forward(self, input: Tensor, hx: Any = None) -> tuple[Any, ...]:
+    def forward(self, input, hx=None):  # type: ignore[no-untyped-def]     # PyTorch annotates it so, and fx prints what is annotated
         """(output, final state) of a sequence: a tensor (T, B, I), with batch_first (B, T, I), unbatched (T, I), or a PackedSequence."""
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx)
