@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import services
 from .homes import is_own, place
-from .ops import deferred, define
+from .ops import deferred, define, registry
 from .ops.interception import intercept, python_function, release
 from .tensor import NotBatched, Tensor
 from .vocabulary import Function, Operand
@@ -403,7 +403,6 @@ _IGNORED = ["typename", "is_tensor", "is_storage", "set_default_device", "get_de
             "set_num_threads"]
 
 
-@functools.cache
 def get_ignored_functions() -> set[Any]:
     """Public functions that ``__torch_function__`` of an argument can't override: those that make tensors from what are no tensors, and
     settings."""
@@ -412,10 +411,14 @@ def get_ignored_functions() -> set[Any]:
     return found | {vars(Tensor)[name] for name in _NO_DOOR if name in vars(Tensor) and callable(vars(Tensor)[name])}
 
 
-@functools.cache
 def _by_namespace() -> dict[Any, list[Any]]:
-    import rushlight
     deferred.load_all()
+    return _namespaces_at(registry.changes)
+
+
+@functools.lru_cache(1)
+def _namespaces_at(changes: int) -> dict[Any, list[Any]]:
+    import rushlight
     ignored = get_ignored_functions()
     found: dict[Any, list[Any]] = {}
     for module in (rushlight, *_modules()):
@@ -439,8 +442,13 @@ def get_testing_overrides() -> dict[Any, Callable[..., int]]:
     return {function: (lambda *args, **kwargs: -1) for functions in _by_namespace().values() for function in functions}
 
 
-@functools.cache
 def _names() -> dict[Any, str]:
+    deferred.load_all()
+    return _names_at(registry.changes)
+
+
+@functools.lru_cache(1)
+def _names_at(changes: int) -> dict[Any, str]:
     import rushlight
     names: dict[Any, str] = {}
     for namespace, functions in _by_namespace().items():

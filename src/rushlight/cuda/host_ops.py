@@ -13,7 +13,7 @@ from .. import linalg, special
 from ..devices import as_device
 from ..nn import functional
 from ..ops import deferred
-from ..ops.registry import FUNCTIONS, OPS
+from ..ops.registry import FUNCTIONS, OPS, changed
 from ..ops.write import write_out
 from ..tensor import Tensor
 from ..vocabulary import Device, Function
@@ -122,3 +122,4 @@ def install() -> None:
                 namespace, _, name = place.rpartition(".")
                 if namespace in modules:                # under its other names, too: special.psi is digamma
                     vars(modules[namespace])[name] = replaced[id(value)]
+    changed()

@@ -83,8 +83,18 @@ NAMESPACES: dict[str, dict[str, Any]] = {"": FUNCTIONS}  # what torch.<namespace
 _by_function: dict[int, Op] = {}                       # what is public is never freed, so that its id stays its own
 
 
+changes = 0         # how often something public was added or exchanged: what is derived from it is as old as this number
+
+
+def changed() -> None:
+    """Say that something public is new: a device that starts puts functions of its own in some ops' places."""
+    global changes
+    changes += 1
+
+
 def show(place: str, value: Any, op: Op | None = None) -> Op:
     """Make something public as torch.<place>. It belongs to the op given, to that of the same function, or to that whose name it has."""
+    changed()
     op = op or _by_function.get(id(value)) or OPS.get(_stem(place)) or Op(_name(place), "function", value)
     if op.name == "nn.functional." + place:     # it is torch's function, too
         del OPS[op.name]
