@@ -297,14 +297,11 @@ def _compare(args: list[str]) -> int:
         return _wrong("compare needs a script")
     if options.get("runs", 1) < 1:
         return _wrong("compare --runs needs a number of at least 1")
-    if not os.path.isfile(args[0]):
-        print(f"rushlight: can't open {args[0]!r}: there is no such file", file=sys.stderr)
-        return 2
     from .commands.compare import NoPyTorch, compare, page, table
     html = options.pop("html", None)
     try:
         found = compare(args[0], args[1:], **options)
-    except NoPyTorch as error:
+    except (NoPyTorch, FileNotFoundError) as error:
         print(f"rushlight: {error}", file=sys.stderr)
         return 2
     print(table(found))
