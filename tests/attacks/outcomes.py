@@ -3,9 +3,11 @@
 ``python -m tests.attacks.outcomes torch|rushlight`` reads a call a line and writes a pickled outcome after its length.
 """
 
+import os
 import pickle
 import struct
 import sys
+import tempfile
 import traceback
 import warnings
 from math import inf, nan
@@ -97,7 +99,6 @@ def outcome(call, torch, scope):
 
 def work(side):
     """Evaluate what comes in, until nothing comes any more."""
-    import os
     import resource
     torch = __import__(side)
     torch.set_num_threads(1)
@@ -118,4 +119,7 @@ def work(side):
 
 
 if __name__ == "__main__":
-    work(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:       # a call that saves gets a word for a path
+        sys.path[0] = os.path.abspath(sys.path[0])
+        os.chdir(folder)
+        work(sys.argv[1])
