@@ -16,10 +16,11 @@ from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Number, Operand, Scalar
-from .define import OPERATORS, _binary_inplace, binary, export, method, old_form, unary
+from .define import OPERATORS, _binary_inplace, binary, either_way, export, method, old_form, unary
 from .elementwise import square
 from .promotion import NUMBERS, not_a_tensor, number_dtype, number_tensor, promote, result_type
 from .record import record
+from .registry import OPS
 from .selection import where
 from .write import inplace_from, title, write_out
 
@@ -324,8 +325,10 @@ method(pow_)
 
 # --- operators ------------------------------------------------------------------------------------------------------------------------
 
-def _reflected(fast: Function, name: str) -> Function:
+def _reflected(operator: str, name: str) -> Function:
     """number <op> tensor."""
+    fast, op = OPERATORS[operator], OPS[operator]
+
     def reflected(self: Tensor, other: Number) -> Tensor:
         cls = other.__class__
         if cls is float or cls is int:
@@ -335,12 +338,12 @@ def _reflected(fast: Function, name: str) -> Function:
                 if number is None:
                     number = number_tensor(kind, other)
                 return fast(number, self)
-        return fast(other, self)
+        return either_way(op, other, self)
     reflected.__name__ = reflected.__qualname__ = name
     return reflected
 
 
-_rsub = _reflected(OPERATORS["sub"], "__rsub__")
+_rsub = _reflected("sub", "__rsub__")
 
 
 def _power_operator(self: Tensor, exponent: Operand) -> Any:
@@ -363,11 +366,11 @@ Tensor.__sub__ = OPERATORS["sub"]
 Tensor.__rsub__ = _rsub
 Tensor.__mul__ = Tensor.__rmul__ = OPERATORS["mul"]
 Tensor.__truediv__ = Tensor.__div__ = OPERATORS["true_divide"]
-Tensor.__rtruediv__ = Tensor.__rdiv__ = _reflected(OPERATORS["true_divide"], "__rtruediv__")
+Tensor.__rtruediv__ = Tensor.__rdiv__ = _reflected("true_divide", "__rtruediv__")
 Tensor.__floordiv__ = OPERATORS["floor_divide"]
-Tensor.__rfloordiv__ = _reflected(OPERATORS["floor_divide"], "__rfloordiv__")
+Tensor.__rfloordiv__ = _reflected("floor_divide", "__rfloordiv__")
 Tensor.__mod__ = OPERATORS["remainder"]
-Tensor.__rmod__ = _reflected(OPERATORS["remainder"], "__rmod__")
+Tensor.__rmod__ = _reflected("remainder", "__rmod__")
 Tensor.__pow__ = _power_operator
 Tensor.__rpow__ = _reflected_power
 Tensor.__iadd__ = _iadd

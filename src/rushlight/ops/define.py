@@ -537,8 +537,15 @@ def _refuse_numbers(name: str, input: Tensor, other: Operand, numbers: str) -> N
 
 
 def operator_slow(op: Op, input: Tensor, other: Operand) -> Any:
-    """The same for operators: NotImplemented for operands that are neither tensors nor numbers, so that theirs are asked. (NumPy computes
-    ``tensor + array`` and wraps the result; ``array + tensor`` is a TypeError, as in PyTorch. Equality takes arrays.)"""
+    """The same for operators, which are methods: of tensors only."""
+    if not isinstance(input, Tensor) and not hasattr(input.__class__, "__torch_function__"):
+        raise TypeError(f"descriptor '__{op.title}__' for 'torch._C.TensorBase' objects doesn't apply to a '{type(input).__name__}' object")
+    return either_way(op, input, other)
+
+
+def either_way(op: Op, input: Operand, other: Operand) -> Any:
+    """An operator of a tensor and a number, in any order: NotImplemented for operands that are neither, so that theirs are asked. (NumPy
+    computes ``tensor + array`` and wraps the result; ``array + tensor`` is a TypeError, as in PyTorch. Equality takes arrays.)"""
     if isinstance(other, ndarray) and op.title in ("eq", "ne"):
         other = from_array(other)
     for value in (input, other):
