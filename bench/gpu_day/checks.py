@@ -87,7 +87,7 @@ def _train(torch: Any, device: str, steps: int, autocast: Any = None) -> tuple[l
 
 @check("ten training steps as on the CPU", quick=True)
 def _training(torch: Any, context: Context) -> dict[str, Any]:
-    steps = 2 if context.quick else 10
+    steps = 2 if context.quick else 4 if context.standin else 10
     ours, wanted = (_train(torch, device, steps)[0] for device in ("cuda", "cpu"))
     worst = max(abs(a - b) for a, b in zip(ours, wanted))
     if worst > 1e-3 or ours[-1] >= ours[0]:
@@ -97,8 +97,9 @@ def _training(torch: Any, context: Context) -> dict[str, Any]:
 
 @check("training under autocast, bfloat16")
 def _autocast(torch: Any, context: Context) -> dict[str, Any]:
-    losses, model = _train(torch, "cuda", 10, torch.bfloat16)
-    plain = _train(torch, "cuda", 10)[0]
+    steps = 3 if context.standin else 10
+    losses, model = _train(torch, "cuda", steps, torch.bfloat16)
+    plain = _train(torch, "cuda", steps)[0]
     if any(parameter.dtype != torch.float32 for parameter in model.parameters()) or abs(losses[-1] - plain[-1]) > 0.3:
         raise Failed(f"losses {losses}, without autocast {plain}")
     return {"last": losses[-1], "without": plain[-1]}
@@ -125,8 +126,10 @@ def _scaler(torch: Any, context: Context) -> dict[str, Any]:
 @check("a graph: capture, replay, numbers that go on", quick=True)
 def _graph(torch: Any, context: Context) -> dict[str, Any]:
     x, w = torch.randn(64, 64, device="cuda"), torch.randn(64, 64, device="cuda")
+    # The stand-in runs no formulas: gelu's NumPy twin looks at its numbers, and a capture holds no copy to the host.
+    function = torch.tanh if context.standin else torch.nn.functional.gelu
     for _ in range(2):
-        warm = (x @ w).gelu() if hasattr(x, "gelu") else torch.nn.functional.gelu(x @ w)
+        function(x @ w)
         torch.rand(6, device="cuda")
     torch.cuda.synchronize()
     torch.cuda.manual_seed(5)
@@ -134,15 +137,15 @@ def _graph(torch: Any, context: Context) -> dict[str, Any]:
     torch.cuda.manual_seed(5)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        y = torch.nn.functional.gelu(x @ w)
+        y = function(x @ w)
         drawn = torch.rand(6, device="cuda")
     for number, wanted in enumerate(expected):
         x.fill_(0.1 * (number + 1))
         graph.replay()
-        _same(y, torch.nn.functional.gelu(x @ w), 1e-6, "a replay's products")
+        _same(y, function(x @ w), 1e-6, "a replay's products")
         if not torch.equal(drawn, wanted):
             raise Failed(f"replay {number} drew {drawn.tolist()}, not {wanted.tolist()}")
-    return {"replays": len(expected), "warm": float(warm.sum()) == float(warm.sum())}
+    return {"replays": len(expected)}
 
 
 @check("a training step as a graph")
@@ -184,7 +187,8 @@ def _streams(torch: Any, context: Context) -> dict[str, Any]:
 @check("events measure time")
 def _events(torch: Any, context: Context) -> dict[str, Any]:
     first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    a = torch.rand(4096, 4096, device="cuda")
+    n = 256 if context.standin else 4096
+    a = torch.rand(n, n, device="cuda")
     (a @ a).sum()
     torch.cuda.synchronize()
     first.record()
