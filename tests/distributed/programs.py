@@ -273,3 +273,11 @@ def late_for_barrier():
         time.sleep(4)
         return None
     return said(lambda: dist.monitored_barrier(timeout=timedelta(seconds=1)))
+
+
+def summed():
+    rank, size = begin()
+    x = torch.full((1000,), rank + 1.)
+    dist.all_reduce(x)
+    assert x.min() == x.max()
+    return x[0].item()

@@ -3,6 +3,7 @@ do."""
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -213,3 +214,49 @@ def test_ports():
     with pytest.raises(dist.DistNetworkError, match="MASTER_ADDR"):
         dist.TCPStore("127.0.0.1", free_port(), timeout=timedelta(seconds=0.5))
     assert time.monotonic() - began < 10
+
+
+# --- MPICH's meeting place ----------------------------------------------------------------------------------------------------------------
+
+def place(token):
+    """pmi.py, begun as rank 0 begins it, and two connections of ranks to it."""
+    program = str(ROOT / "src/rushlight/distributed/pmi.py")
+    server = subprocess.Popen([sys.executable, "-S", "-E", program, "2", "127.0.0.1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              text=True)
+    server.stdin.write(token + "\n")
+    server.stdin.flush()
+    port = int(server.stdout.readline())
+    ranks = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(2)]
+    for rank in ranks:
+        rank.sendall(token.encode() + b"\n")
+    return server, ranks
+
+
+def asked(rank, text):
+    rank.sendall(text + b"\n")
+    return rank.recv(1000).decode().strip()
+
+
+def test_the_meeting_place_outlives_rank_0_and_tells_worlds_apart():
+    """MPICH says goodbye behind Python's end, and names shared memory after the world."""
+    names = []
+    for token in ("a", "b"):
+        server, ranks = place(token)
+        names.append(asked(ranks[1], b"cmd=get_my_kvsname"))
+        assert asked(ranks[0], b"cmd=get_my_kvsname") == names[-1]
+        server.stdin.close()                                    # Python has ended in rank 0
+        time.sleep(0.1)
+        for rank in ranks:
+            assert asked(rank, b"cmd=finalize") == "cmd=finalize_ack rc=0"
+            assert server.poll() is None
+            rank.close()
+        assert server.wait(20) == 0
+        server.stdout.close()
+    assert names[0] != names[1]
+
+
+@pytest.mark.skipif("mpi" not in ENGINES, reason="needs mpi4py")
+def test_two_worlds_on_mpi_at_once():
+    begun = [start(programs.summed, 2, env={"RUSHLIGHT_DISTRIBUTED": "mpi"}) for _ in range(2)]
+    for each in begun:
+        assert [(ended.code, ended.value) for ended in finish(*each)] == [(0, 3.0)] * 2

@@ -98,8 +98,9 @@ def join(store: Store, rank: int, size: int, timeout: float, host: str) -> Any:
     if rank == 0:
         token = secrets.token_hex(16)
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pmi.py")
+        # A session of its own: Ctrl-C is for the ranks, which it has to outlive.
         _server = subprocess.Popen([sys.executable, "-S", "-E", program, str(size), host], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   text=True)
+                                   text=True, start_new_session=True)
         _server.stdin.write(token + "\n")
         _server.stdin.flush()
         store.set("pmi", f"{host} {int(_server.stdout.readline())} {token}")

@@ -1,14 +1,16 @@
 """The few lines of MPI's process management interface (PMI-1) with which MPICH's processes find each other, so that no launcher has to
 start them.
 
-Run as a program of its own (``python pmi.py SIZE HOST TOKEN``) it prints its port, serves one world, and ends with it, or when its input
-ends, which is
-when the process that started it does. It imports nothing of this package: it has to be quick to start.
+Run as a program of its own (``python pmi.py SIZE HOST``, a token on its input) it prints its port, serves one world, and ends with the last
+of its processes. MPICH says goodbye in an exit handler of C's, behind everything that Python does at the end, and crashes where nobody
+answers: so the end of the input, which is that of the process that started this one, only means that nobody new is waited for.
+It imports nothing of this package: it has to be quick to start.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import hmac
 import selectors
 import socket
@@ -18,7 +20,6 @@ _ANSWERS = {
     "init": "cmd=response_to_init rc=0 pmi_version=1 pmi_subversion=1",
     "get_maxes": "cmd=maxes rc=0 kvsname_max=256 keylen_max=256 vallen_max=4096",
     "get_appnum": "cmd=appnum rc=0 appnum=0",
-    "get_my_kvsname": "cmd=my_kvsname rc=0 kvsname=world",
     "finalize": "cmd=finalize_ack rc=0",
 }
 
@@ -28,6 +29,8 @@ class World:
 
     def __init__(self, size: int, token: str) -> None:
         self.size, self.token = size, token.encode()
+        # MPICH names the processes' shared memory after it: two worlds of one name on a machine write into one memory.
+        self.name = "rushlight_" + hashlib.sha256(self.token).hexdigest()[:16]
         self.keys: dict[str, str] = {}
         self.waiting: list[socket.socket] = []
         self.known: set[socket.socket] = set()
@@ -51,6 +54,8 @@ class World:
         command, key = said.get("cmd", ""), said.get("key", "")
         if command in _ANSWERS:
             return _ANSWERS[command]
+        if command == "get_my_kvsname":
+            return f"cmd=my_kvsname rc=0 kvsname={self.name}"
         if command == "get_universe_size":
             return f"cmd=universe_size rc=0 size={self.size}"
         if command == "put":
@@ -73,7 +78,7 @@ class World:
 
 
 def serve(world: World, listener: socket.socket, parent: int | None) -> None:
-    """Until all processes have gone, or the parent's pipe is closed."""
+    """Until all processes have gone; without the parent, until those that are here have."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     if parent is not None:
@@ -89,7 +94,12 @@ def serve(world: World, listener: socket.socket, parent: int | None) -> None:
                 parts[connection] = b""
                 continue
             if key.fileobj == parent:
-                return
+                selector.unregister(parent)
+                selector.unregister(listener)
+                listener.close()
+                if not parts:
+                    return
+                continue
             connection = key.fileobj  # type: ignore[assignment]
             try:
                 data = connection.recv(65536)
@@ -102,7 +112,7 @@ def serve(world: World, listener: socket.socket, parent: int | None) -> None:
                 connection.close()
                 del parts[connection]
                 came += connection in world.known
-                if came == world.size:
+                if came == world.size or (not parts and listener.fileno() < 0):
                     return
 
 
