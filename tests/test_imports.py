@@ -40,12 +40,12 @@ def test_every_service_is_given():
 
 def test_each_module_can_be_the_first():
     """After ``import rushlight``, any module can be imported next: no import at a module's top hangs on another having come first."""
-    program = FIRST.format(modules=[name for name in FILES if name not in ABSENT])
+    program = FIRST.format(modules=[name for name in FILES if not name.startswith(ABSENT)])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-ABSENT = ("rushlight.__main__", "rushlight.utils.tensorboard")      # runs the program; says what to use instead
+ABSENT = ("rushlight.__main__", "rushlight.utils.tensorboard")      # runs the program; need a package
 FIRST = """
 import importlib, os, sys
 import rushlight

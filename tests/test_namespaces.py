@@ -228,8 +228,6 @@ def test_missing_namespaces_say_so():
         owner = importlib.import_module("rushlight." + place)
         with pytest.raises(NotImplementedError, match=f"torch.{access} is not supported by rushlight: .+"):
             getattr(owner, name)()      # libraries import some of the names, so those are there, and fail when they are used
-    with pytest.raises(ImportError, match="tensorboardX"):
-        importlib.import_module("rushlight.utils.tensorboard")
     import rushlight.utils.cpp_extension as extension
     with pytest.raises(NotImplementedError, match="data_ptr"):
         extension.load(name="x", sources=[])
@@ -258,15 +256,11 @@ def test_common_imports_under_compat(tmp_path):
         cudnn.benchmark = True
         if dist.is_available() and dist.is_initialized():
             raise SystemExit("distributed?")
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            print("tensorboardX" in str(error))
         print(torch.jit.is_scripting(), torch.onnx.is_in_onnx_export(), torch.compiler.is_compiling())
         """))
     done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "True\nFalse False False\n"
+    assert done.stdout == "False False False\n"
 
 
 # --- data pipes -----------------------------------------------------------------------------------------------------------------------------

@@ -68,6 +68,8 @@ _LAZY = {
     **dict.fromkeys(("onnx", "export", "quantization", "ao", "package", "library", "nested", "monitor", "xpu", "mtia",
                      "mps"), ""),
     **dict.fromkeys(("save", "load"), "serialization"),
+    "notebook": "",
+    "show": "notebook",
     "from_dlpack": "utils.dlpack",
     "to_dlpack": "utils.dlpack",
     **dict.fromkeys(("autocast", "GradScaler"), "amp"),

@@ -215,6 +215,7 @@ from . import nested as nested
 newaxis: Any
 from . import nn as nn
 from .autograd.grad_mode import no_grad as no_grad
+from . import notebook as notebook
 from . import onnx as onnx
 from . import ops as ops
 from . import optim as optim
@@ -284,6 +285,7 @@ from .printing import set_printoptions as set_printoptions
 from .random import set_rng_state as set_rng_state
 from .settings import set_warn_always as set_warn_always
 short: _dtype
+from .notebook import show as show
 from . import signal as signal
 from . import sparse as sparse
 sparse_bsc: _layout

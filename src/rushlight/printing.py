@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import dtypes as _dtype
+from . import services
 from .tensor import Tensor, attach, wrap
 from .vocabulary import Array
 
@@ -255,4 +256,9 @@ def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:
     return tensor_repr(self, tensor_contents)
 
 
+def _repr_html(self: Tensor) -> str | None:
+    return services.html_of(self)
+
+
 attach(_repr, "__repr__")
+attach(_repr_html, "_repr_html_")

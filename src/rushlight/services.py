@@ -53,6 +53,9 @@ rescue = Service("overrides")                       # (function, args, kwargs, e
 default_torch_function = Service("overrides")       # (cls, func, types, args, kwargs)
 watch = Service("overrides")                        # (): look for __torch_function__ from now on
 
+# notebooks
+html_of = Service("notebook.html")             # (tensor, module or optimizer): its _repr_html_
+
 # files
 save_file = Service("serialization")                # torch.save
 load_file = Service("serialization")                # torch.load

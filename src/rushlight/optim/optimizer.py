@@ -8,6 +8,7 @@ from functools import wraps
 from itertools import chain
 from typing import Any
 
+from .. import services
 from ..autograd.grad_mode import enable_grad, set_grad_enabled
 from ..hooks import RemovableHandle
 from ..tensor import Tensor
@@ -350,6 +351,9 @@ class Optimizer:
             lines.append(f"Parameter Group {index}")
             lines.extend(f"    {key}: {group[key]}" for key in sorted(group) if key != "params")
         return "\n".join([*lines, ")"])
+
+    def _repr_html_(self) -> str | None:
+        return services.html_of(self)
 
 
 def _register(hooks: Any, hook: Callable[..., Any], prepend: bool) -> RemovableHandle:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ... import services
 from ...hooks import RemovableHandle
 from ...tensor import Tensor
 from ...vocabulary import Operand
@@ -423,6 +424,9 @@ class Module(Calling, State, Converting):
         if not children and len(lines) <= 1:
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join(lines + children) + "\n)"
+
+    def _repr_html_(self) -> str | None:
+        return services.html_of(self)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
