@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "batch.h"
+#include "few_rows.h"
 #include "pool.h"
 #include "rushlight.h"
 
@@ -90,6 +91,14 @@ template <typename T> void multiply_row(const char* a, const char* b, T* out, co
     });
 }
 
+// c = a b (beta 0), or c += a b (beta 1): few rows where the matrix lies, others by BLAS.
+template <typename T>
+void block(const Matrix& ma, const Matrix& mb, index_t m, index_t n, const T* a, const T* b, T beta, T* c, index_t ldc) {
+    const index_t k = ma.columns;
+    if (!ma.transposed && few_rows(mb.transposed, m, n, k, a, ma.leading, b, mb.leading, beta != T(0), c, ldc)) return;
+    gemm(ma.transposed, mb.transposed, m, n, k, T(1), a, ma.leading, b, mb.leading, beta, c, ldc);
+}
+
 // out = a b (beta 0), or out += a b (beta 1)
 template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayObject* out, const Matrix& ma, const Matrix& mb, const Batch& batch, T beta = T(0)) {
     const index_t m = ma.rows, k = ma.columns, n = mb.columns;
@@ -102,8 +111,7 @@ template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayO
         for (index_t item = 0; item < batch.count; ++item) {
             index_t oa, ob;
             batch.offsets(item, &oa, &ob);
-            gemm(ma.transposed, mb.transposed, m, n, k, T(1), reinterpret_cast<const T*>(pa + oa), ma.leading, reinterpret_cast<const T*>(pb + ob),
-                 mb.leading, beta, po + item * m * n, n);
+            block(ma, mb, m, n, reinterpret_cast<const T*>(pa + oa), reinterpret_cast<const T*>(pb + ob), beta, po + item * m * n, n);
         }
         return;
     }
@@ -124,13 +132,8 @@ template <typename T> void multiply(PyArrayObject* a, PyArrayObject* b, PyArrayO
             batch.offsets(item, &oa, &ob);
             const T *xa = reinterpret_cast<const T*>(pa + oa), *xb = reinterpret_cast<const T*>(pb + ob);
             T* xo = po + item * m * n;
-            if (by_rows) {
-                gemm(ma.transposed, mb.transposed, size, n, k, T(1), xa + (ma.transposed ? first : first * ma.leading), ma.leading, xb, mb.leading,
-                     beta, xo + first * n, n);
-            } else {
-                gemm(ma.transposed, mb.transposed, m, size, k, T(1), xa, ma.leading, xb + (mb.transposed ? first * mb.leading : first), mb.leading,
-                     beta, xo + first, n);
-            }
+            if (by_rows) block(ma, mb, size, n, xa + (ma.transposed ? first : first * ma.leading), xb, beta, xo + first * n, n);
+            else block(ma, mb, m, size, xa, xb + (mb.transposed ? first * mb.leading : first), beta, xo + first, n);
         }
     });
 }

@@ -14,6 +14,7 @@ __all__ = ["POLYNOMIALS"]
 
 _MOST = 1 << 22         # steps of a recurrence: more take minutes
 _LOOK = 64              # steps between two looks whether all that is still wanted is nan
+_PATIENCE = 1 << 16     # steps until then, where more than the most are asked for
 
 
 def _recurrence(first: Function, step: Function, limits: dict[str, int] | None = None, closed: Function | None = None,
@@ -43,7 +44,7 @@ def _recurrence(first: Function, step: Function, limits: dict[str, int] | None =
                 if np.isnan(now[waiting]).all():
                     r[waiting] = np.nan
                     break
-                if k > _MOST:
+                if most > _MOST and k >= _PATIENCE:
                     raise RuntimeError(f"a polynomial of degree {most} is not computed by its recurrence: at most {_MOST} steps are made")
             before, now = now, step(k, x, now, before)
             np.copyto(r, now, where=left == k)
