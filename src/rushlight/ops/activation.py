@@ -21,6 +21,7 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, GeneratorLike
 from .define import check_tensor, export, functional, method, unary
 from .joining import cat
+from .promotion import real
 from .random import fresh, uniform_writer
 from .record import depending, record
 from .registry import FUNCTIONS
@@ -49,6 +50,8 @@ digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polyga
 
 def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The n-th derivative of digamma."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise TypeError(f"polygamma(): argument 'n' (position 1) must be int, not {type(n).__name__}")
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     if out is not None:
@@ -182,6 +185,8 @@ _elu_gradient = fuse(lambda g, x, scale, slope, input_scale: g * f.where(x > 0, 
 
 def _elu(input: Tensor, alpha: float, scale: float, input_scale: float, label: str = "EluBackward0") -> Tensor:
     """scale * (x, or alpha (exp(input_scale x) - 1) for x < 0)."""
+    if alpha.__class__ is complex:
+        alpha = real(alpha)
     factor = alpha * scale
     if label.endswith("1") and factor < 0:
         return _no_gradient(_elu(input, alpha, scale, input_scale), input, label, "elu backward calculation is triggered with a negative slope")
@@ -196,9 +201,9 @@ def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 @functional
-def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+def elu_(input: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
     """`elu` in place."""
-    return _inplace(_elu, input, alpha, 1.0, 1.0, "EluBackward1")
+    return _inplace(_elu, input, alpha, real(scale), real(input_scale), "EluBackward1")
 
 
 @functional
@@ -217,7 +222,7 @@ def selu_(input: Tensor) -> Tensor:
 def _celu(input: Tensor, alpha: float, label: str = "CeluBackward0") -> Tensor:
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _elu(input, alpha, 1.0, 1.0 / alpha, label)
+    return _elu(input, real(alpha), 1.0, 1.0 / real(alpha), label)
 
 
 @functional
@@ -240,11 +245,12 @@ def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None)
     """x times the normal distribution function of x; approximate="tanh" uses a tanh in its place."""
     if out is not None:
         return write_out(out, gelu(input, approximate), "gelu")
+    if approximate not in ("none", "tanh"):
+        check_tensor("gelu", input=input)
+        raise RuntimeError("approximate argument must be either none or tanh.")
     if approximate == "none":
         return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu, G.gelu_gradient)
-    if approximate == "tanh":
-        return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu_tanh, G.gelu_tanh_gradient)
-    raise RuntimeError("approximate argument must be either none or tanh.")
+    return _apply("GeluBackward0", "GeluKernelImpl", input, G.gelu_tanh, G.gelu_tanh_gradient)
 
 
 _sigmoid = f.function(kernel("sigmoid", lambda x: 1 / (1 + f.exp(-x))), "sigmoid")
@@ -370,14 +376,12 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
 @functional
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
-    check_tensor("tanhshrink", input=input)
     return input - input.tanh()
 
 
 @functional
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
-    check_tensor("softsign", input=input)
     return input / (input.abs() + 1)
 
 
@@ -389,6 +393,7 @@ def _threshold(input: Tensor, limit: float, value: float, label: str = "Threshol
     kind = input._kind
     if kind.dtype is bool_ or kind.is_complex:
         raise NotImplementedError(f"\"threshold_cpu\" not implemented for '{title(kind.dtype)}'")
+    limit, value = [real(each, "int64_t" if not kind.is_floating else "float") for each in (limit, value)]
     if not kind.is_floating:
         return wrap(as_array(np.where(input._a <= int(limit), int(value), input._a), kind.np), kind)
     return _apply(label, "threshold_cpu", input, _threshold_forward, _threshold_gradient, limit, value, back=(limit,), piecewise="ThresholdBackwardBackward0")
@@ -472,6 +477,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator: GeneratorLike = None,
            label: str = "RreluWithNoiseBackward0") -> Tensor:
+    lower, upper = real(lower), real(upper)
     if lower > upper:
         raise RuntimeError(f"Lower bound should be less than or equal to the upper bound, but got {lower:g} and {upper:g}")
     if not training:
@@ -601,6 +607,6 @@ def _torch_threshold(input: Tensor, threshold: float, value: float) -> Tensor:
 for _name, _function in (("rrelu", _torch_rrelu), ("selu", _torch_selu), ("celu", _torch_celu), ("threshold", _torch_threshold),
                          ("rrelu_", rrelu_), ("selu_", selu_), ("celu_", celu_), ("threshold_", threshold_), ("prelu", prelu),
                          ("hardshrink", hardshrink)):
-    export(_function, _name)
-method(prelu)
-method(hardshrink)
+    export(_function, _name, guard=True)
+method(prelu, guard=True)
+method(hardshrink, guard=True)

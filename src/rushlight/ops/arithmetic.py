@@ -173,7 +173,7 @@ _itruediv = _make_itruediv()
 for _name in ("div", "divide"):
     export(div, _name)
     method(div, _name)
-    method(div_, _name + "_")
+    method(div_, _name + "_", guard=_name != "div")
 for _name in ("true_divide",):
     method(true_divide, _name)
     method(_itruediv, _name + "_")
@@ -319,7 +319,7 @@ export(pow)
 export(float_power, guard=True)
 for _fn in (pow, float_power):
     method(_fn)
-method(float_power_)
+method(float_power_, guard=True)
 method(pow_)
 
 

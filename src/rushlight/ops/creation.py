@@ -24,7 +24,7 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, Layout, MemoryFormat, Number, NumpyDtype, Operand, PerDim
 from .convert import TYPE_NAMES, convert, move
 from .define import check_tensor, export, method, op
-from .promotion import broadcast_error, not_a_tensor, number_dtype
+from .promotion import broadcast_error, not_a_tensor, number_dtype, real
 from .record import record
 from .write import title, write_out
 
@@ -568,7 +568,7 @@ method(new_empty_strided)
 export(full)
 export(full_like, guard=True)
 export(empty_strided)
-method(new_full)
+method(new_full, guard=True)
 method(new_tensor)
 
 
@@ -654,6 +654,7 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = N
     if end is None:
         start, end = 0, start
     kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
+    start, end, step = real(start), real(end), real(step)
     n = math.floor((end - start) / step) + 1
     if n < 1 or step == 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign" if step else "step must be nonzero")
@@ -735,8 +736,8 @@ def eye(n: int, m: int | None = None, *, out: Tensor | None = None, dtype: Dtype
 
 
 for _fn in (arange, linspace, logspace, eye):
-    export(_fn)
-export(range_, "range")
+    export(_fn, guard=_fn is not arange)
+export(range_, "range", guard=True)
 
 
 @op(out="fresh")

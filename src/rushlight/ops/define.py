@@ -34,7 +34,7 @@ from .interception import code_of
 from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
 from .record import BinaryNode, UnaryNode, depending, finish_special, node_class, record
 from .registry import FUNCTIONS, NAMESPACES, Op, show
-from .schemas import misfit
+from .schemas import misfit, renamed, shared
 from .signatures import SignatureOf
 from .write import check_apart, check_dtype, check_fresh, check_overlap, computed_into, inplace_from, title, write_in_place, write_out
 
@@ -53,18 +53,21 @@ if native.library is not None:
 
 
 def export(function: Function | type[Any] | None = None, name: str | None = None, op: Op | None = None, *, namespace: str = "",
-           guard: bool = False, out: bool = False) -> Function | type[Any]:
+           guard: bool | str = False, first: bool = False, out: bool = False) -> Function | type[Any]:
     """Make a function visible as torch.<name>, or torch.<namespace>.<name>.
 
-    guard  with PyTorch's TypeError for arguments that are no tensors (the function itself, which is returned, stays as it is)
+    guard  with PyTorch's TypeError for arguments of wrong types (the function itself, which is returned, stays as it is); a string: by the schema of
+           the operator of that name, which gets the first of the function's arguments
+    first  the types are looked at before anything is computed, and not only where a call fails
     out    with an argument `out=`
     """
     if function is None:
-        return lambda f: export(f, name, op, namespace=namespace, guard=guard, out=out)
+        return lambda f: export(f, name, op, namespace=namespace, guard=guard, first=first, out=out)
     if out:
         function = _with_out(function, "" if namespace == "nn.functional" else function.__name__)
     name = name or function.__name__
-    shown = _guarded(function, name, namespace != "nn.functional") if guard else function
+    operator = guard if isinstance(guard, str) else "" if namespace == "nn.functional" else name
+    shown = _guarded(function, name, operator, first, isinstance(guard, str)) if guard else function
     op = show(f"{namespace}.{name}" if namespace else name, shown, op)
     op.out = op.out or out
     if on_export is not None and not namespace:
@@ -72,13 +75,15 @@ def export(function: Function | type[Any] | None = None, name: str | None = None
     return function
 
 
-def functional(function: Function | None = None, name: str | None = None, *, guard: bool = False, out: bool = False) -> Function:
+def functional(function: Function | None = None, name: str | None = None, *, guard: bool | str = False, out: bool = False) -> Function:
     """Make a function visible as torch.nn.functional.<name>; the options are those of `export`."""
     return export(function, name, namespace="nn.functional", guard=guard, out=out)
 
 
-def method(function: Function, name: str | None = None, op: Op | None = None) -> Any:
-    """Make a function a Tensor method."""
+def method(function: Function, name: str | None = None, op: Op | None = None, *, guard: bool = False) -> Any:
+    """Make a function a Tensor method, with PyTorch's errors for arguments of wrong types where `guard` asks for them."""
+    if guard:
+        function = _method(function, name or function.__name__)
     setattr(Tensor, name or function.__name__, function)
     show("Tensor." + (name or function.__name__), function, op)
     return function
@@ -190,7 +195,7 @@ def unary(name: str, forward: Function, grad: Function | None = None, *, arrays:
         def direct(a: Array) -> None:
             forward(a, out=a)
     for each in (short, *alias) if namespace else ():
-        show(f"{namespace}.{each}", fn, entry)
+        show(f"{namespace}.{each}", fn if differentiable else _guard(fn, each, name), entry)
     if not namespace and function:
         _finish_unary(entry, inplace if not to_bool else False, methods, alias, direct if takes_out else None)
     return fn
@@ -416,7 +421,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     OPERATORS[name] = operator
     entry.function = fn
     for each in (short, *alias) if namespace else ():
-        show(f"{namespace}.{each}", fn, entry)
+        show(f"{namespace}.{each}", fn if differentiable else _guard(fn, each, name), entry)
     for each in (name, *alias):
         if function:
             export(fn, each, entry)
@@ -652,9 +657,19 @@ def _renamed(function: Function, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
 
 
+def _under_own_names(function: Function, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> dict[str, Any] | None:
+    """The keywords of a call that failed for PyTorch's names of arguments, under the function's own; None where that is not the reason."""
+    if not kwargs or not isinstance(error, TypeError) or "keyword argument" not in str(error):
+        return None
+    function = native.written(function)
+    code = code_of(function) if hasattr(function, "__code__") else None
+    return None if code is None else renamed(name, args, kwargs, code.co_varnames[:code.co_argcount])
+
+
 def _better(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception, method: bool = False) -> Exception:
     """PyTorch's TypeError for a failed call, if there is an argument of a wrong type; else the error itself."""
-    better = None if isinstance(error, (NotBatched, TypeError)) else misfit(name, args, kwargs, method)
+    own = isinstance(error, NotBatched) or isinstance(error, TypeError) and str(error).startswith(name + "(")
+    better = None if own else misfit(name, args, kwargs, method)
     if better is None:
         return error
     better.__cause__ = error
@@ -683,6 +698,9 @@ def _public(function: Function, name: str, out: bool | str) -> Function:
         except (AttributeError, TypeError) as error:
             if name in _BETWEEN and (again := old_form(name, args, kwargs)) is not None:
                 return call(*again[0], **again[1], **({} if target is None else {"out": target}))
+            if (own := _under_own_names(function, name, args, kwargs, error)) is not None:
+                result = function(*args, **own)
+                return result if target is None else write_out(target, result, name)
             found = _better(name, args, kwargs, diagnose(function, name, args, kwargs, error))
             return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, found)
         except Exception as error:
@@ -702,20 +720,25 @@ def _public(function: Function, name: str, out: bool | str) -> Function:
 
 
 def _method(function: Function, name: str) -> Function:
-    """The method form: the function itself; where it takes `dim`, NumPy's names are understood too."""
+    """The method form: the function itself; with PyTorch's errors for arguments of wrong types, and NumPy's names, where a call more is not felt."""
     code = code_of(function)
     names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
     if name in _BETWEEN:
         def numbers_between(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
             if len(args) > 2 and (again := old_form(name, (self, *args), kwargs)) is not None:
                 return function(*again[0], **again[1])
-            return function(self, *args, **kwargs)
+            try:
+                return function(self, *args, **kwargs)
+            except SparseRefusal:
+                raise
+            except Exception as error:
+                _reject(name, (self, *args), kwargs, error, True)
 
         numbers_between.__name__ = numbers_between.__qualname__ = name
         numbers_between.__doc__ = function.__doc__
         numbers_between.__wrapped__ = function  # type: ignore[attr-defined]
         return numbers_between
-    if "dim" not in names or "axis" in names:
+    if name not in _GUARDED and "dim" not in names or "axis" in names:
         return function
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -726,12 +749,23 @@ def _method(function: Function, name: str) -> Function:
         except SparseRefusal:
             raise
         except Exception as error:
+            if (own := _under_own_names(function, name, (self, *args), kwargs, error)) is not None:
+                return function(self, *args, **own)
             _reject(name, (self, *args), kwargs, error, True)
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
     call.__wrapped__ = function  # type: ignore[attr-defined]
     return call
+
+
+# Methods that take so much time that a call more is not felt; those with a `dim` have the call anyway.
+_GUARDED = frozenset((
+    "allclose", "argwhere", "as_strided_scatter", "bernoulli", "bernoulli_", "bincount", "bucketize", "cholesky", "cholesky_inverse", "cholesky_solve",
+    "corrcoef", "cov", "diag_embed", "diagflat", "diagonal_scatter", "dist", "divide_", "dsplit", "equal", "float_power_", "frexp", "geqrf", "histc", "histogram",
+    "hsplit", "index_put", "index_put_", "inner", "isclose", "kron", "ldexp", "lerp", "lu_solve", "masked_scatter", "masked_select", "matrix_exp", "matrix_power",
+    "moveaxis", "movedim", "multinomial", "mvlgamma", "nan_to_num", "new_full", "nonzero_static", "orgqr", "ormqr", "pinverse", "prelu", "put", "rot90", "slogdet",
+    "svd", "take", "tile", "triangular_solve", "unfold", "vsplit"))
 
 
 # Numbers that PyTorch's old call forms have between the tensors, as in ``addcmul(input, value, tensor1, tensor2)``, by the name of the op.
@@ -814,23 +848,28 @@ _ASKED = ("_a", "_kind", "_node", "__index__")     # what ops read of tensors an
 _guards: dict[tuple[Any, str], Any] = {}
 
 
-def _guarded(function: Function, name: str, operator: bool) -> Function:
+def _guarded(function: Function, name: str, operator: str, first: bool, part: bool) -> Function:
     """The function with PyTorch's TypeError for arguments of wrong types, by the operator's schema where it is one. Not for hot ones: it costs a call."""
     if (function, name) not in _guards:
-        _guards[function, name] = _guard(function, name, name if operator else "")
+        _guards[function, name] = _guard(function, name, operator, first, part)
     return _guards[function, name]
 
 
-def _guard(function: Function, name: str, operator: str) -> Any:
+def _guard(function: Function, name: str, operator: str, first: bool = False, part: bool = False) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
+        if first and (problem := misfit(operator, args, kwargs)) is not None:
+            raise problem
         try:
             return function(*args, **kwargs)
         except SparseRefusal:
             raise
-        except AttributeError as error:
-            return overridden(call, args, kwargs, _better(operator, args, kwargs, diagnose(function, name, args, kwargs, error)))
+        except (AttributeError, TypeError) as error:
+            if (own := _under_own_names(function, operator, args, kwargs, error)) is not None:
+                return function(*args, **own)
+            given = shared(operator, args, kwargs) if part else (args, kwargs)
+            return overridden(call, args, kwargs, _better(operator, *given, diagnose(function, name, args, kwargs, error)))
         except Exception as error:
-            _reject(operator, args, kwargs, error)
+            _reject(operator, *(shared(operator, args, kwargs) if part else (args, kwargs)), error)
     call.__name__ = call.__qualname__ = name
     call.__doc__ = function.__doc__
     call.__wrapped__ = function  # type: ignore[attr-defined]

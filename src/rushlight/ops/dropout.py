@@ -196,4 +196,4 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
 
 for _fn in (dropout, dropout_, feature_dropout, feature_dropout_, alpha_dropout, alpha_dropout_, feature_alpha_dropout, feature_alpha_dropout_,
             native_dropout):
-    export(_fn)
+    export(_fn, guard=_fn not in (dropout, dropout_))

@@ -163,6 +163,9 @@ _MODES, _PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "ref
 @op(alias=("grid_sampler_2d", "grid_sampler_3d"))
 def grid_sampler(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool) -> Tensor:
     """`grid_sample` with its modes as numbers: 0 bilinear, 1 nearest; 0 zeros, 1 border, 2 reflection."""
+    if not 0 <= interpolation_mode < 3 or not 0 <= padding_mode < 3:
+        grid_sample(input, grid, "bilinear", "zeros", align_corners)          # what is wrong with the tensors comes first
+        raise RuntimeError(f"grid_sampler(): interpolation_mode and padding_mode have to be 0, 1 or 2, but got {interpolation_mode} and {padding_mode}")
     return grid_sample(input, grid, _MODES[interpolation_mode], _PADDINGS[padding_mode], align_corners)
 
 

@@ -114,7 +114,7 @@ def _given(edges: Tensor, kind: Kind, name: str) -> Any:
 
 
 @op(method=True, out=True)
-def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
+def histogram(input: Tensor, bins: Any = 100, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
     """(hist, bin_edges): counts (or sums of weights) in `bins` equal bins or between the given edges."""
     kind = _real("histogram", input, weight, input._a.size)
     a = input._a.reshape(-1)
@@ -123,7 +123,7 @@ def histogram(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | N
 
 
 @op
-def histogramdd(input: Tensor, bins: Any, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
+def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
     """(hist, bin_edges) of points (..., D): `bins` is a number, one per dimension, or a sequence of edges; `range` is low, high, low, high, ..."""
     if input._a.ndim < 2:
         raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")

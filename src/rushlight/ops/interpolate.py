@@ -16,7 +16,7 @@ import numpy as np
 from ..dtypes import float32 as _float32
 from ..kernels import resample as K
 from ..tensor import Tensor, wrap
-from .define import check_tensor, functional, not_implemented
+from .define import functional, not_implemented
 from .memory_format import in_format_of
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from .record import Outline, depending, record
@@ -150,16 +150,14 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[
     mode: "nearest", "nearest-exact", "area" (any), "linear" (3-D input), "bilinear" and "bicubic" (4-D), "trilinear" (5-D), "lanczos" (4-D with antialias).
     antialias widens the filter of "bilinear", "bicubic" and "lanczos" where an image shrinks, as image libraries do.
     """
-    check_tensor("interpolate", input=input)
-    n = input._a.ndim - 2
+    if align_corners is not None and mode in ("nearest", "area", "nearest-exact"):
+        raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
+    n = input.dim() - 2
     if antialias and not (mode in _REACH and n == 2):
         raise ValueError(f"antialias=True works on 4-D input with mode 'bilinear', 'bicubic' or 'lanczos', but got {n + 2}-D input and mode '{mode}'")
     if mode == "lanczos" and (not antialias or align_corners):
         raise ValueError("mode 'lanczos' needs antialias=True and no align_corners")
-    if mode in ("nearest", "area", "nearest-exact"):
-        if align_corners is not None:
-            raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
-    elif mode not in (*_LINEAR, "bicubic", "lanczos"):
+    if mode not in ("nearest", "area", "nearest-exact") and mode not in (*_LINEAR, "bicubic", "lanczos"):
         raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | linear | bilinear | "
                                   f"bicubic | trilinear | area | nearest-exact (got {mode})")
     sizes, scales = _output_size(input, n, size, scale_factor)

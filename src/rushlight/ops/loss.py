@@ -14,7 +14,7 @@ from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Operand
 from .activation import logsigmoid
-from .define import FUNCTIONS, functional
+from .define import FUNCTIONS, functional, not_implemented
 from .promotion import not_a_tensor, same_device
 from .record import Outline, depending, record
 from .write import title
@@ -424,6 +424,8 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
 
         raise RuntimeError(f"Found dtype {title(target._kind.dtype)} but expected {title(input._kind.dtype)}")
     a = input._a
+    if not input._kind.is_floating:
+        raise NotImplementedError(f"\"binary_cross_entropy\" not implemented for '{title(input._kind.dtype)}'")
     if a.size and not ((a >= 0) & (a <= 1)).all():
         raise RuntimeError("all elements of input should be between 0 and 1")
     x, y = input, target
@@ -443,6 +445,8 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     reduction = reduction_of(size_average, reduce, reduction)
     if input._a.shape != target._a.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
+    if not input._kind.is_floating:
+        raise not_implemented("log_sigmoid", input._kind)
     if not target._kind.is_floating:
         raise RuntimeError(f"result type Float can't be cast to the desired output type {target._kind.dtype.alias.capitalize() or 'Byte'}: the target of "
                            "binary_cross_entropy_with_logits has to be a float tensor, use target.float()")

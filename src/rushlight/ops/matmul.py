@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import services
 from ..autograd.graph import OWN_VIEWS
+from ..dims import wrap_dim
 from ..dtypes import bool_, promote_types
 from ..kernels import native
 from ..kernels import reduce as R
@@ -101,7 +102,11 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
 @op(method=True, out=True)
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """The product of a matrix (n, m) and a vector (m)."""
-    a, b = input._a, vec._a
+    try:
+        a, b = input._a, vec._a
+    except AttributeError:
+        check_tensor("mv", input=input, vec=vec)
+        raise
     if a.ndim != 2 or b.ndim != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {a.ndim}, {b.ndim}")
     kind = _check("addmv", input, vec, "mat", "vec")
@@ -114,7 +119,11 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
 @op(method=True, out=True)
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """The sum of the products of two vectors' elements (no conjugation)."""
-    a, b = input._a, tensor._a
+    try:
+        a, b = input._a, tensor._a
+    except AttributeError:
+        check_tensor("dot", input=input, tensor=tensor)
+        raise
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
     if input._kind.dtype is not tensor._kind.dtype:
@@ -155,7 +164,11 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 @op(method=True, out=True)
 def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Products of matrices in two batches, (b, n, m) and (b, m, p)."""
-    a, b = input._a, mat2._a
+    try:
+        a, b = input._a, mat2._a
+    except AttributeError:
+        check_tensor("bmm", input=input, mat2=mat2)
+        raise
     if a.ndim != 3 or b.ndim != 3:
         raise RuntimeError("batch1 must be a 3D tensor" if a.ndim != 3 else "batch2 must be a 3D tensor")
     kind = _check("bmm", input, mat2, "batch1", "batch2") if input._kind is mat2._kind else _scalar_type_error(input, mat2)
@@ -339,15 +352,24 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Scalar = 1, alpha: 
     return _plus(input.to(d), term.to(d), beta, alpha)
 
 
+def _check_batches(batch1: Tensor, batch2: Tensor, sizes: tuple[int, ...]) -> None:
+    """IndexError for fewer dimensions than a batch of matrices has: PyTorch looks at the sizes before their number."""
+    for dim in sizes:
+        wrap_dim(dim, batch1.dim())
+    wrap_dim(2, batch2.dim())
+
+
 @op(method=True, inplace=True, out=True)
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """beta * input + alpha * bmm(batch1, batch2)."""
+    _check_batches(batch1, batch2, (0, 1))
     return _plus(input, bmm(batch1, batch2), beta, alpha)
 
 
 @op(method=True, inplace=True, out=True)
 def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Scalar = 1, alpha: Scalar = 1) -> Tensor:
     """beta * input + alpha * the sum of bmm(batch1, batch2) over the batch."""
+    _check_batches(batch1, batch2, (1,))
     return _plus(input, bmm(batch1, batch2).sum(0), beta, alpha)
 
 
@@ -536,6 +558,9 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
         dim = next((i for i, n in enumerate(input._a.shape) if n == 3), None)
         if dim is None:
             raise RuntimeError("no dimension of size 3 in input")
+    if input.dim() != other.dim():
+        raise RuntimeError(f"linalg.cross: inputs must have the same number of dimensions, but got {input.dim()} and {other.dim()}.")
+    dim = wrap_dim(dim, input.dim())
     if input._a.shape[dim] != 3 or other._a.shape[dim] != 3:
         raise RuntimeError(f"inputs dimension {dim} must have length 3. Got {input._a.shape[dim]} and {other._a.shape[dim]}")
     a0, a1, a2 = input.unbind(dim)

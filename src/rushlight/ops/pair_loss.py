@@ -96,13 +96,14 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_l
 
     Graves et al., "Connectionist Temporal Classification", 2006. "mean" divides each loss by its target length first.
     """
+    reduction = reduction_of(None, None, reduction)
     check_tensor("ctc_loss", log_probs=log_probs, targets=targets)
     unbatched = log_probs._a.ndim == 2
+    if not log_probs._kind.is_floating or log_probs._kind.reduced:
+        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{title(log_probs._kind.dtype)}'")
     if log_probs._a.ndim not in (2, 3):
         raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs._a.ndim + (log_probs._a.ndim < 2)}-dimensional tensor for argument #1 "
                            "'log_probs' (while checking arguments for ctc_loss)")
-    if not log_probs._kind.is_floating:
-        raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{title(log_probs._kind.dtype)}'")
     for which, each in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):
         if isinstance(each, Tensor) and each._kind.differentiable:
             raise RuntimeError(f"{which} must be integral")

@@ -132,9 +132,9 @@ def _make_max(n: int) -> tuple[Any, ...]:
     for each, name in ((fn, f"max_pool{n}d"), (with_indices, f"max_pool{n}d_with_indices")):
         each.__name__ = each.__qualname__ = name
         each.__doc__ = f"The largest value of each window of (N, C, *spatial) or (C, *spatial), {n} spatial dimensions."
-    export(fn)
-    functional(fn)
-    functional(with_indices)
+    export(fn, guard=f"max_pool{n}d")
+    functional(fn, guard=f"max_pool{n}d")
+    functional(with_indices, guard=f"max_pool{n}d_with_indices")
     return fn, with_indices
 
 
@@ -199,14 +199,14 @@ def _avg_pool(x: Tensor, n: int, name: str, kernel: PerDim, stride: PerDim | Non
     return y.squeeze(0) if unbatched else in_format_of(y, x) if n == 2 else y
 
 
-@functional
+@functional(guard="avg_pool1d")
 def avg_pool1d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
                count_include_pad: bool = True) -> Tensor:
     """The mean of each window of (N, C, L) or (C, L)."""
     return _avg_pool(input, 1, "avg_pool1d", kernel_size, stride, padding, ceil_mode, count_include_pad, None)
 
 
-@functional(out=True)
+@functional(guard="avg_pool2d", out=True)
 def avg_pool2d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
                count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
@@ -214,7 +214,7 @@ def avg_pool2d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None,
     return _avg_pool(input, 2, "avg_pool2d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-@functional(out=True)
+@functional(guard="avg_pool3d", out=True)
 def avg_pool3d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
                count_include_pad: bool = True,
                divisor_override: int | None = None) -> Tensor:
@@ -222,34 +222,39 @@ def avg_pool3d(input: Tensor, kernel_size: PerDim, stride: PerDim | None = None,
     return _avg_pool(input, 3, "avg_pool3d", kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
-export(avg_pool1d)
+export(avg_pool1d, guard=True)
 
 
 # --- adaptive -------------------------------------------------------------------------------------------------------------------------
 
 def _adaptive_size(x: Tensor, n: int, output_size: int | tuple[Any, ...], name: str) -> Sizes:
     if isinstance(output_size, (tuple, list)):
-        if len(output_size) == 1 and n > 1:
-            output_size = tuple(output_size) * n
         if len(output_size) != n:
             raise RuntimeError(f"{name}: internal error: output_size.size() must be {n}" if n > 1 else
                                f"{name}: output_size must be a single int")
         sizes = tuple(s if want is None else int(want) for want, s in zip(output_size, x._a.shape[2:], strict=True))
     else:
-        sizes = tuple(x._a.shape[2:]) if output_size is None else (int(output_size),) * n
+        sizes = (int(output_size),) * n
     if any(s < 0 for s in sizes):
         raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received {list(sizes)}")
     return sizes
 
 
-def _least(input: Tensor, n: int) -> None:
-    if n > 1 and isinstance(input, Tensor) and input._a.ndim <= n:
-        raise ValueError(f"Input dimension should be at least {n + 1}")
+def _check_output_size(input: Tensor, n: int, output_size: Any) -> None:
+    """PyTorch's error for a list of sizes that is longer than the input has dimensions, and for what is neither a list nor an int."""
+    if isinstance(output_size, bool) or isinstance(output_size, str) and n == 1:
+        raise TypeError(f"adaptive pooling: argument 'output_size' (position 2) must be tuple of ints, not {type(output_size).__name__}")
+    if not isinstance(input, Tensor) or n == 1 or isinstance(output_size, (int, np.integer)):
+        return
+    if input._a.ndim <= len(output_size):
+        raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
 
 
 def _adaptive_avg(input: Tensor, output_size: int | tuple[Any, ...], n: int) -> Tensor:
     name = f"adaptive_avg_pool{n}d"
-    _least(input, n)
+    _check_output_size(input, n, output_size)
+    if n > 1 and output_size == 1 and isinstance(input, Tensor) and input.dim() not in (n + 1, n + 2):      # a mean, whatever the dimensions
+        return input.mean(tuple(range(-1, -n - 1, -1)), keepdim=True)
     x, unbatched = _batched(input, n, name)
     out = _adaptive_size(x, n, output_size, name)
     size = x._a.shape[2:]
@@ -294,7 +299,7 @@ def _adaptive_spread(g: Tensor, size: Sizes, name: str) -> Tensor:
 
 def _adaptive_max(input: Tensor, output_size: int, n: int, return_indices: bool) -> Any:
     name = f"adaptive_max_pool{n}d"
-    _least(input, n)
+    _check_output_size(input, n, output_size)
     x, unbatched = _batched(input, n, name)
     out = _adaptive_size(x, n, output_size, name)
     size = x._a.shape[2:]
@@ -381,6 +386,8 @@ def lp_pool3d(input: Tensor, norm_type: float, kernel_size: PerDim, stride: PerD
 def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: PerDim, stride: PerDim, padding: PerDim | str,
                 output_size: PerDim) -> Tensor:
     name = f"max_unpool{n}d"
+    if isinstance(input, Tensor) and input.dim() < n:
+        raise IndexError(f"tuple index out of range: {name} needs {n} spatial dimensions, but got a tensor of {input.dim()} dimensions")
     kernel = _tuple(kernel_size, n, name, "kernel_size")
     stride = kernel if stride is None else _tuple(stride, n, name, "stride")
     padding = _tuple(padding, n, name, "padding")

@@ -15,12 +15,21 @@ from ..vocabulary import Function, Operand
 if TYPE_CHECKING:
     from ..devices import device
 
-__all__ = ["NUMBERS", "promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
+__all__ = ["NUMBERS", "real", "promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
 
 
 def not_a_tensor(name: str, parameter: str, position: int, value: Any) -> TypeError:
     """PyTorch's TypeError for an argument that must be a tensor."""
     return TypeError(f"{name}(): argument '{parameter}' (position {position}) must be Tensor, not {type(value).__name__}")
+
+
+def real(value: Any, type: str = "double") -> Any:
+    """A number that has to be real, of PyTorch's C++ `type`; its RuntimeError for complex ones."""
+    if isinstance(value, complex):
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type {type} without overflow")
+        return value.real
+    return value
 
 
 def broadcast_error(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:

@@ -492,7 +492,7 @@ def randint(*args: Any, low: Any = None, high: int | None = None, size: PerDim |
     return finish(r, requires_grad, pin_memory) if requires_grad or pin_memory else r
 
 
-def _low_high_size(name: str, args: tuple[Any, ...], low: Any, high: int | None, size: Sequence[int] | None) -> tuple[int, int, Any]:
+def _low_high_size(name: str, args: Sequence[Any], low: Any, high: int | None, size: Sequence[int] | None) -> tuple[int, int, Any]:
     """Sort out ``(high, size)`` and ``(low, high, size)``, by position or by name."""
     given = {"low": low, "high": high, "size": size}
     positions = ("low", "high", "size") if len(args) == 3 or (len(args) == 2 and size is not None) or (
@@ -511,13 +511,22 @@ def _low_high_size(name: str, args: tuple[Any, ...], low: Any, high: int | None,
     return integer(0 if given["low"] is None else given["low"], name, "low", 1), integer(given["high"], name, "high", at), given["size"]
 
 
+def _scalar_bound(value: Any) -> Any:
+    """A bound of `randint_like`, which may be a tensor of one number."""
+    if isinstance(value, Tensor):
+        if value._a.size != 1:
+            raise RuntimeError("high must be a scalar tensor and on CPU")
+        return integer(value.item().real if value._kind.is_complex else int(value.item()), "randint_like", "high", 2)
+    return value
+
+
 def randint_like(input: Tensor, *args: Any, low: Any = None, high: Any = None, generator: GeneratorLike = None, dtype: Dtype = None,
                  layout: Layout = None,
                  device: Device = None, pin_memory: bool = False, requires_grad: bool = False,
                  memory_format: MemoryFormat = None) -> Tensor:
     """``randint_like(input, high)``, ``randint_like(input, low, high)``: integers of [low, high) in input's shape, dtype and device."""
     kind = _like("randint_like", input, dtype, device, layout)
-    low, high, _ = _low_high_size("randint_like", args, low, high, ())
+    low, high, _ = _low_high_size("randint_like", [_scalar_bound(each) for each in args], _scalar_bound(low), _scalar_bound(high), ())
     if requires_grad:
         _check_requires_grad(kind)
     write = integers_writer(generator_of(generator, kind.device, "randint_like"), kind, low, high)

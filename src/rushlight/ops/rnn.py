@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL
+from ..dims import wrap_dim
 from ..dtypes import float32
 from ..kernels import rnn as K
 from ..kernels.native import matmul
@@ -261,7 +262,7 @@ def _weights(params: Sequence[Tensor], has_biases: bool, count: int, lstm_mode: 
 def _run(mode: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tensor, ...]:
     """Sort out the two signatures: (input, hx, params, ..., batch_first) and, packed, (data, batch_sizes, hx, params, ...)."""
     names = ["input", "hx", "params", "has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first"]
-    packed = "batch_sizes" in kwargs or (len(args) > 3 and isinstance(args[3], (list, tuple)))
+    packed = "batch_sizes" in kwargs or (len(args) > 3 and isinstance(args[3], (list, tuple))) or (len(args) == 3 and "params" in kwargs)
     if packed:
         names = ["data", "batch_sizes", *names[1:-1]]
     given = dict(zip(names, args, strict=False)) | kwargs
@@ -270,6 +271,7 @@ def _run(mode: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tens
         wrong = f"missing {', '.join(missing)}" if missing else f"unexpected {', '.join(sorted(set(given) - set(names)))}"
         raise TypeError(f"{mode.lower()}(): {wrong}; the arguments are {', '.join(names)}")
     options = (given["params"], given["has_biases"], given["num_layers"], given["dropout"], given["train"], given["bidirectional"])
+    _check_counts(mode, given["hx"], *options[:3], options[5])
     _check_types(mode, given[names[0]], given["hx"], given["params"])
     if packed:
         return _stack(mode, given["data"], given["batch_sizes"].tolist(), given["hx"], *options)
@@ -281,6 +283,31 @@ def _run(mode: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tens
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
     y, *finals = _stack(mode, x.reshape(steps * batch, x.shape[2]), [batch] * steps, given["hx"], *options, (steps, batch))
     return y.transpose(0, 1) if given["batch_first"] else y, *finals
+
+
+def _size(t: Tensor, dim: int) -> int:
+    """A size; PyTorch's IndexError where there is no such dimension."""
+    return t.shape[wrap_dim(dim, t.dim())]
+
+
+def _check_counts(mode: str, hx: Any, params: Sequence[Tensor], has_biases: bool, num_layers: int, bidirectional: bool) -> None:
+    """As many hidden states and weights as layers and directions, by PyTorch's order of checks."""
+    need, each = num_layers * (2 if bidirectional else 1), 4 if has_biases else 2
+    if mode == "LSTM":
+        if len(hx) != 2:
+            raise RuntimeError("lstm expects two hidden states")
+        each += _size(hx[0], 2) != _size(hx[1], 2)
+        states = min(_size(hx[0], 0), _size(hx[1], 0))
+    else:
+        states = _size(hx, 0)
+    if len(params) % each:
+        raise RuntimeError("got an incorrect number of RNN parameters")
+    if bidirectional and (states % 2 or len(params) // each % 2):
+        raise RuntimeError("Odd number of params or hiddens given to a bidirectional RNN")
+    if states != need or need < 1:
+        raise RuntimeError(f"Expected more hidden states in stacked_rnn: there are {states} for {need} layers and directions")
+    if len(params) != need * each:
+        raise RuntimeError(f"Expected more weights in stacked_rnn: there are {len(params)} for {need} layers and directions, which need {each} each")
 
 
 def _check_types(mode: str, x: Tensor, hx: tuple[Tensor, ...], params: Sequence[Tensor]) -> None:
@@ -297,7 +324,7 @@ def _check_types(mode: str, x: Tensor, hx: tuple[Tensor, ...], params: Sequence[
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {weight.shape[1]}, got {x.shape[-1]}")
 
 
-@export
+@export(guard=True)
 def lstm(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor]:
     """lstm(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n, c_n)
 
@@ -307,25 +334,34 @@ def lstm(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor]:
     return _run("LSTM", args, kwargs)                      # type: ignore[return-value]
 
 
-@export
+@export(guard=True)
 def gru(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
     """gru(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); packed as `lstm`."""
     return _run("GRU", args, kwargs)                       # type: ignore[return-value]
 
 
-@export
+@export(guard=True)
 def rnn_tanh(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
     """rnn_tanh(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); or as `lstm`."""
     return _run("RNN_TANH", args, kwargs)                  # type: ignore[return-value]
 
 
-@export
+@export(guard=True)
 def rnn_relu(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
     """rnn_relu(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> (output, h_n); or as `lstm`."""
     return _run("RNN_RELU", args, kwargs)                  # type: ignore[return-value]
 
 
-def _check_cell(x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor) -> None:
+def _check_cell(mode: str, x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor) -> None:
+    gates = {"LSTM": 4, "GRU": 3}.get(mode, 1)
+    if mode == "LSTM" and len(states) != 2:
+        raise RuntimeError("lstm_cell expects two hidden states")
+    hidden = _size(w_hh, 1)
+    if _size(w_ih, 0) != gates * hidden:
+        raise RuntimeError(f"weight_ih first dim must be {gates} * hidden_size = {gates * hidden}, but got {w_ih.shape[0]}")
+    for each in (x, *states, w_ih):
+        if each.dim() != 2:
+            raise RuntimeError(f"a cell's input, states and weights are matrices, but got one of {each.dim()} dimensions")
     if x.shape[1] != w_ih.shape[1]:
         raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {w_ih.shape[1]}")
     for index, state in enumerate(states):
@@ -339,12 +375,12 @@ def _check_cell(x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor)
 
 
 def _cell(mode: str, x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Any, b_hh: Any) -> tuple[Tensor, ...]:
-    _check_cell(x, states, w_ih, w_hh)
+    _check_cell(mode, x, states, w_ih, w_hh)
     c0 = states[1] if mode == "LSTM" else None
     return layer(mode, x, (x.shape[0],), states[0], c0, (w_ih, w_hh, b_ih, b_hh, None))
 
 
-@export
+@export(guard=True)
 def lstm_cell(input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None,
               b_hh: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """One step of an LSTM: (h, c), each (B, H), from the input (B, I) and hx = (h, c)."""
@@ -352,19 +388,19 @@ def lstm_cell(input: Tensor, hx: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, b
     return y, c
 
 
-@export
+@export(guard=True)
 def gru_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None) -> Tensor:
     """One step of a GRU: h (B, H) from the input (B, I) and the state hx (B, H)."""
     return _cell("GRU", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
-@export
+@export(guard=True)
 def rnn_tanh_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None) -> Tensor:
     """One step of an RNN: tanh(W_ih x + b_ih + W_hh h + b_hh)."""
     return _cell("RNN_TANH", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]
 
 
-@export
+@export(guard=True)
 def rnn_relu_cell(input: Tensor, hx: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor | None = None, b_hh: Tensor | None = None) -> Tensor:
     """One step of an RNN: relu(W_ih x + b_ih + W_hh h + b_hh)."""
     return _cell("RNN_RELU", input, (hx,), w_ih, w_hh, b_ih, b_hh)[0]

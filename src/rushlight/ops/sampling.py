@@ -119,6 +119,9 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: GeneratorLike = None, 
     """Ones and zeros in input's shape and dtype: ones with the probability in `input`, or all with probability p."""
     if not isinstance(input, Tensor):
         raise not_a_tensor("bernoulli", "input", 1, input)
+    if isinstance(p, Tensor) and p.dim():
+        raise TypeError("bernoulli() received an invalid combination of arguments - got (Tensor, Tensor): p has to be a float; use "
+                        "torch.bernoulli(p.expand_as(input))")
     kind = input._kind
     gen = generator_of(generator, kind.device, "bernoulli")
     r = fresh(kind, input._a.shape, _probability_writer(gen, kind, input if p is None else p, "bernoulli"))
@@ -352,9 +355,9 @@ def _poisson(rate: float, uniform: Function) -> int:
             return k
 
 
-method(bernoulli_)
+method(bernoulli_, guard=True)
 for _fn in (bernoulli, multinomial):
-    export(_fn)
-    method(_fn)
+    export(_fn, guard=True, first=_fn is bernoulli)
+    method(_fn, guard=True)
 for _fn in (normal, poisson):
-    export(_fn)
+    export(_fn, guard=True)

@@ -391,7 +391,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
     v = _fill_value(input, value, "index_fill_")
     if index._a.ndim > 1:
-        raise IndexError("Index has to be a vector/scalar")
+        raise RuntimeError("Index has to be a vector/scalar")
     dim = wrap_dim(dim, input._a.ndim)
     i, n = index._a.reshape(-1), input._a.shape[dim] if input._a.ndim else 1
     if i.size and (i.min() < -n or i.max() >= n):
@@ -445,7 +445,7 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     return index_put_into(self, _put_arrays(self, indices), values, accumulate)
 
 
-method(index_put_)
+method(index_put_, guard=True)
 export(_checked_inplace(index_put_, "index_put"), "index_put_")
 
 

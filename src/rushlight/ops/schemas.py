@@ -15,7 +15,7 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["misfit"]
+__all__ = ["misfit", "renamed", "shared"]
 
 # NumPy's names of arguments, which PyTorch takes as well, and what every function may take beside its own.
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "self", "a": "self", "input": "self", "axes": "dims", "x1": "self", "x2": "other"}
@@ -88,7 +88,7 @@ def _one(word: str, value: Any) -> bool:
 
 def _is(parameter: _Parameter, value: Any) -> bool:
     if value is None:
-        return parameter.none or parameter.word == "any"
+        return parameter.none or parameter.word == "any" or parameter.name == "stride" and parameter.default
     if not parameter.many:
         return _one(parameter.word.removesuffix("?"), value)
     if isinstance(value, (list, tuple)):
@@ -105,7 +105,8 @@ def _problem(overload: _Overload, args: tuple[Any, ...], kwargs: dict[str, Any],
         args = (*args[:first], args[first:])                          # view(2, 3)
     if len(args) > len(positional):
         return None, 0, None
-    given = {_ALIASES.get(key, key): value for key, value in kwargs.items()}
+    own = {each.name for each in (*positional, *overload.named)}
+    given = {key if key in own else _ALIASES.get(key, key): value for key, value in kwargs.items()}
     for i, (parameter, value) in enumerate(zip(positional, args, strict=False), 1):
         if not _is(parameter, value):
             return parameter, i - first, value
@@ -119,14 +120,46 @@ def _problem(overload: _Overload, args: tuple[Any, ...], kwargs: dict[str, Any],
     return None if all(key in _ALWAYS for key in given) else (None, 0, None)
 
 
-def misfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool = False) -> TypeError | None:
-    """PyTorch's TypeError for a call of an operator (`method`: the first argument is the tensor) whose arguments fit none of its forms; None if one fits."""
+def _overflow(name: str, overload: _Overload, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool) -> Exception | None:
+    """PyTorch's error for an integer of more than 64 bits where all types fit."""
+    given = {parameter.name: (parameter, value) for parameter, value in zip(overload.positional, args, strict=False)}
+    given |= {each.name: (each, kwargs[each.name]) for each in (*overload.positional, *overload.named) if each.name in kwargs}
+    for parameter, value in given.values():
+        for at, each in enumerate(value if parameter.many and isinstance(value, (list, tuple)) else (value,), 1):
+            if parameter.word == "i" and isinstance(each, int) and not -2**63 <= each < 2**63:
+                if not parameter.many:
+                    return ValueError("Overflow when unpacking long long")
+                return TypeError(f"{name}(): argument '{parameter.name}' failed to unpack the object at pos {at + method} with error "
+                                 '"Overflow when unpacking long long"')
+    return None
+
+
+def renamed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | None:
+    """The keywords of a call that fits an operator, where a function has other `names` for its positions than PyTorch; None where nothing changes."""
+    for overload in _overloads(name):
+        if _problem(overload, args, kwargs, False) is None:
+            theirs = ["input" if each.name == "self" else each.name for each in overload.positional]
+            own = {key: mine for key, mine in zip(theirs, names, strict=False) if key in kwargs and key not in names}
+            if own:
+                return {own.get(key, key): value for key, value in kwargs.items()}
+    return None
+
+
+def shared(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The part of a call that goes to an operator from a function that takes more arguments behind the operator's."""
+    overloads = _overloads(name)
+    names = {each.name for overload in overloads for each in (*overload.positional, *overload.named)} | {"input"}
+    return args[:max((len(each.positional) for each in overloads), default=0)], {key: value for key, value in kwargs.items() if key in names}
+
+
+def misfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool = False) -> Exception | None:
+    """PyTorch's error for a call of an operator (`method`: the first argument is the tensor) whose arguments fit none of its forms; None if one fits."""
     overloads = _overloads(name)
     if not overloads or any(hasattr(each, "__torch_function__") and not isinstance(each, Tensor) for each in (*args, *kwargs.values())):
         return None
     problems = [_problem(each, args, kwargs, method) for each in overloads]
     if not all(problems):
-        return None
+        return _overflow(name, overloads[problems.index(None)], args, kwargs, method)
     found = problems[0]
     if len(problems) == 1 and found is not None and found[0] is not None:
         parameter, position, value = found

@@ -146,6 +146,8 @@ def _fill_value(input: Tensor, value: Operand, name: str) -> Array:
 @op(method=True)
 def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     """A copy with `value` (a number or 0-dim tensor) where the mask holds; mask and input broadcast."""
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"masked_fill() received an invalid combination of arguments - got ({type(mask).__name__}, {type(value).__name__})")
     if mask._kind.dtype.name != "bool":
         raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_C_NAMES.get(mask._kind.dtype.name, mask.dtype)}")
     v = _fill_value(input, value, "masked_fill_")

@@ -155,6 +155,9 @@ def _refold(g: Tensor, shape: tuple[int, ...], dim: int, size: int, step: int) -
 @op(method=True)
 def as_strided(input: Tensor, size: PerDim, stride: PerDim, storage_offset: int | None = None) -> Tensor:
     """A view of the tensor's storage with any size, stride and offset (in elements)."""
+    for at, (name, given) in enumerate((("size", size), ("stride", stride)), 1):
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(f"as_strided(): argument '{name}' (position {at}) must be tuple of ints, not {type(given).__name__}")
     size, stride = sizes((size,), "as_strided"), sizes((stride,), "as_strided", "stride")
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
@@ -237,6 +240,8 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, s
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
     dim = wrap_dim(dim, len(shape))
+    if not hasattr(split_size_or_sections, "__index__"):
+        raise TypeError(f"split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, not {type(split_size_or_sections).__name__}")
     n, step = shape[dim], split_size_or_sections.__index__()
     if step < 0:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
@@ -255,6 +260,10 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
     dim = wrap_dim(dim, len(shape))
+    wrong = next((each for each in split_sizes if not hasattr(each, "__index__")), None)
+    if wrong is not None or None in split_sizes:
+        raise TypeError("split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, but found element of type "
+                        f"{type(wrong).__name__}")
     lengths = [n.__index__() for n in split_sizes]
     if lengths and min(lengths) < 0:
         raise RuntimeError(f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={lengths}")

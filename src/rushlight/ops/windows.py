@@ -54,7 +54,7 @@ def _window(name: str, length: int, periodic: bool, formula: Any, dtype: Any, la
     return wrap(kind.xp.asarray(values.astype(kind.np)), kind).requires_grad_(requires_grad)
 
 
-@export
+@export(guard=True, first=True)
 def hann_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                 pin_memory: bool = False,
                 requires_grad: bool = False) -> Tensor:
@@ -62,7 +62,7 @@ def hann_window(window_length: int, periodic: bool = True, *, dtype: Dtype = Non
     return _window("hann_window", window_length, periodic, lambda n: cosine_sum(n, (0.5, 0.5)), dtype, layout, device, requires_grad)
 
 
-@export
+@export(guard=True, first=True)
 def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype: Dtype = None,
                    layout: Layout = None,
                    device: Device = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
@@ -70,21 +70,21 @@ def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.5
     return _window("hamming_window", window_length, periodic, lambda n: cosine_sum(n, (alpha, beta)), dtype, layout, device, requires_grad)
 
 
-@export
+@export(guard=True, first=True)
 def blackman_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                     pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """0.42 - 0.5 cos(t) + 0.08 cos(2t), t from 0 to 2 pi."""
     return _window("blackman_window", window_length, periodic, lambda n: cosine_sum(n, (0.42, 0.5, 0.08)), dtype, layout, device, requires_grad)
 
 
-@export
+@export(guard=True, first=True)
 def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                     pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """From 0 up to 1 and down again, in straight lines."""
     return _window("bartlett_window", window_length, periodic, triangle, dtype, layout, device, requires_grad)
 
 
-@export
+@export(guard=True, first=True)
 def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype: Dtype = None, layout: Layout = None,
                   device: Device = None,
                   pin_memory: bool = False, requires_grad: bool = False) -> Tensor:

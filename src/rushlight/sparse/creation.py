@@ -96,6 +96,8 @@ def _index_array(name: str, indices: Tensor | list[Any], int32: bool = False) ->
         a = np.asarray(indices.tolist() if hasattr(indices, "tolist") else indices)
     if a.size == 0 or int32 and a.dtype == np.int32:
         return a if a.dtype in (np.int64, np.int32) and int32 else a.astype(np.int64)
+    if int32 and a.dtype.kind != "b" and np.dtype(a.dtype).kind not in "iu":
+        raise NotImplementedError(f"\"estimate_sparse_compressed_tensor_size\" not implemented for '{a.dtype}': {name} must be an integer tensor")
     if a.dtype.kind not in "iuf" or (int32 and a.dtype.kind == "f"):
         raise RuntimeError(f"{name} must be an integer tensor, but got {a.dtype}")
     return a.astype(np.int64)

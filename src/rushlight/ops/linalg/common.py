@@ -25,8 +25,13 @@ class LinAlgError(RuntimeError):
     """A matrix that the algorithm can't handle (singular, not positive definite, not converging)."""
 
 
-def check_floating(name: str, a: Tensor, low: bool = False) -> None:
-    """Raise PyTorch's error unless `a` is floating-point or complex (of at least single precision, unless `low`)."""
+def check_floating(name: str, a: Tensor, low: bool = False, kernel: str = "", any: bool = False) -> None:
+    """Raise PyTorch's error unless `a` is floating-point or complex (of at least single precision, unless `low`).
+
+    `kernel` is PyTorch's name of the loop that refuses the low precision, `any` that it refuses the other dtypes too.
+    """
+    if kernel and (a._kind.reduced or any and not a._kind.differentiable):
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{title(a._kind.dtype)}'")
     if not a._kind.differentiable:
         raise RuntimeError(f"{name}: Expected a floating point or complex tensor as input. Got {title(a._kind.dtype)}")
     if a._kind.reduced and not low:

@@ -28,7 +28,7 @@ geqrf_result = return_types.make("geqrf", "a", "tau")
 
 def _cholesky(name: str, A: Tensor, upper: bool, check: bool) -> tuple[Tensor, Any]:  # noqa: N803
     check_square(name, A)
-    check_floating(name, A)
+    check_floating(name, A, kernel="cholesky_cpu", any=name == "cholesky")
     lower = np.conj(np.swapaxes(A._a, -1, -2)) if upper else A._a
     array, info = lapack.cholesky(lower)
     if check:
@@ -62,7 +62,7 @@ def cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -
 @op(name="cholesky", method="cholesky", out=True)
 def _old_cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """L with input = L L^H (old form; see torch.linalg.cholesky)."""
-    return _cholesky("cholesky", input, upper, True)[0]
+    return _cholesky("cholesky", input, upper, True)[0] if input._a.size else input.clone()
 
 
 # --- QR ---------------------------------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def qr(A: Tensor, mode: str = "reduced") -> Any:  # noqa: N803
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
     check_matrix("linalg.qr", A)
-    check_floating("linalg.qr", A)
+    check_floating("linalg.qr", A, kernel="geqrf_cpu")
     m, n = A._a.shape[-2:]
     if mode == "r":
         q, r = result(np.empty(0, A._kind.np, like=A._a), A), result(np.linalg.qr(A._a, "r"), A)

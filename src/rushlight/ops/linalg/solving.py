@@ -162,7 +162,7 @@ def triangular_solve(input: Tensor, A: Tensor, upper: bool = True, transpose: bo
 def det(A: Tensor) -> Tensor:  # noqa: N803
     """The determinant of a batch of square matrices."""
     check_square("linalg.det", A)
-    check_floating("linalg.det", A)
+    check_floating("linalg.det", A, kernel="lu_cpu")
     r = result(np.linalg.det(A._a), A)
     return record(r, "LinalgDetBackward0", (A,), _det_grad, (A, r), holomorphic=False)
 
@@ -242,7 +242,7 @@ def cholesky_solve(B: Tensor, L: Tensor, upper: bool = False) -> Tensor:  # noqa
     check_matrix("cholesky_solve", B, "B")
     if L._a.ndim < 2 or L._a.shape[-1] != L._a.shape[-2]:
         check_square("cholesky_solve", L)
-    check_floating("cholesky_solve", L)
+    check_floating("cholesky_solve", L, kernel="cholesky_solve_cpu", any=True)
     check_shapes("cholesky_solve", L, B, True)
     return _cholesky_solve(B, L, upper, "CholeskySolveBackward0")
 
@@ -264,7 +264,7 @@ def _cholesky_solve(b: Tensor, factor: Tensor, upper: bool, name: str) -> Tensor
 def cholesky_inverse(L: Tensor, upper: bool = False) -> Tensor:  # noqa: N803
     """The inverse of A = L L^H (A = L^H L if `upper`)."""
     check_square("cholesky_inverse", L)
-    check_floating("cholesky_inverse", L)
+    check_floating("cholesky_inverse", L, kernel="cholesky_inverse_out_cpu", any=True)
     return _cholesky_solve(eye(L._a.shape[-1], L).expand(L._a.shape), L, upper, "CholeskyInverseBackward0")
 
 

@@ -48,7 +48,7 @@ def _check_phase(name: str, what: str, imaginary: Tensor) -> None:
 
 def _svd(name: str, A: Tensor, full_matrices: bool) -> tuple[Tensor, Tensor, Tensor]:  # noqa: N803
     check_matrix(name, A)
-    check_floating(name, A)
+    check_floating(name, A, kernel="linalg_svd_cpu")
     u, s, vh = (result(each, A) for each in _converged(name, lapack.svd, A._a, full_matrices))
     m, n = A._a.shape[-2:]
     k = min(m, n)
@@ -122,7 +122,7 @@ def svdvals(A: Tensor, *, driver: Any = None) -> Tensor:  # noqa: N803
     if A._node is not None:
         return _svd("linalg.svd", A, False)[1]
     check_matrix("linalg.svd", A)
-    check_floating("linalg.svd", A)
+    check_floating("linalg.svd", A, kernel="linalg_svd_cpu")
     return result(_converged("linalg.svd", lapack.svdvals, A._a), A)
 
 
@@ -141,7 +141,7 @@ def _old_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
 
 def _check_eigh(A: Tensor, UPLO: str) -> None:  # noqa: N803
     check_square("linalg.eigh", A)
-    check_floating("linalg.eigh", A)
+    check_floating("linalg.eigh", A, kernel="linalg_eigh_cpu", any=True)
     if not isinstance(UPLO, str) or UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
 
