@@ -7,6 +7,7 @@ used.
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 from ..unsupported import attribute_of
@@ -95,11 +96,9 @@ _others = attribute_of("distributed", _INSTEAD)
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        from importlib import import_module
         return import_module("." + name, __name__)
     if name in ("DeviceMesh", "init_device_mesh"):
-        from . import device_mesh
-        return getattr(device_mesh, name)
+        return getattr(import_module(".device_mesh", __name__), name)
     return _others(name)
 
 

@@ -69,6 +69,31 @@ class GradBucket:
         return self._last
 
 
+class _DDPJoinHook:
+    """A process that is done answers the others' forward and backward passes (it is a JoinHook by its methods: that class is loaded with
+    `Join` only)."""
+
+    def __init__(self, ddp: DistributedDataParallel) -> None:
+        self.ddp = ddp
+
+    def main_hook(self) -> None:
+        """One pass of the others."""
+        ddp = self.ddp
+        syncs = torch.zeros(1, device=ddp.join_device)          # whether they are outside of no_sync()
+        torch.distributed.all_reduce(syncs, group=ddp.process_group)
+        if ddp.require_forward_param_sync and ddp.broadcast_buffers:
+            buffers = ddp._buffers_to_share()
+            if buffers:
+                ddp._from_first(buffers, ddp._someone_at_work(False))
+        if syncs.item():
+            ddp._answer()
+
+    def post_hook(self, is_last_joiner: bool) -> None:
+        """All take the parameters and buffers of a process that was among the last."""
+        tensors = [*self.ddp.module.parameters(), *self.ddp._buffers_to_share()]
+        self.ddp._from_first(tensors, self.ddp._someone_at_work(is_last_joiner))
+
+
 class DistributedDataParallel(Module):
     """Wraps a module as ``.module``. Every process has a replica; after backward all have the mean of their gradients.
 
@@ -115,6 +140,8 @@ class DistributedDataParallel(Module):
         self._hook_state: Any = None
         self._static_unused: set[int] | None = None
         self._collecting = self._started = False
+        self._join_config: Any = None           # set by Join while its context lasts
+        self._divisor, self._divides_by_all = 0, True
         if init_sync:
             self._same_shapes(named)
             self._from_first([p for _, p in named] + self._buffers_to_share())
@@ -155,10 +182,10 @@ class DistributedDataParallel(Module):
     def _buffers_to_share(self) -> list[Any]:
         return [b for name, b in self.module.named_buffers() if name not in self._ignored]
 
-    def _from_first(self, tensors: Sequence[Any]) -> None:
-        """Give all processes the first one's values."""
+    def _from_first(self, tensors: Sequence[Any], root: int = 0) -> None:
+        """Give all processes the values of one."""
         with no_grad():
-            works = [torch.distributed.broadcast(t.detach(), group=self.process_group, group_src=0, async_op=True) for t in tensors]
+            works = [torch.distributed.broadcast(t.detach(), group=self.process_group, group_src=root, async_op=True) for t in tensors]
             for work in works:
                 work.wait()
 
@@ -169,10 +196,14 @@ class DistributedDataParallel(Module):
         syncs = torch.is_grad_enabled() and self.require_backward_grad_sync
         if syncs:
             self._begin()
+        if self._join_config is not None:
+            self._notify(syncs)
+        else:
+            self._divisor = 0
         if self.require_forward_param_sync and self.broadcast_buffers:
             buffers = self._buffers_to_share()
             if buffers:
-                self._from_first(buffers)
+                self._from_first(buffers, self._someone_at_work(True) if self._join_config is not None else 0)
         if self.device_ids:
             inputs, kwargs = _moved(inputs, self.device_ids[0]), _moved(kwargs, self.device_ids[0])
         output = self.module(*inputs, **kwargs)
@@ -241,7 +272,7 @@ class DistributedDataParallel(Module):
     def _begun(self, bucket: Bucket) -> Callable[[], Any]:
         """Begin to reduce a bucket; a function that waits for it."""
         if self._hook is None:
-            bucket.buffer.div_(self.process_group.size())
+            bucket.buffer.div_(self._divisor or self.process_group.size())
             work = torch.distributed.all_reduce(bucket.buffer, group=self.process_group, async_op=True)
             return work.wait
         future = self._hook(self._hook_state, GradBucket(bucket, bucket.index == len(self._buckets) - 1))
@@ -311,15 +342,57 @@ class DistributedDataParallel(Module):
         """The graph is the same in all iterations from now on."""
         self.static_graph = True
 
+    # --- uneven inputs --------------------------------------------------------------------------------------------------------------------
+
     @contextmanager
     def join(self, divide_by_initial_world_size: bool = True, enable: bool = True,
              throw_on_early_termination: bool = False) -> Iterator[None]:
-        """For inputs of different lengths per process: missing yet where the lengths differ. With enable=False, or one process, it
-        does nothing."""
-        if enable and self.process_group.size() > 1:
-            raise NotImplementedError("DistributedDataParallel.join is missing: give every process the same number of batches "
-                                      "(DistributedSampler does)")
-        yield
+        """Context around the loop over batches, whose number may differ between processes: those that are done answer the others.
+
+        divide_by_initial_world_size  gradients are divided by the number of all processes; False: by that of those still at work
+        throw_on_early_termination    RuntimeError in all processes when the first is done
+        """
+        with torch.distributed.algorithms.join.Join([self], enable, throw_on_early_termination,
+                                                    divide_by_initial_world_size=divide_by_initial_world_size):
+            yield
+
+    def join_hook(self, **kwargs: Any) -> Any:
+        """What `Join` calls in a process that is done."""
+        self._divides_by_all = kwargs.get("divide_by_initial_world_size", True)
+        return _DDPJoinHook(self)
+
+    @property
+    def join_device(self) -> Any:
+        """Where the parameters are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def join_process_group(self) -> Any:
+        """The processes."""
+        return self.process_group
+
+    def _notify(self, syncs: bool) -> None:
+        """Tell the processes that are done that this one goes on, and whether gradients will be reduced."""
+        work = torch.distributed.algorithms.join.Join.notify_join_context(self)
+        if work is not None:
+            count = int(work.result()[0].item())
+            self._divisor = 0 if self._divides_by_all else count
+        torch.distributed.all_reduce(torch.tensor([float(syncs)], device=self.join_device), group=self.process_group)
+
+    def _answer(self) -> None:
+        """One backward pass of the others, to which this process has nothing to add."""
+        for bucket in self._buckets:
+            bucket.reset()
+            bucket.buffer.zero_()
+            bucket.work = self._begun(bucket)
+        self._next = len(self._buckets)
+        self._finish()
+
+    def _someone_at_work(self, here: bool) -> int:
+        """The highest rank that says "here"."""
+        rank = torch.tensor([self.process_group.rank() if here else -1], device=self.join_device)
+        torch.distributed.all_reduce(rank, torch.distributed.ReduceOp.MAX, self.process_group)
+        return int(rank.item())
 
     @staticmethod
     def _set_params_and_buffers_to_ignore_for_model(module: Module, params_and_buffers_to_ignore: Sequence[str]) -> None:
