@@ -213,6 +213,13 @@ def _open() -> None:
     define.on_export = lambda function: _add_door(function, function)
 
 
+def public_functions() -> dict[FunctionType, Any]:
+    """The functions that doors stand before: the Python function -> the public function, method or property that it is behind."""
+    if not _doors:
+        _find_functions()
+    return {function: door.args[0] for function, door in _doors.items()}
+
+
 def _find_functions() -> None:
     """Make the doors of all public functions and methods."""
     deferred.load_all()
@@ -240,7 +247,7 @@ def _modules() -> list[Any]:
 
 # What makes, inspects or subclasses tensors below the level that can be overridden.
 _NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__setstate__", "__deepcopy__", "__hash__", "__array__",
-            "as_subclass", "_make_subclass", "__torch_function__", "__class__", "__dict__", "__weakref__", "__getattr__", "__dir__",
+            "as_subclass", "_make_subclass", "__torch_function__", "__torch_dispatch__", "_disabled_torch_dispatch", "_make_wrapper_subclass", "__class__", "__dict__", "__weakref__", "__getattr__", "__dir__",
             "_is_view"}
 
 

@@ -51,6 +51,8 @@ sparse_rows = Service("sparse.conversion")          # (indices, rows, values): a
 # subclasses and modes
 rescue = Service("overrides")                       # (function, args, kwargs, error)
 default_torch_function = Service("overrides")       # (cls, func, types, args, kwargs)
+wrapper_subclass = Service("dispatching.wrappers")  # Tensor._make_wrapper_subclass
+watch_dispatch = Service("dispatching.modes")       # (): look for __torch_dispatch__ from now on
 watch = Service("overrides")                        # (): look for __torch_function__ from now on
 
 # notebooks

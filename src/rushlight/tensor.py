@@ -75,6 +75,13 @@ class Tensor(_Methods):
         """The ``__torch_function__`` of subclasses whose results are plain tensors (Parameter)."""
         return NotImplemented
 
+    @staticmethod
+    def _disabled_torch_dispatch(func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        """The ``__torch_dispatch__`` of tensors that do not look at operators."""
+        return NotImplemented
+
+    __torch_dispatch__ = _disabled_torch_dispatch
+
     # --- what it is -----------------------------------------------------------------------------------------------------------------
 
     @property
@@ -502,14 +509,23 @@ class Tensor(_Methods):
         r._a, r._kind, r._node, r._ver, r._view, r._grad = data._a, data._kind, None, 0, None, None
         return r.requires_grad_(require_grad) if require_grad else r
 
+    @staticmethod
+    def _make_wrapper_subclass(cls: type, size: Sequence[int], *args: Any, **kwargs: Any) -> Any:
+        """A tensor without memory, whose class computes in its ``__torch_dispatch__`` (see dispatching/wrappers.py for the arguments)."""
+        return services.wrapper_subclass(cls, size, *args, **kwargs)
+
 
 _PLAIN = (float, int, bool, complex)
 
 
 def watch_subclass(cls: Any) -> None:
     """An instance of this class is made: from now on functions have to look for the class's ``__torch_function__``, if it has one."""
-    if cls is not Tensor and cls.__torch_function__ is not Tensor._disabled_torch_function:
+    if cls is Tensor:
+        return
+    if cls.__torch_function__ is not Tensor._disabled_torch_function:
         services.watch()
+    if cls.__torch_dispatch__ is not Tensor._disabled_torch_dispatch:
+        services.watch_dispatch()
 
 
 def attach(function: Function, name: str | None = None) -> Function:

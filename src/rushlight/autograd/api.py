@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import services
 from ..tensor import Tensor, attach, wrap
 from ..vocabulary import Array
+from . import engine
 from .engine import run
 from .grad_mode import LOCAL
 from .graph import AccumulateGrad, Port, array_of, wrap_array
@@ -24,6 +25,8 @@ def _tensors(value: Sequence[Any] | Tensor | str) -> tuple[Any, ...]:
 
 def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any:
     """The gradient to start from: what was given, checked, or 1 for a one-element tensor. An array, or a tensor if `graph`."""
+    made = None if engine.observer is None else engine.observer()
+    graph = graph or made is not None
     if tensor.__class__ is _Edge:
         if gradient is None:
             raise NotImplementedError("the gradient of a GradientEdge can't be created implicitly: give grad_outputs (grad_tensors)")
@@ -35,6 +38,8 @@ def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         if not tensor._kind.is_floating:
             raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {tensor._kind.dtype}")
+        if made is not None:
+            return made.ones(tensor)
         kind = tensor._kind
         ones = kind.xp.ones(tensor._a.shape, kind.np)
         if not graph:
@@ -130,7 +135,7 @@ def _keep_non_leaf(inputs: tuple[Any, ...], found: list[Any], graph: bool) -> No
     """backward(inputs=...) fills ``.grad`` of non-leaf tensors too."""
     for t, g in zip(inputs, found, strict=True):
         if g is not None and t.__class__ is not _Edge and t._node.__class__ is not AccumulateGrad and not t.retains_grad:
-            g = g.clone() if graph else wrap_array(g.copy())
+            g = g.clone() if graph or isinstance(g, Tensor) else wrap_array(g.copy())
             t._grad = g if t._grad is None else t._grad + g
 
 
@@ -177,6 +182,4 @@ def _result(index: int, t: Tensor, g: Array | Tensor | None, graph: bool, allow_
             raise RuntimeError(f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set allow_unused=True if this is "
                                "the desired behavior.")
         return None
-    if graph:
-        return g
-    return wrap_array(g)
+    return g if graph or isinstance(g, Tensor) else wrap_array(g)

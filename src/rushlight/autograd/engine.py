@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _by_seq = attrgetter("seq")
+observer: Any = None      # while operators are looked at (dispatching/passes.py): gives the class of the pass, a `_Pass`, or None
 
 
 def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[Any] | None = None, accumulate: bool = True) -> list[Any]:
@@ -36,8 +37,11 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
                 (None where nothing arrived). None means all leaves.
     accumulate  with `inputs`: also add to the leaves' ``.grad`` (Tensor.backward(inputs=...))
     """
-    if inputs is None and not graph and not LOCAL.anomaly and not PAST and _native_backward(roots, retain):
-        return []
+    made = None if observer is None else observer()
+    if made is None:
+        made = _Pass
+        if inputs is None and not graph and not LOCAL.anomaly and not PAST and _native_backward(roots, retain):
+            return []
     order, waiting = _reachable(roots)
     if PAST:
         saved_then(order)
@@ -53,7 +57,7 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
     if inputs is not None:
         LOCAL.partial_backward = True
     try:
-        _Pass(graph, retain, wanted, captured, waiting, inputs is None or accumulate).run(roots, order)
+        made(graph, retain, wanted, captured, waiting, inputs is None or accumulate).run(roots, order)
     finally:
         _set_grad(previous)
         LOCAL.partial_backward = partial
@@ -149,7 +153,7 @@ class _Pass:
     def run(self, roots: list[tuple[Any, Any]], order: list[Node]) -> None:
         pending, graph, retain, waiting, wanted = self.pending, self.graph, self.retain, self.waiting, self.wanted
         live = set(order) if wanted else None
-        anomaly = LOCAL.anomaly
+        checked = self.checked() if LOCAL.anomaly or self.__class__ is not _Pass else None
         ready = self.send([edge for edge, _ in roots], [g for _, g in roots], live)
         roots.clear()
         if ready:
@@ -164,9 +168,8 @@ class _Pass:
                 g = self.before(node, g, runs)
                 if not runs:
                     continue
-            if anomaly:
-                from .anomaly_mode import run_checked
-                grads = run_checked(node, g, graph)
+            if checked is not None:
+                grads = checked(node, g, graph)
             else:
                 try:
                     grads = node.tensors(g) if graph else node.arrays(g)
@@ -204,6 +207,11 @@ class _Pass:
             grad = grads = g = old = None
             if ready is not None:
                 self.leaves(ready)
+
+    def checked(self) -> Function:
+        """What runs a node in the place of its own formula."""
+        from .anomaly_mode import run_checked
+        return run_checked
 
     def send(self, edges: list[Any], grads: list[Any], live: set[Any] | None) -> list[Node]:
         """Add gradients to what is pending at their edges; returns the leaves that wait for nothing more."""

@@ -15,6 +15,7 @@ from typing import Any as _Any
 
 from ..size import Size as _Size
 from ..tensor import Tensor as _Tensor
+from . import aten_backward as _aten_backward  # noqa: F401
 from . import deferred as _deferred
 from .aten_forms import FORMS as _FORMS
 from .interception import python_function as _python_function
@@ -32,6 +33,8 @@ _Function = _Callable[..., _Any]
 _REDUCTIONS = ("none", "mean", "sum")
 _NOT_IN_ATEN = frozenset(("size_average", "inplace", "_stacklevel", "return_indices"))    # parameters of nn.functional only
 _NAMESPACES = ("linalg", "special", "fft")
+
+observer: _Any = None     # while operators are looked at (dispatching/modes.py): gets the calls of overloads, and may `run` them
 
 
 class Argument:
@@ -77,6 +80,12 @@ class OpOverload:
         self._takes_out = _is_out(overload)
 
     def __call__(self, /, *args: _Any, **kwargs: _Any) -> _Any:
+        if observer is not None:
+            return observer(self, args, kwargs)
+        return self.run(args, kwargs)
+
+    def run(self, args: tuple[_Any, ...], kwargs: dict[str, _Any]) -> _Any:
+        """Compute it, whoever looks at operators."""
         if self._takes_out:
             kwargs = self._with_out(kwargs)
         elif kwargs.get("out") is not None:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...autograd import engine
+from ...dispatching.naming import operator_of
 from ...nn.modules.module import Module
 from ...nn.parameter import Parameter
-from ...ops import aten
 from ...ops.interception import intercept, release
 from ...overrides import TorchFunctionMode
 from ...tensor import Tensor
@@ -139,7 +139,7 @@ class _Recorder(TorchFunctionMode):
             return self.graph.call_function(operator.setitem, args, kwargs)
         if name == "__get__":
             return self.graph.call_function(getattr, (args[0], _key(func.__self__)))
-        target = _operator(func, name, args, kwargs)
+        target = operator_of(func, args, kwargs, Node)
         if target is not None:
             return self.graph.call_function(target, args, kwargs, name=target._opname)
         if _reachable(func):
@@ -182,43 +182,6 @@ def _names(f: Any, count: int) -> list[str]:
 
 def _name(func: Any) -> str:
     return getattr(func, "__name__", "")
-
-
-_OPERATORS = {"_operator": "matmul", "_power_operator": "pow", "true_divide": "div"}
-
-
-def _operator(func: Any, name: str, args: Any, kwargs: Any) -> Any:
-    """The overload of an operator of aten that is this function and takes these arguments; None where there is none."""
-    packet = None if "out" in kwargs or name.startswith("__") else getattr(aten, _OPERATORS.get(name, name), None)
-    if packet is None or len(args) > len(packet._order) or not set(kwargs) <= set(packet._order):
-        return None
-    if packet._function is not func and name not in _OPERATORS and aten._parameters(func) != packet.parameters:
-        return None
-    plain = [each for each in packet.overloads() if not aten._is_out(each)]
-    wanted = [*_fitting(packet.__name__.rstrip("_"), args, kwargs), *(["dim", "dim_IntList", "int"] if "dim" in kwargs or _is_dim(args) else []), "default", "Tensor"]
-    chosen = next((each for each in wanted if each in plain), plain[0] if plain else None)
-    return None if chosen is None else getattr(packet, chosen)
-
-
-_WRAPPED = frozenset(("add", "sub", "mul", "div", "true_divide"))       # PyTorch makes tensors of Python's numbers for these
-
-
-def _fitting(name: str, args: Any, kwargs: Any) -> list[str]:
-    """The overloads that fit the operands: numbers, tensors, or both."""
-    kinds = ["Tensor" if isinstance(each, Node) else "Scalar" for each in args[:2] if isinstance(each, (Node, int, float, complex))]
-    if len(kinds) < 2:
-        return []
-    if name == "where" and len(args) == 3:
-        return [{(True, True): "self", (True, False): "ScalarOther", (False, True): "ScalarSelf"}.get(
-            (isinstance(args[1], Node), isinstance(args[2], Node)), "Scalar")]
-    if kwargs.get("rounding_mode") is not None:
-        return ["Tensor_mode"]
-    plain = "Tensor" if name in _WRAPPED or kinds == ["Tensor", "Tensor"] else "Scalar"
-    return ["Scalar" if kinds[0] == "Scalar" and name in ("pow", "float_power") else "_".join(kinds), plain]
-
-
-def _is_dim(args: Any) -> bool:
-    return len(args) > 1 and (isinstance(args[1], int) or (isinstance(args[1], (list, tuple)) and all(isinstance(each, int) for each in args[1])))
 
 
 def _key(value: Any) -> str | None:
