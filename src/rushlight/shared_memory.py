@@ -17,7 +17,7 @@ import numpy as np
 
 from .references import VARIABLE
 from .storage import _address, _root, array_over, storage_of
-from .vocabulary import Array, Dtype
+from .vocabulary import Array, Dtype, Function
 
 __all__ = ["SharedBlock", "shared_copy", "block_of", "attach"]
 
@@ -34,8 +34,8 @@ class SharedBlock(mmap):
         self.descriptor, self.key = descriptor, (status.st_dev, status.st_ino)
         return self
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+    def __del__(self, close: Function = os.close) -> None:      # bound here: at the interpreter's end `os` may be gone before the memory
+        close(self.descriptor)
 
 
 def _anonymous_file(size: int) -> int:
