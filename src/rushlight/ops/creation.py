@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple, np.generic)):
         return _array_from(np.asarray(data), dtype)
     if cls is list or cls is tuple:
-        quick = _flat_numbers(data, dtype)
+        quick = _plain_numbers(data, dtype)
         if quick is not None:
             return quick
     state: list[Any] = [None, False]
@@ -205,16 +206,24 @@ def _check_strides(a: Array) -> None:
         raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
 
 
-def _flat_numbers(data: list[Any], dtype: dtype | None) -> tuple[Any, ...] | None:
-    """The common case, a flat list of floats or of ints, without walking it in Python twice."""
-    kinds = set(map(type, data))
-    if kinds == {float}:
-        d = dtype or get_default_dtype()
-    elif kinds == {int}:
-        d = dtype or dtypes.int64
-    else:
+_SEQUENCES = {list, tuple}
+
+
+def _plain_numbers(data: list[Any], dtype: dtype | None) -> tuple[Array, dtype] | None:
+    """The common case, nested lists of floats, of ints or of bools, level by level, without walking them in Python; None for all else."""
+    shape, level = [len(data)], data
+    while (kinds := set(map(type, level))) and kinds <= _SEQUENCES:
+        lengths = set(map(len, level))
+        if len(lengths) > 1:
+            return None
+        shape.append(lengths.pop())
+        level = list(chain.from_iterable(level))
+    cls = kinds.pop() if len(kinds) == 1 else None
+    if cls not in _QUICK:
         return None
-    return _checked_array(data, d), d
+    d = dtype or _QUICK[cls] or get_default_dtype()
+    a = _checked_array(level, d)
+    return (a if len(shape) == 1 else a.reshape(shape)), d
 
 
 def _checked_array(data: Number | list[Any], d: dtype) -> Array:
