@@ -321,6 +321,8 @@ class BatchedArray(NDArrayOperatorsMixin):
             shape = kwargs["shape"] if "shape" in kwargs else args[0]
             full = (self.batch, *((shape,) if isinstance(shape, int) else shape))
             return self.like(function(full, *args[1:], **rest, like=self.physical))
+        if function in _SAME and not any(isinstance(each, BatchedArray) for each in args):   # np.arange(n, like=self): the same for all samples
+            return function(*args, **kwargs, like=self.physical)
         from .rules import call
         return call(function, args, kwargs)
 
@@ -354,7 +356,7 @@ class _Maker:
         return self._full("full", shape, value, dtype)
 
 
-_CREATION = (np.zeros, np.ones, np.empty, np.full)
+_CREATION, _SAME = (np.zeros, np.ones, np.empty, np.full), (np.arange, np.eye, np.tri, np.identity)
 
 # The methods that NumPy has as functions, by name.
 _METHODS = frozenset(("sum", "prod", "mean", "std", "var", "max", "min", "argmax", "argmin", "argsort", "cumsum", "cumprod", "take",

@@ -226,15 +226,6 @@ for _function in (np.zeros_like, np.ones_like, np.empty_like, np.full_like):
     _like(_function)
 
 
-def _constant(function: Function) -> None:
-    """np.arange(n, like=batched): the same for all samples."""
-    RULES[function] = lambda *args, **kwargs: function(*args, **kwargs) if not max_level((args, kwargs)) else per_sample(function, args, kwargs)
-
-
-for _function in (np.arange, np.eye, np.tri, np.identity):
-    _constant(_function)
-
-
 # --- shape ----------------------------------------------------------------------------------------------------------------------------
 
 RULES[np.shape] = lambda a: a.shape

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from ..tensor import Tensor
+from .arithmetic import mul
 from .define import export
+from .matmul import bmm, mm
+from .shape import permute, reshape
 
 __all__ = ["einsum"]
 
@@ -29,7 +35,7 @@ def einsum(*args: Any) -> Tensor:
     for position, operand in enumerate(operands):
         if not isinstance(operand, Tensor):
             raise TypeError(f"einsum(): operand {position} must be Tensor, not {type(operand).__name__}")
-    inputs, output = _parse(equation, operands)
+    inputs, output = _parse(equation, tuple([operand._a.ndim for operand in operands]))
     return _contract(inputs, output, operands)
 
 
@@ -53,30 +59,34 @@ def _from_lists(args: tuple[Any, ...]) -> tuple[str, list[Any]]:
     return equation, operands
 
 
-def _parse(equation: str, operands: list[Any]) -> tuple[list[list[str]], list[str]]:
+_Labels = tuple[str, ...]
+
+
+@lru_cache(1024)
+def _parse(equation: str, dims: tuple[int, ...]) -> tuple[tuple[_Labels, ...], _Labels]:
     """Labels per operand and of the output; the dimensions of "..." are labelled "0", "1", ... from the right."""
     equation = equation.replace(" ", "")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
-    if len(terms) != len(operands):
-        raise RuntimeError(f"einsum(): {'fewer' if len(terms) > len(operands) else 'more'} operands were provided than specified in the equation")
+    if len(terms) != len(dims):
+        raise RuntimeError(f"einsum(): {'fewer' if len(terms) > len(dims) else 'more'} operands were provided than specified in the equation")
     inputs = []
     widest = 0
-    for position, (term, operand) in enumerate(zip(terms, operands, strict=True)):
+    for position, (term, ndim) in enumerate(zip(terms, dims, strict=True)):
         labels = _labels(term)
         named = [label for label in labels if label != "..."]
-        extra = operand._a.ndim - len(named)
+        extra = ndim - len(named)
         if "..." in labels:
             if extra < 0:
                 raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(named)}) is more than the number of dimensions "
-                                   f"({operand._a.ndim}) for operand {position}")
+                                   f"({ndim}) for operand {position}")
             widest = max(widest, extra)
             at = labels.index("...")
             labels[at:at + 1] = [str(i) for i in range(extra - 1, -1, -1)]
         elif extra:
             raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(named)}) does not match the number of dimensions "
-                               f"({operand._a.ndim}) for operand {position}" + (" and no ellipsis was given" if extra > 0 else ""))
-        inputs.append(labels)
+                               f"({ndim}) for operand {position}" + (" and no ellipsis was given" if extra > 0 else ""))
+        inputs.append(tuple(labels))
     ellipsis = [str(i) for i in range(widest - 1, -1, -1)]
     if arrow:
         output = _labels(right)
@@ -91,7 +101,7 @@ def _parse(equation: str, operands: list[Any]) -> tuple[list[list[str]], list[st
     else:
         everything = [label for labels in inputs for label in labels]
         output = ellipsis + sorted(label for label in set(everything) if everything.count(label) == 1 and not label.isdigit())
-    return inputs, output
+    return tuple(inputs), tuple(output)
 
 
 def _labels(term: str) -> list[str]:
@@ -111,7 +121,8 @@ def _labels(term: str) -> list[str]:
     return labels
 
 
-def _sizes(inputs: list[list[str]], operands: list[Any]) -> dict[str, int]:
+def _check_sizes(inputs: tuple[_Labels, ...], operands: list[Any]) -> None:
+    """One label has one size everywhere, or 1."""
     sizes: dict[str, int] = {}
     for position, (labels, operand) in enumerate(zip(inputs, operands, strict=True)):
         for label, size in zip(labels, operand._a.shape, strict=True):
@@ -120,29 +131,34 @@ def _sizes(inputs: list[list[str]], operands: list[Any]) -> dict[str, int]:
                 raise RuntimeError(f"einsum(): subscript {label} has size {size} for operand {position} which does not broadcast with previously "
                                    f"seen size {have}")
             sizes[label] = size if have == 1 else have
-    return sizes
 
 
-def _contract(inputs: list[list[str]], output: list[str], operands: list[Any]) -> Tensor:
-    sizes = _sizes(inputs, operands)
+def _contract(inputs: tuple[_Labels, ...], output: _Labels, operands: list[Any]) -> Tensor:
+    if len(operands) == 2:
+        direct = _direct(inputs[0], operands[0]._a.shape, inputs[1], operands[1]._a.shape, output)
+        if direct is not None:
+            r = _multiply(direct[0], *operands)
+            return r if direct[1] is None else permute(r, direct[1])
+    _check_sizes(inputs, operands)
     tensors = []
     for labels, operand in zip(inputs, operands, strict=True):
-        tensors.append(_diagonals(list(labels), operand))
+        tensors.append(_diagonals(labels, operand) if len(set(labels)) < len(labels) else (labels, operand))
     # Sum away at once what only one operand has; then multiply from left to right.
     for i, (labels, t) in enumerate(tensors):
-        others = {label for j, (ls, _) in enumerate(tensors) if j != i for label in ls} | set(output)
-        tensors[i] = _summed(labels, t, others)
+        others = {label for j, (ls, _) in enumerate(tensors) if j != i for label in ls}
+        tensors[i] = _summed(labels, t, others.union(output))
     labels, result = tensors[0]
     for i in range(1, len(tensors)):
-        later = {label for ls, _ in tensors[i + 1:] for label in ls} | set(output)
-        labels, result = _pair(labels, result, *tensors[i], later, sizes)
+        later = frozenset(output).union(*[ls for ls, _ in tensors[i + 1:]])
+        labels_b, other = tensors[i]
+        labels, result = _pair(labels, result, labels_b, other, later)
     labels, result = _summed(labels, result, set(output))
     if labels != output:
         result = result.permute([labels.index(label) for label in output])
     return result
 
 
-def _diagonals(labels: list[str], t: Tensor) -> tuple[list[str], Tensor]:
+def _diagonals(labels: _Labels, t: Tensor) -> tuple[_Labels, Tensor]:
     """Repeated labels of one operand: its diagonal."""
     for label in dict.fromkeys(labels):
         while labels.count(label) > 1:
@@ -152,58 +168,90 @@ def _diagonals(labels: list[str], t: Tensor) -> tuple[list[str], Tensor]:
                 raise RuntimeError(f"einsum(): subscript {label} is repeated for operand but the sizes don't match, {t._a.shape[second]} != "
                                    f"{t._a.shape[first]}")
             t = t.diagonal(0, first, second)
-            labels = [x for i, x in enumerate(labels) if i not in (first, second)] + [label]
+            labels = (*[x for i, x in enumerate(labels) if i not in (first, second)], label)
     return labels, t
 
 
-def _summed(labels: list[str], t: Tensor, keep: set[str]) -> tuple[list[str], Tensor]:
+def _summed(labels: _Labels, t: Tensor, keep: set[str] | frozenset[str]) -> tuple[_Labels, Tensor]:
     gone = [i for i, label in enumerate(labels) if label not in keep]
     if not gone:
         return labels, t
-    return [label for label in labels if label in keep], t.sum(gone)
+    return tuple([label for label in labels if label in keep]), t.sum(gone)
 
 
-def _pair(la: list[str], a: Tensor, lb: list[str], b: Tensor, later: set[str], sizes: dict[str, int]) -> tuple[list[str], Tensor]:
-    """Contract two operands: labels of both that are needed later are a batch, the others of both are summed."""
+class _Product(NamedTuple):
+    """How two operands become matrices, batches of them, or factors, and what their product is. What changes nothing is None."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+    left: tuple[Any, Any]       # (permutation, shape)
+    right: tuple[Any, Any]
+    shape: list[int] | None
+    labels: _Labels
+
+
+@lru_cache(1024)
+def _product(la: _Labels, shape_a: tuple[int, ...], lb: _Labels, shape_b: tuple[int, ...], later: frozenset[str]) -> _Product:
+    """Labels of both that are needed later are a batch, the others of both are summed; without such, factors are multiplied."""
+    shared = [x for x in la if x in lb]
+    batch, inner = [x for x in shared if x in later], [x for x in shared if x not in later]
+    free_a, free_b = [x for x in la if x not in shared], [x for x in lb if x not in shared]
+    sizes = dict(zip(lb + la, shape_b + shape_a, strict=True))
+
+    def arranged(labels: _Labels, parts: list[list[str]], shape: list[int]) -> tuple[Any, Any]:
+        order = [labels.index(x) for part in parts for x in part]
+        return None if order == sorted(order) else order, None if [sizes[labels[i]] for i in order] == shape else shape
+
+    def matrix(labels: _Labels, *parts: list[str]) -> tuple[Any, Any]:
+        return arranged(labels, list(parts), [math.prod([sizes[x] for x in part]) for part in (parts if batch else parts[1:])])
+    labels = (*batch, *free_a, *free_b)
+    if not inner:
+        left, right = [sizes[x] for x in batch + free_a] + [1] * len(free_b), [sizes[x] for x in batch] + [1] * len(free_a) + [sizes[x] for x in free_b]
+        return _Product(mul, arranged(la, [batch, free_a], left), arranged(lb, [batch, free_b], right if batch else right[len(free_a):]), None, labels)
+    whole = len(free_a) == len(free_b) == 1 and len(batch) < 2
+    return _Product(bmm if batch else mm, matrix(la, batch, free_a, inner), matrix(lb, batch, inner, free_b),
+                    None if whole else [sizes[x] for x in labels], labels)
+
+
+def _multiply(plan: _Product, a: Tensor, b: Tensor) -> Tensor:
+    (order_a, shape_a), (order_b, shape_b) = plan.left, plan.right
+    if order_a is not None:
+        a = permute(a, order_a)
+    if shape_a is not None:
+        a = reshape(a, shape_a)
+    if order_b is not None:
+        b = permute(b, order_b)
+    if shape_b is not None:
+        b = reshape(b, shape_b)
+    r = plan.function(a, b)
+    return r if plan.shape is None else reshape(r, plan.shape)
+
+
+def _pair(la: _Labels, a: Tensor, lb: _Labels, b: Tensor, later: frozenset[str]) -> tuple[_Labels, Tensor]:
+    """Contract two operands."""
     # A broadcast dimension (size 1 against n) can't be part of the product: it is left to the side that has it in full.
     for label in [x for x in la if x in lb]:
         i, j = la.index(label), lb.index(label)
         if a._a.shape[i] != b._a.shape[j]:
             if a._a.shape[i] == 1:
-                a, la = a.squeeze(i), [x for x in la if x != label]
+                a, la = a.squeeze(i), tuple([x for x in la if x != label])
             else:
-                b, lb = b.squeeze(j), [x for x in lb if x != label]
-    la, a = _summed(la, a, later | set(lb))
-    lb, b = _summed(lb, b, later | set(la))
-    shared = [x for x in la if x in lb]
-    batch = [x for x in shared if x in later]
-    inner = [x for x in shared if x not in later]
-    free_a, free_b = [x for x in la if x not in shared], [x for x in lb if x not in shared]
-    if not inner:
-        return _outer(la, a, lb, b, batch, free_a, free_b)
-    size_a, size_b = dict(zip(la, a._a.shape, strict=True)), dict(zip(lb, b._a.shape, strict=True))
-    n_batch, n_inner = _count(size_a, batch), _count(size_a, inner)
-    left = a.permute([la.index(x) for x in batch + free_a + inner]).reshape(n_batch, _count(size_a, free_a), n_inner)
-    right = b.permute([lb.index(x) for x in batch + inner + free_b]).reshape(n_batch, n_inner, _count(size_b, free_b))
-    r = left.bmm(right) if batch else left.squeeze(0).mm(right.squeeze(0))
-    shape = [size_a[x] for x in batch] + [size_a[x] for x in free_a] + [size_b[x] for x in free_b]
-    return batch + free_a + free_b, r.reshape(shape)
+                b, lb = b.squeeze(j), tuple([x for x in lb if x != label])
+    la, a = _summed(la, a, later.union(lb))
+    lb, b = _summed(lb, b, later.union(la))
+    plan = _product(la, a._a.shape, lb, b._a.shape, later)
+    return plan.labels, _multiply(plan, a, b)
 
 
-def _count(sizes: dict[str, int], labels: list[str]) -> int:
-    n = 1
-    for label in labels:
-        n *= sizes[label]
-    return n
-
-
-def _outer(la: list[str], a: Tensor, lb: list[str], b: Tensor, batch: list[str], free_a: list[str], free_b: list[str]) -> Any:
-    """Nothing to sum: an elementwise product with broadcasting."""
-    a = a.permute([la.index(x) for x in batch + free_a])
-    b = b.permute([lb.index(x) for x in batch + free_b])
-    a = a.reshape(list(a._a.shape) + [1] * len(free_b))
-    b = b.reshape(list(b._a.shape[:len(batch)]) + [1] * len(free_a) + list(b._a.shape[len(batch):]))
-    return batch + free_a + free_b, a * b
+@lru_cache(1024)
+def _direct(la: _Labels, shape_a: tuple[int, ...], lb: _Labels, shape_b: tuple[int, ...], output: _Labels) -> tuple[_Product, Any] | None:
+    """(the product, the permutation after it or None) of two operands that are one product as they are; None for others."""
+    sizes, wanted = dict(zip(la, shape_a, strict=True)), set(output)
+    if len(sizes) < len(la) or len(set(lb)) < len(lb) or any(sizes.get(x, n) != n for x, n in zip(lb, shape_b, strict=True)):
+        return None
+    if not set(la) ^ set(lb) <= wanted:
+        return None
+    plan = _product(la, shape_a, lb, shape_b, frozenset(output))
+    return plan, None if plan.labels == output else [plan.labels.index(x) for x in output]
 
 
 export(einsum)

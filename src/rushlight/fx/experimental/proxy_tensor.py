@@ -142,8 +142,9 @@ class _Recorder(TorchFunctionMode):
         target = operator_of(func, args, kwargs, Node)
         if target is not None:
             return self.graph.call_function(target, args, kwargs, name=target._opname)
-        if _reachable(func):
-            return self.graph.call_function(func, args, kwargs)
+        public = _public(func)
+        if public is not None:
+            return self.graph.call_function(public, args, kwargs)
         method = _key(func)
         if method is None:
             raise NotSupported(f"make_fx: {func} can't be named in a graph")
@@ -189,17 +190,17 @@ def _key(value: Any) -> str | None:
     return next((key for key, each in vars(Tensor).items() if each is value), None)
 
 
-def _reachable(func: Any) -> bool:
-    """Whether generated code finds a function by the name that it would print."""
+def _public(func: Any) -> Any:
+    """The function that generated code finds by the name that it would print, if it is this one, or this one behind its checks; else None."""
     try:
         found: Any = _package()
         if spelled(func).startswith("torch.ops."):          # the file that defines it, not a name of PyTorch's
-            return False
+            return None
         for each in spelled(func).split(".")[1:]:
             found = getattr(found, each)
     except (AttributeError, RuntimeError):
-        return False
-    return found is func
+        return None
+    return found if found is func or getattr(found, "__wrapped__", None) is func else None
 
 
 __getattr__ = attribute_of("fx.experimental.proxy_tensor", "make_fx records real tensors; there are no symbolic shapes")
