@@ -112,12 +112,14 @@ def show(place: str, value: Any, op: Op | None = None) -> Op:
 
 
 def _settle(namespace: str, function: Function | type[Any]) -> None:
-    """Have a function say that it is from the first namespace that shows it; an op of the native library says what its Python form says."""
-    if ".ops." in (getattr(function, "__module__", None) or ""):
-        try:
-            function.__module__ = homes.place(namespace)
-        except AttributeError:
-            function.__wrapped__.__module__ = homes.place(namespace)
+    """Have a function, and what it guards, say that they are from the first namespace that shows it; an op of the native library says what its
+    Python form says."""
+    for each in (function, getattr(function, "__wrapped__", None)):
+        if ".ops." in (getattr(each, "__module__", None) or ""):
+            try:
+                each.__module__ = homes.place(namespace)            # type: ignore[union-attr]
+            except AttributeError:          # the native library's: the Python form comes next
+                continue
 
 
 def _name(place: str) -> str:
