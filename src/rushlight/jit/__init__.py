@@ -114,6 +114,10 @@ def fork(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Future:
 
 def wait(future: Future) -> Any:
     """The value of a future."""
+    if future is None:
+        raise RuntimeError("Future can't be None")
+    if not hasattr(future, "wait"):
+        raise TypeError(f"wait(): incompatible function arguments: a Future was expected, but got {type(future).__name__}")
     return future.wait()
 
 

@@ -56,6 +56,8 @@ def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     if out is not None:
         return write_out(out, polygamma(n, input), "polygamma")
+    if input._kind.is_complex:
+        raise NotImplementedError(f"\"polygamma\" not implemented for '{title(input._kind.dtype)}'")
     kind = input._kind.float_
     a = input._a.astype(np.float32) if kind.reduced else input._a.astype(kind.np, copy=False)
     r = wrap(as_array(S.polygamma(n, a), kind.np), kind)
@@ -167,7 +169,7 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
 @functional
 def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """`hardtanh` in place."""
-    return hardtanh(input, min_val, max_val, True)
+    return _inplace(_clamped, input, min_val, max_val)
 
 
 @functional

@@ -249,6 +249,8 @@ def _pow_number(input: Tensor, exponent: Any) -> Tensor:
             if exponent < 0:
                 raise RuntimeError("Integers to negative integer powers are not allowed.")
             if kind.dtype is not bool_:
+                if exponent > np.iinfo(kind.np).max:
+                    raise RuntimeError(f"value cannot be converted to type {kind.dtype.name}_t without overflow")
                 return wrap(as_array(np.power(input._a, kind.np.type(exponent))), kind)
         a, _, kind = promote("pow", input, exponent)
         input = wrap(a._a.astype(kind.np), kind)

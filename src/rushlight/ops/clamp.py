@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Operand
+from .creation import _fits
 from .define import _checked_inplace, export, method, op
 from .indexing import _plain
 from .promotion import broadcast_error, number_tensor, result_dtype
@@ -103,9 +103,7 @@ def _bound(kind: Kind, value: Any) -> Any:
         found = kind.scalars.get(value)
         return (number_tensor(kind, value) if found is None else found)._a
     if not kind.differentiable:
-        limits = np.iinfo(kind.np)
-        value = builtins.min(builtins.max(int(value), int(limits.min)), int(limits.max))
-        return kind.np.type(value)
+        return _fits(value, kind)[()]
     return np.float32(value) if kind.reduced else kind.np.type(value)
 
 

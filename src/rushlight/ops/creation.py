@@ -531,6 +531,8 @@ def full_like(input: Tensor, fill_value: Operand, *, dtype: Dtype = None, layout
 def new_full(self: Tensor, size: PerDim, fill_value: Operand, *, dtype: Dtype = None, device: Device = None, requires_grad: bool = False,
              layout: Layout = None, pin_memory: bool = False) -> Tensor:
     """A tensor of one value, with self's dtype and device."""
+    if isinstance(size, int):
+        raise TypeError("new_full(): argument 'size' (position 1) must be tuple of ints, not int")
     kind = like_kind(self, dtype, device)
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     r = wrap(_filled(maker_for(self._a, kind), size_of((size,), "new_full"), _fits(value, kind), kind.np), kind)
@@ -664,6 +666,8 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = N
         start, end = 0, start
     kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
     start, end, step = real(start), real(end), real(step)
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     n = math.floor((end - start) / step) + 1
     if n < 1 or step == 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign" if step else "step must be nonzero")
@@ -691,6 +695,8 @@ def linspace(start: Operand, end: Operand, steps: int, *, out: Tensor | None = N
                          or isinstance(end, complex) else None)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
+    if kind is kind.bool_ and steps > 1:
+        raise NotImplementedError("\"linspace_cpu\" not implemented for 'Bool'")
     r = wrap(_linspace(kind, start, end, steps), kind)
     return write_out(out, _shaped(r, out), "linspace") if out is not None else finish(r, requires_grad, pin_memory, layout)
 
@@ -719,10 +725,13 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tenso
              device: Device = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """base ** linspace(start, end, steps)."""
     start, end = _ends("logspace", start, end, steps)
-    kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
+    complex_ends = isinstance(start, complex) or isinstance(end, complex)
+    kind = creation_kind(dtype, device, out._kind.dtype if out is not None else get_default_dtype().to_complex() if complex_ends else None)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    work = kind if kind.fast else kind_of(dtypes.float64, kind.device)
+    if complex_ends and not kind.is_complex:
+        raise RuntimeError(f"logspace(): inferred dtype {get_default_dtype().to_complex()} can't be safely cast to passed dtype {kind.dtype}")
+    work = kind if kind.fast or complex_ends else kind_of(dtypes.float64, kind.device)
     if not kind.differentiable:
         start, end = int(start), int(end)
     a = np.power(np.asarray(base, work.np), _linspace(work, start, end, steps))
@@ -755,9 +764,8 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
     if real._kind is not imag._kind:
         raise RuntimeError(f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument")
     kind = real._kind
-    if not kind.is_floating:
-        raise RuntimeError("Expected both inputs to be Half, Float or Double tensors but got "
-                           f"{kind.dtype.alias.capitalize()} and {kind.dtype.alias.capitalize()}")
+    if not kind.is_floating or kind.dtype is dtypes.bfloat16:
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {title(kind.dtype)} and {title(kind.dtype)}")
     ckind = kind.with_dtype(kind.dtype.to_complex())
     try:
         shape = broadcast_shapes(real._a.shape, imag._a.shape)

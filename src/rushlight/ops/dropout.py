@@ -55,6 +55,11 @@ def _noise(input: Tensor, p: float, feature: bool, scale: bool) -> Tensor:
     return wrap(noise, kind)
 
 
+def _all_dropped(input: Tensor) -> Tensor:
+    """Zeros of input's dtype that still depend on it."""
+    return input * (0.0 if input._kind.differentiable else input.detach() * False)
+
+
 def _array_grad(g: Array, noise: Array) -> Array:
     return g * noise
 
@@ -92,7 +97,7 @@ def dropout(input: Tensor, p: float, train: bool) -> Tensor:
     if p == 0.0 or not train or not input._a.size:
         return input
     if p == 1.0:
-        return input * 0.0
+        return _all_dropped(input)
     if input._kind.device.type == "cuda" and _on_device(input):
         return _recorded(input, *_device_dropout(input, p), p)
     return _dropped(input, _noise(input, p, False, True))
@@ -104,7 +109,7 @@ def dropout_(input: Tensor, p: float, train: bool) -> Tensor:
     if p == 0.0 or not train or not input._a.size:
         return input
     check_inplace(input, input._node is not None)
-    return input.mul_(0.0 if p == 1.0 else _noise(input, p, False, True))
+    return input.mul_(_all_dropped(input).detach() if p == 1.0 else _noise(input, p, False, True))
 
 
 def feature_dropout(input: Tensor, p: float, train: bool) -> Tensor:
@@ -112,7 +117,7 @@ def feature_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     p = _check("feature_dropout", input, p)
     if p == 0.0 or not train or not input._a.size:
         return input
-    return input * 0.0 if p == 1.0 else input * _noise(input, p, True, True)
+    return _all_dropped(input) if p == 1.0 else input * _noise(input, p, True, True)
 
 
 def feature_dropout_(input: Tensor, p: float, train: bool) -> Tensor:
@@ -121,7 +126,7 @@ def feature_dropout_(input: Tensor, p: float, train: bool) -> Tensor:
     if p == 0.0 or not train or not input._a.size:
         return input
     check_inplace(input, input._node is not None)
-    return input.mul_(0.0 if p == 1.0 else _noise(input, p, True, True))
+    return input.mul_(_all_dropped(input).detach() if p == 1.0 else _noise(input, p, True, True))
 
 
 def _alpha_noise(input: Tensor, p: float, feature: bool) -> tuple[Tensor, Tensor]:
@@ -137,7 +142,7 @@ def alpha_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     if p == 0.0 or not train or not input._a.size:
         return input
     if p == 1.0:
-        return input * 0.0
+        return _all_dropped(input)
     factor, summand = _alpha_noise(input, p, False)
     return input * factor + summand
 
@@ -148,7 +153,7 @@ def feature_alpha_dropout(input: Tensor, p: float, train: bool) -> Tensor:
     if p == 0.0 or not train or not input._a.size:
         return input
     if p == 1.0:
-        return input * 0.0
+        return _all_dropped(input)
     factor, summand = _alpha_noise(input, p, True)
     return input * factor + summand
 
@@ -160,7 +165,7 @@ def _alpha_in_place(name: str, feature: bool) -> Function:
             return input
         check_inplace(input, input._node is not None)
         if p == 1.0:
-            return input.mul_(0.0)
+            return input.mul_(0.0) if input._kind.differentiable else input.zero_()
         factor, summand = _alpha_noise(input, p, feature)
         return input.mul_(factor).add_(summand)
     fn.__name__ = fn.__qualname__ = name
@@ -177,12 +182,12 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
     if not isinstance(input, Tensor):
         raise not_a_tensor("native_dropout", "input", 1, input)
     kind = input._kind
-    if not kind.is_floating:
-        raise RuntimeError(f"result type Float can't be cast to the desired output type {title(kind.dtype)}")
     p = float(p)
     mask_kind = kind.with_dtype(bool_)
     if not input._a.size or (train is not None and not train):
         return input.clone(), wrap(kind.xp.ones(input._a.shape, np.bool_), mask_kind)
+    if not kind.differentiable:
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {title(kind.dtype)}")
     if not 0.0 <= p <= 1.0:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={1 - p:g}")
     if _on_device(input) and 0.0 < p < 1.0:

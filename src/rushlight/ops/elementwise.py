@@ -154,17 +154,17 @@ def _half_even(a: Array, decimals: int) -> Array:
 
 
 @op(method=True, inplace="function", out=True)
-def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+def round(input: Tensor, *, decimals: int | None = None) -> Tensor:
     """Round half to even, to `decimals` digits after the point."""
     kind = input._kind
     if kind.dtype is bool_ or kind.is_complex:
         raise NotImplementedError(f"\"round_vml_cpu\" not implemented for '{'Bool' if not kind.is_complex else 'ComplexFloat'}'")
     if not kind.is_floating:
-        if decimals:
-            raise NotImplementedError(f"\"round_cpu\" not implemented for '{kind.dtype.alias.capitalize()}'")
+        if decimals is not None:
+            raise NotImplementedError(f"\"round_{'vml_' * (not decimals)}cpu\" not implemented for '{kind.dtype.alias.capitalize()}'")
         return wrap(input._a.copy(), kind)
     a = input._a.astype(np.float32) if kind.reduced else input._a
-    r = wrap(as_array(_half_even(a, decimals), kind.np), kind)
+    r = wrap(as_array(_half_even(a, decimals or 0), kind.np), kind)
     return record(r, "RoundBackward0", (input,), _zero_grad, (), _zero_grad)
 
 
@@ -351,6 +351,10 @@ xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), resul
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2, with broadcasting."""
     product = tensor1 * tensor2
+    if product._kind is product._kind.bool_ and input._kind is product._kind:
+        raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
+    if value.__class__ is float and not (product._kind.differentiable or input._kind.differentiable):
+        value = int(value)
     return input + (product if value == 1 else product * value)
 
 
@@ -369,6 +373,8 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     """input + weight * (end - input), from the nearer end, so that weight 1 gives `end` exactly."""
     if end._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `end` but got dtype {end._kind.dtype.alias}")
+    if not input._kind.differentiable:
+        raise NotImplementedError(f"\"lerp_kernel_{'tensor' if isinstance(weight, Tensor) else 'scalar'}\" not implemented for '{title(input._kind.dtype)}'")
     if not isinstance(weight, Tensor):
         if builtins.abs(weight) < 0.5:
             return input + (end - input) * weight

@@ -64,7 +64,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
 
 
 export(lambda weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False: embedding(
-    indices, weight, None if padding_idx == -1 else padding_idx, None, 2.0, scale_grad_by_freq, sparse), "embedding")
+    indices, weight, padding_idx if 0 <= padding_idx < weight.shape[0] else None, None, 2.0, scale_grad_by_freq, sparse), "embedding")
 
 
 def renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:

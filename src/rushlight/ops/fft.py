@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..dims import wrap_dim, wrap_dims
+from ..dims import wrap_dim
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dims, Dtype, Function, Layout, PerDim
-from .creation import creation_kind
+from .creation import creation_kind, finish
 from .define import op
 from .padding import constant_pad_nd
 from .rearrange import roll
@@ -302,31 +302,35 @@ def ifftshift(input: Tensor, dim: Dims = None) -> Tensor:
 def _shift_dims(input: Tensor, dim: PerDim) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(input._a.ndim))
-    return wrap_dims([dim] if isinstance(dim, int) else dim, input._a.ndim)
+    dims = tuple([wrap_dim(d, input._a.ndim) for d in ([dim] if isinstance(dim, int) else dim)])
+    if not dims:
+        raise RuntimeError("`shifts` required")
+    return dims
 
 
 @op(namespace="fft", out=True)
 def fftfreq(n: int, d: float = 1.0, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
-            requires_grad: bool = False) -> Tensor:
+            pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """The frequencies of the n terms of `fft` for samples d apart: 0, 1, ..., -2, -1 over n d."""
-    return _frequencies("fftfreq", n, d, dtype, device, requires_grad, lambda: np.concatenate([np.arange((n + 1) // 2), np.arange(-(n // 2), 0)]))
+    return _frequencies("fftfreq", n, d, dtype, device, requires_grad, pin_memory, lambda: np.concatenate([np.arange((n + 1) // 2), np.arange(-(n // 2), 0)]))
 
 
 @op(namespace="fft", out=True)
 def rfftfreq(n: int, d: float = 1.0, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
-             requires_grad: bool = False) -> Tensor:
+             pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """The frequencies of the n // 2 + 1 terms of `rfft` for samples d apart."""
-    return _frequencies("rfftfreq", n, d, dtype, device, requires_grad, lambda: np.arange(n // 2 + 1))
+    return _frequencies("rfftfreq", n, d, dtype, device, requires_grad, pin_memory, lambda: np.arange(n // 2 + 1))
 
 
-def _frequencies(name: str, n: int, d: float, dtype: Any, device: Device, requires_grad: bool, terms: Any) -> Tensor:
+def _frequencies(name: str, n: int, d: float, dtype: Any, device: Device, requires_grad: bool, pin_memory: bool, terms: Any) -> Tensor:
     kind = creation_kind(dtype, device, None)
     if not kind.differentiable:
         raise RuntimeError(f"{name} requires a floating point or complex dtype")
-    if n < 0:
+    size = n if name == "fftfreq" else n // 2 + 1
+    if size < 0 and name == "fftfreq":
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     if kind.is_complex:
         raise NotImplementedError(f'"arange_cpu" not implemented for \'{title(kind.dtype)}\'')
     work = np.float32 if kind.reduced else kind.np
     values = terms().astype(work) * np.float64(1.0 / (n * d) if n * d else np.inf).astype(work)
-    return wrap(kind.xp.asarray(values.astype(kind.np)), kind).requires_grad_(requires_grad)
+    return finish(wrap(kind.xp.asarray(values.astype(kind.np)), kind), requires_grad, pin_memory)

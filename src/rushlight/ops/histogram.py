@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,6 +117,8 @@ def _given(edges: Tensor, kind: Kind, name: str) -> Any:
 @op(method=True, out=True)
 def histogram(input: Tensor, bins: Any = 100, *, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
     """(hist, bin_edges): counts (or sums of weights) in `bins` equal bins or between the given edges."""
+    if range is not None and len(range) != 2:
+        raise RuntimeError(f"torch.histogramdd: for a 1-dimensional histogram range should have 2 elements, but got {len(range)}")
     kind = _real("histogram", input, weight, input._a.size)
     a = input._a.reshape(-1)
     edges = _given(bins, kind, "histogram") if isinstance(bins, Tensor) else _edges(a, bins, range or _none(a), kind)
@@ -128,7 +131,7 @@ def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Tensor | No
     if input._a.ndim < 2:
         raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
     dims = input._a.shape[-1]
-    points = input._a.reshape(-1, dims)
+    points = input._a.reshape(prod(input._a.shape[:-1]), dims)
     kind = _real("histogramdd", input, weight, points.shape[0])
     each = list(bins) if isinstance(bins, (tuple, list)) else [bins] * dims
     if len(each) != dims:

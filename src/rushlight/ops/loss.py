@@ -143,6 +143,9 @@ def smooth_l1_loss(input: Tensor, target: Tensor, size_average: bool | None = No
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0:
         return l1_loss(input, target, reduction=reduction)
+    for each in (input, target):
+        if each._kind.is_complex:
+            raise NotImplementedError(f"\"smooth_l1_cpu\" not implemented for '{title(each._kind.dtype)}'")
     if _takes_pair("smooth_l1", input, target):
         return _pair("smooth_l1", "SmoothL1LossBackward0", input, target, reduction, beta)
     _check_floating("smooth_l1", input, target)
@@ -492,6 +495,8 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Operand, full: bool = 
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(reduction + " is not valid")
+    if not var._kind.differentiable:
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {title(var._kind.dtype)}")
     floor = var.detach().clamp(min=eps)
     var = var + (floor - var.detach())  # the gradient passes the clamp unchanged
     difference = input - target
@@ -529,6 +534,8 @@ def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = 
     """log(1 + exp(-y x))."""
     _check_tensors("soft_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    if not input._kind.differentiable:
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {title(input._kind.dtype)}")
     return reduced((-target * input).exp().log1p(), reduction)
 
 

@@ -123,6 +123,8 @@ def native_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | Non
 def native_group_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, N: int, C: int, HxW: int, group: int,  # noqa: N803
                       eps: float) -> tuple[Tensor, ...]:
     """(`group_norm`, the means, the inverses of the standard deviations), both (N, groups)."""
+    if group <= 0:
+        raise RuntimeError(f"Expected num groups to be greater than 0, got {group}")
     mean, rstd = _statistics(input.reshape(N, group, C // group * HxW), [2], eps)
     return group_norm(input, group, weight, bias, eps), mean.squeeze(2), rstd.squeeze(2)
 

@@ -21,7 +21,7 @@ from ..vocabulary import Array, Function, Scalar
 from .deferred import function_of
 from .define import check_tensor, functional, op
 from .joining import stack
-from .promotion import broadcast_error, same_device
+from .promotion import broadcast_error, no_lists, same_device
 from .record import RecordNode, node_class, record
 from .write import title, write_out
 
@@ -506,6 +506,7 @@ functional(linear)
 @op
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of several matrices, in the cheapest order."""
+    no_lists(matrices)
     return matrices[0] if len(matrices) == 1 else function_of("linalg", "multi_dot")(matrices)
 
 

@@ -127,4 +127,6 @@ _INDICES = {"reflect": _reflect, "replicate": _replicate, "circular": _circular}
 @export(guard=True)
 def constant_pad_nd(input: Tensor, pad: Any, value: float = 0) -> Tensor:
     """`pad` with a constant."""
+    if len(pad) % 2:
+        raise RuntimeError(f"Length of pad must be even but instead it equals {len(pad)}")
     return _constant(input, [int(p) for p in pad], value)

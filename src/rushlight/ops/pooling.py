@@ -17,6 +17,7 @@ from .joining import cat
 from .memory_format import in_format_of
 from .promotion import not_a_tensor
 from .record import Outline, depending, record
+from .write import title
 
 __all__ = [
     "max_pool1d", "max_pool1d_with_indices", "avg_pool1d", "lp_pool1d", "max_pool2d",
@@ -301,6 +302,8 @@ def _adaptive_max(input: Tensor, output_size: int, n: int, return_indices: bool)
     name = f"adaptive_max_pool{n}d"
     _check_output_size(input, n, output_size)
     x, unbatched = _batched(input, n, name)
+    if not x._kind.is_floating:
+        raise NotImplementedError(f"\"{'adaptive_max_pool3d_cpu' if n == 3 else 'adaptive_max_pool2d'}\" not implemented for '{title(x._kind.dtype)}'")
     out = _adaptive_size(x, n, output_size, name)
     size = x._a.shape[2:]
     if all(o and s % o == 0 for s, o in zip(size, out, strict=True)):

@@ -15,7 +15,7 @@ from ..vocabulary import Function, Operand
 if TYPE_CHECKING:
     from ..devices import device
 
-__all__ = ["NUMBERS", "real", "promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
+__all__ = ["NUMBERS", "real", "no_lists", "promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
 
 
 def not_a_tensor(name: str, parameter: str, position: int, value: Any) -> TypeError:
@@ -30,6 +30,13 @@ def real(value: Any, type: str = "double") -> Any:
             raise RuntimeError(f"value cannot be converted to type {type} without overflow")
         return value.real
     return value
+
+
+def no_lists(tensors: tuple[Any, ...]) -> None:
+    """PyTorch's TypeError for a list where a function takes the tensors one by one."""
+    for at, each in enumerate(tensors):
+        if isinstance(each, (list, tuple)):
+            raise TypeError(f"expected Tensor as element {at} in argument 0, but got {type(each).__name__}")
 
 
 def broadcast_error(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:
@@ -152,8 +159,16 @@ def _number(as_kind: Kind, value: Any, kind: Kind) -> Tensor:
     return wrap(np.array(value, as_kind.np), as_kind)
 
 
-def result_type(tensor1: Any, tensor2: Any) -> dtype:
-    """The dtype that an arithmetic operation on the two (tensors or numbers) would have."""
+def result_type(*args: Any, **kwargs: Any) -> dtype:
+    """The dtype that an arithmetic operation on two tensors or numbers would have: (tensor, other), (scalar, tensor) or (scalar1, scalar2)."""
+    given = list(args)
+    for names in (("tensor", "other"), ("scalar", "tensor"), ("scalar1", "scalar2")):
+        if kwargs and set(kwargs) == set(names[len(args):]):
+            given += [kwargs[name] for name in names[len(args):]]
+            break
+    if len(given) != 2:
+        raise TypeError(f"result_type() received an invalid combination of arguments - got ({', '.join([type(each).__name__ for each in args] + list(kwargs))})")
+    tensor1, tensor2 = given
     for position, value in enumerate((tensor1, tensor2), 1):
         if not isinstance(value, (Tensor, *NUMBERS)):
             raise TypeError(f"result_type(): argument 'tensor{position}' (position {position}) must be Tensor, not {type(value).__name__}")

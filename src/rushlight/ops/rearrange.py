@@ -17,6 +17,7 @@ from .creation import creation_kind, finish
 from .define import export, op
 from .joining import _arrays, _common_kind, stack
 from .memory_format import in_format_of
+from .promotion import no_lists
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
@@ -132,8 +133,9 @@ def _repeat(self: Tensor, times: tuple[int, ...]) -> Tensor:
     shape = a.shape
     if len(times) < len(shape):
         raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
-    if any(n < 0 for n in times):
+    if any(n < 0 and size for n, size in zip(times, (1,) * (len(times) - len(shape)) + shape, strict=True)):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(times)}: {list(times)}")
+    times = tuple([max(n, 0) for n in times])
     full = (1,) * (len(times) - len(shape)) + shape
 
     def back(g: Any) -> Any:
@@ -359,7 +361,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 @export(guard=True)
 def cartesian_prod(*tensors: Any) -> Tensor:
     """All combinations of one element from each vector, one per row (a single vector: itself)."""
-    tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    no_lists(tensors)
     for t in tensors:
         if t._a.ndim != 1:
             raise RuntimeError(f"Expect a 1D vector, but got shape {list(t._a.shape)}")

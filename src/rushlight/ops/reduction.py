@@ -31,7 +31,7 @@ from .joining import cat
 from .promotion import broadcast_error, not_a_tensor
 from .record import record
 from .signatures import SignatureOf
-from .write import write_out
+from .write import title, write_out
 
 if TYPE_CHECKING:
     from ..dtypes import dtype
@@ -191,6 +191,8 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dty
 @op(method=True, out=True)
 def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:
     """The mean of what is not nan."""
+    if not input._kind.differentiable:
+        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {title(input._kind.dtype)}")
     count = sum(~input.isnan(), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / count
 
@@ -611,6 +613,8 @@ def _euclidean(x: Tensor, dims: PerDim | None, keepdim: bool) -> Tensor:
 def norm(input: Tensor, p: Operand | str = "fro", dim: PerDim | None = None, keepdim: bool = False, dtype: Dtype = None) -> Tensor:
     """The p-norm of all elements or over dimensions; "fro" is the 2-norm, "nuc" the sum of singular values."""
     if dtype is not None:
+        if not isinstance(dtype, dtype_type):
+            raise TypeError(f"linalg_vector_norm(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
         input = input.to(dtype)
     if not input._kind.differentiable:
         raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "

@@ -57,7 +57,7 @@ def _probability_writer(gen: Generator, kind: Kind, p: Any, name: str) -> Functi
     if isinstance(p, Tensor):
         if kind.is_complex:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{title(kind.dtype)}'")
-        if not p._kind.is_floating:
+        if not p._kind.is_floating and p._a.size:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{title(p._kind.dtype)}'")
         if drawn_here(kind):
             return _device_probability_writer(gen, kind, p)

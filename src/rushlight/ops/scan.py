@@ -82,9 +82,11 @@ def _cumprod_grad(g: Tensor, x: Tensor, y: Tensor, dim: int) -> Tensor:
 def _running_extreme(name: str, kind_of_result: type[Any]) -> Function:
     def fn(input: Tensor, dim: int) -> Any:
         kind, a = input._kind, input._a
+        dim = wrap_dim(dim, a.ndim)
+        if not a.size:
+            return kind_of_result((input.clone(), wrap(kind.xp.zeros(a.shape, np.int64), kind.int64)))
         if kind.is_complex:
             raise not_implemented(name, kind)
-        dim = wrap_dim(dim, a.ndim)
         if a.ndim == 0:
             return kind_of_result((input.clone(), wrap(kind.xp.zeros((), np.int64), kind.int64)))
         extremes, index = K.running_extreme(a.astype(np.float32) if kind.reduced else a, dim, name == "cummax")

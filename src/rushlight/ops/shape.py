@@ -22,7 +22,7 @@ from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, PerDim, Shape
 from .define import export, method, op
-from .promotion import broadcast_error
+from .promotion import broadcast_error, no_lists
 from .record import record
 from .record import view as make_view
 from .write import title
@@ -365,6 +365,8 @@ def _permute_error(dims: tuple[Any, ...], n: int) -> Exception:
 @op(method=True, alias=("moveaxis",))
 def movedim(input: Tensor, source: PerDim, destination: PerDim) -> Tensor:
     """Move dimensions to other places; the rest keep their order."""
+    if isinstance(source, int) is not isinstance(destination, int):
+        raise TypeError(f"movedim() received an invalid combination of arguments - got ({type(source).__name__}, {type(destination).__name__})")
     source = (source,) if isinstance(source, int) else tuple(source)
     destination = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(source) != len(destination):
@@ -384,6 +386,8 @@ def movedim(input: Tensor, source: PerDim, destination: PerDim) -> Tensor:
 @op(method=True)
 def adjoint(input: Tensor) -> Tensor:
     """Conjugate transpose of the last two dimensions."""
+    if input._a.ndim == 0:
+        return input.conj() if input._kind.is_complex else transpose(input, 0, 0)
     if input._a.ndim < 2:
         raise RuntimeError(f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input._a.ndim}-D tensor.")
     r = transpose(input, -2, -1)
@@ -499,7 +503,7 @@ def broadcast_shapes(*shapes: Any) -> Shape:
 @export(guard=True)
 def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
     """All tensors expanded to their common shape."""
-    tensors = tuple(tensors[0]) if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)) else tensors
+    no_lists(tensors)
     if not tensors:
         return ()
     shape: tuple[int, ...] = tensors[0]._a.shape

@@ -25,7 +25,7 @@ def _prepared(input: Tensor, dim: int, dtype: Any, name: str) -> tuple[Tensor, i
     kind = input._kind
     ndim = input._a.ndim
     d = wrap_dim(dim, ndim)
-    if not kind.is_floating:
+    if not kind.is_floating and input._a.size:
         raise NotImplementedError(f'"{name}{"_lastdim" if d == max(ndim, 1) - 1 else ""}_kernel_impl" not implemented for \'{title(kind.dtype)}\'')
     return input, d
 

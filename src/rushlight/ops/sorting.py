@@ -21,6 +21,7 @@ from .define import not_implemented, op
 from .joining import stack
 from .record import record
 from .reduction import _evenly
+from .write import title
 
 __all__: list[str] = []
 
@@ -323,6 +324,9 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     t = elements if isinstance(elements, Tensor) else test_elements
     if not isinstance(t, Tensor):
         raise TypeError("isin() needs at least one tensor")
+    for each in (elements, test_elements):
+        if isinstance(each, Tensor) and (each._kind.is_complex or each._kind is each._kind.bool_):
+            raise RuntimeError(f"Unsupported input type encountered for isin(): {title(each._kind.dtype)}")
     a = elements._a if isinstance(elements, Tensor) else np.asarray(elements)
     b = test_elements._a if isinstance(test_elements, Tensor) else np.asarray(test_elements)
     return wrap(as_array(np.isin(a, b, assume_unique=False, invert=invert)), t._kind.bool_)
@@ -348,6 +352,9 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
                            f"input value tensor must match, but we got boundaries tensor {list(sequence.shape)} and input value tensor "
                            f"{list(values.shape)}")
     if sorter is not None:
+        if sorter._a.shape != sequence.shape:
+            raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "
+                               f"{list(sequence.shape)} and got sorter tensor {list(sorter._a.shape)}")
         sequence = np.take_along_axis(sequence, sorter._a, -1)
     r = as_array(K.search(sequence, values, right or side == "right"))
     kind = sorted_sequence._kind.int64

@@ -20,6 +20,7 @@ from ..vocabulary import Dims, Function, PerDim
 from . import embedding, linalg  # noqa: F401 (the norms of matrices are defined there)
 from .aten_forms import FORMS, word_of
 from .define import FUNCTIONS, NAMESPACES, check_tensor, export, method, op
+from .loss import reduced
 
 __all__: list[str] = []
 
@@ -48,7 +49,7 @@ def _loss(function: Function) -> Any:
                                 for name, value in zip(parameters[len(parameters) - len(defaults):], defaults, strict=True)])
     shown.__kwdefaults__ = function.__kwdefaults__
     FORMS[function.__name__] = function
-    export(shown, guard=True)
+    export(shown, guard=True, first=True)
     return function
 
 
@@ -64,7 +65,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: boo
 @_loss
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1) -> Tensor:
     """max(0, -target * (input1 - input2) + margin)."""
-    return FUNCTIONAL["margin_ranking_loss"](input1, input2, target, margin, reduction=word_of(reduction, "margin_ranking_loss", 5))
+    return reduced((-target * (input1 - input2) + margin).clamp(min=0), word_of(reduction, "margin_ranking_loss", 5))
 
 
 @_loss

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dtype, Layout
-from .creation import creation_kind
+from .creation import creation_kind, finish
 from .define import export
 from .write import title
 
@@ -39,7 +39,7 @@ def kaiser(n: int, beta: float) -> Any:
 # --- the old functions ----------------------------------------------------------------------------------------------------------------
 
 def _window(name: str, length: int, periodic: bool, formula: Any, dtype: Any, layout: Layout, device: Device,
-            requires_grad: bool) -> Tensor:
+            requires_grad: bool, pin_memory: bool) -> Tensor:
     """`formula(n)` as a tensor; a periodic window is a symmetric one of n + 1 values without its last."""
     kind = creation_kind(dtype, device, None)
     if layout is not None and str(layout) != "torch.strided":
@@ -51,7 +51,7 @@ def _window(name: str, length: int, periodic: bool, formula: Any, dtype: Any, la
     if kind.is_complex:
         raise NotImplementedError(f'"arange_cpu" not implemented for \'{title(kind.dtype)}\'')
     values = np.ones(length) if length < 2 else formula(length + 1)[:-1] if periodic else formula(length)
-    return wrap(kind.xp.asarray(values.astype(kind.np)), kind).requires_grad_(requires_grad)
+    return finish(wrap(kind.xp.asarray(values.astype(kind.np)), kind), requires_grad, pin_memory)
 
 
 @export(guard=True, first=True)
@@ -59,7 +59,7 @@ def hann_window(window_length: int, periodic: bool = True, *, dtype: Dtype = Non
                 pin_memory: bool = False,
                 requires_grad: bool = False) -> Tensor:
     """sin^2 from 0 to pi."""
-    return _window("hann_window", window_length, periodic, lambda n: cosine_sum(n, (0.5, 0.5)), dtype, layout, device, requires_grad)
+    return _window("hann_window", window_length, periodic, lambda n: cosine_sum(n, (0.5, 0.5)), dtype, layout, device, requires_grad, pin_memory)
 
 
 @export(guard=True, first=True)
@@ -67,21 +67,21 @@ def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.5
                    layout: Layout = None,
                    device: Device = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """alpha - beta cos(t), t from 0 to 2 pi."""
-    return _window("hamming_window", window_length, periodic, lambda n: cosine_sum(n, (alpha, beta)), dtype, layout, device, requires_grad)
+    return _window("hamming_window", window_length, periodic, lambda n: cosine_sum(n, (alpha, beta)), dtype, layout, device, requires_grad, pin_memory)
 
 
 @export(guard=True, first=True)
 def blackman_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                     pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """0.42 - 0.5 cos(t) + 0.08 cos(2t), t from 0 to 2 pi."""
-    return _window("blackman_window", window_length, periodic, lambda n: cosine_sum(n, (0.42, 0.5, 0.08)), dtype, layout, device, requires_grad)
+    return _window("blackman_window", window_length, periodic, lambda n: cosine_sum(n, (0.42, 0.5, 0.08)), dtype, layout, device, requires_grad, pin_memory)
 
 
 @export(guard=True, first=True)
 def bartlett_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                     pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """From 0 up to 1 and down again, in straight lines."""
-    return _window("bartlett_window", window_length, periodic, triangle, dtype, layout, device, requires_grad)
+    return _window("bartlett_window", window_length, periodic, triangle, dtype, layout, device, requires_grad, pin_memory)
 
 
 @export(guard=True, first=True)
@@ -89,4 +89,4 @@ def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0,
                   device: Device = None,
                   pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """Kaiser's window; the larger beta, the narrower."""
-    return _window("kaiser_window", window_length, periodic, lambda n: kaiser(n, beta), dtype, layout, device, requires_grad)
+    return _window("kaiser_window", window_length, periodic, lambda n: kaiser(n, beta), dtype, layout, device, requires_grad, pin_memory)

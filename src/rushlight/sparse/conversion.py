@@ -16,6 +16,7 @@ from ..layout import sparse_coo, sparse_csc, sparse_csr, strided
 from ..ops.accumulate import add_rows
 from ..ops.record import record
 from ..tensor import Tensor, wrap
+from ..unsupported import NotSupported
 from ..vocabulary import Array, Dtype, Layout, MemoryFormat, Operand, PerDim
 from .patterns import Compressed, Coo, Pattern, flat_keys, group
 from .tensor import SparseTensor, kind_of_array, make, rule, unsupported
@@ -259,9 +260,9 @@ def _nonzero(a: Array, sparse_dim: int) -> Array:
 def _compressed(self: Tensor, by_column: bool, dense_dim: int | None) -> SparseTensor:
     name = "to_sparse_csc" if by_column else "to_sparse_csr"
     if self.dim() - (dense_dim or 0) != 2:
-        raise NotImplementedError(f"{name}: tensors of {self.dim()} dimensions (batches of matrices) are not supported; only matrices, with "
-                                  "dense_dim dense dimensions behind them" if self.dim() > 2 else
-                                  f"{name} needs a matrix, but got a tensor of {self.dim()} dimensions")
+        raise NotSupported(f"{name}: tensors of {self.dim()} dimensions (batches of matrices) are not supported; only matrices, with "
+                           "dense_dim dense dimensions behind them" if self.dim() > 2 else
+                           f"{name} needs a matrix, but got a tensor of {self.dim()} dimensions")
     if not isinstance(self, SparseTensor):
         self = to_sparse(self, 2)
     elif isinstance(self.pattern, Compressed) and self.pattern.by_column is by_column:
@@ -296,13 +297,13 @@ def to_sparse_csc(self: Tensor, dense_dim: int | None = None) -> SparseTensor:
 @rule()
 def to_sparse_bsr(self: Tensor, blocksize: Operand | PerDim | None = None, dense_dim: int | None = None) -> Any:
     """NotImplementedError: there are no block layouts."""
-    raise NotImplementedError("to_sparse_bsr: the block layouts are not supported; use to_sparse_csr")
+    raise NotSupported("to_sparse_bsr: the block layouts are not supported; use to_sparse_csr")
 
 
 @rule()
 def to_sparse_bsc(self: SparseTensor, blocksize: Operand | None = None, dense_dim: int | None = None) -> Any:
     """NotImplementedError: there are no block layouts."""
-    raise NotImplementedError("to_sparse_bsc: the block layouts are not supported; use to_sparse_csc")
+    raise NotSupported("to_sparse_bsc: the block layouts are not supported; use to_sparse_csc")
 
 
 @rule()

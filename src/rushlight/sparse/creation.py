@@ -16,6 +16,7 @@ from ..ops.creation import creation_kind
 from ..ops.define import FUNCTIONS
 from ..size import Size
 from ..tensor import Tensor
+from ..unsupported import NotSupported
 from ..vocabulary import Array, Device, Dtype, Function, Layout, Number
 from .conversion import build, index_tensor
 from .patterns import Compressed, Coo, flat_keys
@@ -190,13 +191,13 @@ def sparse_compressed_tensor(compressed_indices: Sequence[int] | Tensor, plain_i
     if layout is None:
         raise RuntimeError("sparse_compressed_tensor expected sparse compressed tensor layout but got none")
     if layout not in (sparse_csr, sparse_csc):
-        raise NotImplementedError(f"sparse_compressed_tensor(layout={layout}): only torch.sparse_csr and torch.sparse_csc are supported")
+        raise NotSupported(f"sparse_compressed_tensor(layout={layout}): only torch.sparse_csr and torch.sparse_csc are supported")
     by_column = layout is sparse_csc
     long, short = ("ccol", "row") if by_column else ("crow", "col")
     crow, col = _index_array(f"{long}_indices", compressed_indices, True), _index_array(f"{short}_indices", plain_indices, True)
     values = _values(values, dtype, device)
     if crow.ndim != 1 or col.ndim != 1:
-        raise NotImplementedError(f"{layout}: batches of matrices are not supported ({long}_indices has {crow.ndim} dimensions, not 1)")
+        raise NotSupported(f"{layout}: batches of matrices are not supported ({long}_indices has {crow.ndim} dimensions, not 1)")
     if crow.size < 1:
         raise RuntimeError(f"{long}_indices must hold at least one element")
     if size is None:
@@ -258,12 +259,12 @@ def _only(options: dict[str, Any], layout: Layout) -> Any:
 
 def sparse_bsr_tensor(*args: Any, **kwargs: Any) -> Any:
     """NotImplementedError: there are no block layouts."""
-    raise NotImplementedError("sparse_bsr_tensor: the block layouts are not supported; use sparse_csr_tensor")
+    raise NotSupported("sparse_bsr_tensor: the block layouts are not supported; use sparse_csr_tensor")
 
 
 def sparse_bsc_tensor(*args: Any, **kwargs: Any) -> Any:
     """NotImplementedError: there are no block layouts."""
-    raise NotImplementedError("sparse_bsc_tensor: the block layouts are not supported; use sparse_csc_tensor")
+    raise NotSupported("sparse_bsc_tensor: the block layouts are not supported; use sparse_csc_tensor")
 
 
 @services.sparse_zeros.given
