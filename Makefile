@@ -104,6 +104,13 @@ bench: .venv/dev     ## rushlight against torch, side by side; renews the table 
 gpu:                 ## on a machine with an NVIDIA GPU: everything that only a GPU can tell, from the source tree, into gpu-day/ (MINUTES=9 OUT=gpu-day)
 	$(PYTHON) -m bench.gpu_day --minutes $(or $(MINUTES),9) --out $(or $(OUT),gpu-day)
 
+.PHONY: docs
+docs: .venv/docs     ## the documentation as a website in build/website/site: every example run, every link checked, no warning
+	.venv/bin/python -m pytest tests/test_docs.py
+	.venv/bin/python tools/website --pictures --check
+	.venv/bin/python tools/website
+	.venv/bin/python -m pytest tests/test_website.py
+
 .PHONY: environments
 environments: .venv/dev  ## wheels, sdist, other Pythons, the oldest NumPy, odd and locked folders: one line each (ONLY=names)
 	.venv/bin/python tools/environments.py $(if $(ONLY),--only $(ONLY))
@@ -116,6 +123,10 @@ environments: .venv/dev  ## wheels, sdist, other Pythons, the oldest NumPy, odd 
 .venv/dev: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
+	touch $@
+
+.venv/docs: .venv/dev pyproject.toml
+	.venv/bin/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@
 
 clean:               ## what builds and runs leave behind; .venv stays

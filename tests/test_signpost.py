@@ -8,7 +8,7 @@ import pytest
 from rushlight import cli
 from rushlight.ops import deferred
 from rushlight.ops.registry import NAMESPACES, PLACES
-from rushlight.signpost import NotFound, describe
+from rushlight.signpost import NotFound, describe, locate
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -75,3 +75,12 @@ def test_command(capsys):
     assert cli.main(["where"]) == 2 and cli.main(["where", "a", "b"]) == 2 and cli.main(["where", "--all"]) == 2
     with pytest.raises(NotFound):
         describe("torch.Tensor.no_such_method")
+
+
+def test_locate():
+    """An object and the line that defines it."""
+    value, place = locate("torch.nn.Conv2d")
+    assert value.__name__ == "Conv2d" and re.fullmatch(r"src/rushlight/nn/modules/conv\.py:\d+", place)
+    assert re.match(r"src/rushlight/ops/\w+\.py:\d+", locate("sin")[1])
+    with pytest.raises(NotFound, match="no_such"):
+        locate("torch.no_such")

@@ -17,7 +17,7 @@ from .ops.interception import code_of, original_of, python_function
 from .ops.registry import PLACES, Op
 from .tensor import Tensor
 
-__all__ = ["NotFound", "describe"]
+__all__ = ["NotFound", "describe", "locate"]
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent.parent                        # of a checkout; an installed package has no tests and no C++ beside it
@@ -32,10 +32,7 @@ class NotFound(LookupError):
 
 def describe(name: str) -> list[Line]:
     """What is known of ``torch.<name>``, as (label, text); NotFound where there is no such name."""
-    deferred.load_all()
-    place = re.sub(r"^(torch|rushlight)\.", "", name)
-    value = _resolve(place)
-    op = PLACES.get(re.sub(r"^ops\.aten\.(\w+).*", r"\1", place))
+    place, value, op = _found(name)
     if isinstance(value, ModuleType):
         return [("defined", _shown(inspect.getfile(value)))]
     lines = [("defined", _definition(value, op))]
@@ -43,6 +40,19 @@ def describe(name: str) -> list[Line]:
         lines.append(("public as", ", ".join("torch." + each for each in op.places)))
     codes = list(_codes(value, op))
     return [*lines, *_gradient(op, codes), *_kernels(op, codes), *_tests(place, op)]
+
+
+def locate(name: str) -> tuple[Any, str]:
+    """The object behind ``torch.<name>`` and where it is defined ("src/rushlight/ops/matmul.py:356"); NotFound where there is no such name."""
+    _, value, op = _found(name)
+    return value, _definition(value, op)
+
+
+def _found(name: str) -> tuple[str, Any, Op | None]:
+    """The place of a name, the object there, and its op if it is one."""
+    deferred.load_all()
+    place = re.sub(r"^(torch|rushlight)\.", "", name)
+    return place, _resolve(place), PLACES.get(re.sub(r"^ops\.aten\.(\w+).*", r"\1", place))
 
 
 def _resolve(place: str) -> Any:

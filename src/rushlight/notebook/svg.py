@@ -6,6 +6,7 @@ The pictures take the colour of the text around them, so that they are readable 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -38,10 +39,14 @@ class Picture:
     def _repr_html_(self) -> str:
         return f'<div style="overflow-x:auto">{self}</div>'
 
+    def alone(self) -> str:
+        """The text with a background of its own, light or dark as the reader's system is."""
+        return self._text(_ALONE)
+
     def save(self, path: str) -> None:
-        """Write the picture as an SVG file with a background of its own."""
+        """Write the picture as an SVG file that stands alone."""
         with open(path, "w", encoding="utf-8") as file:
-            file.write(self._text(_ALONE))
+            file.write(self.alone())
 
 
 def _text(x: float, y: float, words: str, size: int = 12, anchor: str = "middle", more: str = "") -> str:
@@ -84,7 +89,8 @@ def graph(boxes: Sequence[Box], title: str) -> Picture:
             x[place], y[place], reach[place] = left + widths[place] / 2, top + tall / 2, tall / 2
             left += widths[place] + _GAP
         top += tall + _BETWEEN
-    parts = [_edge(boxes, chain, label, x, y, reach) for chain, label in chains]
+    leaving = Counter(chain[0] for chain, _ in chains)
+    parts = [_edge(boxes, chain, label, x, y, reach, leaving[chain[0]]) for chain, label in chains]
     parts += [_box(box, x[place], y[place], widths[place]) for place, box in enumerate(boxes)]
     return Picture(total, top - _BETWEEN + _GAP, title, parts)
 
@@ -135,7 +141,7 @@ def _order(layers: list[list[int]], chains: list[tuple[list[int], str]]) -> None
 
 
 def _edge(boxes: Sequence[Box], chain: list[int], label: str, x: Mapping[int, float], y: Mapping[int, float],
-          reach: Mapping[int, float]) -> str:
+          reach: Mapping[int, float], leaving: int) -> str:
     first, last = chain[0], chain[-1]
     points = [(x[first], y[first] + _box_height(boxes[first]) / 2), *((x[bend], y[bend] + side * reach[bend]) for bend in chain[1:-1] for side in (-1, 1)),
               (x[last], y[last] - _box_height(boxes[last]) / 2 - 6)]
@@ -147,7 +153,10 @@ def _edge(boxes: Sequence[Box], chain: list[int], label: str, x: Mapping[int, fl
     tip = f"M{tip_x - 4:.1f} {tip_y - 1:.1f}L{tip_x:.1f} {tip_y + 6:.1f}L{tip_x + 4:.1f} {tip_y - 1:.1f}Z"
     line = f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity=".55"/><path d="{tip}" fill="currentColor" fill-opacity=".7"/>'
     (x0, y0), (x1, y1) = points[:2]
-    middle = ((x0 + x1) / 2 + 5, (y0 + y1) / 2 + (3 if abs(x0 - x1) < 20 else 14 if x1 < x0 else -6))      # beside the line, not on it
+    if leaving > 2:                                  # many lines leave here: each says what it is where it arrives
+        middle = (x1 + 6, y1 - 2)
+    else:                                            # beside the line, not on it
+        middle = ((x0 + x1) / 2 + 5, (y0 + y1) / 2 + (3 if abs(x0 - x1) < 20 else 14 if x1 < x0 else -6))
     return line + (_text(*middle, label, 10, "start", ' fill-opacity=".75"') if label else "")
 
 

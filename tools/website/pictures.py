@@ -1,0 +1,90 @@
+"""The pictures of the documents, drawn from docs/bench.json and from what is told here; committed, so that the documents show them anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rushlight.notebook.svg import Box, Picture, bars, graph
+
+BENCH = Path(__file__).resolve().parent.parent.parent / "docs" / "bench.json"
+_SHORT = {
+    "chain of 20 small ops, forward and backward": "20 small ops, forward and backward",
+    "one small op, forward, geometric mean over 35 ops": "one small op",
+    "training step of a tiny MLP (4-64-64-2, batch 32, Adam)": "training step, tiny MLP",
+    "training step of a 784-128-10 MLP, batch 64": "training step, MLP 784-128-10",
+    "LeNet-like CNN, batch 64": "training step, LeNet",
+    "ResNet-18 on 32x32, batch 16": "training step, ResNet-18",
+    "LSTM 128, 64 steps, batch 32": "training step, LSTM",
+    "GPT 4x128, 128 tokens, batch 16": "training step, small GPT",
+    "encoder inference, 6x384, batch 8x128": "encoder, inference",
+    "AdamW over 100 tensors of 64x64": "AdamW, 100 tensors",
+    "DataLoader, 2 workers, 200 batches of 64x784": "DataLoader, 2 workers",
+    "`import rushlight` (wall) against `import torch`": "import",
+    "installed size, with NumPy, against torch's CPU wheel with its dependencies": "installed size",
+}
+
+
+def _rows() -> list[dict[str, object]]:
+    return json.loads(BENCH.read_text(encoding="utf-8"))["rows"]
+
+
+def _front() -> Picture:
+    wanted = ("training step, tiny MLP", "training step, LeNet", "training step, small GPT", "training step, ResNet-18", "import", "installed size")
+    rows = [(_SHORT[str(row["what"])], float(row["ratio"])) for row in _rows() if _SHORT.get(str(row["what"])) in wanted]   # type: ignore[arg-type]
+    return bars(rows, "rushlight against PyTorch 2.13 on two CPU cores: shorter is better", mark=1.0, mark_text="PyTorch")
+
+
+def _speed() -> Picture:
+    rows = [(_SHORT[str(row["what"])], float(row["ratio"])) for row in _rows() if str(row["what"]) in _SHORT]   # type: ignore[arg-type]
+    return bars(rows, "time (or size) of rushlight, as a part of PyTorch's", mark=1.0, mark_text="as PyTorch")
+
+
+def _memory() -> Picture:
+    rows = [(_SHORT[str(row["what"])], row["memory"]) for row in _rows() if row.get("memory") and str(row["what"]) in _SHORT]
+    return bars([(name, ours / theirs) for name, (ours, theirs) in rows],   # type: ignore[misc]
+                "peak memory of the whole process, as a part of PyTorch's", mark=1.0, mark_text="as PyTorch")
+
+
+def _tensor() -> Picture:
+    """How a tensor, a node and a kernel meet."""
+    return graph([
+        Box(["torch.mul(x, w)", "what a program calls"], []),
+        Box(["the op", "ops/elementwise.py: one definition", "promotion, broadcasting, out="], [(0, "")], 1),
+        Box(["the door", "kernels/door.py: the fastest form", "for these arrays"], [(1, "arrays")], 2),
+        Box(["native", "native/*.cpp"], [(2, "plain float arrays")], 2),
+        Box(["NumPy twin", "kernels/*.py"], [(2, "everything else")], 2),
+        Box(["CUDA kernel", "kernels/cuda/*.py"], [(2, "arrays on a GPU")], 2),
+        Box(["Tensor", "_a: the array · _kind: dtype and device", "_v: version · _node: what made it"], [(3, ""), (4, ""), (5, "")], 0),
+        Box(["Node MulBackward0", "autograd/graph.py: gradient, saved x and w", "edges to the nodes of x and w"], [(1, "where a gradient is asked for"), ], 3),
+        Box(["backward()", "autograd/engine.py: nodes from the last to the first", "each gradient goes along the edges"], [(6, ".node"), (7, "")], 3),
+    ], "how a tensor, a node and a kernel meet")
+
+
+def _floors() -> Picture:
+    """Which floor imports which: only downwards."""
+    return graph([
+        Box(["nn, optim, distributions, func, sparse, cuda", "what is made of ops"], [], 0),
+        Box(["ops", "every op, one definition each"], [(0, "")], 1),
+        Box(["storage, printing, autograd.api", "what a tensor can do beside computing"], [(1, "")], 1),
+        Box(["tensor", "an array, a kind, a node, a version"], [(2, "")], 2),
+        Box(["autograd.engine, autograd.graph", "nodes, edges, the backward pass"], [(3, "")], 3),
+        Box(["kind, dtypes, devices, size", "what a tensor is made of"], [(4, "")], 3),
+        Box(["kernels", "functions of arrays, which know no tensor"], [(5, "")], 2),
+    ], "the floors: each imports only what lies below")
+
+
+PICTURES = {"front": _front, "speed": _speed, "memory": _memory, "tensor": _tensor, "floors": _floors}
+
+
+def draw_all(folder: Path, check: bool = False) -> list[str]:
+    """Draw every picture; the names of those that were not as drawn. `check` writes nothing."""
+    stale = []
+    for name, draw in PICTURES.items():
+        file = folder / f"{name}.svg"
+        text = draw().alone() + "\n"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            stale.append(file.name)
+            if not check:
+                file.write_text(text, encoding="utf-8")
+    return stale
