@@ -121,21 +121,38 @@ template <typename T> void softmax_columns(const T* a, T* r, index_t n, index_t 
 #pragma omp simd
             for (index_t c = 0; c < w; ++c) top[c] = x[c] > top[c] ? x[c] : top[c];
         }
-        for (index_t j = 0; j < n; ++j) {
-            const T* x = a + first + j * inner;
-            T* y = r + first + j * inner;
+        for (index_t start = 0; start < n; start += SUMMED) {  // as above: sums of blocks, in double
+            T part[WIDTH] = {};
+            for (index_t j = start; j < n && j < start + SUMMED; ++j) {
+                const T* x = a + first + j * inner;
+                T* y = r + first + j * inner;
+                if (logarithm) {
 #pragma omp simd
-            for (index_t c = 0; c < w; ++c) {
-                const T z = x[c] - top[c], e = vmath::exp(z);
-                sum[c] += e;
-                y[c] = logarithm ? z : e;
+                    for (index_t c = 0; c < w; ++c) {
+                        y[c] = x[c] - top[c];
+                        part[c] += vmath::exp(x[c] - top[c]);
+                    }
+                } else {
+#pragma omp simd
+                    for (index_t c = 0; c < w; ++c) {
+                        const T e = vmath::exp(x[c] - top[c]);
+                        y[c] = e;
+                        part[c] += e;
+                    }
+                }
             }
+            for (index_t c = 0; c < w; ++c) sum[c] += part[c];
         }
         for (index_t c = 0; c < w; ++c) scale[c] = static_cast<T>(logarithm ? std::log(sum[c]) : 1.0 / sum[c]);
         for (index_t j = 0; j < n; ++j) {
             T* y = r + first + j * inner;
+            if (logarithm) {
 #pragma omp simd
-            for (index_t c = 0; c < w; ++c) y[c] = logarithm ? y[c] - scale[c] : y[c] * scale[c];
+                for (index_t c = 0; c < w; ++c) y[c] -= scale[c];
+            } else {
+#pragma omp simd
+                for (index_t c = 0; c < w; ++c) y[c] *= scale[c];
+            }
         }
     }
 }
@@ -162,16 +179,30 @@ template <typename T> void backward_columns(const T* g, const T* y, T* r, index_
         const index_t w = width - first < WIDTH ? width - first : WIDTH;
         double sums[WIDTH] = {};
         T sum[WIDTH];
-        for (index_t j = 0; j < n; ++j) {
-            const index_t at = first + j * inner;
+        for (index_t start = 0; start < n; start += SUMMED) {
+            T part[WIDTH] = {};
+            for (index_t j = start; j < n && j < start + SUMMED; ++j) {
+                const index_t at = first + j * inner;
+                if (logarithm) {
 #pragma omp simd
-            for (index_t c = 0; c < w; ++c) sums[c] += logarithm ? g[at + c] : g[at + c] * y[at + c];
+                    for (index_t c = 0; c < w; ++c) part[c] += g[at + c];
+                } else {
+#pragma omp simd
+                    for (index_t c = 0; c < w; ++c) part[c] += g[at + c] * y[at + c];
+                }
+            }
+            for (index_t c = 0; c < w; ++c) sums[c] += part[c];
         }
         for (index_t c = 0; c < w; ++c) sum[c] = static_cast<T>(sums[c]);
         for (index_t j = 0; j < n; ++j) {
             const index_t at = first + j * inner;
+            if (logarithm) {
 #pragma omp simd
-            for (index_t c = 0; c < w; ++c) r[at + c] = logarithm ? g[at + c] - vmath::exp(y[at + c]) * sum[c] : y[at + c] * (g[at + c] - sum[c]);
+                for (index_t c = 0; c < w; ++c) r[at + c] = g[at + c] - vmath::exp(y[at + c]) * sum[c];
+            } else {
+#pragma omp simd
+                for (index_t c = 0; c < w; ++c) r[at + c] = y[at + c] * (g[at + c] - sum[c]);
+            }
         }
     }
 }

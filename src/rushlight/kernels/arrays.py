@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..vocabulary import Array, NumpyDtype
+from .door import narrowed
 
 __all__ = ["as_array", "as_truth"]
 
@@ -16,7 +17,7 @@ def as_array(value: Any, numpy_dtype: NumpyDtype | None = None) -> Array:
     if isinstance(value, (np.generic, int, float, complex)):
         value = np.asarray(value)
     if numpy_dtype is not None and value.dtype != numpy_dtype:
-        return value.astype(numpy_dtype)
+        return narrowed(value, numpy_dtype) if numpy_dtype.itemsize == 2 and value.dtype == np.float32 else value.astype(numpy_dtype)
     return value
 
 

@@ -26,7 +26,7 @@ from ..homes import place
 from ..vocabulary import Array, NumpyDtype, PerDim
 from .native import library
 
-__all__ = ["kernel", "join", "Find"]
+__all__ = ["kernel", "join", "Find", "is_half", "widened", "narrowed"]
 
 ndarray = np.ndarray
 Kernel = Callable[..., Any]
@@ -35,6 +35,7 @@ Result = TypeVar("Result")
 Find = Callable[[str, str], "Kernel | None"]        # (family, name) -> a class's form of that kernel
 
 CLASSES: dict[type, Find] = {}
+converted: Kernel = ndarray.astype      # until kernels/memory.py has its kernel of that name, which stands behind a door itself
 
 
 def join(cls: type, find: Find | str) -> None:
@@ -118,19 +119,27 @@ def is_half(a: Array | PerDim | None) -> bool:
     return getattr(a, "itemsize", 0) == 2 and a.dtype.kind in "fV"
 
 
+_FLOAT32 = np.dtype(np.float32)
+
+
+def widened(a: Any) -> Any:
+    """An array of float16 or bfloat16 in float32; all else as it is."""
+    return converted(a, _FLOAT32) if is_half(a) else a
+
+
 def _in_float32(twin: Kernel, door: list[Kernel]) -> Kernel:
     """The twin behind a step that hands arrays of 16 bits to the door again in float32."""
-    def widened(*args: Any) -> Array | tuple[Any, ...]:
+    def in_float32(*args: Any) -> Array | tuple[Any, ...]:
         for each in args:
             if is_half(each):
-                return _narrow(door[0](*[a.astype(np.float32) if is_half(a) else a for a in args]), each.dtype)
+                return narrowed(door[0](*map(widened, args)), each.dtype)
         return twin(*args)
-    widened.__name__, widened.__qualname__, widened.__doc__ = twin.__name__, twin.__qualname__, twin.__doc__
-    return widened
+    in_float32.__name__, in_float32.__qualname__, in_float32.__doc__ = twin.__name__, twin.__qualname__, twin.__doc__
+    return in_float32
 
 
-def _narrow(result: Array | int | tuple[Any, ...], dtype: NumpyDtype) -> Array | int | tuple[Any, ...]:
+def narrowed(result: Any, dtype: NumpyDtype) -> Any:
     """float32 results in the dtype that the operands had."""
     if result.__class__ is tuple:
-        return tuple([_narrow(each, dtype) for each in result])
-    return result.astype(dtype) if getattr(result, "dtype", None) == np.float32 else result
+        return tuple([narrowed(each, dtype) for each in result])
+    return converted(result, dtype) if getattr(result, "dtype", None) == _FLOAT32 else result

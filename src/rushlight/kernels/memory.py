@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..vocabulary import Array, Number, NumpyDtype, NumpyDtypeLike
-from . import out_of_memory
+from . import door, out_of_memory
 from .door import kernel
 
 __all__ = ["copied", "copied_like", "converted", "assign", "fill", "affine", "between", "fma", "joined", "triangle"]
@@ -37,6 +37,9 @@ def converted(a: Array, dtype: NumpyDtype) -> Array:
         with np.errstate(invalid="ignore"):
             return a.astype(np.int64).astype(dtype) if dtype.itemsize < 8 else a.astype(dtype)
     return a.astype(dtype)
+
+
+door.converted = converted
 
 
 @kernel

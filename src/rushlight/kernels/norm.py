@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..vocabulary import Array, PerDim, Shape
-from .door import is_half, kernel
+from .door import is_half, kernel, narrowed, widened
+from .fuse import fuse
 
 __all__ = ["plan", "rows", "rows_backward", "batch", "batch_backward", "fixed", "fixed_backward", "move", "rms", "rms_backward"]
 
@@ -33,10 +34,6 @@ def plan(full: Axes, axes: Axes, shape: Axes, grouped: Axes | None) -> Shape | N
     if len(shape) == len(full) and len(full) > 2 and shape[0] == 1 and axes == tuple(range(2, len(full))):
         return rows, full[1], prod(full[2:])            # instance norm: a row per image and channel
     return rows, 1, 1
-
-
-def _float32(a: Array) -> Any:
-    return a.astype(np.float32) if is_half(a) else a
 
 
 def _like(g: Array, a: Array) -> Any:
@@ -62,8 +59,8 @@ def _layout(size: int, rows: int, groups: int, spatial: int) -> tuple[Axes, Axes
 def rows(x: Array, weight: Array | None, bias: Array | None, eps: float, rows: int, groups: int, spatial: int) -> tuple[Any, Any, Any]:
     """(result, mean, variance): element j of row r has the weight of number ``r % groups * (n / spatial) + j / spatial``."""
     if is_half(x):
-        y, mean, variance = _rows(_float32(x), _float32(weight), _float32(bias), eps, rows, groups, spatial)
-        return y.astype(x.dtype), mean, variance
+        y, mean, variance = _rows(widened(x), widened(weight), widened(bias), eps, rows, groups, spatial)
+        return narrowed(y, x.dtype), mean, variance
     if not x.size:
         return x.copy(), np.full(rows, np.nan, x.dtype, like=x), np.full(rows, np.nan, x.dtype, like=x)
     count = x.size // rows
@@ -86,7 +83,7 @@ def rows_backward(g: Array, x: Array, weight: Array | None, mean: Array, varianc
                   want_b: bool) -> tuple[Any, Any, Any]:
     """The gradients of x, weight and bias (flat), None for those that are not wanted."""
     if is_half(x):
-        gx, gw, gb = _rows_backward(_float32(g), _float32(x), _float32(weight), mean, variance, eps, rows, groups, spatial, want_x, want_w, want_b)
+        gx, gw, gb = _rows_backward(widened(g), widened(x), widened(weight), mean, variance, eps, rows, groups, spatial, want_x, want_w, want_b)
         return _like(gx, x), gw, gb
     if not x.size:
         empty = 0 if weight is None else weight.size
@@ -114,7 +111,7 @@ def rows_backward(g: Array, x: Array, weight: Array | None, mean: Array, varianc
 def rms(x: Array, weight: Array, eps: float, length: int) -> Array:
     """x / root of the mean square of each row of `length` elements * weight."""
     if is_half(x):
-        return _rms(_float32(x), _float32(weight), eps, length).astype(x.dtype)
+        return _rms(widened(x), widened(weight), eps, length).astype(x.dtype)
     a = x.reshape(-1, length) if x.size else x
     r = a * (1 / np.sqrt(_mean(a * a, -1, length) + a.dtype.type(eps))) if x.size else x.copy()
     return (r if weight is None or not x.size else r * weight.reshape(-1)).reshape(x.shape).astype(x.dtype, copy=False)
@@ -124,7 +121,7 @@ def rms(x: Array, weight: Array, eps: float, length: int) -> Array:
 def rms_backward(g: Array, x: Array, weight: Array, eps: float, length: int) -> tuple[Any, Any]:
     """The gradients of x and weight (flat; None without weight)."""
     if is_half(x):
-        gx, gw = _rms_backward(_float32(g), _float32(x), _float32(weight), eps, length)
+        gx, gw = _rms_backward(widened(g), widened(x), widened(weight), eps, length)
         return _like(gx, x), gw
     if not x.size:
         return x.copy(), None if weight is None else np.zeros(weight.size, x.dtype, like=x)
@@ -153,8 +150,8 @@ def _but_channels(x: Array) -> Axes:
 def batch(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Any, Any, Any]:
     """(result, mean, variance) of the channels of (N, C, *)."""
     if is_half(x):
-        y, mean, variance = batch(_float32(x), _float32(weight), _float32(bias), eps)
-        return y.astype(x.dtype), mean, variance
+        y, mean, variance = batch(widened(x), widened(weight), widened(bias), eps)
+        return narrowed(y, x.dtype), mean, variance
     axes, count = _but_channels(x), prod(x.shape[:1] + x.shape[2:])
     mean = _mean(x, axes, count)
     r = x - mean
@@ -172,7 +169,7 @@ def batch_backward(g: Array, x: Array, weight: Array | None, mean: Array, varian
                    want_b: bool) -> tuple[Any, Any, Any]:
     """The gradients of x, weight and bias, None for those that are not wanted."""
     if is_half(x):
-        gx, gw, gb = batch_backward(_float32(g), _float32(x), _float32(weight), mean, variance, eps, want_x, want_w, want_b)
+        gx, gw, gb = batch_backward(widened(g), widened(x), widened(weight), mean, variance, eps, want_x, want_w, want_b)
         return _like(gx, x), gw, gb
     axes, ndim = _but_channels(x), x.ndim
     rstd = _channels(1 / np.sqrt(variance + variance.dtype.type(eps)), ndim)
@@ -202,11 +199,14 @@ def _scale(x: Array, weight: Array, variance: Array, eps: float) -> tuple[Any, A
 @kernel
 def fixed(x: Array, weight: Array, bias: Array | None, mean: Array, variance: Array, eps: float) -> Array:
     """(N, C, *) normalised by given statistics."""
-    r = x - _channels(mean.astype(np.float32 if is_half(x) else x.dtype, copy=False), x.ndim)
-    r = r * _scale(x, weight, variance, eps)[1]
+    scale = _scale(x, weight, variance, eps)[1]
+    shift = -_channels(mean.astype(scale.dtype, copy=False), x.ndim) * scale
     if bias is not None:
-        r += _channels(bias, x.ndim)
-    return r.astype(x.dtype, copy=False)
+        shift += _channels(bias, x.ndim)
+    return _scaled(x, scale, shift).astype(x.dtype, copy=False)
+
+
+_scaled = fuse(lambda x, scale, shift: x * scale + shift)
 
 
 @kernel
@@ -215,7 +215,7 @@ def fixed_backward(g: Array, x: Array, weight: Array, mean: Array, variance: Any
     """The gradients of `fixed` in x, weight and bias, None for those that are not wanted."""
     axes = _but_channels(x)
     rstd, scale = _scale(x, weight, variance, eps)
-    wide = _float32(g)
+    wide = widened(g)
     return (_like(wide * scale, x) if want_x else None,
             np.add.reduce(wide * ((x - _channels(mean.astype(rstd.dtype, copy=False), x.ndim)) * rstd), axis=axes) if want_w else None,
             np.add.reduce(wide, axis=axes) if want_b else None)

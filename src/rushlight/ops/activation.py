@@ -15,6 +15,7 @@ from ..kernels import formula as f
 from ..kernels import gelu as G
 from ..kernels import special as S
 from ..kernels.arrays import as_array
+from ..kernels.door import narrowed, widened
 from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
@@ -26,7 +27,6 @@ from .random import fresh, uniform_writer
 from .record import depending, record
 from .registry import FUNCTIONS
 from .sampling import drawn_here
-from .selection import where
 from .write import inplace_from, title, write_out
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _apply(label: str, name: str, input: Tensor, forward: Function, gradient: Fu
     elif kind.xp is not np and kind.xp.fused_for(a):
         r, arrays = kind.xp.forward("", forward)(a, *numbers), kind.xp.gradient("", gradient)
     elif kind.reduced:
-        r, arrays = forward(a.astype(np.float32), *numbers), _widened(gradient)
+        r, arrays = forward(widened(a), *numbers), _widened(gradient)
     else:
         r = forward(a, *numbers)
     r = wrap(r if r.__class__ is np.ndarray and kind.fast else as_array(r, kind.np), kind)
@@ -115,7 +115,7 @@ def _apply(label: str, name: str, input: Tensor, forward: Function, gradient: Fu
 
 def _widened(gradient: Any) -> Any:
     """The gradient of a reduced-precision tensor: computed in float32."""
-    return lambda g, a, *numbers: gradient(g.astype(np.float32), a.astype(np.float32), *numbers).astype(g.dtype)
+    return lambda g, a, *numbers: narrowed(gradient(widened(g), widened(a), *numbers), g.dtype)
 
 
 def _inplace(function: Function, input: Tensor, *args: Any) -> Tensor:
@@ -468,13 +468,16 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     elif input.dim() == 0 and weight.dim() == 1:
         weight = weight.reshape(())
     _floating(input, "prelu_cpu")
-    a, w = input._a, weight._a
-    negative = wrap(as_array(~(a > 0)), kind.bool_)
-    r = wrap(as_array(np.where(negative._a, a * w, a), kind.np), kind)
+    r = wrap(as_array(_leaky_forward(input._a, weight._a), kind.np), kind)
+    return record(r, "PreluKernelBackward0", (input, weight), (_prelu_slopes, lambda g, x, w: _negative_part(g, x)), (input, weight),
+                  array_grad=lambda g, x, w: (_leaky_gradient(g, x, w), _negative_part(g, x)))
 
-    def grad(g: Tensor, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        return depending(where(negative, g * w, g), x, name="PreluKernelBackwardBackward0"), (g * x).masked_fill(~negative, 0)
-    return record(r, "PreluKernelBackward0", (input, weight), grad, (input, weight))
+
+_negative_part = fuse(lambda g, x: f.where(x > 0, 0.0, g * x))
+
+
+def _prelu_slopes(g: Tensor, x: Tensor, w: Tensor) -> Tensor:
+    return depending(_leaky_gradient(g, x, w), x, name="PreluKernelBackwardBackward0")
 
 
 def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator: GeneratorLike = None,

@@ -15,8 +15,9 @@ from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Operand
-from .define import OPERATORS, binary, comparison, export, method, op, unary
+from .define import OPERATORS, binary, comparison, either_way, export, method, op, unary
 from .record import record
+from .registry import OPS
 from .selection import where
 from .write import inplace_from, title
 
@@ -222,11 +223,11 @@ bitwise_xor = binary("bitwise_xor", np.bitwise_xor, None, result="int")
 
 
 def _shift(ufunc: Function, left: bool) -> Function:
+    """By none of the places that there are: no bit is left, or the sign in all of them."""
     def shift(a: Any, b: Any) -> Any:
-        bits = a.dtype.itemsize * 8
-        outside = (b < 0) | (b >= bits)
-        r = ufunc(a, np.where(outside, 0, b).astype(b.dtype))
-        return np.where(outside, 0 if left else np.where(a < 0, -1, 0), r).astype(a.dtype)
+        places = a.dtype.itemsize * 8 - 1
+        outside = b.view(f"u{b.itemsize}") > places if b.dtype.kind == "i" else b > places      # negative numbers are large ones then
+        return np.where(outside, a.dtype.type(0) if left else a >> places, ufunc(a, b & places))
     return shift
 
 
@@ -250,8 +251,8 @@ Tensor.__and__ = Tensor.__rand__ = OPERATORS["bitwise_and"]
 Tensor.__or__ = Tensor.__ror__ = OPERATORS["bitwise_or"]
 Tensor.__xor__ = Tensor.__rxor__ = OPERATORS["bitwise_xor"]
 Tensor.__lshift__, Tensor.__rshift__ = OPERATORS["bitwise_left_shift"], OPERATORS["bitwise_right_shift"]
-Tensor.__rlshift__ = lambda self, other: OPERATORS["bitwise_left_shift"](other, self)
-Tensor.__rrshift__ = lambda self, other: OPERATORS["bitwise_right_shift"](other, self)
+Tensor.__rlshift__ = lambda self, other: either_way(OPS["bitwise_left_shift"], other, self)
+Tensor.__rrshift__ = lambda self, other: either_way(OPS["bitwise_right_shift"], other, self)
 
 
 def _invert(self: Tensor) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes, return_types
 from ..dims import wrap_dim, wrap_dims
+from ..kernels import formula as f
 from ..kernels.arrays import as_array
+from ..kernels.fuse import fuse
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dims, Dtype, Layout, PerDim
 from .creation import empty_strided
@@ -32,9 +35,12 @@ def angle(input: Tensor) -> Tensor:
         real = kind.with_dtype(kind.dtype.to_real())
         return record(wrap(as_array(np.angle(input._a), real.np), real), "AngleBackward0", (input,), _angle_grad, (input,), holomorphic=False)
     out_kind = kind.float_
-    a = input._a.astype(np.float32 if out_kind.reduced else out_kind.np)
-    r = np.where(np.isnan(a), a, np.where(a < 0, a.dtype.type(np.pi), a.dtype.type(0)))
+    a = input._a if kind.fast else input._a.astype(np.float32 if out_kind.reduced else out_kind.np)
+    r = _half_turn(a)
     return record(wrap(as_array(r, out_kind.np), out_kind), "AngleBackward0", (input,), lambda g: g * 0)
+
+
+_half_turn = fuse(lambda a: f.where(f.isnan(a), a, f.where(a < 0, math.pi, 0.0)))
 
 
 def _angle_grad(g: Tensor, z: Tensor) -> Tensor:

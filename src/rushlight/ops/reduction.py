@@ -16,6 +16,7 @@ from ..dtypes import dtype as dtype_type
 from ..kernels import formula as f
 from ..kernels import reduce as R
 from ..kernels.arrays import as_array
+from ..kernels.door import widened
 from ..kernels.fuse import fuse
 from ..kernels.shapes import broadcast_shapes
 from ..kernels.strides import zeros_for
@@ -114,7 +115,7 @@ def _sum_slow(input: Tensor, dim: PerDim | None, keepdim: bool, dtype: dtype | N
     if a.dtype != kind.np and (dtype is not None or a.__class__ is not ndarray):     # else the kernel adds up in int64
         input = convert(input, kind)
         a = input._a
-    r = R.sum(a.astype(np.float32) if kind.reduced else a, dims, keepdim)
+    r = R.sum(widened(a) if kind.reduced else a, dims, keepdim)
     out = wrap(as_array(r, kind.np), kind)
     tensors, arrays = _expander(a.shape, dims, keepdim)
     return record(out, "SumBackward0" if dim is None else "SumBackward1", (input,), tensors, array_grad=arrays)
@@ -139,7 +140,7 @@ def mean(input: Tensor, dim: PerDim | None = None, keepdim: bool = False, *, dty
     for i in dims:
         count *= shape[i]
     if kind.reduced:
-        r = as_array(R.sum(a.astype(np.float32), dims, keepdim) / np.float32(count), kind.np)
+        r = as_array(R.sum(widened(a), dims, keepdim) / np.float32(count), kind.np)
     else:
         r = R.mean(a, dims, keepdim)
         if r.__class__ is not ndarray:
@@ -203,7 +204,7 @@ def prod(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype
     kind = _sum_kind(input._kind, dtype)
     if input._kind is not kind and (dtype is not None or input._a.__class__ is not ndarray):     # else the kernel multiplies in int64
         input = input.to(kind.dtype)
-    a = input._a.astype(np.float32) if kind.reduced else input._a
+    a = widened(input._a) if kind.reduced else input._a
     if dim is None:
         r = R.prod(a, None, False)
     else:
@@ -465,7 +466,7 @@ def _variance(input: Tensor, dim: int, correction: int, keepdim: bool, name: str
     kind = input._kind
     if not kind.differentiable:
         raise RuntimeError(f"{name} only support floating point and complex dtypes")
-    a = input._a.astype(np.float32) if kind.reduced else input._a
+    a = widened(input._a) if kind.reduced else input._a
     dims = reduced_dims(dim, a.ndim)
     count = _product([a.shape[i] for i in dims])
     freedom = max(0, count - correction)
@@ -542,7 +543,7 @@ def logsumexp(input: Tensor, dim: PerDim, keepdim: bool = False) -> Tensor:
     if not input._kind.differentiable:
         input = input.to(input._kind.float_.dtype)
     kind = input._kind
-    a = input._a.astype(np.float32) if kind.reduced else input._a
+    a = widened(input._a) if kind.reduced else input._a
     dims = reduced_dims(dim, a.ndim)
     out = wrap(as_array(R.logsumexp(a, dims, keepdim), kind.np), kind)
     if input._node is None:
