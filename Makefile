@@ -97,8 +97,9 @@ $(PTESTS)/venv:
 	$@/bin/pip install --quiet --disable-pip-version-check typing_extensions sympy networkx jinja2 fsspec filelock packaging psutil optree \
 		parameterized expecttest hypothesis scipy pytest numpy ml_dtypes
 
-bench: .venv/dev     ## rushlight against torch, side by side; renews the table in README.md
-	.venv/bin/python -m bench --update-readme
+bench: .venv/dev     ## rushlight against torch, side by side; renews docs/speed.md, its charts, and README's lines
+	.venv/bin/python -m bench --update-docs
+	.venv/bin/python tools/website --pictures
 
 .PHONY: gpu
 gpu:                 ## on a machine with an NVIDIA GPU: everything that only a GPU can tell, from the source tree, into gpu-day/ (MINUTES=9 OUT=gpu-day)

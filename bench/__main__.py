@@ -1,8 +1,9 @@
-"""``python -m bench``: measure, print the table, and with ``--update-readme`` write it into README.md."""
+"""``python -m bench``: measure, print the table, and with ``--update-docs`` write it into docs/speed.md, and its numbers into docs/bench.json."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import platform
@@ -20,7 +21,7 @@ EXTRAS = ("import", "size")
 
 
 def main() -> int:
-    """Exit code 0; 1 when a row could not be measured or README has no place for the table; 2 for wrong arguments."""
+    """Exit code 0; 1 when a row could not be measured or docs/speed.md has no place for the table; 2 for wrong arguments."""
     arguments = _arguments()
     every = ROWS if arguments.device == "cpu" else GPU_ROWS
     names = [row.name for row in every] + (list(EXTRAS) if arguments.device == "cpu" else [])
@@ -29,9 +30,9 @@ def main() -> int:
     if unknown:
         print(f"bench: there is no row {', '.join(unknown)}; the rows are {', '.join(names)}", file=sys.stderr)
         return 2
-    readme = ROOT / "README.md"
-    if arguments.update_readme and not _has_place(readme):
-        print(f"bench: {readme} has no lines {START} and {END} to write between", file=sys.stderr)
+    page = ROOT / "docs" / "speed.md"
+    if arguments.update_docs and not _has_place(page):
+        print(f"bench: {page} has no lines {START} and {END} to write between", file=sys.stderr)
         return 1
     options = Options(1, 0.15, arguments.threads, arguments.device, 60.0) if arguments.quick else Options(
         arguments.rounds, arguments.seconds, arguments.threads, arguments.device)
@@ -40,8 +41,9 @@ def main() -> int:
     results = measure.run(rows, options, lambda result: print(_line(result), flush=True), set(wanted))
     if arguments.each:
         _print_each(results)
-    if arguments.update_readme:
-        _update(readme, results, options)
+    if arguments.update_docs:
+        _update(page, results, options)
+        (ROOT / "docs" / "bench.json").write_text(numbers(results, options), encoding="utf-8")
     return 1 if any(result.problem for result in results) else 0
 
 
@@ -55,7 +57,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="threads of both frameworks (default 2)")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda where both frameworks have it")
     parser.add_argument("--each", action="store_true", help="print the ratio of each small op as well")
-    parser.add_argument("--update-readme", action="store_true", help=f"rewrite the table in README.md between {START} and {END}")
+    parser.add_argument("--update-docs", action="store_true", help=f"rewrite docs/bench.json, and the table in docs/speed.md between {START} and {END}")
     return parser.parse_args()
 
 
@@ -118,20 +120,27 @@ def table(results: list[Result], options: Options) -> str:
             "what fits a cache can exceed the latter.")
 
 
-def _has_place(readme: os.PathLike[str]) -> bool:
+def numbers(results: list[Result], options: Options) -> str:
+    """The same as JSON, in seconds and MB: what the charts are drawn from. Rows that could not be measured are left out."""
+    rows = [{"what": each.title, "rushlight": each.figures[0], "torch": each.figures[1], "unit": each.unit, "ratio": round(each.ratio, 3),
+             "memory": list(each.memory) if each.memory else None} for each in results if not math.isnan(each.ratio)]
+    return json.dumps({"machine": machine(options), "rows": rows}, indent=1) + "\n"
+
+
+def _has_place(page: os.PathLike[str]) -> bool:
     try:
-        with open(readme, encoding="utf-8") as file:
+        with open(page, encoding="utf-8") as file:
             text = file.read()
     except FileNotFoundError:
         return False
     return START in text and END in text.partition(START)[2]
 
 
-def _update(readme: os.PathLike[str], results: list[Result], options: Options) -> None:
-    with open(readme, encoding="utf-8") as file:
+def _update(page: os.PathLike[str], results: list[Result], options: Options) -> None:
+    with open(page, encoding="utf-8") as file:
         before, _, rest = file.read().partition(START)
     after = rest.partition(END)[2]
-    with open(readme, "w", encoding="utf-8") as file:
+    with open(page, "w", encoding="utf-8") as file:
         file.write(f"{before}{START}\n{table(results, options)}\n{END}{after}")
 
 

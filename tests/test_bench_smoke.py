@@ -1,5 +1,6 @@
-"""bench: one quick row for real, and the table and README from made-up results."""
+"""bench: one quick row for real, and the table, page and JSON from made-up results."""
 
+import json
 import math
 import os
 import subprocess
@@ -70,8 +71,8 @@ def test_kernel_families_run_on_both(family):
     assert lines[2].endswith("| 2 us | 0.50 | 2.00 |")
 
 
-def test_table_and_readme(tmp_path):
-    from bench.__main__ import END, START, _has_place, _update, table
+def test_table_page_and_json(tmp_path):
+    from bench.__main__ import END, START, _has_place, _update, numbers, table
     from bench.measure import Options, Result
     results = [Result("a", "s", 0.5, (1e-6, 2e-6), 0.5, (30.0, 300.0), shares=(0.25, 0.125), limit="products"), Result("b", "MB", 0.1, (50.0, 100.0), 0.5),
                Result("c", "s", None, (2.0, 1.0), 2.0), Result("d", "s", 1.0, problem="rushlight: no such thing")]
@@ -79,13 +80,15 @@ def test_table_and_readme(tmp_path):
     assert "| a | 1 us | 2 us | 0.50 | 0.5 | yes | 30 / 300 MB | 25.0% / 12.5% of products |" in text
     assert "| b | 50 MB | 100 MB | 0.50 | 0.1 | no |  |  |" in text
     assert "| c | 2 s | 1 s | 2.00 |  |  |  |  |" in text and "not measured" in text
-    readme = tmp_path / "README.md"
-    readme.write_text("no place")
-    assert not _has_place(readme) and not _has_place(tmp_path / "missing.md")
-    readme.write_text(f"head\n{START}\nold\n{END}\ntail\n")
-    assert _has_place(readme)
-    _update(readme, results, Options())
-    found = readme.read_text()
+    page = tmp_path / "page.md"
+    page.write_text("no place")
+    assert not _has_place(page) and not _has_place(tmp_path / "missing.md")
+    page.write_text(f"head\n{START}\nold\n{END}\ntail\n")
+    assert _has_place(page)
+    _update(page, results, Options())
+    found = page.read_text()
+    rows = json.loads(numbers(results, Options()))["rows"]
+    assert [row["what"] for row in rows] == ["a", "b", "c"] and rows[0]["memory"] == [30.0, 300.0] and rows[0]["ratio"] == 0.5 and rows[1]["unit"] == "MB"
     assert found.startswith(f"head\n{START}\n| what |") and found.endswith(f"{END}\ntail\n") and "old" not in found
 
 

@@ -43,7 +43,7 @@ def anchors(path):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("path", [DOCS / name for name in PAGES] + [DOCS.parent / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")],
+@pytest.mark.parametrize("path", [DOCS / name for name in PAGES] + [DOCS.parent / name for name in ("README.md", "README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md")],
                          ids=lambda path: str(path.relative_to(DOCS.parent)))
 def test_links(path):
     """Every link to a file of this repository finds it, and its heading."""

@@ -28,7 +28,7 @@ def main() -> int:
     """0; 1 where a link leads nowhere, a page has a warning, or a picture is stale; 2 without MkDocs."""
     arguments = _arguments()
     if arguments.pictures:
-        stale = pictures.draw_all(ROOT / "docs" / "pictures", check=arguments.check)
+        stale = pictures.draw_all(ROOT, check=arguments.check)
         print("\n".join(f"stale: {name}" for name in stale) or "the pictures are as drawn")
         return int(bool(stale) and arguments.check)
     if importlib.util.find_spec("mkdocs") is None:
@@ -43,8 +43,7 @@ def main() -> int:
         print("\n".join(line for line in (done.stdout + done.stderr).splitlines() if line.strip()))
         return 1
     site = BUILD / "site"
-    if not arguments.no_reference:
-        pages.write_sources(ROOT, site / "source")
+    pages.write_sources(ROOT, site / "source", package=not arguments.no_reference)
     wrong = links.check(site)
     print("\n".join(wrong[:40]) if wrong else f"{len(list(site.rglob('*.html')))} pages in {site}, every link leads somewhere")
     return int(bool(wrong))

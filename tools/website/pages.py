@@ -70,6 +70,9 @@ def _page(path: Path, docs: Path, chinese: bool, outside: bool = False) -> str:
     text = re.sub(r"!\[[^\]]*\]\((?:\.\./)*(pictures/\w+\.svg)\)", lambda found: _picture(docs / found[1]), text)
     if outside:
         text = re.sub(r"\]\((?:docs/)(?:README\.md)?", lambda found: "](" + ("index.md" if "README" in found[0] else ""), text)
+    folders = len(path.relative_to(docs).with_suffix("").parts) if not outside else 1      # the page is a folder: guide/index.html
+    text = re.sub(r"\[([^\]]*)\]\((?:\.\./)+(examples/[\w./]+)\)",
+                  lambda found: f'<a href="{"../" * folders}source/{found[2]}.html">{escape(found[1])}</a>', text)
     if chinese:
         text = text.replace("](../../", "](<root>/").replace("](../", "](").replace("](<root>/", "](../")
     for name, page in _FROM_ROOT.items():
@@ -135,9 +138,9 @@ def _inline(text: str) -> str:
 
 # --- source -----------------------------------------------------------------------------------------------------------------------------
 
-def write_sources(root: Path, target: Path) -> None:
-    """Every Python file of the package as a page with numbered lines, for the links of the reference."""
-    for path in _sources(root):
+def write_sources(root: Path, target: Path, package: bool = True) -> None:
+    """The examples, and every Python file of the package, as pages with numbered lines, for the links of documents and of the reference."""
+    for path in (*sorted(path for path in (root / "examples").iterdir() if path.is_file()), *(_sources(root) if package else ())):
         inside = path.relative_to(root)
         lines = "".join(f'<a id="L{number}" href="#L{number}">{number:5}</a>  {escape(line)}\n'
                         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1))

@@ -1,4 +1,4 @@
-"""The pictures of the documents, drawn from docs/bench.json and from what is told here; committed, so that the documents show them anywhere."""
+"""The pictures of the documents and the numbers on the front pages, drawn from docs/bench.json and from what is told here; committed, so that the documents show them anywhere."""
 
 from __future__ import annotations
 
@@ -74,15 +74,49 @@ def _floors() -> Picture:
     ], "the floors: each imports only what lies below")
 
 
+# The front pages' lines: a row of the benchmark, and what is said of it in either language.
+_LINES = {
+    "training step of a tiny MLP (4-64-64-2, batch 32, Adam)": ("a training step of a tiny MLP", "小 MLP 的一步训练"),
+    "LeNet-like CNN, batch 64": ("a training step of a small CNN", "小 CNN 的一步训练"),
+    "GPT 4x128, 128 tokens, batch 16": ("a training step of a small GPT", "小 GPT 的一步训练"),
+    "`import rushlight` (wall) against `import torch`": ("the import", "导入"),
+    "installed size, with NumPy, against torch's CPU wheel with its dependencies": ("the installed size, with NumPy", "安装大小(含 NumPy)"),
+}
+_START, _END = "<!-- numbers:start -->", "<!-- numbers:end -->"
+
+
+def _lines(chinese: bool) -> str:
+    rows = {str(row["what"]): row for row in _rows()}
+    lines = []
+    for what, (english, other) in _LINES.items():
+        row = rows[what]
+        ours, theirs = (_amount(float(row[side]), str(row["unit"])) for side in ("rushlight", "torch"))   # type: ignore[arg-type]
+        times = f"{float(row['torch']) / float(row['rushlight']):.1f}"   # type: ignore[arg-type]
+        lines.append(f"* {other}:{ours},PyTorch {theirs},是它的 1/{times}" if chinese
+                     else f"* {english}: {ours}, PyTorch {theirs}, {times} times {'smaller' if row['unit'] == 'MB' else 'faster'}")
+    return "\n".join(lines)
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "MB":
+        return f"{value:.0f} MB"
+    return next(f"{value / size:.3g} {name}" for size, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "us")) if value >= size)
+
+
+def _with_lines(page: Path, chinese: bool) -> str:
+    before, _, rest = page.read_text(encoding="utf-8").partition(_START)
+    return f"{before}{_START}\n{_lines(chinese)}\n{_END}{rest.partition(_END)[2]}"
+
+
 PICTURES = {"front": _front, "speed": _speed, "memory": _memory, "tensor": _tensor, "floors": _floors}
 
 
-def draw_all(folder: Path, check: bool = False) -> list[str]:
-    """Draw every picture; the names of those that were not as drawn. `check` writes nothing."""
+def draw_all(root: Path, check: bool = False) -> list[str]:
+    """Draw every picture, and write the front pages' lines; the names of the files that were not so. `check` writes nothing."""
     stale = []
-    for name, draw in PICTURES.items():
-        file = folder / f"{name}.svg"
-        text = draw().alone() + "\n"
+    made = {root / "docs" / "pictures" / f"{name}.svg": draw().alone() + "\n" for name, draw in PICTURES.items()}
+    made |= {root / name: _with_lines(root / name, name == "README.zh.md") for name in ("README.md", "README.zh.md")}
+    for file, text in made.items():
         if not file.exists() or file.read_text(encoding="utf-8") != text:
             stale.append(file.name)
             if not check:
