@@ -12,7 +12,7 @@ from ..dtypes import int64
 from ..tensor import Tensor
 from ..vocabulary import Device, Dtype, Function, Layout, MemoryFormat, PerDim
 from . import activation, grid_sample, interpolate, loss, normalization, padding, pooling, softmax, vision
-from .define import FUNCTIONS
+from .define import FUNCTIONS, not_implemented
 from .registry import NAMESPACES
 
 __all__ = ["FORMS", "word_of"]
@@ -117,6 +117,8 @@ def cross_entropy_loss(self: Tensor, target: Tensor, weight: Tensor | None = Non
 def binary_cross_entropy_with_logits(self: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None,
                                      reduction: int = 1) -> Tensor:
     """Binary cross-entropy of a sigmoid."""
+    if not self._kind.is_floating:
+        raise not_implemented("log_sigmoid", self._kind)
     return loss.binary_cross_entropy_with_logits(self, target, weight, pos_weight=pos_weight,
                                                  reduction=word_of(reduction, "binary_cross_entropy_with_logits", 5))
 
@@ -300,6 +302,8 @@ FORMS["grid_sampler_2d"] = FORMS["grid_sampler_3d"] = grid_sampler
 @_form
 def affine_grid_generator(theta: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
     """`nn.functional.affine_grid`."""
+    if len(size) not in (4, 5):
+        raise RuntimeError("AffineGridGenerator needs 4d (spatial) or 5d (volumetric) inputs.")
     return grid_sample.affine_grid(theta, size, align_corners)
 
 

@@ -590,6 +590,8 @@ def _number(value: Any, name: str, parameter: str) -> Number:
         return value.item()
     if isinstance(value, (int, float, np.number)):
         return value
+    if isinstance(value, complex):
+        return real(value)
     raise TypeError(f"{name}(): argument '{parameter}' must be Number, not {type(value).__name__}")
 
 

@@ -845,14 +845,14 @@ def diagnose(function: Function, name: str, args: tuple[Any, ...], kwargs: dict[
 _ASKED = ("_a", "_kind", "_node", "__index__")     # what ops read of tensors and sizes first
 
 
-_guards: dict[tuple[Any, str], Any] = {}
+_guards: dict[tuple[Any, str, str], Any] = {}
 
 
 def _guarded(function: Function, name: str, operator: str, first: bool, part: bool) -> Function:
     """The function with PyTorch's TypeError for arguments of wrong types, by the operator's schema where it is one. Not for hot ones: it costs a call."""
-    if (function, name) not in _guards:
-        _guards[function, name] = _guard(function, name, operator, first, part)
-    return _guards[function, name]
+    if (function, name, operator) not in _guards:
+        _guards[function, name, operator] = _guard(function, name, operator, first, part)
+    return _guards[function, name, operator]
 
 
 def _guard(function: Function, name: str, operator: str, first: bool = False, part: bool = False) -> Any:

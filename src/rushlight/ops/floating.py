@@ -91,9 +91,9 @@ def renorm(input: Tensor, p: float, dim: int, maxnorm: float) -> Tensor:
         raise RuntimeError("renorm: non-positive norm not supported" if not isinstance(p, complex) else "renorm: p must be real-valued")
     if maxnorm < 0:
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm:g}")
+    dim = wrap_dim(dim, input._a.ndim)
     if not input._kind.differentiable:
         raise not_implemented("renorm", input._kind)
-    dim = wrap_dim(dim, input._a.ndim)
     others = [d for d in range(input._a.ndim) if d != dim]
     work = input.float() if input._kind.reduced else input
     norms = vector_norm(work, p, others, True)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
 from ..tensor import Tensor, wrap
 from ..vocabulary import PerDim
 from .define import FUNCTIONS, functional
+from .write import title
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]
 
@@ -38,6 +40,12 @@ def _pool(input: Tensor, n: int, kernel_size: PerDim, output_size: PerDim, outpu
     name = f"fractional_max_pool{n}d"
     if output_size is None and output_ratio is None:
         raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
+    if samples is None and input.dim() != n + 1:
+        wrap_dim(0, input.dim())
+    if samples is None:
+        wrap_dim(-n - 1, input.dim())
+        if not input._kind.is_floating:
+            raise NotImplementedError(f"\"check_uniform_bounds\" not implemented for '{title(input._kind.dtype)}'")
     if input.dim() not in (n + 1, n + 2):
         raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got: {list(input.shape)}")
     kernel = _sizes(kernel_size, n)

@@ -126,16 +126,16 @@ def _output_size(input: Tensor, n: int, size: Any, scale_factor: float | Sequenc
     if size is not None and scale_factor is not None:
         raise ValueError("only one of size or scale_factor should be defined")
     if size is not None:
-        sizes = list(size) if isinstance(size, (tuple, list)) else [size] * n
-        if len(sizes) != n:
+        sizes = list(size) if isinstance(size, (tuple, list)) else [size] * max(n, 0)
+        if len(sizes) != max(n, 0):
             raise ValueError("Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of "
                              f"{list(input._a.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, d1, d2, ...,dK) format "
                              "and output size in (o1, o2, ...,oK) format.")
         return [int(s) for s in sizes], [None] * n
     if scale_factor is None:
         raise ValueError("either size or scale_factor should be defined")
-    scales = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * n
-    if len(scales) != n:
+    scales = list(scale_factor) if isinstance(scale_factor, (tuple, list)) else [scale_factor] * max(n, 0)
+    if len(scales) != max(n, 0):
         raise ValueError("Input and scale_factor must have the same number of spatial dimensions, but got input with spatial dimensions of "
                          f"{list(input._a.shape[2:])} and scale_factor of shape {scale_factor}.")
     return [math.floor(i * s) for i, s in zip(input._a.shape[2:], scales, strict=True)], [float(s) for s in scales]
@@ -153,6 +153,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[
     if align_corners is not None and mode in ("nearest", "area", "nearest-exact"):
         raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
     n = input.dim() - 2
+    if size is None and scale_factor is None:
+        raise ValueError("either size or scale_factor should be defined")
     if antialias and not (mode in _REACH and n == 2):
         raise ValueError(f"antialias=True works on 4-D input with mode 'bilinear', 'bicubic' or 'lanczos', but got {n + 2}-D input and mode '{mode}'")
     if mode == "lanczos" and (not antialias or align_corners):

@@ -114,7 +114,7 @@ def _batch_norm_with_update(input: Tensor, weight: Tensor | None, bias: Tensor |
 
 def native_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
     """(`layer_norm`, the means, the inverses of the standard deviations)."""
-    n = 1 if isinstance(normalized_shape, int) else len(tuple(normalized_shape))
+    n = len(tuple(normalized_shape)) if isinstance(normalized_shape, (tuple, list)) else 1
     y = layer_norm(input, normalized_shape, weight, bias, eps)
     axes = list(range(input._a.ndim - n, input._a.ndim))
     return (y, *_statistics(input.detach(), axes, eps))
@@ -201,7 +201,7 @@ def _antialias(size: int, out: int, align_corners: bool, scale: float | None) ->
 
 for _function in (_chunk_cat, _unsafe_masked_index, _unsafe_masked_index_put_accumulate, native_batch_norm, _native_batch_norm_legit,
                   native_layer_norm, native_group_norm, _softmax_backward_data, _safe_softmax):
-    export(_function)
+    export(_function, guard=True)
 export(segment_reduce, "_segment_reduce")
 
 

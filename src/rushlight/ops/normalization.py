@@ -194,7 +194,7 @@ def _same_types(x: Tensor, *parameters: Tensor | None) -> None:
 
 def _normalized_shape(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None, bias: Tensor | None) -> Axes:
     """The checked shape over which layer_norm and rms_norm work."""
-    wanted = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    wanted = tuple(normalized_shape)
     if not wanted:
         raise RuntimeError("Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
                            "normalized_shape = []")
@@ -212,6 +212,8 @@ def _normalized_shape(input: Tensor, normalized_shape: Sequence[int], weight: Te
 def layer_norm(input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None,
                eps: float = 1e-5) -> Tensor:
     """Normalised over the last dimensions, `normalized_shape`. Ba, Kiros and Hinton, "Layer Normalization", 2016."""
+    if isinstance(normalized_shape, int):
+        raise TypeError("layer_norm(): argument 'normalized_shape' (position 2) must be tuple of ints, not int")
     _check(input, "LayerNormKernelImpl")
     shape = _normalized_shape(input, normalized_shape, weight, bias)
     if prod(shape) == 0:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import float32
 from ..kernels import pooling as K
+from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, PerDim
 from .define import export, functional, not_implemented
@@ -33,8 +34,10 @@ Sizes = tuple[int, ...]
 
 
 def _tuple(value: PerDim, n: int, name: str, what: str) -> Sizes:
-    if isinstance(value, int):
+    if isinstance(value, int) and not isinstance(value, bool):
         return (value,) * n
+    if not isinstance(value, (tuple, list, Size)) or any(isinstance(v, (bool, str, float)) or v is None for v in value):
+        raise TypeError(f"{name}(): argument '{what}' must be tuple of ints, not {type(value).__name__}")
     values = tuple([int(v) for v in value])
     if len(values) == 1:
         return values * n
@@ -362,9 +365,12 @@ fractional_max_pool3d_with_indices = _with_indices(fractional_max_pool3d)
 # --- power average, unpooling, fractional ---------------------------------------------------------------------------------------------
 
 def _lp_pool(x: Tensor, n: int, norm_type: float, kernel_size: int, stride: int | None, ceil_mode: bool) -> Tensor:
-    kernel = _tuple(kernel_size, n, f"lp_pool{n}d", "kernel_size")
+    if n > 1 and isinstance(kernel_size, (tuple, list, str)) and len(kernel_size) != n:
+        raise ValueError(f"lp_pool{n}d: kernel_size needs {n} numbers (expected {n}, got {len(kernel_size)})")
+    powers = x.pow(norm_type)
+    kernel = _tuple(kernel_size, n, f"avg_pool{n}d", "kernel_size")
     pool = (avg_pool1d, avg_pool2d, avg_pool3d)[n - 1]
-    mean = pool(x.pow(norm_type), kernel, stride, 0, ceil_mode)
+    mean = pool(powers, kernel, stride, 0, ceil_mode)
     return (mean.sign() * mean.abs().clamp(min=0)).mul(prod(kernel)).pow(1.0 / norm_type)
 
 

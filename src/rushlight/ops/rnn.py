@@ -271,6 +271,9 @@ def _run(mode: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Tens
         wrong = f"missing {', '.join(missing)}" if missing else f"unexpected {', '.join(sorted(set(given) - set(names)))}"
         raise TypeError(f"{mode.lower()}(): {wrong}; the arguments are {', '.join(names)}")
     options = (given["params"], given["has_biases"], given["num_layers"], given["dropout"], given["train"], given["bidirectional"])
+    if not packed and given["batch_first"] and isinstance(given["input"], Tensor):
+        for dim in (0, 1):
+            wrap_dim(dim, given["input"].dim())
     _check_counts(mode, given["hx"], *options[:3], options[5])
     _check_types(mode, given[names[0]], given["hx"], given["params"])
     if packed:
@@ -320,7 +323,7 @@ def _check_types(mode: str, x: Tensor, hx: tuple[Tensor, ...], params: Sequence[
             raise ValueError(f"RNN hidden state dtype ({t.dtype}) does not match input dtype ({x.dtype}). Convert it: hx.to({x.dtype})")
         if t.device != x.device:
             raise RuntimeError(f"Input and hidden tensors are not at the same device, found input tensor at {x.device} and hidden tensor at {t.device}")
-    if x.shape[-1] != weight.shape[1]:
+    if _size(x, -1) != _size(weight, 1):
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {weight.shape[1]}, got {x.shape[-1]}")
 
 

@@ -107,9 +107,9 @@ cummin = _running_extreme("cummin", return_types.cummin)
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """log of the running sum of exp, without overflow."""
     kind = input._kind
+    dim = wrap_dim(dim, input._a.ndim)
     if not kind.differentiable:
         raise not_implemented("logcumsumexp", kind)
-    dim = wrap_dim(dim, input._a.ndim)
     y = _running("logaddexp", input, dim) if not kind.is_complex or not input._a.ndim else _complex_logcumsumexp(input, dim)
     return record(y, "LogcumsumexpBackward0", (input,), lambda g, x, y: _logcumsumexp_grad(g, x, y, dim), (input, y))
 

@@ -142,6 +142,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
     if src is None:
         raise TypeError("scatter() received an invalid combination of arguments: a Tensor 'src' or a number 'value' is missing")
     if reduce is not None and reduce not in ("add", "multiply"):
+        wrap_dim(dim, input._a.ndim)
         raise RuntimeError("reduce argument must be either add or multiply.")
     is_tensor = isinstance(src, Tensor)
     if is_tensor and reduce is None and src._kind is input._kind:

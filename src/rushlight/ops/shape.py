@@ -237,6 +237,8 @@ def ravel(input: Tensor) -> Tensor:
 @op(method=True)
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Split one dimension into several (one size may be -1)."""
+    if isinstance(sizes, int):
+        raise TypeError("unflatten(): argument 'sizes' (position 3) must be tuple of ints, not int")
     shape = input._a.shape
     if isinstance(dim, str):
         raise NotImplementedError("unflatten: named dimensions are not supported; give the dimension's number")

@@ -96,9 +96,11 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
 @op(method=True, out="fresh")
 def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
     """(value, index) of the k-th smallest element along a dimension (k counts from 1)."""
+    dim = wrap_dim(dim, input._a.ndim)
+    size = input._a.shape[dim] if input._a.ndim else 1
+    if not size:
+        raise IndexError(f"kthvalue(): Expected reduction dim {dim} to have non-zero size.")
     a = _comparable(input, "kthvalue")
-    dim = wrap_dim(dim, a.ndim)
-    size = a.shape[dim] if a.ndim else 1
     if not 1 <= k <= size:
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(dim))
     if a.ndim == 0:
@@ -113,6 +115,8 @@ def _maybe_squeezed(pair: tuple[Tensor, Tensor], dim: int, keepdim: bool) -> tup
 
 def _median(name: str, skip_nan: bool, kind_of_result: type[Any]) -> Function:
     def fn(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Any:
+        if dim is not None and isinstance(dim, int):
+            wrap_dim(dim, input._a.ndim)
         a = _comparable(input, name)
         if a.dtype == bool:
             raise not_implemented(name + "_out", input._kind)

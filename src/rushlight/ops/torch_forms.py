@@ -125,6 +125,8 @@ def embedding_bag(weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_b
                   padding_idx: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(bags, the bag of each index, the bags' sizes, the rows of the maxima); mode: 0 sums, 1 means, 2 maxima."""
     check_tensor("embedding_bag", weight=weight, indices=indices, offsets=offsets)
+    if indices.dim() not in (1, 2):
+        raise RuntimeError(f"input has to be a 1D or 2D Tensor, but got Tensor of dimension {indices.dim()}")
     if mode not in (0, 1, 2):
         raise RuntimeError("`mode` must be sum, mean, or max.")
     bags = FUNCTIONAL["embedding_bag"](indices, weight, offsets, None, 2.0, scale_grad_by_freq, ("sum", "mean", "max")[mode], sparse,

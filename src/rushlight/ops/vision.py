@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
 from ..kernels import conv as K
 from ..tensor import Tensor, wrap
 from ..vocabulary import PerDim
@@ -68,7 +69,10 @@ for _export in (export, functional):
     _export(channel_shuffle, "native_channel_shuffle", guard=True)
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def _pair(value: Any, name: str = "im2col") -> tuple[int, int]:
+    for each in value if isinstance(value, (tuple, list)) else (value,):
+        if isinstance(each, (bool, str, float)) or each is None:
+            raise TypeError(f"{name}(): sizes must be tuple of ints, but found element of type {type(each).__name__}")
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1] if len(value) > 1 else value[0]))
 
 
@@ -76,6 +80,8 @@ def _pair(value: Any) -> tuple[int, int]:
 def unfold(input: Tensor, kernel_size: PerDim, dilation: PerDim = 1, padding: PerDim | str = 0, stride: PerDim = 1) -> Tensor:
     """The windows of images (N, C, H, W) as columns (N, C * KH * KW, L)."""
     kernel, dilation, padding, stride = _pair(kernel_size), _pair(dilation), _pair(padding), _pair(stride)
+    if input._a.ndim == 1:
+        wrap_dim(1, 1)
     if input._a.ndim not in (3, 4):
         raise RuntimeError(f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
                            f"{list(input._a.shape)}")

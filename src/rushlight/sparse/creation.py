@@ -153,7 +153,9 @@ def sparse_coo_tensor(indices: Tensor | list[Any] | None = None, values: Tensor 
         size = (*size, *values.shape[1:])
         if at.size and at.min() < 0:
             raise RuntimeError(f"found negative index {int(at.min())} for dim {int(np.argwhere(at == at.min())[0][0])}")
-    size = Size(size if isinstance(size, (tuple, list)) else (size,))
+    if not isinstance(size, (tuple, list)):
+        raise TypeError(f"sparse_coo_tensor() received an invalid combination of arguments: 'size' must be tuple of ints, not {type(size).__name__}")
+    size = Size(size)
     _check_coo(at, values, tuple(size))
     at = _beside(at, values)
     coalesced = bool(is_coalesced)
@@ -188,6 +190,9 @@ def sparse_compressed_tensor(compressed_indices: Sequence[int] | Tensor, plain_i
                              device: Device = None, pin_memory: bool = False, requires_grad: bool = False,
                              check_invariants: bool | None = None) -> SparseTensor:
     """A matrix in layout sparse_csr or sparse_csc: where each row (column) begins, the columns (rows) of the elements, and their values."""
+    if size is not None and not isinstance(size, (tuple, list)):
+        raise TypeError("sparse_compressed_tensor() received an invalid combination of arguments: 'size' must be tuple of ints, not "
+                        f"{type(size).__name__}")
     if layout is None:
         raise RuntimeError("sparse_compressed_tensor expected sparse compressed tensor layout but got none")
     if layout not in (sparse_csr, sparse_csc):
