@@ -59,6 +59,8 @@ watch = Service("overrides")                        # (): look for __torch_funct
 html_of = Service("notebook.html")             # (tensor, module or optimizer): its _repr_html_
 
 # files
+onnx_export = Service("onnx.exporting")             # torch.onnx.export
+onnx_load = Service("onnx.importing")               # torch.onnx.load
 save_file = Service("serialization")                # torch.save
 load_file = Service("serialization")                # torch.load
 

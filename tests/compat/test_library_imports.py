@@ -24,7 +24,7 @@ def test_imports(module):
 def test_absent_names_fail_at_use():
     from rushlight.distributed.fsdp import BackwardPrefetch, FullyShardedDataParallel
 
-    from rushlight.onnx import export
+    from rushlight.export import export
     assert BackwardPrefetch.BACKWARD_PRE.name == "BACKWARD_PRE" and not isinstance(torch.nn.Linear(1, 1), FullyShardedDataParallel)
     assert FullyShardedDataParallel.__module__ == "rushlight.distributed.fsdp"
     for use in (lambda: FullyShardedDataParallel(torch.nn.Linear(1, 1)), lambda: export(None, None, "x")):

@@ -21,7 +21,7 @@ __all__ = ["Finder", "install", "named"]
 _INSTEAD = {
     "distributed": "collectives, torchrun and DistributedDataParallel are there (docs/distributed.md lists them), this is not",
     "fx": "torch.fx has tracing, graphs, interpreters and the common passes; sizes are numbers here, never symbols",
-    "onnx": "save the state_dict, load it in PyTorch (the files are PyTorch's own), and export there",
+    "onnx": "torch.onnx.export writes models, and torch.onnx.load reads them (docs/onnx.md)",
     "export": "save the state_dict and load it in PyTorch to export a model there",
     "ao": "there is no quantisation; torch.amp computes in bfloat16 or float16",
     "nested": "pad the sequences (torch.nn.utils.rnn.pad_sequence), or pack them (torch.nn.utils.rnn.pack_padded_sequence)",

@@ -1,20 +1,38 @@
-"""``torch.onnx``: there is no exporter. `is_in_onnx_export` (which libraries ask) is False."""
+"""``torch.onnx``: models as ONNX files, and ONNX files as modules (`load`)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+from .. import services
 from ..unsupported import attribute_of
 
-__all__ = ["is_in_onnx_export", "register_custom_op_symbolic", "unregister_custom_op_symbolic"]
+__all__ = ["export", "is_in_onnx_export", "load", "register_custom_op_symbolic", "unregister_custom_op_symbolic"]
 
 _symbolics: dict[tuple[str, int], Callable[..., Any]] = {}
 
 
+def export(model: Any, args: Any = (), f: Any = None, **options: Any) -> Any:
+    """Write a model, run on example inputs, as an ONNX file: see `exporting.export` for the options."""
+    return services.onnx_export(model, args, f, **options)
+
+
+def load(f: str | os.PathLike[str] | Any) -> Any:
+    """The module (a GraphModule) that computes what an ONNX file says. Its floating initializers are parameters.
+
+    f  a path, a file open for reading, or the ModelProto itself
+    NotImplementedError names an operator that is not known; ImportError without the package onnx.
+    """
+    return services.onnx_load(f)
+
+
 def is_in_onnx_export() -> bool:
-    """Whether an export to ONNX is running: never."""
-    return False
+    """Whether an export to ONNX is running."""
+    import sys
+    found = sys.modules.get(f"{__name__}.exporting")
+    return found is not None and found.is_exporting()
 
 
 def register_custom_op_symbolic(symbolic_name: str, symbolic_fn: Callable[..., Any], opset_version: int) -> None:
@@ -29,4 +47,4 @@ def unregister_custom_op_symbolic(symbolic_name: str, opset_version: int) -> Non
     _symbolics.pop((symbolic_name, opset_version), None)
 
 
-__getattr__ = attribute_of("onnx", "save the state_dict, load it in PyTorch (the files are PyTorch's own), and export there")
+__getattr__ = attribute_of("onnx", "torch.onnx.export writes models, and torch.onnx.load reads them (docs/onnx.md)")

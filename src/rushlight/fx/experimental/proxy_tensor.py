@@ -71,6 +71,11 @@ class _Recorder(TorchFunctionMode):
 
     def run(self, f: Any, args: tuple[Any, ...]) -> GraphModule:
         """The graph of a call."""
+        self.collect(f, args)
+        return GraphModule(self.attributes, self.graph)
+
+    def collect(self, f: Any, args: tuple[Any, ...]) -> None:
+        """Fill the graph with a call."""
         leaves, spec = pytree.tree_flatten(args)
         names = _names(f, len(args))
         counts = [each.num_leaves for each in spec.children()]
@@ -79,6 +84,7 @@ class _Recorder(TorchFunctionMode):
             node = self.graph.placeholder(label)
             if isinstance(value, Tensor):
                 self.nodes[id(value)] = (value, node)
+                node.meta["val"] = value
         if any(count != 1 for count in counts) or not all(each.is_leaf() for each in spec.children()):
             self.graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(names, spec, None)))
         _current.append(self)
@@ -90,7 +96,6 @@ class _Recorder(TorchFunctionMode):
             release(_ENGINE, "overrides")
             _current.pop()
         self.graph.output(self.arguments(result))
-        return GraphModule(self.attributes, self.graph)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
