@@ -27,6 +27,7 @@ PyObject* create() {
         add_dispatch,
         add_record,
         add_random,
+        add_sampling,
         add_backward,
         add_grid_sample,
         add_memory,

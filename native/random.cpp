@@ -1,5 +1,7 @@
 // What turns random words into numbers: normal numbers by blocks, permutations, and the C library's functions, which PyTorch's scalar kernels call
 // and NumPy replaces by its own on some processors. kernels/random_normal.py explains the formulas and rounds in the same way.
+#include "random.h"
+
 #include <cmath>
 #include <cstring>
 
@@ -7,6 +9,42 @@
 #include "rushlight.h"
 
 namespace rushlight {
+namespace {
+
+constexpr int MIDDLE = 397;
+
+inline std::uint32_t twisted(std::uint32_t a, std::uint32_t b, std::uint32_t far) {
+    const std::uint32_t y = (a & 0x80000000u) | (b & 0x7fffffffu);
+    return far ^ (y >> 1) ^ ((0u - (y & 1u)) & 0x9908b0dfu);
+}
+
+}  // namespace
+
+// The next state. What a word depends on lies 227 words back or further on, so that vectors are in order.
+void mt_twist(std::uint32_t* key) {
+#pragma GCC ivdep
+    for (int i = 0; i < MT_STATE - MIDDLE; ++i) key[i] = twisted(key[i], key[i + 1], key[i + MIDDLE]);
+#pragma GCC ivdep
+    for (int i = MT_STATE - MIDDLE; i < MT_STATE - 1; ++i) key[i] = twisted(key[i], key[i + 1], key[i + MIDDLE - MT_STATE]);
+    key[MT_STATE - 1] = twisted(key[MT_STATE - 1], key[0], key[MIDDLE - 1]);
+}
+
+void mt_temper(const std::uint32_t* key, std::uint32_t* out) {
+#pragma omp simd
+    for (int i = 0; i < MT_STATE; ++i) {
+        std::uint32_t y = key[i];
+        y ^= y >> 11;
+        y ^= (y << 7) & 0x9d2c5680u;
+        y ^= (y << 15) & 0xefc60000u;
+        out[i] = y ^ (y >> 18);
+    }
+}
+
+PyArrayObject* array_of(PyObject* object, int type) {
+    PyArrayObject* a = as_array(object);
+    return PyArray_Check(object) && PyArray_TYPE(a) == type && contiguous(a) ? a : nullptr;
+}
+
 namespace {
 
 constexpr index_t GRAIN = 4096;
@@ -99,39 +137,9 @@ PyObject* normal_blocks_(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 #endif
 
-// --- mt19937 (Matsumoto and Nishimura, 1998) ---------------------------------------------------------------------------------------------
+// --- mt19937 ---------------------------------------------------------------------------------------------------------------------------
 
-constexpr int STATE = 624, MIDDLE = 397;
-
-inline std::uint32_t twisted(std::uint32_t a, std::uint32_t b, std::uint32_t far) {
-    const std::uint32_t y = (a & 0x80000000u) | (b & 0x7fffffffu);
-    return far ^ (y >> 1) ^ ((0u - (y & 1u)) & 0x9908b0dfu);
-}
-
-// The next state. What a word depends on lies 227 words back or further on, so that vectors are in order.
-void twist(std::uint32_t* key) {
-#pragma GCC ivdep
-    for (int i = 0; i < STATE - MIDDLE; ++i) key[i] = twisted(key[i], key[i + 1], key[i + MIDDLE]);
-#pragma GCC ivdep
-    for (int i = STATE - MIDDLE; i < STATE - 1; ++i) key[i] = twisted(key[i], key[i + 1], key[i + MIDDLE - STATE]);
-    key[STATE - 1] = twisted(key[STATE - 1], key[0], key[MIDDLE - 1]);
-}
-
-void temper(const std::uint32_t* key, std::uint32_t* out) {
-#pragma omp simd
-    for (int i = 0; i < STATE; ++i) {
-        std::uint32_t y = key[i];
-        y ^= y >> 11;
-        y ^= (y << 7) & 0x9d2c5680u;
-        y ^= (y << 15) & 0xefc60000u;
-        out[i] = y ^ (y >> 18);
-    }
-}
-
-PyArrayObject* array_of(PyObject* object, int type) {
-    PyArrayObject* a = as_array(object);
-    return PyArray_Check(object) && PyArray_TYPE(a) == type && contiguous(a) ? a : nullptr;
-}
+constexpr int STATE = MT_STATE;
 
 PyObject* mt_seed(PyObject*, PyObject* const* args, Py_ssize_t count) {
     PyArrayObject* key = count == 2 ? array_of(args[0], NPY_UINT32) : nullptr;
@@ -154,9 +162,9 @@ PyObject* mt_words(PyObject*, PyObject* const* args, Py_ssize_t count) {
     const index_t n = PyArray_SIZE(out);
     WithoutGil release(n > GRAIN * 4);
     for (index_t at = 0; at < n; at += STATE) {
-        if (!keep) twist(k);
+        if (!keep) mt_twist(k);
         keep = false;
-        temper(k, to + at);
+        mt_temper(k, to + at);
     }
     Py_RETURN_NONE;
 }

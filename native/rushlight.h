@@ -36,6 +36,7 @@ int add_attention(PyObject* module);
 int add_dispatch(PyObject* module);
 int add_record(PyObject* module);
 int add_random(PyObject* module);
+int add_sampling(PyObject* module);
 int add_backward(PyObject* module);
 int add_grid_sample(PyObject* module);
 int add_memory(PyObject* module);

@@ -152,6 +152,16 @@ class Generator:
         high, low = self.words(2).tolist()
         return ((high & 0x1FFFFF) << 32 | low) * _LOW_SCALE
 
+    def drawn(self, function: str, *parameters: Array) -> Array:
+        """Numbers by a function of native/sampling.cpp, which takes as many words as it needs. (Without the library: `double`, in Python.)"""
+        bits = self._bits or self._start()
+        block = np.empty(_BLOCK, np.uint32) if self.block is None else self.block.copy()
+        values, self.position, bits.current, self.next_normal, blocks = getattr(native.library, function)(
+            bits.key, block, self.position, bits.current, self.next_normal, *parameters)
+        if blocks:
+            self.block, self.polar, self._fresh = block, None, False
+        return values
+
     def longs(self, n: int) -> Array:
         """n 64-bit words (uint64), from two words each; the first is the high one."""
         words = self.words(2 * n)

@@ -1,22 +1,26 @@
-"""Random numbers of the gamma and binomial families, one by one from a `Generator`, as PyTorch's CPU kernels draw them.
+"""Random numbers of the gamma, binomial and Poisson families, one by one from a `Generator`, as PyTorch's CPU kernels draw them: by the native library
+(native/sampling.cpp), or by the same formulas here.
 
 Sources: Marsaglia and Tsang, A simple method for generating gamma variables (2000); Hoermann, The generation of binomial random
-variates (1993, algorithm BTRS); Devroye, Non-uniform random variate generation (1986), ch. X.4 (binomial by waiting times).
+variates (1993, algorithm BTRS); Devroye, Non-uniform random variate generation (1986), ch. X.4 (binomial by waiting times); Knuth, The Art of
+Computer Programming, vol. 2, 3.4.1 (Poisson by products); Hoermann, The transformed rejection method for generating Poisson random variables (1993).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..vocabulary import Array
+from . import native
 
 if TYPE_CHECKING:
     from ..generator import Generator
 
-__all__ = ["standard_gamma", "binomial"]
+__all__ = ["standard_gamma", "binomial", "poisson"]
 
 _SQUEEZE = float(np.float32(0.0331))
 _THIRD = float(np.float32(1.0) / np.float32(3.0))
@@ -37,6 +41,8 @@ def _normal(gen: Generator) -> float:
 
 def standard_gamma(gen: Generator, alphas: Array) -> Array:
     """Gamma numbers of rate 1 for each shape parameter in a flat array, as float64. Arithmetic on the parameter is the dtype's own."""
+    if native.library is not None:
+        return gen.drawn("gamma_numbers", alphas)
     single = alphas.dtype == np.float32
     rounded = (lambda value: float(np.float32(value))) if single else float
     return np.array([_one_gamma(gen, alpha, rounded) for alpha in alphas.tolist()], np.float64)
@@ -68,6 +74,8 @@ def _one_gamma(gen: Generator, alpha: float, rounded: type[Any]) -> float:
 
 def binomial(gen: Generator, counts: Array, probabilities: Array) -> Array:
     """Numbers of successes in counts[i] trials of chance probabilities[i], for flat float arrays, as float64."""
+    if native.library is not None:
+        return gen.drawn("binomial_numbers", counts, probabilities)
     rounded = (lambda value: float(np.float32(value))) if counts.dtype == np.float32 else float
     return np.array([_one_binomial(gen, n, p, rounded) for n, p in zip(counts.tolist(), probabilities.tolist(), strict=True)], np.float64)
 
@@ -75,14 +83,14 @@ def binomial(gen: Generator, counts: Array, probabilities: Array) -> Array:
 def _one_binomial(gen: Generator, count: float, p: float, rounded: type[Any]) -> float:
     if count <= 0.0 or p <= 0.0:
         return 0.0
+    if not math.isfinite(count) or p != p:
+        return math.nan
     if p >= 1.0:
         return count
     if p <= 0.5:
         return (_transformed_rejection if count * p >= 10.0 else _waiting_times)(gen, count, p)
-    if p > 0.5:
-        q = rounded(1.0 - p)
-        return count - (_transformed_rejection if count * q >= 10.0 else _waiting_times)(gen, count, q)
-    return math.nan
+    q = rounded(1.0 - p)
+    return count - (_transformed_rejection if count * q >= 10.0 else _waiting_times)(gen, count, q)
 
 
 def _waiting_times(gen: Generator, count: float, p: float) -> float:
@@ -136,3 +144,39 @@ def _transformed_rejection(gen: Generator, count: float, p: float) -> float:
                  + _stirling_tail(m) + _stirling_tail(count - m) - _stirling_tail(k) - _stirling_tail(count - k))
         if v <= bound:
             return float(k)
+
+
+def poisson(gen: Generator, rates: Array) -> Array:
+    """Counts for rates (not negative) in a flat float64 array, as float64."""
+    if native.library is not None:
+        return gen.drawn("poisson_numbers", rates)
+    return np.array([_one_poisson(rate, gen.double) for rate in rates.tolist()], np.float64)
+
+
+def _one_poisson(rate: float, uniform: Callable[[], float]) -> float:
+    """One count. Small rates: multiply uniform numbers (Knuth). Others: transformed rejection (Hoermann 1993, PTRS)."""
+    if rate == 0.0 or math.isinf(rate):
+        return rate
+    if rate < 10.0:
+        limit, product, count = math.exp(-rate), uniform(), 0
+        while product > limit:
+            count += 1
+            product *= uniform()
+        return count
+    root, log_rate = math.sqrt(rate), math.log(rate)
+    b = 0.931 + 2.53 * root
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    sure = 0.9277 - 3.6224 / (b - 2)
+    while True:
+        u = uniform() - 0.5
+        v = uniform()
+        us = 0.5 - abs(u)
+        k = math.floor((2 * a / us + b) * u + rate + 0.43) if us else -1
+        if us >= 0.07 and v <= sure:
+            return k
+        if k < 0 or (us < 0.013 and v > us):
+            continue
+        left = math.log(v) + math.log(inverse_alpha) - math.log(a / (us * us) + b) if v else -math.inf
+        if left <= -rate + k * log_rate - math.lgamma(k + 1.0):
+            return k

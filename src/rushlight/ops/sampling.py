@@ -10,6 +10,7 @@ import numpy as np
 from ..autograd.grad_mode import STATE
 from ..devices import CPU
 from ..generator import Generator, generator_of
+from ..kernels import gamma_sampling
 from ..kernels import random_fill as R
 from ..kernels.reduce import amax, amin
 from ..kernels.shapes import broadcast_shapes
@@ -321,38 +322,9 @@ def poisson(input: Tensor, generator: GeneratorLike = None) -> Tensor:
         if not bool((rates >= 0).all()):
             raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
         with gen.lock:
-            counts = [_poisson(rate, gen.double) for rate in rates.astype(np.float64).reshape(-1).tolist()]
-        r = _place(np.array(counts, np.float64).reshape(rates.shape).astype(kind.np), input)
+            counts = gamma_sampling.poisson(gen, np.ascontiguousarray(rates, np.float64).reshape(-1))
+        r = _place(counts.reshape(rates.shape).astype(kind.np), input)
     return record(r, "PoissonBackward0", (input,), _zero_gradients(1))
-
-
-def _poisson(rate: float, uniform: Function) -> int:
-    """One count. Small rates: multiply uniform numbers (Knuth). Others: transformed rejection (Hoermann 1993, PTRS)."""
-    if rate == 0.0:
-        return 0
-    if rate < 10.0:
-        limit, product, count = math.exp(-rate), uniform(), 0
-        while product > limit:
-            count += 1
-            product *= uniform()
-        return count
-    root, log_rate = math.sqrt(rate), math.log(rate)
-    b = 0.931 + 2.53 * root
-    a = -0.059 + 0.02483 * b
-    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
-    sure = 0.9277 - 3.6224 / (b - 2)
-    while True:
-        u = uniform() - 0.5
-        v = uniform()
-        us = 0.5 - abs(u)
-        k = math.floor((2 * a / us + b) * u + rate + 0.43) if us else -1
-        if us >= 0.07 and v <= sure:
-            return k
-        if k < 0 or (us < 0.013 and v > us):
-            continue
-        left = math.log(v) + math.log(inverse_alpha) - math.log(a / (us * us) + b) if v else -math.inf
-        if left <= -rate + k * log_rate - math.lgamma(k + 1.0):
-            return k
 
 
 method(bernoulli_, guard=True)
