@@ -12,6 +12,7 @@ import rushlight as torch
 
 from ..autograd.function import Function
 from ..homes import settle
+from ..unsupported import attribute_of
 from . import collectives, groups
 from .device_mesh import DeviceMesh
 from .groups import ProcessGroup
@@ -229,5 +230,7 @@ def permute_tensor(self: Any, src_dst: Sequence[int], group: Any, tag: str = "")
     outs = [rows if src_dst[source] == own else 0 for source in range(pg.size())]
     return _AllToAll.apply(pg, outs, ins, self)
 
+
+__getattr__ = attribute_of("distributed._functional_collectives", "docs/distributed.md lists what is there")
 
 settle("distributed._functional_collectives", globals())

@@ -14,6 +14,7 @@ import numpy as np
 import rushlight as torch
 
 from ..homes import settle
+from ..unsupported import attribute_of
 from . import groups
 from .groups import ProcessGroup, get_rank, get_world_size, init_process_group, is_initialized, new_group
 
@@ -257,5 +258,7 @@ def init_device_mesh(device_type: str, mesh_shape: Sequence[int], *, mesh_dim_na
     names = _names(mesh_dim_names, len(shape))
     return DeviceMesh(device_type, np.arange(int(np.prod(shape))).reshape(shape), mesh_dim_names=names, backend_override=backend_override)
 
+
+__getattr__ = attribute_of("distributed.device_mesh", "docs/distributed.md lists what is there")
 
 settle("distributed.device_mesh", globals())

@@ -9,6 +9,7 @@ from typing import Any
 import rushlight as torch
 
 from ...homes import settle
+from ...unsupported import attribute_of
 from .. import collectives
 
 __all__ = ["Join", "JoinHook", "Joinable"]
@@ -125,5 +126,7 @@ class Join:
                 raise RuntimeError("Detected at least one rank that exhausted inputs. Throwing across all ranks.")
         return work
 
+
+__getattr__ = attribute_of("distributed.algorithms.join", "docs/distributed.md lists what is there")
 
 settle("distributed.algorithms.join", globals())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...homes import settle
+from ...unsupported import attribute_of
 
 __all__ = ["Partial", "Placement", "Replicate", "Shard"]
 
@@ -67,5 +68,7 @@ class Partial(Placement):
     def __str__(self) -> str:
         return f"P({self.reduce_op})"
 
+
+__getattr__ = attribute_of("distributed.tensor.placement_types", "docs/distributed.md lists what is there")
 
 settle("distributed.tensor.placement_types", globals())

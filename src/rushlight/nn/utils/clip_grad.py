@@ -26,7 +26,7 @@ def _norm2(tensors: list[Tensor]) -> Tensor | None:
         from ...cuda.array import over_tensors
         r = over_tensors("norm", tensors)
         return None if r is NotImplemented else wrap(r, kind)
-    if not kind.fast or kind.xp is not np:
+    if not kind.fast or kind.xp is not np or any(t.__class__ is not Tensor for t in tensors):       # a DTensor's array is a part of it
         return None
     total = kind.np.type(0)
     for t in tensors:
