@@ -21,8 +21,8 @@ from .aten_forms import FORMS as _FORMS
 from .interception import python_function as _python_function
 from .lowlevel import ATEN as _ATEN
 from .overloads import LISTS as _LISTS
-from .overloads import PYTHON_ONLY as _PYTHON_ONLY
 from .overloads import is_out as _is_out
+from .overloads import only_in_python as _only_in_python
 from .overloads import overloads_of as _overloads_of
 from .registry import PLACES as _PLACES
 from .registry import Op as _Op
@@ -235,7 +235,7 @@ def __getattr__(name: str) -> OpOverloadPacket:
     if name in _ON_GPUS:
         from ..unsupported import not_supported
         return globals().setdefault(name, not_supported(f"ops.aten.{name}", "torch.nn.functional.scaled_dot_product_attention chooses by itself"))
-    packet = None if name in _PYTHON_ONLY or name.startswith("_foreach_") else _find(name)
+    packet = None if _only_in_python(name) else _find(name)
     if packet is None:
         from ..version import rushlight_version
         raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}': torch.ops.aten.{name} is not supported by "
@@ -249,5 +249,5 @@ def __dir__() -> list[str]:
     _load()
     names = {place.removeprefix("Tensor.").removeprefix("nn.functional.").replace(".", "_") for place in _PLACES}
     names |= {name for name, value in vars(_Tensor).items() if isinstance(value, _FunctionType) and name[0] != "_"}
-    return sorted({*names, *_FORMS, *_ATEN, *_OPERATORS} - _PYTHON_ONLY - {name for name in names if name.startswith("_foreach_")})
+    return sorted(name for name in {*names, *_FORMS, *_ATEN, *_OPERATORS} if not _only_in_python(name))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .registry import Op
 
-__all__ = ["LISTS", "PYTHON_ONLY", "is_out", "overloads_of"]
+__all__ = ["LISTS", "is_out", "only_in_python", "overloads_of"]
 
 # The overloads -> the operators that have them. Behind "|" those with `out`, where they are not "out" for "default" and "X_out" for "X".
 _NAMED = {
@@ -146,9 +146,14 @@ _PYTHON_ONLY = """
     svd_lowrank symeig tanhshrink tensor to_sparse_coo tolist triplet_margin_with_distance_loss type unique unravel_index
     untyped_storage upsample upsample_bilinear upsample_nearest dsmm hsmm saddmm
 """
-PYTHON_ONLY = frozenset(_PYTHON_ONLY.split())
+_NO_OPERATORS = frozenset(_PYTHON_ONLY.split())
 
 _OVERLOADS = {name: overloads for overloads, names in _NAMED.items() for name in names.split()}
+
+
+def only_in_python(name: str) -> bool:
+    """Whether what is public under this name is no operator of aten; of those over lists of tensors (``_foreach_add``) none is served there."""
+    return name in _NO_OPERATORS or name.startswith("_foreach_")
 
 
 def is_out(overload: str) -> bool:
