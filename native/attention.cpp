@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "function.h"
 #include "pool.h"
 #include "tile.h"
 #include "vmath.h"
@@ -493,33 +494,43 @@ template <typename T> PyObject* backward(PyObject* const* args, int type, int nd
         WithoutGil release;
         run_backward(p);
     }
-    return Py_BuildValue("(NNN)", dq, dk, dv);
+    return Py_BuildValue("(NNNO)", dq, dk, dv, Py_None);
 }
 
-PyObject* call(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted) {
-    if (count != wanted) return PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
-    if (!PyArray_Check(args[0])) return refuse_operands("expected arrays"), nullptr;
-    const int type = PyArray_TYPE(as_array(args[0])), ndim = PyArray_NDIM(as_array(args[0]));
-    if (ndim < 2 || ndim > MAX_LEADING + 2 || (type != NPY_FLOAT && type != NPY_DOUBLE)) {
-        return PyErr_Format(PyExc_TypeError, "expected float32 or float64 of 2 to %d dimensions", MAX_LEADING + 2);
+// Whether q, k, v (and what is added to the scores, or None) are computed here: plain, of one type, and of the same leading dimensions.
+bool ours(PyObject* const* operands, PyObject* bias) {
+    const int type = float_type(operands[0]), ndim = type < 0 ? 0 : PyArray_NDIM(as_array(operands[0]));
+    if (ndim < 2 || ndim > MAX_LEADING + 2) return false;
+    PyArrayObject *q = as_array(operands[0]), *k = as_array(operands[1]), *v = as_array(operands[2]);
+    for (PyObject* each : {operands[1], operands[2], bias == Py_None ? operands[0] : bias}) {
+        if (float_type(each) != type || PyArray_NDIM(as_array(each)) != ndim || !same_leading(q, as_array(each), ndim - 2)) return false;
     }
-    if (wanted == 6) return type == NPY_FLOAT ? forward<float>(args, type, ndim) : forward<double>(args, type, ndim);
-    return type == NPY_FLOAT ? backward<float>(args, type, ndim) : backward<double>(args, type, ndim);
+    const bool fit = PyArray_DIM(q, ndim - 1) == PyArray_DIM(k, ndim - 1) && PyArray_DIM(k, ndim - 2) == PyArray_DIM(v, ndim - 2);
+    return fit && PyArray_DIM(q, ndim - 2) > 2 &&  // few queries (decoding) fill no tile
+           (bias == Py_None || (PyArray_DIM(as_array(bias), ndim - 2) == PyArray_DIM(q, ndim - 2) && PyArray_DIM(as_array(bias), ndim - 1) == PyArray_DIM(k, ndim - 2)));
 }
 
-PyObject* attention_forward(PyObject*, PyObject* const* args, Py_ssize_t count) { return call(args, count, 6); }
-PyObject* attention_backward(PyObject*, PyObject* const* args, Py_ssize_t count) { return call(args, count, 9); }
+// (q, k, v, bias, noise, causal, scale, of_bias) -> (softmax(scale q k' + bias) v, logarithms of the softmax's sums, flat)
+PyObject* attention(PyObject* const* args, Py_ssize_t count) {
+    if (count != 8 || args[4] != Py_None || args[7] != Py_False || !ours(args, args[3])) return nullptr;
+    PyObject* const mine[] = {args[0], args[1], args[2], args[3], args[5], args[6]};
+    const int type = PyArray_TYPE(as_array(args[0])), ndim = PyArray_NDIM(as_array(args[0]));
+    return type == NPY_FLOAT ? forward<float>(mine, type, ndim) : forward<double>(mine, type, ndim);
+}
 
-PyMethodDef methods[] = {
-    {"attention_forward", reinterpret_cast<PyCFunction>(attention_forward), METH_FASTCALL,
-     "attention_forward(q, k, v, bias or None, causal, scale) -> (softmax(scale q k' + bias) v, logarithms of the softmax's sums, flat)"},
-    {"attention_backward", reinterpret_cast<PyCFunction>(attention_backward), METH_FASTCALL,
-     "attention_backward(q, k, v, bias or None, causal, scale, g, out, logarithms) -> (dq, dk, dv)"},
-    {nullptr, nullptr, 0, nullptr},
-};
+// (g, q, k, v, bias, noise, causal, scale, of_bias, out, logarithms) -> (dq, dk, dv, None)
+PyObject* attention_gradient(PyObject* const* args, Py_ssize_t count) {
+    if (count != 11 || args[5] != Py_None || args[8] != Py_False || !ours(args + 1, args[4])) return nullptr;
+    const int type = PyArray_TYPE(as_array(args[1])), ndim = PyArray_NDIM(as_array(args[1]));
+    for (int i : {0, 9, 10}) {
+        if (float_type(args[i]) != type) return nullptr;
+    }
+    PyObject* const mine[] = {args[1], args[2], args[3], args[4], args[6], args[7], args[0], args[9], args[10]};
+    return type == NPY_FLOAT ? backward<float>(mine, type, ndim) : backward<double>(mine, type, ndim);
+}
 
 }  // namespace
 
-int add_attention(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction attention_functions[] = {{"attention", attention}, {"attention_gradient", attention_gradient}, {nullptr, nullptr}};
 
 }  // namespace rushlight

@@ -24,6 +24,12 @@ const Family families[] = {
     {"sorting", sorting_functions},
     {"scan", scan_functions},
     {"indexing", indexing_functions},
+    {"attention", attention_functions},
+    {"rnn", rnn_functions},
+    {"grid_sample", grid_sample_functions},
+    {"random_fill", random_fill_functions},
+    {"libm", libm_functions},
+    {"linear", linear_functions},
 };
 
 struct Function {

@@ -15,7 +15,8 @@ struct NativeFunction {
 
 // The kernels of kernels/<name>.py, under their names there; each table ends with an entry without name.
 extern const NativeFunction softmax_functions[], norm_functions[], reduce_functions[], loss_functions[], memory_functions[],
-    lapack_functions[], conv_functions[], pooling_functions[], resample_functions[], sorting_functions[], scan_functions[], indexing_functions[];
+    lapack_functions[], conv_functions[], pooling_functions[], resample_functions[], sorting_functions[], scan_functions[], indexing_functions[],
+    attention_functions[], rnn_functions[], grid_sample_functions[], random_fill_functions[], libm_functions[], linear_functions[];
 
 // An argument as a C-contiguous array of a type; holds a reference, to a copy where need be. Null for what is no plain array of that type.
 class Contiguous {

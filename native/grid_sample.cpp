@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "arguments.h"
+#include "function.h"
 #include "pool.h"
 
 namespace rushlight {
@@ -323,18 +324,13 @@ struct Operands {
         Py_XDECREF(x);
         Py_XDECREF(grid);
     }
+    // False for what is not computed here, perhaps with an error set.
     [[nodiscard]] bool read(PyObject* const* args) {
-        if (!PyArray_Check(args[0]) || !PyArray_Check(args[1])) {
-            refuse_operands("expected arrays");
-            return false;
-        }
+        type = float_type(args[0]);
+        if (type < 0 || float_type(args[1]) != type) return false;
         PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);
-        type = PyArray_TYPE(a);
         s.n = PyArray_NDIM(a) - 2;
-        if ((type != NPY_FLOAT && type != NPY_DOUBLE) || PyArray_TYPE(b) != type || (s.n != 2 && s.n != 3)) {
-            PyErr_SetString(PyExc_TypeError, "expected two arrays of float32 or two of float64, of four or five dimensions");
-            return false;
-        }
+        if (s.n != 2 && s.n != 3) return false;
         const long mode = PyLong_AsLong(args[2]), padding = PyLong_AsLong(args[3]);
         const int align = flag(args[4]);
         if (PyErr_Occurred()) return false;
@@ -350,20 +346,17 @@ struct Operands {
             s.size[3 - s.n + i] = PyArray_DIM(a, 2 + i);
             s.points *= PyArray_DIM(b, 1 + i);
         }
-        if (!good || s.plane() < 1 || s.plane() > std::numeric_limits<std::int32_t>::max()) {
-            PyErr_SetString(PyExc_ValueError, "input, grid and modes do not fit each other");
-            return false;
-        }
+        if (!good || s.plane() < 1 || s.plane() > std::numeric_limits<std::int32_t>::max()) return false;
         x = as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
         grid = as_array(PyArray_FROM_OF(args[1], NPY_ARRAY_CARRAY_RO));
         return x != nullptr && grid != nullptr;
     }
 };
 
-PyObject* grid_sample(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 5) return PyErr_Format(PyExc_TypeError, "expected 5 arguments, got %zd", count);
+// (x, grid, mode, padding, align): modes and paddings as numbers, see kernels/grid_sample.py
+PyObject* grid_sample(PyObject* const* args, Py_ssize_t count) {
     Operands in;
-    if (!in.read(args)) return nullptr;
+    if (count != 5 || !in.read(args)) return nullptr;
     npy_intp shape[5] = {in.s.images, in.s.channels};
     for (int i = 0; i < in.s.n; ++i) shape[2 + i] = PyArray_DIM(in.grid, 1 + i);
     PyArrayObject* out = new_array(in.s.n + 2, shape, in.type);
@@ -384,15 +377,14 @@ template <typename T> void compute_gradients(const Operands& in, PyArrayObject* 
     if (dgrid != nullptr && PyArray_SIZE(dgrid) != 0) grid_gradient(in.s, data_of<T>(g), data_of<T>(in.x), data_of<T>(in.grid), data_of<T>(dgrid));
 }
 
-PyObject* grid_sample_gradients(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 8) return PyErr_Format(PyExc_TypeError, "expected 8 arguments, got %zd", count);
+// (g, x, grid, mode, padding, align, of_x, of_grid): both gradients, None for those not asked for
+PyObject* grid_sample_gradients(PyObject* const* args, Py_ssize_t count) {
     Operands in;
-    if (!in.read(args + 1)) return nullptr;
+    if (count != 8 || !in.read(args + 1)) return nullptr;
     const int need_x = flag(args[6]), need_grid = flag(args[7]);
     if (need_x < 0 || need_grid < 0) return nullptr;
-    if (!PyArray_Check(args[0]) || PyArray_TYPE(as_array(args[0])) != in.type || PyArray_NDIM(as_array(args[0])) != in.s.n + 2 ||
+    if (float_type(args[0]) != in.type || PyArray_NDIM(as_array(args[0])) != in.s.n + 2 ||
         PyArray_SIZE(as_array(args[0])) != in.s.images * in.s.channels * in.s.points) {
-        PyErr_SetString(PyExc_ValueError, "the gradient does not fit");
         return nullptr;
     }
     PyArrayObject* g = as_array(PyArray_FROM_OF(args[0], NPY_ARRAY_CARRAY_RO));
@@ -413,16 +405,9 @@ PyObject* grid_sample_gradients(PyObject*, PyObject* const* args, Py_ssize_t cou
     return result;
 }
 
-PyMethodDef methods[] = {
-    {"grid_sample", reinterpret_cast<PyCFunction>(grid_sample), METH_FASTCALL,
-     "grid_sample(x, grid, mode, padding, align): modes and paddings as numbers, see ops/grid_sample.py."},
-    {"grid_sample_gradients", reinterpret_cast<PyCFunction>(grid_sample_gradients), METH_FASTCALL,
-     "grid_sample_gradients(g, x, grid, mode, padding, align, of_x, of_grid): both gradients, None for those not asked for."},
-    {nullptr, nullptr, 0, nullptr},
-};
-
 }  // namespace
 
-int add_grid_sample(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction grid_sample_functions[] = {
+    {"grid_sample", grid_sample}, {"grid_sample_gradients", grid_sample_gradients}, {nullptr, nullptr}};
 
 }  // namespace rushlight

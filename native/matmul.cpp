@@ -8,8 +8,8 @@
 
 #include "batch.h"
 #include "few_rows.h"
+#include "function.h"
 #include "pool.h"
-#include "rushlight.h"
 
 namespace rushlight {
 namespace {
@@ -159,10 +159,11 @@ PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);
 }
 
-PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "linear(x, w, bias) takes three arrays");
+// (x, w, bias): x w' + bias of two matrices and a vector, where BLAS (or for halves, a kernel of ours) can take them as they are
+PyObject* linear(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return nullptr;
     for (int i = 0; i < 3; ++i) {
-        if (!PyArray_CheckExact(args[i])) Py_RETURN_NONE;
+        if (!PyArray_CheckExact(args[i])) return nullptr;
     }
     PyArrayObject *x = as_array(args[0]), *w = as_array(args[1]), *bias = as_array(args[2]);
     PyObject* out;
@@ -174,11 +175,10 @@ PyObject* linear(PyObject*, PyObject* const* args, Py_ssize_t count) {
     } else {
         out = product_plus(x, w, bias);
     }
-    return out != nullptr || PyErr_Occurred() ? out : Py_NewRef(Py_None);
+    return out;
 }
 
 PyMethodDef methods[] = {
-    {"linear", reinterpret_cast<PyCFunction>(linear), METH_FASTCALL, "linear(x, w, bias): x w' + bias of two matrices and a vector; None where BLAS can't take them as they are."},
     {"matmul", reinterpret_cast<PyCFunction>(matmul), METH_FASTCALL,
      "matmul(a, b): numpy.matmul, with float32 and float64 arrays of two or more dimensions going to BLAS as they are, on the library's threads; "
      "float16 and bfloat16 by kernels of ours, with sums in float."},
@@ -186,6 +186,8 @@ PyMethodDef methods[] = {
 };
 
 }  // namespace
+
+extern const NativeFunction linear_functions[] = {{"linear", linear}, {nullptr, nullptr}};
 
 PyObject* product(PyArrayObject* a, PyArrayObject* b, bool transpose_b) {
     const int type = PyArray_TYPE(a);

@@ -553,32 +553,36 @@ template <typename T, typename Wide> void line(char* out, Wide first, Wide by, i
     });
 }
 
-// (n, first, step, NumPy dtype): first + i * step for i < n
+// A row without gaps of one of the types that fills compute; null for others.
+PyArrayObject* row_to_fill(PyObject* object) {
+    if (!PyArray_CheckExact(object)) return nullptr;
+    PyArrayObject* a = as_array(object);
+    const int type = PyArray_TYPE(a);
+    const bool known = type == NPY_INT64 || type == NPY_INT32 || type == NPY_FLOAT || type == NPY_DOUBLE;
+    return known && PyArray_NDIM(a) == 1 && contiguous(a) && plain(a) && PyArray_ISWRITEABLE(a) ? a : nullptr;
+}
+
+// (target, first, step): target[i] = first + i * step
 PyObject* affine(PyObject* const* args, Py_ssize_t count) {
-    if (count != 4 || !PyLong_CheckExact(args[0]) || !PyArray_DescrCheck(args[3])) return nullptr;
-    PyArray_Descr* type = reinterpret_cast<PyArray_Descr*>(args[3]);
-    const int number = type->type_num;
-    const bool whole = number == NPY_INT64 || number == NPY_INT32;
-    const npy_intp n = PyLong_AsSsize_t(args[0]);
-    if ((!whole && number != NPY_FLOAT && number != NPY_DOUBLE) || !PyDataType_ISNOTSWAPPED(type) || (n == -1 && PyErr_Occurred()) || n < 0) return nullptr;
-    if (whole) {
+    PyArrayObject* target = count == 3 ? row_to_fill(args[0]) : nullptr;
+    if (target == nullptr) return nullptr;
+    const int number = PyArray_TYPE(target);
+    const npy_intp n = PyArray_DIM(target, 0);
+    if (number == NPY_INT64 || number == NPY_INT32) {
         if (!PyLong_CheckExact(args[1]) || !PyLong_CheckExact(args[2])) return nullptr;
         int over[2];
         const std::int64_t first = PyLong_AsLongLongAndOverflow(args[1], &over[0]), by = PyLong_AsLongLongAndOverflow(args[2], &over[1]);
         std::int64_t end;
         if (over[0] != 0 || over[1] != 0 || __builtin_mul_overflow(by, n, &end) || __builtin_add_overflow(first, end, &end)) return nullptr;
-        PyArrayObject* out = new_array(1, &n, number);
-        if (out == nullptr) return nullptr;
-        number == NPY_INT64 ? line<std::int64_t>(PyArray_BYTES(out), first, by, n) : line<std::int32_t>(PyArray_BYTES(out), first, by, n);
-        return reinterpret_cast<PyObject*>(out);
+        WithoutGil release(n > GRAIN);
+        number == NPY_INT64 ? line<std::int64_t>(PyArray_BYTES(target), first, by, n) : line<std::int32_t>(PyArray_BYTES(target), first, by, n);
+    } else {
+        const double first = PyFloat_AsDouble(args[1]), by = PyFloat_AsDouble(args[2]);
+        if (PyErr_Occurred()) return nullptr;
+        WithoutGil release(n > GRAIN);
+        number == NPY_FLOAT ? line<float>(PyArray_BYTES(target), first, by, n) : line<double>(PyArray_BYTES(target), first, by, n);
     }
-    const double first = PyFloat_AsDouble(args[1]), by = PyFloat_AsDouble(args[2]);
-    if (PyErr_Occurred()) return nullptr;
-    PyArrayObject* out = new_array(1, &n, number);
-    if (out == nullptr) return nullptr;
-    WithoutGil release(n > GRAIN);
-    number == NPY_FLOAT ? line<float>(PyArray_BYTES(out), first, by, n) : line<double>(PyArray_BYTES(out), first, by, n);
-    return reinterpret_cast<PyObject*>(out);
+    return Py_NewRef(Py_None);
 }
 
 // Computed from both ends, with a multiply-add of one rounding (float: in double).
@@ -594,19 +598,16 @@ template <typename T> void between_ends(T* r, double start, double end, index_t 
     });
 }
 
-// (steps, start, end, NumPy dtype): evenly spaced numbers, both ends included
+// (target, start, end): evenly spaced numbers, both ends included
 PyObject* between(PyObject* const* args, Py_ssize_t count) {
-    if (count != 4 || !PyLong_CheckExact(args[0]) || !PyArray_DescrCheck(args[3])) return nullptr;
-    const int number = reinterpret_cast<PyArray_Descr*>(args[3])->type_num;
-    const npy_intp n = PyLong_AsSsize_t(args[0]);
-    if ((number != NPY_FLOAT && number != NPY_DOUBLE) || (n == -1 && PyErr_Occurred()) || n < 0) return nullptr;
+    PyArrayObject* target = count == 3 ? row_to_fill(args[0]) : nullptr;
+    if (target == nullptr || (PyArray_TYPE(target) != NPY_FLOAT && PyArray_TYPE(target) != NPY_DOUBLE)) return nullptr;
     const double start = PyFloat_AsDouble(args[1]), end = PyFloat_AsDouble(args[2]);
     if (PyErr_Occurred()) return nullptr;
-    PyArrayObject* out = new_array(1, &n, number);
-    if (out == nullptr) return nullptr;
+    const index_t n = PyArray_DIM(target, 0);
     WithoutGil release(n > GRAIN);
-    number == NPY_FLOAT ? between_ends(data_of<float>(out), start, end, n) : between_ends(data_of<double>(out), start, end, n);
-    return reinterpret_cast<PyObject*>(out);
+    PyArray_TYPE(target) == NPY_FLOAT ? between_ends(data_of<float>(target), start, end, n) : between_ends(data_of<double>(target), start, end, n);
+    return Py_NewRef(Py_None);
 }
 
 }  // namespace

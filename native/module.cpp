@@ -22,14 +22,11 @@ PyObject* create() {
         add_matmul,
         add_linear,
         add_allocator,
-        add_rnn,
-        add_attention,
         add_dispatch,
         add_record,
         add_random,
         add_sampling,
         add_backward,
-        add_grid_sample,
         add_memory,
     };
     bool good = PyModule_AddStringConstant(module, "level", RUSHLIGHT_LEVEL) == 0;

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "function.h"
 #include "pool.h"
-#include "rushlight.h"
 
 namespace rushlight {
 namespace {
@@ -176,10 +176,10 @@ inline double unit(std::uint32_t high, std::uint32_t low) {
     return static_cast<double>(static_cast<std::int32_t>(high & 0x1fffffu)) * 0x1p-21 + static_cast<double>(low) * 0x1p-53;
 }
 
-// uniform(words, low, high): float32 numbers of [low, high) from a word each; what rounds up to high becomes low.
-PyObject* uniform(PyObject*, PyObject* const* args, Py_ssize_t count) {
+// (words, low, high): float32 numbers of [low, high) from a word each; what rounds up to high becomes low.
+PyObject* uniform_numbers(PyObject* const* args, Py_ssize_t count) {
     PyArrayObject* words = count == 3 ? array_of(args[0], NPY_UINT32) : nullptr;
-    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32), low and high");
+    if (words == nullptr) return nullptr;
     const float low = static_cast<float>(PyFloat_AsDouble(args[1])), high = static_cast<float>(PyFloat_AsDouble(args[2]));
     if (PyErr_Occurred()) return nullptr;
     PyArrayObject* out = new_array(PyArray_NDIM(words), PyArray_DIMS(words), NPY_FLOAT);
@@ -204,10 +204,10 @@ PyObject* uniform(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-// doubles(words): float64 numbers of [0, 1) from two words each.
-PyObject* doubles(PyObject*, PyObject* object) {
-    PyArrayObject* words = array_of(object, NPY_UINT32);
-    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32)");
+// (words): float64 numbers of [0, 1) from two words each.
+PyObject* doubles(PyObject* const* args, Py_ssize_t count) {
+    PyArrayObject* words = count == 1 ? array_of(args[0], NPY_UINT32) : nullptr;
+    if (words == nullptr) return nullptr;
     const npy_intp n = PyArray_SIZE(words) / 2;
     PyArrayObject* out = new_array(1, &n, NPY_DOUBLE);
     if (out == nullptr) return nullptr;
@@ -221,11 +221,12 @@ PyObject* doubles(PyObject*, PyObject* object) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-// below(words, p): for a number p, whether the doubles of two words each lie below it; for float32 numbers, whether the units of a word each do.
-PyObject* below(PyObject*, PyObject* const* args, Py_ssize_t count) {
+// (words, p): for a number p, whether the doubles of two words each lie below it; for float32 numbers, whether the units of a word each do.
+PyObject* below(PyObject* const* args, Py_ssize_t count) {
     PyArrayObject* words = count == 2 ? array_of(args[0], NPY_UINT32) : nullptr;
-    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32) and chances");
+    if (words == nullptr) return nullptr;
     PyArrayObject* each = PyFloat_Check(args[1]) ? nullptr : array_of(args[1], NPY_FLOAT);
+    if (each == nullptr && !PyFloat_Check(args[1])) return nullptr;
     const double p = each == nullptr ? PyFloat_AsDouble(args[1]) : 0;
     if (PyErr_Occurred()) return nullptr;
     const npy_intp n = each == nullptr ? PyArray_SIZE(words) / 2 : PyArray_SIZE(words);
@@ -269,10 +270,10 @@ PyObject* normal_pairs(PyObject*, PyObject* object) {
     return reinterpret_cast<PyObject*>(out);
 }
 
-// remainders(words, span, low): low + word % span as int64, for spans below 2**28.
-PyObject* remainders(PyObject*, PyObject* const* args, Py_ssize_t count) {
+// (words, span, low): low + word % span as int64, for spans below 2**28.
+PyObject* remainders(PyObject* const* args, Py_ssize_t count) {
     PyArrayObject* words = count == 3 ? array_of(args[0], NPY_UINT32) : nullptr;
-    if (words == nullptr) return PyErr_Format(PyExc_ValueError, "expected words (uint32), a span and a lowest number");
+    if (words == nullptr) return nullptr;
     const long long span = PyLong_AsLongLong(args[1]), low = PyLong_AsLongLong(args[2]);
     if (PyErr_Occurred()) return nullptr;
     if (span < 1 || span >= 1 << 28) return PyErr_Format(PyExc_ValueError, "the span has to be between 1 and 2**28 - 1");
@@ -301,11 +302,11 @@ template <typename Word> void follow_swaps(const Word* words, index_t n, std::in
     for (index_t i = 0; i + 1 < n; ++i) std::swap(places[i], places[i + static_cast<index_t>(words[i] % static_cast<Word>(n - i))]);
 }
 
-PyObject* permutation(PyObject*, PyObject* object) {
-    PyArrayObject* words = as_array(object);
-    if (!PyArray_Check(object) || (PyArray_TYPE(words) != NPY_UINT32 && PyArray_TYPE(words) != NPY_UINT64) || !contiguous(words) || PyArray_NDIM(words) != 1) {
-        return PyErr_Format(PyExc_ValueError, "expected words: uint32 or uint64");
-    }
+// (words): the numbers 0 ... n - 1, of which place i has changed with place i + words[i] % (n - i); n is one more than the words.
+PyObject* swapped(PyObject* const* args, Py_ssize_t count) {
+    if (count != 1 || !PyArray_CheckExact(args[0])) return nullptr;
+    PyArrayObject* words = as_array(args[0]);
+    if ((PyArray_TYPE(words) != NPY_UINT32 && PyArray_TYPE(words) != NPY_UINT64) || !contiguous(words) || PyArray_NDIM(words) != 1) return nullptr;
     const npy_intp n = PyArray_SIZE(words) + 1;
     PyArrayObject* out = new_array(1, &n, NPY_INT64);
     if (out == nullptr) return nullptr;
@@ -317,37 +318,32 @@ PyObject* permutation(PyObject*, PyObject* object) {
     return reinterpret_cast<PyObject*>(out);
 }
 
+// The C library's function of every element of a float64 array, as a new array.
+template <typename F> PyArrayObject* each_by(PyArrayObject* x, F function) {
+    PyArrayObject* out = new_array(PyArray_NDIM(x), PyArray_DIMS(x), NPY_DOUBLE);
+    if (out == nullptr) return nullptr;
+    WithoutGil release(PyArray_SIZE(x) > GRAIN);
+    const double* from = data_of<double>(x);
+    double* to = data_of<double>(out);
+    parallel_for(PyArray_SIZE(x), GRAIN, [&](index_t begin, index_t end) {
+        for (index_t i = begin; i < end; ++i) to[i] = function(from[i]);
+    });
+    return out;
+}
+
 using Function = double (*)(double);
 
-struct Named {
-    const char* name;
-    Function function;
-};
-const Named functions[] = {{"log", std::log}, {"log1p", std::log1p}, {"exp", std::exp}, {"tan", std::tan}, {"cos", std::cos}, {"sin", std::sin}};
+template <Function F> PyObject* by_the_c_library(PyObject* const* args, Py_ssize_t count) {
+    if (count != 1) return nullptr;
+    const Contiguous x(args[0], NPY_DOUBLE);
+    return x ? reinterpret_cast<PyObject*>(each_by(x.get(), F)) : nullptr;
+}
 
-// The C library's function of every element, as a new array.
-PyObject* c_math(PyObject*, PyObject* const* args, Py_ssize_t count) {
-    if (count != 2 || !PyArray_Check(args[1])) return PyErr_Format(PyExc_TypeError, "expected a name and an array");
-    const char* name = PyUnicode_AsUTF8(args[0]);
-    if (name == nullptr) return nullptr;
-    for (const Named& each : functions) {
-        if (std::strcmp(each.name, name) != 0) continue;
-        PyArrayObject* x = as_array(PyArray_FROM_OTF(args[1], NPY_DOUBLE, NPY_ARRAY_CARRAY_RO));
-        if (x == nullptr) return nullptr;
-        PyArrayObject* out = new_array(PyArray_NDIM(x), PyArray_DIMS(x), NPY_DOUBLE);
-        if (out != nullptr) {
-            WithoutGil release(PyArray_SIZE(x) > GRAIN);
-            const double* from = data_of<double>(x);
-            double* to = data_of<double>(out);
-            const Function function = each.function;
-            parallel_for(PyArray_SIZE(x), GRAIN, [&](index_t begin, index_t end) {
-                for (index_t i = begin; i < end; ++i) to[i] = function(from[i]);
-            });
-        }
-        Py_DECREF(x);
-        return reinterpret_cast<PyObject*>(out);
-    }
-    return PyErr_Format(PyExc_ValueError, "no function '%s'", name);
+PyObject* cos_sin(PyObject* const* args, Py_ssize_t count) {
+    if (count != 1) return nullptr;
+    const Contiguous x(args[0], NPY_DOUBLE);
+    PyArrayObject* cosines = x ? each_by(x.get(), static_cast<Function>(std::cos)) : nullptr;
+    return cosines == nullptr ? nullptr : Py_BuildValue("(NN)", cosines, each_by(x.get(), static_cast<Function>(std::sin)));
 }
 
 PyMethodDef methods[] = {
@@ -358,18 +354,18 @@ PyMethodDef methods[] = {
     {"mt_seed", reinterpret_cast<PyCFunction>(mt_seed), METH_FASTCALL, "mt_seed(state, seed): the 624 words that mt19937 starts with for a seed."},
     {"mt_words", reinterpret_cast<PyCFunction>(mt_words), METH_FASTCALL,
      "mt_words(state, out, keep): mt19937's words in blocks of 624; keep: the first block is that of the state as it is."},
-    {"uniform", reinterpret_cast<PyCFunction>(uniform), METH_FASTCALL, "uniform(words, low, high): float32 numbers of [low, high) from a word each."},
-    {"doubles", doubles, METH_O, "doubles(words): float64 numbers of [0, 1) from two words each."},
-    {"below", reinterpret_cast<PyCFunction>(below), METH_FASTCALL,
-     "below(words, p): whether doubles (of two words each) are below a number, or units (of a word each) below float32 numbers, as bool."},
     {"normal_pairs", normal_pairs, METH_O, "normal_pairs(words): float64 normal numbers in pairs, each pair from four words."},
-    {"remainders", reinterpret_cast<PyCFunction>(remainders), METH_FASTCALL, "remainders(words, span, low): low + word % span as int64; spans below 2**28."},
-    {"permutation", permutation, METH_O, "permutation(words): place i changes with place i + words[i] % (n - i), n one more than the words."},
-    {"c_math", reinterpret_cast<PyCFunction>(c_math), METH_FASTCALL, "c_math(name, x): the C library's log, log1p, exp, tan, cos or sin of float64 numbers."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 }  // namespace
+
+extern const NativeFunction random_fill_functions[] = {
+    {"uniform_numbers", uniform_numbers}, {"doubles", doubles}, {"below", below}, {"remainders", remainders}, {"swapped", swapped}, {nullptr, nullptr}};
+
+extern const NativeFunction libm_functions[] = {
+    {"log", by_the_c_library<std::log>}, {"log1p", by_the_c_library<std::log1p>}, {"exp", by_the_c_library<std::exp>},
+    {"tan", by_the_c_library<std::tan>}, {"cos_sin", cos_sin}, {nullptr, nullptr}};
 
 int add_random(PyObject* module) { return PyModule_AddFunctions(module, methods); }
 

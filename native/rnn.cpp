@@ -3,7 +3,11 @@
 // product with the input can be part of the same small product: its gates are then written once, after all. Few sequences go another way: step by
 // step, the units shared out between the threads, with the weight as it lies. Layouts and names are those of kernels/rnn.py: packed sequences,
 // gates in the order i, f, g, o (LSTM) and r, z, n (GRU).
+#include <algorithm>
+#include <initializer_list>
+
 #include "arguments.h"
+#include "function.h"
 #include "pool.h"
 #include "tile.h"
 #include "vmath.h"
@@ -536,47 +540,61 @@ template <typename T> bool backward(PyObject* const* args, int mode, Reader* rea
     return true;
 }
 
-PyObject* call(PyObject* const* args, Py_ssize_t count, Py_ssize_t wanted, bool is_forward) {
-    if (count != wanted) return PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
-    const long mode = PyLong_AsLong(args[0]);
-    if (mode == -1 && PyErr_Occurred()) return nullptr;
-    if (mode < LSTM || mode > RNN_RELU || (!PyArray_Check(args[6]) && !PyObject_HasAttrString(args[6], "dtype"))) {
-        PyErr_SetString(PyExc_ValueError, "mode: 0 LSTM, 1 GRU, 2 RNN with tanh, 3 RNN with relu; y: an array");
-        return nullptr;
+// The operands of a loop, which its functions take by place. Steps come as a list, and what is only read may lie with gaps: both are copied here.
+class Given {
+  public:
+    // False for what is not computed here, perhaps with an error set; `kept` are the places that results are written to, `rows` one of which only the
+    // rows have to be without gaps.
+    [[nodiscard]] bool read(PyObject* const* args, Py_ssize_t count, std::initializer_list<int> kept, int rows = -1) {
+        const long mode = PyLong_Check(args[0]) ? PyLong_AsLong(args[0]) : -1;
+        if (mode < LSTM || mode > RNN_RELU || (type = float_type(args[6])) < 0 || !PyList_Check(args[1]) || PyList_GET_SIZE(args[1]) == 0) return false;
+        this->mode = static_cast<int>(mode);
+        std::copy(args, args + count, items);
+        items[1] = add(PyArray_FROM_OTF(args[1], NPY_INT64, NPY_ARRAY_CARRAY_RO));
+        if (items[1] == nullptr) return false;
+        for (Py_ssize_t i = 2; i < count; ++i) {
+            if (args[i] == Py_None) continue;
+            if (float_type(args[i]) != type) return false;
+            PyArrayObject* a = as_array(args[i]);
+            const int ndim = PyArray_NDIM(a);
+            if (contiguous(a) || std::find(kept.begin(), kept.end(), i) != kept.end()) continue;
+            if (i == rows && ndim > 0 && PyArray_STRIDE(a, ndim - 1) == PyArray_ITEMSIZE(a)) continue;
+            if ((items[i] = add(PyArray_NewCopy(a, NPY_CORDER))) == nullptr) return false;
+        }
+        return true;
     }
-    for (Py_ssize_t i = 1; i < count; ++i) {
-        if (args[i] != Py_None && !PyArray_Check(args[i]) && PyObject_HasAttrString(args[i], "dtype")) return refuse_operands("expected arrays"), nullptr;
+    ~Given() {
+        for (int i = 0; i < made_; ++i) Py_XDECREF(own_[i]);
     }
-    Reader reader{PyArray_TYPE(as_array(args[6]))};
-    bool done;
-    if (reader.type == NPY_FLOAT) {
-        done = is_forward ? forward<float>(args, mode, &reader) : backward<float>(args, mode, &reader);
-    } else if (reader.type == NPY_DOUBLE) {
-        done = is_forward ? forward<double>(args, mode, &reader) : backward<double>(args, mode, &reader);
-    } else {
-        PyErr_SetString(PyExc_TypeError, "expected float32 or float64");
-        return nullptr;
-    }
-    if (!done) return nullptr;
-    Py_RETURN_NONE;
+    PyObject* items[16];
+    int mode = 0, type = -1;
+
+  private:
+    PyObject* add(PyObject* object) { return own_[made_++] = object; }
+    PyObject* own_[16] = {};
+    int made_ = 0;
+};
+
+// (mode, steps, w_hh, h0, c0, gates, y, c, flat, hidden, b_hn, x, w_ih, bias): fills y, c, flat, hidden; see kernels/rnn.py
+PyObject* loop(PyObject* const* args, Py_ssize_t count) {
+    Given given;
+    if (count != SHARED + 4 || !given.read(args, count, {5, 6, 7, 8, 9})) return nullptr;
+    Reader reader{given.type};
+    if (!(given.type == NPY_FLOAT ? forward<float>(given.items, given.mode, &reader) : forward<double>(given.items, given.mode, &reader))) return nullptr;
+    return Py_NewRef(Py_None);
 }
 
-PyObject* rnn_forward(PyObject*, PyObject* const* args, Py_ssize_t count) { return call(args, count, SHARED + 4, true); }
-PyObject* rnn_backward(PyObject*, PyObject* const* args, Py_ssize_t count) { return call(args, count, SHARED + 6, false); }
-
-PyMethodDef methods[] = {
-    {"rnn_forward", reinterpret_cast<PyCFunction>(rnn_forward), METH_FASTCALL,
-     "rnn_forward(mode, steps, w_hh, h0, c0, gates, y, c, flat, hidden, b_hn, x, w_ih, bias): fills y, c, flat, hidden; gates hold the input's part "
-     "before and the gates after. For an RNN y takes the place of gates. An LSTM given x (N, inputs), w_ih and bias computes the input's part itself; "
-     "without flat it keeps nothing, and c (B, H) holds the initial cells before and the final ones after."},
-    {"rnn_backward", reinterpret_cast<PyCFunction>(rnn_backward), METH_FASTCALL,
-     "rnn_backward(mode, steps, w_hh, h0, c0, gates, y, c, flat, hidden, gy, carry, carry_c, dz, dn, db): fills dz and dn, and adds the sum of dz's rows "
-     "to db (or None); carry and carry_c hold the gradients of the final states before and of the initial ones after."},
-    {nullptr, nullptr, 0, nullptr},
-};
+// (mode, steps, w_hh, h0, c0, gates, y, c, flat, hidden, gy, carry, carry_c, dz, dn, db): fills dz and dn, and adds the sum of dz's rows to db
+PyObject* loop_gradient(PyObject* const* args, Py_ssize_t count) {
+    Given given;
+    if (count != SHARED + 6 || !given.read(args, count, {5, 6, 7, 8, 9, 11, 12, 13, 14, 15}, SHARED)) return nullptr;
+    Reader reader{given.type};
+    if (!(given.type == NPY_FLOAT ? backward<float>(given.items, given.mode, &reader) : backward<double>(given.items, given.mode, &reader))) return nullptr;
+    return Py_NewRef(Py_None);
+}
 
 }  // namespace
 
-int add_rnn(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+extern const NativeFunction rnn_functions[] = {{"loop", loop}, {"loop_gradient", loop_gradient}, {nullptr, nullptr}};
 
 }  // namespace rushlight

@@ -31,14 +31,11 @@ int add_convert(PyObject* module);
 int add_matmul(PyObject* module);
 int add_linear(PyObject* module);
 int add_allocator(PyObject* module);
-int add_rnn(PyObject* module);
-int add_attention(PyObject* module);
 int add_dispatch(PyObject* module);
 int add_record(PyObject* module);
 int add_random(PyObject* module);
 int add_sampling(PyObject* module);
 int add_backward(PyObject* module);
-int add_grid_sample(PyObject* module);
 int add_memory(PyObject* module);
 
 inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }

@@ -16,6 +16,7 @@ from .devices import CPU, as_device
 from .devices import device as device_type
 from .homes import settle
 from .kernels import native
+from .kernels.random_fill import doubles
 from .kind import cpu_kind
 from .tensor import Tensor, wrap
 from .vocabulary import Array, Device, GeneratorLike
@@ -25,8 +26,7 @@ __all__ = ["Generator", "default_generator", "generator_for", "generator_of", "a
 # What PyTorch's generators start with.
 DEFAULT_SEED = 67280421310721
 _BLOCK = 624
-_LOW21 = np.uint32(0x1FFFFF)
-_HIGH_SCALE, _LOW_SCALE = 2.0 ** -21, 2.0 ** -53
+_LOW_SCALE = 2.0 ** -53
 
 # The 5056 bytes of PyTorch's CPU generator state. `left` counts the words that are left in the block, plus one.
 _LAYOUT = np.dtype([("seed", "<u8"), ("left", "<i4"), ("seeded", "<i4"), ("next", "<u8"), ("key", "<u8", 624), ("normal_x", "<f8"),
@@ -140,12 +140,7 @@ class Generator:
 
     def doubles(self, n: int) -> Array:
         """n float64 uniform numbers in [0, 1) of 53 bits, from two words each."""
-        words = self.words(2 * n)
-        if native.library is not None:
-            return native.library.doubles(words)
-        result = (words[0::2] & _LOW21) * _HIGH_SCALE
-        result += words[1::2] * _LOW_SCALE
-        return result
+        return doubles(self.words(2 * n))
 
     def double(self) -> float:
         """One uniform number in [0, 1) of 53 bits."""

@@ -104,13 +104,24 @@ def test_fills(dtype):
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4", "i2"])
 def test_ranges(dtype):
     d = np.dtype(dtype)
+
+    def both(fill, n, *ends):
+        rows = np.empty(n, d), np.empty(n, d)
+        assert fill(rows[0], *ends) is fill.fallback(rows[1], *ends) is None
+        return rows
     for n in (0, 1, 2, 7, 20_011):
         for first, by in ((0, 1), (-5, 3), (7, -1)):
-            np.testing.assert_array_equal(M.affine(n, first, by, d), M.affine.fallback(n, first, by, d))
+            np.testing.assert_array_equal(*both(M.affine, n, first, by))
         if d.kind == "f":
-            np.testing.assert_allclose(M.affine(n, 0.1, 1 / 3, d), M.affine.fallback(n, 0.1, 1 / 3, d), rtol=3e-7 if d.itemsize == 4 else 5e-16)
-            np.testing.assert_allclose(M.between(n, -1.5, 7, d), M.between.fallback(n, -1.5, 7, d), rtol=1e-6 if d.itemsize == 4 else 1e-13, atol=1e-16)
-    assert M.affine(3, 2 ** 62, 2 ** 61, np.dtype("i8")).tolist()[:2] == [2 ** 62, 2 ** 62 + 2 ** 61]
+            np.testing.assert_allclose(*both(M.affine, n, 0.1, 1 / 3), rtol=3e-7 if d.itemsize == 4 else 5e-16)
+            np.testing.assert_allclose(*both(M.between, n, -1.5, 7), rtol=1e-6 if d.itemsize == 4 else 1e-13, atol=1e-16)
+    apart, near = np.zeros(6, d)[::2], np.zeros(3, d)
+    M.affine(apart, 1, 2)
+    M.affine(near, 1, 2)
+    assert apart.tolist() == near.tolist() == [1, 3, 5]
+    wide = np.empty(2, "i8")
+    M.affine(wide, 2 ** 62, 2 ** 60)
+    assert wide.tolist() == [2 ** 62, 2 ** 62 + 2 ** 60]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "?", "c8", "f2"])

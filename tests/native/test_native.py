@@ -9,6 +9,8 @@ import torch
 
 import rushlight
 from rushlight.kernels import native
+from rushlight.kernels.columns import column_sums
+from rushlight.kernels.linear import linear
 
 needs_library = pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})")
 SHAPES = [(), (0,), (1,), (7,), (64,), (3, 5), (4, 1, 6), (70001,), (300, 301)]
@@ -57,9 +59,18 @@ def test_linear(n, inside, outside, dtype):
     x, w, b = (rng.standard_normal(s).astype(dtype) for s in ((n, inside), (outside, inside), (outside,)))
     tolerance = 1e-4 if dtype == "f4" else 1e-12
     for left, right, bias in ((x, w, b), (np.asfortranarray(x), np.asfortranarray(w), b), (x[::-1], w, np.repeat(b, 2)[::2])):
-        got = native.linear(left, right, bias)
+        got = linear(left, right, bias)
         assert got.dtype == dtype
         np.testing.assert_allclose(got, left @ right.T + bias, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("n", [0, 1, 16, 17, 300])
+def test_column_sums(n, dtype):
+    rows = np.random.default_rng(0).standard_normal((n, 5)).astype(dtype)
+    got = column_sums(rows)
+    assert got.dtype == dtype
+    np.testing.assert_allclose(got, rows.astype("f8").sum(0), rtol=2e-3 if dtype == "f2" else 1e-4, atol=2e-2 if dtype == "f2" else 1e-5)
 
 
 @needs_library
@@ -264,4 +275,4 @@ def test_one_row(k, n, dtype):
     for left, right in ((x, m), (x, turned), (x[0], m[0]), (x[0], turned[0]), (x, m[:1]), (x[:1], m), (x[:, :, ::-1], m), (x, m[:, ::-1])):
         np.testing.assert_allclose(native.matmul(left, right), np.matmul(left, right), rtol=tolerance, atol=tolerance)
     bias = rng.standard_normal(n).astype(dtype)
-    np.testing.assert_allclose(native.linear(x[0], turned[0].T, bias), x[0] @ m[0] + bias, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(linear(x[0], turned[0].T, bias), x[0] @ m[0] + bias, rtol=tolerance, atol=tolerance)

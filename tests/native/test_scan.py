@@ -53,10 +53,6 @@ def test_leaves_what_does_not_fit():
             call(np.zeros((2, 3)), 2)
     a = np.arange(6.0).reshape(2, 3).astype("c16")
     np.testing.assert_array_equal(scan.running("add", a, 1, False), np.cumsum(a, 1))
-    with pytest.raises(ValueError):
-        native.library.permutation(np.zeros(3))
-    with pytest.raises(ValueError):
-        native.library.c_math("nothing", np.zeros(3))
 
 
 @pytest.mark.skipif(not hasattr(native.library, "normal_blocks"), reason="no fused multiply-add at this level")
@@ -78,15 +74,15 @@ def test_normal_numbers_are_the_twins(n, monkeypatch):
 @pytest.mark.parametrize("n", [2, 3, 64, 65, 5000])
 def test_permutations_are_the_twins(n, monkeypatch):
     ours = random_fill.permutation(rl.Generator().manual_seed(n), n)
-    monkeypatch.setattr(native, "library", None)
+    monkeypatch.setattr(random_fill, "swapped", random_fill.swapped.fallback)
     np.testing.assert_array_equal(ours, random_fill.permutation(rl.Generator().manual_seed(n), n))
 
 
 def test_c_functions():
     import math
     x = np.random.default_rng(0).random(10_000) + 0.1
-    for name in ("log", "log1p", "exp", "tan", "cos", "sin"):
-        np.testing.assert_array_equal(native.library.c_math(name, x), [getattr(math, name)(v) for v in x])
+    for name in ("log", "log1p", "exp", "tan"):
+        np.testing.assert_array_equal(getattr(libm, name)(x), [getattr(math, name)(v) for v in x])
     cos, sin = libm.cos_sin(x)
     np.testing.assert_array_equal(cos, [math.cos(v) for v in x])
     np.testing.assert_array_equal(sin, [math.sin(v) for v in x])

@@ -23,7 +23,7 @@ from ..kernels.cuda.elementwise import FORMULAS, UFUNCS, formula_of
 from ..kernels.cuda.indexing import check_bounds
 from ..kernels.cuda.matmul import matmul
 from ..kernels.door import join
-from ..kernels.native import RUNNERS, written
+from ..kernels.native import ELEMENTWISE, RUNNERS, written
 from ..references import ATTRIBUTE
 from ..vocabulary import Array, Dtype, Function
 from . import pinned
@@ -683,26 +683,6 @@ SPECIAL: dict[str, Callable[..., Any]] = {
 SPECIAL["amax"], SPECIAL["amin"] = SPECIAL["max"], SPECIAL["min"]
 
 
-class Fused:
-    """``kind.xp.fused.<kernel>``: the fused kernels of kernels/cuda, on DeviceArrays. Looked up by name, loaded at first use."""
-
-    _MODULES = {"attention": ("attention", "attention_backward", "fits"), "rnn": ("rnn_forward", "rnn_backward"),
-                "linear": ("linear",), "columns": ("column_sums",)}
-
-    def __getattr__(self, name: str) -> Function:
-        from importlib import import_module
-        for module, names in self._MODULES.items():
-            if name in names:
-                found = kernel_on_arrays(getattr(import_module(place(f"kernels.cuda.{module}")), name))
-                break
-        else:
-            if name not in FORMULAS:
-                raise AttributeError(f"there is no fused CUDA kernel {name!r}")
-            found = kernel_on_arrays(FORMULAS[name])
-        setattr(self, name, found)
-        return found
-
-
 def kernel_on_arrays(function: Function) -> Function:
     """A function of cupy arrays as one of DeviceArrays; out of memory becomes PyTorch's error. It steps aside for vmap's arrays."""
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -792,22 +772,12 @@ def step(recording: Any, h: Any, keep: float, rows: list[tuple[Any, ...]], name:
     return optimizer.step(recording, h, keep, [raw(row) for row in rows], name)
 
 
-class Namespace:
-    """``kind.xp`` of a CUDA kind: NumPy's functions, with results on the device. Creation happens on one GPU."""
+class Elementwise:
+    """Elementwise ops of floating dtypes as one kernel each, where there is one."""
 
-    def __init__(self, index: int, path: str = "") -> None:
-        self._index, self._path, self.fused = index, path, FUSED
-
-    random: Any = None      # cuda/random.py, which draws with kernels
-    pinned = pinned
-    over_tensors, step = staticmethod(over_tensors), staticmethod(step)
-
-    def queued(self, array: np.ndarray[Any, Any]) -> DeviceArray:
-        """A copy of a host's array, which is only queued where the array lies in page-locked memory."""
-        return box(pinned.to_device(array, self._index))
-
-    def forward(self, name: str, function: Function) -> Function:
-        """How the elementwise op `name`, or "" for a formula, is computed here, on arrays of floating dtype: as one kernel where there is one."""
+    @staticmethod
+    def forward(name: str, function: Function) -> Function:
+        """How the elementwise op `name`, or "" for a formula, is computed here."""
         kernel = FORMULAS.get(name)
         if kernel is None:
             inner = _written(function)
@@ -819,28 +789,34 @@ class Namespace:
         return run
 
     @staticmethod
-    def gradient(name: str, function: Function) -> Any:
-        """How the gradient of the op `name`, a formula, is computed here: as one kernel."""
+    def gradient(name: str, function: Function) -> Function:
+        """How the gradient of the op `name`, a formula, is computed here."""
         inner, label = _written(function), f"{name}_gradient".replace(".", "_") if name else "formula"
         return lambda *operands: run_formula(inner, operands, label) if inner is not None else run_kernel(None, function, operands)
 
     @staticmethod
-    def fused_for(*arrays: Any) -> Any:
-        """The fused kernels, if they can take these arrays (None for no array); else None: vmap's batched arrays go op by op."""
-        for each in arrays:
-            if each is not None and each.__class__ is not DeviceArray:
-                return None
-        return FUSED
+    def rounds_once(ufunc: Function, a: Any, b: Any) -> bool:
+        """Whether a ufunc has a kernel that rounds once, for two arrays of 16 bits, or for one of them and one of float32."""
+        if getattr(ufunc, "__name__", "") not in KERNELS:
+            return False
+        if a.dtype == b.dtype:
+            return a.dtype.name in ("float16", "bfloat16")
+        return {each.dtype.name for each in (a, b) if each.__class__ is DeviceArray and each.ndim} in _MIXTURES
 
-    @staticmethod
-    def has_kernel(ufunc: np.ufunc) -> bool:
-        """Whether a ufunc has a kernel that rounds once, so that float16 and bfloat16 need not be widened first."""
-        return getattr(ufunc, "__name__", "") in KERNELS
 
-    @staticmethod
-    def mixes(ufunc: np.ufunc, *arrays: Any) -> bool:
-        """Whether a ufunc has a kernel that reads arrays of float32 and of 16 bits as they are, and these are such."""
-        return getattr(ufunc, "__name__", "") in KERNELS and {each.dtype.name for each in arrays if each.__class__ is DeviceArray and each.ndim} in _MIXTURES
+class Namespace:
+    """``kind.xp`` of a CUDA kind: NumPy's functions, with results on the device. Creation happens on one GPU."""
+
+    def __init__(self, index: int, path: str = "") -> None:
+        self._index, self._path = index, path
+
+    random: Any = None      # cuda/random.py, which draws with kernels
+    pinned = pinned
+    over_tensors, step = staticmethod(over_tensors), staticmethod(step)
+
+    def queued(self, array: np.ndarray[Any, Any]) -> DeviceArray:
+        """A copy of a host's array, which is only queued where the array lies in page-locked memory."""
+        return box(pinned.to_device(array, self._index))
 
     def __getattr__(self, name: str) -> Function:
         func = getattr(np.linalg if self._path == "linalg" else np.fft if self._path == "fft" else np, name)
@@ -933,7 +909,7 @@ DeviceArray.__matmul__ = lambda self, other: np.matmul(self, other)  # type: ign
 DeviceArray.__rmatmul__ = lambda self, other: np.matmul(other, self)  # type: ignore[attr-defined]
 
 RUNNERS[DeviceArray] = run_formula
-FUSED = Fused()
+ELEMENTWISE[DeviceArray] = Elementwise()
 KERNELS.update({name: FORMULAS[name] for name in UFUNCS})
 
 

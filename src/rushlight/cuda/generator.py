@@ -55,6 +55,11 @@ class CudaGenerator(Generator):
         super().__init__(device)
         self.lock = _Lock(self)  # type: ignore[assignment]
 
+    @property
+    def draws_here(self) -> bool:
+        """Whether numbers come from the GPU's own stream."""
+        return not STREAMS["cpu"]
+
     def _reset(self, seed: int) -> None:
         super()._reset(seed)
         self.offset = 0

@@ -93,12 +93,6 @@ def sampled(kind: Kind, name: str, gen: Any, *parameters: Any) -> Any:
         return box(_call(getattr(sampling, name), gen, *values))
 
 
-def dropped(a: Any, gen: Any, keep: float) -> tuple[Any, Any]:
-    """(a DeviceArray with each element kept with probability `keep` and divided by it, else 0; what was kept as bool) by one kernel."""
-    y, kept = guarded(a.c, _call, philox.dropout, a.c, gen, keep)
-    return box(y), box(kept)
-
-
 def seed() -> None:
     """Seed the current GPU's generator with a random number."""
     if driver.cupy() is not None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..homes import place
 from ..vocabulary import Array
-from .batched import BatchedArray, shared_write, zeros_at
+from .batched import BatchedArray, NotBatched, shared_write, zeros_at
 
 __all__ = ["find"]
 
@@ -128,7 +128,25 @@ def _zeros_beside(kernel: Rule, shape: Sizes, dtype: Any, *arrays: Any) -> Any:
     return zeros_at(shape, dtype, arrays)
 
 
+def _sample_strided(kernel: Rule, a: Any, size: Sizes, stride: Sizes, start: int) -> Any:
+    """Samples have to lie in order."""
+    if not a.flags.c_contiguous:
+        raise NotBatched("as_strided of samples that are not contiguous")
+    last = start + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if 0 not in size and not 0 <= last < a.size:
+        raise RuntimeError(f"as_strided: sizes {list(size)}, strides {list(stride)} and offset {start} reach beyond a sample of {a.size} elements")
+    return a.strided(size, tuple([step * a.itemsize for step in stride]), start * a.itemsize)
+
+
+def _overlap(kernel: Rule, a: Any, b: Any) -> bool:
+    """What holds for the first sample holds for all. Arrays of which one is not batched are not the same memory."""
+    if not a.__class__ is b.__class__ is BatchedArray or not a.batch or not b.batch:
+        return False
+    return kernel(a.physical[0, ...], b.physical[0, ...])
+
+
 _RULES: dict[tuple[str, str], Rule] = {
+    ("strides", "sample_strided"): _sample_strided, ("memory", "overlap"): _overlap,
     ("conv", "forward"): _forward, ("conv", "input_gradient"): _input_gradient, ("conv", "weight_gradient"): _weight_gradient,
     ("resample", "resample"): _images, ("lapack", "lu_rows"): _leading,
     ("indexing", "add_rows"): _add_rows, ("memory", "zeros_beside"): _zeros_beside,

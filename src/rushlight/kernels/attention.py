@@ -1,12 +1,13 @@
 """Scaled dot-product attention on arrays, forward and backward, in pieces that stay in the cache.
 
-q (..., L, E), k (..., S, E) and v (..., S, F) have the same leading dimensions; `bias` is None or something to add to the scores that
-broadcasts to (..., L, S). The weights softmax(q k' + bias) are kept for the backward pass.
+q (..., L, E), k (..., S, E) and v (..., S, F); the leading dimensions are broadcast, and the last of them, the heads, may be fewer for k and v: each
+serves several of q. `bias` is None, what is added to the scores, or bools (False hides), and broadcasts to (..., L, S). The NumPy form keeps
+softmax(q k' + bias) for the backward pass, the library and GPUs keep one number per query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -14,32 +15,95 @@ import numpy as np
 
 from ..vocabulary import Array, NumpyDtype
 from . import native
+from .door import kernel
+from .shapes import broadcast_shapes
 
-__all__ = ["attention_weights", "attention_output", "attention_backward", "tiled", "tiled_forward", "tiled_backward"]
+__all__ = ["attention", "attention_gradient"]
 
-_library = native.library
-
+_FLOAT32 = np.dtype(np.float32)
 PIECE = 1 << 17         # scores computed at a time
 
 
-def tiled(q: Array, dtype: NumpyDtype) -> bool:
-    """Whether the native library computes attention on arrays such as q, as this dtype, without the matrix of weights (native/attention.cpp)."""
-    return _library is not None and q.__class__ is np.ndarray and dtype.char in "fd" and q.ndim <= 10
+@kernel(composed=True)
+def attention(q: Array, k: Array, v: Array, bias: Array | None, noise: Callable[[Array], Array] | None, causal: bool, scale: float,
+              of_bias: bool) -> tuple[Any, ...]:
+    """(softmax(scale * q k' + bias) v, what the gradients need beside that...).
+
+    noise       what the weights are multiplied by (dropout), a function of the array of weights
+    causal      query i sees keys 0..i
+    of_bias     whether the gradient of `bias` will be asked for
+    """
+    spread = _spread(q, k, v, bias)
+    if spread is not None:
+        q_, k_, v_, bias = spread
+        out, *kept = attention(q_, k_, v_, bias, noise, causal, scale, of_bias)
+        return (out.astype(q.dtype, copy=False), *kept)
+    if causal:
+        hidden = _numbers(np.arange(k.shape[-2]) <= np.arange(q.shape[-2])[:, None], q.dtype)
+        bias = hidden if bias is None else bias + hidden
+    weights, inverse = _weights(q, k, bias, scale)
+    factors = () if noise is None else (noise(weights),)
+    return _output(weights, inverse, v, *factors), weights, inverse, *factors
 
 
-def tiled_forward(q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float) -> tuple[Any, Any]:
-    """(softmax(scale * q k' + bias) v, the logarithm of each row's sum of exponentials, flat). `causal` hides key j from query i < j."""
-    return _library.attention_forward(q, k, v, _bias_of(bias, q, k), causal, scale)
+@kernel(composed=True)
+def attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | None, noise: Callable[[Array], Array] | None, causal: bool, scale: float,
+                       of_bias: bool, out: Array, *kept: Array) -> tuple[Any, Any, Any, Any]:
+    """Gradients of q, k, v, and (`of_bias`) of the bias in the scores' shape, else None. `out` and `kept` are what `attention` returned."""
+    spread = _spread(q, k, v, bias)
+    if spread is not None:
+        leading, dtype = spread[0].shape[:-2], spread[0].dtype
+        dq, dk, dv, of_scores = attention_gradient(_fitting(g, leading, dtype), *spread, noise, causal, scale, of_bias, _fitting(out, leading, dtype), *kept)
+        dq, dk, dv = (_of_few_heads(grad, a).astype(a.dtype, copy=False) for grad, a in ((dq, q), (dk, k), (dv, v)))
+        return dq, dk, dv, of_scores if of_scores is None or bias is None else of_scores.astype(bias.dtype, copy=False)
+    weights, inverse, *factors = kept
+    return _gradients(g, q, k, v, weights, inverse, out, factors[0] if factors else None, scale, of_bias)
 
 
-def tiled_backward(g: Array, q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float, out: Array,
-                   sums: Array) -> tuple[Any, Any, Any]:
-    """Gradients of q, k, v."""
-    return _library.attention_backward(q, k, v, _bias_of(bias, q, k), causal, scale, g, out, sums)
+def _spread(q: Array, k: Array, v: Array, bias: Array | None) -> tuple[Any, ...] | None:
+    """(q, k, v, bias) of equal leading dimensions, as numbers of one dtype that is good to compute with; None where they are such already."""
+    leading, rows, columns = q.shape[:-2], q.shape[-2], k.shape[-2]
+    even = k.shape[:-2] == leading == v.shape[:-2]
+    if even and q.itemsize > 2 and (bias is None or (bias.dtype == q.dtype and bias.shape == (*leading, rows, columns))):
+        return None
+    if even and bias is None:
+        return q.astype(_FLOAT32), k.astype(_FLOAT32), v.astype(_FLOAT32), None
+    if not even:
+        k, v = _of_all_heads(k, q), _of_all_heads(v, q)
+        leading = broadcast_shapes(leading, k.shape[:-2], v.shape[:-2])
+    dtype = _FLOAT32 if q.itemsize == 2 else q.dtype
+    if bias is not None:
+        leading = broadcast_shapes(leading, bias.shape[:-2]) if bias.ndim > 2 else leading
+        bias = np.broadcast_to(_numbers(bias, dtype), (*leading, rows, columns))
+    return _fitting(q, leading, dtype), _fitting(k, leading, dtype), _fitting(v, leading, dtype), bias
 
 
-def _bias_of(bias: Array | None, q: Array, k: Array) -> Any:
-    return bias if bias is None else np.broadcast_to(bias, (*q.shape[:-1], k.shape[-2]))
+def _fitting(a: Array, leading: tuple[int, ...], dtype: NumpyDtype) -> Array:
+    """The array in this dtype, with these leading dimensions."""
+    if a.dtype != dtype:
+        a = a.astype(dtype)
+    return a if a.shape[:-2] == leading else np.broadcast_to(a, (*leading, *a.shape[-2:]))
+
+
+def _numbers(bias: Array, dtype: NumpyDtype) -> Array:
+    """What is added to the scores: 0 for True, -inf for False."""
+    if bias.dtype != bool:
+        return bias.astype(dtype, copy=False)
+    numbers = np.zeros(bias.shape, dtype)
+    numbers[~bias] = -np.inf
+    return numbers
+
+
+def _of_all_heads(a: Array, q: Array) -> Array:
+    """Keys or values, repeated for all the heads of q that each serves."""
+    heads, own = (each.shape[-3] if each.ndim > 2 else 1 for each in (q, a))
+    return a if own in (1, heads) or heads % own or heads < own else np.repeat(a, heads // own, -3)
+
+
+def _of_few_heads(grad: Array, a: Array) -> Array:
+    """The opposite: a gradient per head of q, summed to those of `a`."""
+    heads, own = (each.shape[-3] if each.ndim > 2 else 1 for each in (grad, a))
+    return grad if own in (1, heads) else np.add.reduce(grad.reshape((*grad.shape[:-3], own, heads // own, *grad.shape[-2:])), axis=-3)
 
 
 def _pieces(shape: tuple[int, ...]) -> Iterator[tuple[Any, ...]]:
@@ -70,6 +134,7 @@ def _is_steady(bias: Array | None) -> bool:
     """Whether a bias hides (-inf) or shifts by little: then the size of the scores alone decides about overflow."""
     if bias is None:
         return True
+    bias = bias[tuple([slice(None, 1) if step == 0 else slice(None) for step in bias.strides])]      # what is broadcast, once
     low = bias.min(initial=0)
     if low == -np.inf:
         low = np.where(bias == -np.inf, 0, bias).min(initial=0)
@@ -84,7 +149,7 @@ def _product(a: Array, b: Array, out: Array) -> None:
         np.matmul(a, b, out)
 
 
-def attention_weights(q: Array, k: Array, bias: Array | None, scale: float) -> tuple[Any, Any]:
+def _weights(q: Array, k: Array, bias: Array | None, scale: float) -> tuple[Any, Any]:
     """(W (..., L, S), r (..., L, 1)) with softmax(scale * q k' + bias) = W r; rows in which everything is hidden are zeros.
 
     The softmax's division stays out of the large array: products with the weights are scaled by r afterwards.
@@ -106,7 +171,7 @@ def attention_weights(q: Array, k: Array, bias: Array | None, scale: float) -> t
     return weights, inverse
 
 
-def attention_output(weights: Array, inverse: Array, v: Array, noise: Any) -> Array:
+def _output(weights: Array, inverse: Array, v: Array, noise: Any = None) -> Array:
     """(weights * noise) v: (..., L, F). `noise` is dropout's, or None."""
     out = np.empty((*weights.shape[:-1], v.shape[-1]), v.dtype)
     for piece in _pieces(weights.shape):
@@ -115,8 +180,8 @@ def attention_output(weights: Array, inverse: Array, v: Array, noise: Any) -> Ar
     return out
 
 
-def attention_backward(g: Array, q: Array, k: Array, v: Array, weights: Array, inverse: Array, out: Array, noise: Any, scale: float,
-                       scores_wanted: bool) -> tuple[Any, Any, Any, Any]:
+def _gradients(g: Array, q: Array, k: Array, v: Array, weights: Array, inverse: Array, out: Array, noise: Any, scale: float,
+               scores_wanted: bool) -> tuple[Any, Any, Any, Any]:
     """Gradients of q, k, v, and (if wanted) of the bias, in the scores' shape."""
     dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
     kept = np.empty_like(weights) if scores_wanted else None

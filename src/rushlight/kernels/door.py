@@ -12,6 +12,9 @@ A call goes to the first of these that takes it:
 
 All have one name and one signature. "Not mine" is said in one way, by stepping aside: a native function returns nothing, a class's form
 NotImplemented, and the call goes on. So callers ask no questions. Arguments are given by position; arrays inside of lists are not looked for.
+
+Where what a kernel computes can be composed of ops (attention, a recurrent layer), ``@kernel(composed=True)`` makes a twin for NumPy's arrays alone: for
+arrays of other classes, and whatever else nobody takes, the call gives NotImplemented, and the op composes.
 """
 
 from __future__ import annotations
@@ -70,14 +73,20 @@ def kernel(twin: Callable[Given, Result]) -> Door[Given, Result]: ...
 
 
 @overload
-def kernel(*, halves: bool) -> Callable[[Callable[Given, Result]], Door[Given, Result]]: ...
+def kernel(*, halves: bool = False, composed: bool = False) -> Callable[[Callable[Given, Result]], Door[Given, Result]]: ...
 
 
-def kernel(twin: Kernel | None = None, *, halves: bool = False) -> Any:
-    """The door over a twin. halves: the twin gets float16 and bfloat16 arrays in float32, and what it returns is rounded once."""
+def kernel(twin: Kernel | None = None, *, halves: bool = False, composed: bool = False) -> Any:
+    """The door over a twin.
+
+    halves      the twin gets float16 and bfloat16 arrays in float32, and what it returns is rounded once
+    composed    the twin gets NumPy's arrays only; for others the call gives NotImplemented
+    """
     if twin is None:
-        return lambda twin: kernel(twin, halves=halves)
+        return lambda twin: kernel(twin, halves=halves, composed=composed)
     family = twin.__module__.rpartition(".")[2]
+    if composed:
+        twin = _numpy_only(twin)
     if library is not None:
         last = [twin]
         door = library.function(family, twin.__name__, _in_float32(twin, last) if halves else twin, CLASSES)
@@ -125,6 +134,22 @@ _FLOAT32 = np.dtype(np.float32)
 def widened(a: Any) -> Any:
     """An array of float16 or bfloat16 in float32; all else as it is."""
     return converted(a, _FLOAT32) if is_half(a) else a
+
+
+_NO_OTHERS = {ndarray, type(None), bool, int, float, str, tuple}        # NumPy's arrays, and what is no array
+
+
+def _numpy_only(twin: Kernel) -> Kernel:
+    """The twin, which says NotImplemented to arrays of other classes."""
+    def stepping_aside(*args: Any) -> Any:
+        for each in args:
+            cls = each.__class__
+            if cls not in _NO_OTHERS and hasattr(cls, "__array_ufunc__") and not issubclass(cls, np.generic):
+                return NotImplemented
+        return twin(*args)
+    stepping_aside.__name__, stepping_aside.__qualname__, stepping_aside.__doc__ = twin.__name__, twin.__qualname__, twin.__doc__
+    stepping_aside.__module__ = twin.__module__
+    return stepping_aside
 
 
 def _in_float32(twin: Kernel, door: list[Kernel]) -> Kernel:

@@ -12,7 +12,7 @@ from .indexing import add_rows as add_rows_to
 from .memory import zeros_beside
 from .shapes import check_picked
 
-__all__ = ["take_rows", "add_rows"]
+__all__ = ["take_rows", "add_rows", "in_range"]
 
 
 @kernel
@@ -20,6 +20,12 @@ def take_rows(table: Array, index: Array) -> Array:
     """table[index] along the first dimension."""
     check_picked(table.ndim, index.ndim)
     return table.take(index, axis=0)
+
+
+@kernel
+def in_range(index: Array, rows: int) -> bool:
+    """Whether a table of that many rows has all that the index names."""
+    return not index.size or not (index.min() < 0 or index.max() >= rows)
 
 
 @kernel

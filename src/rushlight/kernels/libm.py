@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..vocabulary import Array, Function
-from . import native
+from .door import kernel
 
 __all__ = ["log", "log1p", "exp", "tan", "cos_sin", "fma", "fma32"]
 
@@ -23,13 +23,11 @@ def _own_functions() -> bool:
     return bool(features.get("AVX512_SKX") or features.get("AVX512F"))
 
 
-_library = native.library
+_OWN = _own_functions()
 
 
-def scalar_version(name: str) -> Function:
-    """The C library's function for arrays: by way of the native library, or of Python's math module."""
-    if _library is not None:
-        return lambda x: _library.c_math(name, x)
+def by_element(name: str) -> Function:
+    """A function of Python's module math, which is the C library's, for arrays."""
     function = getattr(math, name)
     limits = {"log": (-math.inf, math.nan), "log1p": (-math.inf, math.nan)}
 
@@ -43,24 +41,39 @@ def scalar_version(name: str) -> Function:
             return at_pole if x == (0.0 if name == "log" else -1.0) else elsewhere
 
     many = np.frompyfunc(one, 1, 1)
-
-    def version(x: Array) -> Array:
-        return np.asarray(many(x)).astype(np.float64)
-
-    return version
+    return lambda x: np.asarray(many(x)).astype(np.float64)
 
 
-_OWN = _own_functions()
-log = scalar_version("log") if _OWN else np.log
-log1p = scalar_version("log1p") if _OWN else np.log1p
-exp = scalar_version("exp") if _OWN else np.exp
-tan = scalar_version("tan") if _OWN else np.tan
+_log, _log1p, _exp, _tan = (by_element(name) if _OWN else getattr(np, name) for name in ("log", "log1p", "exp", "tan"))
 
 
+@kernel
+def log(x: Array) -> Array:
+    """The logarithm of a float64 array."""
+    return _log(x)
+
+
+@kernel
+def log1p(x: Array) -> Array:
+    """log(1 + x)."""
+    return _log1p(x)
+
+
+@kernel
+def exp(x: Array) -> Array:
+    """The exponential."""
+    return _exp(x)
+
+
+@kernel
+def tan(x: Array) -> Array:
+    """The tangent."""
+    return _tan(x)
+
+
+@kernel
 def cos_sin(x: Array) -> tuple[Any, Any]:
     """(cos, sin) of a float64 array."""
-    if _library is not None:
-        return _library.c_math("cos", x), _library.c_math("sin", x)
     if _OWN:
         # The complex exponential is the C library's everywhere, and its parts are its sine and cosine.
         z = np.exp(1j * x)

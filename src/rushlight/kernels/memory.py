@@ -10,7 +10,7 @@ from ..vocabulary import Array, Number, NumpyDtype, NumpyDtypeLike
 from . import door, out_of_memory
 from .door import kernel
 
-__all__ = ["copied", "copied_like", "converted", "assign", "fill", "affine", "between", "fma", "joined", "triangle"]
+__all__ = ["copied", "copied_like", "converted", "assign", "fill", "affine", "between", "fma", "joined", "triangle", "overlap"]
 
 
 out_of_memory.errors_are_both()
@@ -57,19 +57,32 @@ def fill(target: Array, value: Array | Number) -> None:
 
 
 @kernel
-def affine(n: int, first: Number, by: int, dtype: NumpyDtype) -> Array:
-    """first + i * by for i < n, computed in float64 and rounded once (integers: in int64)."""
-    i = np.arange(n)
-    return (first + i * (by if dtype.kind in "iu" else float(by))).astype(dtype)
+def affine(target: Array, first: Number, by: Number) -> None:
+    """target[i] = first + i * by, computed in float64 and rounded once (integers: in int64)."""
+    target[...] = first + np.arange(target.shape[0], like=target) * (by if target.dtype.kind in "iu" else float(by))
 
 
 @kernel
-def between(steps: int, start: Number, end: Number, dtype: NumpyDtype) -> Array:
-    """`steps` (2 or more) evenly spaced numbers, computed from both ends."""
-    low, high = dtype.type(start), dtype.type(end)
-    step = (high - low) / dtype.type(max(steps - 1, 1))
-    i = np.arange(steps)
-    return np.where(i < steps // 2, fma(step, i, low), fma(-step, steps - 1 - i, high)).astype(dtype)
+def between(target: Array, start: Number, end: Number) -> None:
+    """Evenly spaced numbers into a row of 2 or more, computed from both ends."""
+    number, steps = target.dtype.type, target.shape[0]
+    low, high = number(start), number(end)
+    step = (high - low) / number(max(steps - 1, 1))
+    i = np.arange(steps, like=target)
+    target[...] = np.where(i < steps // 2, fma(step, i, low), fma(-step, steps - 1 - i, high))
+
+
+@kernel
+def overlap(a: Array, b: Array) -> bool:
+    """Whether two arrays, each without gaps, share memory and are not the same elements in the same order."""
+    return overlapping(a.__array_interface__["data"][0], b.__array_interface__["data"][0], a, b)
+
+
+def overlapping(start_a: int, start_b: int, a: Array, b: Array) -> bool:
+    """The same, of arrays at these addresses."""
+    if start_a == start_b and a.size == b.size:
+        return a.strides != b.strides
+    return start_a < start_b + b.nbytes and start_b < start_a + a.nbytes
 
 
 def fma(step: Any, i: Array, base: Any) -> Array:

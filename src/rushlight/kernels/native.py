@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..homes import place
 from ..vocabulary import Array, Function
 
-__all__ = ["library", "elementwise", "kernel", "written", "fast_path", "matmul", "linear", "level", "levels", "describe"]
+__all__ = ["library", "elementwise", "kernel", "written", "fast_path", "matmul", "level", "levels", "describe"]
 
 # What a CPU has to have for a level, by NumPy's names of features.
 _NEEDS = {"v4": "AVX512_SKX", "v3": "AVX2", "v2": "SSE42"}
@@ -66,6 +66,22 @@ def elementwise(ufunc: Function) -> Function:
 
 # Classes of arrays that compute a formula in a way of their own: class -> (function, operands) -> result. A GPU's arrays run it as one kernel.
 RUNNERS: dict[type, Any] = {}
+
+
+class Elementwise(Protocol):
+    """What a class of arrays has for elementwise ops of floating dtypes in the place of NumPy's functions."""
+
+    def forward(self, name: str, function: Function) -> Function:
+        """How the op `name`, or "" for a formula, is computed."""
+
+    def gradient(self, name: str, function: Function) -> Function:
+        """How the gradient of the op `name`, a formula, is computed."""
+
+    def rounds_once(self, ufunc: Function, a: Array, b: Array) -> bool:
+        """Whether a ufunc takes these operands, with 16 bits among them, as they are: neither has to become float32 first."""
+
+
+ELEMENTWISE: dict[type, Elementwise] = {}       # such classes
 
 
 def anywhere(function: Function) -> Function:
@@ -141,15 +157,6 @@ def _numpy_matmul(a: Array, b: Array) -> Array:
 
 
 matmul = _numpy_matmul if library is None else library.matmul
-
-
-def linear(x: Array, w: Array, bias: Array) -> Array:
-    """x @ w.T + bias of matrices (n, in), (out, in) and a vector (out)."""
-    r = None if library is None else library.linear(x, w, bias)
-    if r is None:
-        r = matmul(x, w.T)
-        r += bias
-    return r
 
 
 def describe() -> str:

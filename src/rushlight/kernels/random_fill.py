@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..vocabulary import Array, Function, NumpyDtype, NumpyDtypeLike
-from . import native
+from .door import kernel
 from .libm import exp, fma, log, log1p, tan
 from .random_normal import fill_normal_blocks, serial_normals
 
@@ -26,8 +26,9 @@ __all__ = ["draw", "uniform", "normal", "exponential", "cauchy", "log_normal", "
            "full_range", "permutation", "bernoulli_stream", "fill_normal", "few_normals", "memory_axes", "CHUNK"]
 
 CHUNK = 1 << 15
-_library = native.library
 # 0-dim arrays: ufuncs take them faster than numbers.
+_LOW21 = np.uint32(0x1FFFFF)
+_HIGH_SCALE, _LOW_SCALE = 2.0 ** -21, 2.0 ** -53
 _LOW24 = np.array(0xFFFFFF, np.uint32)
 _SCALE24 = np.array(2.0 ** -24, np.float32)
 _DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
@@ -74,20 +75,30 @@ def uniform(gen: Generator, n: int, dtype: NumpyDtype, low: float = 0.0, high: f
             return u
         values = fma(u, high - low, low)
         return _replaced(values, high, low)
-    if dtype == np.float32 and _library is not None:
-        return _library.uniform(gen.words(n), low, high)
-    u = np.bitwise_and(gen.words(n), _LOW24).view(np.int32).astype(np.float32)
+    u = uniform_numbers(gen.words(n), low, high)
+    return u if dtype == np.float32 else _replaced(u.astype(dtype, copy=False), dtype.type(np.float32(high)), dtype.type(np.float32(low)))
+
+
+@kernel
+def doubles(words: Array) -> Array:
+    """float64 numbers in [0, 1) of 53 bits, from two words each."""
+    result = (words[0::2] & _LOW21) * _HIGH_SCALE
+    result += words[1::2] * _LOW_SCALE
+    return result
+
+
+@kernel
+def uniform_numbers(words: Array, low: float, high: float) -> Array:
+    """float32 numbers in [low, high) from a word each."""
+    u = np.bitwise_and(words, _LOW24).view(np.int32).astype(np.float32)
     np.multiply(u, _SCALE24, out=u)
-    unit = low == 0.0 and high == 1.0
-    if unit and dtype == np.float32:
+    if low == 0.0 and high == 1.0:
         return u
     first, last = np.float32(low), np.float32(high)
-    if not unit:
-        wide = u.astype(np.float64)
-        wide *= last - first
-        wide += first
-        u = wide.astype(np.float32)
-    return _replaced(u.astype(dtype, copy=False), dtype.type(last), dtype.type(first))
+    wide = u.astype(np.float64)
+    wide *= last - first
+    wide += first
+    return _replaced(wide.astype(np.float32), last, first)
 
 
 def _replaced(values: Array, old: Any, new: Any) -> Array:
@@ -154,21 +165,21 @@ def integers(gen: Generator, n: int, dtype: NumpyDtype, low: int, span: int) -> 
             values += np.uint64(low % 2 ** 64)
         values = values.view(np.int64)
         return values if dtype == np.int64 else _from_integers(values, dtype)
-    words = gen.words(n)
-    if _library is not None:
-        values = _library.remainders(words, span, low)
-        return values if dtype == np.int64 else _from_integers(values, dtype)
+    values = remainders(gen.words(n), span, low)
+    return values if dtype == np.int64 else _from_integers(values, dtype)
+
+
+@kernel
+def remainders(words: Array, span: int, low: int) -> Array:
+    """low + word % span as int64, for spans below 2**28."""
     # Twice as fast as the remainder: NumPy divides by a constant without a division.
     divisor = np.array(span, np.uint32)
     values = words // divisor
     np.multiply(values, divisor, out=values)
-    np.subtract(words, values, out=values)
-    if dtype == np.int64 and not low:
-        return values
-    values = values.astype(np.int64)
+    values = np.subtract(words, values, dtype=np.int64)
     if low:
         values += low
-    return _from_integers(values, dtype)
+    return values
 
 
 def _from_integers(values: Array, dtype: NumpyDtypeLike) -> Any:
@@ -211,7 +222,15 @@ def bernoulli(gen: Generator, n: int, dtype: NumpyDtype, p: float) -> Array:
     """1 with probability p."""
     if _stream == "mcg31":
         return _mcg_uniform(int(gen.words(1)[0]), n) < p
-    return gen.doubles(n) < p if _library is None else _library.below(gen.words(2 * n), float(p))
+    return below(gen.words(2 * n), float(p))
+
+
+@kernel
+def below(words: Array, p: float | Array) -> Array:
+    """Whether float64 numbers (of two words each) are below p, or float32 numbers (of a word each) below the elements of an array."""
+    if p.__class__ is float:
+        return doubles(words) < p
+    return (words & _LOW24).view(np.int32).astype(np.float32) * _SCALE24 < p
 
 
 def _mcg_uniform(seed: int, n: int) -> Array:
@@ -237,9 +256,7 @@ def bernoulli_each(gen: Generator, n: int, dtype: NumpyDtype, p: Array) -> Array
     """1 with the probability of the element of `p` (1-D): 24 random bits each, 53 where p is float64."""
     if p.dtype == np.float64:
         return gen.doubles(n) < p
-    if _library is not None:
-        return _library.below(gen.words(n), np.ascontiguousarray(p, np.float32))
-    return (gen.words(n) & _LOW24).view(np.int32).astype(np.float32) * _SCALE24 < p.astype(np.float32)
+    return below(gen.words(n), np.ascontiguousarray(p, np.float32))
 
 
 # --- permutations ---------------------------------------------------------------------------------------------------------------------
@@ -250,8 +267,13 @@ def permutation(gen: Generator, n: int) -> Array:
         if n < 2:
             return np.arange(n)
         words = gen.words(n - 1) if n < (2 ** 32 - 1) // 20 else gen.longs(n - 1)
-    if native.library is not None:
-        return native.library.permutation(words)
+    return swapped(words)
+
+
+@kernel
+def swapped(words: Array) -> Array:
+    """The numbers 0 ... n - 1, of which place i has changed with place i + words[i] % (n - i); n is one more than the words."""
+    n = len(words) + 1
     targets = words % np.arange(n, 1, -1, dtype=words.dtype)
     if n <= 64:
         places = list(range(n))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..vocabulary import Array
+from .door import kernel
 
-__all__ = ["strided", "broadcast", "same_memory", "zeros_for"]
+__all__ = ["strided", "sample_strided", "broadcast", "same_memory", "zeros_for"]
 
 ndarray = np.ndarray
 
@@ -31,6 +32,15 @@ def strided(a: Array, shape: tuple[int, ...], strides: tuple[int, ...], offset: 
     if offset:
         raise NotImplementedError("as_strided with a storage offset needs memory that NumPy owns: clone the tensor first")
     return np.lib.stride_tricks.as_strided(a, shape, strides, subok=True)
+
+
+@kernel
+def sample_strided(a: Array, size: tuple[int, ...], stride: tuple[int, ...], start: int) -> Array:
+    """A view (sizes, strides and start in elements) where an array's storage is the array itself; NotImplemented for arrays that lie in larger ones.
+
+    vmap has the rule: a sample's storage begins with its first element.
+    """
+    return NotImplemented
 
 
 def broadcast(a: Array, shape: tuple[int, ...]) -> Array:

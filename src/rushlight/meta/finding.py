@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..devices import device, register_device
-from ..vocabulary import Function
 from . import kernels
-from .array import META, MetaArray, like
+from .array import META, MetaArray
 from .functions import RULES
 
 if TYPE_CHECKING:
@@ -37,36 +36,11 @@ class _Random:
         """A new array of random numbers."""
         return kernels.SAMPLED[name](kind, *parameters)
 
-    @staticmethod
-    def dropped(a: MetaArray, gen: Any, keep: float) -> tuple[MetaArray, MetaArray]:
-        """(what dropout leaves, what was kept)."""
-        return like(a), like(a, bool)
-
 
 class Namespace:
     """``kind.xp`` of a kind on the meta device: NumPy's functions, with results that have no memory."""
 
     random = _Random
-    fused = None
-
-    @staticmethod
-    def fused_for(*arrays: Any) -> None:
-        """There are no fused kernels: ops go one by one."""
-
-    @staticmethod
-    def has_kernel(ufunc: np.ufunc) -> bool:
-        """False: float16 and bfloat16 are widened first, as NumPy has them."""
-        return False
-
-    @staticmethod
-    def mixes(ufunc: np.ufunc, *arrays: Any) -> bool:
-        """False: dtypes are made equal first."""
-        return False
-
-    @staticmethod
-    def gradient(name: str, function: Function) -> Any:
-        """The formula."""
-        return function
 
     @staticmethod
     def over_tensors(name: str, tensors: Any, *more: Any) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..kernels.conv import output_size
 from ..kernels.door import join
+from ..kernels.memory import overlapping
 from ..kernels.native import RUNNERS
 from ..kernels.shapes import broadcast_shapes
 from ..vocabulary import Function
@@ -109,6 +110,7 @@ FORMS["lapack", "cholesky"] = lambda a: (columns(a.shape, a.dtype), fresh(a.shap
 FORMS["lapack", "ldl_factor"] = lambda a, hermitian: (columns(a.shape, a.dtype), fresh(a.shape[:-1], np.int32), fresh(a.shape[:-2], np.int32))
 
 
+FORMS["memory", "overlap"] = lambda a, b: overlapping(a.data.ptr, b.data.ptr, a, b)
 FORMS["scan", "running_extreme"] = lambda a, dim, largest: (like(a), like(a, np.int64))
 FORMS["sorting", "mode_places"] = lambda a, dim: fresh([1 if i == dim else n for i, n in enumerate(a.shape)], np.int64)
 

@@ -17,7 +17,7 @@ from ..kernels import special as S
 from ..kernels.arrays import as_array
 from ..kernels.door import narrowed, widened
 from ..kernels.fuse import fuse
-from ..kernels.native import kernel
+from ..kernels.native import ELEMENTWISE, kernel
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, GeneratorLike
 from .define import check_tensor, export, functional, method, unary
@@ -94,8 +94,8 @@ def _apply(label: str, name: str, input: Tensor, forward: Function, gradient: Fu
     a, arrays = input._a, gradient
     if kind.fast:
         r = forward(a, *numbers)
-    elif kind.xp is not np and kind.xp.fused_for(a):
-        r, arrays = kind.xp.forward("", forward)(a, *numbers), kind.xp.gradient("", gradient)
+    elif (own := ELEMENTWISE.get(a.__class__)) is not None:
+        r, arrays = own.forward("", forward)(a, *numbers), own.gradient("", gradient)
     elif kind.reduced:
         r, arrays = forward(widened(a), *numbers), _widened(gradient)
     else:

@@ -11,11 +11,11 @@ from ..dtypes import bool_, float32
 from ..kernels import attention as K
 from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
-from ..vocabulary import Array, Function, NumpyDtype
+from ..vocabulary import Array, NumpyDtype
 from .define import FUNCTIONS, functional, record
 from .dropout import dropout
 from .matmul import linear
-from .recompute import recomputed_grad
+from .recompute import recomputed_grad, taken
 
 if TYPE_CHECKING:
     from ..dtypes import dtype
@@ -68,34 +68,31 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]
                                                                    -3) for t in (key, value))    # type: ignore[return-value]
 
 
-def _bias_array(mask: Tensor | None, causal: bool, rows: int, columns: int, dtype: NumpyDtype, like: Array) -> Array | None:
-    """What is added to the scores, as an array of the query's dtype; None for nothing."""
-    if causal:
-        hidden = np.arange(columns, like=like) > np.arange(rows, like=like)[:, None]
-    elif mask is None:
-        return None
-    elif mask.dtype is bool_:
-        hidden = ~mask._a
-    else:
-        return mask._a.astype(dtype, copy=False)
-    bias = np.zeros(hidden.shape, dtype, like=like)
-    bias[hidden] = -inf
-    return bias
-
-
-def _leading(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[int, ...]:
-    """The common leading dimensions."""
-    first = query._a.shape[:-2]
-    if key._a.shape[:-2] == first and value._a.shape[:-2] == first:
+def _leading(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> tuple[int, ...]:
+    """The common leading dimensions; grouped: key and value have those of the query in the place of their heads."""
+    first, *others = (t._a.shape[:-2] for t in (query, key, value))
+    if grouped:
+        others = [(*each[:-1], first[-1]) for each in others]
+    if others[0] == first and others[1] == first:
         return first
     try:
-        return broadcast_shapes(query._a.shape[:-2], key._a.shape[:-2], value._a.shape[:-2])
+        return broadcast_shapes(first, *others)
     except ValueError:
         for other in (key, value):
             for a, b, dim in zip(query.shape[-3::-1], other.shape[-3::-1], range(min(query.dim(), other.dim()) - 3, -1, -1), strict=False):
                 if a != b and 1 not in (a, b):
                     raise RuntimeError(f"The size of tensor a ({a}) must match the size of tensor b ({b}) at non-singleton dimension {dim}") from None
         raise RuntimeError(f"query {list(query.shape)}, key {list(key.shape)} and value {list(value.shape)} do not broadcast") from None
+
+
+def _check_mask(shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
+    """RuntimeError where a mask of this shape does not go with the scores."""
+    try:
+        if broadcast_shapes(shape, scores)[-2:] == scores[-2:]:
+            return
+    except ValueError:
+        pass
+    raise RuntimeError(f"attn_mask of size {list(shape)} does not broadcast to the scores, {list(scores)}") from None
 
 
 @functional(guard=True)
@@ -116,145 +113,58 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     _check(query, key, value, attn_mask, is_causal, dropout_p)
     if scale is None:
         scale = 1.0 / sqrt(query.shape[-1]) if query.shape[-1] else 1.0
-    kind = query._kind
-    if kind.xp is not np and not dropout_p and kind.xp.fused_for(query._a, key._a, value._a) and (attn_mask is None or attn_mask._node is None):
-        if enable_gqa:
-            _check_groups(query, key, value)
-        found = _on_device(query, key, value, attn_mask, is_causal, float(scale), enable_gqa)
-        if found is not None:
-            return found
+    if hasattr(attn_mask, "_materialize"):                # a causal bias has no device of its own
+        attn_mask = attn_mask._materialize(query.device)  # type: ignore[union-attr]
+    if enable_gqa:
+        _check_groups(query, key, value)
+    leading = _leading(query, key, value, enable_gqa)
+    if attn_mask is not None:
+        _check_mask(attn_mask._a.shape, (*leading, query._a.shape[-2], key._a.shape[-2]))
+    found = None if query._kind.is_complex else _by_kernel(query, key, value, attn_mask, float(dropout_p), is_causal, float(scale))
+    if found is not None:
+        return found
     if enable_gqa:
         key, value = _grouped(query, key, value)
-    if kind.xp is not np or not (kind.fast or kind.reduced) or any(t._a.__class__ is not np.ndarray for t in (query, key, value)):
-        return _composed(query, key, value, attn_mask, dropout_p, is_causal, scale)
-    return _fused(query, key, value, attn_mask, float(dropout_p), is_causal, float(scale))
+    return _composed(query, key, value, attn_mask, dropout_p, is_causal, scale)
 
 
-def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, causal: bool, scale: float) -> Tensor:
-    """One node, on arrays."""
+def _by_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, causal: bool, scale: float) -> Tensor | None:
+    """One node, on arrays; None for arrays that the kernels don't take."""
     kind = query._kind
-    dtype = np.dtype(np.float32) if kind.reduced else kind.np
-    leading = _leading(query, key, value, mask)
-
-    def spread(array: Array) -> Array:
-        array = array.astype(dtype, copy=False)
-        return array if array.shape[:-2] == leading else np.broadcast_to(array, (*leading, *array.shape[-2:]))
-    rows, columns = query._a.shape[-2], key._a.shape[-2]
-    mask_wanted = mask is not None and mask._node is not None
-    tiled = not dropout_p and not mask_wanted and rows > 2 and K.tiled(query._a, dtype)      # one query (decoding) fills no tile
-    bias = None if causal and tiled else _bias_array(mask, causal, rows, columns, dtype, query._a)
-    if bias is not None and bias.shape != (rows, columns):
-        try:
-            leading = broadcast_shapes(leading, broadcast_shapes(bias.shape, (*leading, rows, columns))[:-2])
-            if broadcast_shapes(bias.shape, (rows, columns))[-2:] != (rows, columns):
-                raise ValueError
-        except ValueError:
-            raise RuntimeError(f"attn_mask of size {list(bias.shape)} does not broadcast to the scores, {[*leading, rows, columns]}") from None
-    if tiled:
-        return _tiled(query, key, value, mask, bias, causal, scale, spread)
-    arrays = [spread(t._a) for t in (query, key, value)]
-    weights, inverse = K.attention_weights(arrays[0], arrays[1], bias, scale)
-    noise = _noise(weights, dropout_p, kind.with_dtype(float32) if kind.reduced else kind) if dropout_p else None
-    out = wrap(K.attention_output(weights, inverse, arrays[2], noise).astype(kind.np, copy=False), kind)
-    tensors = (query, key, value) if mask is None or mask.dtype is bool_ else (query, key, value, mask)
-    if all(t._node is None for t in tensors):
-        return out
+    of_mask = mask is not None and mask._node is not None
     computed = kind.with_dtype(float32) if kind.reduced else kind
-    extra = [wrap(each, computed) for each in (weights, inverse, noise) if each is not None]
-    count = len(tensors)
+    noise = (lambda weights: _noise(weights, dropout_p, computed)) if dropout_p else None
+    found = K.attention(query._a, key._a, value._a, None if mask is None else mask._a, noise, bool(causal), scale, of_mask)
+    if found is NotImplemented:
+        return None
+    result, *kept = found
+    out = wrap(result, kind)
+    inputs = (query, key, value, mask) if of_mask else (query, key, value)
+    if all(t._node is None for t in inputs):
+        return out
+    count = len(inputs)
 
     def array_grad(g: Array, *saved: Any) -> tuple[Any, ...]:
-        q, k, v = (spread(each) for each in saved[:3])
-        out, weights, inverse, *rest = (each.astype(dtype, copy=False) for each in saved[count:count + 3 + bool(dropout_p)])
-        noise = rest[0] if dropout_p else None
-        grads = K.attention_backward(g.astype(dtype, copy=False), q, k, v, weights, inverse, out, noise, scale, mask_wanted)
-        return tuple(None if each is None else each.astype(kind.np, copy=False) for each in grads[:count])
+        bias = saved[3] if of_mask else saved[-1] if mask is not None else None
+        results = saved[count:] if of_mask or mask is None else saved[count:-1]
+        return taken(K.attention_gradient(g, *saved[:3], bias, None, bool(causal), scale, of_mask, *results))[:count]
 
     def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
-        given = saved[3] if count == 4 else saved[-1] if mask is not None else None
+        given = saved[3] if of_mask else saved[-1] if mask is not None else None
         noise = saved[count + 3] if dropout_p else None
 
         def again(q: Tensor, k: Tensor, v: Tensor, m: Tensor | None = None) -> tuple[Tensor]:
+            heads = [t.size(-3) if t.dim() > 2 else 1 for t in (q, k, v)]
+            if heads[1] not in (1, heads[0]) or heads[2] not in (1, heads[0]):
+                k, v = _grouped(q, k, v)
             return (_composed(q, k, v, given if m is None else m, noise, causal, scale),)
         return recomputed_grad(again, saved[:count], (g,))
-    # A bool mask is saved last, for the differentiable gradient alone.
-    last = () if mask is None or count == 4 else (mask,)
-    return record(out, "ScaledDotProductFlashAttentionForCpuBackward0", tensors, grad, (*tensors, out, *extra, *last), array_grad)
+    # A mask without gradient is saved last.
+    last = () if mask is None or of_mask else (mask,)
+    return record(out, _NODES[kind.device.type == "cpu"], inputs, grad, (*inputs, out, *(wrap(each, computed) for each in kept), *last), array_grad)
 
 
-def _tiled(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Array | None, causal: bool, scale: float,
-           spread: Function) -> Tensor:
-    """The same where the native library computes it tile by tile: what is kept for the gradients is one number per query."""
-    kind = query._kind
-    result, sums = K.tiled_forward(spread(query._a), spread(key._a), spread(value._a), bias, causal, scale)
-    out = wrap(result.astype(kind.np, copy=False), kind)
-    if query._node is None and key._node is None and value._node is None:
-        return out
-    computed = kind.with_dtype(float32) if kind.reduced else kind
-    dtype = computed.np
-
-    def array_grad(g: Array, q: Array, k: Array, v: Array, result: Array, sums: Array, *_: Any) -> tuple[Any, ...]:
-        grads = K.tiled_backward(spread(g), spread(q), spread(k), spread(v), bias, causal, scale, result.astype(dtype, copy=False), sums)
-        return tuple([each.astype(kind.np, copy=False) for each in grads])
-
-    def grad(g: Any, q: Tensor, k: Tensor, v: Tensor, result: Tensor, sums: Tensor, *masks: Tensor) -> tuple[Any, ...]:
-        given = masks[0] if masks else None
-        return recomputed_grad(lambda q, k, v: (_composed(q, k, v, given, None, causal, scale),), (q, k, v), (g,))
-    # The mask is saved last, for the differentiable gradient alone.
-    return record(out, "ScaledDotProductFlashAttentionForCpuBackward0", (query, key, value), grad,
-                  (query, key, value, out, wrap(sums, computed), *(() if mask is None else (mask,))), array_grad)
-
-
-def _on_device(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float, grouped: bool) -> Tensor | None:
-    """One node with the device's tiled kernels; None for shapes and dtypes that they don't take.
-
-    Arrays go to the kernels as (batch, heads, length, size) on their own strides; what is broadcast has strides of 0.
-    """
-    fused, kind = query._kind.xp.fused, query._kind
-    shapes = [t._a.shape[:-2] for t in (query, key, value)]
-    if grouped:
-        if shapes[1] != shapes[2] or shapes[0][:-1] != shapes[1][:-1]:
-            return None                                   # heads are repeated, then
-        leading = shapes[0]
-    else:
-        leading = _leading(query, key, value, mask)
-    rows, columns = query._a.shape[-2], key._a.shape[-2]
-
-    def spread(a: Any, like: tuple[int, ...] = leading) -> Any:
-        if a.shape[:-2] != like:
-            a = np.broadcast_to(a, (*like, *a.shape[-2:]))
-        return a if a.ndim == 4 else a.reshape((*(1,) * (4 - a.ndim), *a.shape) if a.ndim < 4 else (-1, *a.shape[-3:]))
-
-    def all_spread(*arrays: Any) -> list[Any]:
-        return [spread(a, a.shape[:-2] if grouped else leading) for a in arrays]
-    arrays = all_spread(query._a, key._a, value._a)
-    if not fused.fits(*arrays):
-        return None
-    if hasattr(mask, "_materialize"):                     # a causal bias has no device of its own
-        mask = mask._materialize(query.device)  # type: ignore[union-attr]
-    bias = None if mask is None else mask._a
-    if bias is not None:
-        try:
-            bias = spread(np.broadcast_to(bias, (*leading, rows, columns)))
-        except ValueError:
-            return None                                   # a mask with more dimensions, or an error
-    result, shift = fused.attention(*arrays, bias, causal, scale)
-    out = wrap(result.reshape(*leading, *result.shape[-2:]), kind)
-
-    def array_grad(g: Array, q: Any, k: Any, v: Any, result: Any, shift: Any, *_: Any) -> tuple[Any, ...]:
-        grads = fused.attention_backward(spread(g), *all_spread(q, k, v), bias, spread(result), shift, causal, scale)
-        return tuple([grad.reshape(*(a.shape[:-2] if grouped else leading), *a.shape[-2:]) for grad, a in zip(grads, (q, k, v), strict=True)])
-
-    def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
-        given = saved[5] if mask is not None else None
-
-        def again(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor]:
-            if grouped:
-                k, v = _grouped(q, k, v)
-            return (_composed(q, k, v, given, None, causal, scale),)
-        return recomputed_grad(again, saved[:3], (g,))
-    return record(out, "ScaledDotProductFlashAttentionBackward0", (query, key, value), grad,
-                  (query, key, value, out, wrap(shift, kind.with_dtype(float32)), *(() if mask is None else (mask,))), array_grad)
+_NODES = ("ScaledDotProductFlashAttentionBackward0", "ScaledDotProductFlashAttentionForCpuBackward0")
 
 
 def _noise(weights: Any, p: float, kind: Kind) -> Any:
@@ -262,12 +172,20 @@ def _noise(weights: Any, p: float, kind: Kind) -> Any:
     return dropout(wrap(np.ones(weights.shape, weights.dtype), kind), p, True)._a
 
 
+def _causal(rows: int, columns: int, like: Array, dtype: NumpyDtype) -> Array:
+    """What hides key j from query i < j."""
+    hidden = np.arange(columns, like=like) > np.arange(rows, like=like)[:, None]
+    bias = np.zeros(hidden.shape, dtype, like=like)
+    bias[hidden] = -inf
+    return bias
+
+
 def _composed(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float) -> Tensor:
     """The same out of plain ops. `dropout` is a probability, a noise tensor to multiply by, or None."""
     scores = (query * scale).matmul(key.transpose(-2, -1))
     bias: Any = None
     if causal:
-        bias = wrap(_bias_array(None, True, query.shape[-2], key.shape[-2], query._kind.np, query._a), query._kind)
+        bias = wrap(_causal(query.shape[-2], key.shape[-2], query._a, query._kind.np), query._kind)
     elif mask is not None:
         bias = FUNCTIONS["zeros_like"](mask, dtype=query.dtype).masked_fill(~mask, -inf) if mask.dtype is bool_ else mask
     if bias is not None:

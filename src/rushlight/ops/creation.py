@@ -450,9 +450,7 @@ def like_layout(fresh: Array, a: Array) -> Array:
 
 def _filled(xp: Any, shape: tuple[int, ...], value: Number, np_dtype: NumpyDtype) -> Array:
     """A new array of one value."""
-    if xp is not np:
-        return xp.full(shape, value, np_dtype)
-    a = _made(np, "empty", shape, np_dtype)
+    a = _made(xp, "empty", shape, np_dtype)
     M.fill(a, value)
     return a
 
@@ -603,9 +601,8 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
     int64 where all arguments are ints, else the default dtype.
     """
     if len(args) == 1 and args[0].__class__ is int and args[0] >= 0 and start is None and step is None and out is None and dtype is None:
-        kind = creation_kind(dtypes.int64, device)
-        if kind.xp is np:
-            return finish(wrap(M.affine(args[0], 0, 1, kind.np), kind), requires_grad, pin_memory, layout)
+        r = _line(creation_kind(dtypes.int64, device), 0, 1, args[0])
+        return finish(r, requires_grad, pin_memory, layout) if requires_grad or pin_memory or layout is not None else r
     names = ("end",) if len(args) == 1 else ("start", "end", "step")
     given = {"start": start, "end": end, "step": step}
     if len(args) == 1 and end is not None:
@@ -628,18 +625,10 @@ def arange(*args: Any, start: Any = None, end: Any = None, step: Any = None, out
         raise RuntimeError(f"unsupported range: {first} -> {last}")
     if (last - first) * by < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if ints and kind.xp is np and kind.np.char in "lifd":
-        a = M.affine(max(0, -((int(first) - int(last)) // int(by))), int(first), int(by), kind.np)
-    elif ints or not kind.differentiable:
-        a = kind.xp.arange(int(first), int(last), int(by) if int(by) else by)
-        if not ints:
-            n = math.ceil((last - first) / by)
-            a = (int(first) + kind.xp.arange(n) * int(by))
-        a = a.astype(kind.np)
-    else:
-        n = math.ceil((last - first) / by)
-        a = _affine(kind, first, by, n)
-    r = wrap(a, kind)
+    n = max(0, -((int(first) - int(last)) // int(by))) if ints else math.ceil((last - first) / by)
+    if ints or not kind.differentiable:
+        first, by = int(first), int(by)
+    r = _line(kind, first, by, n)
     if out is not None:
         return write_out(out, _shaped(r, out), "arange")
     return finish(r, requires_grad, pin_memory, layout)
@@ -650,11 +639,11 @@ def _shaped(r: Tensor, out: Tensor | None) -> Tensor:
     return wrap(r._a.reshape(out._a.shape), r._kind) if isinstance(out, Tensor) and out._a.size == r._a.size else r
 
 
-def _affine(kind: Kind, first: Number, by: Any, n: int) -> Array:
+def _line(kind: Kind, first: Number, by: Number, n: int) -> Tensor:
     """first + i * by for i < n, computed in float64 and rounded once (float32: as PyTorch's vector loop does)."""
-    if kind.xp is np:
-        return M.affine(n, first, by, kind.np)
-    return (first + kind.xp.arange(n) * float(by)).astype(kind.np)
+    a = kind.xp.empty(n, kind.np)
+    M.affine(a, first, by)
+    return wrap(a, kind)
 
 
 def range_(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,
@@ -673,7 +662,7 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = N
     n = math.floor((end - start) / step) + 1
     if n < 1 or step == 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign" if step else "step must be nonzero")
-    r = wrap(_affine(kind, start, step, n), kind)
+    r = _line(kind, start, step, n)
     return write_out(out, _shaped(r, out), "range") if out is not None else finish(r, requires_grad, False, layout)
 
 
@@ -712,15 +701,9 @@ def _linspace(kind: Kind, start: Number, end: Number, steps: int) -> Array:
         i = kind.xp.arange(steps)
         a = np.where(i < steps // 2, start + step * i.astype(np.float32), end - step * (steps - 1 - i).astype(np.float32))
         return np.trunc(a).astype(kind.np)
-    work = np.float32 if kind.reduced else kind.np
-    if kind.xp is np and kind.is_floating:
-        return M.between(steps, start, end, np.dtype(work)).astype(kind.np, copy=False)
-    lo, hi = kind.xp.asarray(start, work), kind.xp.asarray(end, work)
-    step = (hi - lo) / work.type(max(steps - 1, 1)) if not isinstance(work, type) else (hi - lo) / work(max(steps - 1, 1))
-    i = kind.xp.arange(steps)
-    forward = M.fma(step, i, lo)
-    backward = M.fma(-step, steps - 1 - i, hi)
-    return np.where(i < steps // 2, forward, backward).astype(kind.np)
+    a = kind.xp.empty(steps, np.float32 if kind.reduced else kind.np)
+    M.between(a, start, end)
+    return a.astype(kind.np, copy=False)
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None,

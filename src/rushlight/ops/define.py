@@ -256,6 +256,7 @@ def unary_slow(op: Op, input: Tensor) -> Tensor:
     if kind.reduced and op.only == "wide":
         raise not_implemented(name.removeprefix("special_"), kind)
     a = input._a
+    own = native.ELEMENTWISE.get(a.__class__)
     if kind.is_complex:
         if not op.complex:
             raise NotImplementedError(f'"{name}" not implemented for \'{kind.dtype.to_real().alias.capitalize()}\' complex tensors: '
@@ -264,8 +265,8 @@ def unary_slow(op: Op, input: Tensor) -> Tensor:
         result_kind = kind.bool_ if ints == "bool" else kind if r.dtype.kind == "c" else kind.with_dtype(kind.dtype.to_real())
     elif kind.is_floating:
         result_kind = kind.bool_ if ints == "bool" else kind
-        if kind.xp is not np and kind.xp.fused_for(a):
-            r = kind.xp.forward(name, forward)(a)
+        if own is not None:
+            r = own.forward(name, forward)(a)
         else:
             r = forward(a.astype(np.float32) if kind.reduced and not native.takes_halves(forward, a) else a)
     elif ints == "refuse":
@@ -282,7 +283,7 @@ def unary_slow(op: Op, input: Tensor) -> Tensor:
     if node_type is not None and input._node is not None and result_kind.differentiable:
         grad = node_type.grad
         saved = (input,) if node_type.saves == "x" else (r,) if node_type.saves == "y" else ()
-        agrad = kind.xp.gradient(name, node_type.agrad) if kind.xp is not np and kind.is_floating and node_type.agrad is not None else None
+        agrad = own.gradient(name, node_type.agrad) if own is not None and kind.is_floating and node_type.agrad is not None else None
         return record(r, node_type.label, (input,), grad, saved, agrad, holomorphic=op.holomorphic)
     return r
 
@@ -515,13 +516,14 @@ def binary_slow(op: Op, input: Tensor, other: Operand) -> Tensor:
         raise not_implemented(name, kind)
     compute = op.integers if op.integers is not None and not kind.differentiable else op.forward
     x, y = a._a, b._a
+    own = native.ELEMENTWISE.get(x.__class__) or native.ELEMENTWISE.get(y.__class__)
     try:
-        if kind.reduced and native.takes_halves(compute, x) and native.takes_halves(compute, y):
-            array = compute(x if x.dtype == kind.np else x.item(), y if y.dtype == kind.np else y.item())
-        elif kind.reduced and not (kind.xp is not np and x.dtype == y.dtype and kind.xp.has_kernel(compute)):
-            array = compute(x.astype(np.float32), y.astype(np.float32))
-        elif kind.xp is not np and x.dtype != y.dtype and kind.xp.mixes(compute, x, y):
+        if own is not None and own.rounds_once(compute, x, y):
             array = compute(x, y)
+        elif kind.reduced and native.takes_halves(compute, x) and native.takes_halves(compute, y):
+            array = compute(x if x.dtype == kind.np else x.item(), y if y.dtype == kind.np else y.item())
+        elif kind.reduced:
+            array = compute(x.astype(np.float32), y.astype(np.float32))
         else:
             array = compute(x if x.dtype == kind.np else x.astype(kind.np), y if y.dtype == kind.np else y.astype(kind.np))
     except ValueError:
@@ -588,12 +590,13 @@ def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: type[
         args = have.get("a"), have.get("b"), have.get("y")
         return (node_type.da(g, *args) if need_a else None), (node_type.db(g, *args) if need_b else None)
 
-    agrad = _device_gradient(kind, order, node_type, need_a, need_b) if kind.xp is not np and a._kind is b._kind is kind and kind.is_floating else None
+    own = native.ELEMENTWISE.get(a._a.__class__) or native.ELEMENTWISE.get(b._a.__class__)
+    agrad = _own_gradient(order, node_type, need_a, need_b) if own is not None and a._kind is b._kind is kind and kind.is_floating else None
     return record(r, node_type.label, (a, b), grad, tuple(values[name] for name in order), agrad)
 
 
-def _device_gradient(kind: Kind, order: list[str], node_type: Any, need_a: bool, need_b: bool) -> Any:
-    """Both gradients of a binary op on a GPU's arrays, a kernel each; None where one of them is not written for arrays."""
+def _own_gradient(order: list[str], node_type: Any, need_a: bool, need_b: bool) -> Any:
+    """Both gradients of a binary op on arrays of a class with kernels of its own, a kernel each; None where one of them is not written for arrays."""
     first, second = node_type.ada, node_type.adb
     if (need_a and first is None) or (need_b and second is None) or "y" in order:
         return None

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import bool_
 from ..generator import generator_of
+from ..kernels import dropout as K
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function
 from .define import export
@@ -70,25 +71,17 @@ def _dropped(input: Tensor, noise: Tensor) -> Tensor:
     return record(r, "MulBackward0", (input,), lambda g, noise: g * noise, (noise,), _array_grad)
 
 
-def _on_device(input: Tensor) -> bool:
-    """Whether one kernel of the GPU can do it, with a mask from the GPU's own stream."""
+def _by_kernel(input: Tensor, p: float) -> tuple[Tensor, Tensor] | None:
+    """(the result, what stayed as bool) by one kernel of a GPU, with a mask from its own stream; None where there is none."""
     kind = input._kind
-    if kind.device.type != "cuda" or not kind.is_floating or not kind.xp.fused_for(input._a):
-        return False
-    return kind.xp.random.own_stream()
-
-
-def _device_dropout(input: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """(the result, what stayed as bool) by one kernel."""
-    kind = input._kind
-    y, kept = kind.xp.random.dropped(input._a, generator_of(None, kind.device, "dropout"), 1.0 - p)
-    return wrap(y, kind), wrap(kept, kind.bool_)
-
-
-def _recorded(input: Tensor, y: Tensor, mask: Tensor, p: float) -> Tensor:
-    kind, scale = input._kind, 1.0 / (1.0 - p)
-    return record(y, "NativeDropoutBackward0", (input,), lambda g, mask: g * mask * scale, (mask,),
-                  array_grad=lambda g, mask: kind.xp.fused.dropout(g, mask.astype(g.dtype), scale))
+    if kind.device.type != "cuda" or not kind.is_floating:
+        return None
+    found = K.dropped(input._a, generator_of(None, kind.device, "dropout"), 1.0 - p)
+    if found is NotImplemented:
+        return None
+    kept, scale = wrap(found[1], kind.bool_), 1.0 / (1.0 - p)
+    return record(wrap(found[0], kind), "NativeDropoutBackward0", (input,), lambda g, mask: g * mask * scale, (kept,),
+                  array_grad=lambda g, mask: K.dropped_gradient(g, mask.astype(g.dtype), scale)), kept
 
 
 def dropout(input: Tensor, p: float, train: bool) -> Tensor:
@@ -98,8 +91,9 @@ def dropout(input: Tensor, p: float, train: bool) -> Tensor:
         return input
     if p == 1.0:
         return _all_dropped(input)
-    if input._kind.device.type == "cuda" and _on_device(input):
-        return _recorded(input, *_device_dropout(input, p), p)
+    found = _by_kernel(input, p)
+    if found is not None:
+        return found[0]
     return _dropped(input, _noise(input, p, False, True))
 
 
@@ -190,9 +184,9 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
         raise RuntimeError(f"result type Float can't be cast to the desired output type {title(kind.dtype)}")
     if not 0.0 <= p <= 1.0:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={1 - p:g}")
-    if _on_device(input) and 0.0 < p < 1.0:
-        y, kept = _device_dropout(input, p)
-        return _recorded(input, y, kept, p), kept
+    found = _by_kernel(input, p) if 0.0 < p < 1.0 else None
+    if found is not None:
+        return found
     mask = wrap(bernoulli_mask(input._a.shape, input._a, 1.0 - p, kind), mask_kind)
     scale = 0.0 if p == 1.0 else 1.0 / (1.0 - p)
     with_mask = input.detach() * mask * scale

@@ -9,7 +9,7 @@ import numpy as np
 from .. import services
 from ..dims import wrap_dim
 from ..kernels import indexing as K
-from ..kernels.embedding import add_rows, take_rows
+from ..kernels.embedding import add_rows, in_range, take_rows
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array
 from .define import export, functional
@@ -24,10 +24,7 @@ def _check_indices(index: Tensor, rows: int, name: str = "embedding") -> None:
     if index._kind.dtype.name not in ("int64", "int32"):
         raise RuntimeError("Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
                            f"{index.type()} instead (while checking arguments for {name})")
-    a = index._a
-    if index._kind.xp is not np:       # the kernels check, without waiting
-        return
-    if a.size and (a.min() < 0 or a.max() >= rows):
+    if not in_range(index._a, rows):
         raise IndexError("index out of range in self")
 
 

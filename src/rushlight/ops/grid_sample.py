@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import native
+from ..kernels import grid_sample as K
 from ..tensor import Tensor, wrap
 from .define import FUNCTIONS, check_tensor, functional, op
-from .recompute import recomputed_grad
+from .recompute import recomputed_grad, taken
 from .record import record
 from .selection import where
 from .write import title
 
 __all__ = ["grid_sample", "affine_grid"]
-
-_library = native.library
 
 
 @functional(guard=True)
@@ -91,18 +89,18 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
                            f"{list(input._a.shape)} and grid with sizes {list(grid._a.shape)}")
     if grid._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected scalar type {title(input._kind.dtype)} but found {title(grid._kind.dtype)}")
-    spatial = input._a.shape[2:]
     if mode == "bicubic" and n != 2:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
-    a, b = input._a, grid._a
-    if _library is None or a.__class__ is not np.ndarray or b.__class__ is not np.ndarray or a.dtype.char not in "fd" or b.dtype is not a.dtype or 0 in spatial:
-        return _composed(input, grid, mode, padding_mode, bool(align_corners))
-    options = _MODES.index(mode), _PADDINGS.index(padding_mode), bool(align_corners)
+    options = K.MODES.index(mode), K.PADDINGS.index(padding_mode), bool(align_corners)
+    result = K.grid_sample(input._a, grid._a, *options)
+    if result is NotImplemented:
+        return _composed(input, grid, mode, padding_mode, options[2])
     need = input._node is not None, grid._node is not None
-    return record(wrap(_library.grid_sample(a, b, *options), input._kind), f"GridSampler{n}DBackward0", (input, grid),
-                  lambda g, x,
-                  grid: recomputed_grad(lambda x, grid: (_composed(x, grid, mode, padding_mode, options[2]),), (x, grid), (g,)),
-                  (input, grid), lambda g, x, grid: _library.grid_sample_gradients(g, x, grid, *options, *need))
+
+    def again(x: Tensor, grid: Tensor) -> tuple[Tensor]:
+        return (_composed(x, grid, mode, padding_mode, options[2]),)
+    return record(wrap(result, input._kind), f"GridSampler{n}DBackward0", (input, grid), lambda g, x, grid: recomputed_grad(again, (x, grid), (g,)),
+                  (input, grid), lambda g, x, grid: taken(K.grid_sample_gradients(g, x, grid, *options, *need)))
 
 
 def _composed(input: Tensor, grid: Tensor, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
@@ -157,16 +155,13 @@ def _bicubic(input: Tensor, grid: Tensor, padding_mode: str, align_corners: bool
     return total
 
 
-_MODES, _PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
-
-
 @op(alias=("grid_sampler_2d", "grid_sampler_3d"))
 def grid_sampler(input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool) -> Tensor:
     """`grid_sample` with its modes as numbers: 0 bilinear, 1 nearest; 0 zeros, 1 border, 2 reflection."""
     if not 0 <= interpolation_mode < 3 or not 0 <= padding_mode < 3:
         grid_sample(input, grid, "bilinear", "zeros", align_corners)          # what is wrong with the tensors comes first
         raise RuntimeError(f"grid_sampler(): interpolation_mode and padding_mode have to be 0, 1 or 2, but got {interpolation_mode} and {padding_mode}")
-    return grid_sample(input, grid, _MODES[interpolation_mode], _PADDINGS[padding_mode], align_corners)
+    return grid_sample(input, grid, K.MODES[interpolation_mode], K.PADDINGS[padding_mode], align_corners)
 
 
 def _picked(input: Tensor, at: list[Any], weight: Tensor | None) -> Tensor:

@@ -11,8 +11,9 @@ from ..autograd.graph import OWN_VIEWS
 from ..dims import wrap_dim
 from ..dtypes import bool_, promote_types
 from ..kernels import native
-from ..kernels import reduce as R
 from ..kernels.arrays import as_array
+from ..kernels.columns import column_sums
+from ..kernels.linear import linear as linear_rows
 from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
@@ -317,18 +318,18 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Scalar = 1, alpha:
         return _sparse("addmm", input, mat1, mat2, beta=beta, alpha=alpha)
     if beta == 1 and alpha == 1 and input._a.ndim == 1 and input._kind is mat1._kind is mat2._kind and mat1._a.ndim == 2 == mat2._a.ndim \
             and mat1._a.shape[1] == mat2._a.shape[0] and input._a.shape[0] == mat2._a.shape[1] and (
-                input._kind.fast or (input._kind.reduced and _halves and input._kind.xp is np)):
+                input._kind.is_floating):
         return _addmm_row(input, mat1, mat2)
     return _plus(input, mm(mat1, mat2), beta, alpha)
 
 
 def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """mat1 @ mat2 plus a row, as one node."""
-    out = wrap(native.linear(a._a, b._a.T, bias._a), a._kind)
+    out = wrap(linear_rows(a._a, b._a.T, bias._a), a._kind)
     need_bias, need_a, need_b = bias._node is not None, a._node is not None, b._node is not None
 
     def arrays(g: Array, a: Array, b: Array) -> Any:
-        return ((_bias_gradient(g) if need_bias else None), (native.matmul(g, b.T) if need_a else None), (native.matmul(a.T, g) if need_b else None))
+        return ((column_sums(g) if need_bias else None), (product(g, b.T) if need_a else None), (product(a.T, g) if need_b else None))
     return record(out, "AddmmBackward0", (bias, a, b), (lambda g, a, b: g.sum(0), lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g)),
                   (a, b), array_grad=arrays)
 
@@ -387,12 +388,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Te
         check_tensor("linear", input=input, weight=weight)
         raise
     kind = input._kind
-    if w.ndim != 2 or kind is not weight._kind or not (kind.fast or (kind.reduced and _halves and kind.xp is np)) or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
+    if w.ndim != 2 or kind is not weight._kind or not kind.is_floating or x.ndim == 0 or x.shape[-1] != w.shape[1] or (
             bias is not None and (bias._kind is not kind or bias._a.shape != w.shape[:1])):
         return _linear_slow(input, weight, bias)
     shape = x.shape
     rows = x if len(shape) == 2 else x.reshape(-1, shape[-1])
-    r = native.matmul(rows, w.T) if bias is None else native.linear(rows, w, bias._a)
+    r = product(rows, w.T) if bias is None else linear_rows(rows, w, bias._a)
     if len(shape) != 2:
         r = r.reshape(shape[:-1] + (w.shape[0],))
     result = wrap(r, kind)
@@ -403,15 +404,12 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Te
     return record(result, name, (input, weight, bias), _LINEAR_GRAD, (input, weight), array_grad=lambda g, x, w: _linear_arrays(edges, g, x, w))
 
 
-_halves = native.library is not None    # products of float16 and bfloat16 arrays are native
-
-
 def _linear_arrays(edges: tuple[Any, ...], g: Array, x: Array, w: Array) -> tuple[Any, ...]:
     """The gradients of `linear` on arrays, of the inputs that have an edge."""
     rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
-    return ((None if edges[0] is None else native.matmul(rows, w).reshape(x.shape)),
-            (None if edges[1] is None else native.matmul(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))),
-            (None if edges[2] is None else _bias_gradient(rows)))
+    return ((None if edges[0] is None else product(rows, w).reshape(x.shape)),
+            (None if edges[1] is None else product(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))),
+            (None if edges[2] is None else column_sums(rows)))
 
 
 class LinearNode(RecordNode):
@@ -424,27 +422,6 @@ class LinearNode(RecordNode):
         return _linear_arrays(self.next, g, x._a, w._a)
 
 
-def _bias_gradient(rows: Array) -> Array:
-    """The sum over rows, as a product with ones: BLAS is faster at it, and more accurate, than NumPy's row-by-row sum."""
-    if rows.__class__ is not np.ndarray:
-        return rows.astype(np.float32).sum(0).astype(rows.dtype) if rows.itemsize == 2 else rows.sum(0)
-    if rows.shape[0] > 16 or rows.itemsize == 2:
-        return native.matmul(_ones(rows.shape[0], rows.dtype), rows) if rows.itemsize == 2 else _ones(rows.shape[0], rows.dtype).dot(rows)
-    return R.sum(rows, 0, False)
-
-
-_ones_cache: dict[Any, Any] = {}
-
-
-def _ones(n: int, dtype: Any) -> Any:
-    ones = _ones_cache.get((n, dtype))
-    if ones is None:
-        if len(_ones_cache) > 256:
-            _ones_cache.clear()
-        ones = _ones_cache[(n, dtype)] = np.ones(n, dtype)
-    return ones
-
-
 _LINEAR_GRAD = (lambda g, x, w: matmul(g, w),
                 lambda g, x, w: mm(g.reshape(-1, g.shape[-1]).t(), x.reshape(-1, x.shape[-1])),
                 lambda g, x, w: g.reshape(-1, g.shape[-1]).sum(0))
@@ -452,32 +429,8 @@ _LINEAR_NAMES = ("AddmmBackward0", "MmBackward0", "ViewBackward0")       # of ma
 OWN_VIEWS.add(_LINEAR_GRAD)
 
 
-def _linear_on_device(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same by a product that adds the bias itself; the bias's gradient is one kernel's sum over rows."""
-    kind, x, w = input._kind, input._a, weight._a
-    fused = kind.xp.fused
-    r = fused.linear(x if x.ndim == 2 else x.reshape(-1, x.shape[-1]), w, None if bias is None else bias._a)
-    result = wrap(r if x.ndim == 2 else r.reshape(*x.shape[:-1], w.shape[0]), kind)
-    if input._node is None and weight._node is None and (bias is None or bias._node is None):
-        return result
-    edges = (input._node, weight._node, None if bias is None else bias._node)
-
-    def arrays(g: Array, x: Array, w: Any) -> Any:
-        rows = g if g.ndim == 2 else g.reshape(-1, g.shape[-1])
-        return ((None if edges[0] is None else product(rows, w).reshape(x.shape)),
-                (None if edges[1] is None else product(rows.T, x if x.ndim == 2 else x.reshape(-1, x.shape[-1]))),
-                (None if edges[2] is None else fused.column_sums(rows)))
-    return record(result, _LINEAR_NAMES[2 if x.ndim != 2 else 1 if bias is None else 0], (input, weight, bias), _LINEAR_GRAD, (input, weight),
-                  array_grad=arrays)
-
-
 def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Devices, other dtypes, a weight vector, a 0-dim bias, and all errors."""
-    kind = input._kind
-    if kind.xp is not np and kind.is_floating and isinstance(bias, (Tensor, type(None))) and weight._kind is kind and weight._a.ndim == 2 and (
-            bias is None or (bias._kind is kind and bias._a.shape == weight._a.shape[:1])) and input._a.ndim and (
-            input._a.shape[-1] == weight._a.shape[1]) and kind.xp.fused_for(input._a, weight._a, None if bias is None else bias._a):
-        return _linear_on_device(input, weight, bias)
+    """Other dtypes, a weight vector, a 0-dim bias, and all errors."""
     if bias is not None and not isinstance(bias, Tensor):
         raise TypeError(f"linear(): argument 'bias' (position 3) must be Tensor, not {type(bias).__name__}")
     for t in (weight, bias):

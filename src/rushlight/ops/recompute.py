@@ -7,9 +7,9 @@ from typing import Any
 
 from ..autograd.api import grad as gradient
 from ..autograd.grad_mode import enable_grad
-from ..tensor import Tensor
+from ..tensor import NotBatched, Tensor
 
-__all__ = ["recomputed_grad"]
+__all__ = ["recomputed_grad", "taken"]
 
 
 def recomputed_grad(function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], g: Any) -> tuple[Any, ...]:
@@ -31,3 +31,10 @@ def recomputed_grad(function: Callable[..., tuple[Tensor, ...]], inputs: Sequenc
             return tuple(None for _ in aliases)
         grads = iter(gradient([out for out, _ in pairs], wanted, [each for _, each in pairs], create_graph=graph, allow_unused=True))
     return tuple(next(grads) if t._node is not None else None for t in aliases)
+
+
+def taken(grads: Any) -> Any:
+    """What a kernel gave for the gradients of what it computed. NotBatched where it steps aside, for vmap's arrays: then the engine goes on without it."""
+    if grads is NotImplemented:
+        raise NotBatched("the gradients of a fused op, of batched arrays")
+    return grads

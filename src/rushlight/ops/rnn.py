@@ -7,34 +7,30 @@ computes its layer anew out of plain ops and differentiates that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from ..autograd.grad_mode import LOCAL
 from ..dims import wrap_dim
 from ..dtypes import float32
 from ..kernels import rnn as K
-from ..kernels.native import matmul
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array
 from .define import FUNCTIONS, export, record
 from .matmul import linear
-from .recompute import recomputed_grad
-
-if TYPE_CHECKING:
-    from ..kind import Kind
+from .recompute import recomputed_grad, taken
 
 __all__ = ["layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"]
 
 
-def step_rows(batch_sizes: Sequence[int], reverse: bool) -> list[tuple[int, int]]:
+def step_rows(batch_sizes: Sequence[int], reverse: bool) -> K.Steps:
     """(first row, one past the last) of each time step of packed data, in the order of processing."""
-    rows, at = [], 0
+    rows, at = K.Steps(), 0
     for size in batch_sizes:
         rows.append((at, at + size))
         at += size
-    return rows[::-1] if reverse else rows
+    if reverse:
+        rows.reverse()
+    return rows
 
 
 def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tensor | None, weights: Sequence[Tensor | None],
@@ -49,135 +45,40 @@ def layer(mode: str, x: Tensor, batch_sizes: Sequence[int], h0: Tensor, c0: Tens
     """
     inputs = (x, h0, c0, *weights)
     steps, kind = step_rows(batch_sizes, reverse), x._kind
-    arrays = [None if t is None else t._a for t in inputs]
-    if kind.xp is not np and steps and kind.is_floating and kind.xp.fused_for(*arrays):
-        forward, back = _device(mode, steps, kind.xp.fused)
-        compute, computed = _unchanged, kind
-    elif kind.xp is np and (kind.fast or kind.reduced) and all(a is None or a.__class__ is np.ndarray for a in arrays):
-        forward, back = (_lstm if mode == "LSTM" else _gru if mode == "GRU" else _rnn)(mode, steps)
-        compute, computed = _compute, kind.with_dtype(float32) if kind.reduced else kind
-    else:
+    recorded = (LOCAL.grad or LOCAL.dual) and any(t is not None and t._node is not None for t in inputs)
+    found = K.forward(mode, steps, recorded, *(None if t is None else t._a for t in inputs)) if kind.is_floating else NotImplemented
+    if found is NotImplemented:
         y, *finals = _composed(mode, inputs, steps)
         return y if leading is None else y.view(*leading, y.shape[1]), *finals
-    recorded = (LOCAL.grad or LOCAL.dual) and any(t is not None and t._node is not None for t in inputs)
-    results, kept = forward([None if a is None else compute(a) for a in arrays], recorded)
+    results, kept = found
+    width = results[0].shape[1]
     if leading is not None:
-        results = (results[0].reshape(*leading, results[0].shape[1]), *results[1:])
-    outs = tuple(wrap(_in_kind(array, kind), kind) for array in results)
+        results = (results[0].reshape(*leading, width), *results[1:])
+    outs = tuple(wrap(array, kind) for array in results)
+    if not recorded:
+        return outs
     tensors = tuple(t for t in inputs if t is not None)
     # The closures below must not hold arrays: what they need is saved, so that it is freed with the node.
-    present = [t is not None for t in inputs]
-    wanted = [t is not None and t._node is not None for t in inputs]
-    count, shapes = len(tensors), [array.shape for array in results]
+    present, was_kept = [t is not None for t in inputs], [array is not None for array in kept]
+    wanted = tuple([t is not None and t._node is not None for t in inputs])
+    count, shape = len(tensors), results[0].shape
 
-    def restored(saved: Sequence[Any]) -> list[Any]:
+    def restored(saved: Sequence[Any], there: list[bool]) -> list[Any]:
         given = iter(saved)
-        return [next(given) if there else None for there in present]
+        return [next(given) if each else None for each in there]
 
     def array_grad(g: Array, *saved: Any) -> tuple[Any, ...]:
-        arrays = restored([compute(each) for each in saved[:count]])
-        y, kept = compute(saved[count]).reshape(-1, shapes[0][-1]), iter(saved[count + 1:])
-        g = [None if each is None else compute(each) for each in g]
-        finals = [np.zeros(shape, y.dtype, like=y) if each is None else each for each, shape in zip(g[1:], shapes[1:], strict=True)]
-        grads = back(g[0], finals, arrays, y, [next(kept) if there else None for there in was_kept], wanted)
-        return tuple(None if each is None else _in_kind(each, kind) for each, there in zip(grads, present, strict=True) if there)
+        grads = taken(K.backward(mode, steps, wanted, *g, *(None,) * (3 - len(g)), *restored(saved[:count], present),
+                                 saved[count].reshape(-1, width), *restored(saved[count + 1:], was_kept)))
+        return tuple(each for each, there in zip(grads, present, strict=True) if there)
 
     def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
         def again(*tensors: Tensor) -> tuple[Tensor, ...]:
-            y, *finals = _composed(mode, restored(tensors), steps)
-            return y.view(shapes[0]), *finals
+            y, *finals = _composed(mode, restored(tensors, present), steps)
+            return y.view(shape), *finals
         return recomputed_grad(again, saved[:count], g)
-    was_kept = [array is not None for array in kept]
-    return record(outs, "RnnLayerBackward0", tensors, grad, (*tensors, outs[0], *(wrap(array, computed) for array in kept if array is not None)),
-                  array_grad)
-
-
-def _compute(array: Array) -> Array:
-    """An array in a type that is good to compute with: float32 for the 16-bit types."""
-    return array.astype(np.float32) if array.itemsize < 4 else array
-
-
-def _unchanged(array: Any) -> Any:
-    return array
-
-
-def _in_kind(array: Array, kind: Kind) -> Array:
-    return array if array.dtype == kind.np else array.astype(kind.np)
-
-
-def _add(a: Array, b: Array) -> Array:
-    return a if b is None else b if a is None else a + b
-
-
-# Each of the following gives (forward(arrays, keep) -> ((y, h_n, ...), what is kept for gradients), back(gy, [gh, ...], arrays, y, kept, wanted)
-# -> gradients in the order of the arrays x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr); gy is (N, H) or (T, B, H).
-
-def _weight_grads(dx_part: Any, dh_part: Any, y: Any, steps: Any, arrays: list[Any], wanted: list[bool], db: Any = None) -> tuple[Any, ...]:
-    """(dx, dw_ih, dw_hh, db_ih, db_hh) from the gradients of W_ih x + b_ih and of W_hh h + b_hh; db: the sum of both's rows, if it is known."""
-    x, h0, w_ih = arrays[0], arrays[1], arrays[3]
-    if db is None and (wanted[5] or wanted[6]):
-        db = np.add.reduce(dx_part, axis=0)
-    db_hh = db if dh_part is dx_part or db is None else np.add.reduce(dh_part, axis=0)
-    return (matmul(dx_part, w_ih) if wanted[0] else None, matmul(dx_part.T, x) if wanted[3] else None,
-            K.recurrent_weight_grad(dh_part, y, h0, steps) if wanted[4] else None,
-            db if wanted[5] else None, (db_hh.copy() if db_hh is db else db_hh) if wanted[6] else None)
-
-
-def _rnn(mode: str, steps: Any) -> Any:
-    relu = mode == "RNN_RELU"
-
-    def forward(a: list[Any], keep: bool) -> Any:
-        x, h0, _, w_ih, w_hh, b_ih, b_hh, _ = a
-        y = K.rnn_forward(x, steps, h0, w_ih, w_hh, _add(b_ih, b_hh), relu)
-        return (y, K.final_state(y, h0, steps)), ()
-
-    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        dz, dh0 = K.rnn_backward(gy, finals[0], steps, y, a[4], relu)
-        dx, *dw = _weight_grads(dz, dz, y, steps, a, wanted)
-        return dx, dh0, None, *dw, None
-    return forward, back
-
-
-def _gru(mode: str, steps: Any) -> Any:
-    def forward(a: list[Any], keep: bool) -> Any:
-        x, h0, _, w_ih, w_hh, b_ih, b_hh, _ = a
-        y, gates, hidden = K.gru_forward(x, steps, h0, w_ih, w_hh, b_ih, b_hh)
-        return (y, K.final_state(y, h0, steps)), (gates, hidden)
-
-    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        gates, hidden = kept
-        dx_part, dh_part, dh0 = K.gru_backward(gy, finals[0], steps, y, a[1], gates, hidden, a[4])
-        dx, *dw = _weight_grads(dx_part, dh_part, y, steps, a, wanted)
-        return dx, dh0, None, *dw, None
-    return forward, back
-
-
-def _lstm(mode: str, steps: list[Any]) -> tuple[Any, ...]:
-    def forward(a: list[Any], keep: bool) -> tuple[Any, ...]:
-        x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = a
-        bias = _add(b_ih, b_hh)
-        if not keep and w_hr is None and (done := K.lstm_results(x, steps, h0, c0, w_ih, w_hh, bias)) is not None:
-            return (done[0], K.final_state(done[0], h0, steps), done[1]), ()
-        y, c, gates, flat = K.lstm_forward(x, steps, h0, c0, w_ih, w_hh, bias, w_hr)
-        return (y, K.final_state(y, h0, steps), K.final_state(c, c0, steps)), (c, gates, flat)
-
-    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        (gh, gc), (c, gates, flat) = finals, kept
-        dz, db, dh0, dc0, dw_hr = K.lstm_backward(gy, gh, gc, steps, y, a[1], a[2], c, gates, flat, a[4], a[7])
-        dx, *dw = _weight_grads(dz, dz, y, steps, a, wanted, db)
-        return dx, dh0, dc0, *dw, dw_hr
-    return forward, back
-
-
-def _device(mode: str, steps: Any, fused: Any) -> Any:
-    """Every mode by the device's kernels (kernels/cuda/rnn.py), in the layer's own dtype."""
-    from ..kernels.cuda.rnn import Steps
-    steps = Steps(steps)
-
-    def back(gy: Any, finals: Any, a: list[Any], y: Any, kept: Any, wanted: list[bool]) -> Any:
-        gy = gy if gy is None else gy.reshape(y.shape)
-        return fused.rnn_backward(mode, steps, [gy, *finals], a, y, kept, wanted)
-    return lambda a, keep: fused.rnn_forward(mode, steps, *a), back
+    saved = (wrap(array, kind if array.dtype == kind.np else kind.with_dtype(float32)) for array in kept if array is not None)
+    return record(outs, "RnnLayerBackward0", tensors, grad, (*tensors, outs[0], *saved), array_grad)
 
 
 # --- out of plain ops --------------------------------------------------------------------------------------------------------------------

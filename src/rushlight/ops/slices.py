@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import wrap_dim
-from ..kernels.strides import strided, zeros_for
-from ..kind import NotBatched
+from ..kernels.strides import sample_strided, strided, zeros_for
 from ..storage import array_over, untyped_storage
 from ..storage import storage_offset as offset_of
 from ..tensor import Tensor, wrap
@@ -163,28 +162,16 @@ def as_strided(input: Tensor, size: PerDim, stride: PerDim, storage_offset: int 
         raise RuntimeError("mismatch in length of strides and shape")
     if any(step < 0 for step in stride):
         raise RuntimeError("as_strided: Negative strides are not supported at the moment, got strides: " + str(list(stride)))
-    if hasattr(input._a, "level"):
-        return _sample_strided(input, size, stride, storage_offset or 0)
-    start = offset_of(input._a) if storage_offset is None else storage_offset
-    array = array_over(untyped_storage(input), input._kind.dtype, start, size, stride)
+    array, start, offset = sample_strided(input._a, size, stride, storage_offset or 0), storage_offset or 0, 0
+    if array is NotImplemented:
+        start = offset_of(input._a) if storage_offset is None else storage_offset
+        offset = offset_of(input._a) if input._node is not None else 0
+        array = array_over(untyped_storage(input), input._kind.dtype, start, size, stride)
     if not input._a.flags.writeable or any(step == 0 and n > 1 for step, n in zip(stride, size, strict=True)):
         array.flags.writeable = False
-    geometry = (input._a.shape, input.stride(), offset_of(input._a) if input._node is not None else 0)
+    geometry = (input._a.shape, input.stride(), offset)
     return make_view(input, array, "AsStridedBackward0", lambda g: _unstride(g, geometry, size, stride, start), as_strided,
                      (size, stride, storage_offset))
-
-
-def _sample_strided(input: Tensor, size: tuple[int, ...], stride: tuple[int, ...], start: int) -> Tensor:
-    """`as_strided` inside vmap, where a sample's storage begins with its first element. Samples have to lie in order."""
-    a = input._a
-    if not a.flags.c_contiguous:
-        raise NotBatched("as_strided of samples that are not contiguous")
-    last = start + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if 0 not in size and not 0 <= last < a.size:
-        raise RuntimeError(f"as_strided: sizes {list(size)}, strides {list(stride)} and offset {start} reach beyond a sample of {a.size} elements")
-    array = a.strided(size, tuple([step * a.itemsize for step in stride]), start * a.itemsize)
-    geometry = (a.shape, input.stride(), 0)
-    return make_view(input, array, "AsStridedBackward0", lambda g: _unstride(g, geometry, size, stride, start), as_strided, (size, stride, start))
 
 
 def _unstride(g: Tensor, geometry: Any, size: tuple[int, ...], stride: tuple[int, ...], start: int) -> Tensor:

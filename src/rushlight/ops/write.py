@@ -133,17 +133,8 @@ def check_overlap(self: Tensor, other: Tensor) -> None:
     a, b = self._a, other._a
     if not (_dense(a) and _dense(b)) or a.size == 0 or b.size == 0:
         return
-    while hasattr(a, "level") and hasattr(b, "level"):       # batched by vmap: what holds for the first sample holds for all
-        if not a.batch or not b.batch:
-            return
-        a, b = a.physical[0, ...], b.physical[0, ...]
-    start_a, start_b = [each.__array_interface__["data"][0] if each.__class__ is np.ndarray else each.data.ptr for each in (a, b)]
-    if start_a == start_b and a.size == b.size:
-        if a.strides == b.strides:
-            return
-    elif start_a >= start_b + b.nbytes or start_b >= start_a + a.nbytes:
-        return
-    raise _shared()
+    if M.overlap(a, b):
+        raise _shared()
 
 
 def check_apart(self: Tensor, others: Sequence[Any]) -> None:

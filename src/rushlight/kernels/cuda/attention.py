@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from ..shapes import broadcast_shapes
 from . import driver, tensor_core, tiles
 from .matmul import tf32
 from .source import Kernel
 
-__all__ = ["attention", "attention_backward", "fits"]
+__all__ = ["attention", "attention_gradient"]
 
 LARGEST, WARPS = 128, 4
 SIZES = (32, 64, 128)
@@ -440,7 +441,7 @@ def _shape(name: str, single: int, size: int) -> tuple[int, ...]:
     return tiles.attention("forward" if name == "attention" else "backward", bool(single), size) or _usual(name, single, size)
 
 
-def fits(q: Any, k: Any, v: Any) -> bool:
+def _fits(q: Any, k: Any, v: Any) -> bool:
     """Whether the kernels take these arrays (batch, heads, length, head size)."""
     return (q.dtype.name in ("float16", "bfloat16", "float32") and k.dtype == q.dtype == v.dtype and 0 < q.shape[3] <= LARGEST and 0 < v.shape[3] <= LARGEST
             and min(q.size, k.size, v.size) > 0 and max(q.shape[:2]) < 65536 and tensor_core.available())
@@ -489,12 +490,59 @@ def _same_layout(a: Any, shape: tuple[int, ...]) -> Any:
     return module.empty(shape, a.dtype)
 
 
-def attention(q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float) -> tuple[Any, Any]:
-    """(softmax(q k' scale + bias) v, log of the sum of exponentials per query).
+def _four(a: Any, leading: tuple[int, ...]) -> Any:
+    """An array with these leading dimensions as (batch, heads, length, size); what is broadcast has strides of 0."""
+    if a.shape[:-2] != leading:
+        a = driver.needed().broadcast_to(a, (*leading, *a.shape[-2:]))
+    return a if a.ndim == 4 else a.reshape((*(1,) * (4 - a.ndim), *a.shape) if a.ndim < 4 else (-1, *a.shape[-3:]))
 
-    q: (batch, heads, rows, dim); k, v: as many heads or a divisor of it; bias: None, numbers, or bools (False hides), of the scores' shape, with
-    strides of 0 where it is broadcast. The result lies in memory as q does.
-    """
+
+def _leading(q: Any, k: Any, v: Any, bias: Any) -> tuple[tuple[int, ...], ...] | None:
+    """The leading dimensions with which q, k and v go to the kernels; None where those don't take them."""
+    first, second = q.shape[:-2], k.shape[:-2]
+    if first and second and v.shape[:-2] == second and first[:-1] == second[:-1] and second[-1] and first[-1] % second[-1] == 0:
+        found = first, second, second                     # each head of k serves several of q
+    else:
+        try:
+            found = (broadcast_shapes(first, second, v.shape[:-2]),) * 3
+        except ValueError:
+            return None
+    return found if bias is None or broadcast_shapes(bias.shape[:-2], found[0]) == found[0] else None
+
+
+def attention(q: Any, k: Any, v: Any, bias: Any, noise: Any, causal: bool, scale: float, of_bias: bool) -> tuple[Any, Any]:
+    """(softmax(q k' scale + bias) v, log of the sum of exponentials per query); the result lies in memory as q does."""
+    leading = None if noise is not None or of_bias else _leading(q, k, v, bias)
+    if leading is None:
+        return NotImplemented
+    first, width = leading[0], v.shape[-1]
+    if bias is not None:
+        bias = _four(driver.needed().broadcast_to(bias, (*first, q.shape[-2], k.shape[-2])), first)
+    q, k, v = map(_four, (q, k, v), leading)
+    if not _fits(q, k, v):
+        return NotImplemented
+    out, shift = _attention(q, k, v, bias, causal, scale)
+    return out.reshape(*first, out.shape[2], width), shift
+
+
+def attention_gradient(g: Any, q: Any, k: Any, v: Any, bias: Any, noise: Any, causal: bool, scale: float, of_bias: bool, out: Any,
+                       *kept: Any) -> tuple[Any, Any, Any, Any]:
+    """The gradients of q, k and v, each in the layout of its tensor, and None; `kept` is what the forward pass kept."""
+    leading = _leading(q, k, v, bias)
+    if leading is None or len(kept) != 1:
+        return NotImplemented
+    first = leading[0]
+    if bias is not None:
+        bias = _four(driver.needed().broadcast_to(bias, (*first, q.shape[-2], k.shape[-2])), first)
+    four = [_four(a, like) for a, like in zip((q, k, v), leading, strict=True)]
+    grads = _attention_gradient(_four(g, first), four[0], four[1], four[2], bias, _four(out, first), kept[0], causal, scale)
+    dq, dk, dv = (grad.reshape(*like, *a.shape[-2:]) for grad, a, like in zip(grads, (q, k, v), leading, strict=True))
+    return dq, dk, dv, None
+
+
+def _attention(q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float) -> tuple[Any, Any]:
+    """The same of q: (batch, heads, rows, dim); k, v: as many heads or a divisor of it; bias: None, numbers, or bools (False hides), of the scores'
+    shape, with strides of 0 where it is broadcast."""
     q, k, v = map(_rows_dense, (q, k, v))
     batch, heads, rows, dim = q.shape
     out = _same_layout(q, (batch, heads, rows, v.shape[3]))
@@ -507,8 +555,8 @@ def attention(q: Any, k: Any, v: Any, bias: Any, causal: bool, scale: float) -> 
     return out, shift
 
 
-def attention_backward(g: Any, q: Any, k: Any, v: Any, bias: Any, out: Any, shift: Any, causal: bool, scale: float) -> tuple[Any, Any, Any]:
-    """The gradients of q, k and v, each in the layout of its tensor."""
+def _attention_gradient(g: Any, q: Any, k: Any, v: Any, bias: Any, out: Any, shift: Any, causal: bool, scale: float) -> tuple[Any, Any, Any]:
+    """The gradients of q, k and v."""
     g, q, k, v = map(_rows_dense, (g, q, k, v))
     batch, heads, rows, dim = q.shape
     groups, columns = k.shape[1:3]

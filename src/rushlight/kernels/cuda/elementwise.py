@@ -336,7 +336,7 @@ FORMS = UFUNCS | {"logical_and": "x && y", "logical_or": "x || y", "logical_not"
                   "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "sgn": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)"}
 
 # Ops that NumPy has no ufunc for, and that are no formula.
-for _name, _text in {"rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "dropout": "x * y * z"}.items():
+for _name, _text in {"rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)"}.items():
     Formula(_name, _text)
 
 

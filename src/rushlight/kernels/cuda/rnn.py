@@ -12,16 +12,17 @@ What is kept for the backward pass has the layer's dtype; running states and gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..rnn import Steps
 from . import driver
 from .matmul import matmul, pointer_product, product_into
 from .source import ACCUMULATE, THREADS, Kernel, blocks
 
-__all__ = ["Steps", "rnn_forward", "rnn_backward"]
+__all__ = ["forward", "backward"]
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
@@ -123,15 +124,6 @@ extern "C" __global__ void kernel(const T* gy, const A* carry, T* out, int n) {
 """)
 
 
-class Steps(list[tuple[int, int]]):
-    """(first row, one past the last) of each time step, in the order of processing. (A class of its own passes to kernels as it is.)"""
-
-    @property
-    def even(self) -> bool:
-        """Whether all steps have the same number of rows."""
-        return len({hi - lo for lo, hi in self}) <= 1
-
-
 def _dense(a: Any) -> Any:
     return None if a is None else a if a.flags.c_contiguous else a.copy()
 
@@ -158,9 +150,11 @@ def _running(dtype: Any) -> Any:
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def rnn_forward(mode: str, steps: Steps, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> tuple[Any,
-                Any]:
-    """((y, h_n) or (y, h_n, c_n), what the backward pass needs) of one layer in one direction; x: (N, features)."""
+def forward(mode: str, steps: Steps, keep: bool, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
+            w_hr: Any) -> tuple[Any, Any]:
+    """((y, h_n) or (y, h_n, c_n), what the backward pass needs, which costs nothing more) of one layer in one direction; x: (N, features)."""
+    if not steps:
+        return NotImplemented
     sums = matmul(x, w_ih.T)
     state = h0.copy()                   # runs along: the rows of sequences that have ended keep their last state
     biases = [_dense(b) for b in (b_ih, b_hh)]
@@ -209,12 +203,12 @@ def _lstm_forward(steps: Steps, sums: Any, state: Any, c0: Any, w_hh: Any, biase
     return (y, state, cell.astype(dtype)), (sums, cells, before, None if w_hr is None else inner)
 
 
-def rnn_backward(mode: str, steps: Steps, g: Any, arrays: Any, y: Any, kept: Any, wanted: Sequence[bool]) -> tuple[Any, ...]:
-    """The gradients of `arrays` (x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr; None where not `wanted`) from those of y, h_n and c_n (None: zero)."""
-    x, h0, c0, w_ih, w_hh, *_, w_hr = arrays
-    gy = _dense(g[0])
+def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Any, gh: Any, gc: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any,
+             b_ih: Any, b_hh: Any, w_hr: Any, y: Any, *kept: Any) -> tuple[Any, ...]:
+    """The gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr (None where not `wanted`) from those of y, h_n and c_n (None: zero)."""
+    gy = None if gy is None else _dense(gy.reshape(y.shape))
     carry, cell = (None if start is None else driver.needed().zeros(start.shape, _running(x.dtype)) if each is None
-                   else each.astype(_running(x.dtype), order="C") for each, start in zip((*g[1:], None)[:2], (h0, c0), strict=True))
+                   else each.astype(_running(x.dtype), order="C") for each, start in ((gh, h0), (gc, c0)))
     dz = driver.needed().empty((len(x), w_hh.shape[0]), x.dtype)
     dx_part, before, dw_hr = dz, kept[0], None
     product = pointer_product(w_hh, carry.dtype.name, mode == "GRU")

@@ -1,0 +1,17 @@
+"""Dropout with a mask from the GPU's own stream, in one kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import philox
+
+__all__ = ["dropped"]
+
+
+def dropped(a: Any, gen: Any, keep: float) -> tuple[Any, Any]:
+    """(the array with each element kept with probability `keep` and divided by it, else 0; what was kept as bool).
+
+    NotImplemented where the numbers come from the CPU's streams (``torch.cuda.random.use_cpu_streams``).
+    """
+    return philox.dropout(a, gen, keep) if gen.draws_here else NotImplemented
