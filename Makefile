@@ -112,6 +112,10 @@ docs: .venv/docs     ## the documentation as a website in build/website/site: ev
 	.venv/bin/python tools/website
 	.venv/bin/python -m pytest tests/test_website.py
 
+.PHONY: wheels
+wheels: .venv/dev    ## a release in dist/: manylinux wheels (PYTHONS=3.11,3.12,3.13), pure wheel, sdist, hashes, bill of materials; each installed and run
+	.venv/bin/python tools/release.py --pythons $(or $(PYTHONS),3.11$(comma)3.12$(comma)3.13)
+
 .PHONY: environments
 environments: .venv/dev  ## wheels, sdist, other Pythons, the oldest NumPy, odd and locked folders: one line each (ONLY=names)
 	.venv/bin/python tools/environments.py $(if $(ONLY),--only $(ONLY))
