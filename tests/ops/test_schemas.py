@@ -117,6 +117,7 @@ CALLS = """
     torch.embedding_bag(torch.ones(2, 3), torch.zeros(1, 1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
     torch.rnn_tanh(torch.ones(3), torch.ones(3), [], False, 1, 0.0, False, False, True)
     torch.sparse_coo_tensor(torch.zeros(3, 3, dtype=torch.int64), torch.ones(3), 3)
+    torch.ones(3).index_add(0, torch.zeros(0, dtype=torch.int64), torch.ones(0))
 """
 
 

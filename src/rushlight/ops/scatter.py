@@ -322,8 +322,6 @@ def _index_checks(name: str, input: Tensor, dim: int, index: Tensor, source: Ten
     if index._a.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim} with type: {title(index.dtype)} and size: "
                          f"{list(index._a.shape)}")
-    if not index._a.size:
-        return index._a if index._kind.dtype.name in ("int64", "int32") else index._a.astype(np.int64)
     if index._kind.dtype.name not in ("int64", "int32"):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index but got: {title(index.dtype)}")
     if source._kind.dtype is not input._kind.dtype:
