@@ -277,13 +277,6 @@ def test_default_device_contexts():
         rl.set_default_device(None)
 
 
-def test_dispatch_modes_say_what_to_use():
-    with pytest.raises(NotImplementedError, match="TorchFunctionMode"):
-        from rushlight.utils._python_dispatch import TorchDispatchMode
-        with TorchDispatchMode():
-            pass
-
-
 @BOTH
 def test_redispatch(t):
     seen = []

@@ -1,5 +1,5 @@
-"""``torch._subclasses``: PyTorch's tensors without data; here they are tensors on the device "meta", where that is supported."""
+"""``torch._subclasses``: tensors without data."""
 
-from .fake_tensor import FakeTensor, FakeTensorMode
+from .fake_tensor import DynamicOutputShapeException, FakeTensor, FakeTensorMode, UnsupportedFakeTensorException
 
-__all__ = ["FakeTensor", "FakeTensorMode"]
+__all__ = ["DynamicOutputShapeException", "FakeTensor", "FakeTensorMode", "UnsupportedFakeTensorException"]

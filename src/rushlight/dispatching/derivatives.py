@@ -80,6 +80,10 @@ class Context:
         for key, value in given.items():
             self.__dict__.setdefault(key, value)
 
+    def __getattr__(self, name: str) -> Any:
+        """An argument of the operator."""
+        raise AttributeError(f"{self.__dict__.get('_op')} has no argument {name!r} here")
+
     def _kept(self, value: Tensor) -> Tensor:
         if value.__class__.__torch_dispatch__ is not Tensor._disabled_torch_dispatch:
             return value

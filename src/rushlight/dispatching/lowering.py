@@ -27,7 +27,7 @@ BELOW = frozenset((
     "size", "stride", "dim", "ndimension", "numel", "nelement", "is_contiguous", "storage_offset", "data_ptr", "element_size", "requires_grad_", "is_floating_point",
     "is_complex", "is_signed", "is_conj", "is_neg", "is_inference", "get_device", "is_tensor", "is_nonzero", "is_same_size", "is_set_to", "has_names", "dim_order",
     "backward", "register_hook", "retain_grad", "register_post_accumulate_grad_hook", "storage", "untyped_storage", "numpy", "tolist", "_repr", "__format__", "__len__",
-    "__bool__", "__float__", "__int__", "__index__", "__complex__", "__contains__", "__array_wrap__", "result_type", "promote_types", "can_cast", "set_default_dtype",
+    "__contains__", "__array_wrap__", "result_type", "promote_types", "can_cast", "set_default_dtype",
     "is_distributed", "broadcast_shapes", "manual_seed", "save", "load", "is_grad_enabled", "compile", "get_default_dtype", "typename", "_nnz", "_indices",
     "multi_head_attention_forward", "interpolate", "normalize", "is_storage", "shares_memory", "_is_view", "is_shared", "share_memory_", "is_coalesced", "__reversed__"))
 
@@ -312,6 +312,18 @@ def _cpu(self: Tensor, memory_format: Any = None) -> Tensor:
 @lowers("item", operator=False)
 def _item(self: Tensor) -> Any:
     return A._local_scalar_dense.default(self)
+
+
+def _number(name: str, kind: type) -> None:
+    def call(self: Tensor) -> Any:
+        if self.numel() != 1:
+            raise Whole
+        return kind(_item(self))
+    TABLE[name] = call
+
+
+for _name, _kind in (("__bool__", bool), ("__float__", float), ("__int__", int), ("__complex__", complex)):
+    _number(_name, _kind)
 
 
 # --- arithmetic -----------------------------------------------------------------------------------------------------------------------

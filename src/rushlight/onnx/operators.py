@@ -573,6 +573,6 @@ def RNN(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: 
     return _recurrent("RNN", [0], x, w, r, b, [h], r.shape[2], direction, rnn_relu if kinds == {"Relu"} else rnn_tanh)
 
 
-for _function in OPERATORS.values():
-    if not _function.__doc__:
-        _function.__doc__ = f"ONNX's operator {_function.__name__}."
+for _each in OPERATORS.values():
+    if not _each.__doc__:
+        _each.__doc__ = f"ONNX's operator {_each.__name__}."
