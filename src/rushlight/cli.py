@@ -136,6 +136,11 @@ def _show(error: BaseException) -> None:
     while trace is not None and _is_machinery(trace):
         trace = trace.tb_next
     error.__traceback__ = trace
+    if isinstance(error, Exception):
+        from .commands.lessons import language, lesson
+        note = lesson(error, language())
+        if note:
+            error.add_note(note)
     sys.stdout.flush()
     sys.excepthook(type(error), error, trace)
 
