@@ -262,8 +262,7 @@ class SummaryWriter:
 
     def add_onnx_graph(self, prototxt: str) -> None:
         """Not supported: raises NotImplementedError."""
-        raise NotImplementedError("SummaryWriter.add_onnx_graph is not supported by rushlight, which reads no ONNX files: "
-                                  "use add_graph(model, input)")
+        raise NotImplementedError("SummaryWriter.add_onnx_graph is not supported by rushlight: use add_graph(model, input) with the model itself")
 
     @staticmethod
     def _encode(rawstr: str) -> str:
