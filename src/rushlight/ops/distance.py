@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..autograd.grad_mode import no_grad
+from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
 from .define import op
+from .joining import cat
+from .record import record
 from .reduction import _vector_norm
 
 __all__ = ["pdist"]
@@ -32,7 +36,30 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
     if x1._a.shape[-1] != x2._a.shape[-1]:
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1._a.shape[-1]} X2: {x2._a.shape[-1]}")
     _check_p(p, "cdist")
+    many = x1._a.shape[-2] > _FEW or x2._a.shape[-2] > _FEW
+    if p == 2 and (compute_mode == "use_mm_for_euclid_dist" or many and compute_mode == "use_mm_for_euclid_dist_if_necessary") and x1._a.size and x2._a.size:
+        return _euclidean(x1, x2)
     return _vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), float(p), -1, False)
+
+
+_FEW = 25       # rows from which on PyTorch, too, takes |a|^2 + |b|^2 - 2 a b for the square of |a - b|, by a product
+
+
+def _euclidean(x1: Tensor, x2: Tensor) -> Tensor:
+    """Euclidean distances by one product of matrices, in which the squares are two more columns."""
+    batch = broadcast_shapes(x1._a.shape[:-2], x2._a.shape[:-2])
+    x1, x2 = [x if x._a.shape[:-2] == batch else x.expand(*batch, *x._a.shape[-2:]) for x in (x1, x2)]
+    with no_grad():
+        squares = [x.square().sum(-1, True) for x in (x1, x2)]
+        one, two = (square.new_ones(square.shape) for square in squares)
+        r = cat([x1 * -2, squares[0], one], -1).matmul(cat([x2, two, squares[1]], -1).mT).clamp_min_(0).sqrt_()
+    return record(r, "EuclideanDistBackward0", (x1, x2), (_first_gradient, lambda g, x1, x2, r: _first_gradient(g.mT, x2, x1, r.mT)), (x1, x2, r))
+
+
+def _first_gradient(g: Tensor, x1: Tensor, x2: Tensor, r: Tensor) -> Tensor:
+    """(x1 - x2) / r, weighted by g; nothing where the distance is 0."""
+    share = (g / r).masked_fill(r == 0, 0)
+    return x1 * share.sum(-1, True) - share.matmul(x2)
 
 
 @op(functional=True)
