@@ -153,7 +153,7 @@ bool is_float(int type) { return type == NPY_FLOAT || type == NPY_DOUBLE; }
 PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count == 2 && PyArray_CheckExact(args[0]) && PyArray_CheckExact(args[1])) {
         PyArrayObject *a = as_array(args[0]), *b = as_array(args[1]);
-        PyObject* out = PyArray_ITEMSIZE(a) == 2 ? half_product(a, b, nullptr) : product(a, b);
+        PyObject* out = PyTypeNum_ISINTEGER(PyArray_TYPE(a)) ? integer_product(a, b) : PyArray_ITEMSIZE(a) == 2 ? half_product(a, b, nullptr) : product(a, b);
         if (out != nullptr || PyErr_Occurred()) return out;
     }
     return PyObject_Vectorcall(numpy_matmul, args, count, nullptr);

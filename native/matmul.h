@@ -9,6 +9,9 @@ namespace rushlight {
 // a b, or a b' (of the last two dimensions); the other dimensions broadcast.
 PyObject* product(PyArrayObject* a, PyArrayObject* b, bool transpose_b = false);
 
+// The same of integers, without BLAS.
+PyObject* integer_product(PyArrayObject* a, PyArrayObject* b);
+
 // a' b of matrices
 PyObject* transposed_product(PyArrayObject* a, PyArrayObject* b);
 

@@ -276,3 +276,15 @@ def test_one_row(k, n, dtype):
         np.testing.assert_allclose(native.matmul(left, right), np.matmul(left, right), rtol=tolerance, atol=tolerance)
     bias = rng.standard_normal(n).astype(dtype)
     np.testing.assert_allclose(linear(x[0], turned[0].T, bias), x[0] @ m[0] + bias, rtol=tolerance, atol=tolerance)
+
+
+    np.testing.assert_allclose(native.linear(x[0], turned[0].T, bias), x[0] @ m[0] + bias, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+def test_products_of_integers_wrap_around(dtype):
+    rng = np.random.default_rng(0)
+    for left, right in (((3, 4), (4, 5)), ((1, 7), (7, 1)), ((2, 3, 4), (4, 5)), ((2, 1, 3, 4), (5, 4, 2)), ((33, 65), (65, 17)), ((0, 3), (3, 2))):
+        a, b = (rng.integers(-2 ** 62, 2 ** 62, shape).astype(dtype) for shape in (left, right))
+        for x, y in ((a, b), (np.asfortranarray(a), np.asfortranarray(b)), (a[..., ::-1], b[..., ::-1, :]), (a[..., :1, :], b[..., :1])):
+            np.testing.assert_array_equal(native.matmul(x, y), np.matmul(x, y))
