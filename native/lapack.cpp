@@ -1,5 +1,6 @@
 // What LAPACK has and NumPy does not call: LU, triangular systems, Cholesky that says where it failed, LDL. Through the OpenBLAS that NumPy has loaded.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <complex>
 #include <string>
@@ -133,9 +134,77 @@ template <typename T> bool by_columns(PyArrayObject* a) {
     return PyArray_STRIDE(a, ndim - 2) == sizeof(T) && PyArray_STRIDE(a, ndim - 1) == static_cast<npy_intp>(sizeof(T)) * PyArray_DIM(a, ndim - 2);
 }
 
-template <typename T, typename Int> PyObject* solve_triangular_of(PyArrayObject* a_, PyArrayObject* b, bool upper, bool unit) {
+template <typename T, typename Int> struct TriangularCall {
     using Scalar = std::conditional_t<IsComplex<T>::value, const void*, T>;
-    using Call = void (*)(int layout, int side, int uplo, int transpose, int diagonal, Int m, Int n, Scalar alpha, const T* a, Int lda, T* b, Int ldb);
+    using Type = void (*)(int layout, int side, int uplo, int transpose, int diagonal, Int m, Int n, Scalar alpha, const T* a, Int lda, T* b, Int ldb);
+};
+
+// A triangle whose systems are solved by halves: what is between the halves is a product of matrices, in which BLAS is many times as fast as in solving.
+template <typename T, typename Int> struct Triangle {
+    typename TriangularCall<T, Int>::Type trsm;
+    bool turned, upper, unit;
+    Int step, columns;
+
+    static constexpr index_t SMALL = 32;
+
+    // b (n x columns) becomes the solution of a x = b; a is n x n, its rows (or columns, if turned) `step` apart.
+    void solve(const T* a, index_t n, T* b) const {
+        if constexpr (!IsComplex<T>::value) {
+            if (n > SMALL) {
+                const index_t half = n / 2 / 16 * 16 > 0 ? n / 2 / 16 * 16 : n / 2, rest = n - half;
+                const T* second = a + half * step + half;
+                const T* between = upper == turned ? a + half * step : a + half;  // rows below the diagonal, or columns right of it, where they lie
+                if (upper) {
+                    solve(second, rest, b + half * columns);
+                    subtract(half, rest, between, b + half * columns, b);
+                    solve(a, half, b);
+                } else {
+                    solve(a, half, b);
+                    subtract(rest, half, between, b, b + half * columns);
+                    solve(second, rest, b + half * columns);
+                }
+                return;
+            }
+            solve_rows(a, n, b);
+        } else {
+            const T one = 1;
+            trsm(ROW_MAJOR, LEFT, upper != turned ? UPPER : LOWER, turned ? TRANSPOSE : NO_TRANSPOSE, unit ? UNIT : NOT_UNIT, static_cast<Int>(n), columns, &one, a,
+                 step, b, columns);
+        }
+    }
+
+    // Row by row, on columns that stay in the first cache.
+    void solve_rows(const T* a, index_t n, T* b) const {
+        constexpr index_t WIDTH = 64;
+        for (index_t start = 0; start < columns; start += WIDTH) {
+            const index_t width = std::min<index_t>(WIDTH, columns - start);
+            for (index_t k = 0; k < n; ++k) {
+                const index_t i = upper ? n - 1 - k : k;
+                T sum[WIDTH];
+                T* row = b + i * columns + start;
+                std::copy(row, row + width, sum);
+                for (index_t j = upper ? i + 1 : 0; j < (upper ? n : i); ++j) {
+                    const T factor = at(a, i, j);
+                    const T* other = b + j * columns + start;
+#pragma omp simd
+                    for (index_t c = 0; c < width; ++c) sum[c] -= factor * other[c];
+                }
+                const T divisor = unit ? T(1) : at(a, i, i);
+#pragma omp simd
+                for (index_t c = 0; c < width; ++c) row[c] = sum[c] / divisor;
+            }
+        }
+    }
+
+    T at(const T* a, index_t i, index_t j) const { return turned ? a[i + j * step] : a[i * step + j]; }
+
+    void subtract(index_t rows, index_t depth, const T* a, const T* x, T* b) const {
+        gemm(turned, false, rows, columns, depth, T(-1), a, step, x, columns, T(1), b, columns);
+    }
+};
+
+template <typename T, typename Int> PyObject* solve_triangular_of(PyArrayObject* a_, PyArrayObject* b, bool upper, bool unit) {
+    using Call = typename TriangularCall<T, Int>::Type;
     const Call trsm = reinterpret_cast<Call>(blas_symbol((std::string("cblas_") + LETTER<T> + "trsm").c_str()));
     if (trsm == nullptr || PyArray_NDIM(b) < 2 || PyArray_TYPE(b) != TYPE_NUMBER<T> || !PyArray_ISNOTSWAPPED(b)) return nullptr;
     const int na = PyArray_NDIM(a_), nb = PyArray_NDIM(b);
@@ -155,16 +224,12 @@ template <typename T, typename Int> PyObject* solve_triangular_of(PyArrayObject*
     if (x != nullptr && n > 0 && columns > 0) {
         const char* from = static_cast<const char*>(PyArray_DATA(a));
         T* to = data_of<T>(x);
-        const T one = 1;
-        Scalar alpha;
-        if constexpr (IsComplex<T>::value) alpha = &one;
-        else alpha = one;
+        const Triangle<T, Int> triangle = {trsm, turned, upper, unit, static_cast<Int>(n), static_cast<Int>(columns)};
         over_matrices(batch.count, static_cast<double>(n) * static_cast<double>(n * columns), [&](index_t first, index_t last) {
             for (index_t i = first; i < last; ++i) {
                 index_t at, unused;
                 batch.offsets(i, &at, &unused);
-                trsm(ROW_MAJOR, LEFT, upper != turned ? UPPER : LOWER, turned ? TRANSPOSE : NO_TRANSPOSE, unit ? UNIT : NOT_UNIT, static_cast<Int>(n),
-                     static_cast<Int>(columns), alpha, reinterpret_cast<const T*>(from + at), static_cast<Int>(n), to + i * n * columns, static_cast<Int>(columns));
+                triangle.solve(reinterpret_cast<const T*>(from + at), n, to + i * n * columns);
             }
         });
     }
@@ -181,6 +246,82 @@ PyObject* solve_triangular(PyObject* const* args, Py_ssize_t count) {
     with_matrices(args[0], [&](auto zero, auto integer) {
         result = solve_triangular_of<decltype(zero), decltype(integer)>(as_array(args[0]), as_array(args[1]), upper, unit);
     });
+    return result;
+}
+
+// --- systems ----------------------------------------------------------------------------------------------------------------------------
+
+// X with A X = B, or the inverse where there is no B; nullptr without an error where a matrix is singular.
+template <typename T, typename Int> PyObject* solve_of(PyArrayObject* a_, PyArrayObject* b) {
+    using Factor = void (*)(const Int* m, const Int* n, T* a, const Int* lda, Int* pivots, Int* info);
+    const Factor getrf = reinterpret_cast<Factor>(routine<T>("getrf"));
+    const auto trsm = reinterpret_cast<typename TriangularCall<T, Int>::Type>(blas_symbol((std::string("cblas_") + LETTER<T> + "trsm").c_str()));
+    if (getrf == nullptr || trsm == nullptr) return nullptr;
+    if (b == nullptr) b = a_;  // of its shape
+    const int na = PyArray_NDIM(a_), nb = PyArray_NDIM(b);
+    if (nb < 2 || PyArray_TYPE(b) != TYPE_NUMBER<T> || !PyArray_ISNOTSWAPPED(b)) return nullptr;
+    const index_t n = PyArray_DIM(a_, na - 1), columns = PyArray_DIM(b, nb - 1);
+    if (PyArray_DIM(a_, na - 2) != n || PyArray_DIM(b, nb - 2) != n || PyArray_SIZE(a_) == 0 || PyArray_SIZE(b) == 0) return nullptr;
+    PyArrayObject* a = as_array(PyArray_FromArray(a_, nullptr, NPY_ARRAY_CARRAY_RO));
+    if (a == nullptr) return nullptr;
+    Batch batch;
+    PyArrayObject* x = nullptr;
+    if (batch.prepare(a, b)) {
+        batch.shape[batch.ndim] = n;
+        batch.shape[batch.ndim + 1] = columns;
+        x = new_array(batch.ndim + 2, batch.shape, TYPE_NUMBER<T>);
+        if (x != nullptr && b != a_ && PyArray_CopyInto(x, b) < 0) Py_CLEAR(x);
+    }
+    std::atomic<bool> singular{false};
+    if (x != nullptr) {
+        const char* from = PyArray_BYTES(a);
+        T* to = data_of<T>(x);
+        const bool inverse = b == a_;
+        over_matrices(batch.count, static_cast<double>(n) * static_cast<double>(n * (n + columns)), [&](index_t first, index_t last) {
+            std::vector<T> factors(n * n);
+            std::vector<Int> pivots(n);
+            const Int size = static_cast<Int>(n);
+            const Triangle<T, Int> lower = {trsm, true, false, true, size, static_cast<Int>(columns)}, upper = {trsm, true, true, false, size, static_cast<Int>(columns)};
+            for (index_t i = first; i < last; ++i) {
+                index_t at, unused;
+                batch.offsets(i, &at, &unused);
+                Int code = 0;
+                transpose(reinterpret_cast<const T*>(from + at), factors.data(), n, n);
+                getrf(&size, &size, factors.data(), &size, pivots.data(), &code);
+                if (code != 0) singular = true;
+                if (singular) return;
+                T* r = to + i * n * columns;
+                if (inverse) {
+                    std::fill(r, r + n * n, T(0));
+                    for (index_t k = 0; k < n; ++k) r[k * n + k] = T(1);
+                }
+                for (index_t k = 0; k < n; ++k) {
+                    const index_t other = static_cast<index_t>(pivots[k]) - 1;
+                    if (other != k) std::swap_ranges(r + k * columns, r + (k + 1) * columns, r + other * columns);
+                }
+                lower.solve(factors.data(), n, r);
+                upper.solve(factors.data(), n, r);
+            }
+        });
+    }
+    if (singular) Py_CLEAR(x);
+    Py_DECREF(a);
+    return reinterpret_cast<PyObject*>(x);
+}
+
+// (A, B) -> X with A X = B
+PyObject* solve(PyObject* const* args, Py_ssize_t count) {
+    PyObject* result = nullptr;
+    if (count == 2 && PyArray_CheckExact(args[1])) {
+        with_matrices(args[0], [&](auto zero, auto integer) { result = solve_of<decltype(zero), decltype(integer)>(as_array(args[0]), as_array(args[1])); });
+    }
+    return result;
+}
+
+// (A) -> its inverse
+PyObject* inverse(PyObject* const* args, Py_ssize_t count) {
+    PyObject* result = nullptr;
+    if (count == 1) with_matrices(args[0], [&](auto zero, auto integer) { result = solve_of<decltype(zero), decltype(integer)>(as_array(args[0]), nullptr); });
     return result;
 }
 
@@ -358,6 +499,8 @@ PyObject* least_squares(PyObject* const* args, Py_ssize_t count) {
 extern const NativeFunction lapack_functions[] = {
     {"lu_factor", lu_factor},
     {"solve_triangular", solve_triangular},
+    {"solve", solve},
+    {"inverse", inverse},
     {"cholesky", cholesky},
     {"ldl_factor", ldl_factor},
     {"least_squares", least_squares},

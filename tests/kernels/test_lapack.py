@@ -170,3 +170,31 @@ def test_least_squares(kernel, shape, dtype):
     theirs = np.linalg.pinv(a, rcond=1e-5) @ b
     np.testing.assert_allclose(x, theirs, **close(dtype))
     assert (ranks == np.linalg.matrix_rank(a[..., 1:])).all() and ranks.shape == x.shape[:-2]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "c16"])
+def test_systems_by_halves(dtype):
+    """Triangles of all remainders, by rows and by columns; general systems and inverses of batches, against NumPy in double."""
+    rng = np.random.default_rng(0)
+    tolerance = 2e-4 if dtype in ("f4", "c8") else 1e-10
+
+    def random(*shape):
+        return (rng.standard_normal(shape) + (1j * rng.standard_normal(shape) if dtype[0] == "c" else 0)).astype(dtype)
+    for n in (1, 2, 31, 33, 65, 100):
+        square = random(n, n) / n + 2 * np.eye(n, dtype=dtype)
+        for columns in (1, 7, 70):
+            b = random(n, columns)
+            for a in (square, np.asfortranarray(square)):
+                for upper in (False, True):
+                    for unit in (False, True):
+                        part = np.triu(a) if upper else np.tril(a)
+                        wanted = part - np.diag(np.diag(part)) + np.eye(n, dtype=dtype) if unit else part
+                        np.testing.assert_allclose(wanted @ lapack.solve_triangular(a, b, upper, unit), b, atol=tolerance)
+                np.testing.assert_allclose(a @ lapack.solve(a, b), b, atol=tolerance)
+        np.testing.assert_allclose(square @ lapack.inverse(square), np.eye(n), atol=tolerance)
+    a, b = random(3, 1, 5, 5), random(2, 5, 4)
+    np.testing.assert_allclose(a @ lapack.solve(a, b), np.broadcast_to(b, (3, 2, 5, 4)), atol=tolerance * 10)
+    a[1, 0, :, 2] = 0
+    for call in (lambda: lapack.inverse(a), lambda: lapack.solve(a, b)):
+        with pytest.raises(np.linalg.LinAlgError):
+            call()

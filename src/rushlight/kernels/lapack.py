@@ -16,8 +16,8 @@ from ..vocabulary import Array, Function
 from .door import kernel
 from .shapes import broadcast_shapes
 
-__all__ = ["cholesky", "eig", "eigh", "eigvalsh", "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_rows", "on_host", "solve_triangular", "svd",
-           "svdvals"]
+__all__ = ["cholesky", "eig", "eigh", "eigvalsh", "inverse", "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_rows", "on_host", "solve",
+           "solve_triangular", "svd", "svdvals"]
 
 _BLOCK = 32
 
@@ -71,6 +71,18 @@ def solve_triangular(a: Array, b: Array, upper: bool, unit: bool = False) -> Arr
     if upper:        # reversed in both directions, an upper matrix is a lower one
         return _solve_lower(a[..., ::-1, ::-1], b[..., ::-1, :], unit)[..., ::-1, :]
     return _solve_lower(a, b, unit)
+
+
+@kernel
+def solve(a: Array, b: Array) -> Array:
+    """X with A X = B; batches broadcast. LinAlgError where a matrix is singular (on a GPU: inf or nan)."""
+    return np.linalg.solve(a, b)
+
+
+@kernel
+def inverse(a: Array) -> Array:
+    """The inverse of each matrix. LinAlgError where one is singular (on a GPU: inf or nan)."""
+    return np.linalg.inv(a)
 
 
 def _solve_lower(a: Array, b: Array, unit: bool) -> Array:

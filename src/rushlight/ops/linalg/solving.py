@@ -41,7 +41,7 @@ def _solved(function: Function, a: Array, *more: Any) -> tuple[Any, Any]:
 
 
 def _inverse(A: Tensor) -> tuple[Tensor, Any]:  # noqa: N803
-    array, info = _solved(np.linalg.inv, A._a)
+    array, info = _solved(L.inverse, A._a)
     r = result(array, A)
     record(r, "LinalgInvExBackward0", (A,), lambda g, y: -matmul(matmul(adjoint(y), g), adjoint(y)), (r,), holomorphic=False)
     return r, info
@@ -110,7 +110,7 @@ def _system(name: str, A: Tensor, B: Tensor, left: bool) -> tuple[Tensor, Any]: 
 
 def solved(a: Tensor, b: Tensor) -> tuple[Tensor, Any]:
     """(X, info) with A X = B, for matrices."""
-    array, info = _solved(np.linalg.solve, a._a, b._a)
+    array, info = _solved(L.solve, a._a, b._a)
     r = result(array, a)
 
     def grad(g: Tensor, a: Tensor, x: Tensor) -> tuple[Tensor, ...]:
