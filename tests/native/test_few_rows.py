@@ -5,6 +5,7 @@ import pytest
 
 import rushlight as rl
 from rushlight.kernels import native
+from rushlight.kernels.linear import linear
 
 pytestmark = [pytest.mark.skipif(native.library is None, reason=f"no native library ({native.why_not})"), pytest.mark.usefixtures("threads")]
 
@@ -22,7 +23,7 @@ def test_products(k, n, dtype):
         wide = rng.standard_normal((n, k + 5)).astype(dtype)
         apart = rng.standard_normal((m, k + 5)).astype(dtype)
         tall = rng.standard_normal((k, n + 3)).astype(dtype)
-        for got, parts in ((native.matmul(x, w.T), (x, w.T, 0)), (native.linear(x, w, bias), (x, w.T, bias)), (native.matmul(x, wide[:, 3:-2].T), (x, wide[:, 3:-2].T, 0)),
+        for got, parts in ((native.matmul(x, w.T), (x, w.T, 0)), (linear(x, w, bias), (x, w.T, bias)), (native.matmul(x, wide[:, 3:-2].T), (x, wide[:, 3:-2].T, 0)),
                            (native.matmul(x, tall[:, 1:-2]), (x, tall[:, 1:-2], 0)), (native.matmul(apart[:, 2:-3], tall[:, :n]), (apart[:, 2:-3], tall[:, :n], 0))):
             a, b, plus = (np.asarray(part, "f8") for part in parts)
             bound = 8 * eps * (np.abs(a) @ np.abs(b) + np.abs(plus))

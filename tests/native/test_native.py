@@ -278,9 +278,6 @@ def test_one_row(k, n, dtype):
     np.testing.assert_allclose(linear(x[0], turned[0].T, bias), x[0] @ m[0] + bias, rtol=tolerance, atol=tolerance)
 
 
-    np.testing.assert_allclose(native.linear(x[0], turned[0].T, bias), x[0] @ m[0] + bias, rtol=tolerance, atol=tolerance)
-
-
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
 def test_products_of_integers_wrap_around(dtype):
     rng = np.random.default_rng(0)
