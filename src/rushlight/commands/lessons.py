@@ -3,7 +3,8 @@
 In Chinese where that is the reader's language.
 
 The error itself keeps PyTorch's words, so that a search finds them; this is a note on it (PEP 678), which tracebacks and
-pretty printers show below. RUSHLIGHT_LANG=zh (or en, or none for no notes) chooses the language; else the locale does. Nothing here is loaded before an error is shown.
+pretty printers show below. RUSHLIGHT_LANG=zh (or en, or none for no notes) chooses the language; else the locale does.
+Nothing here is loaded before an error is shown.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from .svg import Picture, curves
 __all__ = ["show", "html_form", "record", "Picture"]
 
 
-def show(what: Module | Mapping[str, Sequence[float]] | Sequence[float], *inputs: Any, title: str = "", logarithmic: bool = False) -> Picture:
+def show(what: Module | Mapping[str, Sequence[float]] | Sequence[float], *inputs: Any, title: str = "",
+         logarithmic: bool = False) -> Picture:
     """A picture of a model or of curves; a notebook displays it, ``.save("model.svg")`` writes it.
 
     ``show(model, x)`` runs ``model(x)`` once, in eval mode and without gradients, and draws its modules and the functions between them with

@@ -143,7 +143,8 @@ def _order(layers: list[list[int]], chains: list[tuple[list[int], str]]) -> None
 def _edge(boxes: Sequence[Box], chain: list[int], label: str, x: Mapping[int, float], y: Mapping[int, float],
           reach: Mapping[int, float], leaving: int) -> str:
     first, last = chain[0], chain[-1]
-    points = [(x[first], y[first] + _box_height(boxes[first]) / 2), *((x[bend], y[bend] + side * reach[bend]) for bend in chain[1:-1] for side in (-1, 1)),
+    points = [(x[first], y[first] + _box_height(boxes[first]) / 2),
+              *((x[bend], y[bend] + side * reach[bend]) for bend in chain[1:-1] for side in (-1, 1)),
               (x[last], y[last] - _box_height(boxes[last]) / 2 - 6)]
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (x0, y0), (x1, y1) in zip(points, points[1:]):
@@ -151,7 +152,8 @@ def _edge(boxes: Sequence[Box], chain: list[int], label: str, x: Mapping[int, fl
         path += f"C{x0:.1f} {half:.1f} {x1:.1f} {half:.1f} {x1:.1f} {y1:.1f}"
     tip_x, tip_y = points[-1]
     tip = f"M{tip_x - 4:.1f} {tip_y - 1:.1f}L{tip_x:.1f} {tip_y + 6:.1f}L{tip_x + 4:.1f} {tip_y - 1:.1f}Z"
-    line = f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity=".55"/><path d="{tip}" fill="currentColor" fill-opacity=".7"/>'
+    line = (f'<path d="{path}" fill="none" stroke="currentColor" stroke-opacity=".55"/>'
+            f'<path d="{tip}" fill="currentColor" fill-opacity=".7"/>')
     (x0, y0), (x1, y1) = points[:2]
     if leaving > 2:                                  # many lines leave here: each says what it is where it arrives
         middle = (x1 + 6, y1 - 2)
@@ -166,8 +168,8 @@ def _box(box: Box, x: float, y: float, width: float) -> str:
     shape = (f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:.1f}" height="{height:.1f}" rx="6" fill="{colour}" '
              f'fill-opacity=".13" stroke="{colour}"/>')
     first = y - height / 2 + 6 + _LINE * 0.75
-    return shape + "".join(_text(x, first + number * _LINE, line, 12 if number == 0 else 10, more=' font-weight="600"' if number == 0 else "")
-                           for number, line in enumerate(box.lines))
+    return shape + _text(x, first, box.lines[0], 12, more=' font-weight="600"') + "".join(
+        _text(x, first + number * _LINE, line, 10) for number, line in enumerate(box.lines) if number)
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------------------------
@@ -239,7 +241,8 @@ def bars(rows: Sequence[tuple[str, float]], title: str, *, mark: float | None = 
         y = 36.0 + 22 * number
         colour = COLOURS[0] if mark is None or value <= mark else COLOURS[4]
         parts.append(_text(left - 8, y + 12, name, 11, "end"))
-        parts.append(f'<rect x="{left:.1f}" y="{y}" width="{max(value / most, 0) * (right - left):.1f}" height="15" rx="3" fill="{colour}"/>')
+        wide = max(value / most, 0) * (right - left)
+        parts.append(f'<rect x="{left:.1f}" y="{y}" width="{wide:.1f}" height="15" rx="3" fill="{colour}"/>')
         parts.append(_text(left + value / most * (right - left) + 5, y + 12, f"{value:.3g}{unit}", 11, "start"))
     if mark is not None:
         x = left + mark / most * (right - left)

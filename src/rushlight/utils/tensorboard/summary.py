@@ -26,8 +26,8 @@ from ._arrays import Loggable, make_np
 from ._hparams import hparams
 from ._images import image, image_boxes, video
 
-__all__ = ["half_to_int", "int_to_half", "hparams", "scalar", "histogram_raw", "histogram", "make_histogram", "image", "image_boxes", "video",
-           "audio", "custom_scalars", "text", "tensor_proto", "pr_curve_raw", "pr_curve", "compute_curve", "mesh"]
+__all__ = ["half_to_int", "int_to_half", "hparams", "scalar", "histogram_raw", "histogram", "make_histogram", "image", "image_boxes",
+           "video", "audio", "custom_scalars", "text", "tensor_proto", "pr_curve_raw", "pr_curve", "compute_curve", "mesh"]
 
 _MOST_THRESHOLDS = 127             # what the plugin reads
 

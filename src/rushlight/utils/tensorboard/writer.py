@@ -91,10 +91,10 @@ class FileWriter:
 class SummaryWriter:
     """Writes what a program tells into event files, which ``tensorboard --logdir runs`` shows.
 
-    log_dir: the folder, by default ``runs/<date>_<host><comment>``, a new one for each run. purge_step: hide what an earlier run wrote into
-    the folder from this step on. max_queue, flush_secs: events that may wait, and for how long. filename_suffix: what the files' names end in.
-    Usable as ``with SummaryWriter() as writer``; after `close`, the next call begins a new file. In all methods: `global_step` is the step of
-    the training, `walltime` replaces the time (seconds since 1970).
+    log_dir: the folder, by default ``runs/<date>_<host><comment>``, a new one for each run. purge_step: hide what an earlier run wrote
+    into the folder from this step on. max_queue, flush_secs: events that may wait, and for how long. filename_suffix: what the files'
+    names end in. Usable as ``with SummaryWriter() as writer``; after `close`, the next call begins a new file. In all methods:
+    `global_step` is the step of the training, `walltime` replaces the time (seconds since 1970).
     """
 
     def __init__(self, log_dir: str | os.PathLike[str] | None = None, comment: str = "", purge_step: int | None = None, max_queue: int = 10,
@@ -181,8 +181,8 @@ class SummaryWriter:
         self._add(summary.pr_curve_raw(tag, true_positive_counts, false_positive_counts, true_negative_counts, false_negative_counts,
                                        precision, recall, num_thresholds, weights), global_step, walltime)
 
-    def add_hparams(self, hparam_dict: dict[str, Any], metric_dict: dict[str, Any], hparam_domain_discrete: dict[str, list[Any]] | None = None,
-                    run_name: str | None = None, global_step: float | None = None) -> None:
+    def add_hparams(self, hparam_dict: dict[str, Any], metric_dict: dict[str, Any],
+                    hparam_domain_discrete: dict[str, list[Any]] | None = None, run_name: str | None = None, global_step: float | None = None) -> None:
         """Hyperparameters and what came of them, as a run of its own below this one (`run_name`; the time by default)."""
         if type(hparam_dict) is not dict or type(metric_dict) is not dict:
             raise TypeError("hparam_dict and metric_dict should be dictionary.")
@@ -213,13 +213,15 @@ class SummaryWriter:
         names = [labels] if isinstance(labels, str) else labels
         if names is not None and len(names) != box_tensor.shape[0]:
             names = None
-        self._add(summary.image_boxes(tag, img_tensor, box_tensor, rescale=rescale, dataformats=dataformats, labels=names), global_step, walltime)
+        boxes = summary.image_boxes(tag, img_tensor, box_tensor, rescale=rescale, dataformats=dataformats, labels=names)
+        self._add(boxes, global_step, walltime)
 
     def add_figure(self, tag: str, figure: Any, global_step: float | None = None, close: bool = True, walltime: float | None = None) -> None:
         """A figure of matplotlib's, or a list of them as a grid; `close` frees them."""
         self.add_image(tag, figure_to_image(figure, close), global_step, walltime, dataformats="NCHW" if isinstance(figure, list) else "CHW")
 
-    def add_video(self, tag: str, vid_tensor: Loggable, global_step: float | None = None, fps: float = 4, walltime: float | None = None) -> None:
+    def add_video(self, tag: str, vid_tensor: Loggable, global_step: float | None = None, fps: float = 4,
+                  walltime: float | None = None) -> None:
         """Videos (N, T, C, H, W) as a GIF."""
         self._add(summary.video(tag, vid_tensor, fps), global_step, walltime)
 
@@ -262,7 +264,8 @@ class SummaryWriter:
 
     def add_onnx_graph(self, prototxt: str) -> None:
         """Not supported: raises NotImplementedError."""
-        raise NotImplementedError("SummaryWriter.add_onnx_graph is not supported by rushlight: use add_graph(model, input) with the model itself")
+        raise NotImplementedError("SummaryWriter.add_onnx_graph is not supported by rushlight: use add_graph(model, input) with the model "
+                                  "itself")
 
     @staticmethod
     def _encode(rawstr: str) -> str:
