@@ -152,7 +152,7 @@ def test_before_there_is_a_group(monkeypatch):
 
 def test_importing_loads_no_mpi():
     program = ("import sys, rushlight.distributed as d; d.is_mpi_available(); "
-               "print([m for m in ('mpi4py', 'cupy', 'rushlight.nn', 'subprocess', 'socketserver') if m in sys.modules])")
+               "print([m for m in ('mpi4py', 'cupy', 'rushlight.nn', 'subprocess', 'socket', 'socketserver') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ,
                                                                                                 "PYTHONPATH": str(ROOT / "src")})
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import struct
 import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ..homes import settle
 from .errors import DistNetworkError, DistStoreError, QueueEmptyError
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = ["Store", "HashStore", "TCPStore", "FileStore", "PrefixStore"]
 
@@ -275,6 +278,11 @@ _NUMBER = struct.Struct("!q")
 _TIME = struct.Struct("!d")
 
 
+def _network() -> Any:
+    """The module socket: a third of the time that importing torch.distributed would take."""
+    return import_module("socket")
+
+
 def read_exactly(connection: socket.socket, count: int) -> bytes:
     """So many bytes of a connection; ConnectionError where it ends before."""
     parts = bytearray(count)
@@ -356,7 +364,7 @@ class Server:
         self.table = Table()
         if listener is None:
             try:
-                listener = socket.create_server(("", port), backlog=1024)
+                listener = _network().create_server(("", port), backlog=1024)
             except OSError as error:
                 raise _no_port(port, error) from None
         self.listener = listener
@@ -369,7 +377,7 @@ class Server:
                 connection, _ = self.listener.accept()
             except OSError:
                 return          # closed
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(_network().IPPROTO_TCP, _network().TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(connection,), name="store's client", daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -478,7 +486,7 @@ _SERVERS: dict[int, Server] = {}       # of this process, for several stores on 
 def _serve(host: str, port: int, multi_tenant: bool, listen_fd: int | None) -> Server:
     found = _SERVERS.get(port) if multi_tenant and port else None
     if found is None:
-        found = Server(host, port, None if listen_fd is None else socket.socket(fileno=listen_fd))
+        found = Server(host, port, None if listen_fd is None else _network().socket(fileno=listen_fd))
         if multi_tenant:
             _SERVERS[found.port] = found
     return found
@@ -489,8 +497,8 @@ def connect(host: str, port: int, timeout: float) -> socket.socket:
     end, pause = time.monotonic() + timeout, 0.005
     while True:
         try:
-            connection = socket.create_connection((host, port), timeout=max(0.1, min(10.0, end - time.monotonic())))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = _network().create_connection((host, port), timeout=max(0.1, min(10.0, end - time.monotonic())))
+            connection.setsockopt(_network().IPPROTO_TCP, _network().TCP_NODELAY, 1)
             return connection
         except OSError as error:
             if time.monotonic() + pause > end:

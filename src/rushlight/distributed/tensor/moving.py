@@ -90,11 +90,12 @@ def moved(local: Any, shape: Sequence[int], mesh: DeviceMesh, source: Sequence[P
     """This process's part under other placements, outside of the graph. Two shards of one dimension are undone from the last."""
     now = list(source)
     for i in reversed(range(mesh.ndim)):
-        if now[i] == to[i] or not isinstance(now[i], Shard):
+        before = now[i]
+        if before == to[i] or not isinstance(before, Shard):
             continue
         # What is cut after a dimension of the mesh has to be put together before it.
         size = local_shape(shape, mesh, [p if j < i else Replicate() for j, p in enumerate(now)])
-        local = _gathered(local, now[i].dim, size[now[i].dim], mesh, i)
+        local = _gathered(local, before.dim, size[before.dim], mesh, i)
         now[i] = Replicate()
     for i in range(mesh.ndim):
         a, b = now[i], to[i]

@@ -38,6 +38,10 @@ class Bucket:
         self.work: Any = None
 
 
+def _nothing() -> None:
+    """To wait for what is done."""
+
+
 class GradBucket:
     """What a communication hook gets: one bucket."""
 
@@ -273,6 +277,9 @@ class DistributedDataParallel(Module):
         """Begin to reduce a bucket; a function that waits for it."""
         if self._hook is None:
             bucket.buffer.div_(self._divisor or self.process_group.size())
+            if bucket.index == len(self._buckets) - 1:          # nothing is left to run beside it: no thread has to be woken
+                torch.distributed.all_reduce(bucket.buffer, group=self.process_group)
+                return _nothing
             work = torch.distributed.all_reduce(bucket.buffer, group=self.process_group, async_op=True)
             return work.wait
         future = self._hook(self._hook_state, GradBucket(bucket, bucket.index == len(self._buckets) - 1))
