@@ -126,6 +126,11 @@ def test_calls_end_alike(call):
     assert_same_outcome(lambda torch: eval(call, {"torch": torch}))
 
 
+def test_a_number_of_sections_that_no_memory_holds():
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        rl.ones(3).tensor_split(2**31 - 1)
+
+
 def test_what_may_be_an_argument():
     x = rl.ones(2)
     assert misfit("cumsum", (x, 0), {}) is None and misfit("cumsum", (x, rl.tensor(0)), {}) is None and misfit("cumsum", (x,), {"axis": 0}) is None

@@ -300,7 +300,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
         parts = indices_or_sections
         if parts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {parts}")
-        if parts > 1 << 31:
+        if parts > 1 << 27:
             raise RuntimeError(f"tensor_split: not enough memory: there is none for {parts} tensors")
         size, more = divmod(n, parts)
         cuts = [i * size + min(i, more) for i in range(1, parts)]
