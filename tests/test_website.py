@@ -5,6 +5,7 @@ Screenshots are kept in build/website/screenshots.
 
 import functools
 import http.server
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,11 @@ def test_pages(website, tmp_path):
     assert "<svg" in (english / "index.md").read_text() and "<svg" in (chinese / "index.md").read_text() and "<style>" not in (english / "index.md").read_text()
     for page in chinese.rglob("*.md"):
         assert (english / page.relative_to(chinese)).exists(), f"{page.name} has no English page"
+    for page in tmp_path.rglob("*.md"):                   # `make docs` checks the built pages; this says it before
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.S)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            at = (page.parent / target).resolve()
+            assert "://" in target or at.exists() or (english / at.relative_to(chinese)).exists(), f"{page}: {target}"
     assert "](zh/" not in (english / "guide.md").read_text() and "](docs/" not in (english / "contributing.md").read_text()
     assert "](link.md)" in (chinese / "commands.md").read_text()
 
