@@ -51,7 +51,8 @@ def test_memory_is_shared_out():
         layer = 257 * 256 * 4
         assert held > 16 * 4 * layer                                # parameters, gradients, two moments
         assert own < 0.27 * held, own / held
-        assert peak < own + 8 * layer < 0.6 * most, (peak, own, most)     # two layers whole, their messages, a gradient
+        # Two layers whole, their messages, a gradient; without the native library the optimizer's scratch.
+        assert peak < own + 9 * layer < 0.45 * most, (peak, own, most)
 
 
 @pytest.fixture
@@ -108,3 +109,13 @@ def test_wrong_arguments(alone):
     assert isinstance(made.module[0], fsdp.FSDPModule) and not isinstance(made.module[1], fsdp.FSDPModule)
     with fsdp.FullyShardedDataParallel.state_dict_type(made, fsdp.StateDictType.SHARDED_STATE_DICT):
         assert all(type(v).__name__ == "DTensor" for v in made.state_dict().values())
+
+
+def test_old_places():
+    """Where accelerate and others import from."""
+    from rushlight.distributed import tensor
+    from rushlight.distributed._composable.fsdp import fully_shard
+    from rushlight.distributed._tensor import DTensor
+    from rushlight.distributed.fsdp.fully_sharded_data_parallel import BackwardPrefetch, FullyShardedDataParallel
+    assert DTensor is tensor.DTensor and fully_shard is fsdp.fully_shard and FullyShardedDataParallel is fsdp.FullyShardedDataParallel
+    assert BackwardPrefetch.BACKWARD_PRE
