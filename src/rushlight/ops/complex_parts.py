@@ -1,4 +1,4 @@
-"""Parts of complex numbers: real, imag, conj and the views between complex and pairs of reals."""
+"""Parts of complex numbers, and complex numbers of parts: real, imag, conj, complex, polar, and the views between complex and pairs of reals."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ..dtypes import bfloat16
 from ..kernels.arrays import as_array
+from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
 from ..vocabulary import Function
 from .conjugate import conjugated
-from .define import export, method, op
+from .define import check_tensor, export, method, op
+from .promotion import broadcast_error
 from .record import record
 from .record import view as make_view
 from .write import title
@@ -97,3 +100,32 @@ def _conjugate(input: Tensor) -> Tensor:
 def conj_physical(input: Tensor) -> Tensor:
     """The complex conjugate."""
     return _conjugate(input) if input._kind.is_complex else input.clone()
+
+
+@op(out="fresh")
+def complex_(real: Tensor, imag: Tensor) -> Tensor:
+    """The complex tensor with these real and imaginary parts."""
+    if real._kind is not imag._kind:
+        raise RuntimeError(f"Expected object of scalar type {real.dtype} but got scalar type {imag.dtype} for second argument")
+    kind = real._kind
+    if not kind.is_floating or kind.dtype is bfloat16:
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {title(kind.dtype)} and {title(kind.dtype)}")
+    ckind = kind.with_dtype(kind.dtype.to_complex())
+    try:
+        shape = broadcast_shapes(real._a.shape, imag._a.shape)
+    except ValueError:
+        raise broadcast_error(real._a.shape, imag._a.shape) from None
+    a = kind.xp.empty(shape, ckind.np)
+    a.real, a.imag = real._a, imag._a
+    return record(wrap(a, ckind), "ComplexBackward0", (real, imag), lambda g: (g.real, g.imag))
+
+
+@op(out=True)
+def polar(abs: Tensor, angle: Tensor) -> Tensor:
+    """The complex tensor with these absolute values and angles (radians)."""
+    check_tensor("polar", abs=abs, angle=angle)
+    if abs._kind.np.char not in "efd" or angle._kind.np.char not in "efd":
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {title(abs._kind.dtype)} and {title(angle._kind.dtype)}")
+    if abs._kind.dtype is not angle._kind.dtype:
+        raise RuntimeError(f"Expected object of scalar type {title(abs._kind.dtype)} but got scalar type {title(angle._kind.dtype)} for second argument")
+    return complex_(abs * angle.cos(), abs * angle.sin())

@@ -11,8 +11,8 @@ from .. import return_types
 from ..dtypes import float32, float64
 from ..kernels import sorting as K
 from ..tensor import Tensor, wrap
-from .creation import _linspace
 from .define import not_implemented, op
+from .ranges import _linspace
 
 if TYPE_CHECKING:
     from ..kind import Kind
