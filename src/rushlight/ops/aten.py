@@ -179,7 +179,8 @@ class OpOverloadPacket:
 
     def overloads(self) -> list[str]:
         """The names of the overloads."""
-        return _overloads_of(self.__name__, self._op, "out" in self.parameters or bool(self._op and self._op.out))
+        keyword = "out" in self.parameters and not self.__name__.endswith("_backward")      # there it is the result that the gradient is of
+        return _overloads_of(self.__name__, self._op, keyword or bool(self._op and self._op.out))
 
     def __str__(self) -> str:
         return f"aten.{self.__name__}"

@@ -104,8 +104,8 @@ for _name in ("silu", "mish", "hardswish", "hardsigmoid"):
 
 @_form
 def log_sigmoid_forward(self: Tensor) -> tuple[Tensor, Tensor]:
-    """(logsigmoid, an empty buffer, as on GPUs)."""
-    return activation.logsigmoid(self), self.new_empty(0)
+    """(logsigmoid, exp(-|x|))."""
+    return activation.logsigmoid(self), (-self.detach().abs()).exp()
 
 
 @_form
