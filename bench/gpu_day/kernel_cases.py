@@ -109,6 +109,11 @@ def _pool(T: Any, device: str, kind: str) -> list[Any]:
     return [*found, F.max_pool2d(x, 2, return_indices=True)[1]]
 
 
+def _pool_whole(T: Any, device: str, kind: str) -> list[Any]:
+    x = T.arange(2 * 3 * 9 * 11).view(2, 3, 9, 11).to(getattr(T, kind)).to(device)
+    return [T.nn.functional.max_pool2d(x, 3, 2, 1), *T.nn.functional.max_pool2d(x, 2, return_indices=True)]
+
+
 def _convolution(shape: tuple[int, ...], outputs: int, kernel: int, stride: int, groups: int = 1) -> Work:
     def work(T: Any, device: str, kind: str) -> list[Any]:
         x, w = numbers(T, device, kind, *shape), numbers(T, device, kind, outputs, shape[1] // groups, kernel, kernel, seed=1, scale=0.1)
@@ -180,12 +185,12 @@ CASES: dict[str, tuple[Work, tuple[str, ...]]] = {
     "elementwise": (_elementwise, FLOATS),
     "softmax": (_rows("softmax"), FLOATS), "log_softmax": (_rows("log_softmax"), FLOATS),
     "layer_norm": (_layer_norm, FLOATS), "batch_norm": (_batch_norm, FLOATS), "cross_entropy": (_cross_entropy, FLOATS),
-    "linear": (_linear, (*FLOATS, "tf32")), "embedding": (_embedding, (*FLOATS, "int64", "int32", "uint8", "bool")), "bounds": (_bounds, WHOLE),
+    "linear": (_linear, (*FLOATS, "tf32")), "embedding": (_embedding, (*FLOATS, *WHOLE, "bool")), "bounds": (_bounds, WHOLE),
     "conv": (_convolution((3, 9, 10, 11), 12, 3, 2), (*FLOATS, "tf32")), "depthwise": (_convolution((2, 6, 9, 8), 6, 3, 1, 6), FLOATS),
     "grouped conv": (_convolution((2, 8, 9, 8), 12, 3, 1, 2), (*FLOATS, "tf32")),
     **{f"conv tile {i}": (_tiled(i), ("float32", "tf32", *HALVES)) for i in range(3)},
     **{f"attention {size}": (_attention(size), ("float32", "tf32", *HALVES)) for size in (32, 64, 128)},
-    "pool": (_pool, FLOATS), "multi_tensor": (_multi_tensor, FLOATS),
+    "pool": (_pool, FLOATS), "pool of integers": (_pool_whole, WHOLE), "multi_tensor": (_multi_tensor, FLOATS),
     "rnn": (_recurrent("RNN"), FLOATS), "gru": (_recurrent("GRU"), FLOATS), "lstm": (_recurrent("LSTM"), FLOATS),
     "lstm projected": (_recurrent("LSTM", proj_size=5), FLOATS),
     **{f"optimizer {name}": (_optimizer(name), ("float32", "bfloat16") if name in ("SGD", "Adam", "AdamW") else ("float32",))
@@ -227,7 +232,10 @@ def _integers(T: Any) -> list[str]:
         found += _moments(x.bernoulli_(0.25), 0.25, 0.433, f"bernoulli_ {kind}")
         found += _moments(x.bernoulli_(T.full((20000,), 0.25, device="cuda")), 0.25, 0.433, f"bernoulli_ each {kind}")
         x.random_()
-    found += _moments(T.empty(20000, device="cuda", dtype=T.bool).bernoulli_(0.25), 0.25, 0.433, "bernoulli_ bool")
+    for kind in ("bool", "uint16", "uint32", "uint64"):
+        x = T.empty(20000, device="cuda", dtype=getattr(T, kind))
+        found += _moments(x.random_(0, 2), 0.5, 0.5, f"random_ {kind}") + _moments(x.bernoulli_(0.25), 0.25, 0.433, f"bernoulli_ {kind}")
+        found += _moments(x.bernoulli_(T.full((20000,), 0.25, device="cuda")), 0.25, 0.433, f"bernoulli_ each {kind}")
     found += _moments(T.randint(1 << 40, (20000,), device="cuda").double() / 2.0 ** 40, 0.5, 12 ** -0.5, "randint of 40 bits")
     return found
 
