@@ -17,6 +17,7 @@ from ..vocabulary import Array, NumpyDtype
 from . import native
 from .door import kernel
 from .shapes import broadcast_shapes
+from .strides import broadcast
 
 __all__ = ["attention", "attention_gradient"]
 
@@ -74,7 +75,7 @@ def _spread(q: Array, k: Array, v: Array, bias: Array | None) -> tuple[Any, ...]
     dtype = _FLOAT32 if q.itemsize == 2 else q.dtype
     if bias is not None:
         leading = broadcast_shapes(leading, bias.shape[:-2]) if bias.ndim > 2 else leading
-        bias = np.broadcast_to(_numbers(bias, dtype), (*leading, rows, columns))
+        bias = broadcast(_numbers(bias, dtype), (*leading, rows, columns))
     return _fitting(q, leading, dtype), _fitting(k, leading, dtype), _fitting(v, leading, dtype), bias
 
 
@@ -82,7 +83,7 @@ def _fitting(a: Array, leading: tuple[int, ...], dtype: NumpyDtype) -> Array:
     """The array in this dtype, with these leading dimensions."""
     if a.dtype != dtype:
         a = a.astype(dtype)
-    return a if a.shape[:-2] == leading else np.broadcast_to(a, (*leading, *a.shape[-2:]))
+    return a if a.shape[:-2] == leading else broadcast(a, (*leading, *a.shape[-2:]))
 
 
 def _numbers(bias: Array, dtype: NumpyDtype) -> Array:
@@ -160,7 +161,7 @@ def _weights(q: Array, k: Array, bias: Array | None, scale: float) -> tuple[Any,
         return weights, inverse
     steady = _is_steady(bias)
     if bias is not None and bias.ndim > 2:
-        bias = np.broadcast_to(bias, weights.shape)
+        bias = broadcast(bias, weights.shape)
     ones = np.ones((k.shape[-2], 1), q.dtype)
     for piece in _pieces(weights.shape):
         scores = weights[piece]

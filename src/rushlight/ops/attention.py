@@ -87,6 +87,8 @@ def _leading(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> tuple[
 
 def _check_mask(shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
     """RuntimeError where a mask of this shape does not go with the scores."""
+    if shape == scores[len(scores) - len(shape):]:
+        return
     try:
         if broadcast_shapes(shape, scores)[-2:] == scores[-2:]:
             return
