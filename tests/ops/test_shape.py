@@ -107,3 +107,19 @@ def test_iterating_and_unpacking():
     assert a.item() == 0 and c.item() == 1 and a.ndim == 0
     with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
         iter(rl.tensor(1.0))
+
+
+def _joins(m):
+    turned = m.arange(6.0).view(2, 3).t()
+    image = m.arange(120.0).view(2, 3, 4, 5).to(memory_format=m.channels_last)
+    volume = m.arange(720.0).view(2, 3, 4, 5, 6).to(memory_format=m.channels_last_3d)
+    many = m.zeros(3, 2, 4).transpose(0, 2)
+    return [m.cat([turned, turned]), m.cat([turned, turned], 1), m.cat([turned]), m.hstack([turned] * 2), m.cat([many] * 2, 2), m.cat([turned.long()] * 2),
+            *[m.stack([turned] * 3, dim) for dim in (0, 1, 2)], m.cat([image] * 2), m.cat([image] * 2, 1), m.cat([image, image.contiguous()], 1),
+            *[m.stack([image] * 2, dim) for dim in (0, 1, 3, 4)], m.cat([volume] * 2), m.vstack([image] * 2), m.column_stack([turned] * 2)]
+
+
+def test_what_is_joined_lies_in_order():
+    """Contiguous, so that it can be viewed; images with the channels last stay such."""
+    for ours, theirs in zip(_joins(rl), _joins(pt), strict=True):
+        assert ours.shape == theirs.shape and ours.stride() == theirs.stride() and ours.tolist() == theirs.tolist()

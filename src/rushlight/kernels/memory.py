@@ -102,10 +102,20 @@ def triangle(a: Array, diagonal: int, upper: bool) -> Array:
 @kernel
 def joined(arrays: list[Array], axis: int, new: bool) -> Array:
     """A list of arrays of one dtype joined along an axis, which is a new one if `new`."""
+    if new and axis < arrays[0].ndim:
+        shape = arrays[0].shape
+        if any(each.shape != shape for each in arrays):
+            raise ValueError("all arrays have to have one shape")
+        return joined(arrays, axis, False).reshape(*shape[:axis], len(arrays), *shape[axis:])
     if new:
-        index = (slice(None),) * axis + (None,)
-        arrays = [each[index] for each in arrays]
-    return np.concatenate(arrays, axis)
+        arrays = [each[..., None] for each in arrays]
+    r = np.concatenate(arrays, axis)
+    # NumPy keeps the order of the dimensions; PyTorch does so for images with the channels last only.
+    return r if r.flags.c_contiguous or not new and _has_channels_last(r) else r.copy("C")
+
+
+def _has_channels_last(a: Array) -> bool:
+    return a.ndim in (4, 5) and np.moveaxis(a, 1, -1).flags.c_contiguous
 
 
 @kernel
