@@ -58,7 +58,9 @@ def interpreter(version: str) -> str | None:
     if sys.version_info[:2] == tuple(map(int, version.split("."))):
         return sys.executable
     found = sorted((Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python"))
-    return shutil.which(f"python{version}") or (str(found[-1]) if found else None)
+    if found:
+        return str(found[-1])           # pyenv's command on the path refuses a version that is not the chosen one
+    return shutil.which(f"python{version}")
 
 
 def venv(folder: Path, python: str, *packages: str | Path) -> Path:
