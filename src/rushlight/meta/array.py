@@ -7,16 +7,17 @@ result's shape and dtype: `functions.py` has the rules, which NumPy's protocols 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..devices import device
 from ..kernels.shapes import broadcast_shapes
-from ..vocabulary import Dtype, Function
+from ..vocabulary import Array, Axes, Dtype, Function, Index, Number, NumpyDtype, PerDim, Scalar
 
 if TYPE_CHECKING:
     from ..kind import Kind
@@ -39,11 +40,11 @@ class _Interface:
 
     __slots__ = ("__array_interface__",)
 
-    def __init__(self, address: int, shape: tuple[int, ...], strides: Any, itemsize: int) -> None:
+    def __init__(self, address: int, shape: tuple[int, ...], strides: Sequence[int] | None, itemsize: int) -> None:
         self.__array_interface__ = {"version": 3, "data": (address, False), "shape": shape, "strides": strides, "typestr": f"|V{itemsize}"}
 
 
-def _phantom(address: int, shape: tuple[int, ...], strides: Any, dtype: Any) -> Any:
+def _phantom(address: int, shape: tuple[int, ...], strides: Sequence[int] | None, dtype: NumpyDtype) -> Array:
     """A NumPy array over memory that is not there: never read, never written."""
     return np.asarray(_Interface(address, shape, strides, dtype.itemsize)).view(dtype)
 
@@ -53,7 +54,7 @@ def _address() -> int:
     return found if found < _TOP else (1 << 44) + found % _TOP
 
 
-def fresh(shape: Any, dtype: Dtype, order: Any = None) -> MetaArray:
+def fresh(shape: PerDim, dtype: Dtype, order: Sequence[int] | None = None) -> MetaArray:
     """A new array; `order`: its dimensions from the one with the largest step in memory to the one with the smallest (None: C order)."""
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple([int(n) for n in shape])
@@ -69,13 +70,13 @@ def fresh(shape: Any, dtype: Dtype, order: Any = None) -> MetaArray:
     return _made(_phantom(_address(), shape, tuple(strides), dtype), None, True)
 
 
-def _made(p: Any, base: Any, writeable: bool) -> MetaArray:
+def _made(p: Array, base: MetaArray | None, writeable: bool) -> MetaArray:
     r = new(MetaArray)
     r.p, r.base, r.writeable, r.answer = p, base, writeable, None
     return r
 
 
-def order_of(shape: tuple[int, ...], operands: Any) -> list[int] | None:
+def order_of(shape: tuple[int, ...], operands: Sequence[Array | MetaArray]) -> list[int] | None:
     """The order in memory of an elementwise result, which follows its operands' as PyTorch's does; None for C order."""
     n = len(shape)
     strides = [(0,) * (n - a.ndim) + tuple([0 if have == 1 and have != want else step
@@ -104,13 +105,13 @@ def order_of(shape: tuple[int, ...], operands: Any) -> list[int] | None:
     return order[::-1]
 
 
-def like(a: Any, dtype: Dtype = None, shape: Any = None) -> MetaArray:
+def like(a: Array | MetaArray, dtype: Dtype = None, shape: PerDim | None = None) -> MetaArray:
     """A new array that lies in memory as `a` does."""
     dtype = a.dtype if dtype is None else dtype
     return fresh(a.shape, dtype, order_of(a.shape, (a,))) if shape is None or tuple(shape) == a.shape else fresh(shape, dtype)
 
 
-def shape_of(value: Any) -> tuple[int, ...]:
+def shape_of(value: object) -> tuple[int, ...]:
     """The shape of an array, a number or a sequence of numbers."""
     return value.shape if hasattr(value, "shape") else np.shape(value)
 
@@ -181,7 +182,7 @@ class MetaArray(NDArrayOperatorsMixin):
     real = property(lambda self: self.view_of(self.p.real) if self.p.dtype.kind == "c" else self, lambda self, value: self.real.__setitem__(..., value))
     imag = property(lambda self: self.view_of(self.p.imag) if self.p.dtype.kind == "c" else like(self), lambda self, value: self.imag.__setitem__(..., value))
 
-    def view_of(self, p: Any) -> MetaArray:
+    def view_of(self, p: Array) -> MetaArray:
         """An array of the same storage."""
         return _made(p, self if self.base is None else self.base, self.writeable)
 
@@ -190,10 +191,10 @@ class MetaArray(NDArrayOperatorsMixin):
 
     # --- values, of which there are none --------------------------------------------------------------------------------------------
 
-    def __array__(self, dtype: Dtype = None, copy: Any = None) -> Any:
+    def __array__(self, dtype: Dtype = None, copy: Any = None) -> NoReturn:
         raise TypeError("can't convert meta device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
 
-    def get(self, out: Any = None) -> Any:
+    def get(self, out: Array | None = None) -> NoReturn:
         """A copy in memory: there is nothing to copy (NotImplementedError)."""
         raise no_data()
 
@@ -215,12 +216,12 @@ class MetaArray(NDArrayOperatorsMixin):
             raise TypeError("len() of unsized object")
         return self.shape[0]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[MetaArray]:
         return (self[i] for i in range(len(self)))
 
     # --- elements -------------------------------------------------------------------------------------------------------------------
 
-    def __getitem__(self, item: Any) -> MetaArray:
+    def __getitem__(self, item: Index) -> MetaArray:
         items = item if item.__class__ is tuple else (item,)
         if any(hasattr(each, "shape") or each.__class__ is list or each.__class__ is bool for each in items):
             return _picked(self, items)
@@ -228,7 +229,7 @@ class MetaArray(NDArrayOperatorsMixin):
             items = (*items, Ellipsis)       # so that a single element is a view, too
         return self.view_of(self.p[items])
 
-    def __setitem__(self, item: Any, value: Any) -> None:
+    def __setitem__(self, item: Index, value: Array | MetaArray | Number) -> None:
         items = item if item.__class__ is tuple else (item,)
         if any(each.__class__ is MetaArray and each.dtype == bool for each in items):
             return                            # how many are written is not known
@@ -257,11 +258,11 @@ class MetaArray(NDArrayOperatorsMixin):
         """The same storage, read as another dtype."""
         return self.view_of(self.p.view() if dtype is None else self.p.view(dtype))
 
-    def strided(self, shape: Any, strides: Any, offset: int = 0, dtype: Dtype = None) -> MetaArray:
+    def strided(self, shape: PerDim, strides: Sequence[int], offset: int = 0, dtype: Dtype = None) -> MetaArray:
         """A view of the same storage with any shape, strides and offset (in bytes)."""
         return self.view_of(_phantom(self.data.ptr + offset, tuple(shape), tuple(strides), self.dtype if dtype is None else np.dtype(dtype)))
 
-    def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> MetaArray:
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> MetaArray:
         """The elements in another shape: a view where that is possible, else a new array."""
         if order == "F":
             return self.T.reshape(*reversed(shape if len(shape) != 1 else tuple(shape[0]) if np.iterable(shape[0]) else shape)).T
@@ -276,7 +277,7 @@ class MetaArray(NDArrayOperatorsMixin):
         strides = _steps(self.shape, self.strides, wanted, self.itemsize)
         return fresh(wanted, self.dtype) if strides is None else self.strided(wanted, strides)
 
-    def fill(self, value: Any) -> None:
+    def fill(self, value: Scalar) -> None:
         """Set all elements: nothing to do."""
 
     def sort(self, axis: int = -1, kind: Kind = None) -> None:
@@ -294,7 +295,7 @@ class MetaArray(NDArrayOperatorsMixin):
         """Two dimensions exchanged, a view."""
         return self.view_of(self.p.swapaxes(axis1, axis2))
 
-    def squeeze(self, axis: Any = None) -> MetaArray:
+    def squeeze(self, axis: Axes = None) -> MetaArray:
         """Without dimensions of size 1, a view."""
         return self.view_of(self.p.squeeze(axis))
 
@@ -316,14 +317,14 @@ class MetaArray(NDArrayOperatorsMixin):
         from . import functions
         return functions.call_ufunc(ufunc, method, inputs, kwargs)
 
-    def __array_function__(self, func: Function, types: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def __array_function__(self, func: Function, types: Iterable[type[Any]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         from . import functions
         if any(hasattr(each, "physical") for each in types):      # vmap's arrays are asked first
             return NotImplemented
         return functions.call(func, args, kwargs)
 
 
-def _steps(shape: Any, strides: Any, wanted: list[int], itemsize: int) -> list[int] | None:
+def _steps(shape: Sequence[int], strides: Sequence[int], wanted: list[int], itemsize: int) -> list[int] | None:
     """The strides of a view in the wanted shape; None where the elements would have to move."""
     if 0 in wanted:
         return list(fresh(wanted, np.dtype(f"V{itemsize}")).strides)

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from ..kernels.shapes import broadcast_shapes
-from ..vocabulary import Dtype, Function
+from ..vocabulary import Array, Axes, Dtype, Function, Number, NumpyDtype, PerDim, Scalar
 from .array import META, MetaArray, fresh, like, no_data, order_of, shape_of
 
 __all__ = ["call", "call_ufunc", "elementwise", "RULES", "rule"]
 
+Given: TypeAlias = MetaArray | Array | Scalar                # what NumPy's functions are called with
+Results: TypeAlias = MetaArray | tuple[MetaArray | None, ...]
 RULES: dict[Any, Callable[..., Any]] = {}
 _dtypes: dict[Any, Any] = {}
 
 
-def rule(*functions: Any) -> Callable[[Any], Any]:
+def rule(*functions: Function) -> Callable[[Function], Function]:
     """Register a rule for functions of NumPy; it gets their arguments."""
-    def register(fn: Function) -> Any:
+    def register(fn: Function) -> Function:
         for function in functions:
             RULES[function] = fn
         return fn
     return register
 
 
-def call(function: Function, args: Any, kwargs: dict[str, Any]) -> Any:
+def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``function(*args, **kwargs)`` where some argument is a MetaArray."""
     found = RULES.get(function)
     if found is None:
@@ -37,16 +39,17 @@ def call(function: Function, args: Any, kwargs: dict[str, Any]) -> Any:
 
 # --- elementwise -------------------------------------------------------------------------------------------------------------------------
 
-def _one(value: Any) -> Any:
+def _one(value: MetaArray | Array | Number) -> Array | Number:
     """An array of one element in the place of an operand; numbers as they are."""
     return np.ones((1,), value.dtype) if hasattr(value, "dtype") and value.ndim else np.ones((), value.dtype) if hasattr(value, "dtype") else value
 
 
-def _key(value: Any) -> Any:
+def _key(value: Given | str | None) -> object:
     return (value.dtype, value.ndim > 0) if hasattr(value, "dtype") else value if value.__class__ is str or value is None else value.__class__
 
 
-def dtype_of(function: Function, operands: Any, options: Any = None) -> Any:
+def dtype_of(function: Function, operands: Sequence[Given],
+             options: dict[str, Any] | None = None) -> NumpyDtype | tuple[NumpyDtype | None, ...]:
     """The dtype of an elementwise function's result, or a tuple of them."""
     key = (function, *map(_key, operands), None if not options else tuple(sorted((k, str(v)) for k, v in options.items())))
     found = _dtypes.get(key)
@@ -59,14 +62,14 @@ def dtype_of(function: Function, operands: Any, options: Any = None) -> Any:
     return found
 
 
-def on_one_device(operands: Any) -> None:
+def on_one_device(operands: Iterable[Given]) -> None:
     """PyTorch's error for an operand with memory beside those without; a number in memory may stand there."""
     for each in operands:
         if each.__class__ is np.ndarray and each.ndim:
             raise RuntimeError("Tensor on device cpu is not on the expected device meta!")
 
 
-def elementwise(function: Function, operands: Any, out: Any = None, **options: Any) -> Any:
+def elementwise(function: Function, operands: Sequence[Given], out: Results | None = None, **options: Any) -> Results:
     """A function of elements: operands broadcast, and the result lies in memory as they do."""
     on_one_device(operands)
     shape = broadcast_shapes(*[shape_of(each) for each in operands])
@@ -88,7 +91,7 @@ _BOUNDS = {**{(function, "min"): function in (np.greater, np.greater_equal) for 
            **{(function, "max"): function in (np.less, np.less_equal) for function in (np.less, np.less_equal, np.greater, np.greater_equal)}}
 
 
-def _into(out: Any, shape: tuple[int, ...]) -> Any:
+def _into(out: Results, shape: tuple[int, ...]) -> Results:
     targets = out if out.__class__ is tuple else (out,)
     for each in targets:
         if each is not None and broadcast_shapes(shape, each.shape) != each.shape:
@@ -96,7 +99,7 @@ def _into(out: Any, shape: tuple[int, ...]) -> Any:
     return targets[0] if len(targets) == 1 else targets
 
 
-def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
+def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Results:
     """A ufunc, or one of its methods."""
     if any(hasattr(each, "physical") for each in inputs):
         return NotImplemented
@@ -112,7 +115,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: Any, kwargs: dict[str, Any]
     return elementwise(ufunc, inputs, out, **options)
 
 
-def _reduced(shape: tuple[int, ...], axis: Any, keepdims: Any) -> tuple[int, ...]:
+def _reduced(shape: tuple[int, ...], axis: Axes, keepdims: bool) -> tuple[int, ...]:
     n = len(shape)
     axes = set(range(n)) if axis is None else {normal(each, n) for each in (axis if isinstance(axis, (tuple, list)) else (axis,))} if n else set()
     return tuple([1 if i in axes else size for i, size in enumerate(shape) if keepdims or i not in axes])
@@ -126,7 +129,7 @@ def normal(axis: int, n: int) -> int:
     return axis % n
 
 
-def _reduce(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
+def _reduce(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Results:
     values = dict(zip(("axis", "dtype", "out", "keepdims", "initial", "where"), inputs[1:], strict=False)) | kwargs
     a, axis = inputs[0], values.get("axis", 0)
     keepdims = bool(values.get("keepdims", False))
@@ -143,7 +146,7 @@ def _reduce(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     return r
 
 
-def _accumulate(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
+def _accumulate(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Results:
     values = dict(zip(("axis", "dtype", "out"), inputs[1:], strict=False)) | kwargs
     a = inputs[0]
     normal(values.get("axis", 0), a.ndim)
@@ -152,12 +155,12 @@ def _accumulate(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
     return like(a, ufunc.accumulate(np.ones(1, a.dtype), dtype=values.get("dtype")).dtype)
 
 
-def _outer(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
+def _outer(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Results:
     a, b = inputs
     return ufunc(a.reshape(a.shape + (1,) * b.ndim), b, **kwargs)
 
 
-def _reduceat(ufunc: np.ufunc, inputs: Any, kwargs: dict[str, Any]) -> Any:
+def _reduceat(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> MetaArray:
     values = dict(zip(("indices", "axis", "dtype", "out"), inputs[1:], strict=False)) | kwargs
     a, axis = inputs[0], normal(values.get("axis", 0), inputs[0].ndim)
     shape = (*a.shape[:axis], shape_of(values["indices"])[0], *a.shape[axis + 1:])
@@ -172,14 +175,14 @@ for _function in (np.isclose, np.nan_to_num, np.round, np.around, np.angle, np.s
 
 
 @rule(np.where)
-def _where(condition: Any, *args: Any) -> Any:
+def _where(condition: Array | MetaArray, *args: Given) -> Results:
     if not args:
         raise no_data("nonzero: how many elements are not zero is not known on the meta device. Use torch.where(condition, a, b)")
     return elementwise(np.where, (condition, *args))
 
 
 @rule(np.clip)
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **kwargs: Any) -> Any:
+def _clip(a: MetaArray, a_min: Given | None = None, a_max: Given | None = None, out: Results | None = None, **kwargs: Any) -> Results:
     low, high = kwargs.get("min", a_min), kwargs.get("max", a_max)
     r = a
     for function, limit in ((np.maximum, low), (np.minimum, high)):
@@ -191,7 +194,8 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **kwarg
 # --- reductions and scans ----------------------------------------------------------------------------------------------------------------
 
 def _reduction(function: Function) -> None:
-    def reduction(a: Any, axis: Any = None, dtype: Dtype = None, out: Any = None, keepdims: Any = False, **kwargs: Any) -> Any:
+    def reduction(a: MetaArray, axis: Axes = None, dtype: Dtype = None, out: Results | None = None,
+                  keepdims: bool = False, **kwargs: Any) -> Results:
         shape = _reduced(a.shape, axis, keepdims is not np._NoValue and keepdims)
         if out is not None:
             return _into(out, shape)
@@ -203,12 +207,13 @@ def _reduction(function: Function) -> None:
 for _function in (np.sum, np.prod, np.mean, np.std, np.var, np.nansum, np.nanmean):
     _reduction(_function)
 for _function in (np.max, np.min, np.amax, np.amin, np.any, np.all, np.median, np.nanmax, np.nanmin, np.ptp):
-    def _plain(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, _function: Any = _function, **kwargs: Any) -> Any:
+    def _plain(a: MetaArray, axis: Axes = None, out: Results | None = None, keepdims: bool = False,
+               _function: Function = _function, **kwargs: Any) -> Results:
         return _reduce_plain(_function, a, axis, out, keepdims)
     RULES[_function] = _plain
 
 
-def _reduce_plain(function: Function, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
+def _reduce_plain(function: Function, a: MetaArray, axis: Axes, out: Results | None, keepdims: bool) -> Results:
     shape = _reduced(a.shape, axis, keepdims is not np._NoValue and keepdims)
     if out is not None:
         return _into(out, shape)
@@ -219,13 +224,13 @@ def _reduce_plain(function: Function, a: Any, axis: Any, out: Any, keepdims: Any
 
 
 @rule(np.count_nonzero)
-def _count(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def _count(a: MetaArray, axis: Axes = None, *, keepdims: bool = False) -> MetaArray:
     r = fresh(_reduced(a.shape, axis, keepdims), np.int64)
     r.answer = "max"
     return r
 
 
-def _argument(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
+def _argument(a: MetaArray, axis: Axes = None, out: Results | None = None, *, keepdims: bool = False) -> MetaArray:
     if not a.size and (axis is None or not a.shape[axis]):
         raise ValueError("attempt to get argmax of an empty sequence")
     return fresh(_reduced(a.shape, axis, keepdims is not np._NoValue and keepdims), np.int64)
@@ -234,8 +239,8 @@ def _argument(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = Fals
 RULES[np.argmax] = RULES[np.argmin] = _argument
 
 
-def _scan(function: Function) -> Any:
-    def scan(a: Any, axis: Any = None, dtype: Dtype = None, out: Any = None) -> Any:
+def _scan(function: Function) -> Function:
+    def scan(a: MetaArray, axis: Axes = None, dtype: Dtype = None, out: Results | None = None) -> Results:
         a = a.reshape(-1) if axis is None else a
         return _into(out, a.shape) if out is not None else fresh(a.shape, function(np.ones(1, a.dtype), dtype=dtype).dtype)
     return scan
@@ -251,7 +256,7 @@ RULES[np.lexsort] = lambda keys, axis=-1: fresh(keys[0].shape, np.int64)
 
 
 @rule(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append: Any = np._NoValue) -> Any:
+def _diff(a: MetaArray, n: int = 1, axis: int = -1, prepend: Given = np._NoValue, append: Given = np._NoValue) -> MetaArray:
     axis = normal(axis, a.ndim)
     more = [each for each in (prepend, append) if each is not np._NoValue]
     size = a.shape[axis] + sum(each.shape[axis] if np.ndim(each) else 1 for each in more)
@@ -261,7 +266,7 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue, append
 
 # --- making ------------------------------------------------------------------------------------------------------------------------------
 
-def _asarray(a: Any, dtype: Dtype = None, *args: Any, copy: Any = None, **kwargs: Any) -> Any:
+def _asarray(a: MetaArray | Array, dtype: Dtype = None, *args: Any, copy: bool | None = None, **kwargs: Any) -> MetaArray:
     if a.__class__ is MetaArray:
         return a if (dtype is None or a.dtype == dtype) and not copy else a.astype(a.dtype if dtype is None else dtype)
     a = np.asarray(a, dtype)
@@ -283,7 +288,7 @@ RULES[np.linspace] = lambda start, stop, num=50, endpoint=True, retstep=False, d
 
 
 @rule(np.arange)
-def _arange(*args: Any, dtype: Dtype = None, **kwargs: Any) -> Any:
+def _arange(*args: Any, dtype: Dtype = None, **kwargs: Any) -> MetaArray:
     start, stop, step = (0, args[0], 1) if len(args) == 1 else (*args, 1)[:3]
     if len(args) > 3:
         dtype = args[3]
@@ -291,7 +296,7 @@ def _arange(*args: Any, dtype: Dtype = None, **kwargs: Any) -> Any:
     return fresh((n,), dtype or np.arange(*[type(each)(0) for each in args[:1]]).dtype)
 
 
-def _like(a: Any, *args: Any, dtype: Dtype = None, shape: Any = None, **kwargs: Any) -> Any:
+def _like(a: MetaArray, *args: Any, dtype: Dtype = None, shape: PerDim | None = None, **kwargs: Any) -> MetaArray:
     dtype = args[0] if args and dtype is None else dtype
     return like(a, dtype, None if shape is None else (shape,) if isinstance(shape, int) else shape)
 
@@ -331,20 +336,20 @@ RULES[np.lib.stride_tricks.sliding_window_view] = lambda x, window_shape, axis=N
 
 
 @rule(np.broadcast_to)
-def _broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+def _broadcast_to(array: MetaArray, shape: PerDim, subok: bool = False) -> MetaArray:
     r = array.view_of(np.broadcast_to(array.p, shape))
     r.writeable = False
     return r
 
 
 @rule(np.broadcast_arrays)
-def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+def _broadcast_arrays(*args: Given, subok: bool = False) -> tuple[MetaArray, ...]:
     shape = broadcast_shapes(*[shape_of(each) for each in args])
     return tuple([np.broadcast_to(each, shape) for each in args])
 
 
 @rule(np.concatenate)
-def _concatenate(arrays: Any, axis: Any = 0, out: Any = None, dtype: Dtype = None, **kwargs: Any) -> Any:
+def _concatenate(arrays: Sequence[MetaArray], axis: Axes = 0, out: Results | None = None, dtype: Dtype = None, **kwargs: Any) -> Results:
     arrays = list(arrays)
     on_one_device(arrays)
     if axis is None:
@@ -361,14 +366,14 @@ def _concatenate(arrays: Any, axis: Any = 0, out: Any = None, dtype: Dtype = Non
     return fresh(shape, dtype or np.result_type(*[each.dtype for each in arrays]), _common_order(arrays))
 
 
-def _common_order(arrays: Any) -> Any:
+def _common_order(arrays: Sequence[MetaArray]) -> list[int] | None:
     """The order that all arrays share, where they do: a result of joined images lies as the images do."""
     orders = [order_of(each.shape, (each,)) for each in arrays]
     return orders[0] if all(each == orders[0] for each in orders) else None
 
 
 @rule(np.stack)
-def _stack(arrays: Any, axis: int = 0, out: Any = None, dtype: Dtype = None, **kwargs: Any) -> Any:
+def _stack(arrays: Sequence[MetaArray], axis: int = 0, out: Results | None = None, dtype: Dtype = None, **kwargs: Any) -> Results:
     arrays = list(arrays)
     if any(each.shape != arrays[0].shape for each in arrays):
         raise ValueError("all input arrays must have the same shape")
@@ -378,7 +383,7 @@ def _stack(arrays: Any, axis: int = 0, out: Any = None, dtype: Dtype = None, **k
 
 
 @rule(np.array_split, np.split)
-def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+def _split(ary: MetaArray, indices_or_sections: PerDim, axis: int = 0) -> list[MetaArray]:
     return [ary.view_of(part) for part in np.array_split(ary.p, indices_or_sections, axis)]
 
 
@@ -388,13 +393,13 @@ RULES[np.rot90] = lambda m, k=1, axes=(0, 1): m.view_of(np.rot90(m.p, k, axes))
 
 
 @rule(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+def _pad(array: MetaArray, pad_width: PerDim | Sequence[Sequence[int]], mode: str = "constant", **kwargs: Any) -> MetaArray:
     widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
     return fresh([n + before + after for n, (before, after) in zip(array.shape, widths, strict=True)], array.dtype)
 
 
 @rule(np.tile)
-def _tile(A: Any, reps: Any) -> Any:
+def _tile(A: MetaArray, reps: PerDim) -> MetaArray:
     reps = (reps,) if isinstance(reps, int) else tuple(reps)
     n = max(len(reps), A.ndim)
     whole, times = (1,) * (n - A.ndim) + A.shape, (1,) * (n - len(reps)) + reps
@@ -402,7 +407,7 @@ def _tile(A: Any, reps: Any) -> Any:
 
 
 @rule(np.repeat)
-def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
+def _repeat(a: MetaArray, repeats: PerDim | MetaArray | Array, axis: Axes = None) -> MetaArray:
     if repeats.__class__ is MetaArray:
         raise RuntimeError("cannot repeat_interleave a meta tensor without output_size")
     a, axis = (a.reshape(-1), 0) if axis is None else (a, normal(axis, a.ndim))
@@ -411,7 +416,7 @@ def _repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
 
 
 @rule(np.meshgrid)
-def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+def _meshgrid(*xi: MetaArray, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[MetaArray, ...]:
     shape = [each.size for each in xi]
     if indexing == "xy" and len(shape) > 1:
         shape[:2] = shape[1::-1]
@@ -421,14 +426,14 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
 # --- indices -----------------------------------------------------------------------------------------------------------------------------
 
 @rule(np.take)
-def _take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+def _take(a: MetaArray, indices: MetaArray | Array | PerDim, axis: Axes = None, out: Results | None = None, mode: str = "raise") -> Results:
     a, axis = (a.reshape(-1), 0) if axis is None else (a, normal(axis, a.ndim))
     shape = (*a.shape[:axis], *shape_of(indices), *a.shape[axis + 1:])
     return _into(out, shape) if out is not None else fresh(shape, a.dtype)
 
 
 @rule(np.take_along_axis)
-def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
+def _take_along_axis(arr: MetaArray, indices: MetaArray | Array, axis: Axes = -1) -> MetaArray:
     arr, axis = (arr.reshape(-1), 0) if axis is None else (arr, normal(axis, arr.ndim))
     whole = [1 if i == axis else n for i, n in enumerate(arr.shape)]
     return fresh(broadcast_shapes(tuple(whole), indices.shape), arr.dtype)
@@ -438,13 +443,13 @@ RULES[np.put_along_axis] = RULES[np.put] = RULES[np.putmask] = RULES[np.place] =
 
 
 @rule(np.copyto)
-def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+def _copyto(dst: MetaArray, src: Given, casting: str = "same_kind", where: Given = True) -> None:
     if broadcast_shapes(shape_of(src), dst.shape) != dst.shape:
         raise ValueError(f"could not broadcast input array from shape {shape_of(src)} into shape {dst.shape}")
 
 
-def _unknown(name: str) -> Any:
-    def refuse(*args: Any, **kwargs: Any) -> Any:
+def _unknown(name: str) -> Function:
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
         raise no_data(f"{name}: the result's shape depends on the values, which tensors on the meta device do not have")
     return refuse
 
@@ -462,7 +467,7 @@ RULES[np.trace] = lambda a, offset=0, axis1=0, axis2=1, dtype=None, out=None: fr
 
 
 @rule(np.matmul)
-def matmul(a: Any, b: Any, out: Any = None, **kwargs: Any) -> Any:
+def matmul(a: MetaArray, b: MetaArray, out: Results | None = None, **kwargs: Any) -> Results:
     """a @ b."""
     on_one_device((a, b))
     if not a.ndim or not b.ndim:
@@ -475,7 +480,7 @@ def matmul(a: Any, b: Any, out: Any = None, **kwargs: Any) -> Any:
 
 
 @rule(np.dot)
-def dot(a: Any, b: Any, out: Any = None) -> Any:
+def dot(a: MetaArray, b: MetaArray, out: Results | None = None) -> Results:
     """np.dot."""
     if not np.ndim(a) or not np.ndim(b):
         return elementwise(np.multiply, (a, b), out)
@@ -494,7 +499,7 @@ RULES[np.vecdot] = lambda a, b, **kwargs: fresh(broadcast_shapes(a.shape, b.shap
 RULES[np.tensordot] = lambda a, b, axes=2: _tensordot(a, b, axes)
 
 
-def _tensordot(a: Any, b: Any, axes: Any) -> Any:
+def _tensordot(a: MetaArray, b: MetaArray, axes: int | Sequence[PerDim]) -> MetaArray:
     if isinstance(axes, int):
         axes = (list(range(a.ndim - axes, a.ndim)), list(range(axes)))
     left, right = ([normal(each, n) for each in (part if np.iterable(part) else [part])] for part, n in zip(axes, (a.ndim, b.ndim), strict=True))
@@ -502,7 +507,7 @@ def _tensordot(a: Any, b: Any, axes: Any) -> Any:
 
 
 @rule(np.einsum)
-def _einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Any:
+def _einsum(subscripts: str, *operands: MetaArray, **kwargs: Any) -> MetaArray:
     ins, _, to = subscripts.replace(" ", "").partition("->")
     sizes: dict[str, int] = {}
     for part, each in zip(ins.split(","), operands, strict=True):
@@ -513,26 +518,26 @@ def _einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Any:
 
 # --- linear algebra and transforms -------------------------------------------------------------------------------------------------------
 
-def columns(shape: Any, dtype: Dtype) -> Any:
+def columns(shape: Sequence[int], dtype: Dtype) -> MetaArray:
     """New matrices that lie column by column, as LAPACK leaves them."""
     return fresh((*shape[:-2], shape[-1], shape[-2]), dtype).swapaxes(-1, -2)
 
 
-def _float(a: Any) -> Any:
+def _float(a: MetaArray) -> NumpyDtype:
     return a.dtype if a.dtype.kind in "fc" else np.dtype(float)
 
 
-def _real(a: Any) -> Any:
+def _real(a: MetaArray) -> NumpyDtype:
     return np.ones(1, _float(a)).real.dtype
 
 
-def _square(a: Any) -> Any:
+def _square(a: MetaArray) -> MetaArray:
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError("Last 2 dimensions of the array must be square")
     return a
 
 
-def _solve(a: Any, b: Any) -> Any:
+def _solve(a: MetaArray, b: MetaArray) -> MetaArray:
     _square(a)
     vector = b.ndim == 1
     lead = broadcast_shapes(a.shape[:-2], () if vector else b.shape[:-2])
@@ -540,7 +545,8 @@ def _solve(a: Any, b: Any) -> Any:
     return fresh((*lead, *b.shape), dtype) if vector else columns((*lead, *b.shape[-2:]), dtype)
 
 
-def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+def _svd(a: MetaArray, full_matrices: bool = True, compute_uv: bool = True,
+         hermitian: bool = False) -> MetaArray | tuple[MetaArray, MetaArray, MetaArray]:
     *lead, m, n = a.shape
     k = min(m, n)
     s = fresh((*lead, k), _real(a))
@@ -549,7 +555,7 @@ def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian:
     return columns((*lead, m, m if full_matrices else k), _float(a)), s, columns((*lead, n if full_matrices else k, n), _float(a))
 
 
-def _qr(a: Any, mode: str = "reduced") -> Any:
+def _qr(a: MetaArray, mode: str = "reduced") -> MetaArray | tuple[MetaArray, MetaArray]:
     *lead, m, n = a.shape
     k = m if mode == "complete" else min(m, n)
     r = columns((*lead, min(m, n) if mode == "r" else k, n), _float(a))
@@ -571,11 +577,11 @@ RULES.update({
 })
 
 
-def _transform(name: str) -> Any:
+def _transform(name: str) -> Function:
     function = getattr(np.fft, name)
     half, inverse = name.startswith("r"), name.startswith("ir")
 
-    def transform(a: Any, s: Any = None, axes: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def transform(a: MetaArray, s: PerDim | None = None, axes: PerDim | None = None, *args: Any, **kwargs: Any) -> MetaArray:
         many = name.endswith(("n", "2"))
         if not many:
             axes = (-1 if axes is None else axes,)

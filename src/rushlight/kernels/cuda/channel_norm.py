@@ -8,13 +8,17 @@ the arithmetic type.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ...vocabulary import Array, NumpyDtype
 from . import driver
 from .implicit_gemm import ELEMENTS
 from .source import ACCUMULATE, THREADS, Kernel, blocks
+
+if TYPE_CHECKING:
+    from .driver import CupyArray
 
 __all__ = ["batch", "batch_backward", "fixed", "fixed_backward", "move", "channels_statistics", "channels_apply", "channels_backward"]
 
@@ -172,7 +176,7 @@ class _Plan(NamedTuple):
     planes: tuple[Any, ...]      # their last arguments
 
 
-def _plan(arrays: tuple[Any, ...]) -> _Plan:
+def _plan(arrays: tuple[CupyArray, ...]) -> _Plan:
     x = arrays[0]
     batch, channels = x.shape[:2]
     span, elements = x.size // (batch * channels), ELEMENTS[x.dtype.name]
@@ -190,17 +194,17 @@ def _plan(arrays: tuple[Any, ...]) -> _Plan:
                                                           np.int32(shift)))
 
 
-def _arithmetic(dtype: Any) -> Any:
+def _arithmetic(dtype: NumpyDtype) -> NumpyDtype:
     """The dtype of statistics, weights and bias."""
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def _weights(a: Any, dtype: Any) -> Any:
+def _weights(a: Array | None, dtype: NumpyDtype) -> Array | np.uint64:
     """A weight or bias in the arithmetic type, or the null pointer."""
     return np.uint64(0) if a is None else driver.needed().ascontiguousarray(a.astype(_arithmetic(dtype), copy=False))
 
 
-def channels_statistics(x: Any) -> tuple[Any, Any]:
+def channels_statistics(x: Array) -> tuple[Array, Array]:
     """(mean, biased variance) per channel of (N, C, *), in the arithmetic type."""
     module = driver.needed()
     x = module.ascontiguousarray(x)
@@ -212,7 +216,7 @@ def channels_statistics(x: Any) -> tuple[Any, Any]:
     return mean, var
 
 
-def channels_apply(x: Any, mean: Any, var: Any, w: Any, b: Any, eps: float) -> Any:
+def channels_apply(x: Array, mean: Array, var: Array, w: Array | None, b: Array | None, eps: float) -> Array:
     """Normalise (N, C, *) by statistics per channel."""
     module = driver.needed()
     x = module.ascontiguousarray(x)
@@ -222,7 +226,8 @@ def channels_apply(x: Any, mean: Any, var: Any, w: Any, b: Any, eps: float) -> A
     return y
 
 
-def channels_backward(g: Any, x: Any, w: Any, mean: Any, var: Any, eps: float, batch_statistics: bool) -> tuple[Any, Any, Any]:
+def channels_backward(g: Array, x: Array, w: Array | None, mean: Array, var: Array, eps: float,
+                      batch_statistics: bool) -> tuple[Array, Array, Array]:
     """Gradients of the input, the weight and the bias; `batch_statistics`: they came from x and so depend on it."""
     module = driver.needed()
     g, x = module.ascontiguousarray(g), module.ascontiguousarray(x)
@@ -240,7 +245,7 @@ def channels_backward(g: Any, x: Any, w: Any, mean: Any, var: Any, eps: float, b
     return gx, gw, gb
 
 
-def batch(x: Any, weight: Any, bias: Any, eps: float) -> Any:
+def batch(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
     """(y, mean, variance) of the channels of (N, C, *), as ``kernels/norm.py: batch``."""
     if not x.size:
         return NotImplemented
@@ -248,26 +253,28 @@ def batch(x: Any, weight: Any, bias: Any, eps: float) -> Any:
     return channels_apply(x, mean, var, weight, bias, eps), mean, var
 
 
-def _wanted(gradients: tuple[Any, ...], *wanted: bool) -> tuple[Any, ...]:
+def _wanted(gradients: tuple[Array, ...], *wanted: bool) -> tuple[Array | None, ...]:
     return tuple([each if want else None for each, want in zip(gradients, wanted, strict=True)])
 
 
-def batch_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> Any:
+def batch_backward(g: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float, want_x: bool, want_w: bool,
+                   want_b: bool) -> tuple[Array | None, ...]:
     """Gradients of the input, the weight and the bias."""
     return _wanted(channels_backward(g, x, weight, mean, var, eps, True), want_x, want_w, want_b) if x.size else NotImplemented
 
 
-def fixed(x: Any, weight: Any, bias: Any, mean: Any, var: Any, eps: float) -> Any:
+def fixed(x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float) -> Array:
     """(N, C, *) normalised by given statistics."""
     return channels_apply(x, mean, var, weight, bias, eps) if x.size else NotImplemented
 
 
-def fixed_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, want_x: bool, want_w: bool, want_b: bool) -> Any:
+def fixed_backward(g: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float, want_x: bool, want_w: bool,
+                   want_b: bool) -> tuple[Array | None, ...]:
     """Gradients of the input, the weight and the bias of `fixed`."""
     return _wanted(channels_backward(g, x, weight, mean, var, eps, False), want_x, want_w, want_b) if x.size else NotImplemented
 
 
-def move(running_mean: Any, running_var: Any, mean: Any, var: Any, momentum: float, factor: float) -> Any:
+def move(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, factor: float) -> None:
     """running = momentum * value + (1 - momentum) * running for both running statistics, in place; the variance times `factor`."""
     n, dtype = running_mean.size, running_mean.dtype
     if (running_var.dtype != dtype or dtype.name not in ACCUMULATE or _arithmetic(dtype) != mean.dtype or not running_mean.flags.c_contiguous

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .source import ACCUMULATE, THREADS, Kernel, blocks
 
@@ -50,13 +49,13 @@ extern "C" __global__ void kernel(const A* __restrict__ parts, T* first, T* seco
 """)
 
 
-def sum_parts(parts: Any, first: Any, second: Any = None) -> None:
+def sum_parts(parts: Array, first: Array, second: Array | None = None) -> None:
     """first = parts[0].sum(0), second = parts[1].sum(0): `parts` (1 or 2, slices, n) is in the arithmetic type of the results' dtype."""
     slices, n = parts.shape[1:]
     _SUM(first.dtype.name)((blocks(n),), (THREADS,), (parts, first, np.uint64(0) if second is None else second, np.int32(slices), np.int32(n)))
 
 
-def column_sums(x: Any) -> Any:
+def column_sums(x: Array) -> Array:
     """x.sum(0) of a matrix of floating dtype, summed in the arithmetic type."""
     module = driver.needed()
     if not x.size:

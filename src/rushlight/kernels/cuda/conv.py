@@ -10,11 +10,13 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...backends import cudnn
+from ...vocabulary import Array, NumpyDtype
 from . import depthwise, driver, tiles
 from .depthwise import three
 from .elementwise import FORMULAS
@@ -22,6 +24,9 @@ from .implicit_gemm import ELEMENTS, PACK, PACK_WEIGHTS, SUM_SLICES, TILES, Tile
 from .matmul import matmul
 from .source import ACCUMULATE, THREADS, blocks
 from .tensor_core import available
+
+if TYPE_CHECKING:
+    from .driver import CupyArray
 
 __all__ = ["forward", "input_gradient", "weight_gradient", "gradients"]
 
@@ -73,7 +78,7 @@ def _phase(first: int, end: int, samples: int, at: Sizes, counts: Sizes) -> list
 
 
 @lru_cache(maxsize=512)
-def _tables(module: Any, device: int, geometry: _Geometry, adjoint: bool) -> _Tables:
+def _tables(module: ModuleType, device: int, geometry: _Geometry, adjoint: bool) -> _Tables:
     samples, size, kernel, out, stride, padding, dilation = geometry
     taps, order, phases = [], [], []
     numbered = list(enumerate(product(*[range(k) for k in kernel])))
@@ -112,7 +117,7 @@ def _method(dtype: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _processors(module: Any, device: int) -> int:
+def _processors(module: ModuleType, device: int) -> int:
     return int(module.cuda.Device(device).attributes["MultiProcessorCount"])
 
 
@@ -126,13 +131,13 @@ def _tile(method: str, dtype: str, rows: int, columns: int, copies: int, process
     return found[-1]
 
 
-def _chosen(module: Any, device: int, kernel: str, method: str, dtype: str, rows: int, columns: int, copies: int) -> Tile:
+def _chosen(module: ModuleType, device: int, kernel: str, method: str, dtype: str, rows: int, columns: int, copies: int) -> Tile:
     """The tile that was measured to be the fastest for such a result on this kind of GPU, else the one by reckoning."""
     measured = None if method == "plain" else tiles.conv(module, device, kernel, method, rows, columns * copies)
     return _tile(method, dtype, rows, columns, copies, _processors(module, device)) if measured is None else Tile(*measured)
 
 
-def _packed(x: Any, groups: int, method: str) -> Any:
+def _packed(x: CupyArray, groups: int, method: str) -> Array:
     """x (N, C, *size) with each group's channels side by side, filled up to 16 bytes; x itself where it lies like that (channels last)."""
     module = driver.needed()
     n, c = x.shape[:2]
@@ -146,7 +151,8 @@ def _packed(x: Any, groups: int, method: str) -> Any:
     return packed
 
 
-def _gathered(source: Any, w: Any, bias: Any, groups: int, geometry: _Geometry, adjoint: bool, shape: Sizes, method: str) -> Any:
+def _gathered(source: Array, w: Array, bias: Array | None, groups: int, geometry: _Geometry, adjoint: bool, shape: Sizes,
+              method: str) -> Array:
     """`gather` on a packed source; the result has this shape. `adjoint`: the roles of rows and channels of w are exchanged."""
     module = driver.needed()
     name, device = w.dtype.name, module.cuda.runtime.getDevice()
@@ -171,7 +177,7 @@ def _gathered(source: Any, w: Any, bias: Any, groups: int, geometry: _Geometry, 
     return result
 
 
-def _correlated(source: Any, above: Any, groups: int, geometry: _Geometry, shape: Sizes, dtype: Any, method: str) -> Any:
+def _correlated(source: Array, above: Array, groups: int, geometry: _Geometry, shape: Sizes, dtype: NumpyDtype, method: str) -> Array:
     """`correlate` on the packed input and the packed gradient of the output; the gradient of a weight of this shape."""
     module = driver.needed()
     name, device = dtype.name, module.cuda.runtime.getDevice()
@@ -203,7 +209,7 @@ def _is_depthwise(channels: int, groups: int) -> bool:
     return groups > 1 and channels == groups
 
 
-def _product(a: Any, b: Any) -> Any:
+def _product(a: Array, b: Array) -> Array:
     return matmul(a, b, _method(b.dtype.name) == "tf32")
 
 
@@ -212,7 +218,7 @@ def _checked(groups: int) -> None:
         raise NotImplementedError(f"convolution on CUDA in more than {_MOST} groups of several channels")
 
 
-def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Any = None) -> Any:
+def forward(x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Array | None = None) -> Array:
     """The convolution of x with w, plus the bias (O,)."""
     module = driver.needed()
     kernel, (n, c), o = w.shape[2:], x.shape[:2], w.shape[0]
@@ -231,7 +237,8 @@ def forward(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, grou
     return _gathered(_packed(x, groups, method), w, bias, groups, _geometry(x.shape, kernel, stride, padding, dilation, out), False, (n, o, *out), method)
 
 
-def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, packed: Any = None) -> Any:
+def input_gradient(g: Array, w: Array, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+                   packed: Array | None = None) -> Array:
     """The gradient of the input, of spatial size `size`. `packed`: g packed, where the caller has that."""
     module = driver.needed()
     kernel, (n, o), c, size = w.shape[2:], g.shape[:2], w.shape[1] * groups, tuple(size)
@@ -247,7 +254,8 @@ def input_gradient(g: Any, w: Any, size: Sizes, stride: Sizes, padding: Sizes, d
     return _gathered(_packed(g, groups, method) if packed is None else packed, w, None, groups, geometry, True, (n, c, *size), method)
 
 
-def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, packed: Any = None) -> Any:
+def weight_gradient(x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+                    packed: Array | None = None) -> Array:
     """The gradient of the weight, (O, C / groups, *kernel). `packed`: g packed, where the caller has that."""
     module = driver.needed()
     (n, o), c, kernel = g.shape[:2], x.shape[1], tuple(kernel)
@@ -265,7 +273,7 @@ def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes
     return _correlated(_packed(x, groups, method), _packed(g, groups, method) if packed is None else packed, groups, geometry, shape, x.dtype, method)
 
 
-def gradients(g: Any, x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Any, Any]:
+def gradients(g: Array, x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Array, Array]:
     """The gradients of input and weight; g is packed once for both."""
     kernel = w.shape[2:]
     packed = None

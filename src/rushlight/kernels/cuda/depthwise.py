@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .implicit_gemm import SUM_SLICES
 from .source import ACCUMULATE, THREADS, Kernel, blocks
@@ -110,7 +110,7 @@ def three(values: Sizes, fill: int) -> Sizes:
 
 
 def _geometry(outputs: int, channels: int, size: Sizes, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes,
-              dilation: Sizes) -> list[Any]:
+              dilation: Sizes) -> list[np.int32]:
     return [np.int32(v) for v in (outputs, outputs // channels, *three(size, 1), *three(kernel, 1), *three(out, 1), *three(stride, 1), *three(padding, 0),
                                   *three(dilation, 1))]
 
@@ -119,7 +119,7 @@ def _threads(area: int) -> int:
     return min(THREADS, -(-area // 32) * 32)
 
 
-def forward(x: Any, w: Any, bias: Any, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def forward(x: Array, w: Array, bias: Array | None, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """The convolution, (N, O, *out), of contiguous x (N, C, *size) with w (O, 1, *kernel); O is a multiple of C."""
     y = driver.needed().empty((x.shape[0], w.shape[0], *out), x.dtype)
     threads = _threads(prod(out))
@@ -128,7 +128,7 @@ def forward(x: Any, w: Any, bias: Any, out: Sizes, stride: Sizes, padding: Sizes
     return y
 
 
-def input_gradient(g: Any, w: Any, channels: int, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def input_gradient(g: Array, w: Array, channels: int, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """The gradient of the input, (N, C, *size)."""
     gx = driver.needed().empty((g.shape[0], channels, *size), g.dtype)
     threads = _threads(prod(size))
@@ -137,7 +137,7 @@ def input_gradient(g: Any, w: Any, channels: int, size: Sizes, stride: Sizes, pa
     return gx
 
 
-def weight_gradient(x: Any, g: Any, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def weight_gradient(x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """The gradient of the weight, (O, 1, *kernel)."""
     module = driver.needed()
     samples, outputs, area = g.shape[0], g.shape[1], prod(g.shape[2:])

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from ...homes import settle
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    class _Memory:
+        ptr: int                    # the address on the GPU
+
+    class CupyArray(np.ndarray[Any, np.dtype[Any]]):
+        """cupy.ndarray as checkers see it: ndarray's interface, and memory that has an address on the GPU."""
+
+        data: _Memory
 
 __all__ = ["cupy", "needed", "replace", "why_not", "INSTALL", "AcceleratorError"]
 
@@ -22,7 +34,7 @@ array_class: Any = None         # cupy.ndarray, once CuPy was found
 several = False                 # whether there is more than one GPU, so that the current one has to be looked after
 
 
-def _look() -> tuple[Any, str]:
+def _look() -> tuple[ModuleType | None, str]:
     try:
         import cupy
     except ImportError as error:
@@ -39,7 +51,7 @@ def _look() -> tuple[Any, str]:
     return (None, why) if why else (cupy, "")
 
 
-def _unfit(module: Any) -> str:
+def _unfit(module: ModuleType) -> str:
     """Why this CuPy can't serve here, in one line that says what can; "" where it can."""
     version = str(module.__version__)
     if int(version.partition(".")[0]) < OLDEST:
@@ -54,7 +66,7 @@ def _unfit(module: Any) -> str:
     return ""
 
 
-def _unfit_gpu(module: Any) -> str:
+def _unfit_gpu(module: ModuleType) -> str:
     """The same for the first GPU: CUDA 13 compiles for compute capability 7.5 and up."""
     capability = int(module.cuda.Device(0).compute_capability)
     if capability < 75 and module.cuda.runtime.runtimeGetVersion() >= 13000:
@@ -66,7 +78,7 @@ def _dotted(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
-def cupy() -> Any:
+def cupy() -> ModuleType | None:
     """CuPy where it is installed and finds a GPU, else None."""
     global _found, _reason, array_class
     if _found is _UNKNOWN:
@@ -80,7 +92,7 @@ def why_not() -> str:
     return "" if cupy() is not None else _reason or f"CuPy is not installed: {INSTALL}"
 
 
-def needed() -> Any:
+def needed() -> ModuleType:
     """CuPy, or PyTorch's error for a build without CUDA, which says what to install."""
     found = cupy()
     if found is None:
@@ -88,7 +100,7 @@ def needed() -> Any:
     return found
 
 
-def replace(module: Any) -> Any:
+def replace(module: ModuleType | None) -> ModuleType | None:
     """Use another module in CuPy's place (the tests' stand-in), or None for "no GPU"; returns what was used before."""
     global _found, _reason, array_class
     previous, _found, _reason = _found, module, ""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from ...vocabulary import Array
 from . import philox
+
+if TYPE_CHECKING:
+    from ...cuda.generator import CudaGenerator
 
 __all__ = ["dropped"]
 
 
-def dropped(a: Any, gen: Any, keep: float) -> tuple[Any, Any]:
+def dropped(a: Array, gen: CudaGenerator, keep: float) -> tuple[Array, Array]:
     """(the array with each element kept with probability `keep` and divided by it, else 0; what was kept as bool).
 
     NotImplemented where the numbers come from the CPU's streams (``torch.cuda.random.use_cpu_streams``).

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...vocabulary import Function
+from ...vocabulary import Array, Function, Number
 from ..formula import Tape, trace
 from ..shapes import broadcast_shapes
 from . import driver
@@ -99,7 +99,7 @@ class Formula:
         self._kernels: dict[tuple[Any, ...], Kernel] = {}
         FORMULAS[name] = self
 
-    def __call__(self, *operands: Any, out: Any = None) -> Any:
+    def __call__(self, *operands: Array | Number, out: Array | None = None) -> Array:
         """The result (a cupy array) for cupy arrays and numbers; NotImplemented for what has no kernel."""
         first = None
         numbers = ""
@@ -138,7 +138,7 @@ class Formula:
             return out
         return r
 
-    def _mixed(self, operands: Any, out: Any) -> Any:
+    def _mixed(self, operands: tuple[Array | Number, ...], out: Array | None) -> Array:
         """float32 arrays beside 16-bit ones: each is read as it is."""
         module, letters = driver.needed(), ""
         arrays = [each for each in operands if each.__class__ is driver.array_class]
@@ -165,16 +165,16 @@ class Formula:
 
     # --- launching ------------------------------------------------------------------------------------------------------------------
 
-    def _values(self, dtype: str, operands: tuple[Any, ...]) -> list[Any]:
+    def _values(self, dtype: str, operands: tuple[Array | Number, ...]) -> list[Array | np.floating[Any]]:
         number = np.float64 if dtype == "float64" else np.float32
         return [each if each.__class__ is driver.array_class else number(each) for each in operands]
 
-    def _dense(self, dtype: str, numbers: str, operands: tuple[Any, ...], r: Any) -> None:
+    def _dense(self, dtype: str, numbers: str, operands: tuple[Array | Number, ...], r: Array) -> None:
         kernel = self._kernel(dtype, numbers, -1)
         width = _width(dtype)
         kernel(dtype)((blocks(-(-r.size // width)),), (THREADS,), (*self._values(dtype, operands), r, np.int64(r.size)))
 
-    def _strided(self, dtype: str, numbers: str, operands: tuple[Any, ...], shape: tuple[int, ...], r: Any) -> bool:
+    def _strided(self, dtype: str, numbers: str, operands: tuple[Array | Number, ...], shape: tuple[int, ...], r: Array) -> bool:
         sizes, steps = _collapsed(shape, [each for each in operands if each.__class__ is driver.array_class])
         if len(sizes) > 6:
             return False
@@ -230,7 +230,7 @@ def _width(dtype: str) -> int:
     return {"float64": 2, "float32": 4}.get(dtype, 8)
 
 
-def _is_dense(a: Any) -> bool:
+def _is_dense(a: Array) -> bool:
     """Whether the elements fill their memory without gaps, in some order of dimensions."""
     reached = a.itemsize
     for step, n in sorted((s, n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
@@ -240,11 +240,11 @@ def _is_dense(a: Any) -> bool:
     return True
 
 
-def _same_order(a: Any, b: Any) -> bool:
+def _same_order(a: Array, b: Array) -> bool:
     return tuple(s // a.itemsize for s in a.strides) == tuple(s // b.itemsize for s in b.strides)
 
 
-def _collapsed(shape: tuple[int, ...], arrays: list[Any]) -> tuple[list[int], list[list[int]]]:
+def _collapsed(shape: tuple[int, ...], arrays: Sequence[Array]) -> tuple[list[int], list[list[int]]]:
     """Sizes and strides (in elements) with neighbouring dimensions merged where all arrays allow it."""
     extra = [[0] * (len(shape) - a.ndim) + [0 if n == 1 else s // a.itemsize for s, n in zip(a.strides, a.shape, strict=True)] for a in arrays]
     sizes: list[int] = []

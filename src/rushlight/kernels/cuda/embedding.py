@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .source import THREADS, Kernel, blocks
 
@@ -32,7 +31,7 @@ extern "C" __global__ void kernel(const T* __restrict__ values, const long long*
 """)
 
 
-def take_rows(table: Any, index: Any) -> Any:
+def take_rows(table: Array, index: Array) -> Array:
     """table[index] along the first dimension; the device stops where an index is out of range."""
     module = driver.needed()
     table, index = module.ascontiguousarray(table), module.ascontiguousarray(index, np.int64)
@@ -43,12 +42,12 @@ def take_rows(table: Any, index: Any) -> Any:
     return out
 
 
-def in_range(index: Any, rows: int) -> bool:
+def in_range(index: Array, rows: int) -> bool:
     """True: the kernels check, and stop the device; nobody waits for an answer."""
     return True
 
 
-def add_rows(rows: int, index: Any, values: Any) -> Any:
+def add_rows(rows: int, index: Array, values: Array) -> Array:
     """A (rows, width) array of zeros to which values (N, width) are added at index (N). float16 and bfloat16 are added up in float32.
 
     The order of the additions is not fixed, so results may differ in the last bits from run to run, as on PyTorch.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...vocabulary import Array
 from .source import THREADS, Kernel, blocks
 
 __all__ = ["check_bounds"]
@@ -18,7 +17,7 @@ extern "C" __global__ void kernel(const T* index, long long n, long long size) {
 """, ("int64", "int32", "int16", "int8", "uint8"))
 
 
-def check_bounds(index: Any, size: int) -> None:
+def check_bounds(index: Array, size: int) -> None:
     """Stop the device with an error, as PyTorch's device-side assertions do, if an index lies outside of [-size, size)."""
     name = index.dtype.name
     if name not in _BOUNDS.dtypes:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import ctypes
 import threading
 from ctypes import c_int, c_int64, c_size_t, c_uint64, c_void_p
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .elementwise import FORMULAS
 from .matmul import _TYPES, _arithmetic, _cublas, _layout, matmul
+
+if TYPE_CHECKING:
+    from .driver import CupyArray
 
 __all__ = ["linear"]
 
@@ -37,7 +41,7 @@ _local = _Local()
 _libraries: dict[Any, Any] = {}
 
 
-def _library() -> Any:
+def _library() -> ctypes.PyDLL | None:
     """cuBLASLt, which CuPy has loaded with cuBLAS; None where it is not found."""
     module = driver.needed()
     if module not in _libraries:
@@ -85,15 +89,15 @@ class _Plan:
     def _do(self, name: str, *args: Any) -> None:
         self.good = self.good and getattr(self.library, f"cublasLt{name}")(*args) == 0
 
-    def _set(self, attribute: int, value: Any) -> None:
+    def _set(self, attribute: int, value: ctypes._SimpleCData[Any]) -> None:
         self._do("MatmulDescSetAttribute", self.product, c_int(attribute), ctypes.byref(value), c_size_t(ctypes.sizeof(value)))
 
-    def _matrix(self, kind: int, rows: int, columns: int, leading: int) -> Any:
+    def _matrix(self, kind: int, rows: int, columns: int, leading: int) -> c_void_p:
         made = c_void_p()
         self._do("MatrixLayoutCreate", ctypes.byref(made), c_int(kind), c_uint64(rows), c_uint64(columns), c_int64(leading))
         return made
 
-    def run(self, x: Any, w: Any, b: Any, out: Any, workspace: Any, stream: int) -> bool:
+    def run(self, x: CupyArray, w: CupyArray, b: CupyArray, out: CupyArray, workspace: CupyArray, stream: int) -> bool:
         """Whether it was launched."""
         self._set(_BIAS_POINTER, c_void_p(b.data.ptr))
         self._do("Matmul", self.handle, self.product, ctypes.byref(self.one), c_void_p(w.data.ptr), self.w, c_void_p(x.data.ptr), self.x,
@@ -102,7 +106,7 @@ class _Plan:
         return self.good
 
 
-def _with_epilogue(x: Any, w: Any, b: Any, out: Any) -> bool:
+def _with_epilogue(x: CupyArray, w: CupyArray, b: CupyArray, out: CupyArray) -> bool:
     """Fill `out` by cuBLASLt; False where that can't be done."""
     library, name = _library(), x.dtype.name
     first, second = _layout(x), _layout(w)
@@ -129,7 +133,7 @@ def _with_epilogue(x: Any, w: Any, b: Any, out: Any) -> bool:
     return plan.run(x, w, b, out, workspace, stream)
 
 
-def linear(x: Any, w: Any, b: Any) -> Any:
+def linear(x: Array, w: Array, b: Array | None) -> Array:
     """x w' + b of x (rows, inside), w (outside, inside) and b (outside) or None."""
     if b is None:
         return matmul(x, w.T)

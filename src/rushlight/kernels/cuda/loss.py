@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...vocabulary import Array, NumpyDtype
 from . import driver
 from .source import Kernel, row_threads
 
@@ -53,13 +52,13 @@ extern "C" __global__ void kernel(const T* __restrict__ x, const long long* targ
 """)
 
 
-def _either(a: Any, dtype: Any) -> tuple[Any, Any]:
+def _either(a: Array, dtype: NumpyDtype) -> tuple[Array | np.uint64, Array | np.uint64]:
     """A number of the logits' dtype, or of the arithmetic type: (pointer, null) or (null, pointer)."""
     null = np.uint64(0)
     return (a, null) if a.dtype == dtype else (null, a)
 
 
-def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> tuple[Any, Any, Any]:
+def mean_entropy(x: Array, target: Array, ignored: int, wide: bool) -> tuple[Array, Array, Array]:
     """(mean loss, how many rows count, log of the sum of exponentials per row) of logits (N, C); rows whose target is `ignored` don't count.
 
     The mean has the logits' dtype; with `wide` it is float32 for 16-bit logits.
@@ -75,7 +74,7 @@ def mean_entropy(x: Any, target: Any, ignored: int, wide: bool) -> tuple[Any, An
     return mean, count, shift
 
 
-def mean_entropy_backward(g: Any, x: Any, target: Any, count: Any, shift: Any, ignored: int) -> Any:
+def mean_entropy_backward(g: Array, x: Array, target: Array, count: Array, shift: Array, ignored: int) -> Array:
     """The gradient of the logits from that of the mean."""
     module = driver.needed()
     x, target = x if x.flags.c_contiguous else x.copy(), module.ascontiguousarray(target)

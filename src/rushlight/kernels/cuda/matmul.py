@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...vocabulary import Array
 from .. import precision
 from ..shapes import broadcast_shapes
 from . import driver
+
+if TYPE_CHECKING:
+    from .driver import CupyArray
 
 __all__ = ["matmul", "product_into", "pointer_product", "tf32"]
 
@@ -23,7 +28,7 @@ def tf32() -> bool:
     return precision.matmul != "highest"
 
 
-def _cublas() -> Any:
+def _cublas() -> ModuleType:
     module = driver.needed()
     found = getattr(module, "cublas_of_the_standin", None)
     if found is None:
@@ -31,7 +36,7 @@ def _cublas() -> Any:
     return found
 
 
-def _layout(a: Any) -> tuple[Any, bool, int] | None:
+def _layout(a: CupyArray) -> tuple[CupyArray, bool, int] | None:
     """(array, whether its last two dimensions are transposed in memory, leading dimension); None where a copy is needed."""
     rows, columns = a.shape[-2:]
     item = a.itemsize
@@ -43,7 +48,7 @@ def _layout(a: Any) -> tuple[Any, bool, int] | None:
     return None
 
 
-def _batch(a: Any, batch: tuple[int, ...]) -> tuple[Any, int] | None:
+def _batch(a: CupyArray, batch: tuple[int, ...]) -> tuple[CupyArray, int] | None:
     """(array, step between matrices in elements) where one step leads through the whole batch; None where not."""
     if not batch:
         return a, 0
@@ -65,7 +70,7 @@ def _batch(a: Any, batch: tuple[int, ...]) -> tuple[Any, int] | None:
     return a, step // a.itemsize
 
 
-def matmul(a: Any, b: Any, rounded: bool | None = None) -> Any:
+def matmul(a: CupyArray, b: CupyArray, rounded: bool | None = None) -> Array:
     """a @ b for cupy arrays of one floating dtype and at least two dimensions each; NotImplemented for other dtypes. `rounded`: whether float32 may
     be rounded to TF32; None: as the settings say."""
     name = a.dtype.name
@@ -98,14 +103,14 @@ def matmul(a: Any, b: Any, rounded: bool | None = None) -> Any:
     return out
 
 
-def _arithmetic(cublas: type[Any], name: str) -> tuple[int, Any, Any]:
+def _arithmetic(cublas: ModuleType, name: str) -> tuple[int, Any, Any]:
     """(compute type, 1, 0) of products of factors of this dtype."""
     if name == "float64":
         return cublas.CUBLAS_COMPUTE_64F, *_ONES[np.float64]
     return cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if name == "float32" and tf32() else cublas.CUBLAS_COMPUTE_32F, *_ONES[np.float32]
 
 
-def product_into(out: Any, a: Any, b: Any, add: bool = False) -> Any:
+def product_into(out: CupyArray, a: CupyArray, b: CupyArray, add: bool = False) -> Array:
     """out = a @ b, or out + a @ b, for matrices. `out` has rows one after the other; it may be float32 where a and b have 16 bits."""
     (m, k), n = a.shape, b.shape[1]
     if not out.size or not k:
@@ -123,7 +128,7 @@ def product_into(out: Any, a: Any, b: Any, add: bool = False) -> Any:
     return out
 
 
-def pointer_product(w: Any, out_dtype: str, add: bool) -> Callable[[int, int, int, int, int], None]:
+def pointer_product(w: CupyArray, out_dtype: str, add: bool) -> Callable[[int, int, int, int, int], None]:
     """(address of a, its row step, number of rows, address of out, its row step): out = a @ w, or out + a @ w, where a has the dtype of w.
 
     For loops that do the same product many times: all that can be is decided beforehand.
@@ -141,7 +146,7 @@ def pointer_product(w: Any, out_dtype: str, add: bool) -> Callable[[int, int, in
     return run
 
 
-def _prepared(a: Any, batch: tuple[int, ...]) -> tuple[Any, bool, int, int]:
+def _prepared(a: CupyArray, batch: tuple[int, ...]) -> tuple[CupyArray, bool, int, int]:
     """(array, transposed, leading dimension, step of the batch), of a copy where the memory does not fit."""
     layout, steps = _layout(a), _batch(a, batch)
     if layout is None or steps is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .optimizer import PIECE, table_of
 from .source import THREADS, Kernel
@@ -54,12 +55,12 @@ def fit(arrays: list[Any]) -> bool:
         a.dtype == first.dtype and a.device.id == first.device.id and (a.flags.c_contiguous or a.flags.f_contiguous) for a in arrays)
 
 
-def _launch(kernel: Kernel, arrays: list[Any], *more: Any) -> None:
+def _launch(kernel: Kernel, arrays: list[Array], *more: Array) -> None:
     table, pieces, count = table_of([(a,) for a in arrays])
     kernel(arrays[0].dtype.name)((count,), (THREADS,), (table, pieces, *more))
 
 
-def norm(arrays: list[Any]) -> Any:
+def norm(arrays: list[Array]) -> Array:
     """The 2-norm of all elements together (0-dim, in the arrays' dtype): sums per piece in one launch, then their sum."""
     module = driver.needed()
     first = arrays[0]
@@ -71,13 +72,13 @@ def norm(arrays: list[Any]) -> Any:
     return module.sqrt(sums.sum()).astype(first.dtype)
 
 
-def scale(arrays: list[Any], factor: Any) -> None:
+def scale(arrays: list[Array], factor: Array) -> None:
     """Multiply all arrays, in place, by a 0-dim array (float64 for float64 arrays, else float32)."""
     if any(a.size for a in arrays):
         _launch(_SCALE, arrays, factor)
 
 
-def unscale(arrays: list[Any], found: Any, inverse: Any) -> None:
+def unscale(arrays: list[Array], found: Array, inverse: Array) -> None:
     """Multiply all arrays, in place, by `inverse`; `found` becomes 1 where an element was inf or nan (both 0-dim float32)."""
     if any(a.size for a in arrays):
         _launch(_UNSCALE, arrays, inverse, found)

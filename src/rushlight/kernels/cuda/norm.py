@@ -6,10 +6,9 @@ have groups = 1 and span = 1. Statistics are kept in the arithmetic type.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ...vocabulary import Array, NumpyDtype
 from . import driver
 from .channel_norm import batch, batch_backward, fixed, fixed_backward, move
 from .columns import sum_parts
@@ -93,21 +92,22 @@ extern "C" __global__ void kernel(const T* __restrict__ g, const T* __restrict__
 """)
 
 
-def _arithmetic(dtype: Any) -> Any:
+def _arithmetic(dtype: NumpyDtype) -> NumpyDtype:
     """The dtype that statistics are kept in."""
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def _weights(a: Any, x: Any) -> Any:
+def _weights(a: Array | None, x: Array) -> Array | np.uint64:
     """A weight or bias in the dtype of x, or the null pointer."""
     return np.uint64(0) if a is None else driver.needed().ascontiguousarray(a.astype(x.dtype, copy=False))
 
 
-def _dense(a: Any) -> Any:
+def _dense(a: Array) -> Array:
     return a if a.flags.c_contiguous else a.copy()
 
 
-def _forward(x: Any, w: Any, b: Any, eps: float, rows: int, groups: int, spatial: int, centered: bool) -> tuple[Any, Any, Any]:
+def _forward(x: Array, w: Array | None, b: Array | None, eps: float, rows: int, groups: int, spatial: int,
+             centered: bool) -> tuple[Array, Array, Array]:
     module = driver.needed()
     x = _dense(x)
     n, kind = x.size // rows, _arithmetic(x.dtype)
@@ -117,14 +117,15 @@ def _forward(x: Any, w: Any, b: Any, eps: float, rows: int, groups: int, spatial
     return y, mean, var
 
 
-def _input_gradient(g: Any, x: Any, w: Any, mean: Any, var: Any, eps: float, rows: int, groups: int, spatial: int, centered: bool) -> Any:
+def _input_gradient(g: Array, x: Array, w: Array | None, mean: Array, var: Array, eps: float, rows: int, groups: int, spatial: int,
+                    centered: bool) -> Array:
     gx, n = driver.needed().empty(x.shape, x.dtype), x.size // rows
     _ROWS_INPUT(x.dtype.name)((rows,), (row_threads(n),), (g, x, _weights(w, x), mean, var, gx, np.int32(n), np.float64(eps), np.int32(not centered), np.int32(groups),
                                                            np.int32(n // spatial), np.int32(spatial)))
     return gx
 
 
-def _column_gradients(g: Any, x: Any, mean: Any, var: Any, eps: float, rows: int) -> tuple[Any, Any]:
+def _column_gradients(g: Array, x: Array, mean: Array, var: Array, eps: float, rows: int) -> tuple[Array, Array]:
     """The gradients of a weight and a bias per column."""
     module, n = driver.needed(), x.size // rows
     columns = blocks(n, 32)
@@ -137,14 +138,14 @@ def _column_gradients(g: Any, x: Any, mean: Any, var: Any, eps: float, rows: int
     return gw, gb
 
 
-def rows(x: Any, weight: Any, bias: Any, eps: float, rows: int, groups: int, spatial: int) -> Any:
+def rows(x: Array, weight: Array | None, bias: Array | None, eps: float, rows: int, groups: int,
+         spatial: int) -> tuple[Array, Array, Array]:
     """(y, mean, variance), as ``kernels/norm.py: rows``."""
     return _forward(x, weight, bias, eps, rows, groups, spatial, True) if x.size else NotImplemented
 
 
-def rows_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, rows: int, groups: int, spatial: int, want_x: bool,
-                  want_w: bool,
-                  want_b: bool) -> Any:
+def rows_backward(g: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float, rows: int, groups: int, spatial: int,
+                  want_x: bool, want_w: bool, want_b: bool) -> tuple[Array | None, Array | None, Array | None]:
     """Gradients of the input, the weight and the bias."""
     if not x.size:
         return NotImplemented
@@ -162,12 +163,12 @@ def rows_backward(g: Any, x: Any, weight: Any, mean: Any, var: Any, eps: float, 
     return gx, gw if want_w else None, gb if want_b else None
 
 
-def rms(x: Any, weight: Any, eps: float, length: int) -> Any:
+def rms(x: Array, weight: Array | None, eps: float, length: int) -> Array:
     """x / root of the mean square of each row * weight."""
     return _forward(x, weight, None, eps, x.size // length, 1, 1, False)[0] if x.size else NotImplemented
 
 
-def rms_backward(g: Any, x: Any, weight: Any, eps: float, length: int) -> Any:
+def rms_backward(g: Array, x: Array, weight: Array | None, eps: float, length: int) -> tuple[Array, Array | None]:
     """Gradients of the input and the weight."""
     if not x.size:
         return NotImplemented

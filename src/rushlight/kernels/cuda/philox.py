@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .source import Kernel
 
 if TYPE_CHECKING:
-    from ...generator import Generator
+    from ...cuda.generator import CudaGenerator
+    from .driver import CupyArray
 
 __all__ = ["PHILOX", "STATE", "uniform", "normal", "log_normal", "exponential", "cauchy", "geometric", "bernoulli", "bernoulli_each", "integers",
            "full_range", "dropout", "grid", "increment", "philox_numbers", "philox_words"]
@@ -185,7 +187,7 @@ def increment(n: int, blocks: int, each: int = 4) -> int:
     return ((n - 1) // (BLOCK * blocks * each) + 1) * 4
 
 
-def _fill(kernel: Kernel, out: Any, gen: Any, each: int, *parameters: Any) -> None:
+def _fill(kernel: Kernel, out: Array, gen: CudaGenerator, each: int, *parameters: np.generic) -> None:
     """Fill a contiguous cupy array from a generator."""
     n = out.size
     if n:
@@ -193,61 +195,61 @@ def _fill(kernel: Kernel, out: Any, gen: Any, each: int, *parameters: Any) -> No
         kernel(out.dtype.name)((blocks,), (BLOCK,), (out, np.int64(n), *parameters, *gen.advance(increment(n, blocks, each))))
 
 
-def _real(kernel: Kernel, out: Any, gen: Generator, p0: float, p1: float = 0.0, p2: float = 0.0) -> None:
+def _real(kernel: Kernel, out: Array, gen: CudaGenerator, p0: float, p1: float = 0.0, p2: float = 0.0) -> None:
     _fill(kernel, out, gen, 2 if out.dtype == np.float64 else 4, np.float64(p0), np.float64(p1), np.float64(p2))
 
 
-def uniform(out: Any, gen: Generator, low: float, high: float) -> None:
+def uniform(out: Array, gen: CudaGenerator, low: float, high: float) -> None:
     """Uniform numbers of [low, high): what cuRAND gives in (0, 1], with the ends exchanged."""
     first, last = out.dtype.type(low), out.dtype.type(high)
     with np.errstate(over="ignore"):
         _real(_UNIFORM, out, gen, float(first), float(last - first), float(last))
 
 
-def normal(out: Any, gen: Generator, mean: float, std: float) -> None:
+def normal(out: Array, gen: CudaGenerator, mean: float, std: float) -> None:
     """Normal numbers."""
     _real(_NORMAL, out, gen, mean, std)
 
 
-def log_normal(out: Any, gen: Generator, mean: float, std: float) -> None:
+def log_normal(out: Array, gen: CudaGenerator, mean: float, std: float) -> None:
     """exp of normal numbers."""
     _real(_LOG_NORMAL, out, gen, mean, std)
 
 
-def exponential(out: Any, gen: Generator, rate: float) -> None:
+def exponential(out: Array, gen: CudaGenerator, rate: float) -> None:
     """Exponential numbers, never zero."""
     _real(_EXPONENTIAL, out, gen, rate)
 
 
-def cauchy(out: Any, gen: Generator, median: float, sigma: float) -> None:
+def cauchy(out: Array, gen: CudaGenerator, median: float, sigma: float) -> None:
     """median + sigma * tan(pi (u - 1/2))."""
     _real(_CAUCHY, out, gen, median, sigma)
 
 
-def geometric(out: Any, gen: Generator, p: float) -> None:
+def geometric(out: Array, gen: CudaGenerator, p: float) -> None:
     """How many trials of chance p the first success takes."""
     _real(_GEOMETRIC, out, gen, p)
 
 
-def bernoulli(out: Any, gen: Generator, p: float) -> None:
+def bernoulli(out: Array, gen: CudaGenerator, p: float) -> None:
     """1 with probability p, else 0, in any dtype."""
     _real(_BERNOULLI, out, gen, p)
 
 
-def bernoulli_each(out: Any, gen: Any, p: Any) -> None:
+def bernoulli_each(out: Array, gen: CudaGenerator, p: Array) -> None:
     """1 with the probability of the element of `p` (contiguous, float64 for a float64 result, else float32). The device stops at p outside [0, 1]."""
     if out.size:
         kernel = _BERNOULLI_EACH(out.dtype.name)
         kernel((-(-out.size // 2048),), (512,), (out, p, np.int64(out.size), *gen.advance(10)))
 
 
-def integers(out: Any, gen: Generator, low: int, span: int) -> None:
+def integers(out: Array, gen: CudaGenerator, low: int, span: int) -> None:
     """Integers of [low, low + span): 32 random bits modulo the span, 64 from 2**28 on."""
     wide = span >= 1 << 28
     _fill(_WIDE_INTEGERS if wide else _INTEGERS, out, gen, 2 if wide else 4, np.uint64(span % 2 ** 64), np.int64(low))
 
 
-def full_range(out: Any, gen: Generator) -> None:
+def full_range(out: Array, gen: CudaGenerator) -> None:
     """Integers over what the dtype can count: 0 ... max for integers, 0 ... 2**digits for floats."""
     dtype = out.dtype
     digits = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}.get(dtype.name)
@@ -256,7 +258,7 @@ def full_range(out: Any, gen: Generator) -> None:
     _fill(_WIDE_INTEGERS if wide else _INTEGERS, out, gen, 2 if wide else 4, np.uint64(span), np.int64(0))
 
 
-def vector_width(x: Any) -> int:
+def vector_width(x: CupyArray) -> int:
     """How many neighbours a thread of dropout takes at once: up to 16 bytes, as the address and the size allow."""
     if not (x.flags.c_contiguous or x.flags.f_contiguous):
         return 1
@@ -266,7 +268,7 @@ def vector_width(x: Any) -> int:
     return width
 
 
-def dropout(x: Any, gen: Any, keep: float) -> tuple[Any, Any]:
+def dropout(x: Array, gen: CudaGenerator, keep: float) -> tuple[Array, Array]:
     """(x with elements kept with probability `keep` and scaled by 1 / keep, the mask)."""
     module = driver.needed()
     width = vector_width(x)
@@ -279,13 +281,13 @@ def dropout(x: Any, gen: Any, keep: float) -> tuple[Any, Any]:
     return y, kept
 
 
-def philox_numbers(seed: int, offset: int, thread: int, steps: int) -> Any:
+def philox_numbers(seed: int, offset: int, thread: int, steps: int) -> Array:
     """The words that a thread draws in its first steps, computed by NumPy: what the kernels are checked against."""
     counters = [(offset // 4 + step) | thread << 64 for step in range(steps)]
     return philox_words(np.array([[c >> 32 * i & 0xFFFFFFFF for i in range(4)] for c in counters], np.uint64), seed & 0xFFFFFFFF, seed >> 32)
 
 
-def philox_words(counters: Any, k0: int, k1: int) -> Any:
+def philox_words(counters: Array, k0: int, k1: int) -> Array:
     """Philox4x32-10 of rows of four counter words, under a key of two."""
     low = np.uint64(0xFFFFFFFF)
     c = list(counters.T)

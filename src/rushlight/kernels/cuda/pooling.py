@@ -8,10 +8,10 @@ The maximum of a window is the first of equals, or the last nan, as in PyTorch. 
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from ...vocabulary import Array, NumpyDtype
 from . import driver
 from .depthwise import three
 from .source import THREADS, Kernel, blocks
@@ -186,7 +186,7 @@ extern "C" __global__ void kernel(const T* __restrict__ x, long long* __restrict
 """, FLOATS + INTEGERS)
 
 
-def _launch(kernel: Kernel, dtype: Any, planes: int, area: int, arrays: tuple[Any, ...], *sizes: Sizes) -> None:
+def _launch(kernel: Kernel, dtype: NumpyDtype, planes: int, area: int, arrays: tuple[Array | np.uint64, ...], *sizes: Sizes) -> None:
     """One thread per element of `area` on each plane."""
     threads = min(THREADS, -(-area // 32) * 32)
     if planes * area:
@@ -197,7 +197,7 @@ def _sizes(size: Sizes, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes
     return (three(size, 1), three(kernel, 1), three(out, 1), three(stride, 1), three(padding, 0), three(dilation or (), 1))
 
 
-def _maxima(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, taps: Any) -> Any:
+def _maxima(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, taps: Array | None) -> Array:
     module = driver.needed()
     y = module.empty(x.shape[:2] + tuple(out), x.dtype)
     _launch(_MAX, x.dtype, x.shape[0] * x.shape[1], prod(out), (module.ascontiguousarray(x), y, *_either(taps)),
@@ -205,24 +205,24 @@ def _maxima(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, di
     return y
 
 
-def max_forward(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def max_forward(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """The largest value of each window of x (N, C, *size)."""
     return _maxima(x, out, kernel, stride, padding, dilation, None)
 
 
-def max_with_taps(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
+def max_with_taps(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Array, Array]:
     """The same, and the number of the tap that meets it, in bytes where that is enough."""
     taps = driver.needed().empty(x.shape[:2] + tuple(out), np.uint8 if prod(kernel) < 255 else np.int32)
     return _maxima(x, out, kernel, stride, padding, dilation, taps), taps
 
 
-def _either(taps: Any) -> tuple[Any, Any]:
+def _either(taps: Array | None) -> tuple[Array | np.uint64, Array | np.uint64]:
     """The arguments `bytes` and `taps`, one of them the null pointer."""
     null = np.uint64(0)
     return (null, null) if taps is None else (taps, null) if taps.dtype.itemsize == 1 else (null, taps)
 
 
-def max_gradient(g: Any, taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def max_gradient(g: Array, taps: Array, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """The gradient of the input."""
     module = driver.needed()
     gx = module.empty(g.shape[:2] + tuple(size), g.dtype)
@@ -231,7 +231,7 @@ def max_gradient(g: Any, taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, p
     return gx
 
 
-def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+def max_places(taps: Array, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """The flat place (int64) of each window's maximum in its plane."""
     index = driver.needed().empty(taps.shape, np.int64)
     _launch(_MAX_PLACES, taps.dtype, taps.shape[0] * taps.shape[1], prod(taps.shape[2:]), (taps, index),
@@ -239,7 +239,7 @@ def max_places(taps: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Si
     return index
 
 
-def _planes(kernel: Any, x: Any, size: Sizes, dtype: Any, *sizes: Any) -> Any:
+def _planes(kernel: Kernel, x: Array, size: Sizes, dtype: NumpyDtype, *sizes: Sizes) -> Array:
     """A new array of planes of this size, each filled by the kernel from the plane of x."""
     module = driver.needed()
     y = module.empty(x.shape[:2] + tuple(size), dtype)
@@ -247,28 +247,28 @@ def _planes(kernel: Any, x: Any, size: Sizes, dtype: Any, *sizes: Any) -> Any:
     return y
 
 
-def average(x: Any, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
+def average(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Array:
     """The sum of each window."""
     return _planes(_AVERAGE, x, out, x.dtype, *_sizes(x.shape[2:], kernel, out, stride, padding))
 
 
-def average_gradient(g: Any, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Any:
+def average_gradient(g: Array, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Array:
     """The adjoint of `average`."""
     return _planes(_AVERAGE_GRADIENT, g, size, g.dtype, *_sizes(size, kernel, g.shape[2:], stride, padding))
 
 
-def adaptive_average(x: Any, out: Sizes) -> Any:
+def adaptive_average(x: Array, out: Sizes) -> Array:
     """The mean of each adaptive window."""
     if x.dtype.kind not in "fV" or 0 in out:
         return NotImplemented
     return _planes(_ADAPTIVE_AVERAGE, x, out, x.dtype, three(x.shape[2:], 1), three(out, 1))
 
 
-def adaptive_average_gradient(g: Any, size: Sizes) -> Any:
+def adaptive_average_gradient(g: Array, size: Sizes) -> Array:
     """The adjoint of `adaptive_average`."""
     return _planes(_ADAPTIVE_AVERAGE_GRADIENT, g, size, g.dtype, three(size, 1), three(g.shape[2:], 1))
 
 
-def adaptive_max_indices(x: Any, out: Sizes) -> Any:
+def adaptive_max_indices(x: Array, out: Sizes) -> Array:
     """The flat place, int64, of each adaptive window's maximum."""
     return _planes(_ADAPTIVE_MAX, x, out, np.int64, three(x.shape[2:], 1), three(out, 1))

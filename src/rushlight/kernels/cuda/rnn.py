@@ -12,15 +12,19 @@ What is kept for the backward pass has the layer's dtype; running states and gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...vocabulary import Array, NumpyDtype
 from ..rnn import Steps
 from . import driver
 from .matmul import matmul, pointer_product, product_into
 from .source import ACCUMULATE, THREADS, Kernel, blocks
+
+if TYPE_CHECKING:
+    from .driver import CupyArray
 
 __all__ = ["forward", "backward"]
 
@@ -124,17 +128,17 @@ extern "C" __global__ void kernel(const T* gy, const A* carry, T* out, int n) {
 """)
 
 
-def _dense(a: Any) -> Any:
+def _dense(a: CupyArray | None) -> CupyArray | None:
     return None if a is None else a if a.flags.c_contiguous else a.copy()
 
 
-def _rows(a: Any) -> Callable[[int], int]:
+def _rows(a: CupyArray | None) -> Callable[[int], int]:
     """The address of a row of an array; always the null pointer for None."""
     base, step = (0, 0) if a is None else (a.data.ptr, a.strides[0])
     return lambda row: base + row * step
 
 
-def _walk(steps: Any, width: int) -> Iterator[tuple[int, int, Any, tuple[Any, Any]]]:
+def _walk(steps: Iterable[tuple[int, int]], width: int) -> Iterator[tuple[int, int, tuple[int], tuple[np.int32, np.int32]]]:
     """(first row, number of rows, grid, arguments rows and width) of the steps that have rows."""
     ready: dict[int, Any] = {}
     for lo, hi in steps:
@@ -145,18 +149,18 @@ def _walk(steps: Any, width: int) -> Iterator[tuple[int, int, Any, tuple[Any, An
             yield lo, n, *ready[n]
 
 
-def _running(dtype: Any) -> Any:
+def _running(dtype: NumpyDtype) -> NumpyDtype:
     """The dtype of running states and gradients."""
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def forward(mode: str, steps: Steps, keep: bool, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
-            w_hr: Any) -> tuple[Any, Any]:
+def forward(mode: str, steps: Steps, keep: bool, x: Array, h0: Array, c0: Array | None, w_ih: Array, w_hh: Array, b_ih: Array | None,
+            b_hh: Array | None, w_hr: Array | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     """((y, h_n) or (y, h_n, c_n), what the backward pass needs, which costs nothing more) of one layer in one direction; x: (N, features)."""
     if not steps:
         return NotImplemented
     sums = matmul(x, w_ih.T)
-    state = h0.copy()                   # runs along: the rows of sequences that have ended keep their last state
+    state: CupyArray = h0.copy()        # runs along: the rows of sequences that have ended keep their last state
     biases = [_dense(b) for b in (b_ih, b_hh)]
     pointers = [0 if b is None else b.data.ptr for b in biases]
     before = None if steps.even and mode != "GRU" else driver.needed().empty((x.shape[0], h0.shape[1]), x.dtype)
@@ -173,7 +177,8 @@ def forward(mode: str, steps: Steps, keep: bool, x: Any, h0: Any, c0: Any, w_ih:
     return (sums, state), (before,)
 
 
-def _gru_forward(steps: Steps, sums: Any, state: Any, w_hh: Any, biases: Any, before: Any) -> tuple[Any, Any]:
+def _gru_forward(steps: Steps, sums: Array, state: CupyArray, w_hh: Array, biases: list[int],
+                 before: Array) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     module, name, width = driver.needed(), sums.dtype.name, state.shape[1]
     y, hidden = module.empty_like(before), module.empty_like(before)
     part = module.empty((len(state), 3 * width), _running(sums.dtype))
@@ -185,10 +190,12 @@ def _gru_forward(steps: Steps, sums: Any, state: Any, w_hh: Any, biases: Any, be
     return (y, state), (sums, hidden, before)
 
 
-def _lstm_forward(steps: Steps, sums: Any, state: Any, c0: Any, w_hh: Any, biases: Any, w_hr: Any, before: Any) -> tuple[Any, Any]:
+def _lstm_forward(steps: Steps, sums: Array, state: CupyArray, c0: Array, w_hh: Array, biases: list[int], w_hr: Array | None,
+                  before: Array | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     module, dtype, name = driver.needed(), sums.dtype, sums.dtype.name
     width, outs, total = c0.shape[1], state.shape[1], len(sums)
-    cell, cells = c0.astype(_running(dtype), order="C"), module.empty((total, width), dtype)
+    cell: CupyArray = c0.astype(_running(dtype), order="C")
+    cells = module.empty((total, width), dtype)
     y = module.empty((total, outs), dtype)
     inner = y if w_hr is None else module.empty((total, width), dtype)       # o tanh(c), which projections turn into y
     kernel, product = _LSTM(name), pointer_product(w_hh.T, name, True)
@@ -203,8 +210,9 @@ def _lstm_forward(steps: Steps, sums: Any, state: Any, c0: Any, w_hh: Any, biase
     return (y, state, cell.astype(dtype)), (sums, cells, before, None if w_hr is None else inner)
 
 
-def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Any, gh: Any, gc: Any, x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any,
-             b_ih: Any, b_hh: Any, w_hr: Any, y: Any, *kept: Any) -> tuple[Any, ...]:
+def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Array | None, gh: Array | None, gc: Array | None, x: Array, h0: Array,
+             c0: Array | None, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, w_hr: Array | None, y: Array,
+             *kept: Array) -> tuple[Array | None, ...]:
     """The gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr (None where not `wanted`) from those of y, h_n and c_n (None: zero)."""
     gy = None if gy is None else _dense(gy.reshape(y.shape))
     carry, cell = (None if start is None else driver.needed().zeros(start.shape, _running(x.dtype)) if each is None
@@ -231,7 +239,8 @@ def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Any, gh: Any
             dw_hr() if dw_hr is not None and wanted[7] else None)
 
 
-def _gru_backward(steps: Steps, gy: Any, carry: Any, kept: Any, dz: Any, product: Any) -> Any:
+def _gru_backward(steps: Steps, gy: Array | None, carry: CupyArray, kept: tuple[Array, ...], dz: Array,
+                  product: Callable[[int, int, int, int, int], None]) -> Array:
     """Fills dz, the gradient of the recurrent products; returns that of the input's."""
     sums, hidden, before = kept
     width, dx = carry.shape[1], driver.needed().empty_like(dz)
@@ -243,7 +252,8 @@ def _gru_backward(steps: Steps, gy: Any, carry: Any, kept: Any, dz: Any, product
     return dx
 
 
-def _lstm_backward(steps: Steps, gy: Any, carry: Any, cell: Any, kept: Any, dz: Any, y: Any, w_hr: Any, product: Any) -> Any:
+def _lstm_backward(steps: Steps, gy: Array | None, carry: CupyArray, cell: CupyArray, kept: tuple[Array, ...], dz: Array, y: Array,
+                   w_hr: Array | None, product: Callable[[int, int, int, int, int], None]) -> Callable[[], Array] | None:
     """Fills dz, the gradient of the gates' sums; with projections, returns a function that gives the gradient of w_hr."""
     sums, cells, _, inner = kept
     width, outs, name = cell.shape[1], carry.shape[1], dz.dtype.name
@@ -263,14 +273,14 @@ def _lstm_backward(steps: Steps, gy: Any, carry: Any, cell: Any, kept: Any, dz: 
     return lambda: matmul(outputs.T, inner)
 
 
-def _bias_gradients(dx_part: Any, dz: Any, need_ih: bool, need_hh: bool) -> tuple[Any, Any]:
+def _bias_gradients(dx_part: Array, dz: Array, need_ih: bool, need_hh: bool) -> tuple[Array | None, Array | None]:
     ih = dx_part.sum(0) if need_ih else None
     if not need_hh:
         return ih, None
     return ih, dz.sum(0) if dx_part is not dz or ih is None else ih.copy()
 
 
-def _recurrent_gradient(dz: Any, steps: Steps, y: Any, h0: Any, before: Any) -> Any:
+def _recurrent_gradient(dz: Array, steps: Steps, y: Array, h0: Array, before: Array | None) -> Array:
     """The gradient of w_hh: dz' times the states before. Where all steps have the same rows, those are h0 and y, one step apart."""
     if before is not None:
         return matmul(dz.T, before)

@@ -7,16 +7,17 @@ Thread and element have the same number; each thread takes its Philox words one 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .philox import FLOATS, PHILOX, STATE, integers
 from .source import Kernel, blocks
 
 if TYPE_CHECKING:
-    from ...generator import Generator
+    from ...cuda.generator import CudaGenerator
 
 __all__ = ["permutation", "multinomial", "poisson", "standard_gamma"]
 
@@ -150,7 +151,7 @@ def key_bits(n: int) -> int:
     return min(64, math.ceil(math.log2(n - (6.0 * n * n + 1) / (math.log(0.9) * 12))))
 
 
-def permutation(gen: Any, n: int) -> Any:
+def permutation(gen: CudaGenerator, n: int) -> Array:
     """A random permutation of 0 ... n - 1 (int64): sorted by random keys; where keys are equal, shuffled."""
     module = driver.needed()
     if n == 0:
@@ -168,7 +169,7 @@ def permutation(gen: Any, n: int) -> Any:
     return places
 
 
-def multinomial(gen: Any, weights: Any, samples: int) -> Any:
+def multinomial(gen: CudaGenerator, weights: Array, samples: int) -> Array:
     """For each row of weights (2-D, normalised here), that many places, drawn with replacement."""
     module = driver.needed()
     rows, categories = weights.shape
@@ -182,7 +183,7 @@ def multinomial(gen: Any, weights: Any, samples: int) -> Any:
     return out
 
 
-def _per_element(kernel: Kernel, gen: Any, a: Any, offset: int, *parameters: Any) -> Any:
+def _per_element(kernel: Kernel, gen: CudaGenerator, a: Array, offset: int, *parameters: np.generic) -> Array:
     module = driver.needed()
     a = module.ascontiguousarray(a)
     out = module.empty(a.shape, a.dtype)
@@ -191,11 +192,11 @@ def _per_element(kernel: Kernel, gen: Any, a: Any, offset: int, *parameters: Any
     return out
 
 
-def poisson(gen: Generator, rates: Any) -> Any:
+def poisson(gen: CudaGenerator, rates: Array) -> Array:
     """Poisson counts of these rates. The device stops at negative ones."""
     return _per_element(_POISSON, gen, rates, 20)
 
 
-def standard_gamma(gen: Generator, shapes: Any, least: float) -> Any:
+def standard_gamma(gen: CudaGenerator, shapes: Array, least: float) -> Array:
     """Gamma numbers of rate 1 with these shape parameters, none below `least`."""
     return _per_element(_GAMMA, gen, shapes, 10, np.float64(least))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from ...vocabulary import Array
 from . import driver
 from .source import THREADS, Kernel, blocks, row_threads
 
@@ -71,7 +71,7 @@ for _name, _sum, _value in (("softmax", "load(g[@]) * load(y[@])", "load(y[@]) *
                                _BACK_COLUMN % (_sum.replace("@", "start + i * inner"), _value.replace("@", "start + i * inner"))))
 
 
-def _run(kernels: tuple[Kernel, Kernel], arrays: list[Any], axis: int) -> Any:
+def _run(kernels: tuple[Kernel, Kernel], arrays: list[Array], axis: int) -> Array:
     """Launch over one axis; a new array of the same shape."""
     arrays = [a if a.flags.c_contiguous else a.copy() for a in arrays]
     a = arrays[0]
@@ -89,21 +89,21 @@ def _run(kernels: tuple[Kernel, Kernel], arrays: list[Any], axis: int) -> Any:
     return out
 
 
-def softmax(a: Any, axis: int) -> Any:
+def softmax(a: Array, axis: int) -> Array:
     """exp(a) / sum(exp(a)) along an axis, in a's dtype."""
     return _run(_FORWARD["softmax"], [a], axis)
 
 
-def log_softmax(a: Any, axis: int) -> Any:
+def log_softmax(a: Array, axis: int) -> Array:
     """a - log(sum(exp(a))) along an axis, in a's dtype."""
     return _run(_FORWARD["log_softmax"], [a], axis)
 
 
-def softmax_backward(g: Any, y: Any, axis: int) -> Any:
+def softmax_backward(g: Array, y: Array, axis: int) -> Array:
     """The gradient of the input from the result y."""
     return _run(_BACKWARD["softmax"], [g, y], axis)
 
 
-def log_softmax_backward(g: Any, y: Any, axis: int) -> Any:
+def log_softmax_backward(g: Array, y: Array, axis: int) -> Array:
     """The gradient of the input from the result y."""
     return _run(_BACKWARD["log_softmax"], [g, y], axis)

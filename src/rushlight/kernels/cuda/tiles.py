@@ -16,6 +16,7 @@ import os
 from functools import lru_cache
 from math import log2
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from . import driver
@@ -63,7 +64,7 @@ def _read() -> dict[str, Any]:
     return found
 
 
-def _checked(part: str, entry: Any) -> dict[str, Any]:
+def _checked(part: str, entry: object) -> dict[str, Any]:
     """An entry that has all its fields, or ValueError."""
     for name, wanted in _FIELDS[part].items():
         value = entry.get(name) if isinstance(entry, dict) else None
@@ -79,7 +80,7 @@ def _checked(part: str, entry: Any) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=16)
-def _table(module: Any, device: int) -> _Table:
+def _table(module: ModuleType, device: int) -> _Table:
     found, table = _read().get(str(module.cuda.Device(device).compute_capability), {}), _Table({}, {})
     for entry in found.get("conv", ()):
         _checked("conv", entry)
@@ -91,7 +92,7 @@ def _table(module: Any, device: int) -> _Table:
 
 
 @lru_cache(maxsize=512)
-def conv(module: Any, device: int, kernel: str, method: str, rows: int, columns: int) -> tuple[int, ...] | None:
+def conv(module: ModuleType, device: int, kernel: str, method: str, rows: int, columns: int) -> tuple[int, ...] | None:
     """The tile (the numbers of `implicit_gemm.Tile`) that was fastest for a result of about this size; None where nothing near was measured."""
     near = [(abs(log2(max(rows, 1)) - r) + abs(log2(max(columns, 1)) - c), tile) for r, c, tile in _table(module, device).conv.get((kernel, method), ())]
     distance, tile = min(near, default=(_FAR + 1, None), key=lambda one: one[0])
