@@ -16,8 +16,9 @@ WITH_EXAMPLES = [name for name in PAGES if ">>> " in (DOCS / name).read_text(enc
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_examples(name):
-    """Those for cuda run on the stand-in."""
+def test_examples(name, tmp_path, monkeypatch):
+    """In a folder of their own, where they may leave files; those for cuda run on the stand-in."""
+    monkeypatch.chdir(tmp_path)
     if name.removeprefix("zh/") in NEEDS:
         pytest.importorskip(NEEDS[name.removeprefix("zh/")])
     with cuda_standin.cuda():

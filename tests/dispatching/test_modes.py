@@ -214,3 +214,28 @@ def test_a_wrapper_needs_a_dispatch() -> None:
         pass
     with pytest.raises(RuntimeError, match="must define __torch_dispatch__"):
         rl.Tensor._make_wrapper_subclass(Plain, (2,))
+
+
+def test_programs_beside_wrappers_stay_as_they_are():
+    """Once a class with __torch_dispatch__ has an instance, gradients of programs without it are still computed as ever: sparse ones, and under vmap."""
+    class Wrapper(rl.Tensor):
+        @staticmethod
+        def __new__(cls, inner):
+            return rl.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype, requires_grad=inner.requires_grad)
+
+        def __init__(self, inner):
+            self.inner = inner
+
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*[each.inner if isinstance(each, Wrapper) else each for each in args], **(kwargs or {}))
+    seen = []
+    wrapped = Wrapper(rl.ones(2))
+    table = rl.nn.Embedding(5, 2, sparse=True)
+    table(rl.tensor([1, 3, 1])).sum().backward()
+    assert table.weight.grad.is_sparse and table.weight.grad.to_dense()[1].tolist() == [2, 2]
+    w = rl.ones(2, requires_grad=True)
+    found = rl.func.vmap(rl.func.jacrev(lambda x: rl.polygamma(1, x * w).sum()))(rl.rand(3, 2) + 1)
+    assert found.shape == (3, 2) and not seen
+    assert (wrapped + 1).tolist() == [2, 2] and seen == ["aten.add.Tensor"]

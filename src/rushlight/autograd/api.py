@@ -25,7 +25,8 @@ def _tensors(value: Sequence[Any] | Tensor | str) -> tuple[Any, ...]:
 
 def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any:
     """The gradient to start from: what was given, checked, or 1 for a one-element tensor. An array, or a tensor if `graph`."""
-    made = None if engine.observer is None else engine.observer()
+    node = None if tensor.__class__ is _Edge else tensor._node
+    made = None if engine.observer is None or node is None else engine.observer([(node, None)])
     graph = graph or made is not None
     if tensor.__class__ is _Edge:
         if gradient is None:

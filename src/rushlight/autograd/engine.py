@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _by_seq = attrgetter("seq")
-observer: Any = None      # while operators are looked at (dispatching/passes.py): gives the class of the pass, a `_Pass`, or None
+observer: Any = None      # while operators are looked at (dispatching/passes.py): from the roots, the class of the pass, a `_Pass`, or None
 
 
 def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[Any] | None = None, accumulate: bool = True) -> list[Any]:
@@ -37,7 +37,7 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
                 (None where nothing arrived). None means all leaves.
     accumulate  with `inputs`: also add to the leaves' ``.grad`` (Tensor.backward(inputs=...))
     """
-    made = None if observer is None else observer()
+    made = None if observer is None else observer(roots)
     if made is None:
         made = _Pass
         if inputs is None and not graph and not LOCAL.anomaly and not PAST and _native_backward(roots, retain):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ..autograd.graph import AccumulateGrad, Node, Port
 from ..ops import aten as A
@@ -18,7 +18,7 @@ from ..tensor import Tensor, wrap
 from ..unsupported import NotSupported
 from . import naming
 
-__all__ = ["Context", "RULES", "after", "before", "of", "rule"]
+__all__ = ["Context", "OF_WRAPPERS", "RULES", "after", "before", "mark", "of", "rule"]
 
 Formula = Callable[["Context", Any], "dict[str, Any]"]
 
@@ -142,6 +142,7 @@ class Context:
 
 
 _known: WeakKeyDictionary[Node, Context] = WeakKeyDictionary()
+OF_WRAPPERS: WeakSet[Node] = WeakSet()      # nodes of calls that a class with __torch_dispatch__ had a part in
 
 
 def before(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Context:
@@ -177,6 +178,13 @@ def after(c: Context, result: Any, ran: bool) -> Any:
         label, made[0]._node = node.label, None
         _attached(c, result, made, label)
     return result
+
+
+def mark(result: Any) -> None:
+    """Note that wrappers had a part in a result."""
+    node = _first_node(result)
+    if node is not None:
+        OF_WRAPPERS.add(node)
 
 
 def of(node: Node) -> Context | None:

@@ -144,8 +144,8 @@ def _find_functions() -> None:
 
 
 def observing() -> bool:
-    """Whether somebody looks at the operators of this thread."""
-    return bool(LOCAL.modes) or _keep
+    """Whether a mode looks at the operators of this thread."""
+    return bool(LOCAL.modes)
 
 
 def _function(name: str, inside: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -231,7 +231,10 @@ def dispatch(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         LOCAL.frame = previous
     if frame.ran is not None:
         _hand_on(result, frame.ran)
-    return derivatives.after(noted, result, frame.ran is not None)
+    result = derivatives.after(noted, result, frame.ran is not None)
+    if wrapped:
+        derivatives.mark(result)
+    return result
 
 
 def _hand_on(result: Any, ran: Any) -> None:

@@ -19,8 +19,12 @@ __all__ = ["observe"]
 
 
 def observe(asked: Callable[[], bool] | None) -> None:
-    """Let backward passes run here where ``asked()`` says so."""
-    engine.observer = None if asked is None else lambda: _Pass if asked() else None
+    """Let backward passes run here where ``asked()`` says so, and where a class with ``__torch_dispatch__`` had a part in the graph."""
+    engine.observer = None if asked is None else lambda roots: _Pass if asked() or _has_wrappers(roots) else None
+
+
+def _has_wrappers(roots: list[tuple[Any, Any]]) -> bool:
+    return bool(derivatives.OF_WRAPPERS) and any(node in derivatives.OF_WRAPPERS for node in engine._reachable(roots)[0])
 
 
 class _Pass(engine._Pass):

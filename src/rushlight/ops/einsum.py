@@ -213,17 +213,15 @@ def _product(la: _Labels, shape_a: tuple[int, ...], lb: _Labels, shape_b: tuple[
 
 
 def _multiply(plan: _Product, a: Tensor, b: Tensor) -> Tensor:
-    (order_a, shape_a), (order_b, shape_b) = plan.left, plan.right
-    if order_a is not None:
-        a = permute(a, order_a)
-    if shape_a is not None:
-        a = reshape(a, shape_a)
-    if order_b is not None:
-        b = permute(b, order_b)
-    if shape_b is not None:
-        b = reshape(b, shape_b)
-    r = plan.function(a, b)
+    r = plan.function(_arranged(a, *plan.left), _arranged(b, *plan.right))
     return r if plan.shape is None else reshape(r, plan.shape)
+
+
+def _arranged(t: Tensor, order: list[int] | None, shape: list[int] | None) -> Tensor:
+    """The operand as a factor: always a view where there are gradients, which are those of its memory even if the tensor gets another later."""
+    if order is not None or shape is None and t._node is not None:
+        t = permute(t, tuple(range(t._a.ndim)) if order is None else order)
+    return t if shape is None else reshape(t, shape)
 
 
 def _pair(la: _Labels, a: Tensor, lb: _Labels, b: Tensor, later: frozenset[str]) -> tuple[_Labels, Tensor]:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from .. import services
-from ..dims import wrap_dim
 from ..kernels import indexing as K
 from ..kernels.embedding import add_rows, in_range, take_rows
 from ..tensor import Tensor, wrap
@@ -48,8 +47,6 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     if not isinstance(weight, Tensor):
         raise not_a_tensor("embedding", "weight", 1, weight)
     if weight._a.ndim != 2:
-        wrap_dim(0, weight._a.ndim)
-        wrap_dim(1, weight._a.ndim + 1)
         raise RuntimeError("'weight' must be 2-D")
     rows = weight._a.shape[0]
     padding_idx = _wrap_padding(padding_idx, rows)
