@@ -6,12 +6,13 @@ PyTorch's begin at once and wait where the result is used. Here they are done wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import rushlight as torch
 
 from ..autograd.function import Function
 from ..homes import settle
+from ..tensor import Tensor
 from ..unsupported import attribute_of
 from . import collectives, groups
 from .device_mesh import DeviceMesh
@@ -23,10 +24,11 @@ __all__ = ["all_gather_into_tensor_coalesced", "all_gather_single", "all_gather_
            "reduce_scatter_single", "reduce_scatter_tensor", "reduce_scatter_tensor_autograd", "reduce_scatter_tensor_coalesced",
            "wait_tensor"]
 
+GroupLike: TypeAlias = ProcessGroup | str | DeviceMesh | tuple[DeviceMesh, int | str] | list[Any] | None      # see `group_of`
 _made: dict[tuple[int, tuple[int, ...]], Any] = {}
 
 
-def group_of(group: Any) -> ProcessGroup:
+def group_of(group: GroupLike) -> ProcessGroup:
     """The group that is meant by a group, its name, a mesh of one dimension, (mesh, dimension), or lists of ranks."""
     if isinstance(group, str):
         found = next((each for each in groups._state.groups if each.group_name == group), None)
@@ -76,14 +78,14 @@ def _back(ctx: Any, what: str) -> None:
 
 class _AllReduce(Function):
     @staticmethod
-    def forward(ctx: Any, op: Any, group: Any, tensor: Any) -> Any:
+    def forward(ctx: Any, op: Any, group: Any, tensor: Tensor) -> Tensor:
         ctx.op, ctx.group = op, group
         out = tensor.clone(memory_format=torch.contiguous_format)
         collectives.all_reduce(out, op, group)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor) -> Any:
         _back(ctx, "all_reduce")
         return None, None, _AllReduce.apply(ctx.op, ctx.group, grad)
 
@@ -92,7 +94,7 @@ class _AllGather(Function):
     """Along the first dimension."""
 
     @staticmethod
-    def forward(ctx: Any, group: Any, tensor: Any) -> Any:
+    def forward(ctx: Any, group: Any, tensor: Tensor) -> Tensor:
         ctx.group = group
         tensor = tensor.contiguous()
         out = tensor.new_empty((group.size() * tensor.shape[0], *tensor.shape[1:]))
@@ -100,7 +102,7 @@ class _AllGather(Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return None, _ReduceScatter.apply(ReduceOp.SUM, ctx.group, grad)
 
 
@@ -108,7 +110,7 @@ class _ReduceScatter(Function):
     """Along the first dimension."""
 
     @staticmethod
-    def forward(ctx: Any, op: Any, group: Any, tensor: Any) -> Any:
+    def forward(ctx: Any, op: Any, group: Any, tensor: Tensor) -> Tensor:
         ctx.op, ctx.group = op, group
         tensor = tensor.contiguous()
         out = tensor.new_empty((tensor.shape[0] // group.size(), *tensor.shape[1:]))
@@ -116,7 +118,7 @@ class _ReduceScatter(Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor) -> Any:
         _back(ctx, "reduce_scatter_tensor")
         grad = _AllGather.apply(ctx.group, grad)
         return None, None, grad / ctx.group.size() if ctx.op is ReduceOp.AVG else grad
@@ -124,7 +126,7 @@ class _ReduceScatter(Function):
 
 class _AllToAll(Function):
     @staticmethod
-    def forward(ctx: Any, group: Any, outs: Any, ins: Any, tensor: Any) -> Any:
+    def forward(ctx: Any, group: Any, outs: Any, ins: Any, tensor: Tensor) -> Tensor:
         ctx.group, ctx.outs, ctx.ins = group, outs, ins
         rows = tensor.shape[0] if outs is None else sum(outs)
         out = tensor.new_empty((rows, *tensor.shape[1:]))
@@ -132,46 +134,46 @@ class _AllToAll(Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return None, None, None, _AllToAll.apply(ctx.group, ctx.ins, ctx.outs, grad)
 
 
 class _Broadcast(Function):
     @staticmethod
-    def forward(ctx: Any, root: int, group: Any, tensor: Any) -> Any:
+    def forward(ctx: Any, root: int, group: Any, tensor: Tensor) -> Tensor:
         ctx.root, ctx.group = root, group
         out = tensor.clone(memory_format=torch.contiguous_format)
         collectives.broadcast(out, group=group, group_src=root)
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor) -> Any:
         total = _AllReduce.apply(ReduceOp.SUM, ctx.group, grad)
         return None, None, total if ctx.group.rank() == ctx.root else torch.zeros_like(total)
 
 
-def wait_tensor(tensor: Any) -> Any:
+def wait_tensor(tensor: Tensor) -> Tensor:
     """The tensor: it is there already."""
     return tensor
 
 
-def all_reduce(self: Any, reduceOp: str, group: Any, tag: str = "") -> Any:
+def all_reduce(self: Tensor, reduceOp: str, group: GroupLike, tag: str = "") -> Tensor:
     """The tensors of all ranks put together, as a new tensor."""
     return _AllReduce.apply(_op(reduceOp), group_of(group), self)
 
 
-def all_reduce_coalesced(self: Sequence[Any], reduceOp: str, group: Any, tag: str = "") -> list[Any]:
+def all_reduce_coalesced(self: Sequence[Tensor], reduceOp: str, group: GroupLike, tag: str = "") -> list[Tensor]:
     """`all_reduce` of several tensors."""
     return [all_reduce(each, reduceOp, group) for each in self]
 
 
-def broadcast(self: Any, src: int, group: Any, tag: str = "") -> Any:
+def broadcast(self: Tensor, src: int, group: GroupLike, tag: str = "") -> Tensor:
     """The tensor of rank `src` (in the world), as a new tensor."""
     pg = group_of(group)
     return _Broadcast.apply(groups.get_group_rank(pg, src), pg, self)
 
 
-def all_gather_tensor(self: Any, gather_dim: int, group: Any, tag: str = "") -> Any:
+def all_gather_tensor(self: Tensor, gather_dim: int, group: GroupLike, tag: str = "") -> Tensor:
     """The tensors of all ranks, concatenated along a dimension."""
     pg = group_of(group)
     gather_dim = range(self.dim())[gather_dim]
@@ -182,12 +184,12 @@ def all_gather_tensor(self: Any, gather_dim: int, group: Any, tag: str = "") -> 
 all_gather_single = all_gather_tensor_autograd = all_gather_tensor
 
 
-def all_gather_into_tensor_coalesced(self: Sequence[Any], group: Any, tag: str = "") -> list[Any]:
+def all_gather_into_tensor_coalesced(self: Sequence[Tensor], group: GroupLike, tag: str = "") -> list[Tensor]:
     """`all_gather_tensor` of several tensors, along the first dimension."""
     return [all_gather_tensor(each, 0, group) for each in self]
 
 
-def reduce_scatter_tensor(self: Any, reduceOp: str, scatter_dim: int, group: Any, tag: str = "") -> Any:
+def reduce_scatter_tensor(self: Tensor, reduceOp: str, scatter_dim: int, group: GroupLike, tag: str = "") -> Tensor:
     """The tensors of all ranks put together, and of that this rank's part along a dimension."""
     pg = group_of(group)
     scatter_dim = range(self.dim())[scatter_dim]
@@ -201,14 +203,14 @@ def reduce_scatter_tensor(self: Any, reduceOp: str, scatter_dim: int, group: Any
 reduce_scatter_single = reduce_scatter_tensor_autograd = reduce_scatter_tensor
 
 
-def reduce_scatter_tensor_coalesced(inputs: Sequence[Any], reduceOp: str, scatter_dim: Sequence[int], group: Any,
-                                    tag: str = "") -> list[Any]:
+def reduce_scatter_tensor_coalesced(inputs: Sequence[Tensor], reduceOp: str, scatter_dim: Sequence[int], group: GroupLike,
+                                    tag: str = "") -> list[Tensor]:
     """`reduce_scatter_tensor` of several tensors, each along a dimension of its own."""
     return [reduce_scatter_tensor(each, reduceOp, dim, group) for each, dim in zip(inputs, scatter_dim, strict=True)]
 
 
-def all_to_all_single(self: Any, output_split_sizes: Sequence[int] | None, input_split_sizes: Sequence[int] | None, group: Any,
-                      tag: str = "") -> Any:
+def all_to_all_single(self: Tensor, output_split_sizes: Sequence[int] | None, input_split_sizes: Sequence[int] | None, group: GroupLike,
+                      tag: str = "") -> Tensor:
     """Rank i's part j becomes rank j's part i, along the first dimension."""
     pg = group_of(group)
     outs, ins = (None if sizes is None else list(sizes) for sizes in (output_split_sizes, input_split_sizes))
@@ -220,7 +222,7 @@ def all_to_all_single(self: Any, output_split_sizes: Sequence[int] | None, input
 all_to_all_single_autograd = all_to_all_single
 
 
-def permute_tensor(self: Any, src_dst: Sequence[int], group: Any, tag: str = "") -> Any:
+def permute_tensor(self: Tensor, src_dst: Sequence[int], group: GroupLike, tag: str = "") -> Tensor:
     """Rank i's tensor goes to rank src_dst[i]."""
     pg = group_of(group)
     if sorted(src_dst) != list(range(pg.size())):

@@ -18,11 +18,11 @@ a gradient on its way to a tensor that lacks a level of a vmap that has ended is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from math import prod
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -32,7 +32,7 @@ from ..kernels import reduce as R
 from ..kernels.door import join
 from ..kernels.strides import strided
 from ..tensor import NotBatched
-from ..vocabulary import Array, Dtype, Function, Number, PerDim
+from ..vocabulary import Array, Axes, Dtype, Function, Index, Number, PerDim, Scalar
 
 if TYPE_CHECKING:
     from ..kind import Kind
@@ -130,12 +130,12 @@ class BatchedArray(NDArrayOperatorsMixin):
             raise TypeError("len() of unsized object")
         return self.shape[0]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Array]:
         return iter([self[i] for i in range(len(self))])
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NotBatched("a batched array is not one NumPy array")
 
     def __bool__(self) -> bool:
@@ -152,30 +152,30 @@ class BatchedArray(NDArrayOperatorsMixin):
     def __complex__(self) -> complex:
         raise NotBatched("the value of a batched array differs from sample to sample")
 
-    def item(self, *args: Any) -> Any:
+    def item(self, *args: Any) -> NoReturn:
         """A value per sample is no value (RuntimeError)."""
         raise data_dependent("item")
 
     tolist = item
 
     @property
-    def __array_interface__(self) -> Any:
+    def __array_interface__(self) -> NoReturn:
         raise AttributeError("__array_interface__")
 
     @property
-    def data(self) -> Any:
+    def data(self) -> NoReturn:
         """There is no address (RuntimeError)."""
         raise RuntimeError("Cannot access data pointer of Tensor that doesn't have storage: it is batched by vmap")
 
-    def all(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Truth:
+    def all(self, axis: Axes = None, out: Array | None = None, keepdims: bool = False, **kwargs: Any) -> Truth:
         """Whether all elements are true."""
         return np.all(self, axis=axis, keepdims=keepdims, **kwargs)
 
-    def any(self, axis: Any = None, out: Any = None, keepdims: bool = False, **kwargs: Any) -> Truth:
+    def any(self, axis: Axes = None, out: Array | None = None, keepdims: bool = False, **kwargs: Any) -> Truth:
         """Whether an element is true."""
         return np.any(self, axis=axis, keepdims=keepdims, **kwargs)
 
-    def get(self) -> Any:
+    def get(self) -> NoReturn:
         """Not as one host array (RuntimeError)."""
         raise data_dependent("item")
 
@@ -210,7 +210,7 @@ class BatchedArray(NDArrayOperatorsMixin):
         n = self.ndim
         return self.like(self.physical.swapaxes(normal_axis(a, n) + 1, normal_axis(b, n) + 1))
 
-    def squeeze(self, axis: Any = None) -> BatchedArray:
+    def squeeze(self, axis: Axes = None) -> BatchedArray:
         """Each sample without dimensions of size 1."""
         if axis is None:
             axis = tuple([i for i, n in enumerate(self.shape) if n == 1])
@@ -244,7 +244,7 @@ class BatchedArray(NDArrayOperatorsMixin):
             raise NotBatched("view of 0-dim samples as a dtype of another size")
         return self.like(self.physical.view(dtype))
 
-    def fill(self, value: Any) -> None:
+    def fill(self, value: Array | Scalar) -> None:
         """The same value everywhere."""
         self[...] = value
 
@@ -335,23 +335,23 @@ class _Maker:
     def __init__(self, xp: Any, of: BatchedArray) -> None:
         self.xp, self.of = xp, of
 
-    def _full(self, name: str, shape: Any, *args: Any) -> BatchedArray:
+    def _full(self, name: str, shape: PerDim, *args: Any) -> BatchedArray:
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         return self.of.like(getattr(self.xp, name)((self.of.batch, *shape), *args))
 
-    def zeros(self, shape: Any, dtype: Dtype = None) -> BatchedArray:
+    def zeros(self, shape: PerDim, dtype: Dtype = None) -> BatchedArray:
         """Zeros."""
         return self._full("zeros", shape, dtype)
 
-    def ones(self, shape: Any, dtype: Dtype = None) -> BatchedArray:
+    def ones(self, shape: PerDim, dtype: Dtype = None) -> BatchedArray:
         """Ones."""
         return self._full("ones", shape, dtype)
 
-    def empty(self, shape: Any, dtype: Dtype = None) -> BatchedArray:
+    def empty(self, shape: PerDim, dtype: Dtype = None) -> BatchedArray:
         """Whatever the memory holds."""
         return self._full("empty", shape, dtype)
 
-    def full(self, shape: Any, value: Any, dtype: Dtype = None) -> BatchedArray:
+    def full(self, shape: PerDim, value: Array | Scalar, dtype: Dtype = None) -> BatchedArray:
         """One value."""
         return self._full("full", shape, value, dtype)
 
@@ -378,14 +378,14 @@ class Truth(BatchedArray):
         return bool(self.over(self.physical))
 
 
-def _set_part(self: BatchedArray, name: str, value: Any) -> None:
+def _set_part(self: BatchedArray, name: str, value: Array | Scalar) -> None:
     part = getattr(self.physical, name)
     part[...] = lined_up(value, self.level, self.ndim)
 
 
 # --- levels ---------------------------------------------------------------------------------------------------------------------------
 
-def is_at(x: Any, level: int) -> bool:
+def is_at(x: object, level: int) -> bool:
     """Whether x is batched at this level (which has to be the highest there is in x)."""
     return isinstance(x, BatchedArray) and x.level == level
 
@@ -499,7 +499,7 @@ def normal_axis(axis: int, ndim: int) -> int:
     return axis + ndim if axis < 0 else int(axis)
 
 
-def physical_axis(axis: PerDim | None, ndim: int) -> Any:
+def physical_axis(axis: PerDim | None, ndim: int) -> int | tuple[int, ...]:
     """The axis (or axes, or None for all) of the physical array that is this axis of a sample."""
     if axis is None:
         return tuple(range(1, ndim + 1))
@@ -510,7 +510,7 @@ def physical_axis(axis: PerDim | None, ndim: int) -> Any:
 
 # --- calling ufuncs -------------------------------------------------------------------------------------------------------------------
 
-def _call_arguments(ufunc: Any, inputs: tuple[Any, ...], level: int) -> list[Any]:
+def _call_arguments(ufunc: np.ufunc, inputs: tuple[Any, ...], level: int) -> list[Any]:
     """The physical arguments of a ufunc call, lined up so that samples meet their own kind."""
     if ufunc.signature is None:
         n = max([x.physical.ndim - 1 if is_at(x, level) else np.ndim(x) for x in inputs])
@@ -572,13 +572,13 @@ def _separate(index: tuple[Any, ...]) -> bool:
     return bool(positions) and positions != list(range(positions[0], positions[-1] + 1))
 
 
-def _as_index(index: Any) -> tuple[Any, ...]:
+def _as_index(index: Index) -> tuple[Any, ...]:
     """The index as a tuple, with sequences as arrays."""
     index = index if index.__class__ is tuple else (index,)
     return tuple([np.asarray(each) if isinstance(each, (list, range)) else each for each in index])
 
 
-def _is_array_index(each: Any) -> bool:
+def _is_array_index(each: object) -> bool:
     return hasattr(each, "ndim") and not isinstance(each, np.generic)
 
 
@@ -591,7 +591,7 @@ def _getitem(a: Array, index: tuple[Any, ...]) -> Array:
 
 
 @services.batched_getitem.given
-def batched_getitem(a: Any, index: int | slice | tuple[Any, ...] | None) -> Array:
+def batched_getitem(a: Array | BatchedArray, index: int | slice | tuple[Any, ...] | None) -> Array:
     """``a[index]`` where a, or an array in the index, is batched."""
     index = _as_index(index)
     level = max_level((a, index))
@@ -610,7 +610,7 @@ def batched_getitem(a: Any, index: int | slice | tuple[Any, ...] | None) -> Arra
     return BatchedArray(r, level)
 
 
-def batched_setitem(a: Any, index: EllipsisType | int | tuple[Any, ...], value: Any) -> None:
+def batched_setitem(a: Array | BatchedArray, index: EllipsisType | int | tuple[Any, ...], value: Array | Scalar) -> None:
     """``a[index] = value`` where a is batched; the index and the value may be."""
     index = _as_index(index)
     level = max_level((a, index, value))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..kernels import lapack
 from ..kernels.shapes import broadcast_shapes
-from ..vocabulary import Array, Dtype, Function
+from ..vocabulary import Array, Axes, Dtype, Function, Index, PerDim, Scalar
 from .batched import (
     BatchedArray,
     NotBatched,
@@ -89,7 +89,7 @@ def stacked(results: list[Any], level: int) -> Any:
 
 # --- ufunc methods --------------------------------------------------------------------------------------------------------------------
 
-def ufunc_method(ufunc: Any, method: str, level: int, inputs: Any, outs: Any, kwargs: Any) -> Any:
+def ufunc_method(ufunc: np.ufunc, method: str, level: int, inputs: tuple[Any, ...], outs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """ufunc.reduce, accumulate, reduceat, outer and at."""
     if method == "outer":
         a, b = inputs
@@ -112,7 +112,7 @@ def ufunc_method(ufunc: Any, method: str, level: int, inputs: Any, outs: Any, kw
     return BatchedArray(getattr(ufunc, method)(a.physical, *inputs[1:], axis=axis, **kwargs), level)
 
 
-def _at(ufunc: np.ufunc, level: int, a: Any, index: Any, value: Any = None) -> None:
+def _at(ufunc: np.ufunc, level: int, a: BatchedArray, index: Index, value: Array | Scalar | None = None) -> None:
     if not is_at(a, level):
         raise shared_write()
     for i in range(a.batch):
@@ -125,7 +125,7 @@ def _at(ufunc: np.ufunc, level: int, a: Any, index: Any, value: Any = None) -> N
 
 # --- kinds of functions ---------------------------------------------------------------------------------------------------------------
 
-def rule(*functions: Any) -> Callable[[Any], Any]:
+def rule(*functions: Function) -> Callable[[Function], Function]:
     """Register a rule for functions; it gets the function's arguments."""
     def register(fn: Function) -> Function:
         for function in functions:
@@ -246,31 +246,31 @@ RULES[np.squeeze] = lambda a, axis=None: a.squeeze(axis)
 
 
 @rule(np.broadcast_to)
-def _broadcast_to(array: Any, shape: Sequence[int], subok: bool = False) -> Array:
+def _broadcast_to(array: BatchedArray, shape: Sequence[int], subok: bool = False) -> Array:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     return array.like(np.broadcast_to(lined_up(array, array.level, len(shape)), (array.batch, *shape)))
 
 
 @rule(np.broadcast_arrays)
-def _broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+def _broadcast_arrays(*args: Array, subok: bool = False) -> tuple[Array, ...]:
     shape = broadcast_shapes(*[np.shape(x) for x in args])
     return tuple([np.broadcast_to(x, shape) for x in args])
 
 
 @rule(np.expand_dims)
-def _expand_dims(a: Any, axis: Any) -> Any:
+def _expand_dims(a: BatchedArray, axis: PerDim) -> BatchedArray:
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
     n = a.ndim + len(axes)
     return a.like(np.expand_dims(a.physical, tuple([normal_axis(each, n) + 1 for each in axes])))
 
 
 @rule(np.moveaxis)
-def _moveaxis(a: Any, source: int, destination: int) -> Array:
+def _moveaxis(a: BatchedArray, source: int, destination: int) -> Array:
     return a.like(np.moveaxis(a.physical, physical_axis(source, a.ndim), physical_axis(destination, a.ndim)))
 
 
 @rule(np.concatenate)
-def _concatenate(arrays: list[Array], axis: int = 0, out: Any = None, **kwargs: Any) -> Array:
+def _concatenate(arrays: list[Array], axis: int = 0, out: Array | None = None, **kwargs: Any) -> Array:
     level = max_level((tuple(arrays),))
     batch = batch_size((tuple(arrays),), level)
     if axis is None:
@@ -286,7 +286,7 @@ def _concatenate(arrays: list[Array], axis: int = 0, out: Any = None, **kwargs: 
 
 
 @rule(np.stack)
-def _stack(arrays: Any, axis: int = 0, out: Any = None, **kwargs: Any) -> Any:
+def _stack(arrays: Sequence[Array], axis: int = 0, out: Array | None = None, **kwargs: Any) -> Array:
     level = max_level((tuple(arrays),))
     batch = batch_size((tuple(arrays),), level)
     r = BatchedArray(np.stack([expanded(x, level, batch) for x in arrays], axis=normal_axis(axis, np.ndim(arrays[0]) + 1) + 1, **kwargs), level)
@@ -297,34 +297,34 @@ def _stack(arrays: Any, axis: int = 0, out: Any = None, **kwargs: Any) -> Any:
 
 
 @rule(np.split, np.array_split)
-def _split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+def _split(ary: BatchedArray, indices_or_sections: PerDim | BatchedArray, axis: int = 0) -> list[BatchedArray]:
     if isinstance(indices_or_sections, BatchedArray):
         raise data_dependent("control flow")
     return [ary.like(part) for part in np.array_split(ary.physical, indices_or_sections, axis=physical_axis(axis, ary.ndim))]
 
 
 @rule(np.roll)
-def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
+def _roll(a: BatchedArray, shift: PerDim, axis: Axes = None) -> BatchedArray:
     if axis is None:
         return a.like(np.roll(a.physical.reshape(a.batch, -1), shift, 1)).reshape(a.shape)
     return a.like(np.roll(a.physical, shift, physical_axis(axis, a.ndim)))
 
 
 @rule(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+def _pad(array: BatchedArray, pad_width: PerDim | Sequence[Sequence[int]], mode: str = "constant", **kwargs: Any) -> BatchedArray:
     widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
     return array.like(np.pad(array.physical, [(0, 0), *widths], mode, **kwargs))
 
 
 @rule(np.tile)
-def _tile(A: Any, reps: Any) -> Any:
+def _tile(A: BatchedArray, reps: PerDim) -> BatchedArray:
     reps = (reps,) if isinstance(reps, int) else tuple(reps)
     n = max(len(reps), A.ndim)
     return A.like(np.tile(lined_up(A, A.level, n), (1, *(1,) * (n - len(reps)), *reps)))
 
 
 @rule(np.diagonal)
-def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
+def _diagonal(a: BatchedArray, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     r = np.diagonal(a.physical, offset, physical_axis(axis1, a.ndim), physical_axis(axis2, a.ndim))
     if isinstance(r, np.ndarray) and a.physical.flags.writeable:
         r.flags.writeable = True        # the ops decide, as with arrays that are not batched
@@ -332,12 +332,12 @@ def _diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
 
 
 @rule(np.trace)
-def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Dtype = None, out: Any = None) -> Any:
+def _trace(a: BatchedArray, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Dtype = None, out: Array | None = None) -> BatchedArray:
     return a.like(np.trace(a.physical, offset, physical_axis(axis1, a.ndim), physical_axis(axis2, a.ndim), dtype))
 
 
 @rule(np.rot90)
-def _rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+def _rot90(m: BatchedArray, k: int = 1, axes: Sequence[int] = (0, 1)) -> BatchedArray:
     return m.like(np.rot90(m.physical, k, physical_axis(axes, m.ndim)))
 
 
@@ -350,7 +350,7 @@ _triangle(np.triu)
 
 
 @rule(np.copyto)
-def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+def _copyto(dst: BatchedArray, src: Array | Scalar, casting: str = "same_kind", where: Array | bool = True) -> None:
     level = max_level((dst, src, where))
     if not is_at(dst, level):
         raise shared_write()
@@ -360,7 +360,7 @@ def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -
 # --- picking elements -----------------------------------------------------------------------------------------------------------------
 
 @rule(np.take)
-def _take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: str = "raise") -> Array:
+def _take(a: BatchedArray, indices: Array | BatchedArray, axis: int | None = None, out: Array | None = None, mode: str = "raise") -> Array:
     if axis is None:
         a, axis = a.reshape(-1), 0
     level = max_level((a, indices))
@@ -384,7 +384,7 @@ def _take_along_axis(arr: Array, indices: Array, axis: int = -1) -> Array:
 
 
 @rule(np.put_along_axis)
-def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any) -> None:
+def _put_along_axis(arr: BatchedArray, indices: Array, values: Array | Scalar, axis: Axes) -> None:
     level = max_level((arr, indices, values))
     if not is_at(arr, level):
         raise shared_write()
@@ -397,7 +397,7 @@ def _put_along_axis(arr: Any, indices: Any, values: Any, axis: Any) -> None:
 # --- products and linear algebra ------------------------------------------------------------------------------------------------------
 
 @rule(np.dot)
-def _dot(a: Array, b: Array, out: Any = None) -> Array:
+def _dot(a: Array, b: Array, out: Array | None = None) -> Array:
     na, nb = np.ndim(a), np.ndim(b)
     if na == 0 or nb == 0:
         return np.multiply(a, b)
@@ -407,17 +407,17 @@ def _dot(a: Array, b: Array, out: Any = None) -> Array:
 
 
 @rule(np.vdot)
-def _vdot(a: Any, b: Any) -> Any:
+def _vdot(a: BatchedArray, b: Array) -> Array:
     return np.matmul(a.reshape(-1).conj(), b.reshape(-1))
 
 
 @rule(np.outer)
-def _outer(a: Any, b: Any, out: Any = None) -> Any:
+def _outer(a: BatchedArray, b: Array, out: Array | None = None) -> Array:
     return a.reshape(-1)[:, None] * b.reshape(-1)[None, :]
 
 
 @rule(np.einsum)
-def _einsum(*operands: Any, out: Any = None, **kwargs: Any) -> Any:
+def _einsum(*operands: Any, out: Array | None = None, **kwargs: Any) -> Array:
     if not isinstance(operands[0], str):
         return per_sample(np.einsum, operands, kwargs)
     level = max_level(operands)
@@ -437,7 +437,7 @@ def _einsum(*operands: Any, out: Any = None, **kwargs: Any) -> Any:
 
 
 @rule(np.tensordot)
-def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def _tensordot(a: Array, b: Array, axes: int | Sequence[PerDim] = 2) -> Array:
     na, nb = np.ndim(a), np.ndim(b)
     if isinstance(axes, int):
         axes_a, axes_b = list(range(na - axes, na)), list(range(axes))
@@ -466,7 +466,7 @@ for _name in ("inv", "det", "slogdet", "cholesky", "qr", "svd", "eig", "eigh", "
 
 
 @rule(np.linalg.solve)
-def _solve(a: Any, b: Any) -> Any:
+def _solve(a: Array, b: Array) -> Array:
     level = max_level((a, b))
     if np.ndim(b) == 1:
         return np.linalg.solve(a, b[:, None])[..., 0]

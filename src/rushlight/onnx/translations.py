@@ -5,16 +5,19 @@ A translation has the arguments of the public function; values stand for tensors
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .. import dtypes
+from ..vocabulary import Dims, Dtype, Function, Number, PerDim
 from .building import Builder, Value, translates, wrong
 
 __all__ = ["axis_of", "axes_of"]
 
 B = Builder
+Given: TypeAlias = Value | Number            # what stands for an operand: a value of the graph, or a number of the program
 MAX = (1 << 63) - 1
 
 
@@ -23,7 +26,7 @@ def axis_of(x: Value, dim: int) -> int:
     return dim % max(x.rank, 1)
 
 
-def axes_of(x: Value, dim: Any) -> list[int]:
+def axes_of(x: Value, dim: Dims) -> list[int]:
     """The dimensions of a reduction."""
     dims = list(range(x.rank)) if dim is None or dim == () or dim == [] else [dim] if isinstance(dim, int) else list(dim)
     return [axis_of(x, d) for d in dims]
@@ -82,36 +85,36 @@ def _isinf(b: B, input: Value) -> Value:
     return b.op("IsInf", input)
 
 
-def _binary(b: B, kind: str, a: Any, c: Any) -> Value:
+def _binary(b: B, kind: str, a: Given, c: Given) -> Value:
     a, c = b.together(a, c)
     result = b.op(kind, a, c, dtype=a.dtype)
     return b.cast(result, b.dtype)
 
 
 @translates("add", "add_", "__radd__", "__add__")
-def _add(b: B, input: Any, other: Any, *, alpha: Any = 1) -> Value:
+def _add(b: B, input: Given, other: Given, *, alpha: Number = 1) -> Value:
     return _binary(b, "Add", input, other if alpha == 1 else _binary(b, "Mul", other, alpha))
 
 
 @translates("sub", "sub_", "subtract")
-def _sub(b: B, input: Any, other: Any, *, alpha: Any = 1) -> Value:
+def _sub(b: B, input: Given, other: Given, *, alpha: Number = 1) -> Value:
     return _binary(b, "Sub", input, other if alpha == 1 else _binary(b, "Mul", other, alpha))
 
 
 @translates("rsub", "__rsub__")
-def _rsub(b: B, input: Any, other: Any, *, alpha: Any = 1) -> Value:
+def _rsub(b: B, input: Given, other: Given, *, alpha: Number = 1) -> Value:
     return _sub(b, other, input, alpha=alpha)
 
 
 @translates("mul", "mul_", "multiply")
-def _mul(b: B, input: Any, other: Any) -> Value:
+def _mul(b: B, input: Given, other: Given) -> Value:
     if b.dtype is dtypes.bool_:
         return b.op("And", input, other)
     return _binary(b, "Mul", input, other)
 
 
 @translates("div", "div_", "divide", "true_divide")
-def _div(b: B, input: Any, other: Any, *, rounding_mode: str | None = None) -> Value:
+def _div(b: B, input: Given, other: Given, *, rounding_mode: str | None = None) -> Value:
     if rounding_mode is None:
         return b.op("Div", b.cast(input, b.dtype), b.cast(other, b.dtype))
     if rounding_mode == "floor":
@@ -122,12 +125,12 @@ def _div(b: B, input: Any, other: Any, *, rounding_mode: str | None = None) -> V
 
 
 @translates("__rtruediv__")
-def _rdiv(b: B, self: Any, other: Any) -> Value:
+def _rdiv(b: B, self: Given, other: Given) -> Value:
     return _div(b, other, self)
 
 
 @translates("floor_divide", "__floordiv__")
-def _floor_divide(b: B, input: Any, other: Any) -> Value:
+def _floor_divide(b: B, input: Given, other: Given) -> Value:
     a, c = b.together(input, other)
     if a.dtype.is_floating_point:
         return b.op("Floor", b.op("Div", a, c))
@@ -135,7 +138,7 @@ def _floor_divide(b: B, input: Any, other: Any) -> Value:
 
 
 @translates("remainder", "__mod__")
-def _remainder(b: B, input: Any, other: Any) -> Value:
+def _remainder(b: B, input: Given, other: Given) -> Value:
     a, c = b.together(input, other)
     if a.dtype.is_floating_point:
         return b.op("Sub", a, b.op("Mul", c, b.op("Floor", b.op("Div", a, c))))
@@ -143,7 +146,7 @@ def _remainder(b: B, input: Any, other: Any) -> Value:
 
 
 @translates("pow", "_power_operator", "pow_")
-def _pow(b: B, input: Any, exponent: Any) -> Value:
+def _pow(b: B, input: Given, exponent: Given) -> Value:
     if isinstance(exponent, (int, float)) and not isinstance(input, (int, float)):
         if exponent == 2:
             return _square(b, b.cast(input, b.dtype))
@@ -153,17 +156,17 @@ def _pow(b: B, input: Any, exponent: Any) -> Value:
 
 
 @translates("_reflected_power")
-def _rpow(b: B, self: Any, other: Any) -> Value:
+def _rpow(b: B, self: Given, other: Given) -> Value:
     return _pow(b, other, self)
 
 
 @translates("maximum")
-def _maximum(b: B, input: Any, other: Any) -> Value:
+def _maximum(b: B, input: Given, other: Given) -> Value:
     return _binary(b, "Max", input, other)
 
 
 @translates("minimum")
-def _minimum(b: B, input: Any, other: Any) -> Value:
+def _minimum(b: B, input: Given, other: Given) -> Value:
     return _binary(b, "Min", input, other)
 
 
@@ -173,7 +176,7 @@ def _atan2(b: B, input: Value, other: Value) -> Value:
 
 
 def _comparison(name: str, kind: str, negated: bool = False) -> None:
-    def translate(b: B, input: Any, other: Any) -> Value:
+    def translate(b: B, input: Given, other: Given) -> Value:
         a, c = b.together(input, other)
         if kind != "Equal" and a.dtype is dtypes.bool_:
             a, c = b.cast(a, dtypes.int64), b.cast(c, dtypes.int64)
@@ -188,7 +191,7 @@ _comparison("ne", "Equal", True)
 
 
 def _logical(name: str, kind: str) -> None:
-    def translate(b: B, input: Any, other: Any) -> Value:
+    def translate(b: B, input: Given, other: Given) -> Value:
         if name.startswith("bitwise") and b.dtype is not dtypes.bool_:
             return b.op("Bitwise" + kind, *b.together(input, other))
         return b.op(kind, b.cast(input, dtypes.bool_), b.cast(other, dtypes.bool_))
@@ -201,28 +204,28 @@ for _name, _kind in (("and", "And"), ("or", "Or"), ("xor", "Xor")):
 
 
 @translates("where", "_where_method")
-def _where(b: B, condition: Value, input: Any, other: Any) -> Value:
+def _where(b: B, condition: Value, input: Given, other: Given) -> Value:
     return b.op("Where", b.cast(condition, dtypes.bool_), b.cast(input, b.dtype), b.cast(other, b.dtype))
 
 
 @translates("masked_fill", "masked_fill_")
-def _masked_fill(b: B, input: Value, mask: Value, value: Any) -> Value:
+def _masked_fill(b: B, input: Value, mask: Value, value: Given) -> Value:
     return b.op("Where", mask, b.cast(value, b.dtype), input)
 
 
 @translates("clamp", "clamp_", "clip")
-def _clamp(b: B, input: Value, min: Any = None, max: Any = None) -> Value:
+def _clamp(b: B, input: Value, min: Given | None = None, max: Given | None = None) -> Value:
     x = b.cast(input, b.dtype)
     return b.op("Clip", x, None if min is None else b.cast(min, b.dtype), None if max is None else b.cast(max, b.dtype))
 
 
 @translates("addcmul")
-def _addcmul(b: B, input: Value, tensor1: Value, tensor2: Value, *, value: Any = 1) -> Value:
+def _addcmul(b: B, input: Value, tensor1: Value, tensor2: Value, *, value: Number = 1) -> Value:
     return _add(b, input, _mul(b, tensor1, tensor2), alpha=value)
 
 
 @translates("lerp")
-def _lerp(b: B, input: Value, end: Value, weight: Any) -> Value:
+def _lerp(b: B, input: Value, end: Value, weight: Given) -> Value:
     return b.op("Add", input, b.op("Mul", b.op("Sub", end, input), b.cast(weight, b.dtype)))
 
 
@@ -238,7 +241,7 @@ def _to(b: B, input: Value, *args: Any, **kwargs: Any) -> Value:
 
 # --- reductions -----------------------------------------------------------------------------------------------------------------------
 
-def reduced(b: B, kind: str, x: Value, dim: Any, keepdim: bool) -> Value:
+def reduced(b: B, kind: str, x: Value, dim: Dims, keepdim: bool) -> Value:
     """A reduction along dimensions."""
     axes = axes_of(x, dim)
     if not x.rank:
@@ -247,39 +250,39 @@ def reduced(b: B, kind: str, x: Value, dim: Any, keepdim: bool) -> Value:
 
 
 @translates("sum")
-def _sum(b: B, input: Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+def _sum(b: B, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Value:
     return reduced(b, "ReduceSum", b.cast(input, b.dtype), dim, keepdim)
 
 
 @translates("mean")
-def _mean(b: B, input: Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+def _mean(b: B, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Value:
     return reduced(b, "ReduceMean", b.cast(input, b.dtype), dim, keepdim)
 
 
 @translates("prod")
-def _prod(b: B, input: Value, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Value:
+def _prod(b: B, input: Value, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Value:
     return reduced(b, "ReduceProd", b.cast(input, b.dtype), dim, keepdim)
 
 
 @translates("amax")
-def _amax(b: B, input: Value, dim: Any = (), keepdim: bool = False) -> Value:
+def _amax(b: B, input: Value, dim: Dims = (), keepdim: bool = False) -> Value:
     return reduced(b, "ReduceMax", input, dim, keepdim)
 
 
 @translates("amin")
-def _amin(b: B, input: Value, dim: Any = (), keepdim: bool = False) -> Value:
+def _amin(b: B, input: Value, dim: Dims = (), keepdim: bool = False) -> Value:
     return reduced(b, "ReduceMin", input, dim, keepdim)
 
 
 def _extreme(name: str, reduce: str, arg: str, pair: str) -> None:
-    def translate(b: B, input: Value, dim: Any = None, keepdim: bool = False) -> Any:
+    def translate(b: B, input: Value, dim: Dims | Value = None, keepdim: bool = False) -> Any:
         if isinstance(dim, Value):
             return _binary(b, pair, input, dim)
         if dim is None:
             return reduced(b, reduce, input, None, False)
         return [reduced(b, reduce, input, dim, keepdim), b.op(arg, input, axis=axis_of(input, dim), keepdims=int(keepdim), dtype=dtypes.int64)]
 
-    def index(b: B, input: Value, dim: Any = None, keepdim: bool = False) -> Value:
+    def index(b: B, input: Value, dim: Dims = None, keepdim: bool = False) -> Value:
         if dim is None:
             return b.op("Squeeze", b.op(arg, b.op("Reshape", input, [-1]), axis=0, keepdims=0, dtype=dtypes.int64), dtype=dtypes.int64)
         return b.op(arg, input, axis=axis_of(input, dim), keepdims=int(keepdim), dtype=dtypes.int64)
@@ -291,7 +294,7 @@ _extreme("max", "ReduceMax", "ArgMax", "Max")
 _extreme("min", "ReduceMin", "ArgMin", "Min")
 
 
-def _variance(b: B, x: Value, dim: Any, correction: float, keepdim: bool) -> Value:
+def _variance(b: B, x: Value, dim: Dims, correction: float, keepdim: bool) -> Value:
     axes = axes_of(x, dim)
     centred = b.op("Sub", x, reduced(b, "ReduceMean", x, axes, True), shape=x.shape)
     total = reduced(b, "ReduceSum", b.op("Mul", centred, centred, shape=x.shape), axes, keepdim)
@@ -301,7 +304,8 @@ def _variance(b: B, x: Value, dim: Any, correction: float, keepdim: bool) -> Val
 
 
 def _spread(name: str) -> None:
-    def translate(b: B, input: Value, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Value:
+    def translate(b: B, input: Value, dim: Dims | Value = None, unbiased: bool | None = None, keepdim: bool = False, *,
+                  correction: float | None = None) -> Value:
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         r = _variance(b, input, dim, 1 if correction is None and unbiased is None else int(unbiased) if correction is None else correction, keepdim)
@@ -314,7 +318,7 @@ _spread("std")
 
 
 @translates("norm", "vector_norm")
-def _norm(b: B, input: Value, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:
+def _norm(b: B, input: Value, p: Number | str = 2, dim: Dims = None, keepdim: bool = False, dtype: Dtype = None) -> Value:
     if p in (2, 2.0, "fro"):
         return reduced(b, "ReduceL2", input, dim, keepdim)
     if p == 1:
@@ -323,23 +327,23 @@ def _norm(b: B, input: Value, p: Any = 2, dim: Any = None, keepdim: bool = False
 
 
 @translates("logsumexp")
-def _logsumexp(b: B, input: Value, dim: Any, keepdim: bool = False) -> Value:
+def _logsumexp(b: B, input: Value, dim: Dims, keepdim: bool = False) -> Value:
     return reduced(b, "ReduceLogSumExp", input, dim, keepdim)
 
 
 @translates("cumsum")
-def _cumsum(b: B, input: Value, dim: int, *, dtype: Any = None) -> Value:
+def _cumsum(b: B, input: Value, dim: int, *, dtype: Dtype = None) -> Value:
     return b.op("CumSum", b.cast(input, b.dtype), axis_of(input, dim))
 
 
 @translates("topk")
-def _topk(b: B, input: Value, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+def _topk(b: B, input: Value, k: Given, dim: int = -1, largest: bool = True, sorted: bool = True) -> list[Value]:
     values, indices = b.op("TopK", input, b.ints(k), outputs=2, axis=axis_of(input, dim), largest=int(largest), sorted=int(sorted))
     return [values, Value(indices.name, dtypes.int64, indices.shape)]
 
 
 @translates("sort")
-def _sort(b: B, input: Value, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+def _sort(b: B, input: Value, dim: int = -1, descending: bool = False, stable: bool = False) -> list[Value]:
     axis = axis_of(input, dim)
     size = b.op("Gather", b.op("Shape", input, dtype=dtypes.int64), [axis], axis=0, dtype=dtypes.int64, shape=[1])
     values, indices = b.op("TopK", input, size, outputs=2, axis=axis, largest=int(descending), sorted=1)
@@ -347,12 +351,12 @@ def _sort(b: B, input: Value, dim: int = -1, descending: bool = False, stable: b
 
 
 @translates("any")
-def _any(b: B, input: Value, dim: Any = None, keepdim: bool = False) -> Value:
+def _any(b: B, input: Value, dim: Dims = None, keepdim: bool = False) -> Value:
     return b.cast(reduced(b, "ReduceMax", b.cast(input, dtypes.int32), dim, keepdim), dtypes.bool_)
 
 
 @translates("all")
-def _all(b: B, input: Value, dim: Any = None, keepdim: bool = False) -> Value:
+def _all(b: B, input: Value, dim: Dims = None, keepdim: bool = False) -> Value:
     return b.cast(reduced(b, "ReduceMin", b.cast(input, dtypes.int32), dim, keepdim), dtypes.bool_)
 
 
@@ -384,7 +388,7 @@ def _flatten(b: B, input: Value, start_dim: int = 0, end_dim: int = -1) -> Value
 
 
 @translates("unflatten")
-def _unflatten(b: B, input: Value, dim: int, sizes: Any) -> Value:
+def _unflatten(b: B, input: Value, dim: int, sizes: Sequence[Given]) -> Value:
     axis = axis_of(input, dim)
     shape = b.op("Shape", input, dtype=dtypes.int64, shape=[input.rank])
     parts = [b.op("Slice", shape, [0], [axis], dtype=dtypes.int64), b.ints(sizes), b.op("Slice", shape, [axis + 1], [MAX], dtype=dtypes.int64)]
@@ -417,7 +421,7 @@ def _permute(b: B, input: Value, *dims: Any) -> Value:
 
 
 @translates("movedim", "moveaxis")
-def _movedim(b: B, input: Value, source: Any, destination: Any) -> Value:
+def _movedim(b: B, input: Value, source: PerDim, destination: PerDim) -> Value:
     given = [axis_of(input, d) for d in ([source] if isinstance(source, int) else source)]
     places = [axis_of(input, d) for d in ([destination] if isinstance(destination, int) else destination)]
     rest = iter([i for i in range(input.rank) if i not in given])
@@ -430,7 +434,7 @@ def _unsqueeze(b: B, input: Value, dim: int) -> Value:
 
 
 @translates("squeeze")
-def _squeeze(b: B, input: Value, dim: Any = None) -> Value:
+def _squeeze(b: B, input: Value, dim: Dims = None) -> Value:
     axes = [i for i in (range(input.rank) if dim is None else axes_of(input, dim)) if input.shape[i] == 1]
     return b.op("Squeeze", input, axes) if axes else input
 
@@ -453,13 +457,13 @@ def _repeat(b: B, self: Value, *repeats: Any) -> Value:
 
 
 @translates("cat", "concat", "concatenate")
-def _cat(b: B, tensors: Any, dim: int = 0) -> Value:
+def _cat(b: B, tensors: Sequence[Value], dim: int = 0) -> Value:
     values = [b.cast(each, b.dtype) for each in tensors if each.shape != [0]]
     return values[0] if len(values) == 1 else b.op("Concat", *values, axis=axis_of(values[0], dim))
 
 
 @translates("stack")
-def _stack(b: B, tensors: Any, dim: int = 0) -> Value:
+def _stack(b: B, tensors: Sequence[Value], dim: int = 0) -> Value:
     axis = dim % (tensors[0].rank + 1)
     return b.op("Concat", *[b.op("Unsqueeze", b.cast(each, b.dtype), [axis]) for each in tensors], axis=axis)
 
@@ -474,29 +478,29 @@ def _pieces(b: B, x: Value, axis: int, lengths: list[int]) -> list[Value]:
 
 
 @translates("split", "split_with_sizes")
-def _split(b: B, tensor: Value, split_size_or_sections: Any, dim: int = 0) -> Any:
+def _split(b: B, tensor: Value, split_size_or_sections: PerDim, dim: int = 0) -> list[Value]:
     axis = axis_of(tensor, dim)
     return _pieces(b, tensor, axis, [shape[axis] for shape in b.shapes])
 
 
 @translates("chunk", "tensor_split")
-def _chunk(b: B, input: Value, chunks: Any, dim: int = 0) -> Any:
+def _chunk(b: B, input: Value, chunks: int, dim: int = 0) -> list[Value]:
     return _split(b, input, chunks, dim)
 
 
 @translates("unbind", "__iter__")
-def _unbind(b: B, input: Value, dim: int = 0) -> Any:
+def _unbind(b: B, input: Value, dim: int = 0) -> list[Value]:
     axis = axis_of(input, dim)
     return [b.op("Gather", input, i, axis=axis, shape=shape) for i, shape in enumerate(b.shapes)]
 
 
 @translates("select")
-def _select(b: B, input: Value, dim: int, index: Any) -> Value:
+def _select(b: B, input: Value, dim: int, index: Given) -> Value:
     return b.op("Gather", input, index, axis=axis_of(input, dim))
 
 
 @translates("narrow")
-def _narrow(b: B, input: Value, dim: int, start: Any, length: Any) -> Value:
+def _narrow(b: B, input: Value, dim: int, start: Given, length: Given) -> Value:
     end = start + length if isinstance(start, int) and isinstance(length, int) else b.op("Add", start, length, dtype=dtypes.int64)
     return b.op("Slice", input, b.ints(start), b.ints(end), [axis_of(input, dim)])
 
@@ -508,7 +512,7 @@ def _flip(b: B, input: Value, *dims: Any) -> Value:
 
 
 @translates("roll")
-def _roll(b: B, input: Value, shifts: Any, dims: Any = None) -> Value:
+def _roll(b: B, input: Value, shifts: PerDim, dims: Dims = None) -> Value:
     if dims is None:
         raise wrong("roll without dims")
     x = input
@@ -567,7 +571,7 @@ def _index_select(b: B, input: Value, dim: int, index: Value) -> Value:
 
 
 @translates("scatter")
-def _scatter(b: B, input: Value, dim: int, index: Value, src: Any = None, *, value: Any = None) -> Value:
+def _scatter(b: B, input: Value, dim: int, index: Value, src: Given | None = None, *, value: Given | None = None) -> Value:
     src = value if src is None else src
     if not isinstance(src, Value):
         src = b.op("Expand", b.value(src, b.dtype), b.op("Shape", index, dtype=dtypes.int64))
@@ -579,7 +583,7 @@ def _scatter_add(b: B, input: Value, dim: int, index: Value, src: Value) -> Valu
     return b.op("ScatterElements", input, index, src, axis=axis_of(input, dim), reduction="add")
 
 
-def _filled(b: B, size: Any, value: Any) -> Value:
+def _filled(b: B, size: Sequence[Given], value: Given) -> Value:
     return b.op("Expand", b.value(value, b.dtype), b.ints(size)) if size else b.value(value, b.dtype)
 
 
@@ -596,7 +600,7 @@ def _full(b: B, *args: Any, **kwargs: Any) -> Value:
     return _filled(b, given[0] if given else kwargs["size"], given[1] if len(given) > 1 else kwargs["fill_value"])
 
 
-def _like(value: Any) -> Any:
+def _like(value: Number | None) -> Function:
     def translate(b: B, input: Value, *args: Any, **kwargs: Any) -> Value:
         filler = value if value is not None else args[0] if args else kwargs["fill_value"]
         return b.op("Expand", b.value(filler, b.dtype), b.op("Shape", input, dtype=dtypes.int64))
@@ -608,7 +612,7 @@ for _name, _value in (("zeros_like", 0), ("ones_like", 1), ("empty_like", 0), ("
 
 
 @translates("arange")
-def _arange(b: B, start: Any, end: Any = None, step: Any = 1, **kwargs: Any) -> Value:
+def _arange(b: B, start: Given, end: Given | None = None, step: Given = 1, **kwargs: Any) -> Value:
     start, end = (0, start) if end is None else (start, end)
     return b.op("Range", *[b.cast(each, b.dtype) if isinstance(each, Value) else b.value(each, b.dtype) for each in (start, end, step)])
 
@@ -627,7 +631,7 @@ def _size_of(b: B, x: Value, dim: int) -> Value:
     return found
 
 
-def on_sizes(b: B, name: str, one: Any, two: Any) -> Value:
+def on_sizes(b: B, name: str, one: Given, two: Given) -> Value:
     """Arithmetic with sizes."""
     kind = {"add": "Add", "sub": "Sub", "mul": "Mul", "floordiv": "Div", "mod": "Mod"}[name]
     found = b.op(kind, b.value(one), b.value(two), dtype=dtypes.int64, shape=[])

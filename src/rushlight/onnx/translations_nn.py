@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes
+from ..vocabulary import Dtype, Function, PerDim
 from .building import TRANSLATIONS, Builder, Value, translates, wrong
 from .translations import _transpose, axis_of, reduced
 
@@ -16,7 +18,7 @@ __all__: list[str] = []
 B = Builder
 
 
-def _many(value: Any, n: int) -> list[int]:
+def _many(value: PerDim, n: int) -> list[int]:
     return [int(value)] * n if isinstance(value, int) else [int(v) for v in value] * (n if len(value) == 1 else 1)
 
 
@@ -54,8 +56,8 @@ def _einsum(b: B, equation: str, *operands: Any) -> Value:
 
 
 @translates("scaled_dot_product_attention")
-def _attention(b: B, query: Value, key: Value, value: Value, attn_mask: Value | None = None, dropout_p: float = 0.0, is_causal: bool = False,
-               scale: float | None = None, enable_gqa: bool = False) -> Value:
+def _attention(b: B, query: Value, key: Value, value: Value, attn_mask: Value | None = None, dropout_p: float = 0.0,
+               is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False) -> Value:
     if dropout_p or enable_gqa:
         raise wrong("scaled_dot_product_attention with dropout or enable_gqa")
     factor = 1 / sqrt(query.shape[-1]) if scale is None else scale
@@ -71,11 +73,12 @@ def _attention(b: B, query: Value, key: Value, value: Value, attn_mask: Value | 
 
 
 @translates("multi_head_attention_forward")
-def _multi_head(b: B, query: Value, key: Value, value: Value, embed_dim_to_check: int, num_heads: int, in_proj_weight: Value | None, in_proj_bias: Value | None,
-                bias_k: Any, bias_v: Any, add_zero_attn: bool, dropout_p: float, out_proj_weight: Value, out_proj_bias: Value | None, training: bool = True,
-                key_padding_mask: Value | None = None, need_weights: bool = True, attn_mask: Value | None = None, use_separate_proj_weight: bool = False,
-                q_proj_weight: Value | None = None, k_proj_weight: Value | None = None, v_proj_weight: Value | None = None, static_k: Any = None,
-                static_v: Any = None, average_attn_weights: bool = True, is_causal: bool = False) -> Any:
+def _multi_head(b: B, query: Value, key: Value, value: Value, embed_dim_to_check: int, num_heads: int, in_proj_weight: Value | None,
+                in_proj_bias: Value | None, bias_k: Value | None, bias_v: Value | None, add_zero_attn: bool, dropout_p: float,
+                out_proj_weight: Value, out_proj_bias: Value | None, training: bool = True, key_padding_mask: Value | None = None,
+                need_weights: bool = True, attn_mask: Value | None = None, use_separate_proj_weight: bool = False,
+                q_proj_weight: Value | None = None, k_proj_weight: Value | None = None, v_proj_weight: Value | None = None,
+                static_k: Any = None, static_v: Any = None, average_attn_weights: bool = True, is_causal: bool = False) -> Any:
     if bias_k is not None or add_zero_attn or key_padding_mask is not None or static_k is not None or static_v is not None or query.rank != 3:
         raise wrong("multi_head_attention_forward with bias_k, add_zero_attn, a key_padding_mask, static keys or unbatched input")
     width = query.shape[-1]
@@ -106,7 +109,7 @@ def _multi_head(b: B, query: Value, key: Value, value: Value, embed_dim_to_check
 
 # --- convolution and pooling ----------------------------------------------------------------------------------------------------------
 
-def _batched(b: B, x: Value, n: int, run: Any) -> Value:
+def _batched(b: B, x: Value, n: int, run: Function) -> Value:
     if x.rank == n + 2:
         return run(x)
     one = b.op("Unsqueeze", x, [0], shape=[1, *x.shape])
@@ -114,7 +117,8 @@ def _batched(b: B, x: Value, n: int, run: Any) -> Value:
 
 
 def _conv(n: int) -> None:
-    def conv(b: B, input: Value, weight: Value, bias: Value | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Value:
+    def conv(b: B, input: Value, weight: Value, bias: Value | None = None, stride: PerDim = 1, padding: PerDim | str = 0,
+             dilation: PerDim = 1, groups: int = 1) -> Value:
         if padding == "valid":
             padding = 0
         if padding == "same":
@@ -125,27 +129,27 @@ def _conv(n: int) -> None:
         return _batched(b, input, n, lambda x: b.op("Conv", x, weight, bias, strides=_many(stride, n), pads=pads, dilations=_many(dilation, n), group=groups,
                                                     kernel_shape=weight.shape[2:]))
 
-    def transposed(b: B, input: Value, weight: Value, bias: Value | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
-                   dilation: Any = 1) -> Value:
+    def transposed(b: B, input: Value, weight: Value, bias: Value | None = None, stride: PerDim = 1, padding: PerDim = 0,
+                   output_padding: PerDim = 0, groups: int = 1, dilation: PerDim = 1) -> Value:
         return _batched(b, input, n, lambda x: b.op("ConvTranspose", x, weight, bias, strides=_many(stride, n), pads=_many(padding, n) * 2, group=groups,
                                                     output_padding=_many(output_padding, n), dilations=_many(dilation, n), kernel_shape=weight.shape[2:]))
 
-    def max_pool(b: B, input: Value, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
-                 return_indices: bool = False) -> Value:
+    def max_pool(b: B, input: Value, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, dilation: PerDim = 1,
+                 ceil_mode: bool = False, return_indices: bool = False) -> Value:
         if return_indices:
             raise wrong(f"max_pool{n}d with return_indices")
         return _batched(b, input, n, lambda x: b.op("MaxPool", x, kernel_shape=_many(kernel_size, n), pads=_many(padding, n) * 2, ceil_mode=int(ceil_mode),
                                                     strides=_many(kernel_size if stride in (None, []) else stride, n), dilations=_many(dilation, n)))
 
-    def avg_pool(b: B, input: Value, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-                 divisor_override: int | None = None) -> Value:
+    def avg_pool(b: B, input: Value, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
+                 count_include_pad: bool = True, divisor_override: int | None = None) -> Value:
         if divisor_override is not None:
             raise wrong("avg_pool with divisor_override")
         return _batched(b, input, n, lambda x: b.op("AveragePool", x, kernel_shape=_many(kernel_size, n), pads=_many(padding, n) * 2, ceil_mode=int(ceil_mode),
                                                     strides=_many(kernel_size if stride in (None, []) else stride, n), count_include_pad=int(count_include_pad)))
 
-    def adaptive(kind: str, single: str) -> Any:
-        def pool(b: B, input: Value, output_size: Any, return_indices: bool = False) -> Value:
+    def adaptive(kind: str, single: str) -> Function:
+        def pool(b: B, input: Value, output_size: PerDim, return_indices: bool = False) -> Value:
             given = [output_size] * n if output_size is None or isinstance(output_size, int) else list(output_size)
             have = input.shape[-n:]
             size = [m if want is None else want for want, m in zip(given, have, strict=True)]
@@ -166,7 +170,7 @@ for _n in (1, 2, 3):
 
 
 @translates("pad")
-def _pad(b: B, input: Value, pad: Any, mode: str = "constant", value: Any = None) -> Value:
+def _pad(b: B, input: Value, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Value:
     if mode not in ("constant", "reflect", "replicate", "circular"):
         raise wrong(f"pad with mode={mode!r}")
     n = len(pad) // 2
@@ -187,8 +191,8 @@ def _resized(name: str, mode: str) -> None:
 
 
 @translates("interpolate", "upsample")
-def _interpolate(b: B, input: Value, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
-                 recompute_scale_factor: Any = None, antialias: bool = False) -> Value:
+def _interpolate(b: B, input: Value, size: PerDim | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+                 align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False) -> Value:
     known = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "trilinear": "linear", "bicubic": "cubic"}
     if mode not in known or antialias:
         raise wrong(f"interpolate with mode={mode!r}" + ", antialias=True" * antialias)
@@ -211,12 +215,12 @@ def _pixel_shuffle(b: B, input: Value, upscale_factor: int) -> Value:
 # --- activations ----------------------------------------------------------------------------------------------------------------------
 
 @translates("softmax")
-def _softmax(b: B, input: Value, dim: Any = None, _stacklevel: Any = 3, dtype: Any = None) -> Value:
+def _softmax(b: B, input: Value, dim: int | None = None, _stacklevel: int = 3, dtype: Dtype = None) -> Value:
     return b.op("Softmax", b.cast(input, b.dtype), axis=axis_of(input, -1 if dim is None else dim))
 
 
 @translates("log_softmax")
-def _log_softmax(b: B, input: Value, dim: Any = None, _stacklevel: Any = 3, dtype: Any = None) -> Value:
+def _log_softmax(b: B, input: Value, dim: int | None = None, _stacklevel: int = 3, dtype: Dtype = None) -> Value:
     return b.op("LogSoftmax", b.cast(input, b.dtype), axis=axis_of(input, -1 if dim is None else dim))
 
 
@@ -323,8 +327,8 @@ def _dropout(b: B, input: Value, p: float = 0.5, training: bool = True, inplace:
 # --- normalisation, embedding ---------------------------------------------------------------------------------------------------------
 
 @translates("batch_norm")
-def _batch_norm(b: B, input: Value, running_mean: Value | None, running_var: Value | None, weight: Value | None = None, bias: Value | None = None,
-                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Value:
+def _batch_norm(b: B, input: Value, running_mean: Value | None, running_var: Value | None, weight: Value | None = None,
+                bias: Value | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Value:
     if training or running_mean is None:
         raise wrong("batch_norm in training: call eval() on the model, which")
     count = running_mean.shape[0]
@@ -334,8 +338,8 @@ def _batch_norm(b: B, input: Value, running_mean: Value | None, running_var: Val
 
 
 @translates("instance_norm")
-def _instance_norm(b: B, input: Value, running_mean: Any = None, running_var: Any = None, weight: Value | None = None, bias: Value | None = None,
-                   use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Value:
+def _instance_norm(b: B, input: Value, running_mean: Value | None = None, running_var: Value | None = None, weight: Value | None = None,
+                   bias: Value | None = None, use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Value:
     if not use_input_stats:
         raise wrong("instance_norm with running statistics")
     count = input.shape[1]
@@ -345,7 +349,7 @@ def _instance_norm(b: B, input: Value, running_mean: Any = None, running_var: An
 
 
 @translates("layer_norm")
-def _layer_norm(b: B, input: Value, normalized_shape: Any, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5,
+def _layer_norm(b: B, input: Value, normalized_shape: PerDim, weight: Value | None = None, bias: Value | None = None, eps: float = 1e-5,
                 cudnn_enable: bool = True) -> Value:
     shape = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
     scale = b.constant(np.ones(shape, dtype=input.dtype.np), input.dtype) if weight is None else weight
@@ -363,7 +367,7 @@ def _group_norm(b: B, input: Value, num_groups: int, weight: Value | None = None
 
 
 @translates("rms_norm")
-def _rms_norm(b: B, input: Value, normalized_shape: Any, weight: Value | None = None, eps: float | None = None) -> Value:
+def _rms_norm(b: B, input: Value, normalized_shape: PerDim, weight: Value | None = None, eps: float | None = None) -> Value:
     axes = list(range(-len([normalized_shape] if isinstance(normalized_shape, int) else normalized_shape), 0))
     mean = reduced(b, "ReduceMean", b.op("Mul", input, input), axes, True)
     small = float(np.finfo(input.dtype.np).eps) if eps is None else eps
@@ -372,7 +376,7 @@ def _rms_norm(b: B, input: Value, normalized_shape: Any, weight: Value | None = 
 
 
 @translates("normalize")
-def _normalize(b: B, input: Value, p: float = 2.0, dim: Any = 1, eps: float = 1e-12) -> Value:
+def _normalize(b: B, input: Value, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Value:
     if p != 2:
         raise wrong(f"normalize with p={p}")
     length = reduced(b, "ReduceL2", input, dim, True)
@@ -380,8 +384,8 @@ def _normalize(b: B, input: Value, p: float = 2.0, dim: Any = 1, eps: float = 1e
 
 
 @translates("embedding")
-def _embedding(b: B, input: Value, weight: Value, padding_idx: Any = None, max_norm: Any = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
-               sparse: bool = False) -> Value:
+def _embedding(b: B, input: Value, weight: Value, padding_idx: int | None = None, max_norm: float | None = None, norm_type: float = 2.0,
+               scale_grad_by_freq: bool = False, sparse: bool = False) -> Value:
     if max_norm is not None:
         raise wrong("embedding with max_norm")
     return b.op("Gather", weight, input, axis=0)
@@ -393,8 +397,8 @@ _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}      # where ONNX
 
 
 def _recurrent(name: str, kind: str, activation: str = "") -> None:
-    def translate(b: B, input: Value, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
-                  batch_first: bool) -> Any:
+    def translate(b: B, input: Value, hx: Any, params: Any, has_biases: bool, num_layers: int, dropout: float, train: bool,
+                  bidirectional: bool, batch_first: bool) -> Any:
         if dropout and train:
             raise wrong("dropout between recurrent layers in training")
         hidden = list(hx) if isinstance(hx, (list, tuple)) else [hx]

@@ -57,14 +57,14 @@ def rule(*names: str) -> Callable[[Any], Any]:
 
 
 @cache
-def name_of(func: Any) -> str:
+def name_of(func: Callable[..., Any]) -> str:
     """The function's own name: "add" for torch.add, Tensor.add and the operator."""
     full = resolve_name(func) or getattr(func, "__qualname__", repr(func))
     parts = full.split(".")
     return ".".join(parts[-2:]) if parts[-1] == "__get__" else parts[-1]
 
 
-def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a function on DTensors."""
     name = name_of(func)
     found = RULES.get(name)
@@ -77,7 +77,8 @@ def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         STATE.inside = before
 
 
-def handle(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+def handle(cls: Any, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (),
+           kwargs: dict[str, Any] | None = None) -> Any:
     """`DTensor.__torch_function__`."""
     return call(func, tuple(args), kwargs or {})
 
@@ -85,7 +86,7 @@ def handle(cls: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) 
 # --- running a plan -----------------------------------------------------------------------------------------------------------------------
 
 
-def tensors_in(value: Any) -> list[Any]:
+def tensors_in(value: object) -> list[Any]:
     """The tensors in arguments, in order, those in lists and tuples included."""
     if isinstance(value, Tensor):
         return [value]
@@ -104,7 +105,7 @@ def replaced(value: Any, locals_: Any) -> Any:
     return {key: replaced(each, locals_) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-def gathered(func: Any, args: Any, kwargs: Any) -> tuple[DeviceMesh, list[Any]]:
+def gathered(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[DeviceMesh, list[Any]]:
     """The mesh, and the tensors among the arguments as DTensors: numbers are taken as replicated, other tensors are an error."""
     found = tensors_in((args, kwargs))
     mesh = next(t for t in found if isinstance(t, DTensor)).device_mesh
@@ -123,7 +124,7 @@ def gathered(func: Any, args: Any, kwargs: Any) -> tuple[DeviceMesh, list[Any]]:
     return mesh, tensors
 
 
-def entered(tensor: Any, to: Sequence[Placement], out: Sequence[Placement]) -> Any:
+def entered(tensor: Tensor, to: Sequence[Placement], out: Sequence[Placement]) -> Any:
     """The local tensor under these placements. Where it is replicated and the result is not, gradients are summed."""
     here = placed(tensor, tuple(to))
     local, mesh = here._local_tensor, here.device_mesh
@@ -142,7 +143,8 @@ def result(value: Any, mesh: DeviceMesh, plan: Plan) -> Any:
     return value
 
 
-def execute(func: Any, args: Any, kwargs: Any, mesh: DeviceMesh, tensors: Sequence[Any], plan: Plan) -> Any:
+def execute(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], mesh: DeviceMesh, tensors: Sequence[Any],
+            plan: Plan) -> Any:
     """Follow a plan."""
     locals_ = [entered(t, to, plan.out) for t, to in zip(tensors, plan.inputs, strict=True)]
     each = iter(locals_)
@@ -194,34 +196,34 @@ def _points(tensors: Sequence[Any], mesh: DeviceMesh, keeps: Callable[[Sequence[
     return plan
 
 
-def _numbers(args: Any, kwargs: Any) -> bool:
+def _numbers(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether there are numbers beside the tensors (an added number would be added in every process)."""
     return any(isinstance(each, (int, float, complex)) for each in args)
 
 
 @rule(*_POINT)
-def pointwise(func: Any, args: Any, kwargs: Any) -> Any:
+def pointwise(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Element by element."""
     mesh, tensors = gathered(func, args, kwargs)
     return execute(func, args, kwargs, mesh, tensors, _points(tensors, mesh))
 
 
 @rule(*_LINEAR_1)
-def linear_unary(func: Any, args: Any, kwargs: Any) -> Any:
+def linear_unary(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a sum goes through: partial tensors stay partial."""
     mesh, tensors = gathered(func, args, kwargs)
     return execute(func, args, kwargs, mesh, tensors, _points(tensors, mesh, lambda now: len(now) == 1))
 
 
 @rule(*_SCALED)
-def scaled(func: Any, args: Any, kwargs: Any) -> Any:
+def scaled(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Products and quotients: a partial tensor stays partial with a number."""
     mesh, tensors = gathered(func, args, kwargs)
     return execute(func, args, kwargs, mesh, tensors, _points(tensors, mesh, lambda now: len(now) == 1 and isinstance(args[0], Tensor)))
 
 
 @rule(*_ADDED)
-def added(func: Any, args: Any, kwargs: Any) -> Any:
+def added(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Sums and differences: partial tensors of one kind stay partial."""
     mesh, tensors = gathered(func, args, kwargs)
     return execute(func, args, kwargs, mesh, tensors, _points(tensors, mesh, lambda now: len(now) == 2 and not _numbers(args, kwargs)))
@@ -236,7 +238,7 @@ _PARTIAL_TOO = ("zero_", "detach_", "neg_")
 
 
 @rule(*_IN_PLACE)
-def in_place(func: Any, args: Any, kwargs: Any) -> Any:
+def in_place(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The first tensor stays where it is; the others come to it."""
     mesh, tensors = gathered(func, args, kwargs)
     own, plan = tensors[0], Plan(len(tensors), mesh)
@@ -254,7 +256,7 @@ def in_place(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("data.__get__")
-def data(func: Any, args: Any, kwargs: Any) -> Any:
+def data(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The same memory, without a graph."""
     return wrapped(args[0]._local_tensor.data, args[0]._spec)
 
@@ -265,20 +267,20 @@ def data(func: Any, args: Any, kwargs: Any) -> Any:
     is_nested.__get__ retains_grad.__get__ output_nr.__get__ names.__get__ is_same_size has_names is_sparse_csr.__get__
     is_mkldnn.__get__ storage_offset retain_grad is_tensor is_storage is_nonzero
 """))
-def metadata(func: Any, args: Any, kwargs: Any) -> Any:
+def metadata(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What is the same for the local tensor."""
     return func(*[a._local_tensor if isinstance(a, DTensor) else a for a in args], **kwargs)
 
 
 @rule("equal", "allclose", "is_nonzero", "isclose_all")
-def whole(func: Any, args: Any, kwargs: Any) -> Any:
+def whole(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """On the whole tensors: the answer is a bool."""
     args = [a.full_tensor() if isinstance(a, DTensor) else a for a in args]
     return func(*args, **{k: v.full_tensor() if isinstance(v, DTensor) else v for k, v in kwargs.items()})
 
 
 @rule("new_zeros", "new_ones", "new_full", "new_empty")
-def new_ones(func: Any, args: Any, kwargs: Any) -> Any:
+def new_ones(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A replicated tensor."""
     mesh, tensors = gathered(func, args, kwargs)
     return result(func(tensors[0]._local_tensor, *args[1:], **kwargs), mesh, Plan(1, mesh))
@@ -288,7 +290,7 @@ def new_ones(func: Any, args: Any, kwargs: Any) -> Any:
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout bernoulli rand_like randn_like multinomial normal_
     uniform_ random_ bernoulli_ dropout_
 """))
-def drawn(func: Any, args: Any, kwargs: Any) -> Any:
+def drawn(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Random numbers: only where none are drawn."""
     rest = dict(zip(("input", "p", "training"), args, strict=False)) | kwargs
     if name_of(func).startswith("dropout") and (not rest.get("training", True) or rest.get("p", 0.5) == 0):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import rushlight as torch
 
 from ...autograd.function import Function
 from ...tensor import Tensor
+from ...vocabulary import Dims
 from .dtensor import DTensor, wrapped
 from .moving import offset
 from .placement_types import Partial, Replicate, Shard
 from .rules import Plan, execute, gathered, name_of, pointwise, rule
+
+if TYPE_CHECKING:
+    from ..device_mesh import DeviceMesh
 
 __all__ = ["along", "linear", "matmul"]
 
@@ -21,7 +25,7 @@ R = Replicate()
 # --- products -----------------------------------------------------------------------------------------------------------------------------
 
 
-def _product(a: Any, b: Any, mesh: Any, turned: bool = False) -> Plan:
+def _product(a: DTensor, b: DTensor, mesh: DeviceMesh, turned: bool = False) -> Plan:
     """A plan for a[..., n, k] @ b[..., k, m] (`turned`: b[m, k])."""
     plan, out = Plan(2, mesh), max(a.dim(), b.dim())
     ak, an, bk, bm = a.dim() - 1, a.dim() - 2, b.dim() - (1 if turned else 2), b.dim() - (2 if turned else 1)
@@ -44,7 +48,7 @@ def _product(a: Any, b: Any, mesh: Any, turned: bool = False) -> Plan:
 
 
 @rule("matmul", "mm", "bmm", "__matmul__", "__rmatmul__")
-def matmul(func: Any, args: Any, kwargs: Any) -> Any:
+def matmul(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Products of matrices."""
     mesh, tensors = gathered(func, args, kwargs)
     if min(t.dim() for t in tensors) < 2:
@@ -57,7 +61,7 @@ def matmul(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("linear")
-def linear(func: Any, args: Any, kwargs: Any) -> Any:
+def linear(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``F.linear``. Where the product is partial, each process adds its share of the bias."""
     given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
     x, w, bias = given["input"], given["weight"], given.get("bias")
@@ -74,7 +78,7 @@ def linear(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("addmm", "baddbmm")
-def addmm(func: Any, args: Any, kwargs: Any) -> Any:
+def addmm(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A product and a sum, of functions that have rules."""
     given = dict(zip(("input", "mat1", "mat2"), args, strict=False)) | kwargs
     product = torch.matmul(given["mat1"] if "mat1" in given else given["batch1"], given["mat2"] if "mat2" in given else given["batch2"])
@@ -84,7 +88,7 @@ def addmm(func: Any, args: Any, kwargs: Any) -> Any:
 # --- along dimensions ---------------------------------------------------------------------------------------------------------------------
 
 
-def _dims(dim: Any, ndim: int) -> list[int]:
+def _dims(dim: Dims, ndim: int) -> list[int]:
     return (
         list(range(ndim))
         if dim is None or (isinstance(dim, (list, tuple)) and not dim)
@@ -92,7 +96,8 @@ def _dims(dim: Any, ndim: int) -> list[int]:
     )
 
 
-def along(func: Any, args: Any, kwargs: Any, dims: Sequence[int], gone: bool, kind: str | None = None) -> Any:
+def along(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], dims: Sequence[int], gone: bool,
+          kind: str | None = None) -> Any:
     """What works along dimensions, which are not cut then, and leaves the others alone. `gone`: the result is without them.
     `kind`: cut ones may be reduced part by part, to a partial result of this kind."""
     mesh, tensors = gathered(func, args, kwargs)
@@ -116,7 +121,7 @@ def along(func: Any, args: Any, kwargs: Any, dims: Sequence[int], gone: bool, ki
     return execute(func, args, kwargs, mesh, tensors, plan)
 
 
-def _reduction(func: Any, args: Any, kwargs: Any, kind: str | None) -> Any:
+def _reduction(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], kind: str | None) -> Any:
     x = args[0]
     dim = args[1] if len(args) > 1 and not isinstance(args[1], Tensor) else kwargs.get("dim", kwargs.get("axis"))
     keep = args[2] if len(args) > 2 and isinstance(args[2], bool) else kwargs.get("keepdim", False)
@@ -125,7 +130,7 @@ def _reduction(func: Any, args: Any, kwargs: Any, kind: str | None) -> Any:
 
 
 @rule("sum")
-def total(func: Any, args: Any, kwargs: Any) -> Any:
+def total(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A sum of parts is partial."""
     return _reduction(func, args, kwargs, "sum")
 
@@ -134,17 +139,17 @@ class _Share(Function):
     """The mean of a part is 1/count of the mean of all, in backward."""
 
     @staticmethod
-    def forward(ctx: Any, local: Any, count: int) -> Any:
+    def forward(ctx: Any, local: Tensor, count: int) -> Tensor:
         ctx.count = count
         return local.view_as(local)
 
     @staticmethod
-    def backward(ctx: Any, grad: Any) -> Any:
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return grad / ctx.count, None
 
 
 @rule("mean")
-def mean(func: Any, args: Any, kwargs: Any) -> Any:
+def mean(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """So is a mean of parts of one size."""
     found, count = _reduction(func, args, kwargs, "avg"), 1
     for i, (p, q) in enumerate(zip(args[0].placements, found.placements, strict=True)):
@@ -155,13 +160,13 @@ def mean(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("amax", "amin", "prod", "all", "any", "var", "std", "logsumexp", "argmax", "argmin", "nanmean", "nansum", "count_nonzero", "median")
-def reduced(func: Any, args: Any, kwargs: Any) -> Any:
+def reduced(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Reductions along dimensions that are not cut."""
     return _reduction(func, args, kwargs, None)
 
 
 @rule("max", "min")
-def extreme(func: Any, args: Any, kwargs: Any) -> Any:
+def extreme(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The largest of all, or along a dimension, or of two tensors."""
     if len(args) > 1 and isinstance(args[1], Tensor):
         return pointwise(func, args, kwargs)
@@ -169,7 +174,7 @@ def extreme(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("norm", "vector_norm")
-def norm(func: Any, args: Any, kwargs: Any) -> Any:
+def norm(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Lengths, made of sums of squares where parts are cut."""
     given = dict(zip(("input", "p", "dim", "keepdim"), args, strict=False)) | kwargs
     p = given.get("p", given.get("ord", 2))
@@ -205,7 +210,7 @@ def norm(func: Any, args: Any, kwargs: Any) -> Any:
     "unfold",
     "diff",
 )
-def kept(func: Any, args: Any, kwargs: Any) -> Any:
+def kept(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What works along one dimension, by the name `dim`."""
     x, name = args[0], name_of(func)
     place = {"split": 2, "chunk": 2, "tensor_split": 2, "topk": 2, "roll": 2}.get(name, 1)
@@ -221,7 +226,7 @@ def kept(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("layer_norm", "rms_norm")
-def layer_norm(func: Any, args: Any, kwargs: Any) -> Any:
+def layer_norm(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Along the last dimensions."""
     shape = args[1] if len(args) > 1 else kwargs["normalized_shape"]
     count = 1 if isinstance(shape, int) else len(shape)
@@ -229,7 +234,7 @@ def layer_norm(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("scaled_dot_product_attention")
-def attention(func: Any, args: Any, kwargs: Any) -> Any:
+def attention(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Batches and heads may be cut, not sequences and features."""
     mesh, tensors = gathered(func, args, kwargs)
     q, plan = tensors[0], Plan(len(tensors), mesh)
@@ -251,7 +256,7 @@ def attention(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("embedding")
-def embedding(func: Any, args: Any, kwargs: Any) -> Any:
+def embedding(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Rows of a table. Of a table cut into rows each process finds those it has, and zeros for the others: a partial result."""
     given = (
         dict(zip(("input", "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq", "sparse"), args, strict=False))
@@ -275,7 +280,7 @@ def embedding(func: Any, args: Any, kwargs: Any) -> Any:
         padding += weight.shape[0]
     begin = offset(weight.shape, mesh, [p if i in rows else R for i, p in enumerate(weight.placements)])[0]
 
-    def local(found: Any, table: Any) -> Any:
+    def local(found: Tensor, table: Tensor) -> Any:
         if not rows:
             return torch.nn.functional.embedding(found, table, padding)
         here = (found >= begin) & (found < begin + table.shape[0])
@@ -289,7 +294,7 @@ def embedding(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("mse_loss", "l1_loss")
-def distance_loss(func: Any, args: Any, kwargs: Any) -> Any:
+def distance_loss(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The mean of squares, or of absolute values, by functions that have rules."""
     given = dict(zip(("input", "target"), args, strict=False)) | kwargs
     if given.get("weight") is not None or given.get("reduce") is not None or given.get("size_average") is not None:
@@ -301,7 +306,7 @@ def distance_loss(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("cross_entropy", "nll_loss")
-def class_loss(func: Any, args: Any, kwargs: Any) -> Any:
+def class_loss(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Losses of classes: samples may be cut, classes may not. The mean is the sum of parts over the number of all targets."""
     given = dict(zip(("input", "target", "weight"), args, strict=False)) | kwargs
     x, target, how = given["input"], given["target"], given.get("reduction", "mean")
@@ -327,7 +332,7 @@ def class_loss(func: Any, args: Any, kwargs: Any) -> Any:
 # --- views --------------------------------------------------------------------------------------------------------------------------------
 
 
-def _rearranged(func: Any, args: Any, kwargs: Any, order: Sequence[int | None]) -> Any:
+def _rearranged(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], order: Sequence[int | None]) -> Any:
     """A view whose dimension d is the input's order[d] (None: a new one)."""
     mesh, tensors = gathered(func, args, kwargs)
     x, plan = tensors[0], Plan(1, mesh)
@@ -340,7 +345,7 @@ def _rearranged(func: Any, args: Any, kwargs: Any, order: Sequence[int | None]) 
 
 
 @rule("transpose", "swapaxes", "swapdims", "t", "permute", "movedim", "moveaxis", "unsqueeze", "squeeze", "T.__get__", "mT.__get__")
-def rearranged(func: Any, args: Any, kwargs: Any) -> Any:
+def rearranged(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Views that only exchange, add or drop dimensions: found by trying them on the meta device."""
     x = args[0]
     marks = torch.empty(
@@ -357,7 +362,7 @@ def rearranged(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("view", "reshape", "flatten", "unflatten", "view_as", "reshape_as")
-def reshaped(func: Any, args: Any, kwargs: Any) -> Any:
+def reshaped(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Another shape. A cut dimension stays cut where it is the first of those that it is put together with, or taken apart into."""
     x = args[0]
     if len(args) > 1 and isinstance(args[1], torch.dtype):
@@ -382,7 +387,7 @@ def reshaped(func: Any, args: Any, kwargs: Any) -> Any:
     return execute(lambda local: local.reshape(own), (x,), {}, mesh, [x], plan)
 
 
-def _cuts(plan: Plan, mesh: Any, dim: int) -> int:
+def _cuts(plan: Plan, mesh: DeviceMesh, dim: int) -> int:
     count = 1
     for i, p in enumerate(plan.out):
         count *= mesh.size(i) if isinstance(p, Shard) and p.dim == dim else 1
@@ -403,7 +408,7 @@ def _new_place(before: Sequence[int], after: Sequence[int], dim: int) -> int | N
 
 
 @rule("expand", "expand_as", "broadcast_to")
-def expanded(func: Any, args: Any, kwargs: Any) -> Any:
+def expanded(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """More of the same along dimensions that are not cut."""
     x = args[0]
     sizes = (
@@ -426,7 +431,7 @@ def expanded(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("__getitem__", "getitem")
-def indexed(func: Any, args: Any, kwargs: Any) -> Any:
+def indexed(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Numbers, slices, None and ...: a dimension may be cut where all of it is taken."""
     x, index = args
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -452,7 +457,7 @@ def indexed(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 @rule("cat", "concat", "concatenate", "stack", "hstack", "vstack")
-def joined(func: Any, args: Any, kwargs: Any) -> Any:
+def joined(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Tensors behind each other along a dimension that is not cut."""
     mesh, tensors = gathered(func, args, kwargs)
     name, first = name_of(func), tensors[0]
