@@ -47,6 +47,8 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     if not isinstance(weight, Tensor):
         raise not_a_tensor("embedding", "weight", 1, weight)
     if weight._a.ndim != 2:
+        if padding_idx and not weight._a.ndim:      # nn.functional looks at the size first
+            raise IndexError("Dimension specified as 0 but tensor has no dimensions")
         raise RuntimeError("'weight' must be 2-D")
     rows = weight._a.shape[0]
     padding_idx = _wrap_padding(padding_idx, rows)

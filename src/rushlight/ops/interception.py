@@ -39,6 +39,7 @@ def intercept(function: FunctionType, name: str, layer: Layer) -> None:
     if function not in _originals:
         original = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
         original.__kwdefaults__, original.__annotations__ = function.__kwdefaults__, function.__annotations__
+        original.__dict__.update(function.__dict__)             # among them what it wraps
         _originals[function] = original
         if not {"__signature__", "__wrapped__"} & set(function.__dict__):         # exchanged code takes anything; what it takes stays known
             function.__signature__ = SignatureOf(original)  # type: ignore[attr-defined]
