@@ -42,7 +42,7 @@ def committed(work: Path) -> Path:
     target.mkdir(parents=True)
     run(["git", "archive", "--output", work / "source.tar", "HEAD"], cwd=ROOT)
     with tarfile.open(work / "source.tar") as content:
-        content.extractall(target, filter="data")
+        content.extractall(target, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))      # Python 3.11.4 and newer; git's own archive
     return target
 
 
