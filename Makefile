@@ -16,7 +16,7 @@ WITHOUT_NATIVE = tests $(addprefix --ignore tests/,utils/data serialization atta
 # The sanitizers' libraries have to come before everything else in a Python that was built without them.
 libraries = $(foreach library,$(1) libstdc++.so.6,$(shell $(CXX) -print-file-name=$(library)))
 sanitized = rm -f src/rushlight/_native_$(3)* && .venv/bin/cmake -S . -B build/$(1) -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS=$(3) -DRUSHLIGHT_SANITIZE=$(2) \
-	-DPython_EXECUTABLE=.venv/bin/python && .venv/bin/cmake --build build/$(1)
+	-DPython_EXECUTABLE=$(abspath .venv/bin/python) && .venv/bin/cmake --build build/$(1)
 
 comma := ,
 # What `make quick` runs: the spine of the library, in under half a minute on two cores.
@@ -50,7 +50,7 @@ test: lint           ## lint, then all tests: as they are, without the native ke
 	.venv/bin/python -m pytest -n auto --device cuda $(ON_DEVICE)
 
 native: .venv/dev    ## the native kernels, built in place (after a change in native/)
-	.venv/bin/cmake -S . -B build/native -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS="$(LEVELS)" -DPython_EXECUTABLE=.venv/bin/python
+	.venv/bin/cmake -S . -B build/native -G Ninja -DRUSHLIGHT_IN_PLACE=ON -DRUSHLIGHT_LEVELS="$(LEVELS)" -DPython_EXECUTABLE=$(abspath .venv/bin/python)
 	.venv/bin/cmake --build build/native
 
 checked = LD_PRELOAD="$(call libraries,libasan.so libubsan.so)" ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=32 \
