@@ -203,24 +203,35 @@ template <typename T, typename Int> struct Triangle {
     }
 };
 
+template <typename T, typename Int> typename TriangularCall<T, Int>::Type triangular_routine() {
+    return reinterpret_cast<typename TriangularCall<T, Int>::Type>(blas_symbol((std::string("cblas_") + LETTER<T> + "trsm").c_str()));
+}
+
+// Whether b is the right side of systems a x = b: matrices of this type, of as many rows.
+template <typename T> bool is_right_side(PyArrayObject* a, PyArrayObject* b) {
+    const int na = PyArray_NDIM(a), nb = PyArray_NDIM(b);
+    if (nb < 2 || PyArray_TYPE(b) != TYPE_NUMBER<T> || !PyArray_ISNOTSWAPPED(b)) return false;
+    const index_t n = PyArray_DIM(a, na - 1);
+    return PyArray_DIM(a, na - 2) == n && PyArray_DIM(b, nb - 2) == n;
+}
+
+// Room for the solutions of systems with a common batch; nullptr without an error where the batches of a and b don't fit.
+template <typename T> PyArrayObject* room_for(PyArrayObject* a, PyArrayObject* b, Batch* batch) {
+    if (!batch->prepare(a, b)) return nullptr;
+    for (int i = 0; i < 2; ++i) batch->shape[batch->ndim + i] = PyArray_DIM(b, PyArray_NDIM(b) - 2 + i);
+    return new_array(batch->ndim + 2, batch->shape, TYPE_NUMBER<T>);
+}
+
 template <typename T, typename Int> PyObject* solve_triangular_of(PyArrayObject* a_, PyArrayObject* b, bool upper, bool unit) {
-    using Call = typename TriangularCall<T, Int>::Type;
-    const Call trsm = reinterpret_cast<Call>(blas_symbol((std::string("cblas_") + LETTER<T> + "trsm").c_str()));
-    if (trsm == nullptr || PyArray_NDIM(b) < 2 || PyArray_TYPE(b) != TYPE_NUMBER<T> || !PyArray_ISNOTSWAPPED(b)) return nullptr;
-    const int na = PyArray_NDIM(a_), nb = PyArray_NDIM(b);
-    const index_t n = PyArray_DIM(a_, na - 1), columns = PyArray_DIM(b, nb - 1);
-    if (PyArray_DIM(a_, na - 2) != n || PyArray_DIM(b, nb - 2) != n) return nullptr;
+    const auto trsm = triangular_routine<T, Int>();
+    if (trsm == nullptr || !is_right_side<T>(a_, b)) return nullptr;
+    const index_t n = PyArray_DIM(a_, PyArray_NDIM(a_) - 1), columns = PyArray_DIM(b, PyArray_NDIM(b) - 1);
     const bool turned = n > 1 && by_columns<T>(a_) && PyArray_ISALIGNED(a_);
     PyArrayObject* a = turned ? as_array(Py_NewRef(a_)) : as_array(PyArray_FromArray(a_, nullptr, NPY_ARRAY_CARRAY_RO));
     if (a == nullptr) return nullptr;
     Batch batch;
-    PyArrayObject* x = nullptr;
-    if (batch.prepare(a, b)) {
-        batch.shape[batch.ndim] = n;
-        batch.shape[batch.ndim + 1] = columns;
-        x = new_array(batch.ndim + 2, batch.shape, TYPE_NUMBER<T>);
-        if (x != nullptr && PyArray_CopyInto(x, b) < 0) Py_CLEAR(x);
-    }
+    PyArrayObject* x = room_for<T>(a, b, &batch);
+    if (x != nullptr && PyArray_CopyInto(x, b) < 0) Py_CLEAR(x);
     if (x != nullptr && n > 0 && columns > 0) {
         const char* from = static_cast<const char*>(PyArray_DATA(a));
         T* to = data_of<T>(x);
@@ -255,28 +266,20 @@ PyObject* solve_triangular(PyObject* const* args, Py_ssize_t count) {
 template <typename T, typename Int> PyObject* solve_of(PyArrayObject* a_, PyArrayObject* b) {
     using Factor = void (*)(const Int* m, const Int* n, T* a, const Int* lda, Int* pivots, Int* info);
     const Factor getrf = reinterpret_cast<Factor>(routine<T>("getrf"));
-    const auto trsm = reinterpret_cast<typename TriangularCall<T, Int>::Type>(blas_symbol((std::string("cblas_") + LETTER<T> + "trsm").c_str()));
-    if (getrf == nullptr || trsm == nullptr) return nullptr;
-    if (b == nullptr) b = a_;  // of its shape
-    const int na = PyArray_NDIM(a_), nb = PyArray_NDIM(b);
-    if (nb < 2 || PyArray_TYPE(b) != TYPE_NUMBER<T> || !PyArray_ISNOTSWAPPED(b)) return nullptr;
-    const index_t n = PyArray_DIM(a_, na - 1), columns = PyArray_DIM(b, nb - 1);
-    if (PyArray_DIM(a_, na - 2) != n || PyArray_DIM(b, nb - 2) != n || PyArray_SIZE(a_) == 0 || PyArray_SIZE(b) == 0) return nullptr;
+    const auto trsm = triangular_routine<T, Int>();
+    const bool inverse = b == nullptr;
+    if (inverse) b = a_;  // of its shape
+    if (getrf == nullptr || trsm == nullptr || !is_right_side<T>(a_, b) || PyArray_SIZE(a_) == 0 || PyArray_SIZE(b) == 0) return nullptr;
+    const index_t n = PyArray_DIM(a_, PyArray_NDIM(a_) - 1), columns = PyArray_DIM(b, PyArray_NDIM(b) - 1);
     PyArrayObject* a = as_array(PyArray_FromArray(a_, nullptr, NPY_ARRAY_CARRAY_RO));
     if (a == nullptr) return nullptr;
     Batch batch;
-    PyArrayObject* x = nullptr;
-    if (batch.prepare(a, b)) {
-        batch.shape[batch.ndim] = n;
-        batch.shape[batch.ndim + 1] = columns;
-        x = new_array(batch.ndim + 2, batch.shape, TYPE_NUMBER<T>);
-        if (x != nullptr && b != a_ && PyArray_CopyInto(x, b) < 0) Py_CLEAR(x);
-    }
+    PyArrayObject* x = room_for<T>(a, b, &batch);
+    if (x != nullptr && !inverse && PyArray_CopyInto(x, b) < 0) Py_CLEAR(x);
     std::atomic<bool> singular{false};
     if (x != nullptr) {
         const char* from = PyArray_BYTES(a);
         T* to = data_of<T>(x);
-        const bool inverse = b == a_;
         over_matrices(batch.count, static_cast<double>(n) * static_cast<double>(n * (n + columns)), [&](index_t first, index_t last) {
             std::vector<T> factors(n * n);
             std::vector<Int> pivots(n);

@@ -191,6 +191,7 @@ def test_systems_by_halves(dtype):
                         wanted = part - np.diag(np.diag(part)) + np.eye(n, dtype=dtype) if unit else part
                         np.testing.assert_allclose(wanted @ lapack.solve_triangular(a, b, upper, unit), b, atol=tolerance)
                 np.testing.assert_allclose(a @ lapack.solve(a, b), b, atol=tolerance)
+            np.testing.assert_allclose(lapack.solve(square, square), np.eye(n), atol=tolerance)     # one array on both sides
         np.testing.assert_allclose(square @ lapack.inverse(square), np.eye(n), atol=tolerance)
     a, b = random(3, 1, 5, 5), random(2, 5, 4)
     np.testing.assert_allclose(a @ lapack.solve(a, b), np.broadcast_to(b, (3, 2, 5, 4)), atol=tolerance * 10)
