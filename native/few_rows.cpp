@@ -28,16 +28,11 @@ template <typename T> inline Vector<T> load_part(const T* p, index_t n) {
 // Lane j of the result is the sum of all lanes of v[j] (halves of pairs of vectors change places and are added).
 template <typename T> inline Vector<T> sums_of_lanes(Vector<T> (&v)[LANES<T>]) {
     constexpr int L = LANES<T>;
-    using Index = typename VectorOf<T>::index;
 #pragma GCC unroll 8
     for (int h = 1; h < L; h *= 2) {
-        Index low, high;
-        for (int j = 0; j < L; ++j) {
-            low[j] = (j & h) == 0 ? j : L + j - h;
-            high[j] = (j & h) == 0 ? j + h : L + j;
-        }
+        const Halves<T> halves(h);
 #pragma GCC unroll 16
-        for (int i = 0; i < L; i += 2 * h) v[i] = __builtin_shuffle(v[i], v[i + h], low) + __builtin_shuffle(v[i], v[i + h], high);
+        for (int i = 0; i < L; i += 2 * h) v[i] = __builtin_shuffle(v[i], v[i + h], halves.low) + __builtin_shuffle(v[i], v[i + h], halves.high);
     }
     return v[0];
 }

@@ -148,23 +148,31 @@ inline int panel_rows(index_t rows) {
     return static_cast<int>((rows + panels - 1) / panels);
 }
 
-// A block of LANES x LANES elements, turned over its diagonal (Eklundh: halves of halves change places).
-template <typename T> inline void transpose_block(Vector<T> (&v)[LANES<T>]) {
-    constexpr int L = LANES<T>;
-    using Index = typename VectorOf<T>::index;
-#pragma GCC unroll 8
-    for (int h = 1; h < L; h *= 2) {
-        Index low, high;
+// Of two vectors, the lanes that come first in pairs of runs of h lanes, side by side, and those that come second: indices for a shuffle.
+template <typename T> struct Halves {
+    typename VectorOf<T>::index low, high;
+
+    __attribute__((always_inline)) explicit Halves(int h) {
+        constexpr int L = LANES<T>;
         for (int j = 0; j < L; ++j) {
             low[j] = (j & h) == 0 ? j : L + j - h;
             high[j] = (j & h) == 0 ? j + h : L + j;
         }
+    }
+};
+
+// A block of LANES x LANES elements, turned over its diagonal (Eklundh: halves of halves change places).
+template <typename T> inline void transpose_block(Vector<T> (&v)[LANES<T>]) {
+    constexpr int L = LANES<T>;
+#pragma GCC unroll 8
+    for (int h = 1; h < L; h *= 2) {
+        const Halves<T> halves(h);
 #pragma GCC unroll 16
         for (int i = 0; i < L; ++i) {
             if ((i & h) != 0) continue;
             const Vector<T> a = v[i], b = v[i | h];
-            v[i] = __builtin_shuffle(a, b, low);
-            v[i | h] = __builtin_shuffle(a, b, high);
+            v[i] = __builtin_shuffle(a, b, halves.low);
+            v[i | h] = __builtin_shuffle(a, b, halves.high);
         }
     }
 }

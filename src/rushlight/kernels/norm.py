@@ -111,7 +111,7 @@ def rows_backward(g: Array, x: Array, weight: Array | None, mean: Array, varianc
 def rms(x: Array, weight: Array, eps: float, length: int) -> Array:
     """x / root of the mean square of each row of `length` elements * weight."""
     if is_half(x):
-        return _rms(widened(x), widened(weight), eps, length).astype(x.dtype)
+        return narrowed(_rms(widened(x), widened(weight), eps, length), x.dtype)
     a = x.reshape(-1, length) if x.size else x
     r = a * (1 / np.sqrt(_mean(a * a, -1, length) + a.dtype.type(eps))) if x.size else x.copy()
     return (r if weight is None or not x.size else r * weight.reshape(-1)).reshape(x.shape).astype(x.dtype, copy=False)
