@@ -10,17 +10,13 @@ import rushlight.distributed as dist
 from rushlight.distributed import fsdp
 from rushlight.distributed.fsdp import wrap
 from tests.distributed import fsdp_programs as programs
-from tests.support.processes import finish, run, start
+from tests.support.processes import both_sides, run
 
 
 @pytest.fixture(scope="module")
 def both():
     """What both sides return, rank by rank: all programs in one world each, both worlds at the same time."""
-    begun = [start(programs.everything, 2, side) for side in ("rushlight", "oracle")]
-    found = [finish(*each) for each in begun]
-    wrong = [each.err for side in found for each in side if each.code != 0]
-    assert not wrong, "\n".join(wrong)
-    return lambda name: [(ours.value[name], theirs.value[name]) for ours, theirs in zip(*found, strict=True)]
+    return both_sides(programs.everything)
 
 
 def close(a, b, tolerance):

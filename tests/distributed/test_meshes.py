@@ -8,17 +8,13 @@ import rushlight.distributed as dist
 from rushlight.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState
 from rushlight.distributed.algorithms.join import Join
 from tests.distributed import mesh_programs as programs
-from tests.support.processes import finish, start
+from tests.support.processes import both_sides
 
 
 @pytest.fixture(scope="module")
 def both():
     """What both sides return, rank by rank: all programs in one world each, both worlds at the same time."""
-    begun = [start(programs.everything, 2, side) for side in ("rushlight", "oracle")]
-    found = [finish(*each) for each in begun]
-    wrong = [each.err for side in found for each in side if each.code != 0]
-    assert not wrong, "\n".join(wrong)
-    return lambda name: [(ours.value[name], theirs.value[name]) for ours, theirs in zip(*found, strict=True)]
+    return both_sides(programs.everything)
 
 
 def close(a, b, tolerance=1e-5):

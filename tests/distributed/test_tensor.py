@@ -8,7 +8,7 @@ import rushlight as rl
 import rushlight.distributed as dist
 from rushlight.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from tests.distributed import tensor_programs as programs
-from tests.support.processes import finish, run, start
+from tests.support.processes import both_sides, run
 
 # Where PyTorch 2.13 lays the result out otherwise: as a maximum of parts, as parts in strides, as a mean of parts, or not partial.
 ELSEWHERE = {("S0", "F.cross_entropy(x, ids)"), ("S1", "x.amax(1)"), ("S1", "x.reshape(24)"), ("S1", "x.flatten()"), ("S1", "F.embedding(ids, v)"),
@@ -20,11 +20,7 @@ OTHERWISE = {(how, "x.split(3, 1)[0]") for how in programs.PLACED} | {("S0", "F.
 @pytest.fixture(scope="module")
 def both():
     """What both sides return, rank by rank: all programs in one world each, both worlds at the same time."""
-    begun = [start(programs.everything, 2, side) for side in ("rushlight", "oracle")]
-    found = [finish(*each) for each in begun]
-    wrong = [each.err for side in found for each in side if each.code != 0]
-    assert not wrong, "\n".join(wrong)
-    return lambda name: [(ours.value[name], theirs.value[name]) for ours, theirs in zip(*found, strict=True)]
+    return both_sides(programs.everything)
 
 
 def close(a, b, where):

@@ -65,6 +65,16 @@ def run(function, size, *args, env=None, timeout=120):
     return [each.value for each in ended]
 
 
+def both_sides(function, size=2):
+    """What a function of the side's name ("rushlight", "oracle") returns in processes of each, both worlds at the same time: from a key of its
+    dictionary to pairs (ours, theirs), rank by rank."""
+    begun = [start(function, size, side) for side in ("rushlight", "oracle")]
+    found = [finish(*each) for each in begun]
+    wrong = [each.err for side in found for each in side if each.code != 0]
+    assert not wrong, "\n".join(wrong)
+    return lambda name: [(ours.value[name], theirs.value[name]) for ours, theirs in zip(*found, strict=True)]
+
+
 def free_port():
     import socket
     with socket.create_server(("127.0.0.1", 0)) as found:
