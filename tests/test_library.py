@@ -80,3 +80,36 @@ def test_bad_definitions(torch):
         torch.library.custom_op("no_namespace", lambda x: x, mutates_args=())
     with pytest.raises(OSError):
         torch.ops.load_library("/nowhere/lib.so")
+
+
+@both
+def test_vmap_rules(torch):
+    @torch.library.custom_op("ours::raised", mutates_args=())
+    def raised(x: torch.Tensor, y: torch.Tensor, *, power: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(x.detach().numpy() ** power * y.detach().numpy()), torch.from_numpy(x.detach().numpy() * 2)
+
+    seen = []
+
+    def rule(info, in_dims, x, y, *, power=2):
+        seen.append((info.batch_size, info.randomness, in_dims, power))
+        x = x.movedim(in_dims[0], 0) if in_dims[0] is not None else x
+        y = y.movedim(in_dims[1], 0) if in_dims[1] is not None else y
+        return raised(x, y, power=power), (0, 0)
+    torch.library.register_vmap("ours::raised", rule)
+    x, y = torch.arange(6.0).reshape(3, 2), torch.tensor([1.0, 10.0])
+    found = torch.func.vmap(lambda a, b: raised(a, b, power=3), (0, None))(x, y)
+    assert [each.tolist() for each in found] == [(x ** 3 * y).tolist(), (x * 2).tolist()]
+    nested = torch.func.vmap(torch.func.vmap(lambda a: raised(a, torch.tensor(5.0))[0]))(x)
+    assert nested.tolist() == (x ** 2 * 5).tolist()
+    assert seen[0] == (3, "error", (0, None), 3) and len(seen) == 3
+
+    torch.library.register_vmap("ours::raised")(lambda info, in_dims, x, y, *, power=2: x)
+    with pytest.raises(RuntimeError, match="Expected the vmap (staticmethod|function) to have two returns"):
+        torch.func.vmap(lambda a: raised(a, a)[0])(x)
+
+
+@both
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_an_operator_without_a_vmap_rule_runs_per_sample(torch):
+    op = defined(torch, "scaled_without_rule")
+    assert torch.func.vmap(lambda x: op(x, 3.0))(torch.arange(4.0).reshape(2, 2)).tolist() == [[0.0, 3.0], [6.0, 9.0]]

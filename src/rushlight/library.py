@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Any
 
+from . import services
 from .amp.casting import is_autocast_enabled
 from .autograd.function import Function
-from .autograd.grad_mode import is_grad_enabled, no_grad
+from .autograd.grad_mode import STATE, is_grad_enabled, no_grad
 from .autograd.saved_hooks import increment_version
 from .devices import device
 from .dtypes import dtype
+from .kind import NotBatched
 from .layout import layout, memory_format
 from .tensor import Tensor
 from .unsupported import NotSupported
@@ -61,6 +63,16 @@ class OpOverload:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         args, keywords = self._bound(args, kwargs)
+        if STATE.vmaps and self.batched is not None:
+            batches = services.vmapped_operator(self.batched, self._name, args, keywords)
+            if batches is not None:
+                return batches()
+        try:
+            return self._compute(args, keywords)
+        except NotBatched as error:                 # a kernel that asks for values: it runs once per sample
+            return services.per_sample(self, args, keywords, error)
+
+    def _compute(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         for key in _COMPOSITE:
             if key in self.kernels:
                 return self.kernels[key](*args, **keywords)
@@ -376,9 +388,15 @@ def register_autograd(op: Any, backward: Kernel, /, *, setup_context: Kernel | N
 
 
 def register_vmap(op: Any, func: Kernel | None = None, /, *, lib: Library | None = None) -> Any:
-    """The form of an operator for vmap: not supported."""
-    raise NotSupported("torch.library.register_vmap is not supported by rushlight: under vmap an operator's kernel is given batched "
-                       "tensors itself")
+    """The form of an operator for vmap: ``func(info, in_dims, *args, **keywords)`` is given whole batches, and returns (output, out_dims).
+
+    Without one, vmap gives the operator's kernel tensors that stand for one sample each."""
+    found = _find(op)
+
+    def inner(function: Kernel) -> Kernel:
+        found.batched = function
+        return function
+    return inner if func is None else inner(func)
 
 
 def register_autocast(op: Any, device_type: str, cast_inputs: Any, /, *, lib: Library | None = None) -> None:
