@@ -14,6 +14,7 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, GeneratorLike
 from .define import export
 from .promotion import broadcast_error, not_a_tensor
+from .random import one_for_all
 from .record import record
 from .sampling import _host, _place, _zero_gradients, drawn_here
 from .write import title
@@ -46,6 +47,7 @@ def _standard_gamma(self: Tensor, generator: GeneratorLike = None) -> Tensor:
     _floating("gamma", self, "self")
     kind = self._kind
     gen = generator_of(generator, kind.device, "_standard_gamma")
+    one_for_all(self)
     if drawn_here(kind):
         r = wrap(sampled_gamma(gen, self), kind)
         return record(r, "StandardGammaBackward0", (self,), lambda g, a, x: g * _standard_gamma_grad(a, x), (self, r))
@@ -80,6 +82,7 @@ def _sample_dirichlet(self: Tensor, generator: GeneratorLike = None) -> Tensor:
     _floating("dirichlet", self, "self")
     kind = self._kind
     gen = generator_of(generator, kind.device, "_sample_dirichlet")
+    one_for_all(self)
     if drawn_here(kind):
         gammas = sampled_gamma(gen, self).astype(np.float64 if kind.np == np.float64 else np.float32)
     else:
@@ -118,6 +121,7 @@ def binomial(count: Tensor, prob: Tensor, generator: GeneratorLike = None) -> Te
         raise RuntimeError(f"Found dtype {title(prob._kind.dtype)} but expected {title(count._kind.dtype)}")
     kind = count._kind
     gen = generator_of(generator, kind.device, "binomial")
+    one_for_all(count, prob)
     try:
         counts, chances = broadcast_arrays(_host(count), _host(prob))
     except ValueError:

@@ -125,6 +125,15 @@ def one_by_one() -> None:
         raise OneByOne("this random op draws sample by sample")
 
 
+def one_for_all(*parameters: Any) -> None:
+    """For random ops with parameters that are tensors: RuntimeError where samples of a vmap have their own and shall get the same numbers."""
+    if not STATE.vmaps:
+        return
+    same = {level for level, _, randomness in LOCAL.vmaps if randomness == "same"}
+    if same and any(level in same for t in parameters if isinstance(t, Tensor) for level in services.levels_of(t._a)):
+        raise RuntimeError("Vmap does not currently support same randomness with a batched tensor input. Please file an issue with functorch")
+
+
 def on_device(gen: Generator, kind: Kind, name: str, write: Any, *parameters: Any) -> Function:
     """`write`, with the GPU's own kernel for the same distribution (``philox.<name>``) at hand where generator and dtype are a GPU's."""
     if kind.device is CPU:

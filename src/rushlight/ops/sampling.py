@@ -21,7 +21,20 @@ from .convert import move
 from .creation import finish, like_layout, size_of
 from .define import export, method
 from .promotion import broadcast_error, not_a_tensor
-from .random import _fresh_like, _into, creation_kind, drawn, fill, fresh, integer, normal_writer, number, on_device, one_by_one
+from .random import (
+    _fresh_like,
+    _into,
+    creation_kind,
+    drawn,
+    fill,
+    fresh,
+    integer,
+    normal_writer,
+    number,
+    on_device,
+    one_by_one,
+    one_for_all,
+)
 from .record import record
 from .write import title, write_out
 
@@ -113,6 +126,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: GeneratorLike = None) -
         if len(given) > len(shape) or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
             raise RuntimeError(f"The expanded size of the tensor {list(shape)} must match the existing size {list(given)} of p")
     gen = generator_of(generator, kind.device, "bernoulli_")
+    one_for_all(p)
     return fill(self, "BernoulliBackward0", _probability_writer(gen, kind, p, "bernoulli_"))
 
 
@@ -125,6 +139,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: GeneratorLike = None, 
                         "torch.bernoulli(p.expand_as(input))")
     kind = input._kind
     gen = generator_of(generator, kind.device, "bernoulli")
+    one_for_all(input if p is None else p)
     r = fresh(kind, input._a.shape, _probability_writer(gen, kind, input if p is None else p, "bernoulli"))
     if out is not None:
         return write_out(out, r, "bernoulli")
@@ -189,6 +204,7 @@ def _normal_of_tensors(mean: Any, std: Any, generator: GeneratorLike, out: Tenso
         raise broadcast_error(*shapes) from None
     kind = main._kind
     gen = generator_of(generator, kind.device, "normal")
+    one_for_all(mean, std)
     if isinstance(std, Tensor):
         if std._kind.is_complex:
             raise RuntimeError("normal expects standard deviation to be non-complex")
@@ -225,6 +241,7 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False, *, g
     if out is not None and out._kind.dtype.name != "int64":
         raise RuntimeError(f"multinomial expects Long tensor out, got: {title(out._kind.dtype)}")
     gen = generator_of(generator, kind.device, "multinomial")
+    one_for_all(input)
     if STATE.vmaps:
         one_by_one()
     here = drawn_here(kind)
@@ -313,6 +330,7 @@ def poisson(input: Tensor, generator: GeneratorLike = None) -> Tensor:
     if not kind.is_floating:
         raise NotImplementedError(f"\"poisson_cpu\" not implemented for '{title(kind.dtype)}'")
     gen = generator_of(generator, kind.device, "poisson")
+    one_for_all(input)
     if STATE.vmaps:
         one_by_one()
     if drawn_here(kind):
