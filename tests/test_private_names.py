@@ -247,3 +247,42 @@ def test_amounts_to_prune(amount):
         prune._validate_pruning_amount(amount, 18)
         return prune._compute_nparams_toprune(amount, 17)
     same(find)
+
+
+def test_what_a_sample_of_vmap_stands_for():
+    def find(side):
+        found, inner = [], module_of(side, "_C._functorch") if side is rl else side._C._functorch
+
+        def look(x):
+            found.append((inner.is_batchedtensor(x), inner.maybe_get_bdim(x), tuple(inner.get_unwrapped(x).shape), inner.maybe_get_level(x) > 0))
+            return x
+        side.func.vmap(look)(side.zeros(3, 2))
+        plain = side.zeros(2, 6, 3)
+        return found, inner.is_batchedtensor(plain), inner.maybe_get_level(plain), [
+            inner.reshape_dim_into(a, b, plain).shape for a in range(-3, 3) for b in range(-2, 2)], [
+            tuple(inner.reshape_dim_outof(a, n, plain).shape) for a, n in ((0, 2), (1, 3), (-2, 2), (2, 1))]
+    same(find)
+    def values(side):
+        x, inner = side.arange(24).reshape(2, 3, 4), module_of(rl, "_C._functorch") if side is rl else side._C._functorch
+        return inner.reshape_dim_into(0, 1, x).tolist(), inner.reshape_dim_outof(2, 2, x).tolist()
+    same(values)
+    for side in (T, rl):
+        with pytest.raises(RuntimeError):
+            (module_of(rl, "_C._functorch") if side is rl else side._C._functorch).reshape_dim_outof(1, 4, side.zeros(2, 6))
+
+
+def test_vmap_says_what_runs_sample_by_sample():
+    x = rl.rand(2, 2, 2)
+    inner = module_of(rl, "_C._functorch")
+    assert rl._C._debug_only_are_vmap_fallback_warnings_enabled() is T._C._debug_only_are_vmap_fallback_warnings_enabled() is False
+    rl._C._debug_only_display_vmap_fallback_warnings(True)
+    try:
+        with pytest.warns(UserWarning, match="There is a performance drop"):
+            rl.func.vmap(lambda v: rl.histc(v, 2))(x)
+        inner._set_vmap_fallback_enabled(False)
+        with pytest.raises(RuntimeError, match="Batching rule not implemented"):
+            rl.func.vmap(lambda v: rl.histc(v, 2))(x)
+    finally:
+        inner._set_vmap_fallback_enabled(True)
+        rl._C._debug_only_display_vmap_fallback_warnings(False)
+    assert inner._is_vmap_fallback_enabled()

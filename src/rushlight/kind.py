@@ -16,6 +16,9 @@ _Device = device          # the classes below have attributes of these names
 __all__ = ["Kind", "NotBatched", "NotPlain", "OneByOne", "SparseKind", "kind_of", "sparse_kind", "cpu_kind"]
 
 
+VMAP_FALLBACK = {"warn": False, "enabled": True}     # for ops without a batched form: say that they run sample by sample; let them
+
+
 class NotBatched(RuntimeError):
     """Inside `vmap`, something can't be computed for all samples at once: the op is run sample by sample instead (func/fallback.py)."""
 

@@ -65,7 +65,13 @@ def placeholder(name: str) -> Any:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         if not _loading:
             raise NotImplementedError(f"absent: {name}")
-    return Missing(name.rpartition(".")[2], (), {"_missing": name, "__init__": __init__})
+    def __getattr__(self: Any, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if not _loading:
+            raise NotImplementedError(f"absent: {name}.{attribute}")
+        return placeholder(f"{name}.{attribute}")
+    return Missing(name.rpartition(".")[2], (), {"_missing": name, "__init__": __init__, "__getattr__": __getattr__})
 
 
 class _Module(types.ModuleType):
@@ -97,7 +103,7 @@ class _Lenient(importlib.machinery.SourceFileLoader):
             while True:
                 try:
                     return exec(code, vars(module))         # noqa: S102
-                except (ImportError, AttributeError) as error:
+                except (ImportError, AttributeError, NotImplementedError) as error:
                     if str(error) == last or not supply(error, module.__name__):
                         raise
                     last = str(error)
@@ -114,11 +120,14 @@ def supply(error: Any, importer: str) -> bool:
             return False
         _asked[error.name] = importer
         return True                                         # `_Finder` finds it now
-    if isinstance(error, ImportError):
+    refused = re.match(r"torch\.([\w.]+)\.(\w+) is not supported", str(error))
+    if refused:                                             # a name that can be imported, and raises when it is used
+        owner, name = sys.modules.get(f"torch.{refused[1]}"), refused[2]
+    elif isinstance(error, ImportError):
         found = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error))
         owner, name = (sys.modules.get(found[2]), found[1]) if found else (None, None)
     else:
-        owner, name = error.obj, error.name
+        owner, name = getattr(error, "obj", None), getattr(error, "name", None)
     if owner is None or not name:
         return False
     where = getattr(owner, "__name__", type(owner).__name__)

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 from ..devices import device
+from ..kind import VMAP_FALLBACK
 from ..overrides import LOCAL
 
 __all__: list[str] = []
@@ -129,3 +130,15 @@ def _jit_set_emit_hooks(*hooks: Any) -> None:
 
 def _jit_clear_class_registry() -> None:
     """Forget the classes that TorchScript has compiled: none."""
+
+
+# --- vmap
+
+def _debug_only_are_vmap_fallback_warnings_enabled() -> bool:
+    """Whether vmap warns of ops that it runs sample by sample."""
+    return VMAP_FALLBACK["warn"]
+
+
+def _debug_only_display_vmap_fallback_warnings(enabled: bool) -> None:
+    """Say whether it does."""
+    VMAP_FALLBACK["warn"] = bool(enabled)

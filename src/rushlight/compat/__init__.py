@@ -76,8 +76,8 @@ class _Finder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         if fullname.startswith("rushlight."):
             return _second_name(fullname)
-        if fullname == "functorch" and self.spawning:
-            return ModuleSpec(fullname, _AliasLoader("torch.compat.functorch"))
+        if fullname.partition(".")[0] == "functorch" and self.spawning:
+            return _second_name(fullname, "functorch", "torch.compat.functorch")
         if fullname == _SPAWN and self.spawning:
             spec = PathFinder.find_spec(fullname, path)
             if spec is not None and spec.loader is not None:
@@ -95,8 +95,8 @@ class _Finder(MetaPathFinder):
 _finder = _Finder()
 
 
-def _second_name(fullname: str) -> ModuleSpec | None:
-    name = "torch" + fullname[len("rushlight"):]
+def _second_name(fullname: str, second: str = "rushlight", first: str = "torch") -> ModuleSpec | None:
+    name = first + fullname[len(second):]
     if name not in sys.modules:
         from importlib.util import find_spec
         try:

@@ -35,7 +35,7 @@ from rushlight.compat import install
 
 install()
 '''
-_FUNCTORCH = '"""The package functorch, which PyTorch brings along (written by `rushlight link`)."""\n\nfrom rushlight.compat.functorch import *\n'
+_FUNCTORCH = '"""The package functorch, which PyTorch brings along (written by `rushlight link`)."""\n\nfrom rushlight.compat.functorch{module} import *\n'
 _METADATA = f"""\
 Metadata-Version: 2.1
 Name: torch
@@ -79,7 +79,8 @@ def distribution() -> metadata.Distribution:
 
 def _files(hidden: tuple[str, ...] = ()) -> dict[str, str]:
     """Path in the environment's library folder -> text, without RECORD."""
-    files = {"torch/__init__.py": _STUB, "functorch/__init__.py": _FUNCTORCH, f"{_INFO}/METADATA": _METADATA, f"{_INFO}/WHEEL": _WHEEL, f"{_INFO}/top_level.txt": "functorch\ntorch\n"}
+    functorch = {f"functorch/{name}.py": _FUNCTORCH.format(module="" if name == "__init__" else f".{name}") for name in ("__init__", "einops", "experimental")}
+    files = {"torch/__init__.py": _STUB, **functorch, f"{_INFO}/METADATA": _METADATA, f"{_INFO}/WHEEL": _WHEEL, f"{_INFO}/top_level.txt": "functorch\ntorch\n"}
     if hidden:
         source = Path(__file__).with_name("hiding.py").read_text(encoding="utf-8")
         files[_PTH] = "import _rushlight_hide\n"

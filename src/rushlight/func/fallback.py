@@ -7,6 +7,7 @@ them, it is trusted from then on, and runs without.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial, wraps
@@ -17,7 +18,7 @@ from .. import overrides, services
 from ..autograd.grad_mode import LOCAL, STATE
 from ..autograd.graph import Node, wrap_array
 from ..generator import all_default_generators
-from ..kind import NotBatched, OneByOne
+from ..kind import VMAP_FALLBACK, NotBatched, OneByOne
 from ..ops.joining import stack
 from ..ops.record import RecordNode
 from ..ops.write import inplace_from
@@ -108,6 +109,7 @@ def per_sample(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any]
         result = at_once(_resuming(function), args, kwargs, level, size)
         if result is not NotImplemented:
             return result
+        _note_fallback(function.__name__)
     writes = _writes(function.__name__)
     if writes and level not in levels_of(args[0]._a):
         raise shared_write()
@@ -118,6 +120,15 @@ def per_sample(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any]
         inplace_from(args[0], lambda *_: _stacked(results, level), (args[0],), {})
         return None if function.__name__ in ("__setitem__", "setitem") else args[0]
     return _stacked(results, level)
+
+
+def _note_fallback(name: str) -> None:
+    """An op has no batched form: say it, or refuse it, where a program has asked for that."""
+    if not VMAP_FALLBACK["enabled"]:
+        raise RuntimeError(f"Batching rule not implemented for aten::{name}; the fallback, which runs it sample by sample, is switched off")
+    if VMAP_FALLBACK["warn"]:
+        warnings.warn(f"There is a performance drop because we have not yet implemented the batching rule for aten::{name}: it runs sample by "
+                      "sample", UserWarning, stacklevel=2)
 
 
 @services.node_by_sample.given

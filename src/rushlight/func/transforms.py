@@ -41,14 +41,14 @@ def _aliases(tree: tuple[Any, ...], outside: bool, strict: bool = True) -> tuple
     return made, spec
 
 
-def _argnums(argnums: PerDim, args: tuple[Any, ...]) -> tuple[int, ...]:
+def checked_argnums(argnums: PerDim, args: tuple[Any, ...]) -> tuple[int, ...]:
     """The positions to differentiate by, non-negative; RuntimeError where there is no such argument."""
     if not isinstance(argnums, (int, tuple)):
         raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
     numbers = (argnums,) if isinstance(argnums, int) else argnums
     for n in numbers:
         if not isinstance(n, int):
-            raise RuntimeError(f"argnums: must be int, got {type(n)}")
+            raise RuntimeError(f"argnum must be int, got {type(n)}")
         if not -len(args) <= n < len(args):
             raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
     wrapped = tuple([n % len(args) for n in numbers])
@@ -100,7 +100,7 @@ def grad_and_value(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool 
     @wraps(func)
     def differentiated(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
         outside = LOCAL.grad
-        numbers = _argnums(argnums, args)
+        numbers = checked_argnums(argnums, args)
         leaves, spec = _aliases(tuple([args[n] for n in numbers]), outside)
         inner = list(args)
         for n, each in zip(numbers, tree_unflatten(leaves, spec), strict=True):
@@ -136,6 +136,8 @@ def grad(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool = False) -
 
 def _tensor_leaves(outputs: Operand | dict[Any, Any] | tuple[Any, ...], where: str) -> tuple[list[Tensor], Any]:
     leaves, spec = tree_flatten(outputs)
+    if outputs is None or not leaves:
+        raise RuntimeError(f"{where}: Expected f to be a function that has non-empty output (got output = {outputs})")
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
             raise RuntimeError(f"{where}: expected f(*primals) to return only tensors, got unsupported type {type(leaf)}")
@@ -183,6 +185,12 @@ def _basis(tensors: Sequence[Tensor]) -> list[Tensor]:
     return result
 
 
+def _refuse_complex(name: str, what: str, tensors: Sequence[Any]) -> None:
+    for i, t in enumerate(tensors):
+        if isinstance(t, Tensor) and t._kind.is_complex:
+            raise RuntimeError(f"{name}: Expected all {what} to be real but received complex tensor at flattened input idx: {i}")
+
+
 def jacrev(func: Callable[..., Any], argnums: PerDim = 0, *, has_aux: bool = False, chunk_size: int | None = None,
            _preallocate_and_copy: bool = False) -> Callable[..., Any]:
     """The function that returns the Jacobian by reverse mode, (*output.shape, *input.shape), nested like the outputs and then the inputs.
@@ -194,7 +202,7 @@ def jacrev(func: Callable[..., Any], argnums: PerDim = 0, *, has_aux: bool = Fal
 
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
-        numbers = _argnums(argnums, args)
+        numbers = checked_argnums(argnums, args)
 
         def of(*primals: Any) -> Operand | dict[Any, Any] | tuple[Tensor, ...]:
             inner = list(args)
@@ -202,8 +210,10 @@ def jacrev(func: Callable[..., Any], argnums: PerDim = 0, *, has_aux: bool = Fal
                 inner[n] = each
             return func(*inner, **kwargs)
 
+        _refuse_complex("jacrev", "inputs", tree_flatten([args[n] for n in numbers])[0])
         result = vjp(of, *[args[n] for n in numbers], has_aux=has_aux)
         flat, out_spec = tree_flatten(result[0])
+        _refuse_complex("jacrev", "outputs", flat)
         vjp_fn = result[1]
         inputs, in_spec = tree_flatten(tuple([args[n] for n in numbers]))
 
@@ -270,12 +280,16 @@ def jvp(func: Callable[..., Any], primals: Tensor | tuple[Tensor, ...], tangents
         raise RuntimeError("jvp(f, primals, tangents): Expected primals to be a tuple. E.g. it should be valid to call f(*primals).")
     flat_primals, spec = tree_flatten(primals)
     flat_tangents, tangent_spec = tree_flatten(tangents)
-    if spec != tangent_spec:
+    if spec != tangent_spec or not isinstance(tangents, tuple):
         raise RuntimeError(f"jvp(f, primals, tangents): Expected primals and tangents to have the same python structure. For example, if primals is "
                            f"a tuple of 3 tensors, tangents also must be. Got primals with structure {spec} and tangents with structure "
                            f"{tangent_spec}")
     if not flat_primals:
         raise RuntimeError("jvp(f, primals, tangents): Expected at least one Tensor in primals")
+    for name, leaves in (("primals", flat_primals), ("tangents", flat_tangents)):
+        for leaf in leaves:
+            if not isinstance(leaf, Tensor):
+                raise RuntimeError(f"jvp(f, primals, tangents): Expected {name} to only contain Tensors, got unsupported type {type(leaf)}")
     _check_tangents(flat_primals, flat_tangents)
     forward = _Forward(func, primals, has_aux, "jvp(f, primals, tangents)")
     if strict and any(y._node is None for y in forward.flat):
@@ -293,12 +307,11 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     def jvp_fn(*tangents: Any) -> Tensor | tuple[Tensor, ...]:
         given, given_spec = tree_flatten(tangents)
         if given_spec != spec:
-            raise RuntimeError(f"Expected the tangents {given_spec} to have the same structure as the primals {spec}")
+            raise RuntimeError(f"Expected the tangents {given_spec} to have the same argspec as the primals {spec}")
         for i, (p, t) in enumerate(zip(flat_primals, given, strict=True)):
-            if p._a.shape != t._a.shape:
-                raise RuntimeError(f"Expected the tangent {i} to have the same shape as its primal: {tuple(t.shape)} instead of {tuple(p.shape)}")
-            if p._kind is not t._kind:
-                raise RuntimeError(f"Expected the tangent {i} to have the same dtype and device as its primal: {t.dtype} instead of {p.dtype}")
+            for what, primal, tangent in (("shape", p.shape, t.shape), ("dtype", p.dtype, t.dtype), ("device", p.device, t.device)):
+                if primal != tangent:
+                    raise RuntimeError(f"The tangent at position {i} in flattened pytree doesn't match the {what} of its primal: {tangent} instead of {primal}")
         return tree_unflatten(forward.tangents(given), forward.out_spec)
     return forward.outputs, jvp_fn
 
@@ -310,7 +323,7 @@ def jacfwd(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool = False,
     """
     @wraps(func)
     def jacobian(*args: Any, **kwargs: Any) -> Tensor | dict[Any, Any] | tuple[Any, ...]:
-        numbers = _argnums(argnums, args)
+        numbers = checked_argnums(argnums, args)
 
         def of(*primals: Any) -> Tensor | dict[Any, Any] | tuple[Tensor, ...]:
             inner = list(args)
@@ -321,7 +334,9 @@ def jacfwd(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool = False,
         primals = tuple([args[n] for n in numbers])
         inputs, in_spec = tree_flatten(primals)
         _check_tangents(inputs, inputs)
-        forward = _Forward(of, primals, has_aux, "jacfwd(f)(*args)")
+        _refuse_complex("jacfwd", "inputs", inputs)
+        forward = _Forward(of, primals, has_aux, "jvp(f, primals, tangents)")
+        _refuse_complex("jacfwd", "outputs", forward.flat)
         basis = _basis(inputs)
         sizes = [x._a.size for x in inputs]
 

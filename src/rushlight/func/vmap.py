@@ -22,7 +22,7 @@ from .batched import BatchedArray, levels_of, new_level, put_level, take_level
 if TYPE_CHECKING:
     from ..utils._pytree import LeafSpec, TreeSpec
 
-__all__ = ["vmap", "batch_tensor", "unbatch_tensor", "share_tensor", "Level", "is_batched", "debug_unwrap"]
+__all__ = ["vmap", "batch_size", "batch_tensor", "unbatch_tensor", "share_tensor", "Level", "is_batched", "debug_unwrap"]
 
 
 class Level:
@@ -131,6 +131,11 @@ def _flat_inputs(func: Function, in_dims: int | tuple[Any, ...] | None, args: tu
         shapes = [(leaf._a.shape[dim]) for leaf, dim in zip(leaves, dims, strict=True) if dim is not None]
         raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {shapes} for the mapped dimension")
     return sizes.pop(), leaves, dims, spec
+
+
+def batch_size(func: Function, in_dims: int | tuple[Any, ...] | None, args: tuple[Any, ...]) -> int:
+    """How many samples the arguments hold; ValueError for what does not fit."""
+    return _flat_inputs(func, in_dims, args)[0]
 
 
 def _flat_out_dims(func: Function, out_dims: int | tuple[Any, ...] | None, spec: LeafSpec | TreeSpec, count: int,
