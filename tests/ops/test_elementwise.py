@@ -170,3 +170,28 @@ def test_operators(expression, dtype):
 def test_converted_inputs_are_copies():
     x = pt.arange(6.0).view(2, 3).t()
     assert to_rl(x).stride() == x.stride()
+
+
+@pytest.mark.parametrize("mode", [None, "trunc", "floor"])
+@pytest.mark.parametrize("operands", [(7, 2), (-7, 2), (7, 2.0), (7, [-2]), ("a", 2), ([4.0], "a")])
+def test_division_of_what_is_no_tensor(operands, mode):
+    """Numbers on both sides, as Longformer divides sizes, with every way of rounding; the errors name div."""
+    def quotient(T):
+        return T.div(*(T.tensor(each) if each.__class__ is list else each for each in operands), rounding_mode=mode)
+    if "a" in operands:
+        with pytest.raises(TypeError):
+            quotient(pt)
+        with pytest.raises(TypeError, match=r"^div\(\)"):
+            quotient(rl)
+    else:
+        assert_same(quotient(rl), quotient(pt))
+
+
+def test_division_hands_the_rounding_on():
+    class Asked:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return func.__name__, args[1], kwargs
+    for T in (pt, rl):
+        assert T.div(Asked(), 2, rounding_mode="trunc") == ("div", 2, {"rounding_mode": "trunc"})
+    assert_same(rl.div(rl.eye(2).to_sparse() * 5, 2, rounding_mode="trunc").to_dense(), pt.eye(2) * 2)

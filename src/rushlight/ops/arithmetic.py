@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import dtypes as d
+from .. import services
 from ..dtypes import bool_
 from ..kernels import native
 from ..kernels.arrays import as_array
@@ -16,7 +17,7 @@ from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Number, Operand, Scalar
-from .define import OPERATORS, _binary_inplace, binary, either_way, export, method, old_form, unary
+from .define import OPERATORS, _binary_inplace, binary, either_way, export, method, old_form, overridden, unary
 from .elementwise import square
 from .promotion import NUMBERS, not_a_tensor, number_dtype, number_tensor, promote, result_type
 from .record import record
@@ -151,11 +152,17 @@ def div(input: Tensor, other: Operand, *, rounding_mode: str | None = None, out:
     """input / other. rounding_mode: None (true division), "trunc" (towards zero) or "floor"."""
     if rounding_mode is None:
         return true_divide(input, other) if out is None else true_divide(input, other, out=out)
-    if rounding_mode == "floor":
-        return _floor_divide(input, other, out=out)
-    if rounding_mode == "trunc":
-        return _trunc_divide(input, other, out=out)
-    raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+    rounded = _floor_divide if rounding_mode == "floor" else _trunc_divide if rounding_mode == "trunc" else None
+    if rounded is None:
+        raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
+    for value in (input, other):            # who takes the call over has to see it whole, with its mode
+        if not isinstance(value, (Tensor, *NUMBERS)):
+            kwargs = {"rounding_mode": rounding_mode} if out is None else {"rounding_mode": rounding_mode, "out": out}
+            which = ("input", 1) if value is input else ("other", 2)
+            return overridden(div, (input, other), kwargs, not_a_tensor("div", *which, value))
+        if isinstance(value, Tensor) and value._kind.sparse:
+            return services.sparse_form("div", input, other, rounding_mode=rounding_mode)
+    return rounded(input, other, out=out)
 
 
 def div_(self: Tensor, other: Operand, *, rounding_mode: str | None = None) -> Tensor:

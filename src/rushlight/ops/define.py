@@ -325,7 +325,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
         ada=staticmethod(fuse(grads[0], "gab")) if arrays and not saves_y else None,
         adb=staticmethod(fuse(grads[1], "gab")) if arrays and not saves_y else None, uses=(uses[0], uses[1]))
     saved = tuple(sorted({each for used in uses for each in used[1:]}))
-    entry = Op(name, "binary", None, forward=ufunc, gradient=grad, saved=saved, node=node_type, title="div" if name == "true_divide" else name,
+    entry = Op(name, "binary", None, forward=ufunc, gradient=grad, saved=saved, node=node_type, title="div" if label.startswith("DivBackward") else name,
                integers=int_forward, refuse=refuse, only=only, result=result, complex=complex, domain=domain, numbers=numbers, out=True,
                line=_statement())
     quick_numbers = frozenset(() if numbers == "none" else (float, int))
