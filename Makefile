@@ -97,6 +97,14 @@ $(PTESTS)/venv:
 	$@/bin/pip install --quiet --disable-pip-version-check typing_extensions sympy networkx jinja2 fsspec filelock packaging psutil optree \
 		parameterized expecttest hypothesis scipy pytest numpy ml_dtypes
 
+# LIBRARIES= where the two environments are made (6 GB); both runs import everything together, then run the jobs of tools/libraries/.
+LIBRARIES = build/libraries
+libraries: .venv/dev ## packages written for PyTorch, installed into a linked environment, their main jobs on both sides; renews docs/libraries.md
+	.venv/bin/python tools/libraries make $(LIBRARIES)
+	PYTHONPATH= $(LIBRARIES)/theirs/bin/python tools/libraries run $(LIBRARIES)/theirs.json
+	PYTHONPATH= $(LIBRARIES)/ours/bin/python tools/libraries run $(LIBRARIES)/ours.json
+	.venv/bin/python tools/libraries table $(LIBRARIES)/theirs.json $(LIBRARIES)/ours.json
+
 bench: .venv/dev     ## rushlight against torch, side by side; renews docs/speed.md, its charts, and README's lines
 	.venv/bin/python -m bench --update-docs
 	.venv/bin/python tools/website --pictures
