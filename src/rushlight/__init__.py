@@ -35,7 +35,7 @@ from . import printing as _printing  # noqa: E402
 from .autograd import api as _api  # noqa: E402
 from .autograd import tensor_hooks as _tensor_hooks  # noqa: E402
 from .ops import deferred as _deferred  # noqa: E402
-from .ops.define import FUNCTIONS as _FUNCTIONS  # noqa: E402
+from .ops.registry import FUNCTIONS as _FUNCTIONS  # noqa: E402
 from .ops.promotion import result_type  # noqa: E402
 
 globals().update(_FUNCTIONS)

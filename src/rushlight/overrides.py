@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import services
 from .homes import is_own, place
-from .ops import deferred, define, registry
+from .ops import deferred, public, registry
 from .ops.interception import intercept, python_function, release
 from .tensor import NotBatched, Tensor
 from .vocabulary import Function, Operand
@@ -200,7 +200,7 @@ class watched:
         with _lock:
             _visits -= 1
             if not watching():
-                define.on_export = None
+                public.on_export = None
                 for function in _doors:
                     release(function, "overrides")
 
@@ -210,7 +210,7 @@ def _open() -> None:
         _find_functions()
     for function, door in _doors.items():
         intercept(function, "overrides", door)
-    define.on_export = lambda function: _add_door(function, function)
+    public.on_export = lambda function: _add_door(function, function)
 
 
 def public_functions() -> dict[FunctionType, Any]:
@@ -223,7 +223,7 @@ def public_functions() -> dict[FunctionType, Any]:
 def _find_functions() -> None:
     """Make the doors of all public functions and methods."""
     deferred.load_all()
-    for function in list(define.FUNCTIONS.values()):
+    for function in list(registry.FUNCTIONS.values()):
         _add_door(function, function)
     for module in _modules():
         for key in getattr(module, "__all__", None) or dir(module):
@@ -429,7 +429,7 @@ def _namespaces_at(changes: int) -> dict[Any, list[Any]]:
     ignored = get_ignored_functions()
     found: dict[Any, list[Any]] = {}
     for module in (rushlight, *_modules()):
-        names = define.FUNCTIONS if module is rushlight else getattr(module, "__all__", None) or dir(module)
+        names = registry.FUNCTIONS if module is rushlight else getattr(module, "__all__", None) or dir(module)
         functions = [getattr(module, name) for name in names if not name.startswith("_")]
         found[module] = [each for each in functions if python_function(each) and each not in ignored
                         and is_own(each.__module__)]

@@ -529,7 +529,7 @@ def watch_subclass(cls: Any) -> None:
 
 
 def attach(function: Function, name: str | None = None) -> Function:
-    """Make a function a method of every tensor. (Ops use `method` of ops/define.py, which keeps a record of it.)"""
+    """Make a function a method of every tensor. (Ops use `method` of ops/public.py, which keeps a record of it.)"""
     setattr(Tensor, name or function.__name__, function)
     return function
 

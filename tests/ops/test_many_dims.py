@@ -8,7 +8,7 @@ import torch as pt
 
 import rushlight as rl
 from rushlight.kernels.native import library
-from rushlight.ops.define import FUNCTIONS
+from rushlight.ops.registry import FUNCTIONS
 
 DRAWN = ("rand", "random", "normal", "uniform", "bernoulli", "dropout", "exponential", "cauchy", "geometric", "poisson", "multinomial", "rrelu", "gamma",
          "dirichlet", "new", "binomial", "gumbel", "empty", "hash_tensor")

@@ -10,7 +10,7 @@ from ..dispatching.wrappers import make_wrapper_subclass, return_and_correct_ali
 from ..dtypes import get_default_dtype
 from ..kind import kind_of
 from ..meta.array import META, MetaArray
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor, wrap
 from ..utils import _pytree as pytree
 

@@ -16,9 +16,9 @@ from typing import Any
 from .. import dtypes
 from ..autograd.graph import AccumulateGrad
 from ..dtypes import dtype as dtype_type
-from ..ops.define import FUNCTIONS
 from ..ops.interception import intercept, release
 from ..ops.loss import cross_entropy_of_halves
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor
 from .op_lists import OP_LISTS, PADS_IN_FLOAT32
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import dtypes
 from ..autograd.grad_mode import no_grad
-from ..ops.define import FUNCTIONS as torch
 from ..ops.mixed_precision import amp_foreach_non_finite_check_and_unscale_, amp_update_scale_
+from ..ops.registry import FUNCTIONS as torch
 from ..tensor import Tensor
 from ..vocabulary import Device
 

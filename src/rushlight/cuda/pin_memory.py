@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..devices import CPU
 from ..kernels.cuda import driver
 from ..ops.convert import TYPE_NAMES
-from ..ops.define import method
+from ..ops.public import method
 from ..ops.record import record
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device

@@ -17,7 +17,7 @@ from ..dtypes import dtype as Type
 from ..kernels.shapes import broadcast_shapes
 from ..layout import contiguous_format
 from ..ops import aten as A
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor
 
 __all__ = ["BELOW", "COMPOSITE", "TABLE", "Whole", "fits", "lowers", "reshape", "viewable"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..dtypes import int64, uint8
 from ..ops import aten as A
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor
 from .lowering import COMPOSITE, TABLE, Whole, _to, lowers, sizes
 

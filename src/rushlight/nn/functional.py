@@ -8,7 +8,7 @@ from typing import Any
 from ..ops import dropout as _dropout
 from ..ops import linear_cross_entropy as _linear_cross_entropy  # noqa: F401  (imported for what it registers)
 from ..ops import rarely as _rarely  # noqa: F401
-from ..ops.define import functional as _functional
+from ..ops.public import functional as _functional
 from ..ops.deferred import namespace as _namespace
 from ..tensor import Tensor
 

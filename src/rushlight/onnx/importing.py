@@ -14,7 +14,7 @@ from ..fx.graph import Graph
 from ..fx.graph_module import GraphModule
 from ..fx.node import Node
 from ..nn.parameter import Parameter
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor
 from ..unsupported import NotSupported
 from . import operators

@@ -11,7 +11,7 @@ import numpy as np
 from .. import dtypes
 from ..nn import functional as F
 from ..ops.creation import from_numpy
-from ..ops.define import FUNCTIONS as T
+from ..ops.registry import FUNCTIONS as T
 from ..ops.rnn import gru, lstm, rnn_relu, rnn_tanh
 from ..tensor import Tensor
 from ..unsupported import NotSupported

@@ -20,14 +20,17 @@ from ..kernels.fuse import fuse
 from ..kernels.native import ELEMENTWISE, kernel
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, GeneratorLike
-from .define import check_tensor, export, functional, method, unary
+from .define import unary
+from .errors import title
+from .failed_calls import check_tensor
 from .joining import cat
 from .promotion import real
+from .public import export, functional, method
 from .random import fresh, uniform_writer
 from .record import depending, record
 from .registry import FUNCTIONS
 from .sampling import drawn_here
-from .write import inplace_from, title, write_out
+from .write import inplace_from, write_out
 
 if TYPE_CHECKING:
     from ..kind import Kind

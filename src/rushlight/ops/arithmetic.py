@@ -17,13 +17,16 @@ from ..kernels.native import elementwise
 from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Number, Operand, Scalar
-from .define import OPERATORS, _binary_inplace, binary, either_way, export, method, old_form, overridden, unary
+from .define import OPERATORS, _binary_inplace, binary, either_way, unary
 from .elementwise import square
-from .promotion import NUMBERS, not_a_tensor, number_dtype, number_tensor, promote, result_type
+from .errors import not_a_tensor, title
+from .failed_calls import old_form, overridden
+from .promotion import NUMBERS, number_dtype, number_tensor, promote, result_type
+from .public import export, method
 from .record import record
 from .registry import OPS
 from .selection import where
-from .write import inplace_from, title, write_out
+from .write import inplace_from, write_out
 
 if TYPE_CHECKING:
     from ..dtypes import dtype

@@ -16,8 +16,8 @@ from ..vocabulary import Dtype, Function, PerDim
 from . import activation, embedding, loss, pooling
 from . import aten_forms as forms
 from .attention import scaled_dot_product_attention
-from .define import FUNCTIONS
 from .lowlevel import ATEN
+from .registry import FUNCTIONS
 
 __all__: list[str] = []
 

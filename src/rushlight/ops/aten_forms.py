@@ -12,8 +12,8 @@ from ..dtypes import int64
 from ..tensor import Tensor
 from ..vocabulary import Device, Dtype, Function, Layout, MemoryFormat, PerDim
 from . import activation, grid_sample, interpolate, loss, normalization, padding, pooling, softmax, vision
-from .define import FUNCTIONS, not_implemented
-from .registry import NAMESPACES
+from .errors import not_implemented
+from .registry import FUNCTIONS, NAMESPACES
 
 __all__ = ["FORMS", "word_of"]
 

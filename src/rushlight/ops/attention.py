@@ -12,10 +12,12 @@ from ..kernels import attention as K
 from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, NumpyDtype
-from .define import FUNCTIONS, functional, record
 from .dropout import dropout
 from .matmul import linear
+from .public import functional
 from .recompute import recomputed_grad, taken
+from .record import record
+from .registry import FUNCTIONS
 
 if TYPE_CHECKING:
     from ..dtypes import dtype

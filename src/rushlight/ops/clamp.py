@@ -16,9 +16,10 @@ from ..kind import kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Operand
 from .creation import _fits
-from .define import _checked_inplace, export, method, op
+from .errors import broadcast_error
 from .indexing import _plain
-from .promotion import broadcast_error, number_tensor, result_dtype
+from .promotion import number_tensor, result_dtype
+from .public import checked_inplace, export, method, op
 from .record import record, rename
 from .write import inplace_from, write_in_place
 
@@ -185,4 +186,4 @@ def clamp_(self: Tensor, min: Operand | None = None, max: Operand | None = None)
 
 for _name in ("clamp_", "clip_"):
     method(clamp_, _name)
-    export(_checked_inplace(clamp_, _name[:-1]), _name)
+    export(checked_inplace(clamp_, _name[:-1]), _name)

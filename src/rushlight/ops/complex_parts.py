@@ -12,11 +12,11 @@ from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
 from ..vocabulary import Function
 from .conjugate import conjugated
-from .define import check_tensor, export, method, op
-from .promotion import broadcast_error
+from .errors import broadcast_error, title
+from .failed_calls import check_tensor
+from .public import export, method, op
 from .record import record
 from .record import view as make_view
-from .write import title
 
 __all__: list[str] = []
 

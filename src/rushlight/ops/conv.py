@@ -14,13 +14,12 @@ from ..kernels import conv as K
 from ..kernels import reduce as R
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, PerDim
-from .define import export, functional
+from .errors import not_a_tensor, title
 from .matmul import _c_name as name
 from .memory_format import in_format_of
 from .padding import pad
-from .promotion import not_a_tensor
+from .public import export, functional
 from .record import record
-from .write import title
 
 __all__ = ["conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution"]
 

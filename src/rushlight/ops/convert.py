@@ -17,8 +17,8 @@ from ..kernels.shapes import broadcast_shapes
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, MemoryFormat, Operand
-from .define import export, method, op
-from .promotion import not_a_tensor
+from .errors import not_a_tensor
+from .public import export, method, op
 from .record import record
 from .write import check_inplace, check_overlap, rebase, writable
 

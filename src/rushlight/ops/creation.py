@@ -23,8 +23,9 @@ from ..storage import UntypedStorage, array_over
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, Layout, MemoryFormat, Number, NumpyDtype, Operand, PerDim
 from .convert import convert, move
-from .define import export, method
-from .promotion import not_a_tensor, number_dtype
+from .errors import not_a_tensor
+from .promotion import number_dtype
+from .public import export, method
 from .write import write_out
 
 if TYPE_CHECKING:

@@ -1,10 +1,8 @@
-"""The machinery that turns one short definition into an op with all its variants.
+"""The machinery that turns one line into an elementwise op with all its variants (any other op is a function under `@op`, public.py).
 
     exp = unary("exp", np.exp, lambda g, y: g * y)                                    # y: the result is saved, x: the input
     mul = binary("mul", np.multiply, (lambda g, b: g * b, lambda g, a: g * a))
 
-    @op(method=True, inplace=True, out=True)
-    def addcmul(input, tensor1, tensor2, *, value=1): ...                             # anything else; see `record` and `view`
 
 `unary` and `binary` make closures that are specialised for the op: on the fast path (plain tensors, one real dtype) there is one
 NumPy call, one Tensor and one small node, and nothing else. Everything rarer goes to `unary_slow`/`binary_slow`.
@@ -13,8 +11,7 @@ NumPy call, one Tensor and one small node, and nothing else. Everything rarer go
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -27,22 +24,20 @@ from ..kernels import native
 from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
 from ..kind import Kind, NotPlain, kind_of
-from ..layout import SparseRefusal
 from ..tensor import NotBatched, Tensor, from_array, wrap
 from ..vocabulary import Array, Function, Operand
+from .errors import broadcast_error, not_a_tensor, not_implemented, title
+from .failed_calls import overridden
 from .interception import code_of
-from .promotion import broadcast_error, not_a_tensor, number_tensor, promote
+from .promotion import number_tensor, promote
+from .public import checked_inplace, export, guarded, method
 from .record import BinaryNode, UnaryNode, depending, finish_special, node_class, record
 from .registry import FUNCTIONS, NAMESPACES, Op, show
-from .schemas import misfit, renamed, shared
-from .signatures import SignatureOf
-from .write import check_apart, check_dtype, check_fresh, check_overlap, computed_into, inplace_from, title, write_in_place, write_out
+from .write import check_overlap, computed_into, inplace_from, write_in_place, write_out
 
-__all__ = ["FUNCTIONS", "op", "unary", "binary", "comparison", "export", "functional", "method", "record", "wrap"]
+__all__ = ["OPERATORS", "binary", "comparison", "either_way", "unary"]
 
 OPERATORS: dict[str, Any] = {}              # the forms of binary ops that are Python's operators
-
-on_export: Any = None        # what overrides.py does with functions that are defined after it has begun to watch
 
 new = object.__new__
 ndarray = np.ndarray
@@ -50,46 +45,6 @@ _DENSE = kind_of(float32)
 if native.library is not None:
     native.library.bind(Tensor, Node, Kind, Version, Port, AccumulateGrad, STATE, new_seq.__self__)  # type: ignore[attr-defined]
     native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, NotPlain, native.elementwise(np.add))
-
-
-def export(function: Function | type[Any] | None = None, name: str | None = None, op: Op | None = None, *, namespace: str = "",
-           guard: bool | str = False, first: bool = False, out: bool = False) -> Function | type[Any]:
-    """Make a function visible as torch.<name>, or torch.<namespace>.<name>.
-
-    guard  with PyTorch's TypeError for arguments of wrong types (the function itself, which is returned, stays as it is); a string: by the schema of
-           the operator of that name, which gets the first of the function's arguments
-    first  the types are looked at before anything is computed, and not only where a call fails
-    out    with an argument `out=`
-    """
-    if function is None:
-        return lambda f: export(f, name, op, namespace=namespace, guard=guard, first=first, out=out)
-    if out:
-        function = _with_out(function, "" if namespace == "nn.functional" else function.__name__)
-    name = name or function.__name__
-    operator = guard if isinstance(guard, str) else "" if namespace == "nn.functional" else name
-    shown = _guarded(function, name, operator, first, isinstance(guard, str)) if guard else function
-    op = show(f"{namespace}.{name}" if namespace else name, shown, op)
-    op.out = op.out or out
-    if on_export is not None and not namespace:
-        on_export(shown)
-    return function
-
-
-def functional(function: Function | None = None, name: str | None = None, *, guard: bool | str = False, out: bool = False) -> Function:
-    """Make a function visible as torch.nn.functional.<name>; the options are those of `export`."""
-    return export(function, name, namespace="nn.functional", guard=guard, out=out)
-
-
-def method(function: Function, name: str | None = None, op: Op | None = None, *, guard: bool = False) -> Any:
-    """Make a function a Tensor method, with PyTorch's errors for arguments of wrong types where `guard` asks for them."""
-    if guard:
-        function = _method(function, name or function.__name__)
-    setattr(Tensor, name or function.__name__, function)
-    show("Tensor." + (name or function.__name__), function, op)
-    return function
-
-
-as_method = method       # (`op` has an argument of that name)
 
 
 def _statement() -> tuple[str, int]:
@@ -195,7 +150,7 @@ def unary(name: str, forward: Function, grad: Function | None = None, *, arrays:
         def direct(a: Array) -> None:
             forward(a, out=a)
     for each in (short, *alias) if namespace else ():
-        show(f"{namespace}.{each}", fn if differentiable else _guard(fn, each, name), entry)
+        show(f"{namespace}.{each}", fn if differentiable else guarded(fn, each, name), entry)
     if not namespace and function:
         _finish_unary(entry, inplace if not to_bool else False, methods, alias, direct if takes_out else None)
     return fn
@@ -233,18 +188,7 @@ def _finish_unary(op: Op, inplace: bool | str, methods: bool, alias: tuple[str, 
     for each in (name, *alias):
         method(fn_, each + "_", op)
         if inplace == "function":
-            export(_checked_inplace(fn_, each), each + "_", op)
-
-
-def _checked_inplace(fn_: Function, name: str) -> Function:
-    def function(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not isinstance(input, Tensor):
-            raise not_a_tensor(name + "_", "input", 1, input)
-        return fn_(input, *args, **kwargs)
-    function.__name__ = function.__qualname__ = name + "_"
-    function.__doc__ = fn_.__doc__
-    function.__signature__ = SignatureOf(fn_)  # type: ignore[attr-defined]
-    return function
+            export(checked_inplace(fn_, each), each + "_", op)
 
 
 def unary_slow(op: Op, input: Tensor) -> Tensor:
@@ -422,7 +366,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     OPERATORS[name] = operator
     entry.function = fn
     for each in (short, *alias) if namespace else ():
-        show(f"{namespace}.{each}", fn if differentiable else _guard(fn, each, name), entry)
+        show(f"{namespace}.{each}", fn if differentiable else guarded(fn, each, name), entry)
     for each in (name, *alias):
         if function:
             export(fn, each, entry)
@@ -433,7 +377,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
         for each in (name, *alias):
             method(fn_, each + "_", entry)
             if inplace == "function":
-                export(_checked_inplace(fn_, each), each + "_", entry)
+                export(checked_inplace(fn_, each), each + "_", entry)
     return fn
 
 
@@ -482,15 +426,6 @@ def _binary_inplace(name: str, fn: Function, ufunc: Function | None, operator: b
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn_.__doc__ = f"In-place form of `{name}`."
     return fn_
-
-
-def overridden(function: Function, args: Sequence[Any], kwargs: dict[Any, Any], error: Exception) -> Any:
-    """An argument is no tensor: what its ``__torch_function__`` makes of the call, if it has one; else the error is raised."""
-    if not isinstance(error, NotBatched):
-        for each in (*args, *kwargs.values()):
-            if hasattr(each, "__torch_function__") or each.__class__ is list or each.__class__ is tuple:
-                return services.rescue(function, args, kwargs, error)
-    raise error from None
 
 
 def _shown(name: str) -> Any:
@@ -573,11 +508,6 @@ def _outside(only: str, kind: Kind) -> bool:
     return kind is kind.bool_ or (only == "int" and kind.differentiable)
 
 
-def not_implemented(name: str, kind: Kind) -> NotImplementedError:
-    """PyTorch's error for a dtype that an op does not have."""
-    return NotImplementedError(f'"{name}_cpu" not implemented for \'{title(kind.dtype)}\'')
-
-
 def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: type[Any]) -> Tensor:
     """Record a binary op whose operands may still have their own dtypes: the gradient sees them converted."""
     need_a, need_b = a._node is not None, b._node is not None
@@ -611,278 +541,3 @@ def _own_gradient(order: list[str], node_type: Any, need_a: bool, need_b: bool) 
 def comparison(name: str, ufunc: Function, *, alias: tuple[str, ...] = (), complex: bool = False, doc: str = "") -> Function:
     """Define an elementwise comparison: a bool tensor, no gradient; in place it writes 0 and 1."""
     return binary(name, ufunc, None, result="bool", alias=alias, complex=complex, doc=doc, numbers="second")
-
-
-def op(function: Function | None = None, /, *, name: str = "", method: bool | str = False, inplace: bool | str = False,
-       out: bool | str = False,
-       torch: bool = True, namespace: str = "", functional: bool = False, alias: tuple[str, ...] = ()) -> Function:
-    """Register a function as an op.
-
-    method   True: also ``Tensor.<name>``; a string: under that name
-    inplace  also ``Tensor.<name>_``: computes, then writes into self with version and history; "function": ``torch.<name>_``, too;
-             "apart": no argument may share self's memory
-    out      ``torch.<name>(..., out=tensor)``; "fresh": only memory that no operand uses, and of the result's dtype
-    torch    False: not in the torch namespace
-    namespace  "linalg" for torch.linalg.<name> (instead of torch.<name>)
-    functional  also torch.nn.functional.<name>
-    """
-    if function is None:
-        return lambda f: op(f, name=name, method=method, inplace=inplace, out=out, torch=torch, namespace=namespace,
-                            functional=functional, alias=alias)
-    label = name or function.__name__.rstrip("_")
-    entry = Op(f"{namespace}_{label}" if namespace else label, "op", function, out=out)
-    if namespace:
-        shown = _public(function, f"{namespace}_{label}", out)
-        shown.__name__ = shown.__qualname__ = label
-        for each in (label, *alias):
-            show(f"{namespace}.{each}", shown, entry)
-    for each in (label, *alias):
-        if torch and not namespace:
-            export(_public(function, each, out), each, entry)
-        if functional:
-            export(FUNCTIONS[each], each, entry, namespace="nn.functional")
-        if method:
-            as_method(_method(function, each), method if isinstance(method, str) and each == label else each, entry)
-        if inplace:
-            fn_ = as_method(_inplace_variant(function, each, inplace == "apart"), each + "_", entry)
-            if inplace == "function":
-                export(_checked_inplace(fn_, each), each + "_", entry)
-    return function
-
-
-# NumPy's names of arguments, which PyTorch accepts as well.
-_ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "input", "axes": "dims", "a": "input"}
-
-
-def _renamed(function: Function, kwargs: dict[str, Any]) -> dict[str, Any]:
-    code = code_of(function)
-    known = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
-    return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
-
-
-def _under_own_names(function: Function, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> dict[str, Any] | None:
-    """The keywords of a call that failed for PyTorch's names of arguments, under the function's own; None where that is not the reason."""
-    if not kwargs or not isinstance(error, TypeError) or "keyword argument" not in str(error):
-        return None
-    function = native.written(function)
-    code = code_of(function) if hasattr(function, "__code__") else None
-    return None if code is None else renamed(name, args, kwargs, code.co_varnames[:code.co_argcount])
-
-
-def _better(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception, method: bool = False) -> Exception:
-    """PyTorch's TypeError for a failed call, if there is an argument of a wrong type; else the error itself."""
-    own = isinstance(error, NotBatched) or isinstance(error, TypeError) and str(error).startswith(name + "(")
-    better = None if own else misfit(name, args, kwargs, method)
-    if better is None:
-        return error
-    better.__cause__ = error
-    return better
-
-
-def _reject(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception, method: bool = False) -> NoReturn:
-    """Raise it."""
-    raise _better(name, args, kwargs, error, method)
-
-
-def _public(function: Function, name: str, out: bool | str) -> Function:
-    """The torch.<name> form: out=, NumPy's argument names, and PyTorch's errors for arguments of wrong types."""
-    def call(*args: Any, **kwargs: Any) -> Any:
-        target = None
-        if kwargs:
-            if out and "out" in kwargs:
-                target = kwargs.pop("out")
-                if out == "fresh" and target is not None:
-                    check_fresh(target, (*args, *kwargs.values()), name)
-            kwargs = _renamed(function, kwargs)
-        try:
-            result = function(*args, **kwargs)
-        except SparseRefusal:
-            result = services.sparse_function(name, args, kwargs)
-        except (AttributeError, TypeError) as error:
-            if name in _BETWEEN and (again := old_form(name, args, kwargs)) is not None:
-                return call(*again[0], **again[1], **({} if target is None else {"out": target}))
-            if (own := _under_own_names(function, name, args, kwargs, error)) is not None:
-                result = function(*args, **own)
-                return result if target is None else write_out(target, result, name)
-            found = _better(name, args, kwargs, diagnose(function, name, args, kwargs, error))
-            return overridden(call, args, kwargs if target is None else {**kwargs, "out": target}, found)
-        except Exception as error:
-            _reject(name, args, kwargs, error)
-        if target is None:
-            return result
-        if out == "fresh":
-            check_dtype(target, result)
-        return write_out(target, result, name)
-
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = function.__doc__
-    call.__wrapped__ = function  # type: ignore[attr-defined]
-    if out:
-        call.__signature__ = SignatureOf(function, out=True)  # type: ignore[attr-defined]
-    return call
-
-
-def _method(function: Function, name: str) -> Function:
-    """The method form: the function itself; with PyTorch's errors for arguments of wrong types, and NumPy's names, where a call more is not felt."""
-    code = code_of(function)
-    names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
-    if name in _BETWEEN:
-        def numbers_between(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            if len(args) > 2 and (again := old_form(name, (self, *args), kwargs)) is not None:
-                return function(*again[0], **again[1])
-            try:
-                return function(self, *args, **kwargs)
-            except SparseRefusal:
-                raise
-            except Exception as error:
-                _reject(name, (self, *args), kwargs, error, True)
-
-        numbers_between.__name__ = numbers_between.__qualname__ = name
-        numbers_between.__doc__ = function.__doc__
-        numbers_between.__wrapped__ = function  # type: ignore[attr-defined]
-        return numbers_between
-    if name not in _GUARDED and "dim" not in names or "axis" in names:
-        return function
-
-    def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            kwargs = _renamed(function, kwargs)
-        try:
-            return function(self, *args, **kwargs)
-        except SparseRefusal:
-            raise
-        except Exception as error:
-            if (own := _under_own_names(function, name, (self, *args), kwargs, error)) is not None:
-                return function(self, *args, **own)
-            _reject(name, (self, *args), kwargs, error, True)
-
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = function.__doc__
-    call.__wrapped__ = function  # type: ignore[attr-defined]
-    return call
-
-
-# Methods that take so much time that a call more is not felt; those with a `dim` have the call anyway.
-_GUARDED = frozenset((
-    "allclose", "argwhere", "as_strided_scatter", "bernoulli", "bernoulli_", "bincount", "bucketize", "cholesky", "cholesky_inverse", "cholesky_solve",
-    "corrcoef", "cov", "diag_embed", "diagflat", "diagonal_scatter", "dist", "divide_", "dsplit", "equal", "float_power_", "frexp", "geqrf", "histc", "histogram",
-    "hsplit", "index_put", "index_put_", "inner", "isclose", "kron", "ldexp", "lerp", "lu_solve", "masked_scatter", "masked_select", "matrix_exp", "matrix_power",
-    "moveaxis", "movedim", "multinomial", "mvlgamma", "nan_to_num", "new_full", "nonzero_static", "orgqr", "ormqr", "pinverse", "prelu", "put", "rot90", "slogdet",
-    "svd", "take", "tile", "triangular_solve", "unfold", "vsplit"))
-
-
-# Numbers that PyTorch's old call forms have between the tensors, as in ``addcmul(input, value, tensor1, tensor2)``, by the name of the op.
-_BETWEEN = {"addcmul": ("value",), "addcdiv": ("value",), "add": ("alpha",), "sub": ("alpha",)} | dict.fromkeys(
-    ("addmm", "addmv", "addr", "addbmm", "baddbmm"), ("beta", "alpha"))
-
-
-def old_form(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """(tensors, keywords) of a call in the old form; None where it is none."""
-    names = _BETWEEN.get(name)
-    if names is None:
-        return None
-    tensors = tuple([each for each in args if isinstance(each, Tensor)])
-    numbers = [each for each in args if isinstance(each, (bool, int, float, complex))]
-    if not 0 < len(numbers) <= len(names) or len(tensors) + len(numbers) != len(args) or len(tensors) != (2 if names == ("alpha",) else 3):
-        return None
-    import warnings
-    warnings.warn(f"This overload of {name} is deprecated: give {' and '.join(names)} by keyword, after the tensors.", UserWarning, stacklevel=3)
-    return tensors, {**dict(zip(names, numbers, strict=False)), **kwargs}
-
-
-def _inplace_variant(function: Function, name: str, apart: bool = False) -> Function:
-    def fn_(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if len(args) > 2 and (again := old_form(name, (self, *args), kwargs)) is not None:
-            (self, *args), kwargs = again
-        if apart and isinstance(self, Tensor):
-            check_apart(self, (*args, *kwargs.values()))
-        try:
-            return inplace_from(self, function, (self, *args), kwargs)
-        except SparseRefusal:
-            raise
-        except Exception as error:
-            _reject(name + "_", (self, *args), kwargs, error, True)
-    fn_.__signature__ = SignatureOf(function, method=True)  # type: ignore[attr-defined]
-    fn_.__name__ = fn_.__qualname__ = name + "_"
-    fn_.__doc__ = f"In-place form of `{name}`."
-    return fn_
-
-
-def _with_out(function: Function, operator: str) -> Function:
-    """The function with an `out=` argument, for what is not made by `op`."""
-    def call(*args: Any, out: Tensor | None = None, **kwargs: Any) -> Tensor:
-        try:
-            result = function(*args, **kwargs)
-        except SparseRefusal:
-            raise
-        except Exception as error:
-            _reject(operator, args, kwargs, error)
-        return result if out is None else write_out(out, result, function.__name__)
-
-    call.__name__ = call.__qualname__ = function.__name__
-    call.__doc__ = function.__doc__
-    call.__wrapped__ = function  # type: ignore[attr-defined]
-    call.__signature__ = SignatureOf(function, out=True)  # type: ignore[attr-defined]
-    return call
-
-
-def diagnose(function: Function, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> Exception:
-    """PyTorch's TypeError for an argument that should have been a tensor; the error itself where that is not the reason."""
-    annotations = function.__annotations__
-    code = code_of(function)
-    names = code.co_varnames[:code.co_argcount]
-    given = dict(zip(names, args, strict=False)) | kwargs
-    for position, parameter in enumerate(names, 1):
-        wanted = annotations.get(parameter)
-        if parameter in given and not isinstance(given[parameter], Tensor) and (
-                wanted == "Tensor" or wanted == "Tensor | None" and given[parameter] is not None):
-            return not_a_tensor(name, parameter, position, given[parameter])
-    if isinstance(error, AttributeError) and not isinstance(error.obj, Tensor) and error.name in _ASKED:
-        what = "an int" if error.name == "__index__" else "a Tensor"
-        got = ", ".join(type(value).__name__ for value in (*args, *kwargs.values()))
-        return TypeError(f"{name}() received an invalid combination of arguments - got ({got}): {what} was expected where there is a "
-                         f"{type(error.obj).__name__}")
-    return error
-
-
-_ASKED = ("_a", "_kind", "_node", "__index__")     # what ops read of tensors and sizes first
-
-
-_guards: dict[tuple[Any, str, str], Any] = {}
-
-
-def _guarded(function: Function, name: str, operator: str, first: bool, part: bool) -> Function:
-    """The function with PyTorch's TypeError for arguments of wrong types, by the operator's schema where it is one. Not for hot ones: it costs a call."""
-    if (function, name, operator) not in _guards:
-        _guards[function, name, operator] = _guard(function, name, operator, first, part)
-    return _guards[function, name, operator]
-
-
-def _guard(function: Function, name: str, operator: str, first: bool = False, part: bool = False) -> Any:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if first and (problem := misfit(operator, args, kwargs)) is not None:
-            raise problem
-        try:
-            return function(*args, **kwargs)
-        except SparseRefusal:
-            raise
-        except (AttributeError, TypeError) as error:
-            if (own := _under_own_names(function, operator, args, kwargs, error)) is not None:
-                return function(*args, **own)
-            given = shared(operator, args, kwargs) if part else (args, kwargs)
-            return overridden(call, args, kwargs, _better(operator, *given, diagnose(function, name, args, kwargs, error)))
-        except Exception as error:
-            _reject(operator, *(shared(operator, args, kwargs) if part else (args, kwargs)), error)
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = function.__doc__
-    call.__wrapped__ = function  # type: ignore[attr-defined]
-    return call
-
-
-def check_tensor(name: str, **values: Any) -> None:
-    """Raise PyTorch's TypeError unless all values are tensors."""
-    for position, (parameter, value) in enumerate(values.items(), 1):
-        if not isinstance(value, Tensor):
-            raise not_a_tensor(name, parameter, position, value)
-
-

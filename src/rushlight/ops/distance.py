@@ -10,8 +10,8 @@ import numpy as np
 from ..autograd.grad_mode import no_grad
 from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
-from .define import op
 from .joining import cat
+from .public import op
 from .record import record
 from .reduction import _vector_norm
 

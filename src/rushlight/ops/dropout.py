@@ -12,11 +12,11 @@ from ..generator import generator_of
 from ..kernels import dropout as K
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function
-from .define import export
-from .promotion import not_a_tensor
+from .errors import not_a_tensor, title
+from .public import export
 from .record import record
 from .sampling import bernoulli_mask
-from .write import check_inplace, title
+from .write import check_inplace
 
 __all__ = ["dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout", "alpha_dropout_", "feature_alpha_dropout",
            "feature_alpha_dropout_", "native_dropout"]

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from ..tensor import Tensor
 from .arithmetic import mul
-from .define import export
 from .matmul import bmm, mm
+from .public import export
 from .shape import permute, reshape
 
 __all__ = ["einsum"]

@@ -15,11 +15,13 @@ from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Operand
-from .define import OPERATORS, binary, comparison, either_way, export, method, op, unary
+from .define import OPERATORS, binary, comparison, either_way, unary
+from .errors import title
+from .public import export, method, op
 from .record import record
 from .registry import OPS
 from .selection import where
-from .write import inplace_from, title
+from .write import inplace_from
 
 __all__: list[str] = []
 

@@ -11,9 +11,9 @@ from ..kernels import indexing as K
 from ..kernels.embedding import add_rows, in_range, take_rows
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array
-from .define import export, functional
 from .einsum import einsum
-from .promotion import not_a_tensor
+from .errors import not_a_tensor
+from .public import export, functional
 from .record import record
 
 __all__ = ["embedding", "embedding_bag", "one_hot", "bilinear"]

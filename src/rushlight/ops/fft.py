@@ -15,11 +15,11 @@ from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dims, Dtype, Function, Layout, PerDim
 from .creation import creation_kind, finish
-from .define import op
+from .errors import title
 from .padding import constant_pad_nd
+from .public import op
 from .rearrange import roll
 from .record import record
-from .write import title
 
 __all__ = ["c2c", "r2c", "c2r"]
 

@@ -15,9 +15,11 @@ from ..kernels.fuse import fuse
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dims, Dtype, Layout, PerDim
 from .creation import empty_strided
-from .define import check_tensor, not_implemented, op
+from .errors import not_implemented
+from .failed_calls import check_tensor
 from .joining import cat, stack
 from .linalg.norms import vector_norm
+from .public import op
 from .record import record
 from .reduction import reduced_dims
 from .selection import where

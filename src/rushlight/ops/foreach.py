@@ -8,7 +8,8 @@ from typing import Any
 from ..linalg import vector_norm
 from ..tensor import Tensor
 from ..vocabulary import Dtype, MemoryFormat
-from .define import FUNCTIONS, export
+from .public import export
+from .registry import FUNCTIONS
 
 __all__ = ["UNARY", "BINARY", "NAMES"]
 

@@ -10,8 +10,9 @@ import numpy as np
 from ..dims import wrap_dim
 from ..tensor import Tensor, wrap
 from ..vocabulary import PerDim
-from .define import FUNCTIONS, functional
-from .write import title
+from .errors import title
+from .public import functional
+from .registry import FUNCTIONS
 
 __all__ = ["fractional_max_pool2d", "fractional_max_pool3d"]
 

@@ -12,12 +12,11 @@ from ..kernels import gamma_gradients, gamma_sampling
 from ..kernels.shapes import broadcast_arrays
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, GeneratorLike
-from .define import export
-from .promotion import broadcast_error, not_a_tensor
+from .errors import broadcast_error, not_a_tensor, title
+from .public import export
 from .random import one_for_all
 from .record import record
 from .sampling import _host, _place, _zero_gradients, drawn_here
-from .write import title
 
 if TYPE_CHECKING:
     from ..kind import Kind

@@ -8,11 +8,13 @@ import numpy as np
 
 from ..kernels import grid_sample as K
 from ..tensor import Tensor, wrap
-from .define import FUNCTIONS, check_tensor, functional, op
+from .errors import title
+from .failed_calls import check_tensor
+from .public import functional, op
 from .recompute import recomputed_grad, taken
 from .record import record
+from .registry import FUNCTIONS
 from .selection import where
-from .write import title
 
 __all__ = ["grid_sample", "affine_grid"]
 

@@ -11,7 +11,8 @@ from .. import return_types
 from ..dtypes import float32, float64
 from ..kernels import sorting as K
 from ..tensor import Tensor, wrap
-from .define import not_implemented, op
+from .errors import not_implemented
+from .public import op
 from .ranges import _linspace
 
 if TYPE_CHECKING:

@@ -26,10 +26,11 @@ from ..vocabulary import Array, Number, Operand
 from .accumulate import put_add
 from .convert import move
 from .creation import _fits, tensor
+from .errors import title
 from .record import record
 from .record import view as make_view
 from .slices import basic, embed
-from .write import check_apart, check_inplace, rebase, root_of, title, writable
+from .write import check_apart, check_inplace, rebase, root_of, writable
 
 if TYPE_CHECKING:
     from ..kind import Kind

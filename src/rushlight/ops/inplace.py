@@ -12,8 +12,8 @@ from ..storage import array_over, storage_offset, untyped_storage
 from ..tensor import Tensor, from_array, wrap
 from ..vocabulary import Array, Function, MemoryFormat, Operand
 from .creation import uninitialised
-from .define import _checked_inplace, export, method, op
 from .indexing import _plain, index_put_into
+from .public import checked_inplace, export, method, op
 from .record import record, rename
 from .selection import _fill_value
 from .shape import sizes, squeeze, swapaxes, t, transpose, unsqueeze
@@ -184,4 +184,4 @@ def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: MemoryForma
 
 
 for _name in ("as_strided_", "resize_as_"):
-    export(_checked_inplace(getattr(Tensor, _name), _name[:-1]), _name)
+    export(checked_inplace(getattr(Tensor, _name), _name[:-1]), _name)

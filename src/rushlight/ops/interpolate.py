@@ -16,9 +16,10 @@ import numpy as np
 from ..dtypes import float32 as _float32
 from ..kernels import resample as K
 from ..tensor import Tensor, wrap
-from .define import functional, not_implemented
+from .errors import not_implemented
 from .memory_format import in_format_of
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from .public import functional
 from .record import Outline, depending, record
 
 __all__ = ["interpolate", "upsample", "upsample_nearest", "upsample_bilinear"]

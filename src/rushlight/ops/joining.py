@@ -13,10 +13,12 @@ from ..kernels.memory import joined
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array
-from .define import export, overridden
+from .errors import title
+from .failed_calls import overridden
+from .public import export
 from .record import record
 from .shape import _reshape
-from .write import check_fresh, title, write_out
+from .write import check_fresh, write_out
 
 if TYPE_CHECKING:
     from ..kind import Kind

@@ -15,7 +15,7 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Device
 from .convert import TYPE_NAMES
 from .creation import size_of, tensor
-from .define import export, method
+from .public import export, method
 
 __all__ = ["legacy_tensor", "legacy_types"]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor
-from .define import functional
 from .joining import cat
 from .loss import cross_entropy
 from .matmul import linear
+from .public import functional
 from .recompute import recomputed_grad
 from .record import record
 

@@ -14,10 +14,11 @@ from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Operand
 from .activation import logsigmoid
-from .define import FUNCTIONS, functional, not_implemented
-from .promotion import not_a_tensor, same_device
+from .errors import not_a_tensor, not_implemented, title
+from .promotion import same_device
+from .public import functional
 from .record import Outline, depending, record
-from .write import title
+from .registry import FUNCTIONS
 
 __all__ = ["reduced", "reduction_of", "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "kl_div",
            "binary_cross_entropy", "binary_cross_entropy_with_logits", "poisson_nll_loss", "gaussian_nll_loss", "hinge_embedding_loss",

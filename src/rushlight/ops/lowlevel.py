@@ -11,12 +11,12 @@ from ..dims import wrap_dim
 from ..dtypes import uint8
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dtype, Function, PerDim, Scalar
-from .define import export
 from .floating import segment_reduce
 from .indexing import index_put_into
 from .joining import cat
 from .normalization import batch_norm, group_norm, layer_norm
 from .padding import pad
+from .public import export
 from .slices import _at, basic
 from .softmax import softmax
 from .write import write_out

@@ -20,11 +20,13 @@ from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Scalar
 from .deferred import function_of
-from .define import check_tensor, functional, op
+from .errors import broadcast_error, no_lists, title
+from .failed_calls import check_tensor
 from .joining import stack
-from .promotion import broadcast_error, no_lists, same_device
+from .promotion import same_device
+from .public import functional, op
 from .record import RecordNode, node_class, record
-from .write import title, write_out
+from .write import write_out
 
 __all__ = ["product", "linear"]
 

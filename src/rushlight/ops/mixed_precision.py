@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..autograd.grad_mode import no_grad
 from ..tensor import Tensor
-from .define import op
+from .public import op
 
 
 @op(name="_amp_foreach_non_finite_check_and_unscale_")

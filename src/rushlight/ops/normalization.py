@@ -15,12 +15,12 @@ import numpy as np
 from ..kernels import norm as K
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, PerDim
-from .define import export, functional
+from .errors import not_a_tensor, title
 from .memory_format import in_format_of
 from .padding import pad
-from .promotion import not_a_tensor
+from .public import export, functional
 from .record import record
-from .write import title, write_out
+from .write import write_out
 
 __all__ = ["batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm", "normalize"]
 

@@ -12,10 +12,10 @@ from ..kernels.resample import Table
 from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array
-from .define import export, functional
+from .errors import not_a_tensor
 from .interpolate import resampled
 from .memory_format import in_format_of
-from .promotion import not_a_tensor
+from .public import export, functional
 from .record import record
 
 __all__ = ["pad"]

@@ -8,12 +8,14 @@ import numpy as np
 
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function
-from .define import FUNCTIONS, check_tensor, functional, op
+from .errors import title
+from .failed_calls import check_tensor
 from .loss import reduced, reduction_of
+from .public import functional, op
 from .record import record
 from .reduction import _vector_norm
+from .registry import FUNCTIONS
 from .shape import broadcast_tensors
-from .write import title
 
 __all__ = ["cosine_similarity", "cosine_embedding_loss", "pairwise_distance", "triplet_margin_loss", "triplet_margin_with_distance_loss", "ctc_loss"]
 

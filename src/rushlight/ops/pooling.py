@@ -12,13 +12,12 @@ from ..kernels import pooling as K
 from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, PerDim
-from .define import export, functional, not_implemented
+from .errors import not_a_tensor, not_implemented, title
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .joining import cat
 from .memory_format import in_format_of
-from .promotion import not_a_tensor
+from .public import export, functional
 from .record import Outline, depending, record
-from .write import title
 
 __all__ = [
     "max_pool1d", "max_pool1d_with_indices", "avg_pool1d", "lp_pool1d", "max_pool2d",

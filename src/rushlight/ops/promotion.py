@@ -11,16 +11,12 @@ from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_, dtype, float32, get_defau
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Function, Operand
+from .errors import not_a_tensor
 
 if TYPE_CHECKING:
     from ..devices import device
 
-__all__ = ["NUMBERS", "real", "no_lists", "promote", "result_dtype", "number_tensor", "number_dtype", "not_a_tensor", "broadcast_error", "result_type", "same_device"]
-
-
-def not_a_tensor(name: str, parameter: str, position: int, value: Any) -> TypeError:
-    """PyTorch's TypeError for an argument that must be a tensor."""
-    return TypeError(f"{name}(): argument '{parameter}' (position {position}) must be Tensor, not {type(value).__name__}")
+__all__ = ["NUMBERS", "number_dtype", "number_tensor", "promote", "real", "result_dtype", "result_type", "same_device"]
 
 
 def real(value: Any, type: str = "double") -> Any:
@@ -30,24 +26,6 @@ def real(value: Any, type: str = "double") -> Any:
             raise RuntimeError(f"value cannot be converted to type {type} without overflow")
         return value.real
     return value
-
-
-def no_lists(tensors: tuple[Any, ...]) -> None:
-    """PyTorch's TypeError for a list where a function takes the tensors one by one."""
-    for at, each in enumerate(tensors):
-        if isinstance(each, (list, tuple)):
-            raise TypeError(f"expected Tensor as element {at} in argument 0, but got {type(each).__name__}")
-
-
-def broadcast_error(a: tuple[int, ...], b: tuple[int, ...]) -> RuntimeError:
-    """PyTorch's RuntimeError for shapes that don't broadcast; names the first dimension (from the right) that disagrees."""
-    ndim = max(len(a), len(b))
-    full_a, full_b = (1,) * (ndim - len(a)) + a, (1,) * (ndim - len(b)) + b
-    for dim in range(ndim - 1, -1, -1):
-        if full_a[dim] != full_b[dim] and 1 not in (full_a[dim], full_b[dim]):
-            return RuntimeError(f"The size of tensor a ({full_a[dim]}) must match the size of tensor b ({full_b[dim]}) at non-singleton "
-                                f"dimension {dim}")
-    return RuntimeError(f"shapes {list(a)} and {list(b)} can't be broadcast together")
 
 
 def number_dtype(value: Any) -> dtype:

@@ -23,10 +23,10 @@ from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, GeneratorLike, Layout, MemoryFormat, Operand, PerDim
 from .creation import check_layout, creation_kind, finish, like_kind, like_layout, size_of
-from .define import export, method
-from .promotion import not_a_tensor
+from .errors import not_a_tensor, title
+from .public import export, method
 from .record import record
-from .write import check_inplace, rebase, root_of, title, write_in_place, write_out
+from .write import check_inplace, rebase, root_of, write_in_place, write_out
 
 __all__ = ["fill", "number", "integer"]
 

@@ -14,8 +14,8 @@ from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Layout, Number, Operand
 from .creation import creation_kind, finish
-from .define import export
 from .promotion import real
+from .public import export
 from .write import write_out
 
 __all__: list[str] = []

@@ -14,7 +14,7 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dtype, Layout, MemoryFormat
 from .conv import conv1d
 from .creation import creation_kind
-from .define import export, functional, method
+from .public import export, functional, method
 
 __all__: list[str] = []
 

@@ -14,14 +14,13 @@ from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, Layout
 from .creation import creation_kind, finish
-from .define import export, op
+from .errors import no_lists, title
 from .joining import _arrays, _common_kind, stack
 from .memory_format import in_format_of
-from .promotion import no_lists
+from .public import export, op
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
-from .write import title
 
 __all__ = ["atleast"]
 

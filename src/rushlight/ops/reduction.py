@@ -27,12 +27,13 @@ from ..vocabulary import Array, Dims, Dtype, Function, Operand, PerDim
 from .convert import convert
 from .creation import _dtype_argument
 from .deferred import function_of
-from .define import FUNCTIONS, export, method, not_implemented, op
+from .errors import broadcast_error, not_a_tensor, not_implemented, title
 from .joining import cat
-from .promotion import broadcast_error, not_a_tensor
+from .public import export, method, op
 from .record import record
+from .registry import FUNCTIONS
 from .signatures import SignatureOf
-from .write import title, write_out
+from .write import write_out
 
 if TYPE_CHECKING:
     from ..dtypes import dtype

@@ -1,6 +1,6 @@
 """`OPS`: one record per op, however it is defined, and every public name under which a program finds it.
 
-`define.py` writes here and nobody else does. Whoever needs to know what there is reads here: the namespaces, vmap, `torch.ops.aten`, the stubs,
+`public.py` (and `define.py` for a namespace) writes here and nobody else does. Whoever needs to know what there is reads here: the namespaces, vmap, `torch.ops.aten`, the stubs,
 ``rushlight where`` and the tests. Op modules that load at first use are missing until `deferred.load_all()`.
 """
 

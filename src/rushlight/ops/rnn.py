@@ -15,9 +15,11 @@ from ..dtypes import float32
 from ..kernels import rnn as K
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array
-from .define import FUNCTIONS, export, record
 from .matmul import linear
+from .public import export
 from .recompute import recomputed_grad, taken
+from .record import record
+from .registry import FUNCTIONS
 
 __all__ = ["layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"]
 

@@ -19,8 +19,8 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, GeneratorLike, Layout, Operand
 from .convert import move
 from .creation import finish, like_layout, size_of
-from .define import export, method
-from .promotion import broadcast_error, not_a_tensor
+from .errors import broadcast_error, not_a_tensor, title
+from .public import export, method
 from .random import (
     _fresh_like,
     _into,
@@ -36,7 +36,7 @@ from .random import (
     one_for_all,
 )
 from .record import record
-from .write import title, write_out
+from .write import write_out
 
 if TYPE_CHECKING:
     from ..kind import Kind

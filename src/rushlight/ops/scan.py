@@ -12,9 +12,10 @@ from ..kernels import scan as K
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from ..vocabulary import Dtype, Function
-from .define import not_implemented, op
 from .elementwise import _logaddexp
+from .errors import not_implemented
 from .joining import cat, stack
+from .public import op
 from .record import record
 from .reduction import _sum_kind
 

@@ -14,12 +14,12 @@ from ..kernels.strides import zeros_for
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, NumpyDtype, Scalar
 from .accumulate import add_rows, put_add
-from .define import _checked_inplace, export, method, op
+from .errors import title
 from .indexing import _prepare_tensor, index_put_into
+from .public import checked_inplace, export, method, op
 from .record import record
 from .selection import _fill_value, out_of_range, where
 from .slices import embed
-from .write import title
 
 if TYPE_CHECKING:
     from ..kind import Kind
@@ -449,7 +449,7 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 
 
 method(index_put_, guard=True)
-export(_checked_inplace(index_put_, "index_put"), "index_put_")
+export(checked_inplace(index_put_, "index_put"), "index_put_")
 
 
 @op(method=True, inplace="apart", out=True)

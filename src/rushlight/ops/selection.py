@@ -19,13 +19,14 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Operand
 from .accumulate import add_rows, put_add
 from .creation import _fits
-from .define import export, method, op
+from .errors import broadcast_error, title
 from .indexing import _plain
 from .joining import cat
-from .promotion import broadcast_error, result_dtype
+from .promotion import result_dtype
+from .public import export, method, op
 from .record import record
 from .slices import _at, basic, diagonal
-from .write import inplace_from, title, writable, write_out
+from .write import inplace_from, writable, write_out
 
 if TYPE_CHECKING:
     from ..kind import Kind

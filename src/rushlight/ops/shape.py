@@ -21,11 +21,10 @@ from ..kernels.strides import broadcast, same_memory
 from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, PerDim, Shape
-from .define import export, method, op
-from .promotion import broadcast_error, no_lists
+from .errors import broadcast_error, no_lists, title
+from .public import export, method, op
 from .record import record
 from .record import view as make_view
-from .write import title
 
 __all__ = ["sizes", "shape_error"]
 

@@ -13,8 +13,8 @@ from ..storage import array_over, untyped_storage
 from ..storage import storage_offset as offset_of
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Operand, PerDim
-from .define import op
 from .joining import cat, stack
+from .public import op
 from .record import multi_view, record
 from .record import view as make_view
 from .shape import sizes

@@ -11,9 +11,11 @@ from ..kernels import softmax as K
 from ..tensor import Tensor, wrap
 from ..vocabulary import Dtype, Function
 from .creation import like_layout
-from .define import check_tensor, export, functional, method
+from .errors import title
+from .failed_calls import check_tensor
+from .public import export, functional, method
 from .record import record
-from .write import title, write_out
+from .write import write_out
 
 __all__ = ["softmax", "log_softmax", "softmin", "gumbel_softmax"]
 

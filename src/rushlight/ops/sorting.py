@@ -17,11 +17,11 @@ from ..kernels.strides import zeros_for
 from ..kind import Kind
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Dims, Function, PerDim
-from .define import not_implemented, op
+from .errors import not_implemented, title
 from .joining import stack
+from .public import op
 from .record import record
 from .reduction import _evenly
-from .write import title
 
 __all__: list[str] = []
 

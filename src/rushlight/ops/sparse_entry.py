@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..vocabulary import Function
-from .define import export, method
+from .public import export, method
 
 if TYPE_CHECKING:
     from ..tensor import Tensor

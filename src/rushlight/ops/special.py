@@ -18,8 +18,11 @@ from ..kernels import special as S
 from ..kernels.polynomials import POLYNOMIALS
 from ..tensor import Tensor
 from ..vocabulary import Dtype, Function
-from .define import FUNCTIONS, binary, export, op, unary
-from .promotion import NUMBERS, not_a_tensor
+from .define import binary, unary
+from .errors import not_a_tensor
+from .promotion import NUMBERS
+from .public import export, op
+from .registry import FUNCTIONS
 from .selection import where
 
 __all__: list[str] = []

@@ -9,9 +9,9 @@ import numpy as np
 from ..tensor import Tensor, wrap
 from .complex_parts import view_as_real
 from .creation import ones
-from .define import op
 from .fft import c2c, c2r, r2c
 from .padding import constant_pad_nd, pad
+from .public import op
 from .record import record
 
 __all__: list[str] = []

@@ -11,7 +11,7 @@ from ..autograd.grad_mode import LOCAL
 from ..devices import CPU
 from ..tensor import Tensor, wrap
 from ..vocabulary import PerDim
-from .define import method
+from .public import method
 from .record import record
 from .shape import sizes
 from .write import check_inplace

@@ -19,8 +19,10 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Dims, Function, PerDim
 from . import embedding, linalg  # noqa: F401 (the norms of matrices are defined there)
 from .aten_forms import FORMS, word_of
-from .define import FUNCTIONS, NAMESPACES, check_tensor, export, method, op
+from .failed_calls import check_tensor
 from .loss import reduced
+from .public import export, method, op
+from .registry import FUNCTIONS, NAMESPACES
 
 __all__: list[str] = []
 

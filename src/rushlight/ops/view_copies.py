@@ -9,7 +9,7 @@ import numpy as np
 from ..tensor import Tensor, wrap
 from ..vocabulary import Function, PerDim
 from . import complex_parts, shape, slices
-from .define import export, op
+from .public import export, op
 from .record import record
 from .selection import nonzero
 

@@ -10,7 +10,7 @@ from ..dims import wrap_dim
 from ..kernels import conv as K
 from ..tensor import Tensor, wrap
 from ..vocabulary import PerDim
-from .define import export, functional, op
+from .public import export, functional, op
 from .record import record
 
 __all__ = ["pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "fold"]

@@ -11,8 +11,8 @@ import numpy as np
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dtype, Layout
 from .creation import creation_kind, finish
-from .define import export
-from .write import title
+from .errors import title
+from .public import export
 
 __all__ = ["cosine_sum", "triangle", "kaiser"]
 

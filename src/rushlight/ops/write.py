@@ -8,7 +8,7 @@ all living views of the base get new histories from it, as PyTorch documents.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from ..dtypes import can_cast
 from ..kernels import memory as M
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Operand
+from .errors import title
 from .record import RecordNode, SavedOutput, UnaryNode, share_version
-
-if TYPE_CHECKING:
-    from ..dtypes import dtype
 
 __all__ = ["write_in_place", "inplace_from", "write_out", "check_inplace", "assign"]
 
@@ -179,11 +177,6 @@ def assign(self: Tensor, r: Tensor) -> Tensor:
         return self
     rebase(self, r)
     return self
-
-
-def title(d: dtype) -> str:
-    return {"uint8": "Byte", "int8": "Char", "bool": "Bool", "bfloat16": "BFloat16", "cfloat": "ComplexFloat", "cdouble": "ComplexDouble"}.get(
-        d.alias or d.name, (d.alias or d.name).capitalize())
 
 
 def rebase(self: Tensor, r: Tensor) -> None:

@@ -26,7 +26,7 @@ from ..kernels.native import library
 from ..kernels.step import Calls, Stepper
 from ..kind import kind_of
 from ..layout import SparseRefusal
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Number, NumpyDtype
 from .optimizer import Optimizer

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from ..autograd.grad_mode import no_grad
 from ..nn.modules.batchnorm import _BatchNorm
 from ..nn.modules.module import Module
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor
 from ..vocabulary import Device
 from .lr_scheduler.base import LRScheduler, per_group

@@ -13,7 +13,7 @@ from ..devices import CPU
 from ..layout import sparse_coo, sparse_csc, sparse_csr
 from ..ops.convert import move
 from ..ops.creation import creation_kind
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..size import Size
 from ..tensor import Tensor
 from ..unsupported import NotSupported

@@ -10,10 +10,9 @@ import numpy as np
 from ..autograd.grad_mode import LOCAL
 from ..autograd.graph import AccumulateGrad
 from ..dtypes import can_cast
-from ..ops.define import FUNCTIONS
+from ..ops.errors import title
 from ..ops.record import rename
-from ..ops.registry import PLACES
-from ..ops.write import title
+from ..ops.registry import FUNCTIONS, PLACES
 from ..tensor import Tensor
 from ..vocabulary import Function, MemoryFormat, Number, Operand
 from .conversion import build, coalesced, index_tensor, link, to_dense, values_at, values_of

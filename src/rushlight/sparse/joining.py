@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import wrap_dim
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Layout, MemoryFormat, Operand
 from .conversion import build, coalesced, index_tensor, link, values_of

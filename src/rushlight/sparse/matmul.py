@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..ops.accumulate import add_rows
-from ..ops.define import FUNCTIONS
 from ..ops.record import record
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor, wrap
 from ..vocabulary import Operand
 from .conversion import build, coalesced, index_tensor, link, to_dense, values_of

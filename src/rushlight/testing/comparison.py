@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import dtypes
 from ..layout import strided
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor
 
 __all__ = ["assert_close", "assert_allclose", "default_tolerances", "not_close"]

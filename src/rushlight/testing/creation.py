@@ -9,7 +9,7 @@ from typing import Any
 
 from ..dtypes import dtype as dtype_type
 from ..dtypes import finfo, iinfo
-from ..ops.define import FUNCTIONS as torch
+from ..ops.registry import FUNCTIONS as torch
 from ..tensor import Tensor
 from ..vocabulary import Device, MemoryFormat
 

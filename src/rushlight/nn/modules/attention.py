@@ -6,7 +6,7 @@ from typing import Any
 
 from ...homes import settle
 from ...ops import attention as A
-from ...ops.define import FUNCTIONS
+from ...ops.registry import FUNCTIONS
 from ...tensor import Tensor
 from ...vocabulary import Device, Dtype
 from .. import init

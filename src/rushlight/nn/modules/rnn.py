@@ -8,7 +8,7 @@ from math import sqrt
 from typing import Any
 
 from ...ops import rnn as R
-from ...ops.define import FUNCTIONS
+from ...ops.registry import FUNCTIONS
 from ...tensor import Tensor
 from ...vocabulary import Device, Dtype
 from .. import init

@@ -10,7 +10,7 @@ from typing import Any
 from ...autograd.grad_mode import is_grad_enabled
 from ...dtypes import bool_
 from ...ops.attention import canonical_mask
-from ...ops.define import FUNCTIONS
+from ...ops.registry import FUNCTIONS
 from ...tensor import Tensor
 from ...vocabulary import Device, Dtype, Function
 from .. import functional as F

@@ -11,8 +11,8 @@ from ...homes import settle
 from ...kernels.arrays import as_array
 from ...tensor import Tensor, wrap
 from ...vocabulary import Array, Dtype, Function
-from ..define import FUNCTIONS
-from ..write import title
+from ..errors import title
+from ..registry import FUNCTIONS
 
 if TYPE_CHECKING:
     from ...kind import Kind

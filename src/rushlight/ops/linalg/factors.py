@@ -10,9 +10,10 @@ from ... import return_types
 from ...kernels import lapack
 from ...tensor import Tensor
 from ...vocabulary import Function
-from ..define import FUNCTIONS, op
 from ..matmul import matmul
+from ..public import op
 from ..record import record
+from ..registry import FUNCTIONS
 from .common import adjoint, check_floating, check_info, check_matrix, check_square, info_tensor, result
 from .solving import triangular
 

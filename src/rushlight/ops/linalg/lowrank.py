@@ -9,9 +9,10 @@ import numpy as np
 from ...kernels.lapack import on_host
 from ...tensor import Tensor
 from ...vocabulary import Array
-from ..define import FUNCTIONS, op
 from ..matmul import matmul
+from ..public import op
 from ..record import record
+from ..registry import FUNCTIONS
 from .common import adjoint, check_matrix, check_square, result
 from .factors import qr
 from .spectral import svd

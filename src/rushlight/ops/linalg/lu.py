@@ -12,9 +12,10 @@ from ...dtypes import int32
 from ...kernels import lapack
 from ...tensor import Tensor, wrap
 from ...vocabulary import Array
-from ..define import FUNCTIONS, op
 from ..matmul import matmul
+from ..public import op
 from ..record import record
+from ..registry import FUNCTIONS
 from .common import adjoint, check_floating, check_info, check_matrix, check_shapes, check_square, info_tensor, result
 from .solving import triangular
 

@@ -12,7 +12,7 @@ from ...dims import wrap_dim
 from ...dtypes import promote_types
 from ...tensor import Tensor
 from ...vocabulary import Dims, Dtype, Number, PerDim
-from ..define import op
+from ..public import op
 from ..reduction import _vector_norm
 from .common import check_floating, check_matrix, check_square, real_kind
 from .solving import inv_ex

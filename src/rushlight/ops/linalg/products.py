@@ -10,10 +10,11 @@ import numpy as np
 from ...dims import wrap_dim
 from ...tensor import Tensor
 from ...vocabulary import Array, Function
-from ..define import FUNCTIONS, op
+from ..errors import title
 from ..matmul import matmul
+from ..public import op
 from ..record import record
-from ..write import title
+from ..registry import FUNCTIONS
 from .common import adjoint, check_floating, check_square, eye, result
 from .solving import inv
 

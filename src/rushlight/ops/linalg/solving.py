@@ -11,9 +11,10 @@ from ... import return_types
 from ...kernels import lapack as L
 from ...tensor import Tensor
 from ...vocabulary import Array, Function, PerDim
-from ..define import FUNCTIONS, op
 from ..matmul import matmul
+from ..public import op
 from ..record import record
+from ..registry import FUNCTIONS
 from .common import adjoint, check_floating, check_info, check_matrix, check_shapes, check_square, eye, info_tensor, result
 
 __all__ = ["det", "inv", "solve", "solve_triangular", "triangular"]

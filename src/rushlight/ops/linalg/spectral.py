@@ -12,9 +12,10 @@ from ...kernels.arrays import as_array
 from ...kernels.shapes import broadcast_shapes
 from ...tensor import Tensor, wrap
 from ...vocabulary import Array, Function, Operand
-from ..define import FUNCTIONS, op
 from ..matmul import matmul
+from ..public import op
 from ..record import record
+from ..registry import FUNCTIONS
 from .common import LinAlgError, adjoint, check_floating, check_matrix, check_square, eye, real_kind, result
 from .solving import solved
 
