@@ -263,7 +263,7 @@ class finfo:
 def _extension_limits(type: dtype) -> Any:
     type.np  # noqa: B018  raises where ml_dtypes is missing
     import ml_dtypes
-    return ml_dtypes.finfo(type.np)
+    return ml_dtypes.finfo(type.np)  # type: ignore[no-untyped-call]
 
 
 def _plain(type: Any) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import prod
 from typing import Any, SupportsIndex
 
 from .homes import settle
-from .vocabulary import Shape
 
 __all__ = ["Size"]
 
@@ -35,11 +34,11 @@ class Size(tuple[int, ...]):
 
     __str__ = __repr__
 
-    def __getitem__(self, index: int | slice) -> Shape | int:
-        item = tuple.__getitem__(self, index)
+    def __getitem__(self, index: Any) -> Any:
+        item: Any = tuple.__getitem__(self, index)
         return Size(item) if isinstance(index, slice) else item
 
-    def __add__(self, other: Sequence[int]) -> Size:
+    def __add__(self, other: Any) -> Size:
         if not isinstance(other, tuple):
             raise TypeError(f"can only concatenate tuple (not {type(other).__name__}) to torch.Size")
         return Size(tuple.__add__(self, other))

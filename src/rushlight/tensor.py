@@ -58,7 +58,7 @@ class Tensor(_Methods):
     _kind: Kind
     _node: Any       # a Node, a Port, or None
     _ver: Any        # an int, or a Version
-    _view: tuple[Tensor, Any, tuple[Any, ...]] | None
+    _view: tuple[Tensor, Any, Any] | None
     _grad: Tensor | None
 
     # --- subclasses (overrides.py) --------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ class Tensor(_Methods):
         """The ``__torch_dispatch__`` of tensors that do not look at operators."""
         return NotImplemented
 
-    __torch_dispatch__ = _disabled_torch_dispatch
+    __torch_dispatch__ = _disabled_torch_dispatch  # type: ignore[assignment]  # (the stub of methods has it as one of them)
 
     # --- what it is -----------------------------------------------------------------------------------------------------------------
 
@@ -505,7 +505,7 @@ class Tensor(_Methods):
     @staticmethod
     def _make_subclass(cls: type, data: Tensor, require_grad: bool = False) -> Any:
         watch_subclass(cls)
-        r = new(cls)
+        r: Any = new(cls)
         r._a, r._kind, r._node, r._ver, r._view, r._grad = data._a, data._kind, None, 0, None, None
         return r.requires_grad_(require_grad) if require_grad else r
 

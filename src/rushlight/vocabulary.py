@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .layout import layout, memory_format
     from .tensor import Tensor
 
-__all__ = ["Array", "Arrays", "ArrayGrads", "Axes", "Device", "Dims", "Dtype", "Edge", "Function", "GeneratorLike", "Grad", "Grads", "Index", "Layout",
+__all__ = ["Array", "Arrays", "ArrayGrads", "ArrayOrNone", "Axes", "Device", "Dims", "Dtype", "Edge", "Function", "GeneratorLike", "Grad", "Grads", "Index", "Layout",
            "MemoryFormat", "Number", "NumpyDtype", "NumpyDtypeLike", "Operand", "PerDim", "Scalar", "Shape", "Tensors"]
 
 # --- numbers and sizes
@@ -34,6 +34,7 @@ Axes: TypeAlias = int | tuple[int, ...] | None               # the same for NumP
 # protocols; what code may ask of an array is what ndarray has, so that is what checkers are told.
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Arrays: TypeAlias = Sequence[Array]
+ArrayOrNone: TypeAlias = Array | Any                        # None where the mode has no such array, which its code knows (typeshed's "Any trick")
 ArrayGrads: TypeAlias = tuple[Array | None, ...]             # one gradient per input; None where none flows
 NumpyDtype: TypeAlias = np.dtype[Any]
 NumpyDtypeLike: TypeAlias = np.dtype[Any] | type | str       # what NumPy makes a dtype of

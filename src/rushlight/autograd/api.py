@@ -94,26 +94,27 @@ def backward(tensors: Tensor | list[Tensor], grad_tensors: Any = None, retain_gr
     """Add the gradients of `tensors` to the ``.grad`` of the leaves (or of `inputs`). See `Tensor.backward`."""
     if LOCAL.dual:       # in forward mode, gradients have tangents too (forward.py)
         create_graph = True
-    tensors = _places(tensors)
+    places = _places(tensors)
     if grad_variables is not None:
         grad_tensors = grad_variables
-    gradients = (None,) * len(tensors) if grad_tensors is None else _tensors(grad_tensors)
-    if len(gradients) != len(tensors):
-        raise RuntimeError(f"got {len(tensors)} tensors and {len(gradients)} gradients")
+    gradients = (None,) * len(places) if grad_tensors is None else _tensors(grad_tensors)
+    if len(gradients) != len(places):
+        raise RuntimeError(f"got {len(places)} tensors and {len(gradients)} gradients")
     edges = None
+    ends: tuple[Any, ...] = ()
     if inputs is not None:
-        inputs = _places(inputs)
-        if not inputs:
+        ends = _places(inputs)
+        if not ends:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
-        for i, t in enumerate(inputs):
+        for i, t in enumerate(ends):
             if t._node is None:
                 raise RuntimeError(f"One of the differentiated Tensors (input {i}) does not require grad")
-        edges = [t._node for t in inputs]
-    roots = [(_edge(t), _root(t, g, create_graph)) for t, g in zip(tensors, gradients, strict=True)]
+        edges = [t._node for t in ends]
+    roots = [(_edge(t), _root(t, g, create_graph)) for t, g in zip(places, gradients, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
     found = run(roots, create_graph, retain, edges, accumulate=True)
     if edges is not None:
-        _keep_non_leaf(inputs, found, create_graph)
+        _keep_non_leaf(ends, found, create_graph)
 
 
 def _backward(self: Tensor, gradient: Tensor | str | None = None, retain_graph: bool | None = None, create_graph: bool = False,

@@ -50,7 +50,7 @@ def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[An
         wanted = {_key(edge) for edge in inputs}
         order, waiting = _restrict(order, roots, {_owner(edge) for edge in inputs})
     else:
-        wanted = frozenset()
+        wanted = set()
     previous, partial, outer = LOCAL.grad, LOCAL.partial_backward, LOCAL.backward
     _set_grad(graph)
     LOCAL.backward = (order, waiting)
@@ -154,7 +154,7 @@ class _Pass:
         pending, graph, retain, waiting, wanted = self.pending, self.graph, self.retain, self.waiting, self.wanted
         live = set(order) if wanted else None
         checked = self.checked() if LOCAL.anomaly or self.__class__ is not _Pass else None
-        ready = self.send([edge for edge, _ in roots], [g for _, g in roots], live)
+        ready: Any = self.send([edge for edge, _ in roots], [g for _, g in roots], live)
         roots.clear()
         if ready:
             self.leaves(ready)
@@ -215,7 +215,8 @@ class _Pass:
 
     def send(self, edges: list[Any], grads: list[Any], live: set[Any] | None) -> list[Node]:
         """Add gradients to what is pending at their edges; returns the leaves that wait for nothing more."""
-        pending, waiting, ready = self.pending, self.waiting, []
+        pending, waiting = self.pending, self.waiting
+        ready: list[Node] = []
         for edge, grad in zip(edges, grads, strict=True):
             if edge.__class__ is Port:
                 _add_to_port(pending, edge, grad)
@@ -320,7 +321,7 @@ class _Pass:
     def after(self, node: Node, grads: Sequence[Any], g: Array | list[Array | None]) -> Sequence[Any]:
         """Post hooks of a node see both sides and may replace the inputs' gradients."""
         outputs = [g] if node.outputs == 1 else g
-        for hook in list(node.hooks.post.values()):
+        for hook in list(node.own_hooks().post.values()):
             result = hook(tuple(None if each is None else self.as_tensor(each) for each in grads),
                           tuple(None if each is None else self.as_tensor(each) for each in outputs))
             if result is not None:

@@ -68,7 +68,7 @@ class recording_forward:
         adjust(-1)
 
 
-def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> Function:
+def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Any]) -> Function:
     """A function of tangents (one per input, None for zero) that gives the outputs' tangents (None where an output does not depend on the
     inputs). `outputs` were computed from `inputs`, which are places in the graph."""
     with enable_grad():

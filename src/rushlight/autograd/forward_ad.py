@@ -9,12 +9,12 @@ from __future__ import annotations
 from contextlib import ContextDecorator
 from typing import Any, NamedTuple
 
-from ..ops.record import RecordNode, new_seq, node_class, share_version
+from ..ops.record import RecordNode, share_version
 from ..tensor import Tensor, wrap
 from .engine import _reachable
 from .forward import pushforward, recording_forward
 from .grad_mode import LOCAL, is_grad_enabled
-from .graph import AccumulateGrad
+from .graph import AccumulateGrad, new_seq, node_class
 
 __all__ = ["UnpackedDualTensor", "enter_dual_level", "exit_dual_level", "make_dual", "unpack_dual", "dual_level", "is_dual"]
 

@@ -65,7 +65,8 @@ class FunctionNode(Node, FunctionCtx):
             return self.to_save
         if self.pushing and self.saved_for_forward is not None:
             return self.saved_for_forward
-        values, version = [], 0
+        values: list[Any] = []
+        version = 0
         for entry in self.saved:
             if entry is None:
                 values.append(None)
@@ -207,7 +208,7 @@ class Function(metaclass=_FunctionMeta):
             if level is not None:
                 return level()
         needs = tuple(t and a._node is not None for a, t in zip(args, is_tensor, strict=True))
-        ctx = object.__new__(cls._backward_cls)
+        ctx: Any = object.__new__(cls._backward_cls)
         ctx.next, ctx.saved, ctx.version, ctx.seq, ctx.fix, ctx.hooks = (), (), 0, -1, None, None
         ctx.needs_input_grad, ctx.is_tensor = needs, is_tensor
         recording = any(needs) and (not STATE.unusual or LOCAL.grad or LOCAL.dual > 0)
@@ -223,7 +224,7 @@ class Function(metaclass=_FunctionMeta):
 def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...], recording: bool) -> Tensor | tuple[Tensor, ...]:
     """Attach the node to the outputs, and store what was saved."""
     single = not isinstance(result, tuple)
-    outputs = [result] if single else list(result)
+    outputs: list[Any] = [result] if single else list(result)
     for t in ctx.dirty:
         if not any(t is each for each in outputs):
             raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified "
@@ -241,7 +242,7 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...]
     ctx.seq = new_seq()
     ctx.outputs = len(outputs)
     ctx.output_meta = [(each._a.shape, each._kind) if isinstance(each, Tensor) else None for each in outputs]
-    wrapped = []
+    wrapped: list[Any] = []
     for index, each in enumerate(outputs):
         if not isinstance(each, Tensor):
             wrapped.append(each)

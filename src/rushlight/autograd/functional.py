@@ -7,14 +7,14 @@ from typing import Any
 from ..func.transforms import jacfwd, jacrev
 from ..ops.joining import stack
 from ..tensor import Tensor
-from ..vocabulary import Function, Operand
+from ..vocabulary import Function
 from .api import grad
 from .grad_mode import enable_grad
 
 __all__ = ["vjp", "jvp", "jacobian", "hessian", "vhp", "hvp"]
 
 
-def _tuple(value: Operand | tuple[Tensor, ...], what: str, where: str) -> tuple[bool, tuple[Any, ...]]:
+def _tuple(value: Any, what: str, where: str) -> tuple[bool, tuple[Any, ...]]:
     """(whether it was a tuple, the tensors)."""
     was_tuple = isinstance(value, (tuple, list))
     values = tuple(value) if was_tuple else (value,)
@@ -95,14 +95,14 @@ def vjp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[T
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
 
-def jvp(func: Function, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(outputs, J v): the product of the Jacobian with a vector (of the inputs' shapes), by differentiating twice."""
     with enable_grad():
-        _, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "jvp")
+        _, places, out_tuple, outputs = _run(func, inputs, create_graph, "jvp")
         _strict_outputs(outputs, strict)
-        vs = _vector(v, inputs, "input to the user-provided function")
+        vs = _vector(v, places, "input to the user-provided function")
         dummies = tuple(out.new_zeros(out.shape).requires_grad_() for out in outputs)
-        back = _gradients(outputs, inputs, dummies, True, strict)
+        back = _gradients(outputs, places, dummies, True, strict)
         found = _gradients(back, dummies, vs, create_graph, strict)
     return _finish(outputs, out_tuple, create_graph), _finish(found, out_tuple, create_graph)
 
@@ -183,17 +183,17 @@ def hessian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: b
     return result if was_tuple else result[0]
 
 
-def vhp(func: Function, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(output, v^T H) for a scalar function with Hessian H."""
     with enable_grad():
-        was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "vhp")
+        was_tuple, places, out_tuple, outputs = _run(func, inputs, create_graph, "vhp")
         out = _scalar(outputs, out_tuple, "vhp")
-        vs = _vector(v, inputs, "input to the user-provided function")
-        first = _gradients((out.reshape(()),), inputs, (None,), True, strict)
-        found = _gradients(first, inputs, vs, create_graph, strict)
+        vs = _vector(v, places, "input to the user-provided function")
+        first = _gradients((out.reshape(()),), places, (None,), True, strict)
+        found = _gradients(first, places, vs, create_graph, strict)
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
 
-def hvp(func: Function, inputs: Tensor, v: Tensor | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(output, H v) for a scalar function with Hessian H (symmetric, so the same as `vhp`)."""
     return vhp(func, inputs, v, create_graph, strict)

@@ -104,7 +104,7 @@ class _Context:
             warnings.warn("Decorating classes is deprecated and will be disabled in future versions. You should only decorate functions "
                           "or methods. To preserve the current behavior of class decoration, you can directly decorate the `__init__` "
                           "method and nothing else.", FutureWarning, stacklevel=2)
-            function.__init__ = self(function.__init__)
+            function.__init__ = self(function.__init__)  # type: ignore[method-assign]
             return function
         if inspect.isgeneratorfunction(function):
             return _wrap_generator(self.clone, function)
@@ -147,7 +147,7 @@ class no_grad(_Context):
 
     __slots__ = ()
 
-    def __new__(cls, function: Function | None = None) -> Function | no_grad:
+    def __new__(cls, function: Function | None = None) -> Any:
         self = object.__new__(cls)
         return self if function is None else self(function)
 

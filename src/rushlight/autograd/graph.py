@@ -48,7 +48,7 @@ class Version:
         self.views: list[ref[Any]] | None = None
 
     def __add__(self, other: int) -> int:
-        return self.n + (other.n if other.__class__ is Version else other)
+        return self.n + (other.n if isinstance(other, Version) else other)
 
     def __radd__(self, other: int) -> int:
         return self.n + other
@@ -142,7 +142,7 @@ class Node:
         """The saved tensors by PyTorch's names."""
         return {}
 
-    def arrays(self, g: Any) -> list[Any]:
+    def arrays(self, g: Any) -> Sequence[Any]:
         """Gradients of the inputs as arrays, from the output's gradient (a list of them where the node has several outputs)."""
         if self.outputs == 1:
             g = wrap_array(g)
@@ -195,13 +195,13 @@ class BatchedFix(tuple[Any, ...]):
     levels: tuple[Any, ...]
 
 
-def fix_of(inputs: tuple[Any, ...], outs: tuple[Any, ...]) -> BatchedFix | tuple[Any, ...]:
+def fix_of(inputs: Sequence[Any], outs: Sequence[Any]) -> BatchedFix | tuple[Any, ...]:
     """`Node.fix` for all inputs of a node with these results."""
     fix = tuple([None if t is None or t._node is None else (t._a.shape, t._kind) for t in inputs])
     return fix if not outs or outs[0]._kind.sparse or outs[0]._a.__class__ is ndarray else batched_fix(fix, inputs, outs)
 
 
-def batched_fix(fix: tuple[Any, ...] | None, inputs: Sequence[Any], outs: Sequence[Tensor]) -> BatchedFix | tuple[Any, ...]:
+def batched_fix(fix: tuple[Any, ...] | None, inputs: Sequence[Any], outs: Sequence[Tensor]) -> Any:
     """A node's `fix` where its results may be batched arrays."""
     levels = getattr(outs[0]._a, "levels", ())
     if len(outs) == 1:

@@ -104,8 +104,7 @@ def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., None], *,
     "any": ``fn(grad)`` at the first. Once per pass."""
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    edges = [get_gradient_edge(t) for t in tensors]
-    edges = [edge.node if edge.node.outputs == 1 else Port(edge.node, edge.output_nr) for edge in edges]
+    edges = [edge.node if edge.node.outputs == 1 else Port(edge.node, edge.output_nr) for edge in map(get_gradient_edge, tensors)]
     lock = threading.Lock()
     passes: dict[int, tuple[Any, int, list[Any], list[bool]]] = {}     # by backward pass: (pass, how many will come, gradients, which came)
 

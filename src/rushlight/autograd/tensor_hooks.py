@@ -35,7 +35,7 @@ def register_hook(self: Tensor, hook: Function | Operand) -> RemovableHandle:
 
 
 @attach
-def register_post_accumulate_grad_hook(self: Tensor, hook: Function | Operand) -> RemovableHandle:
+def register_post_accumulate_grad_hook(self: Tensor, hook: Function) -> RemovableHandle:
     """Call ``hook(self)`` after a gradient was added to this leaf's ``.grad``. Returns a handle."""
     if self._node is None:
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")

@@ -53,8 +53,9 @@ def attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | Non
     """Gradients of q, k, v, and (`of_bias`) of the bias in the scores' shape, else None. `out` and `kept` are what `attention` returned."""
     spread = _spread(q, k, v, bias)
     if spread is not None:
-        leading, dtype = spread[0].shape[:-2], spread[0].dtype
-        dq, dk, dv, of_scores = attention_gradient(_fitting(g, leading, dtype), *spread, noise, causal, scale, of_bias, _fitting(out, leading, dtype), *kept)
+        q_, k_, v_, wide_bias = spread
+        leading, dtype = q_.shape[:-2], q_.dtype
+        dq, dk, dv, of_scores = attention_gradient(_fitting(g, leading, dtype), q_, k_, v_, wide_bias, noise, causal, scale, of_bias, _fitting(out, leading, dtype), *kept)
         dq, dk, dv = (_of_few_heads(grad, a).astype(a.dtype, copy=False) for grad, a in ((dq, q), (dk, k), (dv, v)))
         return dq, dk, dv, of_scores if of_scores is None or bias is None else of_scores.astype(bias.dtype, copy=False)
     weights, inverse, *factors = kept

@@ -64,10 +64,10 @@ def _k1_near(x: Array) -> Any:
 
 # --- the oscillating functions -----------------------------------------------------------------------------------------------------------
 
-def _wave(x: Array, p: Any, q: Array, order: int, second: bool) -> Any:
+def _wave(x: Array, of_p: Any, of_q: Any, order: int, second: bool) -> Any:
     """sqrt(2 / (pi x)) (P cos a - Q sin a), or (P sin a + Q cos a), a = x - order pi / 2 - pi / 4, without rounding the difference."""
     w = 1 / (x * x)
-    p, q = series(p, w), series(q, w) / x
+    p, q = series(of_p, w), series(of_q, w) / x
     s, c = np.sin(x), np.cos(x)
     cos_a, sin_a = (c + s, s - c) if order == 0 else (s - c, -s - c)       # times sqrt(2)
     return (p * sin_a + q * cos_a if second else p * cos_a - q * sin_a) / np.sqrt(math.pi * x)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 import numpy as np
 
 from ..homes import place
-from ..vocabulary import Array, NumpyDtype, PerDim
+from ..vocabulary import Array, NumpyDtype
 from .native import library
 
 __all__ = ["kernel", "join", "Find", "is_half", "widened", "narrowed"]
@@ -83,7 +83,7 @@ def kernel(twin: Kernel | None = None, *, halves: bool = False, composed: bool =
     composed    the twin gets NumPy's arrays only; for others the call gives NotImplemented
     """
     if twin is None:
-        return lambda twin: kernel(twin, halves=halves, composed=composed)
+        return lambda twin: kernel(twin, halves=halves, composed=composed)  # type: ignore[call-overload]  # both ways at once is for here only
     family = twin.__module__.rpartition(".")[2]
     if composed:
         twin = _numpy_only(twin)
@@ -123,7 +123,7 @@ def _closed(family: str, twin: Kernel, halves: bool) -> Kernel:
     return door
 
 
-def is_half(a: Array | PerDim | None) -> bool:
+def is_half(a: Any) -> bool:
     """Whether this is an array of float16 or bfloat16."""
     return getattr(a, "itemsize", 0) == 2 and a.dtype.kind in "fV"
 

@@ -214,12 +214,16 @@ def _operator(ufunc: Function, swapped: bool = False) -> Callable[..., Any]:
     return operator
 
 
-for _name, _ufunc in (("add", np.add), ("sub", np.subtract), ("mul", np.multiply), ("truediv", np.divide), ("pow", np.power), ("and", np.bitwise_and),
-                      ("or", np.bitwise_or), ("xor", np.bitwise_xor)):
+_BINARY: tuple[tuple[str, Function], ...] = (
+    ("add", np.add), ("sub", np.subtract), ("mul", np.multiply), ("truediv", np.divide), ("pow", np.power), ("and", np.bitwise_and),
+    ("or", np.bitwise_or), ("xor", np.bitwise_xor))
+_OTHERS: tuple[tuple[str, Function], ...] = (
+    ("eq", np.equal), ("ne", np.not_equal), ("lt", np.less), ("le", np.less_equal), ("gt", np.greater), ("ge", np.greater_equal),
+    ("neg", np.negative), ("invert", np.invert), ("abs", np.absolute))
+for _name, _ufunc in _BINARY:
     setattr(Symbol, f"__{_name}__", _operator(_ufunc))
     setattr(Symbol, f"__r{_name}__", _operator(_ufunc, True))
-for _name, _ufunc in (("eq", np.equal), ("ne", np.not_equal), ("lt", np.less), ("le", np.less_equal), ("gt", np.greater), ("ge", np.greater_equal),
-                      ("neg", np.negative), ("invert", np.invert), ("abs", np.absolute)):
+for _name, _ufunc in _OTHERS:
     setattr(Symbol, f"__{_name}__", _operator(_ufunc))
 
 
@@ -229,7 +233,7 @@ class Number(float):
     __slots__ = ("tape", "index")
     tape: Tape
     index: int
-    __class__ = property(lambda self: float)          # type: ignore[assignment]  # rules may ask for plain floats
+    __class__ = property(lambda self: float)  # rules may ask for plain floats
     __hash__ = float.__hash__
 
     @staticmethod

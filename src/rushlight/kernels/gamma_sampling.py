@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..vocabulary import Array
+from ..vocabulary import Array, Function
 from . import native
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def standard_gamma(gen: Generator, alphas: Array) -> Array:
     if native.library is not None:
         return gen.drawn("gamma_numbers", alphas)
     single = alphas.dtype == np.float32
-    rounded = (lambda value: float(np.float32(value))) if single else float
+    rounded: Function = (lambda value: float(np.float32(value))) if single else float
     return np.array([_one_gamma(gen, alpha, rounded) for alpha in alphas.tolist()], np.float64)
 
 
-def _one_gamma(gen: Generator, alpha: float, rounded: type[Any]) -> float:
+def _one_gamma(gen: Generator, alpha: float, rounded: Function) -> float:
     if alpha != alpha or alpha < 0.0:
         return math.nan
     scale = 1.0
@@ -76,11 +76,11 @@ def binomial(gen: Generator, counts: Array, probabilities: Array) -> Array:
     """Numbers of successes in counts[i] trials of chance probabilities[i], for flat float arrays, as float64."""
     if native.library is not None:
         return gen.drawn("binomial_numbers", counts, probabilities)
-    rounded = (lambda value: float(np.float32(value))) if counts.dtype == np.float32 else float
+    rounded: Function = (lambda value: float(np.float32(value))) if counts.dtype == np.float32 else float
     return np.array([_one_binomial(gen, n, p, rounded) for n, p in zip(counts.tolist(), probabilities.tolist(), strict=True)], np.float64)
 
 
-def _one_binomial(gen: Generator, count: float, p: float, rounded: type[Any]) -> float:
+def _one_binomial(gen: Generator, count: float, p: float, rounded: Function) -> float:
     if count <= 0.0 or p <= 0.0:
         return 0.0
     if not math.isfinite(count) or p != p:

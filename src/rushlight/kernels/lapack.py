@@ -48,7 +48,7 @@ def _finite(decompose: Function) -> Function:
         if (nan := np.isnan(a).any((-2, -1))).any():
             where = f"(Batch element {int(np.argmax(nan.reshape(-1)))}): " if nan.ndim else ""
             raise np.linalg.LinAlgError(where)
-        bad = ~good.all((-2, -1))
+        bad: Any = ~good.all((-2, -1))
         outs = decompose(np.where(bad[..., None, None], a.dtype.type(0), a), *more)
         for each in outs if isinstance(outs, tuple) else (outs,):
             each[bad] = np.nan

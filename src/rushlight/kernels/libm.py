@@ -81,7 +81,7 @@ def cos_sin(x: Array) -> tuple[Any, Any]:
     return np.cos(x), np.sin(x)
 
 
-def fma32(x: Array, y: Array, z: Any) -> Array:
+def fma32(x: Array, y: Array | np.float32, z: Any) -> Array:
     """x * y + z of float32 numbers, rounded once (see random_normal about the rare exception)."""
     result = np.multiply(x, y, dtype=np.float64)
     result += z

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..vocabulary import Array, NumpyDtype
 from . import reduce
+from .arrays import add_reduce, maximum_reduce
 from .door import is_half, kernel
 from .indexing import gather, steps
 
@@ -82,8 +83,8 @@ def entropy(x: Array, target: Array, weight: Array | None, ignored: int, smoothi
     """(losses, logs of the sums of exponentials, sum of the losses, sum of the targets' weights); IndexError for a class out of range."""
     if target.dtype.kind == "i":
         counts, at = _checked(target, x.shape[1], ignored)
-    top = np.maximum.reduce(x, 1, None, None, True)
-    logs = np.log(np.add.reduce(np.exp(x - top), 1, None, None, True)) + top
+    top = maximum_reduce(x, 1, None, None, True)
+    logs = np.log(add_reduce(np.exp(x - top), 1, None, None, True)) + top
     flat = x.shape[0], -1
     if target.dtype.kind != "i" or smoothing:
         shares = shares_of(x.shape, x.dtype, target, weight, ignored, smoothing)

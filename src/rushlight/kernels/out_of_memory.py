@@ -25,4 +25,4 @@ def errors_are_both() -> None:
         size = f"you tried to allocate {self._total_size} bytes. " if hasattr(self, "_total_size") else ""
         return f"DefaultCPUAllocator: can't allocate memory: {size}{plain(self)}"
     Error.__bases__ = (MemoryError, RuntimeError)
-    Error.__str__ = text
+    Error.__str__ = text  # type: ignore[method-assign]

@@ -49,7 +49,7 @@ def _recurrence(first: Function, step: Function, limits: dict[str, int] | None =
             before, now = now, step(k, x, now, before)
             np.copyto(r, now, where=left == k)
             k += 1
-        if use_closed.any():
+        if closed is not None and use_closed.any():
             r[use_closed] = closed(x[use_closed], n[use_closed])
         if limit is not None:
             r[n > limit] = np.nan

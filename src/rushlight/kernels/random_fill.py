@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..vocabulary import Array, Function, NumpyDtype, NumpyDtypeLike
+from ..vocabulary import Array, Function, NumpyDtype
 from .door import kernel
 from .libm import exp, fma, log, log1p, tan
 from .random_normal import fill_normal_blocks, serial_normals
@@ -142,14 +142,14 @@ def cauchy(gen: Generator, n: int, dtype: NumpyDtype, median: float, sigma: floa
     return through_float32(fma(tan(math.pi * (gen.doubles(n) - 0.5)), sigma, median), dtype)
 
 
-def log_normal(gen: Generator, n: int, dtype: NumpyDtypeLike, mean: float, std: float) -> Any:
+def log_normal(gen: Generator, n: int, dtype: NumpyDtype, mean: float, std: float) -> Any:
     """exp of normal numbers."""
     return through_float32(exp(serial_normals(gen, n, mean, std)), dtype)
 
 
 # --- discrete -------------------------------------------------------------------------------------------------------------------------
 
-def geometric(gen: Generator, n: int, dtype: NumpyDtypeLike, p: float) -> Any:
+def geometric(gen: Generator, n: int, dtype: NumpyDtype, p: float) -> Any:
     """How many trials of chance p the first success takes: ceil(log(u) / log(1 - p))."""
     values = np.ceil(log(gen.doubles(n)) / math.log1p(-p))
     return values.astype(np.int64).astype(dtype) if dtype.kind in "iu" else through_float32(values, dtype)
@@ -182,7 +182,7 @@ def remainders(words: Array, span: int, low: int) -> Array:
     return values
 
 
-def _from_integers(values: Array, dtype: NumpyDtypeLike) -> Any:
+def _from_integers(values: Array, dtype: NumpyDtype) -> Any:
     if dtype.kind == "f" or dtype.kind == "V" or dtype.name == "bfloat16":
         return through_float32(values, dtype)
     return values.astype(dtype)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..vocabulary import Array, Function, PerDim
-from .arrays import as_array
+from ..vocabulary import Array, Function, PerDim, Shape
+from .arrays import add_reduce, all_reduce, any_reduce, as_array, maximum_reduce, minimum_reduce, multiply_reduce
 from .door import kernel
 
 __all__ = ["sum", "nansum", "size_sum", "prod", "mean", "amax", "amin", "any", "all", "count_nonzero", "norm", "variance", "logsumexp", "max_along",
@@ -20,10 +20,10 @@ __all__ = ["sum", "nansum", "size_sum", "prod", "mean", "amax", "amin", "any", "
 def _sum(a: Array, axis: PerDim | None, keepdims: bool) -> Array:
     """np.add.reduce with pairwise accuracy also where NumPy adds row after row (long reductions over a leading axis)."""
     if a.ndim > 1 and axis is not None and a.dtype == np.float32 and a.size > 65536:
-        axes = axis if axis.__class__ is tuple else (axis,)
+        axes: Shape = axis if isinstance(axis, tuple) else (axis,)  # axes are an int or a tuple
         if a.ndim - 1 not in axes and _product([a.shape[i] for i in axes]) > 512:
             return _blocked(a, axes, keepdims)
-    return np.add.reduce(a, axis, _wide(a), None, keepdims)  # positional: half the overhead of keywords
+    return add_reduce(a, axis, _wide(a), None, keepdims)
 
 
 def _wide(a: Array) -> type[Any] | None:
@@ -31,12 +31,12 @@ def _wide(a: Array) -> type[Any] | None:
     return np.int64 if a.dtype.kind in "biu" else None
 
 
-def _blocked(a: Array, axes: tuple[int, ...], keepdims: bool) -> Any:
+def _blocked(a: Array, axes: Shape, keepdims: bool) -> Any:
     """Sum blocks of 64 along the longest reduced axis, then blocks of the sums, and so on."""
     longest = max(axes, key=lambda i: a.shape[i])
     while a.shape[longest] > 128:
         a = np.add.reduceat(a, np.arange(0, a.shape[longest], 64), axis=longest)
-    return np.add.reduce(a, axis=axes, keepdims=keepdims)
+    return add_reduce(a, axes, None, None, keepdims)
 
 
 @kernel
@@ -48,7 +48,7 @@ def sum(a: Array, axis: PerDim | None, keepdims: bool) -> Array:
 @kernel
 def prod(a: Array, axis: int | None, keepdims: bool) -> Any:
     """Integers and bool in int64."""
-    return np.multiply.reduce(a, axis, _wide(a), None, keepdims)
+    return multiply_reduce(a, axis, _wide(a), None, keepdims)
 
 
 @kernel
@@ -66,19 +66,19 @@ def size_sum(a: Array, axis: Sequence[int], keepdims: bool) -> Array:
 @kernel
 def any(a: Array, axis: Any, keepdims: bool) -> Any:
     """Whether one is not zero."""
-    return np.logical_or.reduce(a if a.dtype == bool else a != 0, axis, None, None, keepdims)
+    return any_reduce(a if a.dtype == bool else a != 0, axis, None, None, keepdims)
 
 
 @kernel
 def all(a: Array, axis: Sequence[int] | None, keepdims: bool) -> Array:
     """Whether none is zero."""
-    return np.logical_and.reduce(a if a.dtype == bool else a != 0, axis, None, None, keepdims)
+    return all_reduce(a if a.dtype == bool else a != 0, axis, None, None, keepdims)
 
 
 @kernel
 def count_nonzero(a: Array, axis: Any, keepdims: bool) -> Any:
     """How many are not zero."""
-    return np.add.reduce(a != 0, axis, np.int64, None, keepdims)
+    return add_reduce(a != 0, axis, np.int64, None, keepdims)
 
 
 @kernel
@@ -91,19 +91,19 @@ def mean(a: Array, axis: Sequence[int], keepdims: bool) -> Array:
 @kernel
 def norm(a: Array, axis: Sequence[int], keepdims: bool) -> Array:
     """The root of the sum of squares."""
-    return np.sqrt(np.add.reduce(a * a, axis, None, None, keepdims))
+    return np.sqrt(add_reduce(a * a, axis, None, None, keepdims))
 
 
 @kernel
 def amax(a: Array, axis: Sequence[int] | None, keepdims: bool) -> Array:
     """The largest; nan is."""
-    return np.maximum.reduce(a, axis, None, None, keepdims)
+    return maximum_reduce(a, axis, None, None, keepdims)
 
 
 @kernel
 def amin(a: Array, axis: Sequence[int] | None, keepdims: bool) -> Array:
     """The smallest; nan is."""
-    return np.minimum.reduce(a, axis, None, None, keepdims)
+    return minimum_reduce(a, axis, None, None, keepdims)
 
 
 @kernel

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..vocabulary import Array
+from ..vocabulary import Array, ArrayOrNone
 from . import native
-from .door import is_half, kernel
+from .door import is_half, kernel, widened
 from .linear import linear
 
 __all__ = ["Steps", "forward", "backward", "loop", "loop_gradient", "rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward",
@@ -37,8 +37,8 @@ _LSTM, _GRU, _RNN_TANH, _RNN_RELU = range(4)               # the modes of native
 # --- a layer in one direction ------------------------------------------------------------------------------------------------------------
 
 @kernel(composed=True)
-def forward(mode: str, steps: Steps, keep: bool, x: Array, h0: Array, c0: Array | None, w_ih: Array, w_hh: Array, b_ih: Array | None,
-            b_hh: Array | None, w_hr: Array | None) -> tuple[Any, Any]:
+def forward(mode: str, steps: Steps, keep: bool, x: Array, h0: Array, c0: ArrayOrNone, w_ih: Array, w_hh: Array, b_ih: Array | None,
+            b_hh: Array | None, w_hr: ArrayOrNone) -> tuple[Any, Any]:
     """((y, h_n) or (y, h_n, c_n), what the gradients need) of a layer in one direction.
 
     mode        "RNN_TANH", "RNN_RELU", "GRU" or "LSTM"
@@ -47,7 +47,7 @@ def forward(mode: str, steps: Steps, keep: bool, x: Array, h0: Array, c0: Array 
     float16 and bfloat16 compute in float32, and what is kept is float32.
     """
     if is_half(x):
-        wide = [a if a is None else a.astype(np.float32) for a in (x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)]
+        wide: list[Any] = [a if a is None else a.astype(np.float32) for a in (x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr)]
         results, kept = forward(mode, steps, keep, *wide)
         return tuple([each.astype(x.dtype) for each in results]), kept
     if mode == "GRU":
@@ -65,15 +65,16 @@ def forward(mode: str, steps: Steps, keep: bool, x: Array, h0: Array, c0: Array 
 
 
 @kernel(composed=True)
-def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Array | None, gh: Array | None, gc: Array | None, x: Array, h0: Array,
-             c0: Array | None, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, w_hr: Array | None, y: Array,
+def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: ArrayOrNone, gh: Array | None, gc: Array | None, x: Array, h0: Array,
+             c0: ArrayOrNone, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, w_hr: ArrayOrNone, y: Array,
              *kept: Array) -> tuple[Any, ...]:
     """The gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr (None where not `wanted`) from those of y, h_n and c_n (None: zero)."""
     if is_half(x):
-        wide = [a.astype(np.float32) if is_half(a) else a for a in (gy, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, y)]
+        wide: list[Any] = [widened(a) for a in (gy, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, y)]
         return tuple([a if a is None else a.astype(x.dtype) for a in backward(mode, steps, wanted, *wide, *kept)])
     gh = np.zeros_like(h0) if gh is None else gh
-    dc0 = dw_hr = db = None
+    dc0 = dw_hr = None
+    db: Any = None
     if mode == "LSTM":
         gc, (c, gates, flat) = np.zeros_like(c0) if gc is None else gc, kept
         dx_part, db, dh0, dc0, dw_hr = lstm_backward(gy, gh, gc, steps, y, h0, c0, c, gates, flat, w_hh, w_hr)
@@ -86,7 +87,7 @@ def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Array | None
         dh_part = dx_part
     if db is None and (wanted[5] or wanted[6]):
         db = np.add.reduce(dx_part, axis=0)
-    db_hh = db if dh_part is dx_part or db is None else np.add.reduce(dh_part, axis=0)
+    db_hh: Any = db if dh_part is dx_part or db is None else np.add.reduce(dh_part, axis=0)
     return (native.matmul(dx_part, w_ih) if wanted[0] else None, dh0, dc0, native.matmul(dx_part.T, x) if wanted[3] else None,
             recurrent_weight_grad(dh_part, y, h0, steps) if wanted[4] else None, db if wanted[5] else None,
             (db_hh.copy() if db_hh is db else db_hh) if wanted[6] else None, dw_hr)
@@ -99,8 +100,8 @@ def _add(a: Array | None, b: Array | None) -> Array | None:
 # --- the loops over time -----------------------------------------------------------------------------------------------------------------
 
 @kernel
-def loop(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: Array | None, gates: Array | None, y: Array, c: Array | None, flat: Array | None,
-         hidden: Array | None, b_hn: Array | None, x: Array | None, w_ih: Array | None, bias: Array | None) -> None:
+def loop(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: ArrayOrNone, gates: ArrayOrNone, y: Array, c: ArrayOrNone, flat: ArrayOrNone,
+         hidden: ArrayOrNone, b_hn: Array | None, x: Array | None, w_ih: ArrayOrNone, bias: Array | None) -> None:
     """Fill y, c, flat (tanh(c)) and hidden; `gates` hold the input's part before and the gates after, which for an RNN y does.
 
     An LSTM given x, w_ih and a bias computes the input's part itself. Without `flat` it keeps nothing: c (B, H) holds the cells before and after, and
@@ -123,8 +124,8 @@ def loop(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: Array | None, gate
 
 
 @kernel
-def loop_gradient(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: Array | None, gates: Array | None, y: Array, c: Array | None,
-                  flat: Array | None, hidden: Array | None, gy: Array | None, carry: Array, carry_c: Array | None, dz: Array, dn: Array | None,
+def loop_gradient(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: ArrayOrNone, gates: ArrayOrNone, y: Array, c: ArrayOrNone,
+                  flat: ArrayOrNone, hidden: ArrayOrNone, gy: ArrayOrNone, carry: Array, carry_c: ArrayOrNone, dz: Array, dn: Array | None,
                   db: Array | None) -> None:
     """And back: fill dz, the gradients of the gates' sums, and a GRU's dn; add the sum of dz's rows to db. `carry` and `carry_c` hold the gradients of
     the final states before and of the initial ones after."""
@@ -188,7 +189,7 @@ def final_state(y: Array, start: Array, steps: Steps) -> Array:
     return result
 
 
-def _input_part(x: Array, w: Array, bias: Array) -> Array:
+def _input_part(x: Array, w: Array, bias: Array | None) -> Array:
     # On the library's threads: NumPy's own, which wait busily for a while, would take the loop's place on the processors.
     return native.matmul(x, w.T) if bias is None else linear(x, w, bias)
 
@@ -221,14 +222,14 @@ def _rnn_loop(steps: Steps, w_hh: Array, h0: Array, y: Array, relu: bool) -> Non
         last = (lo, hi)
 
 
-def rnn_backward(gy: Array | None, gh: Any, steps: Steps, y: Array, w_hh: Array, relu: bool) -> tuple[Any, Any]:
+def rnn_backward(gy: ArrayOrNone, gh: Any, steps: Steps, y: Array, w_hh: Array, relu: bool) -> tuple[Any, Any]:
     """(gradient of the sum before the nonlinearity (N, H), gradient of h0) from those of y (or None) and of the final state."""
     dz, carry = np.empty_like(y), np.array(gh, order="C")
     loop_gradient(_RNN_RELU if relu else _RNN_TANH, steps, w_hh, carry, None, None, y, None, None, None, gy, carry, None, dz, None, None)
     return dz, carry
 
 
-def _rnn_backward_loop(gy: Array | None, carry: Array, steps: Steps, y: Array, w_hh: Array, dz: Array, relu: bool) -> None:
+def _rnn_backward_loop(gy: ArrayOrNone, carry: Array, steps: Steps, y: Array, w_hh: Array, dz: Array, relu: bool) -> None:
     slope = (y > 0).astype(y.dtype) if relu else 1 - y * y
     for lo, hi in reversed(steps):
         dh = carry[:hi - lo]
@@ -340,7 +341,7 @@ def lstm_results(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh
     return y, c
 
 
-def lstm_forward(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None, w_hr: Array | None) -> tuple[Any, ...]:
+def lstm_forward(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None, w_hr: ArrayOrNone) -> tuple[Any, ...]:
     """(y (N, P), c (N, H), gates (N, 4H) as i, f, g, o, tanh(c)) with c_t = f c_{t-1} + i g and y_t = W_hr (o tanh(c_t)), W_hr None: 1."""
     size = w_hh.shape[0] // 4
     y, c, flat = np.empty((len(x), h0.shape[1]), x.dtype), np.empty((len(x), size), x.dtype), np.empty((len(x), size), x.dtype)
@@ -356,7 +357,7 @@ def lstm_forward(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh
     return y, c, gates, flat
 
 
-def _lstm_loop(steps: Steps, w_hh: Array, h0: Array, c0: Array, gates: Array, y: Array, c: Array, flat: Array, w_hr: Array | None) -> None:
+def _lstm_loop(steps: Steps, w_hh: Array, h0: Array, c0: Array, gates: Array, y: Array, c: Array, flat: Array, w_hr: ArrayOrNone) -> None:
     size = w_hh.shape[0] // 4
     w = w_hh.copy()
     for sigmoids in (slice(0, 2 * size), slice(3 * size, None)):
@@ -383,8 +384,8 @@ def _lstm_loop(steps: Steps, w_hh: Array, h0: Array, c0: Array, gates: Array, y:
         last = (lo, hi)
 
 
-def lstm_backward(gy: Array | None, gh: Any, gc: Any, steps: Steps, y: Array, h0: Array, c0: Array, c: Array, gates: Array, flat: Array, w_hh: Array,
-                  w_hr: Array | None) -> tuple[Any, ...]:
+def lstm_backward(gy: ArrayOrNone, gh: Any, gc: Any, steps: Steps, y: Array, h0: Array, c0: Array, c: Array, gates: Array, flat: Array, w_hh: Array,
+                  w_hr: ArrayOrNone) -> tuple[Any, ...]:
     """(gradient of the gates' sums (N, 4H), the sum of its rows, gradients of h0, of c0, of W_hr or None)."""
     dz, dh0, dc0 = np.empty_like(gates), np.array(gh, order="C"), np.array(gc, order="C")
     if w_hr is None:
@@ -396,8 +397,8 @@ def lstm_backward(gy: Array | None, gh: Any, gc: Any, steps: Steps, y: Array, h0
     return dz, np.add.reduce(dz, axis=0), dh0, dc0, outputs.T @ (gates[:, 3 * size:] * flat)
 
 
-def _lstm_backward_loop(gy: Array | None, carry: Array, carry_c: Array, steps: Steps, c0: Array, c: Array, gates: Array, flat: Array, w_hh: Array,
-                        flat_dz: Array, outputs: Array | None, w_hr: Array | None) -> None:
+def _lstm_backward_loop(gy: ArrayOrNone, carry: Array, carry_c: Array, steps: Steps, c0: Array, c: Array, gates: Array, flat: Array, w_hh: Array,
+                        flat_dz: Array, outputs: ArrayOrNone, w_hr: ArrayOrNone) -> None:
     """`outputs` gets the gradients of what a projection makes."""
     size = c.shape[1]
     i, f, g, o = (gates[:, k * size:(k + 1) * size] for k in range(4))

@@ -3,7 +3,7 @@ largest."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def mode_places(a: Array, dim: int) -> Any:
 @kernel
 def search(sequence: Any, values: Array, right: bool) -> Any:
     """Where values belong in a sorted vector, or in the sorted rows of their own: before equal elements, or (right) behind them."""
-    side = "right" if right else "left"
+    side: Literal["left", "right"] = "right" if right else "left"
     if sequence.ndim == 1:
         return np.searchsorted(sequence, values, side=side)
     if not values.size:

@@ -156,7 +156,7 @@ def unary(name: str, forward: Function, grad: Function | None = None, *, arrays:
     return fn
 
 
-def _unary_node(name: str, grad: Function | None, arrays: bool, label: str, piecewise: str) -> type[Any] | None:
+def _unary_node(name: str, grad: Function | None, arrays: bool, label: str, piecewise: str) -> Any:
     if grad is None:
         return None
     label = label or "".join(part.capitalize() for part in name.split("_")) + "Backward0"
@@ -223,13 +223,13 @@ def unary_slow(op: Op, input: Tensor) -> Tensor:
             raise (NotImplementedError if op.refuse_bool.startswith('"') else RuntimeError)(op.refuse_bool)
         r = as_array(forward(a))
         result_kind = kind.bool_ if ints == "bool" else kind.int64 if kind is kind.bool_ and r.dtype == np.int64 else kind
-    r = wrap(as_array(r, result_kind.np), result_kind)
+    result = wrap(as_array(r, result_kind.np), result_kind)
     if node_type is not None and input._node is not None and result_kind.differentiable:
         grad = node_type.grad
-        saved = (input,) if node_type.saves == "x" else (r,) if node_type.saves == "y" else ()
+        saved = (input,) if node_type.saves == "x" else (result,) if node_type.saves == "y" else ()
         agrad = own.gradient(name, node_type.agrad) if own is not None and kind.is_floating and node_type.agrad is not None else None
-        return record(r, node_type.label, (input,), grad, saved, agrad, holomorphic=op.holomorphic)
-    return r
+        return record(result, node_type.label, (input,), grad, saved, agrad, holomorphic=op.holomorphic)
+    return result
 
 
 def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, result: str = "same", label: str = "",
@@ -256,7 +256,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     is_ufunc = isinstance(ufunc, np.ufunc)
     ufunc = native.elementwise(ufunc)
     direct = ufunc if is_ufunc and result in ("same", "float") else None
-    grads = grad or (None, None)
+    grads: Any = grad or (None, None)
     differentiable = grad is not None
     uses = [arguments(each) if each is not None else () for each in grads]
     saves_y = any("y" in names for names in uses)
@@ -278,7 +278,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
 
     def build(slow: Any) -> Function:
         # Twice the same code: as function, and as operator, which gives operands that it does not know their own chance.
-        def fn(input: Tensor, other: Tensor | complex, *, out: Tensor | None = None) -> Tensor:
+        def fn(input: Tensor, other: Operand, *, out: Tensor | None = None) -> Tensor:
             if out is not None:
                 if direct is not None and computed_into(out, direct, input, other):
                     return out
@@ -355,14 +355,14 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
         return fn
 
     fn, operator = build(binary_slow), build(operator_slow)
-    for each in (fn, operator):
-        each.__name__ = each.__qualname__ = short
+    for form in (fn, operator):
+        form.__name__ = form.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, other, *, out=None) -> Tensor\n\nElementwise {short} with broadcasting and type promotion."
     if quick:
         flags = ((a_uses_a, native.FIRST_USES_A), (a_uses_b, native.FIRST_USES_B), (b_uses_a, native.SECOND_USES_A), (b_uses_b, native.SECOND_USES_B),
                  (numbers != "none", native.TAKES_NUMBERS))
         uses_flags = sum(flag for used, flag in flags if used)
-        fn, operator = (native.fast_path(each, ufunc, node_type, 2, uses_flags, to_bool) for each in (fn, operator))
+        fn, operator = (native.fast_path(form, ufunc, node_type, 2, uses_flags, to_bool) for form in (fn, operator))
     OPERATORS[name] = operator
     entry.function = fn
     for each in (short, *alias) if namespace else ():
@@ -381,7 +381,7 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     return fn
 
 
-def _spread(grad: Function) -> Function | None:
+def _spread(grad: Function) -> Any:
     """A gradient of a binary op as a function of (g, a, b, y): it gets those that it names, in this order."""
     if grad is None:
         return None
@@ -434,7 +434,7 @@ def _shown(name: str) -> Any:
     return FUNCTIONS.get(name) or NAMESPACES.get(space, {}).get(short) or getattr(Tensor, name)
 
 
-def binary_slow(op: Op, input: Tensor, other: Operand) -> Tensor:
+def binary_slow(op: Op, input: Any, other: Operand) -> Tensor:
     """Numbers, promotion, other dtypes and devices, and every error of a binary op."""
     name, result = op.title, op.result
     if getattr(input, "_kind", _DENSE).sparse or getattr(other, "_kind", _DENSE).sparse:

@@ -27,7 +27,7 @@ _layers: dict[FunctionType, dict[str, Layer]] = {}                  # function -
 _codes: dict[tuple[FunctionType, tuple[Layer, ...]], CodeType] = {}  # what was made for these layers before
 
 
-def python_function(value: Function | type[Any]) -> FunctionType | None:
+def python_function(value: Any) -> FunctionType | None:
     """The function itself, or the closure behind a native op (which leaves calls to the closure while that is intercepted); else None."""
     if value.__class__ is FunctionType:
         return value

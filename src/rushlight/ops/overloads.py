@@ -168,9 +168,8 @@ def overloads_of(name: str, op: Op | None, takes_out: bool) -> list[str]:
     found = _OVERLOADS.get(name)
     if found is None and name.endswith("_") and not name.endswith("__"):
         return _in_place(overloads_of(name[:-1], op, False))
-    numbers = op is not None and op.form == "binary" and op.numbers != "none"
     if found is None:
-        found = "default" if not numbers else "Tensor Scalar | " + ("Tensor_out Scalar_out" if op.result == "bool" else "out Scalar_out")
+        found = "default" if op is None or op.form != "binary" or op.numbers == "none" else "Tensor Scalar | " + ("Tensor_out Scalar_out" if op.result == "bool" else "out Scalar_out")
     names, explicit, outs = found.partition("|")
     plain = names.split()
     if not takes_out:

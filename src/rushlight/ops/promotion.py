@@ -10,7 +10,7 @@ from ..devices import CPU
 from ..dtypes import BOOL, COMPLEX, FLOAT, INT, bool_, dtype, float32, get_default_dtype, int64, promote_types
 from ..kind import Kind, kind_of
 from ..tensor import Tensor, wrap
-from ..vocabulary import Function, Operand
+from ..vocabulary import Function
 from .errors import not_a_tensor
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def same_device(name: str, a: Tensor, b: Tensor) -> device:
     raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {da} and {db}! ({name})")
 
 
-def promote(name: str, input: Tensor, other: Operand, *, to_float: bool = False, refuse: Function | None = None) -> tuple[Tensor, Tensor,
+def promote(name: str, input: Any, other: Any, *, to_float: bool = False, refuse: Function | None = None) -> tuple[Tensor, Tensor,
             Kind]:
     """Both operands as tensors, and the kind in which to compute. The tensors keep their own dtypes: cast ``t._a`` to ``kind.np``."""
     a_tensor, b_tensor = isinstance(input, Tensor), isinstance(other, Tensor)

@@ -44,7 +44,7 @@ class UnaryNode(Node):
         result._node, result._ver = self, self.version
         return {"result": result}
 
-    def arrays(self, g: Array) -> tuple[Any, ...]:
+    def arrays(self, g: Array) -> Sequence[Any]:
         agrad = self.agrad
         if agrad is None:
             return Node.arrays(self, g)
@@ -94,7 +94,7 @@ class BinaryNode(Node):
         """`self` and `other`."""
         return {name: t for name, t in zip(("self", "other"), self.saved, strict=False) if t is not None}
 
-    def arrays(self, g: Array) -> tuple[Any, ...]:
+    def arrays(self, g: Array) -> Sequence[Any]:
         na, nb = self.next
         saved = self.saved
         if not saved:
@@ -125,6 +125,8 @@ class BinaryNode(Node):
         saved = self.saved
         if saved is None:
             raise self._freed()
+        a: Any
+        b: Any
         a, b = saved if saved else (None, None)
         if (0 if a is None else a._ver + 0) + (0 if b is None else b._ver) != self.version:
             raise self._modified_one()
@@ -168,6 +170,8 @@ class Packed:
     def __init__(self, value: Array | tuple[Any, ...], unpack: Function, saved: Any) -> None:
         self.value, self.unpack, self._ver = value, unpack, 0
         own = saved.__class__ is SavedOutput          # the node's own output: its edge would be a cycle
+        self.edge: Any
+        self.index: int
         self.edge, self.index = (None, saved.index) if own else (saved._node, -1)
         self.levels = getattr(saved._a, "levels", ())
 
@@ -272,22 +276,23 @@ def record(out: Made, name: str, inputs: tuple[Any, ...], grad: Function | tuple
         return out
     if STATE.unusual and not LOCAL.grad and not LOCAL.dual:
         return out
-    multi = out.__class__ is tuple
-    if multi and len(out) == 1:       # one output after all: an ordinary node, whose gradient function still expects a list
-        functions = grad if grad.__class__ is tuple else None
-        one = grad if functions is None else None
-        wrapped = tuple([lambda g, *s, f=f: f([g], *s) for f in functions]) if functions is not None else lambda g, *s: one([g], *s)
-        return (record(out[0], name, inputs, wrapped, saved, None, holomorphic),)
-    node = new(node_class(name, MultiNode if multi else RecordNode))
+    made: Any = out
+    multi = made.__class__ is tuple
+    if multi and len(made) == 1:       # one output after all: an ordinary node, whose gradient function still expects a list
+        def of_list(one: Function) -> Function:
+            return lambda g, *s: one([g], *s)
+        wrapped = tuple(map(of_list, grad)) if isinstance(grad, tuple) else of_list(grad)
+        return (record(made[0], name, inputs, wrapped, saved, None, holomorphic),)  # type: ignore[return-value]
+    node: Any = new(node_class(name, MultiNode if multi else RecordNode))
     node.next = tuple([None if t is None else t._node for t in inputs])
     node.seq = new_seq()
     node.hooks = None
-    node.fix = fix_of(inputs, out if multi else (out,))
+    node.fix = fix_of(inputs, made if multi else (made,))
     node.grad = grad
     node.agrad = array_grad
     node.conj = False
     if saved:
-        outs = out if multi else (out,)
+        outs = made if multi else (made,)
         entries, version = [], 0
         for t in saved:
             entry: Any = t
@@ -304,12 +309,12 @@ def record(out: Made, name: str, inputs: tuple[Any, ...], grad: Function | tuple
         node.saved = ()
         node.version = 0
     if multi:
-        node.outputs = len(out)
-        for index, each in enumerate(out):
+        node.outputs = len(made)
+        for index, each in enumerate(made):
             if each._kind.differentiable:
                 each._node = Port(node, index)
     else:
-        out._node = node  # type: ignore[attr-defined]
+        made._node = node
     if STATE.unusual:
         _special(node)
     return out
@@ -358,7 +363,7 @@ def finish_special(r: Tensor, node_type: type[Any], inputs: tuple[Any, ...]) -> 
     node.seq = new_seq()
     node.hooks = None
     node.fix = None
-    version = 0
+    version: Any = 0
     if len(inputs) == 1:
         if node_type.saves == "x":
             node.saved, version = inputs[0], inputs[0]._ver + 0
@@ -457,7 +462,8 @@ def view(input: Tensor, array: Array, name: str, grad: Function | None, replay: 
         cls = _view_nodes.get(name)
         if cls is None:
             cls = _view_nodes[name] = node_class(name, RecordNode)
-        node = r._node = new(cls)
+        node: Any = new(cls)
+        r._node = node
         node.next = (edge,)
         node.saved = ()
         node.version = 0

@@ -42,7 +42,7 @@ class Op:
     __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "title", "integers", "refuse", "only", "holomorphic",
                  "result", "complex", "refuse_bool", "domain", "numbers", "out", "line")
 
-    def __init__(self, name: str, form: str, function: Function, *, forward: Function | None = None, gradient: Function | None = None,
+    def __init__(self, name: str, form: str, function: Any, *, forward: Any = None, gradient: Function | None = None,
                  saved: tuple[str, ...] = (),
                  node: type[Any] | None = None, title: str = "", integers: Any = None, refuse: Any = None, only: str = "",
                  holomorphic: bool = True,
@@ -117,7 +117,7 @@ def _settle(namespace: str, function: Function | type[Any]) -> None:
     for each in (function, getattr(function, "__wrapped__", None)):
         if ".ops." in (getattr(each, "__module__", None) or ""):
             try:
-                each.__module__ = homes.place(namespace)            # type: ignore[union-attr]
+                each.__module__ = homes.place(namespace)
             except AttributeError:          # the native library's: the Python form comes next
                 continue
 

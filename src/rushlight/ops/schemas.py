@@ -162,7 +162,8 @@ def misfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], method: boo
         return _overflow(name, overloads[problems.index(None)], args, kwargs, method)
     found = problems[0]
     if len(problems) == 1 and found is not None and found[0] is not None:
-        parameter, position, value = found
+        position, value = found[1:]
+        parameter: _Parameter = found[0]
         wanted = _WORDS.get(parameter.word + "[]" * parameter.many, parameter.word)
         where = f" (position {position})" if position > 0 else ""
         return TypeError(f"{name}(): argument '{parameter.name}'{where} must be {wanted}, not {type(value).__name__}")

@@ -18,7 +18,7 @@ from ..autograd.tensor_hooks import move_history
 from ..dtypes import can_cast
 from ..kernels import memory as M
 from ..tensor import Tensor, wrap
-from ..vocabulary import Array, Function, Operand
+from ..vocabulary import Array, Function
 from .errors import title
 from .record import RecordNode, SavedOutput, UnaryNode, share_version
 
@@ -264,6 +264,7 @@ def _regenerate(root: Tensor) -> None:
 
 def _stale(v: Tensor) -> Any:
     """The history of an output of split or unbind whose base was changed in place: backward through it is an error."""
+    assert v._view is not None
     name = v._view[2].rpartition(" of ")[2]
     node: Any = new(node_class("Stale" + name, RecordNode))
     node.next, node.saved, node.version, node.seq, node.hooks, node.fix = (None,), (), 0, new_seq(), None, None
@@ -289,7 +290,7 @@ def _point_saved_output_at(self: Tensor, r: Tensor) -> None:
                 entry.array, entry._ver = self._a, share_version(self)
 
 
-def _fresh_share(self: Tensor) -> Version:
+def _fresh_share(self: Tensor) -> _Offset:
     """A version that counts from zero, shared by self and all that shares with it from now on."""
     if self._ver.__class__ is Version:
         return _Offset(self._ver)
@@ -309,8 +310,8 @@ class _Offset:
     def n(self) -> int:
         return self.version.n - self.start
 
-    def __add__(self, other: Operand) -> int:
-        return self.n + (other if other.__class__ is int else other.n)
+    def __add__(self, other: int | Version | _Offset) -> int:
+        return self.n + (other if isinstance(other, int) else other.n)
 
     __radd__ = __add__
 
@@ -326,7 +327,7 @@ def check_fresh(out: Tensor | None, inputs: Any, name: str) -> None:
                                    f"location. Please clone() the tensor before performing the operation. ({name})")
 
 
-def check_dtype(out: Tensor | None, r: Any) -> None:
+def check_dtype(out: Any, r: Any) -> None:
     """PyTorch's error where out= has another dtype than the result, for ops that do not convert."""
     for a, b in zip(out, r, strict=False) if isinstance(r, tuple) else ((out, r),):
         if isinstance(a, Tensor) and a._kind.dtype is not b._kind.dtype:

@@ -430,12 +430,12 @@ def _kernel(name: str, size: int, single: int, shape: tuple[int, int]) -> tuple[
 
 
 for _single in (0, 1, 3):
-    for _size in SIZES:
+    for _head in SIZES:
         for _name in _TEXTS:
-            _kernel(_name, _size, _single, _usual(_name, _single, _size))
+            _kernel(_name, _head, _single, _usual(_name, _single, _head))
 
 
-def _size(q: Array, v: Array) -> int:
+def _size(q: CupyArray, v: CupyArray) -> int:
     """The head size of the kernel for these queries and values."""
     return next(size for size in SIZES if size >= max(q.shape[3], v.shape[3]))
 
@@ -445,29 +445,29 @@ def _shape(name: str, single: int, size: int) -> tuple[int, ...]:
     return tiles.attention("forward" if name == "attention" else "backward", bool(single), size) or _usual(name, single, size)
 
 
-def _fits(q: Array, k: Array, v: Array) -> bool:
+def _fits(q: CupyArray, k: CupyArray, v: CupyArray) -> bool:
     """Whether the kernels take these arrays (batch, heads, length, head size)."""
     return (q.dtype.name in ("float16", "bfloat16", "float32") and k.dtype == q.dtype == v.dtype and 0 < q.shape[3] <= LARGEST and 0 < v.shape[3] <= LARGEST
             and min(q.size, k.size, v.size) > 0 and max(q.shape[:2]) < 65536 and tensor_core.available())
 
 
-def _launch(name: str, q: Array, v: Array, grid: tuple[int, int, int], args: tuple[Any, ...]) -> None:
+def _launch(name: str, q: CupyArray, v: CupyArray, grid: tuple[int, int, int], args: tuple[Any, ...]) -> None:
     dtype = q.dtype.name
     single = 0 if dtype != "float32" else 1 if tf32() else 3
     size = _size(q, v)
-    kernel, shared = _kernel(name, size, single, _shape(name, single, size))  # type: ignore[arg-type]
+    kernel, shared = _kernel(name, size, single, _shape(name, single, size))
     ready = kernel(dtype)
     if shared > 48 << 10 and ready.max_dynamic_shared_size_bytes < shared:
         ready.max_dynamic_shared_size_bytes = shared
     ready(grid, (32 * WARPS,), args, shared_mem=shared)
 
 
-def _rows_dense(a: Array) -> Array:
+def _rows_dense(a: CupyArray) -> CupyArray:
     """The array, or a copy where its last dimension has gaps."""
     return a if a.strides[-1] == a.itemsize or a.shape[-1] == 1 else a.copy()
 
 
-def _strides(*arrays: Array) -> list[np.int64]:
+def _strides(*arrays: CupyArray) -> list[np.int64]:
     """Of batch, head and row, in elements, one array after the other."""
     return [np.int64(step // a.itemsize) for a in arrays for step in a.strides[:3]]
 
@@ -477,7 +477,7 @@ def _aligned(*arrays: CupyArray) -> np.int32:
     return np.int32(all(not (a.data.ptr | a.shape[3] * a.itemsize) & 15 and not any(step & 15 for step in a.strides[:3]) for a in arrays))
 
 
-def _bias(bias: Array | None, dtype: NumpyDtype) -> tuple[Array | np.uint64, np.int32, list[np.int64]]:
+def _bias(bias: CupyArray | None, dtype: NumpyDtype) -> tuple[Array | np.uint64, np.int32, list[np.int64]]:
     """(array or null pointer, kind, strides)."""
     if bias is None:
         return np.uint64(0), np.int32(0), [np.int64(0)] * 4
@@ -486,7 +486,7 @@ def _bias(bias: Array | None, dtype: NumpyDtype) -> tuple[Array | np.uint64, np.
     return bias, np.int32(2 if bias.dtype.kind == "b" else 1), [np.int64(step // bias.itemsize) for step in bias.strides]
 
 
-def _same_layout(a: Array, shape: tuple[int, ...]) -> Array:
+def _same_layout(a: CupyArray, shape: tuple[int, ...]) -> CupyArray:
     """An empty array of this shape whose dimensions lie in memory as those of `a`."""
     module = driver.needed()
     if a.shape == shape and 0 not in a.strides:
@@ -494,14 +494,14 @@ def _same_layout(a: Array, shape: tuple[int, ...]) -> Array:
     return module.empty(shape, a.dtype)
 
 
-def _four(a: Array, leading: tuple[int, ...]) -> Array:
+def _four(a: CupyArray, leading: tuple[int, ...]) -> CupyArray:
     """An array with these leading dimensions as (batch, heads, length, size); what is broadcast has strides of 0."""
     if a.shape[:-2] != leading:
         a = driver.needed().broadcast_to(a, (*leading, *a.shape[-2:]))
     return a if a.ndim == 4 else a.reshape((*(1,) * (4 - a.ndim), *a.shape) if a.ndim < 4 else (-1, *a.shape[-3:]))
 
 
-def _leading(q: Array, k: Array, v: Array, bias: Array | None) -> tuple[tuple[int, ...], ...] | None:
+def _leading(q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None) -> tuple[tuple[int, ...], ...] | None:
     """The leading dimensions with which q, k and v go to the kernels; None where those don't take them."""
     first, second = q.shape[:-2], k.shape[:-2]
     if first and second and v.shape[:-2] == second and first[:-1] == second[:-1] and second[-1] and first[-1] % second[-1] == 0:
@@ -514,7 +514,7 @@ def _leading(q: Array, k: Array, v: Array, bias: Array | None) -> tuple[tuple[in
     return found if bias is None or broadcast_shapes(bias.shape[:-2], found[0]) == found[0] else None
 
 
-def attention(q: Array, k: Array, v: Array, bias: Array | None, noise: Function | None, causal: bool, scale: float,
+def attention(q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, noise: Function | None, causal: bool, scale: float,
               of_bias: bool) -> tuple[Array, Array]:
     """(softmax(q k' scale + bias) v, log of the sum of exponentials per query); the result lies in memory as q does."""
     leading = None if noise is not None or of_bias else _leading(q, k, v, bias)
@@ -530,8 +530,8 @@ def attention(q: Array, k: Array, v: Array, bias: Array | None, noise: Function 
     return out.reshape(*first, out.shape[2], width), shift
 
 
-def attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | None, noise: Function | None, causal: bool, scale: float,
-                       of_bias: bool, out: Array, *kept: Array) -> tuple[Array, Array, Array, Array | None]:
+def attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, noise: Function | None, causal: bool, scale: float,
+                       of_bias: bool, out: CupyArray, *kept: CupyArray) -> tuple[Array, Array, Array, Array | None]:
     """The gradients of q, k and v, each in the layout of its tensor, and None; `kept` is what the forward pass kept."""
     leading = _leading(q, k, v, bias)
     if leading is None or len(kept) != 1:
@@ -545,7 +545,7 @@ def attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | Non
     return dq, dk, dv, None
 
 
-def _attention(q: Array, k: Array, v: Array, bias: Array | None, causal: bool, scale: float) -> tuple[Array, Array]:
+def _attention(q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, causal: bool, scale: float) -> tuple[Array, Array]:
     """The same of q: (batch, heads, rows, dim); k, v: as many heads or a divisor of it; bias: None, numbers, or bools (False hides), of the scores'
     shape, with strides of 0 where it is broadcast."""
     q, k, v = map(_rows_dense, (q, k, v))
@@ -560,7 +560,7 @@ def _attention(q: Array, k: Array, v: Array, bias: Array | None, causal: bool, s
     return out, shift
 
 
-def _attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | None, out: Array, shift: Array, causal: bool,
+def _attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, out: CupyArray, shift: CupyArray, causal: bool,
                         scale: float) -> tuple[Array, Array, Array]:
     """The gradients of q, k and v."""
     g, q, k, v = map(_rows_dense, (g, q, k, v))

@@ -199,12 +199,12 @@ def _arithmetic(dtype: NumpyDtype) -> NumpyDtype:
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def _weights(a: Array | None, dtype: NumpyDtype) -> Array | np.uint64:
+def _weights(a: CupyArray | None, dtype: NumpyDtype) -> Array | np.uint64:
     """A weight or bias in the arithmetic type, or the null pointer."""
     return np.uint64(0) if a is None else driver.needed().ascontiguousarray(a.astype(_arithmetic(dtype), copy=False))
 
 
-def channels_statistics(x: Array) -> tuple[Array, Array]:
+def channels_statistics(x: CupyArray) -> tuple[Array, Array]:
     """(mean, biased variance) per channel of (N, C, *), in the arithmetic type."""
     module = driver.needed()
     x = module.ascontiguousarray(x)
@@ -216,7 +216,7 @@ def channels_statistics(x: Array) -> tuple[Array, Array]:
     return mean, var
 
 
-def channels_apply(x: Array, mean: Array, var: Array, w: Array | None, b: Array | None, eps: float) -> Array:
+def channels_apply(x: CupyArray, mean: Array, var: Array, w: CupyArray | None, b: CupyArray | None, eps: float) -> CupyArray:
     """Normalise (N, C, *) by statistics per channel."""
     module = driver.needed()
     x = module.ascontiguousarray(x)
@@ -226,7 +226,7 @@ def channels_apply(x: Array, mean: Array, var: Array, w: Array | None, b: Array 
     return y
 
 
-def channels_backward(g: Array, x: Array, w: Array | None, mean: Array, var: Array, eps: float,
+def channels_backward(g: CupyArray, x: CupyArray, w: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float,
                       batch_statistics: bool) -> tuple[Array, Array, Array]:
     """Gradients of the input, the weight and the bias; `batch_statistics`: they came from x and so depend on it."""
     module = driver.needed()
@@ -245,7 +245,7 @@ def channels_backward(g: Array, x: Array, w: Array | None, mean: Array, var: Arr
     return gx, gw, gb
 
 
-def batch(x: Array, weight: Array | None, bias: Array | None, eps: float) -> tuple[Array, Array, Array]:
+def batch(x: CupyArray, weight: CupyArray | None, bias: CupyArray | None, eps: float) -> tuple[Array, Array, Array]:
     """(y, mean, variance) of the channels of (N, C, *), as ``kernels/norm.py: batch``."""
     if not x.size:
         return NotImplemented
@@ -257,24 +257,24 @@ def _wanted(gradients: tuple[Array, ...], *wanted: bool) -> tuple[Array | None, 
     return tuple([each if want else None for each, want in zip(gradients, wanted, strict=True)])
 
 
-def batch_backward(g: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float, want_x: bool, want_w: bool,
+def batch_backward(g: CupyArray, x: CupyArray, weight: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float, want_x: bool, want_w: bool,
                    want_b: bool) -> tuple[Array | None, ...]:
     """Gradients of the input, the weight and the bias."""
     return _wanted(channels_backward(g, x, weight, mean, var, eps, True), want_x, want_w, want_b) if x.size else NotImplemented
 
 
-def fixed(x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float) -> Array:
+def fixed(x: CupyArray, weight: CupyArray | None, bias: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float) -> CupyArray:
     """(N, C, *) normalised by given statistics."""
     return channels_apply(x, mean, var, weight, bias, eps) if x.size else NotImplemented
 
 
-def fixed_backward(g: Array, x: Array, weight: Array | None, mean: Array, var: Array, eps: float, want_x: bool, want_w: bool,
+def fixed_backward(g: CupyArray, x: CupyArray, weight: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float, want_x: bool, want_w: bool,
                    want_b: bool) -> tuple[Array | None, ...]:
     """Gradients of the input, the weight and the bias of `fixed`."""
     return _wanted(channels_backward(g, x, weight, mean, var, eps, False), want_x, want_w, want_b) if x.size else NotImplemented
 
 
-def move(running_mean: Array, running_var: Array, mean: Array, var: Array, momentum: float, factor: float) -> None:
+def move(running_mean: CupyArray, running_var: CupyArray, mean: CupyArray, var: CupyArray, momentum: float, factor: float) -> None:
     """running = momentum * value + (1 - momentum) * running for both running statistics, in place; the variance times `factor`."""
     n, dtype = running_mean.size, running_mean.dtype
     if (running_var.dtype != dtype or dtype.name not in ACCUMULATE or _arithmetic(dtype) != mean.dtype or not running_mean.flags.c_contiguous

@@ -54,7 +54,7 @@ class _Tables(NamedTuple):
     taps: Any
     order: Any
     phases: Any
-    count: int
+    phase_count: int
     positions: int
     arguments: tuple[Any, ...]
 
@@ -137,7 +137,7 @@ def _chosen(module: ModuleType, device: int, kernel: str, method: str, dtype: st
     return _tile(method, dtype, rows, columns, copies, _processors(module, device)) if measured is None else Tile(*measured)
 
 
-def _packed(x: CupyArray, groups: int, method: str) -> Array:
+def _packed(x: CupyArray, groups: int, method: str) -> CupyArray:
     """x (N, C, *size) with each group's channels side by side, filled up to 16 bytes; x itself where it lies like that (channels last)."""
     module = driver.needed()
     n, c = x.shape[:2]
@@ -151,8 +151,8 @@ def _packed(x: CupyArray, groups: int, method: str) -> Array:
     return packed
 
 
-def _gathered(source: Array, w: Array, bias: Array | None, groups: int, geometry: _Geometry, adjoint: bool, shape: Sizes,
-              method: str) -> Array:
+def _gathered(source: CupyArray, w: CupyArray, bias: CupyArray | None, groups: int, geometry: _Geometry, adjoint: bool, shape: Sizes,
+              method: str) -> CupyArray:
     """`gather` on a packed source; the result has this shape. `adjoint`: the roles of rows and channels of w are exchanged."""
     module = driver.needed()
     name, device = w.dtype.name, module.cuda.runtime.getDevice()
@@ -166,18 +166,18 @@ def _gathered(source: Array, w: Array, bias: Array | None, groups: int, geometry
         module.ascontiguousarray(w), weights, tables.order, np.int64(weights.size), np.int32(rows), np.int32(channels), np.int32(filled), np.int32(taps),
         np.int64(outputs * inputs * taps), np.int64(row_step), np.int64(channel_step), np.int32(method == "tf32")))
     result = module.empty(shape, w.dtype)
-    tile = _chosen(module, device, "gather", method, name, rows, tables.positions, groups * tables.count)
+    tile = _chosen(module, device, "gather", method, name, rows, tables.positions, groups * tables.phase_count)
     kernel = tiled("gather", method, tile)(name)
     across, at_once = blocks(rows, tile.rows) * blocks(tables.positions, tile.columns), max(1, _MOST // groups)
-    for first in range(0, tables.count, at_once):
-        count = min(at_once, tables.count - first)
+    for first in range(0, tables.phase_count, at_once):
+        count = min(at_once, tables.phase_count - first)
         kernel((across, 1, groups * count), (tile.threads,), (
             source, weights, _NOTHING if bias is None else bias, result, tables.taps, tables.phases[first:] if first else tables.phases, np.int32(rows),
             np.int32(groups), np.int32(chunks), np.int32(taps), *tables.arguments), shared_mem=tile.shared)
     return result
 
 
-def _correlated(source: Array, above: Array, groups: int, geometry: _Geometry, shape: Sizes, dtype: NumpyDtype, method: str) -> Array:
+def _correlated(source: CupyArray, above: CupyArray, groups: int, geometry: _Geometry, shape: Sizes, dtype: NumpyDtype, method: str) -> CupyArray:
     """`correlate` on the packed input and the packed gradient of the output; the gradient of a weight of this shape."""
     module = driver.needed()
     name, device = dtype.name, module.cuda.runtime.getDevice()
@@ -209,7 +209,7 @@ def _is_depthwise(channels: int, groups: int) -> bool:
     return groups > 1 and channels == groups
 
 
-def _product(a: Array, b: Array) -> Array:
+def _product(a: CupyArray, b: CupyArray) -> CupyArray:
     return matmul(a, b, _method(b.dtype.name) == "tf32")
 
 
@@ -218,7 +218,7 @@ def _checked(groups: int) -> None:
         raise NotImplementedError(f"convolution on CUDA in more than {_MOST} groups of several channels")
 
 
-def forward(x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: Array | None = None) -> Array:
+def forward(x: CupyArray, w: CupyArray, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: CupyArray | None = None) -> Array:
     """The convolution of x with w, plus the bias (O,)."""
     module = driver.needed()
     kernel, (n, c), o = w.shape[2:], x.shape[:2], w.shape[0]
@@ -237,8 +237,8 @@ def forward(x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, 
     return _gathered(_packed(x, groups, method), w, bias, groups, _geometry(x.shape, kernel, stride, padding, dilation, out), False, (n, o, *out), method)
 
 
-def input_gradient(g: Array, w: Array, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-                   packed: Array | None = None) -> Array:
+def input_gradient(g: CupyArray, w: CupyArray, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+                   packed: CupyArray | None = None) -> Array:
     """The gradient of the input, of spatial size `size`. `packed`: g packed, where the caller has that."""
     module = driver.needed()
     kernel, (n, o), c, size = w.shape[2:], g.shape[:2], w.shape[1] * groups, tuple(size)
@@ -254,8 +254,8 @@ def input_gradient(g: Array, w: Array, size: Sizes, stride: Sizes, padding: Size
     return _gathered(_packed(g, groups, method) if packed is None else packed, w, None, groups, geometry, True, (n, c, *size), method)
 
 
-def weight_gradient(x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
-                    packed: Array | None = None) -> Array:
+def weight_gradient(x: CupyArray, g: CupyArray, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+                    packed: CupyArray | None = None) -> Array:
     """The gradient of the weight, (O, C / groups, *kernel). `packed`: g packed, where the caller has that."""
     module = driver.needed()
     (n, o), c, kernel = g.shape[:2], x.shape[1], tuple(kernel)
@@ -273,7 +273,7 @@ def weight_gradient(x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: S
     return _correlated(_packed(x, groups, method), _packed(g, groups, method) if packed is None else packed, groups, geometry, shape, x.dtype, method)
 
 
-def gradients(g: Array, x: Array, w: Array, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Array, Array]:
+def gradients(g: CupyArray, x: CupyArray, w: CupyArray, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Array, Array]:
     """The gradients of input and weight; g is packed once for both."""
     kernel = w.shape[2:]
     packed = None

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     class CupyArray(np.ndarray[Any, np.dtype[Any]]):
         """cupy.ndarray as checkers see it: ndarray's interface, and memory that has an address on the GPU."""
 
-        data: _Memory
+        data: _Memory                   # type: ignore[assignment]  # (NumPy's is a memoryview)
+
+        def __getitem__(self, index: Any) -> CupyArray: ...
+        def astype(self, *args: Any, **options: Any) -> CupyArray: ...
+        def reshape(self, *shape: Any, **options: Any) -> CupyArray: ...
+        def swapaxes(self, first: Any, second: Any) -> CupyArray: ...
 
 __all__ = ["cupy", "needed", "replace", "why_not", "INSTALL", "AcceleratorError"]
 

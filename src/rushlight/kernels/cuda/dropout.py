@@ -9,11 +9,12 @@ from . import philox
 
 if TYPE_CHECKING:
     from ...cuda.generator import CudaGenerator
+    from .driver import CupyArray
 
 __all__ = ["dropped"]
 
 
-def dropped(a: Array, gen: CudaGenerator, keep: float) -> tuple[Array, Array]:
+def dropped(a: CupyArray, gen: CudaGenerator, keep: float) -> tuple[Array, Array]:
     """(the array with each element kept with probability `keep` and divided by it, else 0; what was kept as bool).
 
     NotImplemented where the numbers come from the CPU's streams (``torch.cuda.random.use_cpu_streams``).

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...vocabulary import Array, Function, Number
+from ...vocabulary import Array, Function
 from ..formula import Tape, trace
 from ..shapes import broadcast_shapes
 from . import driver
@@ -99,7 +99,7 @@ class Formula:
         self._kernels: dict[tuple[Any, ...], Kernel] = {}
         FORMULAS[name] = self
 
-    def __call__(self, *operands: Array | Number, out: Array | None = None) -> Array:
+    def __call__(self, *operands: Any, out: Array | None = None) -> Array:
         """The result (a cupy array) for cupy arrays and numbers; NotImplemented for what has no kernel."""
         first = None
         numbers = ""
@@ -138,7 +138,7 @@ class Formula:
             return out
         return r
 
-    def _mixed(self, operands: tuple[Array | Number, ...], out: Array | None) -> Array:
+    def _mixed(self, operands: tuple[Any, ...], out: Array | None) -> Array:
         """float32 arrays beside 16-bit ones: each is read as it is."""
         module, letters = driver.needed(), ""
         arrays = [each for each in operands if each.__class__ is driver.array_class]
@@ -165,16 +165,16 @@ class Formula:
 
     # --- launching ------------------------------------------------------------------------------------------------------------------
 
-    def _values(self, dtype: str, operands: tuple[Array | Number, ...]) -> list[Array | np.floating[Any]]:
+    def _values(self, dtype: str, operands: tuple[Any, ...]) -> list[Array | np.floating[Any]]:
         number = np.float64 if dtype == "float64" else np.float32
         return [each if each.__class__ is driver.array_class else number(each) for each in operands]
 
-    def _dense(self, dtype: str, numbers: str, operands: tuple[Array | Number, ...], r: Array) -> None:
+    def _dense(self, dtype: str, numbers: str, operands: tuple[Any, ...], r: Array) -> None:
         kernel = self._kernel(dtype, numbers, -1)
         width = _width(dtype)
         kernel(dtype)((blocks(-(-r.size // width)),), (THREADS,), (*self._values(dtype, operands), r, np.int64(r.size)))
 
-    def _strided(self, dtype: str, numbers: str, operands: tuple[Array | Number, ...], shape: tuple[int, ...], r: Array) -> bool:
+    def _strided(self, dtype: str, numbers: str, operands: tuple[Any, ...], shape: tuple[int, ...], r: Array) -> bool:
         sizes, steps = _collapsed(shape, [each for each in operands if each.__class__ is driver.array_class])
         if len(sizes) > 6:
             return False

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...vocabulary import Array
 from . import driver
 from .elementwise import FORMULAS
 from .matmul import _TYPES, _arithmetic, _cublas, _layout, matmul
@@ -61,7 +60,7 @@ def _library() -> ctypes.PyDLL | None:
 class _Plan:
     """What cuBLASLt wants to know about a product, and the algorithm that it proposes; `good` is False where it has none."""
 
-    def __init__(self, library: type[Any], handle: int, name: str, sizes: tuple[int, ...], bias: int, workspace: int) -> None:
+    def __init__(self, library: Any, handle: int, name: str, sizes: tuple[int, ...], bias: int, workspace: int) -> None:
         rows, columns, inner, x_leading, w_leading = sizes
         compute, self.one, self.zero = _arithmetic(_cublas(), name)
         kind, self.library, self.handle, self.good = _TYPES[name], library, c_void_p(handle), True
@@ -133,7 +132,7 @@ def _with_epilogue(x: CupyArray, w: CupyArray, b: CupyArray, out: CupyArray) -> 
     return plan.run(x, w, b, out, workspace, stream)
 
 
-def linear(x: Array, w: Array, b: Array | None) -> Array:
+def linear(x: CupyArray, w: CupyArray, b: CupyArray | None) -> CupyArray:
     """x w' + b of x (rows, inside), w (outside, inside) and b (outside) or None."""
     if b is None:
         return matmul(x, w.T)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...vocabulary import Array
 from .. import precision
 from ..shapes import broadcast_shapes
 from . import driver
@@ -30,10 +29,11 @@ def tf32() -> bool:
 
 def _cublas() -> ModuleType:
     module = driver.needed()
-    found = getattr(module, "cublas_of_the_standin", None)
-    if found is None:
-        from cupy_backends.cuda.libs import cublas as found
-    return found
+    standin: ModuleType | None = getattr(module, "cublas_of_the_standin", None)
+    if standin is not None:
+        return standin
+    from cupy_backends.cuda.libs import cublas
+    return cublas
 
 
 def _layout(a: CupyArray) -> tuple[CupyArray, bool, int] | None:
@@ -70,7 +70,7 @@ def _batch(a: CupyArray, batch: tuple[int, ...]) -> tuple[CupyArray, int] | None
     return a, step // a.itemsize
 
 
-def matmul(a: CupyArray, b: CupyArray, rounded: bool | None = None) -> Array:
+def matmul(a: CupyArray, b: CupyArray, rounded: bool | None = None) -> CupyArray:
     """a @ b for cupy arrays of one floating dtype and at least two dimensions each; NotImplemented for other dtypes. `rounded`: whether float32 may
     be rounded to TF32; None: as the settings say."""
     name = a.dtype.name
@@ -110,7 +110,7 @@ def _arithmetic(cublas: ModuleType, name: str) -> tuple[int, Any, Any]:
     return cublas.CUBLAS_COMPUTE_32F_FAST_TF32 if name == "float32" and tf32() else cublas.CUBLAS_COMPUTE_32F, *_ONES[np.float32]
 
 
-def product_into(out: CupyArray, a: CupyArray, b: CupyArray, add: bool = False) -> Array:
+def product_into(out: CupyArray, a: CupyArray, b: CupyArray, add: bool = False) -> CupyArray:
     """out = a @ b, or out + a @ b, for matrices. `out` has rows one after the other; it may be float32 where a and b have 16 bits."""
     (m, k), n = a.shape, b.shape[1]
     if not out.size or not k:

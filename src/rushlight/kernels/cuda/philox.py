@@ -187,7 +187,7 @@ def increment(n: int, blocks: int, each: int = 4) -> int:
     return ((n - 1) // (BLOCK * blocks * each) + 1) * 4
 
 
-def _fill(kernel: Kernel, out: Array, gen: CudaGenerator, each: int, *parameters: np.generic) -> None:
+def _fill(kernel: Kernel, out: CupyArray, gen: CudaGenerator, each: int, *parameters: np.generic) -> None:
     """Fill a contiguous cupy array from a generator."""
     n = out.size
     if n:
@@ -195,61 +195,61 @@ def _fill(kernel: Kernel, out: Array, gen: CudaGenerator, each: int, *parameters
         kernel(out.dtype.name)((blocks,), (BLOCK,), (out, np.int64(n), *parameters, *gen.advance(increment(n, blocks, each))))
 
 
-def _real(kernel: Kernel, out: Array, gen: CudaGenerator, p0: float, p1: float = 0.0, p2: float = 0.0) -> None:
+def _real(kernel: Kernel, out: CupyArray, gen: CudaGenerator, p0: float, p1: float = 0.0, p2: float = 0.0) -> None:
     _fill(kernel, out, gen, 2 if out.dtype == np.float64 else 4, np.float64(p0), np.float64(p1), np.float64(p2))
 
 
-def uniform(out: Array, gen: CudaGenerator, low: float, high: float) -> None:
+def uniform(out: CupyArray, gen: CudaGenerator, low: float, high: float) -> None:
     """Uniform numbers of [low, high): what cuRAND gives in (0, 1], with the ends exchanged."""
     first, last = out.dtype.type(low), out.dtype.type(high)
     with np.errstate(over="ignore"):
         _real(_UNIFORM, out, gen, float(first), float(last - first), float(last))
 
 
-def normal(out: Array, gen: CudaGenerator, mean: float, std: float) -> None:
+def normal(out: CupyArray, gen: CudaGenerator, mean: float, std: float) -> None:
     """Normal numbers."""
     _real(_NORMAL, out, gen, mean, std)
 
 
-def log_normal(out: Array, gen: CudaGenerator, mean: float, std: float) -> None:
+def log_normal(out: CupyArray, gen: CudaGenerator, mean: float, std: float) -> None:
     """exp of normal numbers."""
     _real(_LOG_NORMAL, out, gen, mean, std)
 
 
-def exponential(out: Array, gen: CudaGenerator, rate: float) -> None:
+def exponential(out: CupyArray, gen: CudaGenerator, rate: float) -> None:
     """Exponential numbers, never zero."""
     _real(_EXPONENTIAL, out, gen, rate)
 
 
-def cauchy(out: Array, gen: CudaGenerator, median: float, sigma: float) -> None:
+def cauchy(out: CupyArray, gen: CudaGenerator, median: float, sigma: float) -> None:
     """median + sigma * tan(pi (u - 1/2))."""
     _real(_CAUCHY, out, gen, median, sigma)
 
 
-def geometric(out: Array, gen: CudaGenerator, p: float) -> None:
+def geometric(out: CupyArray, gen: CudaGenerator, p: float) -> None:
     """How many trials of chance p the first success takes."""
     _real(_GEOMETRIC, out, gen, p)
 
 
-def bernoulli(out: Array, gen: CudaGenerator, p: float) -> None:
+def bernoulli(out: CupyArray, gen: CudaGenerator, p: float) -> None:
     """1 with probability p, else 0, in any dtype."""
     _real(_BERNOULLI, out, gen, p)
 
 
-def bernoulli_each(out: Array, gen: CudaGenerator, p: Array) -> None:
+def bernoulli_each(out: CupyArray, gen: CudaGenerator, p: CupyArray) -> None:
     """1 with the probability of the element of `p` (contiguous, float64 for a float64 result, else float32). The device stops at p outside [0, 1]."""
     if out.size:
         kernel = _BERNOULLI_EACH(out.dtype.name)
         kernel((-(-out.size // 2048),), (512,), (out, p, np.int64(out.size), *gen.advance(10)))
 
 
-def integers(out: Array, gen: CudaGenerator, low: int, span: int) -> None:
+def integers(out: CupyArray, gen: CudaGenerator, low: int, span: int) -> None:
     """Integers of [low, low + span): 32 random bits modulo the span, 64 from 2**28 on."""
     wide = span >= 1 << 28
     _fill(_WIDE_INTEGERS if wide else _INTEGERS, out, gen, 2 if wide else 4, np.uint64(span % 2 ** 64), np.int64(low))
 
 
-def full_range(out: Array, gen: CudaGenerator) -> None:
+def full_range(out: CupyArray, gen: CudaGenerator) -> None:
     """Integers over what the dtype can count: 0 ... max for integers, 0 ... 2**digits for floats."""
     dtype = out.dtype
     digits = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}.get(dtype.name)
@@ -268,7 +268,7 @@ def vector_width(x: CupyArray) -> int:
     return width
 
 
-def dropout(x: Array, gen: CudaGenerator, keep: float) -> tuple[Array, Array]:
+def dropout(x: CupyArray, gen: CudaGenerator, keep: float) -> tuple[Array, Array]:
     """(x with elements kept with probability `keep` and scaled by 1 / keep, the mask)."""
     module = driver.needed()
     width = vector_width(x)

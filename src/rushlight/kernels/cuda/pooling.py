@@ -271,4 +271,4 @@ def adaptive_average_gradient(g: Array, size: Sizes) -> Array:
 
 def adaptive_max_indices(x: Array, out: Sizes) -> Array:
     """The flat place, int64, of each adaptive window's maximum."""
-    return _planes(_ADAPTIVE_MAX, x, out, np.int64, three(x.shape[2:], 1), three(out, 1))
+    return _planes(_ADAPTIVE_MAX, x, out, np.dtype(np.int64), three(x.shape[2:], 1), three(out, 1))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...vocabulary import Array, NumpyDtype
+from ...vocabulary import Array, ArrayOrNone, NumpyDtype
 from ..rnn import Steps
 from . import driver
 from .matmul import matmul, pointer_product, product_into
@@ -154,8 +154,8 @@ def _running(dtype: NumpyDtype) -> NumpyDtype:
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def forward(mode: str, steps: Steps, keep: bool, x: Array, h0: Array, c0: Array | None, w_ih: Array, w_hh: Array, b_ih: Array | None,
-            b_hh: Array | None, w_hr: Array | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+def forward(mode: str, steps: Steps, keep: bool, x: CupyArray, h0: CupyArray, c0: ArrayOrNone, w_ih: CupyArray, w_hh: CupyArray, b_ih: CupyArray | None,
+            b_hh: CupyArray | None, w_hr: CupyArray | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     """((y, h_n) or (y, h_n, c_n), what the backward pass needs, which costs nothing more) of one layer in one direction; x: (N, features)."""
     if not steps:
         return NotImplemented
@@ -177,8 +177,8 @@ def forward(mode: str, steps: Steps, keep: bool, x: Array, h0: Array, c0: Array 
     return (sums, state), (before,)
 
 
-def _gru_forward(steps: Steps, sums: Array, state: CupyArray, w_hh: Array, biases: list[int],
-                 before: Array) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+def _gru_forward(steps: Steps, sums: CupyArray, state: CupyArray, w_hh: CupyArray, biases: list[int],
+                 before: CupyArray | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     module, name, width = driver.needed(), sums.dtype.name, state.shape[1]
     y, hidden = module.empty_like(before), module.empty_like(before)
     part = module.empty((len(state), 3 * width), _running(sums.dtype))
@@ -190,11 +190,11 @@ def _gru_forward(steps: Steps, sums: Array, state: CupyArray, w_hh: Array, biase
     return (y, state), (sums, hidden, before)
 
 
-def _lstm_forward(steps: Steps, sums: Array, state: CupyArray, c0: Array, w_hh: Array, biases: list[int], w_hr: Array | None,
-                  before: Array | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+def _lstm_forward(steps: Steps, sums: CupyArray, state: CupyArray, c0: Array, w_hh: CupyArray, biases: list[int], w_hr: CupyArray | None,
+                  before: CupyArray | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
     module, dtype, name = driver.needed(), sums.dtype, sums.dtype.name
     width, outs, total = c0.shape[1], state.shape[1], len(sums)
-    cell: CupyArray = c0.astype(_running(dtype), order="C")
+    cell: Any = c0.astype(_running(dtype), order="C")
     cells = module.empty((total, width), dtype)
     y = module.empty((total, outs), dtype)
     inner = y if w_hr is None else module.empty((total, width), dtype)       # o tanh(c), which projections turn into y
@@ -210,11 +210,13 @@ def _lstm_forward(steps: Steps, sums: Array, state: CupyArray, c0: Array, w_hh: 
     return (y, state, cell.astype(dtype)), (sums, cells, before, None if w_hr is None else inner)
 
 
-def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Array | None, gh: Array | None, gc: Array | None, x: Array, h0: Array,
-             c0: Array | None, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, w_hr: Array | None, y: Array,
-             *kept: Array) -> tuple[Array | None, ...]:
+def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: CupyArray | None, gh: CupyArray | None, gc: CupyArray | None, x: CupyArray, h0: CupyArray,
+             c0: CupyArray | None, w_ih: CupyArray, w_hh: CupyArray, b_ih: CupyArray | None, b_hh: CupyArray | None, w_hr: CupyArray | None, y: CupyArray,
+             *kept: CupyArray) -> tuple[Array | None, ...]:
     """The gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr (None where not `wanted`) from those of y, h_n and c_n (None: zero)."""
     gy = None if gy is None else _dense(gy.reshape(y.shape))
+    carry: Any
+    cell: Any
     carry, cell = (None if start is None else driver.needed().zeros(start.shape, _running(x.dtype)) if each is None
                    else each.astype(_running(x.dtype), order="C") for each, start in ((gh, h0), (gc, c0)))
     dz = driver.needed().empty((len(x), w_hh.shape[0]), x.dtype)
@@ -239,8 +241,8 @@ def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: Array | None
             dw_hr() if dw_hr is not None and wanted[7] else None)
 
 
-def _gru_backward(steps: Steps, gy: Array | None, carry: CupyArray, kept: tuple[Array, ...], dz: Array,
-                  product: Callable[[int, int, int, int, int], None]) -> Array:
+def _gru_backward(steps: Steps, gy: CupyArray | None, carry: CupyArray, kept: tuple[CupyArray, ...], dz: CupyArray,
+                  product: Callable[[int, int, int, int, int], None]) -> CupyArray:
     """Fills dz, the gradient of the recurrent products; returns that of the input's."""
     sums, hidden, before = kept
     width, dx = carry.shape[1], driver.needed().empty_like(dz)
@@ -252,8 +254,8 @@ def _gru_backward(steps: Steps, gy: Array | None, carry: CupyArray, kept: tuple[
     return dx
 
 
-def _lstm_backward(steps: Steps, gy: Array | None, carry: CupyArray, cell: CupyArray, kept: tuple[Array, ...], dz: Array, y: Array,
-                   w_hr: Array | None, product: Callable[[int, int, int, int, int], None]) -> Callable[[], Array] | None:
+def _lstm_backward(steps: Steps, gy: CupyArray | None, carry: CupyArray, cell: CupyArray, kept: tuple[CupyArray, ...], dz: CupyArray, y: CupyArray,
+                   w_hr: CupyArray | None, product: Callable[[int, int, int, int, int], None]) -> Callable[[], Array] | None:
     """Fills dz, the gradient of the gates' sums; with projections, returns a function that gives the gradient of w_hr."""
     sums, cells, _, inner = kept
     width, outs, name = cell.shape[1], carry.shape[1], dz.dtype.name
@@ -273,14 +275,14 @@ def _lstm_backward(steps: Steps, gy: Array | None, carry: CupyArray, cell: CupyA
     return lambda: matmul(outputs.T, inner)
 
 
-def _bias_gradients(dx_part: Array, dz: Array, need_ih: bool, need_hh: bool) -> tuple[Array | None, Array | None]:
+def _bias_gradients(dx_part: CupyArray, dz: CupyArray, need_ih: bool, need_hh: bool) -> tuple[Array | None, Array | None]:
     ih = dx_part.sum(0) if need_ih else None
     if not need_hh:
         return ih, None
     return ih, dz.sum(0) if dx_part is not dz or ih is None else ih.copy()
 
 
-def _recurrent_gradient(dz: Array, steps: Steps, y: Array, h0: Array, before: Array | None) -> Array:
+def _recurrent_gradient(dz: CupyArray, steps: Steps, y: CupyArray, h0: CupyArray, before: CupyArray | None) -> CupyArray:
     """The gradient of w_hh: dz' times the states before. Where all steps have the same rows, those are h0 and y, one step apart."""
     if before is not None:
         return matmul(dz.T, before)

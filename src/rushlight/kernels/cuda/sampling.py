@@ -157,8 +157,8 @@ def permutation(gen: CudaGenerator, n: int) -> Array:
     if n == 0:
         return module.empty(0, np.int64)
     bits = key_bits(n)
-    dtype = np.dtype(np.int32 if bits <= 32 else np.int64)
-    least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    integer: type[np.int32 | np.int64] = np.int32 if bits <= 32 else np.int64
+    dtype, least, most = np.dtype(integer), int(np.iinfo(integer).min), int(np.iinfo(integer).max)
     keys = module.empty(n, dtype)
     integers(keys, gen, least, most - least)
     mask = -1 if bits == 8 * dtype.itemsize else (1 << bits) - 1

@@ -25,8 +25,9 @@ __all__ = ["FILE", "VARIABLE", "attention", "conv", "use"]
 
 FILE, VARIABLE = Path(__file__).with_name("tiles.json"), "RUSHLIGHT_CUDA_TILES"
 _FAR = 2.0          # how far apart, in doublings of rows and columns together, sizes may be for one's tile to serve the other
-_FIELDS = {"conv": {"kernel": ("gather", "correlate"), "method": ("half", "tf32"), "rows": int, "columns": int, "tile": 6},
-           "attention": {"kernel": ("forward", "backward"), "single": bool, "size": (32, 64, 128), "shape": 2}}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "conv": {"kernel": ("gather", "correlate"), "method": ("half", "tf32"), "rows": int, "columns": int, "tile": 6},
+    "attention": {"kernel": ("forward", "backward"), "single": bool, "size": (32, 64, 128), "shape": 2}}
 _given: dict[str, Any] | None = None
 
 
@@ -64,14 +65,16 @@ def _read() -> dict[str, Any]:
     return found
 
 
-def _checked(part: str, entry: object) -> dict[str, Any]:
+def _checked(part: str, entry: Any) -> dict[str, Any]:
     """An entry that has all its fields, or ValueError."""
     for name, wanted in _FIELDS[part].items():
-        value = entry.get(name) if isinstance(entry, dict) else None
+        value: Any = entry.get(name) if isinstance(entry, dict) else None
         if isinstance(wanted, tuple):
             fits = value in wanted
-        elif isinstance(wanted, type):
-            fits = type(value) is wanted and (wanted is bool or value > 0)
+        elif wanted is bool:
+            fits = isinstance(value, bool)
+        elif wanted is int:
+            fits = type(value) is int and value > 0
         else:
             fits = isinstance(value, list) and len(value) == wanted and all(type(each) is int and each > 0 for each in value)
         if not fits:
