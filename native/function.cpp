@@ -4,6 +4,9 @@
 #include <initializer_list>
 
 namespace rushlight {
+
+extern const NativeFunction ctc_functions[], distance_functions[], fft_functions[];
+
 namespace {
 
 struct Family {
@@ -30,6 +33,9 @@ const Family families[] = {
     {"random_fill", random_fill_functions},
     {"libm", libm_functions},
     {"linear", linear_functions},
+    {"ctc", ctc_functions},
+    {"distance", distance_functions},
+    {"fft", fft_functions},
 };
 
 struct Function {

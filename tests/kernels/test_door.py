@@ -15,7 +15,8 @@ from rushlight.kernels import door, native
 
 SOURCE = pathlib.Path(door.__file__).parents[1]
 FAMILIES = ("softmax", "norm", "reduce", "loss", "memory", "lapack", "conv", "pooling", "resample", "embedding", "sorting", "scan", "indexing",
-            "attention", "rnn", "grid_sample", "random_fill", "libm", "linear", "columns", "dropout", "strides")
+            "attention", "rnn", "grid_sample", "random_fill", "libm", "linear", "columns", "dropout", "strides", "ctc",
+            "distance", "fft")
 
 # How code asks what an array is, where it should call a kernel.
 QUESTION = re.compile(r'\bxp is (?:not )?np\b|hasattr\([^)]*"(?:c|level|physical)"\)|_library\.|\b_on_device\(|\b_native\(|\bfused_for\(|\bavailable\(|\.fused\.')

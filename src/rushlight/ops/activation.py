@@ -45,7 +45,7 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 # --- the error and gamma functions ----------------------------------------------------------------------------------------------------
 erf = unary("erf", kernel("erf", S.erf), lambda g, x: g * f.exp(-(x * x)) * (2 / math.sqrt(math.pi)), complex=False)
 erfc = unary("erfc", kernel("erfc", S.erfc), lambda g, x: g * f.exp(-(x * x)) * (-2 / math.sqrt(math.pi)), complex=False)
-erfinv = unary("erfinv", S.erfinv, lambda g, y: g * f.exp(y * y) * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9), inplace=True)
+erfinv = unary("erfinv", kernel("erfinv", S.erfinv), lambda g, y: g * f.exp(y * y) * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9), inplace=True)
 _digamma = f.function(kernel("digamma", S.digamma), "digamma")
 lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * _digamma(x), complex=False, domain=(0.2, 4.0), inplace=True)
 digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), arrays=False, complex=False, domain=(0.2, 4.0), inplace=True)

@@ -1,4 +1,4 @@
-"""Fourier transforms through NumPy's FFT (single and double precision), with gradients. ``torch.fft`` shows these.
+"""Fourier transforms (single and double precision), with gradients. ``torch.fft`` shows these.
 
 Three transforms carry all others: complex to complex, real to complex (the half that is not redundant), and its inverse. Each is linear,
 so its gradient is its adjoint, which is one of the three again. A scaling is named by what the sums are divided by: "none", "root" or "n".
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import wrap_dim
+from ..kernels import fft as F
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dims, Dtype, Function, Layout, PerDim
@@ -23,9 +24,6 @@ from .record import record
 
 __all__ = ["c2c", "r2c", "c2r"]
 
-_FORWARD = {"none": "backward", "root": "ortho", "n": "forward"}     # our scalings as NumPy's norm= of a forward transform
-_INVERSE = {"none": "forward", "root": "ortho", "n": "backward"}     # ... and of an inverse one
-
 
 # --- the three transforms -------------------------------------------------------------------------------------------------------------
 
@@ -34,7 +32,7 @@ def c2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool) -> Tensor
     kind = x._kind.with_dtype(x._kind.dtype.to_complex())
     if not dims:
         return x.to(kind.dtype) if kind is not x._kind else x.clone()
-    a = np.fft.fftn(x._a, axes=dims, norm=_FORWARD[scaling]) if forward else np.fft.ifftn(x._a, axes=dims, norm=_INVERSE[scaling])
+    a = F.complex_transform(x._a, dims, scaling, forward) if kind is x._kind else F.real_transform(x._a, dims, scaling, forward, True)
     r = wrap(as_array(a, kind.np), kind)
     if kind is not x._kind:
         return record(r, "FftR2CBackward0", (x,), lambda g: c2c(g, dims, scaling, not forward).real)
@@ -44,8 +42,7 @@ def c2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool) -> Tensor
 def r2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool = True) -> Tensor:
     """Real to complex over `dims`; of the last of them the n // 2 + 1 terms that determine the others."""
     kind = x._kind.with_dtype(x._kind.dtype.to_complex())
-    a = np.fft.rfftn(x._a, axes=dims, norm=_FORWARD[scaling])
-    r = wrap(as_array(a if forward else np.conj(a), kind.np), kind)
+    r = wrap(as_array(F.real_transform(x._a, dims, scaling, forward, False), kind.np), kind)
     n, last = x._a.shape[dims[-1]], dims[-1]
     return record(r, "FftR2CBackward0", (x,), lambda g: c2c(_resize(g, n, last), dims, scaling, not forward).real)
 
@@ -53,8 +50,7 @@ def r2c(x: Tensor, dims: tuple[int, ...], scaling: str, forward: bool = True) ->
 def c2r(x: Tensor, dims: tuple[int, ...], scaling: str, n: int) -> Tensor:
     """The inverse transform of the half that `r2c` gives, to `n` real values along the last of `dims`."""
     kind = x._kind.with_dtype(x._kind.dtype.to_real())
-    sizes = [x._a.shape[d] for d in dims[:-1]] + [n]
-    r = wrap(as_array(np.fft.irfftn(x._a, s=sizes, axes=dims, norm=_INVERSE[scaling]), kind.np), kind)
+    r = wrap(as_array(F.half_transform(x._a, dims, scaling, n), kind.np), kind)
     last = dims[-1]
 
     def grad(g: Tensor) -> Tensor:

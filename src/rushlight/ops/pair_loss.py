@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from ..kernels.ctc import ctc
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function
 from .errors import title
@@ -118,20 +117,17 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_l
         which = "input_lengths" if len(lengths_in) != n else "target_lengths"
         raise RuntimeError(f"{which} must be of size batch_size")
     _check_lengths(targets._a, lengths_in, lengths, t)
-    labels = _labels(targets._a, lengths, n)
-    work = x._a.astype(np.float64)
-    losses = np.empty(n)
-    grads = np.zeros(work.shape)
-    for i in range(n):
-        losses[i], grads[:lengths_in[i], i] = _ctc_one(work[:lengths_in[i], i], labels[i], blank)
-    bad = np.isinf(losses)
-    if zero_infinity:
-        losses[bad] = 0
-        grads[:, bad] = 0
     kind = x._kind
-    per_sequence = wrap(grads.astype(kind.np), kind)
-    loss = wrap(losses.astype(kind.np), kind)
-    record(loss, "CtcLossBackward0", (x,), lambda g: g.view(1, -1, 1) * per_sequence)
+    losses, slopes = ctc(x._a, _labels(targets._a, lengths, n), lengths_in, lengths, int(blank), x._node is not None)
+    bad = np.isinf(losses) if zero_infinity else None
+    if bad is not None:
+        losses[bad] = 0
+    loss = wrap(losses, kind)
+    if slopes is not None:
+        if bad is not None:
+            slopes[:, bad] = 0
+        per_sequence = wrap(slopes, kind)
+        record(loss, "CtcLossBackward0", (x,), lambda g: g.view(1, -1, 1) * per_sequence)
     if reduction == "mean":
         return (loss / wrap(np.maximum(lengths, 1).astype(kind.np), kind)).mean()
     r = reduced(loss, reduction_of(None, None, reduction))
@@ -152,49 +148,7 @@ def _check_lengths(targets: Array, lengths_in: Array, lengths: Array, t: int) ->
         raise bad(f"tensor to have size {'at least ' if dim else ''}{need} at dimension {dim}, but got size {have} for argument #2 'targets'")
 
 
-def _labels(targets: Array, lengths: Array, n: int) -> list[Any]:
-    if targets.ndim == 2:
-        return [targets[i, :lengths[i]] for i in range(n)]
-    ends = np.cumsum(lengths)
-    return [targets[end - length:end] for end, length in zip(ends, lengths, strict=True)]
-
-
-def _ctc_one(logs: Array, labels: Array, blank: int) -> tuple[float, Any]:
-    """(loss, gradient with respect to the log-probabilities, as PyTorch defines it for softmax inputs) of one sequence."""
-    steps, classes = logs.shape
-    path = np.full(2 * len(labels) + 1, blank)
-    path[1::2] = labels
-    size = len(path)
-    skip = np.zeros(size, bool)
-    skip[2:] = (path[2:] != blank) & (path[2:] != path[:-2])
-    emit = logs[:, path]
-    with np.errstate(all="ignore"):
-        forward = _lattice(emit, skip, steps, size)
-        end = np.logaddexp(forward[-1, -1], forward[-1, -2]) if size > 1 else forward[-1, -1]
-        if steps == 0:
-            end = 0.0 if len(labels) == 0 else -np.inf
-        mirrored = np.zeros(size, bool)
-        mirrored[2:] = skip[::-1][:-2] if size > 2 else mirrored[2:]
-        backward = _lattice(emit[::-1, ::-1], mirrored, steps, size)[::-1, ::-1]
-        both = forward + backward - emit
-        occupancy = np.full((steps, classes), -np.inf)
-        for s in range(size):
-            occupancy[:, path[s]] = np.logaddexp(occupancy[:, path[s]], both[:, s])
-        gradient = np.exp(logs) - np.exp(occupancy - end)
-    if np.isinf(end):
-        gradient = np.full_like(logs, np.nan)
-    return -end, gradient
-
-
-def _lattice(emit: Array, skip: Array, steps: int, size: int) -> Array:
-    """log-probabilities of all path prefixes that end at (time, state)."""
-    a = np.full((max(steps, 1), size), -np.inf)
-    if steps:
-        a[0, :2] = emit[0, :2]
-    for t in range(1, steps):
-        previous = a[t - 1]
-        total = previous.copy()
-        total[1:] = np.logaddexp(total[1:], previous[:-1])
-        total[2:] = np.where(skip[2:], np.logaddexp(total[2:], previous[:-2]), total[2:])
-        a[t] = total + emit[t]
-    return a
+def _labels(targets: Array, lengths: Array, n: int) -> Array:
+    """The labels of all sequences, one after the other."""
+    targets = targets.astype(np.int64, copy=False)
+    return targets if targets.ndim == 1 else np.concatenate([targets[i, :lengths[i]] for i in range(n)]) if n else targets.reshape(-1)
