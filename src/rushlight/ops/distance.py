@@ -13,10 +13,10 @@ from ..kernels.arrays import as_array
 from ..kernels.shapes import broadcast_shapes
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array
+from .errors import title
 from .joining import cat
 from .public import op
 from .record import record
-from .write import title
 
 __all__ = ["pdist"]
 
