@@ -187,6 +187,32 @@ def test_wrong_calls():
     assert rushlight("--version").stdout.startswith("rushlight ")
 
 
+@pytest.mark.parametrize("args, status, words", [
+    (["run", "folder"], 2, "can't run 'folder': the folder has no __main__.py"), (["run", "binary.py"], 2, "can't run 'binary.py': it is no text"),
+    (["run", "-m", "nowhere"], 1, "can't run the module 'nowhere': there is none of that name"),
+    (["run", "-m", "nowhere.inside"], 1, "can't run the module 'nowhere.inside': No module named 'nowhere'"),
+    (["run", "--nproc", "2", "nowhere.py"], 2, "can't open 'nowhere.py': there is no such file"),
+    (["link", "--wheel", "binary.py/x"], 1, "can't write 'binary.py/x': Not a directory"),
+    (["compare", "--html", "nowhere/page.html", "binary.py"], 2, "can't write 'nowhere/page.html': there is no such folder")])
+def test_bad_input_is_one_line(tmp_path, args, status, words):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "binary.py").write_bytes(b"\x7fELF\0\0")
+    done = rushlight(*args, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (status, f"rushlight: {words}\n")
+
+
+def test_help_of_one_command():
+    done = rushlight("compare", "--help")
+    assert done.returncode == 0 and "--html FILE" in done.stdout and "doctor" not in done.stdout
+    assert "doctor" not in rushlight("check").stderr and "check" in rushlight("check").stderr
+
+
+def test_only_the_first_lines_are_read():
+    """What is printed goes into a pipe that nobody reads to its end."""
+    done = subprocess.run(f"{sys.executable} -m rushlight completion bash | true", shell=True, capture_output=True, text=True)
+    assert not done.stderr
+
+
 def test_info():
     done = rushlight("info", env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0

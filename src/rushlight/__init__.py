@@ -11,6 +11,7 @@ from math import e, inf, nan, pi  # noqa: E402
 
 from . import absent as _absent  # noqa: E402
 from . import dtypes as _dtypes  # noqa: E402
+from . import uncaught as _uncaught  # noqa: E402
 from .devices import default_device as get_default_device  # noqa: E402
 from .devices import device, set_default_device  # noqa: E402
 from .dtypes import can_cast, dtype, finfo, get_default_dtype, iinfo, promote_types, set_default_dtype  # noqa: E402
@@ -111,6 +112,7 @@ _LAZY = {
 
 
 _absent.install()
+_uncaught.install()
 
 
 def __getattr__(name):

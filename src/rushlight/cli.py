@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
+from .commands import completion
 from .homes import is_own
+from .uncaught import teach
 from .version import __version__, rushlight_version
 
 __all__ = ["main"]
@@ -46,12 +48,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rushlight {rushlight_version} (PyTorch's API {__version__})")
         return 0
     if command in _COMMANDS:
-        return _COMMANDS[command](args)
+        if args and args[0] in ("-h", "--help"):
+            print(_usage_of(command))
+            return 0
+        return _run(args) if command == "run" else _piped(_COMMANDS[command], args)
     return _wrong("a command is missing" if command is None else f"there is no command {command!r}")
 
 
+def _piped(command: Callable[[list[str]], int], args: list[str]) -> int:
+    """A command whose text may go to a program that reads the first lines only (``| head``)."""
+    try:
+        status = command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)         # or Python complains once more at its end
+        return 1
+    return status
+
+
+def _failed(message: str, status: int = 2) -> int:
+    print(f"rushlight: {message}", file=sys.stderr)
+    return status
+
+
+def _usage_of(command: str) -> str:
+    """The lines of USAGE about one command, and where to read on."""
+    found, lines = False, []
+    for line in USAGE.removeprefix("usage: ").splitlines():
+        words = line.split()
+        found = words[1] == command if words[0] == "rushlight" else found
+        if found:
+            lines.append("       " + line.strip() if words[0] == "rushlight" else line)
+    return "\n".join(["usage: " + lines[0].strip(), *lines[1:]])
+
+
 def _wrong(message: str) -> int:
-    print(f"{USAGE}\nrushlight: {message}", file=sys.stderr)
+    """One line of what is wrong, after the usage of the command that was meant, which it begins with, or of all."""
+    command = message.partition(" ")[0]
+    print(f"{_usage_of(command) if command in _COMMANDS else USAGE}\nrushlight: {message}", file=sys.stderr)
     return 2
 
 
@@ -62,6 +96,8 @@ def _run(args: list[str]) -> int:
     if args and args[0] in ("--nproc", "--nproc-per-node"):
         if len(args) < 3 or not args[1].isdigit() or int(args[1]) < 1:
             return _wrong("run --nproc needs a number of processes and a script")
+        if not args[2].startswith("-") and (problem := _no_program(args[2])):
+            return _failed(problem)
         from .distributed.run import main as torchrun
         return torchrun(["--standalone", "--nproc-per-node", *args[1:]])
     is_module = bool(args) and args[0] == "-m"
@@ -71,11 +107,12 @@ def _run(args: list[str]) -> int:
         return _wrong("run needs a module after -m" if is_module else "run needs a script")
     if args[0].startswith("-"):
         return _wrong(f"run has no option {args[0]}: options of the script come after the script")
-    if not is_module and not os.path.exists(args[0]):
-        print(f"rushlight: can't open {args[0]!r}: there is no such file", file=sys.stderr)
-        return 2
+    if not is_module and (problem := _no_program(args[0])):
+        return _failed(problem)
     from . import compat
     compat.install()
+    if is_module and (problem := _no_module(args[0])):          # after the installation: it may be one of torch's
+        return _failed(problem, 1)
     try:
         _run_module(args) if is_module else _run_path(args)
     except KeyboardInterrupt as error:
@@ -90,9 +127,32 @@ def _run(args: list[str]) -> int:
     return 0
 
 
+def _no_program(path: str) -> str:
+    """Why a path can't be run, "" where it can: what Python finds wrong with a program's text it says itself."""
+    if os.path.isdir(path):
+        return "" if os.path.exists(os.path.join(path, "__main__.py")) else f"can't run {path!r}: the folder has no __main__.py"
+    if not os.path.exists(path):
+        return f"can't open {path!r}: there is no such file"
+    try:
+        with open(path, "rb") as file:
+            binary = path.endswith(".py") and b"\0" in file.read(4096)
+    except OSError as error:
+        return f"can't open {path!r}: {error.strerror}"
+    return f"can't run {path!r}: it is no text" if binary else ""
+
+
+def _no_module(name: str) -> str:
+    from importlib.util import find_spec
+    _first_on_path(os.getcwd())
+    try:
+        found = find_spec(name)
+    except (ImportError, ValueError) as error:           # of a package that it would be in
+        return f"can't run the module {name!r}: {error}"
+    return "" if found else f"can't run the module {name!r}: there is none of that name"
+
+
 def _run_module(args: list[str]) -> None:
     import runpy
-    _first_on_path(os.getcwd())
     sys.argv[:] = args
     runpy.run_module(args[0], run_name="__main__", alter_sys=True)
 
@@ -136,11 +196,7 @@ def _show(error: BaseException) -> None:
     while trace is not None and _is_machinery(trace):
         trace = trace.tb_next
     error.__traceback__ = trace
-    if isinstance(error, Exception):
-        from .commands.lessons import language, lesson
-        note = lesson(error, language())
-        if note:
-            error.add_note(note)
+    teach(error)
     sys.stdout.flush()
     sys.excepthook(type(error), error, trace)
 
@@ -203,8 +259,7 @@ def _link(args: list[str]) -> int:
         print("\n".join(wrong) or f"linked: torch {__version__} is rushlight {rushlight_version}")
         return 1 if wrong else 0
     if option == "--wheel":
-        print(linking.wheel(values[0]))
-        return 0
+        return _said(lambda: [str(linking.wheel(values[0]))])
     hide = {"--hide": {"hide": tuple(values)}, "--show": {"show": tuple(values)}}.get(option, {})
     return _said(lambda: linking.link(**hide))
 
@@ -221,8 +276,9 @@ def _said(act: Callable[[], list[str]]) -> int:
     try:
         print("\n".join(act()))
     except LinkError as error:
-        print(f"rushlight: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), 1)
+    except OSError as error:
+        return _failed(f"can't write {error.filename!r}: {error.strerror}", 1)
     return 0
 
 
@@ -237,8 +293,7 @@ def _where(args: list[str]) -> int:
     try:
         lines = describe(args[0])
     except NotFound as error:
-        print(f"rushlight: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), 1)
     for label, text in lines:
         print(f"{label:10} {text}")
     return 0
@@ -276,8 +331,7 @@ def _check(args: list[str]) -> int:
     try:
         text, status = report(check(paths), "--json" in args)
     except Unreadable as error:
-        print(f"rushlight: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     print(text)
     return status
 
@@ -304,31 +358,28 @@ def _compare(args: list[str]) -> int:
         return _wrong("compare --runs needs a number of at least 1")
     from .commands.compare import NoPyTorch, compare, page, table
     html = options.pop("html", None)
+    if html is not None and not os.path.isdir(os.path.dirname(html) or "."):
+        return _failed(f"can't write {html!r}: there is no such folder")       # before the runs, which may be long
     try:
         found = compare(args[0], args[1:], **options)
     except (NoPyTorch, FileNotFoundError) as error:
-        print(f"rushlight: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     print(table(found))
     if html is not None:
-        with open(html, "w", encoding="utf-8") as file:
-            file.write(page(found))
+        try:
+            with open(html, "w", encoding="utf-8") as file:
+                file.write(page(found))
+        except OSError as error:
+            return _failed(f"can't write {html!r}: {error.strerror}")
     return int(found.statuses != (0, 0) or bool(found.agreement.first))
 
 
 # --- completion -------------------------------------------------------------------------------------------------------------------------
 
-_SHELLS = {
-    "bash": 'complete -o default -W "{words}" rushlight',
-    "zsh": "_rushlight() {{ if (( CURRENT == 2 )); then compadd {words}; else _files; fi }}\ncompdef _rushlight rushlight",
-    "fish": "complete -c rushlight -n __fish_use_subcommand -f -a '{words}'",
-}
-
-
 def _completion(args: list[str]) -> int:
-    if len(args) != 1 or args[0] not in _SHELLS:
-        return _wrong(f"completion needs one of {', '.join(_SHELLS)}")
-    print(_SHELLS[args[0]].format(words=" ".join(sorted(_COMMANDS))))
+    if len(args) != 1 or args[0] not in completion.SHELLS:
+        return _wrong(f"completion needs one of {', '.join(completion.SHELLS)}")
+    print(completion.script(args[0], _COMMANDS))
     return 0
 
 

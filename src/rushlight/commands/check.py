@@ -16,6 +16,7 @@ from typing import Any
 
 from ..homes import place
 from ..unsupported import NotSupported, why_absent, why_partly
+from .progress import track
 
 __all__ = ["Unreadable", "Use", "check", "report", "status_of"]
 
@@ -43,8 +44,8 @@ class Use:
 
 def check(paths: Iterable[str]) -> list[Use]:
     """Every use of torch in Python files, and in folders of them; Unreadable for a path that can't be read or parsed."""
-    return [Use(file, line, name, *status_of(name), guarded) for path in paths for file in _files(path)
-            for line, name, guarded in _uses(file)]
+    files = [file for path in paths for file in _files(path)]
+    return [Use(file, line, name, *status_of(name), guarded) for file in track(files, os.path.basename) for line, name, guarded in _uses(file)]
 
 
 def _files(path: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..version import rushlight_version
+from .progress import track
 
 __all__ = ["Agreement", "Comparison", "NoPyTorch", "Row", "Run", "agreement", "compare", "page", "table"]
 
@@ -78,9 +79,9 @@ def compare(script: str, args: Sequence[str] = (), *, python: str = sys.executab
     version = _version_of(python)
     commands = ([python, script, *args], [sys.executable, "-m", "rushlight", "run", script, *args])
     sides: tuple[list[Run], list[Run]] = ([], [])
-    for _ in range(runs):
-        for side, command in zip(sides, commands, strict=True):
-            side.append(run(command))
+    turns = [(at, side) for at in range(1, runs + 1) for side in (0, 1)]
+    for _, side in track(turns, lambda turn: f"run {turn[0]} of {runs} on {('PyTorch', 'rushlight')[turn[1]]}"):
+        sides[side].append(run(commands[side]))
     first = sides[0][0], sides[1][0]
     found = agreement(first[0].out, first[1].out, rtol, atol)
     figures = {"time": "wall", "CPU time": "cpu"} if hasattr(os, "wait4") else {"time": "wall"}
