@@ -246,6 +246,59 @@ template <typename T> void mode_rows(const Rows& rows) {
     });
 }
 
+// Brings the element of rank k to its place by quickselect around the median of three. Which of equal elements comes there is part of what kthvalue returns.
+template <typename T> void select_one(std::vector<T>& values, std::vector<std::int64_t>& places, index_t k) {
+    const auto above = [](T x, T y) { return (x != x && y == y) || x > y; };  // nan is the largest
+    const auto exchange = [&](index_t i, index_t j) {
+        const T value = values[i];
+        values[i] = values[j];
+        values[j] = value;
+        std::swap(places[i], places[j]);
+    };
+    index_t low = 0, high = static_cast<index_t>(values.size()) - 1;
+    while (high > low) {
+        if (high == low + 1) {
+            if (above(values[low], values[high])) exchange(low, high);
+            return;
+        }
+        exchange(low + (high - low) / 2, low + 1);
+        if (above(values[low + 1], values[high])) exchange(low + 1, high);
+        if (above(values[low], values[high])) exchange(low, high);
+        if (above(values[low + 1], values[low])) exchange(low + 1, low);
+        const T pivot = values[low];
+        index_t i = low + 1, j = high;
+        while (true) {
+            do ++i;
+            while (above(pivot, values[i]));
+            do --j;
+            while (above(values[j], pivot));
+            if (j < i) break;
+            exchange(i, j);
+        }
+        exchange(low, j);
+        if (j <= k) low = i;
+        if (j >= k) high = j - 1;
+    }
+}
+
+template <typename T> void selected_rows(const Rows& rows, index_t k) {
+    parallel_for(rows.count, std::max<index_t>(1, 4096 / (rows.size + 1)), [&](index_t begin, index_t end) {
+        std::vector<T> values(rows.size);
+        std::vector<std::int64_t> places(rows.size);
+        for (index_t row = begin; row < end; ++row) {
+            const char* from;
+            std::int64_t* to;
+            rows.find(row, &from, &to);
+            for (index_t i = 0; i < rows.size; ++i) {
+                values[i] = *reinterpret_cast<const T*>(from + i * rows.step);
+                places[i] = i;
+            }
+            select_one(values, places, k);
+            *to = places[k];
+        }
+    });
+}
+
 // Where each value belongs in the sorted run of its row: before equal ones, or (right) behind them. nan belongs at the end.
 template <bool RIGHT, typename T> void search_part(const T* const* runs, index_t size, const T* values, int count, std::int64_t* out) {
     constexpr int SIDE = 8;  // searches that don't wait for one another
@@ -372,6 +425,17 @@ template <typename F> PyObject* places_of_rows(PyObject* object, PyObject* dim_o
     return reinterpret_cast<PyObject*>(out);
 }
 
+// (a, dim, k)
+PyObject* selected_places(PyObject* const* args, Py_ssize_t count) {
+    if (count != 3) return nullptr;
+    const Py_ssize_t k = PyLong_AsSsize_t(args[2]);
+    if (k == -1 && PyErr_Occurred()) return nullptr;
+    int dim;
+    if (!check(args[0], args[1], &dim)) return nullptr;
+    if (k < 0 || k >= PyArray_DIM(as_array(args[0]), dim)) return PyErr_Format(PyExc_ValueError, "k is out of range");
+    return places_of_rows(args[0], args[1], [&](const Rows& rows, auto zero) { selected_rows<decltype(zero)>(rows, k); });
+}
+
 PyObject* median_places(PyObject* const* args, Py_ssize_t count) {
     if (count != 3) return nullptr;
     const bool skip_nan = args[2] == Py_True;
@@ -474,6 +538,7 @@ extern const NativeFunction sorting_functions[] = {
     {"order", order},
     {"first", first},
     {"at_rank", at_rank},
+    {"selected_places", selected_places},
     {"median_places", median_places},
     {"mode_places", mode_places},
     {"search", search},

@@ -10,7 +10,7 @@ import numpy as np
 from ..vocabulary import Array
 from .door import kernel
 
-__all__ = ["order", "first", "at_rank", "median_places", "mode_places", "search", "count_each", "count_bins"]
+__all__ = ["order", "first", "at_rank", "selected_places", "median_places", "mode_places", "search", "count_each", "count_bins"]
 
 
 @kernel
@@ -34,6 +34,50 @@ def first(a: Array, dim: int, k: int, descending: bool) -> Array:
 def at_rank(a: Array, dim: int, ranks: Any) -> Any:
     """The elements of `order` at `ranks`, an int64 array of the shape of `a` with size 1 in `dim`."""
     return np.take_along_axis(order(a, dim, False), ranks, dim)
+
+
+@kernel(composed=True)
+def selected_places(a: Array, dim: int, k: int) -> Any:
+    """The places of the k-th smallest elements (from 0), of size 1 in `dim`: of equal ones the one that quickselect finds, as in PyTorch."""
+    rows = np.moveaxis(a, dim, -1).reshape(-1, a.shape[dim])
+    at = np.array([_selected(row.tolist(), k) for row in rows], np.int64)
+    return at.reshape([1 if i == dim else n for i, n in enumerate(a.shape)])
+
+
+def _selected(values: list[Any], k: int) -> int:
+    """The place of the element of rank k, by quickselect around the median of three."""
+    places = list(range(len(values)))
+
+    def above(i: int, value: Any) -> bool:
+        x = values[places[i]]
+        return x != x and value == value or x > value
+
+    def order(i: int, j: int) -> None:
+        if above(i, values[places[j]]):
+            places[i], places[j] = places[j], places[i]
+
+    low, high = 0, len(values) - 1
+    while high > low + 1:
+        middle = low + (high - low) // 2
+        places[middle], places[low + 1] = places[low + 1], places[middle]
+        order(low + 1, high)
+        order(low, high)
+        order(low + 1, low)
+        pivot, i, j = values[places[low]], low + 1, high
+        while True:
+            i = next(at for at in range(i + 1, high + 1) if not (pivot != pivot and values[places[at]] == values[places[at]] or pivot > values[places[at]]))
+            j = next(at for at in range(j - 1, low - 1, -1) if not above(at, pivot))
+            if j < i:
+                break
+            places[i], places[j] = places[j], places[i]
+        places[low], places[j] = places[j], places[low]
+        if j <= k:
+            low = i
+        if j >= k:
+            high = j - 1
+    if high == low + 1:
+        order(low, high)
+    return places[k]
 
 
 @kernel

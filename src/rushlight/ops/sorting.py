@@ -81,8 +81,10 @@ def msort(input: Tensor) -> Tensor:
 @op(method=True, out=True)
 def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
     """(values, indices) of the k largest (or smallest) elements along a dimension, in order."""
+    dim = wrap_dim(dim, input._a.ndim)
     a = _comparable(input, "topk")
-    dim = wrap_dim(dim, a.ndim)
+    if a.dtype == bool and input._kind.device.type == "cpu":
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     size = a.shape[dim] if a.ndim else 1
     _check_flags("topk", largest=largest, sorted=sorted)
     k = k.item() if isinstance(k, Tensor) else k
@@ -101,11 +103,15 @@ def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any
     if not size:
         raise IndexError(f"kthvalue(): Expected reduction dim {dim} to have non-zero size.")
     a = _comparable(input, "kthvalue")
+    if a.dtype == bool:
+        raise not_implemented("kthvalue", input._kind)
     if not 1 <= k <= size:
         raise RuntimeError("kthvalue(): selected number k out of range for dimension " + str(dim))
     if a.ndim == 0:
         return return_types.kthvalue((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
-    at = K.at_rank(a, dim, np.full([1 if i == dim else n for i, n in enumerate(a.shape)], k - 1, like=a).astype(np.int64))
+    at = K.selected_places(a, dim, k - 1)
+    if at is NotImplemented:
+        at = K.at_rank(a, dim, np.full([1 if i == dim else n for i, n in enumerate(a.shape)], k - 1, like=a).astype(np.int64))
     return return_types.kthvalue(_maybe_squeezed(_picked(input, at, dim, "KthvalueBackward0"), dim, keepdim))
 
 
@@ -118,11 +124,12 @@ def _median(name: str, skip_nan: bool, kind_of_result: type[Any]) -> Function:
         if dim is not None and isinstance(dim, int):
             wrap_dim(dim, input._a.ndim)
         a = _comparable(input, name)
-        if a.dtype == bool:
+        if a.dtype == bool and (a.size or dim is not None):
             raise not_implemented(name + "_out", input._kind)
         if dim is None:
             if a.size == 0:
-                nothing = np.nan if input._kind.differentiable else np.iinfo(input._kind.np).min       # nan, converted
+                whole = not input._kind.differentiable and a.dtype != bool
+                nothing = np.iinfo(input._kind.np).min if whole else np.nan       # nan, converted
                 return wrap(as_array(np.array(nothing, input._kind.np)), input._kind)
             value = _median_along(input.detach().reshape(-1), 0, False)[0]
             return record(value, "MedianBackward0", (input,), lambda g, x, y: _evenly(g, x, y, None), (input, value))
@@ -149,12 +156,12 @@ nanmedian = _median("nanmedian", True, return_types.nanmedian)
 @op(method=True, out=True)
 def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
     """(values, indices) of the most frequent element along a dimension (the smallest of several; its last place)."""
+    dim = wrap_dim(dim, input._a.ndim)
+    if input._a.ndim and input._a.shape[dim] == 0:
+        raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
     a = _comparable(input, "mode")
-    dim = wrap_dim(dim, a.ndim)
     if a.ndim == 0:
         return return_types.mode((input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)))
-    if a.shape[dim] == 0:
-        raise IndexError(f"mode(): Expected reduction dim {dim} to have non-zero size.")
     at = K.mode_places(a, dim)
     return return_types.mode(_maybe_squeezed(_picked(input, at, dim, "ModeBackward0"), dim, keepdim))
 
