@@ -50,8 +50,10 @@ class Worker:
         deadline = time.monotonic() + SECONDS + (60 if not hasattr(self, "warm") else 0)
         head = self._read(_LINE.size, deadline)
         data = head if head.__class__ is tuple else self._read(_LINE.unpack(head)[0], deadline)
+        if data.__class__ is tuple:
+            return data
         self.warm = True
-        return data if data.__class__ is tuple else pickle.loads(data)
+        return pickle.loads(data)
 
     def _read(self, size, deadline):
         data = b""
@@ -76,7 +78,7 @@ class Worker:
             self.process.stdin.close()
             self.process.stdout.close()
             self.process = None
-            del self.warm
+            self.__dict__.pop("warm", None)
 
 
 def judge(call, theirs, ours):

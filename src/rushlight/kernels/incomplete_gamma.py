@@ -122,8 +122,8 @@ def _regularised(a: Array, x: Array, upper: bool) -> Array:
     inside = (a > 0) & (x > 0) & np.isfinite(a) & np.isfinite(x)
     zero, one = (1.0, 0.0) if upper else (0.0, 1.0)
     r = np.full(x.shape, np.nan, like=x)
-    r[(a > 0) & (x == 0) | np.isposinf(a) & (x >= 0) & np.isfinite(x)] = zero
-    r[np.isposinf(x) & (a >= 0) & np.isfinite(a) | (a == 0) & (x > 0)] = one
+    r[((a > 0) | np.isnan(a)) & (x == 0) | np.isposinf(a) & (x >= 0) & np.isfinite(x)] = zero
+    r[np.isposinf(x) & ((a >= 0) & np.isfinite(a) | np.isnan(a)) | (a == 0) & (x > 0)] = one
     if inside.any():
         r[inside] = _both(a[inside], x[inside])[1 if upper else 0]
     return r.astype(dtype)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..vocabulary import Array
 from .door import kernel
 
-__all__ = ["strided", "sample_strided", "broadcast", "same_memory", "zeros_for"]
+__all__ = ["strided", "sample_strided", "broadcast", "same_memory", "zeros_for", "iteration_order"]
 
 ndarray = np.ndarray
 
@@ -67,3 +69,28 @@ def zeros_for(g: Array, shape: tuple[int, ...]) -> Array:
     if g.__class__ is ndarray or isinstance(g, np.generic):
         return np.zeros(shape, g.dtype)
     return np.zeros(shape, g.dtype, like=g)
+
+
+def iteration_order(arrays: Sequence[Array]) -> list[int]:
+    """The dimensions of what PyTorch computes elementwise from these arrays of as many dimensions, from the outermost in memory to the innermost."""
+    shape = np.broadcast_shapes(*[a.shape for a in arrays])
+    strides = [[0 if a.shape[i] == 1 != shape[i] else a.strides[i] for i in range(a.ndim)] for a in arrays]
+
+    def later(i: int, j: int) -> int:
+        """1 where dimension i belongs outside of j, -1 where inside, 0 where nothing says."""
+        for each in strides:
+            if each[i] and each[j] and (each[i] != each[j] or shape[i] > shape[j]):
+                return 1 if each[i] >= each[j] else -1
+        return 0
+
+    order = list(range(len(shape)))[::-1]                  # innermost first; an insertion sort, since the order is no total one
+    for i in range(1, len(order)):
+        at = i
+        for j in range(i)[::-1]:
+            found = later(order[j], order[at])
+            if found > 0:
+                order[j], order[at] = order[at], order[j]
+                at = j
+            elif found < 0:
+                break
+    return order[::-1]

@@ -20,6 +20,7 @@ from ..kernels.fuse import fuse
 from ..kernels.native import ELEMENTWISE, kernel
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, GeneratorLike
+from .creation import _fits
 from .define import unary
 from .errors import title
 from .failed_calls import check_tensor
@@ -96,7 +97,12 @@ def _apply(label: str, name: str, input: Tensor, forward: Function, gradient: Fu
     kind = input._kind if input.__class__ is Tensor and input._kind.fast else _floating(input, name)
     a, arrays = input._a, gradient
     if kind.fast:
-        r = forward(a, *numbers)
+        try:
+            r = forward(a, *numbers)
+        except TypeError:
+            for each in numbers:
+                real(each)
+            raise
     elif (own := ELEMENTWISE.get(a.__class__)) is not None:
         r, arrays = own.forward("", forward)(a, *numbers), own.gradient("", gradient)
     elif kind.reduced:
@@ -156,7 +162,7 @@ def _clamped(input: Tensor, low: float, high: float) -> Tensor:
     if not kind.is_floating:
         if kind.np.kind == "u" and low < 0:
             raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
-        return wrap(as_array(np.clip(input._a, int(low), int(high)), kind.np), kind)
+        return wrap(as_array(np.clip(input._a, _fits(low, kind), _fits(high, kind)), kind.np), kind)
     return _apply("HardtanhBackward0", "hardtanh_cpu", input, _hardtanh, _hardtanh_gradient, low, high, piecewise="HardtanhBackwardBackward0")
 
 
@@ -225,7 +231,7 @@ def selu_(input: Tensor) -> Tensor:
 
 
 def _celu(input: Tensor, alpha: float, label: str = "CeluBackward0") -> Tensor:
-    if alpha == 0:
+    if real(alpha) == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
     return _elu(input, real(alpha), 1.0, 1.0 / real(alpha), label)
 
@@ -400,7 +406,7 @@ def _threshold(input: Tensor, limit: float, value: float, label: str = "Threshol
         raise NotImplementedError(f"\"threshold_cpu\" not implemented for '{title(kind.dtype)}'")
     limit, value = [real(each, "int64_t" if not kind.is_floating else "float") for each in (limit, value)]
     if not kind.is_floating:
-        return wrap(as_array(np.where(input._a <= int(limit), int(value), input._a), kind.np), kind)
+        return wrap(as_array(np.where(input._a <= _fits(limit, kind), _fits(value, kind), input._a), kind.np), kind)
     return _apply(label, "threshold_cpu", input, _threshold_forward, _threshold_gradient, limit, value, back=(limit,), piecewise="ThresholdBackwardBackward0")
 
 
@@ -491,6 +497,8 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
     if not training:
         return _leaky(input, (lower + upper) / 2, label)
     kind = _floating(input, "rrelu_with_noise_out_cpu")
+    if kind.np == np.float16 and kind.device is CPU:
+        raise NotImplementedError("\"rrelu_with_noise_out_cpu\" not implemented for 'Half'")
     a = input._a
     if kind.device is not CPU and _drawn_here(kind):
         noise = _device_slopes(input, lower, upper, generator)

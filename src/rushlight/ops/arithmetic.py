@@ -21,7 +21,7 @@ from .define import OPERATORS, _binary_inplace, binary, either_way, unary
 from .elementwise import square
 from .errors import not_a_tensor, title
 from .failed_calls import old_form, overridden
-from .promotion import NUMBERS, number_dtype, number_tensor, promote, result_type
+from .promotion import NUMBERS, in_64_bits, number_dtype, number_tensor, promote, result_type
 from .public import export, method
 from .record import record
 from .registry import OPS
@@ -53,6 +53,8 @@ true_divide = binary("true_divide", np.true_divide, (lambda g, b: g / b, lambda 
 def _scaled(name: str, other: Any, alpha: Number, beside: Tensor | None = None) -> Tensor:
     """alpha * other, with PyTorch's checks of alpha's type, which has to fit the result of an operation with `beside`."""
     d = other._kind.dtype if isinstance(other, Tensor) else number_dtype(other)
+    if name == "sub" and d is bool_ and isinstance(beside, Tensor):
+        raise RuntimeError(_no_bool_minus(beside._kind.dtype, d))
     if isinstance(beside, Tensor) and beside._kind.dtype is not d:
         d = result_type(beside, other)
     if isinstance(alpha, bool) and d is not bool_:
@@ -61,13 +63,15 @@ def _scaled(name: str, other: Any, alpha: Number, beside: Tensor | None = None) 
         raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
     if isinstance(alpha, complex) and not d.is_complex:
         raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    if d is bool_:
+        return other if alpha else False
     return other * alpha
 
 
 def _old(name: str, *args: Any) -> tuple[Any, Any]:
-    """The operands and alpha of ``add(input, alpha, other)``, or of ``add(input, number, alpha)``."""
+    """The operands and alpha of ``add(input, alpha, other)``; of two numbers the first is alpha, too."""
     if len(args) == 3 and not isinstance(args[1], Tensor) and isinstance(args[1], NUMBERS) and isinstance(args[2], NUMBERS):
-        return args[:2], args[2]
+        return (args[0], args[2]), args[1]
     again = old_form(name, args, {})
     if again is None:
         raise TypeError(f"{name}() takes 2 positional arguments but {len(args)} were given")
@@ -90,17 +94,27 @@ def _with_alpha(name: str, fast: Function, doc: str) -> tuple[Any, ...]:
             other = _scaled(name, other, alpha, self)
         return inplace_fast(self, other)
 
+    def fn_of_numbers(input: Tensor, other: Operand, *more: Any, alpha: Scalar = 1, out: Tensor | None = None) -> Tensor:
+        if more:                                        # the other name takes alpha behind the number
+            if len(more) > 1 or not isinstance(other, NUMBERS):
+                raise TypeError(f"{name}tract() takes 2 positional arguments but {2 + len(more)} were given")
+            alpha, = more
+        return fn(input, other, alpha=alpha, out=out)
+
     kernel = native.elementwise(np.add if name == "add" else np.subtract)
     inplace_fast = _binary_inplace(name, fast, kernel)
     fn.__name__ = fn.__qualname__ = name
     fn_.__name__ = fn_.__qualname__ = name + "_"
     fn.__doc__ = doc
     fn_.__doc__ = f"In-place form of `{name}`."
-    for each in (name, {"sub": "subtract"}.get(name)):
-        if each:
-            export(fn, each)
-            method(fn, each)
-            method(fn_, each + "_")
+    export(fn)
+    method(fn)
+    method(fn_)
+    if name == "sub":
+        fn_of_numbers.__name__, fn_of_numbers.__qualname__, fn_of_numbers.__doc__ = "subtract", "subtract", doc
+        export(fn_of_numbers, "subtract")
+        method(fn_of_numbers, "subtract")
+        method(fn_, "subtract_")
     return fn, fn_, _binary_inplace(name, fast, kernel, operator=True)
 
 
@@ -124,15 +138,19 @@ def rsub(input: Tensor, other: Operand, *numbers: Any, alpha: Scalar = 1) -> Ten
 export(rsub)
 
 
-def _int_floor(a: Any, b: Any) -> Any:
-    if not np.all(b):
+def _no_zero(a: Any, b: Any) -> None:
+    """PyTorch's error where an integer would be divided by zero."""
+    if a.size and not np.all(b):
         raise RuntimeError("ZeroDivisionError")
+
+
+def _int_floor(a: Any, b: Any) -> Any:
+    _no_zero(a, b)
     return np.floor_divide(a, b)
 
 
 def _int_trunc(a: Any, b: Any) -> Any:
-    if not np.all(b):
-        raise RuntimeError("ZeroDivisionError")
+    _no_zero(a, b)
     q = np.floor_divide(a, b)
     return q + ((a % b != 0) & ((a < 0) != (b < 0))).astype(q.dtype)
 
@@ -157,6 +175,8 @@ def div(input: Tensor, other: Operand, *, rounding_mode: str | None = None, out:
         return true_divide(input, other) if out is None else true_divide(input, other, out=out)
     rounded = _floor_divide if rounding_mode == "floor" else _trunc_divide if rounding_mode == "trunc" else None
     if rounded is None:
+        if not isinstance(rounding_mode, str) or not isinstance(other, (Tensor, *NUMBERS)):
+            raise TypeError(f"div() received an invalid combination of arguments - got ({type(other).__name__}, rounding_mode={type(rounding_mode).__name__})")
         raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
     for value in (input, other):            # who takes the call over has to see it whole, with its mode
         if not isinstance(value, (Tensor, *NUMBERS)):
@@ -190,14 +210,12 @@ for _name in ("true_divide",):
 
 
 def _int_remainder(a: Array, b: Array) -> Array:
-    if not np.all(b):
-        raise RuntimeError("ZeroDivisionError")
+    _no_zero(a, b)
     return np.remainder(a, b)
 
 
 def _int_fmod(a: Any, b: Any) -> Any:
-    if not np.all(b):
-        raise RuntimeError("ZeroDivisionError")
+    _no_zero(a, b)
     return np.fmod(a, b)
 
 
@@ -295,6 +313,7 @@ def pow(input: Tensor, exponent: Operand, *, out: Tensor | None = None) -> Tenso
         raise not_a_tensor("pow", "input", 1, input)
     if not isinstance(exponent, (bool, int, float, complex, np.number)):
         raise not_a_tensor("pow", "exponent", 2, exponent)
+    in_64_bits(exponent)
     return _pow_number(input, exponent)
 
 

@@ -24,7 +24,7 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, Layout, MemoryFormat, Number, NumpyDtype, Operand, PerDim
 from .convert import convert, move
 from .errors import not_a_tensor
-from .promotion import number_dtype
+from .promotion import in_64_bits, number_dtype
 from .public import export, method
 from .write import write_out
 
@@ -55,6 +55,8 @@ def _dtype_argument(value: Any) -> Any:
 def check_layout(layout: Layout) -> None:
     """Only `zeros` and `empty` make tensors of a sparse layout."""
     if layout is not None and layout is not strided:
+        if not isinstance(layout, strided.__class__):
+            raise TypeError(f"argument 'layout' must be torch.layout, not {type(layout).__name__}")
         raise NotImplementedError(f"this function is not implemented for layout={layout!r}: use torch.strided, and .to_sparse() on the result")
 
 
@@ -494,6 +496,7 @@ def full(size: PerDim, fill_value: bool | float, *, out: Tensor | None = None, d
 
 def _fits(value: Any, kind: Kind) -> Any:
     """A Python number that the kind can hold, or PyTorch's error."""
+    in_64_bits(value)
     if isinstance(value, complex) and not kind.is_complex:
         if value.imag:
             name = f"{kind.dtype.name}_t" if kind.dtype.category == dtypes.INT else kind.dtype.alias or kind.dtype.name

@@ -22,12 +22,16 @@ def einsum(*args: Any) -> Tensor:
     "..." stands for dimensions that broadcast; a letter that occurs twice in one operand takes the diagonal; without "->" the
     letters that occur once, in alphabetical order, are kept.
     """
-    if not args:
+    if not args or len(args) == 1 and isinstance(args[0], Tensor):
         raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
     if isinstance(args[0], Tensor):
         equation, operands = _from_lists(args)
     else:
         equation, operands = args[0], list(args[1:])
+        if isinstance(equation, bytes):
+            equation = equation.decode()
+        if not isinstance(equation, str):
+            raise TypeError(f"einsum(): argument 'equation' (position 1) must be str, not {type(equation).__name__}")
         if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
             operands = list(operands[0])
     if not operands:

@@ -15,8 +15,10 @@ from ..kernels.fuse import fuse
 from ..kernels.native import kernel
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Operand
+from .creation import _fits
 from .define import OPERATORS, binary, comparison, either_way, unary
 from .errors import title
+from .promotion import real
 from .public import export, method, op
 from .record import record
 from .registry import OPS
@@ -358,6 +360,8 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
         raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
     if value.__class__ is float and not (product._kind.differentiable or input._kind.differentiable):
         value = int(value)
+    if value.__class__ is complex and not (product._kind.is_complex or input._kind.is_complex):
+        value = real(value, "float")
     return input + (product if value == 1 else product * value)
 
 
@@ -368,6 +372,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
         raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division "
                            "of tensor1 and tensor2. Use input + value * torch.trunc(tensor1 / tensor2) or torch.div(rounding_mode='trunc')")
     quotient = tensor1 / tensor2
+    if value.__class__ is complex and not (quotient._kind.is_complex or input._kind.is_complex):
+        value = real(value, "float")
     return input + (quotient if value == 1 else quotient * value)
 
 
@@ -394,6 +400,10 @@ def logit(input: Tensor, eps: float | None = None) -> Tensor:
     if input._kind.is_complex:
         raise NotImplementedError(f"\"logit_cpu\" not implemented for '{title(input._kind.dtype)}'")
     x = input if input._kind.is_floating else input.to(input._kind.float_.dtype)
+    if eps is not None:
+        if isinstance(eps, complex):
+            raise TypeError("logit(): argument 'eps' (position 1) must be float, not complex")
+        _fits(eps, x._kind)
     if eps is not None and eps <= 0.5:
         x = x.clamp(eps, 1 - eps)
     elif eps is not None:                                # the lower bound is looked at first

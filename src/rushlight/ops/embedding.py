@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import services
+from ..dims import wrap_dim
 from ..kernels import indexing as K
 from ..kernels.embedding import add_rows, in_range, take_rows
 from ..tensor import Tensor, wrap
@@ -46,9 +47,13 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
         raise TypeError(f"embedding(): argument 'indices' (position 2) must be Tensor, not {type(input).__name__}")
     if not isinstance(weight, Tensor):
         raise not_a_tensor("embedding", "weight", 1, weight)
+    if max_norm is not None and not isinstance(max_norm, (int, float, np.number)):
+        raise TypeError(f"embedding_renorm_(): argument 'max_norm' (position 3) must be float, not {type(max_norm).__name__}")
     if weight._a.ndim != 2:
         if padding_idx and not weight._a.ndim:      # nn.functional looks at the size first
             raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+        if weight._a.ndim:
+            _wrap_padding(padding_idx, weight._a.shape[0])
         raise RuntimeError("'weight' must be 2-D")
     rows = weight._a.shape[0]
     padding_idx = _wrap_padding(padding_idx, rows)
@@ -59,8 +64,13 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     return _look_up(input, weight, padding_idx, scale_grad_by_freq, sparse)
 
 
-export(lambda weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False: embedding(
-    indices, weight, padding_idx if 0 <= padding_idx < weight.shape[0] else None, None, 2.0, scale_grad_by_freq, sparse), "embedding")
+def _embedding_form(weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
+    """torch.embedding: the weight first, and a padding index that may be any number."""
+    rows = weight._a.shape[0] if weight._a.ndim else 0
+    return embedding(indices, weight, padding_idx if 0 <= padding_idx < rows else None, None, 2.0, scale_grad_by_freq, sparse)
+
+
+export(_embedding_form, "embedding", guard=True, first=True)
 
 
 def renormalize(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
@@ -125,35 +135,45 @@ def _collect(g: Tensor, index: Tensor, rows: int, padding_idx: int | None, by_fr
     return record(out, "EmbeddingDenseBackward0", (g,), grad)
 
 
+def _check_bags(input: Tensor, offsets: Tensor | None, mode: str, sparse: bool, weights: Tensor | None) -> None:
+    """What nn.functional.embedding_bag asks of its arguments, in PyTorch's order."""
+    if weights is not None and isinstance(weights, Tensor) and weights._a.shape != input._a.shape:
+        raise ValueError(f"embedding_bag: If per_sample_weights ({list(weights._a.shape)}) is not None, it must have the same shape as "
+                         f"the input ({list(input._a.shape)})")
+    if input._a.ndim == 2:
+        if offsets is not None:
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, "
+                             f"found offsets of type {type(offsets)}")
+    elif input._a.ndim == 1:
+        if offsets is None:
+            raise ValueError("offsets has to be a 1D Tensor but got None")
+        if not isinstance(offsets, Tensor):
+            raise AttributeError(f"{type(offsets).__name__!r} object has no attribute 'dim'")
+        if offsets._a.ndim != 1:
+            raise ValueError("offsets has to be a 1D Tensor")
+    else:
+        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")
+    if sparse and mode == "max":
+        raise ValueError("max mode does not support sparse weights")
+    if mode not in ("sum", "mean", "max"):
+        raise ValueError("mode has to be one of sum, mean or max")
+    if weights is not None and mode != "sum":
+        raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
+                                  f"mode='{mode}'). Please open a feature request on GitHub.")
+
+
 @functional(guard=True)
 def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, max_norm: float | None = None, norm_type: float = 2,
                   scale_grad_by_freq: bool = False, mode: str = "mean", sparse: bool = False, per_sample_weights: Tensor | None = None,
                   include_last_offset: bool = False, padding_idx: int | None = None) -> Tensor:
     """Sums, means or maxima of bags of rows of weight (V, D): input (B, N), or 1-D with the bags' starts in `offsets`; result (B, D)."""
-    if sparse and mode == "max":
-        raise ValueError("max mode does not support sparse weights")
-    if mode not in ("sum", "mean", "max"):
-        raise ValueError("mode has to be one of sum, mean or max")
-    if per_sample_weights is not None:
-        if mode != "sum":
-            raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
-                                      f"mode='{mode}'). Please open a feature request on GitHub.")
-        if per_sample_weights._a.shape != input._a.shape:
-            raise ValueError(f"embedding_bag: If per_sample_weights ({list(per_sample_weights._a.shape)}) is not None, it must have the same shape as "
-                             f"the input ({list(input._a.shape)})")
+    _check_bags(input, offsets, mode, sparse, per_sample_weights)
     if input._a.ndim == 2:
-        if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, "
-                             f"found offsets of type {type(offsets)}")
         starts = np.arange(input._a.shape[0], like=input._a) * input._a.shape[1]
         bags = input._a.shape[0]
         flat = input.reshape(-1)
         per_sample_weights = None if per_sample_weights is None else per_sample_weights.reshape(-1)
-    elif input._a.ndim == 1:
-        if offsets is None:
-            raise ValueError("offsets has to be a 1D Tensor but got None")
-        if offsets._a.ndim != 1:
-            raise ValueError("offsets has to be a 1D Tensor")
+    else:
         starts = offsets._a[:-1] if include_last_offset else offsets._a
         if offsets._a.size and offsets._a[-1:].max() > input._a.size:
             raise RuntimeError(f"offsets[-1] can not be greater than input's length {input._a.size} but got offsets[-1] of {int(offsets._a[-1])}")
@@ -166,8 +186,6 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
             raise RuntimeError("Expected i < index_size to be true, but got false: offsets have to grow from bag to bag, and "
                                f"offset {int(np.argmax(np.diff(offsets._a) < 0)) + 1} is smaller than the one before it")
         bags, flat = len(starts), input
-    else:
-        raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input._a.ndim}")
     rows = weight._a.shape[0]
     if flat._a.size and (flat._a.min() < 0 or flat._a.max() >= rows):
         at = int(np.flatnonzero((flat._a < 0) | (flat._a >= rows))[0])
@@ -260,8 +278,14 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     """y_k = input1 W_k input2 + b_k: inputs (*, A) and (*, B), weight (O, A, B), result (*, O)."""
     if input1._a.shape[:-1] != input2._a.shape[:-1]:
         raise RuntimeError(f"bilinear(): input batch dimensions do not match: got {list(input1._a.shape)} and {list(input2._a.shape)}")
-    if input1._a.shape[-1] != weight._a.shape[1] or input2._a.shape[-1] != weight._a.shape[2]:
-        raise RuntimeError(f"bilinear(): input sizes do not match weight: got {input1._a.shape[-1]} and {input2._a.shape[-1]} but expected "
-                           f"{weight._a.shape[1]} and {weight._a.shape[2]}")
+    if input1._a.ndim != input2._a.ndim:
+        raise RuntimeError(f"bilinear(): input dimensions do not match: got {input1._a.ndim} and {input2._a.ndim}")
+    if not input1._kind.dtype is input2._kind.dtype is weight._kind.dtype:
+        raise RuntimeError("All tensors must have the same dtype, got input1: "
+                           f"{', '.join(str(each._kind.dtype) for each in (input1, input2, weight))}")
+    for at, each in enumerate((input1, input2), 1):
+        wanted = weight._a.shape[wrap_dim(at, weight._a.ndim)]
+        if each._a.shape[-1] != wanted:
+            raise RuntimeError(f"bilinear(): input{at} size does not match weight size: got {each._a.shape[-1]} but expected {wanted}")
     r = einsum("...a,oab,...b->...o", input1, weight, input2)
     return r if bias is None else r + bias

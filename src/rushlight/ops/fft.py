@@ -115,6 +115,8 @@ def _shape_and_dims(x: Tensor, s: Any, dim: PerDim, last_doubled: bool = False) 
     ndim = x._a.ndim
     dims = None if dim is None else _unique_dims(dim, ndim)
     sizes = None if s is None else [s] if isinstance(s, int) else list(s)
+    if not ndim and dims:
+        raise IndexError(f"Dimension specified as {dim if isinstance(dim, int) else dim[0]} but tensor has no dimensions")
     if sizes is not None and dims is not None and len(sizes) != len(dims):
         raise RuntimeError("When given, dim and shape arguments must have the same length")
     if sizes is not None and len(sizes) > ndim:
@@ -296,9 +298,8 @@ def ifftshift(input: Tensor, dim: Dims = None) -> Tensor:
 
 
 def _shift_dims(input: Tensor, dim: PerDim) -> tuple[int, ...]:
-    if dim is None:
-        return tuple(range(input._a.ndim))
-    dims = tuple([wrap_dim(d, input._a.ndim) for d in ([dim] if isinstance(dim, int) else dim)])
+    given = range(input._a.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    dims = tuple([wrap_dim(d, input._a.ndim) for d in given])
     if not dims:
         raise RuntimeError("`shifts` required")
     return dims
@@ -315,7 +316,7 @@ def fftfreq(n: int, d: float = 1.0, *, dtype: Dtype = None, layout: Layout = Non
 def rfftfreq(n: int, d: float = 1.0, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
              pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """The frequencies of the n // 2 + 1 terms of `rfft` for samples d apart."""
-    return _frequencies("rfftfreq", n, d, dtype, device, requires_grad, pin_memory, lambda: np.arange(n // 2 + 1))
+    return _frequencies("rfftfreq", n, d, dtype, device, requires_grad, pin_memory, lambda: np.arange((n + (n < 0)) // 2 + 1))
 
 
 def _frequencies(name: str, n: int, d: float, dtype: Any, device: Device, requires_grad: bool, pin_memory: bool, terms: Any) -> Tensor:

@@ -463,6 +463,8 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
                                f"{title(value._kind.dtype)} for the source.")
         value = value.to(kind.device)
     if not arrays:
+        if not a.size and accumulate:
+            return self
         raise RuntimeError("index_put_(): at least one index is needed")
     index = _numpy_index(arrays)
     b = value._a

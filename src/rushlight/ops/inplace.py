@@ -13,6 +13,7 @@ from ..tensor import Tensor, from_array, wrap
 from ..vocabulary import Array, Function, MemoryFormat, Operand
 from .creation import uninitialised
 from .indexing import _plain, index_put_into
+from .promotion import in_64_bits
 from .public import checked_inplace, export, method, op
 from .record import record, rename
 from .selection import _fill_value
@@ -28,6 +29,7 @@ __all__ = ["fill_"]
 @op(name="fill_", method="fill_", torch=False)
 def fill_(self: Tensor, value: Operand) -> Tensor:
     """Write one value (a number, or a 0-dim tensor) everywhere."""
+    in_64_bits(value)
     if (value.__class__ is float or value.__class__ is int) and self._kind.fast and self._a.flags.writeable and _plain(self, None):
         M.fill(self._a, value)
         self._ver += 1

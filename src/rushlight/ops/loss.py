@@ -50,7 +50,22 @@ def _warn_sizes(input: Tensor, target: Tensor) -> None:
 def _check_tensors(name: str, input: Tensor, target: Tensor) -> None:
     for position, (parameter, value) in enumerate((("input", input), ("target", target)), 1):
         if not isinstance(value, Tensor):
+            if name in _ASK_SIZES:
+                other = target if isinstance(input, Tensor) or not isinstance(target, Tensor) else input
+                raise AttributeError(f"{type(other).__name__!r} object has no attribute 'size'")
             raise not_a_tensor(name, parameter, position, value)
+
+
+# Losses that ask their arguments for their size before anything else: what has none is an AttributeError in PyTorch.
+_ASK_SIZES = ("l1_loss", "mse_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits")
+
+
+def _check_weight(input: Tensor, weight: Any) -> None:
+    """PyTorch's error for weights of another size than the input's."""
+    if not isinstance(weight, Tensor):
+        raise AttributeError(f"{type(weight).__name__!r} object has no attribute 'size'")
+    if weight._a.shape != input._a.shape:
+        raise ValueError("Weights and input must have the same size.")
 
 
 def _check_floating(name: str, input: Tensor, target: Tensor) -> None:
@@ -109,6 +124,13 @@ def mse_loss(input: Tensor, target: Tensor, size_average: bool | None = None, re
     _warn_sizes(input, target)
     if weight is None and _takes_pair("mse", input, target):
         return _pair("mse", "MseLossBackward0", input, target, reduction)
+    if weight is None:
+        _check_floating("mse", input, target)
+    for each in (input, target):
+        if each._kind.is_complex and weight is None:
+            raise NotImplementedError(f"\"mse_cpu\" not implemented for '{title(each._kind.dtype)}'")
+    if weight is not None:
+        _check_weight(input, weight)
     difference = input - target
     square = difference * difference
     if weight is None:
@@ -126,6 +148,8 @@ def l1_loss(input: Tensor, target: Tensor, size_average: bool | None = None, red
     _warn_sizes(input, target)
     if weight is None and _takes_pair("l1", input, target):
         return _pair("l1", {"none": "AbsBackward0", "sum": "SumBackward0"}.get(reduction, "MeanBackward0"), input, target, reduction)
+    if weight is not None:
+        _check_weight(input, weight)
     loss = (input - target).abs()
     if weight is None:
         return reduced(loss, reduction)
@@ -166,9 +190,18 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     if weight is None and _takes_pair("huber", input, target):
         return _pair("huber", "HuberLossBackward0", input, target, reduction, delta)
     _check_floating("huber", input, target)
+    if not (input._kind.is_floating or input._kind.is_complex):
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {title(input._kind.dtype)}")
+    for each in (input, target):
+        if each._kind.is_complex:
+            raise NotImplementedError(f"\"huber_cpu\" not implemented for '{title(each._kind.dtype)}'")
+    if weight is not None:
+        _check_weight(input, weight)
     difference = input - target
     size = difference.abs()
     loss = FUNCTIONS["where"](size <= delta, difference * difference * 0.5, (size - 0.5 * delta) * delta)
+    if input._kind.is_floating:
+        loss = loss.to(input._kind.dtype)
     if weight is None:
         return reduced(loss, reduction)
     return reduced(loss * weight, reduction)          # over the count, where mse_loss and l1_loss divide by the weights' sum
@@ -195,8 +228,8 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
              reduce: bool | None = None,
              reduction: str = "mean") -> Tensor:
     """-weight[target] * input[target] for log-probabilities (N, C, *) or (C) and classes (N, *) or (); the mean divides by the weights used."""
-    _check_tensors("nll_loss_nd", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("nll_loss_nd", input, target)
     if input._a.ndim < 1:
         raise ValueError(f"Expected 1 or more dimensions (got {input._a.ndim})")
     if input._a.ndim != 1 and input._a.shape[:1] != target._a.shape[:1]:
@@ -204,6 +237,8 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     if target._kind.dtype.name not in ("int64", "uint8"):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target._kind.dtype.alias.capitalize()}")
     batched = input._a.ndim > 1
+    if not batched and target._a.size != 1:
+        raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target._a.size}")
     x, t = (input, target) if batched else (input.unsqueeze(0), target.reshape(1))
     if x._a.ndim == 2 and t._a.ndim != 1:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
@@ -215,6 +250,8 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
                            f"{list(weight._a.shape)}")
     if weight is not None:
         same_type(x, weight)
+    if not x._kind.is_floating:
+        raise NotImplementedError(f"\"nll_loss_out_frame\" not implemented for '{title(x._kind.dtype)}'")
     if x._kind.fast and t._kind.dtype.name == "int64" and x._a.size and (weight is None or (weight._kind is x._kind and weight._node is None)):
         return _nll(input, target, x._a, t._a, None if weight is None else weight._a, ignore_index, reduction)
     _check_classes(t, classes, ignore_index)
@@ -239,8 +276,10 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
                   reduce: bool | None = None,
                   reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
     """nll_loss of log_softmax(input). The target holds classes (N, *) or probabilities (N, C, *)."""
-    _check_tensors("cross_entropy_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("cross_entropy_loss", input, target)
+    if weight is not None and not isinstance(weight, Tensor):
+        raise not_a_tensor("cross_entropy_loss", "weight", 3, weight)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if _takes_entropy(input, target, weight, ignore_index):
@@ -390,6 +429,8 @@ def _smoothed(logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
 def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean",
            log_target: bool = False) -> Tensor:
     """target * (log(target) - input) for log-probabilities `input`; reduction "batchmean" divides the sum by the batch size."""
+    if size_average is None and reduce is None and reduction not in ("none", "mean", "sum", "batchmean"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
     _check_tensors("kl_div", input, target)
     if input._kind.is_complex or target._kind.is_complex:
         raise RuntimeError("kl_div: Complex inputs not supported.")
@@ -419,8 +460,10 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
                          reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:
     """-(y log x + (1 - y) log(1 - x)) for probabilities x; logarithms are at least -100."""
-    _check_tensors("binary_cross_entropy", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("binary_cross_entropy", input, target)
+    if weight is not None and not isinstance(weight, Tensor):
+        raise AttributeError(f"{type(weight).__name__!r} object has no attribute 'size'")
     if input._a.shape != target._a.shape:
         raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they "
                          "have the same size.")
@@ -445,8 +488,8 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
                                      reduce: bool | None = None,
                                      reduction: str = "mean", pos_weight: Tensor | None = None) -> Tensor:
     """binary_cross_entropy of sigmoid(input), without overflow; `pos_weight` weighs the positive term."""
-    _check_tensors("binary_cross_entropy_with_logits", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("binary_cross_entropy_with_logits", input, target)
     if input._a.shape != target._a.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
     if not input._kind.is_floating:
@@ -467,10 +510,14 @@ def poisson_nll_loss(input: Tensor, target: Tensor, log_input: bool = True, full
                      eps: float = 1e-8,
                      reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """exp(x) - y x (log_input), or x - y log(x + eps); `full` adds Stirling's term for y > 1."""
-    _check_tensors("poisson_nll_loss", input, target)
     if size_average is None and reduce is None and reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
+    _check_tensors("poisson_nll_loss", input, target)
+    if not isinstance(log_input, bool):
+        raise TypeError(f"poisson_nll_loss(): argument 'log_input' (position 3) must be bool, not {type(log_input).__name__}")
     reduction = reduction_of(size_average, reduce, reduction)
+    if not isinstance(eps, (int, float, np.number)):
+        raise TypeError(f"poisson_nll_loss(): argument 'eps' (position 5) must be float, not {type(eps).__name__}")
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         stirling = target * target.log() - target + (target * (2 * math.pi)).log() * 0.5
@@ -511,8 +558,10 @@ def gaussian_nll_loss(input: Tensor, target: Tensor, var: Operand, full: bool = 
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, size_average: bool | None = None, reduce: bool | None = None,
                          reduction: str = "mean") -> Tensor:
     """x where y is 1, max(0, margin - x) where y is -1."""
-    _check_tensors("hinge_embedding_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("hinge_embedding_loss", input, target)
+    if not isinstance(margin, (int, float, np.number, Tensor)):
+        raise TypeError(f"hinge_embedding_loss(): argument 'margin' (position 3) must be float, not {type(margin).__name__}")
     where, margin = FUNCTIONS["where"], margin if input._kind.differentiable else int(margin)
     return reduced(where(target != 1, (margin - input).clamp(min=0), 0) + where(target != -1, input, 0), reduction)
 
@@ -526,18 +575,18 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
         raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, input2: "
                            f"{input2.shape}, target: {target.shape} ")
-    return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
+    return reduced((-target * (input1 - input2) + float(margin)).clamp(min=0), reduction)
 
 
 @functional
 def soft_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
                      reduction: str = "mean") -> Tensor:
     """log(1 + exp(-y x))."""
-    _check_tensors("soft_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("soft_margin_loss", input, target)
     if not input._kind.differentiable:
         raise RuntimeError(f"result type Float can't be cast to the desired output type {title(input._kind.dtype)}")
-    return reduced((-target * input).exp().log1p(), reduction)
+    return reduced((-target * input).exp().log1p().to(input._kind.dtype), reduction)           # of input's dtype
 
 
 def _rows(input: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, bool]:
@@ -553,8 +602,8 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
                       size_average: bool | None = None,
                       reduce: bool | None = None, reduction: str = "mean") -> Tensor:
     """sum over j != y of max(0, margin - x[y] + x[j])^p / C."""
-    _check_tensors("multi_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("multi_margin_loss", input, target)
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight._a.ndim != 1:
@@ -581,13 +630,19 @@ def multi_margin_loss(input: Tensor, target: Tensor, p: int = 1, margin: float =
 def multilabel_margin_loss(input: Tensor, target: Tensor, size_average: bool | None = None, reduce: bool | None = None,
                            reduction: str = "mean") -> Tensor:
     """sum over labels y and others j of max(0, 1 - (x[y] - x[j])) / C; the row's labels end at the first -1."""
-    _check_tensors("multilabel_margin_loss", input, target)
     reduction = reduction_of(size_average, reduce, reduction)
+    _check_tensors("multilabel_margin_loss", input, target)
     if input._a.shape != target._a.shape:
         raise RuntimeError(f"inconsistent target size: {list(target._a.shape)} for input of size: {list(input._a.shape)}")
     if input._a.shape == (0,):
         raise RuntimeError("Expected non-empty vector or matrix with optional 0-dim batch size, but got: [0]")
     x, _, batched = _rows(input, target, "multilabel_margin_loss")
+    if target._kind.is_complex:
+        raise NotImplementedError(f"\"min_all\" not implemented for '{title(target._kind.dtype)}'")
+    if input._kind.dtype.name not in ("float32", "float64"):
+        raise NotImplementedError(f"\"multilabel_margin_loss_forward_out_frame\" not implemented for '{title(input._kind.dtype)}'")
+    if target._a.size and target._kind.dtype.name != "int64":
+        raise RuntimeError(f"expected scalar type Long but found {title(target._kind.dtype)}")
     t = target._a.reshape(x._a.shape)
     if ((t < -1) | (t >= x._a.shape[1])).any():
         raise RuntimeError("argument #2 'target' is out of range")
@@ -609,8 +664,10 @@ def multilabel_soft_margin_loss(input: Tensor, target: Tensor, weight: Tensor | 
                                 reduce: bool | None = None,
                                 reduction: str = "mean") -> Tensor:
     """The mean over classes of -(y log sigmoid(x) + (1 - y) log sigmoid(-x))."""
-    _check_tensors("multilabel_soft_margin_loss", input, target)
-    reduction = reduction_of(size_average, reduce, reduction)
+    if not isinstance(target, (int, float, complex)) or not isinstance(input, Tensor):
+        _check_tensors("multilabel_soft_margin_loss", input, target)
+    if input._kind.is_floating:
+        reduction = reduction_of(size_average, reduce, reduction)
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         loss = loss * weight

@@ -15,16 +15,17 @@ from ..kernels.arrays import as_array
 from ..kernels.columns import column_sums
 from ..kernels.linear import linear as linear_rows
 from ..kernels.shapes import broadcast_shapes
+from ..kernels.strides import iteration_order
 from ..kind import Kind, NotBatched
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, Scalar
 from .deferred import function_of
-from .errors import broadcast_error, no_lists, title
-from .failed_calls import check_tensor
+from .errors import broadcast_error, no_lists, not_a_tensor, title
+from .failed_calls import check_tensor, overridden
 from .joining import stack
 from .promotion import same_device
-from .public import functional, op
+from .public import export, functional, op
 from .record import RecordNode, node_class, record
 from .write import write_out
 
@@ -348,6 +349,8 @@ def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Scalar = 1, alpha: 
     term = outer(vec1, vec2)
     d = promote_types(input._kind.dtype, term._kind.dtype)
     for which, value in (("beta", beta), ("alpha", alpha)):
+        if isinstance(value, bool) and d is not bool_:
+            raise RuntimeError(f"Boolean {which} only supported for Boolean results.")
         if isinstance(value, float) and not (d.is_floating_point or d.is_complex):
             raise RuntimeError(f"For integral input tensors, argument {which} must not be a floating point number.")
     if d is bool_:
@@ -462,14 +465,33 @@ functional(linear)
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """The product of several matrices, in the cheapest order."""
     no_lists(matrices)
+    for at, each in enumerate(matrices):
+        if not isinstance(each, Tensor):
+            raise TypeError(f"expected Tensor as element {at} in argument 0, but got {type(each).__name__}")
     return matrices[0] if len(matrices) == 1 else function_of("linalg", "multi_dot")(matrices)
 
 
-@op(out=True)
-def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
+@export
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Tensor | None = None) -> Tensor:
     """Sums of products over `dims`: the last n of a and first n of b (an int), or two lists of dimensions."""
+    for each in (a, b):
+        if not isinstance(each, Tensor):
+            error: Exception = AttributeError(f"{type(a).__name__!r} object has no attribute 'dim'")
+            if isinstance(a, Tensor):
+                error = not_a_tensor("tensordot", "other", 2, b)
+            return overridden(tensordot, (a, b, dims), {} if out is None else {"out": out}, error)
+    if not isinstance(dims, (tuple, list, Tensor, int)):
+        raise RuntimeError("tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] containing two lists, but got "
+                           f"dims={dims}")
     if isinstance(dims, Tensor):
         dims = dims.tolist()
+    if isinstance(dims, (tuple, list)) and len(dims) != 2:
+        raise ValueError(f"two lists of dimensions were expected, but there are {len(dims)}")
+    r = _tensordot(a, b, dims)
+    return r if out is None else write_out(out, r, "tensordot")
+
+
+def _tensordot(a: Tensor, b: Tensor, dims: Any) -> Tensor:
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
@@ -480,7 +502,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
         first, second = ([d] if isinstance(d, int) else list(d) for d in dims)
     if len(first) != len(second):
         raise RuntimeError(f"both dimension lists should have same length, got {first} and {second}")
-    first, second = [d % a._a.ndim for d in first], [d % b._a.ndim for d in second]
+    first, second = [wrap_dim(d, a._a.ndim) for d in first], [wrap_dim(d, b._a.ndim) for d in second]
     for i, j in zip(first, second, strict=True):
         if a._a.shape[i] != b._a.shape[j] and 1 not in (a._a.shape[i], b._a.shape[j]):
             raise RuntimeError(f"contracted dimensions need to match, but first has size {a._a.shape[i]} in dim {i} and second has size "
@@ -504,7 +526,10 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     b = other.reshape((1,) * (n - other._a.ndim) + other._a.shape)
     spread_a = [size for pair in zip(a.shape, (1,) * n, strict=True) for size in pair]
     spread_b = [size for pair in zip((1,) * n, b.shape, strict=True) for size in pair]
-    return (a.reshape(spread_a) * b.reshape(spread_b)).reshape([x * y for x, y in zip(a.shape, b.shape, strict=True)])
+    a, b = a.reshape(spread_a), b.reshape(spread_b)
+    order = iteration_order((a._a, b._a))
+    r = (a * b).permute(order).contiguous().permute(np.argsort(order).tolist())             # a view, where PyTorch's product can be seen as one
+    return r.view([x * y for x, y in zip(r.shape[::2], r.shape[1::2], strict=True)])
 
 
 @op(method=True, out=True)

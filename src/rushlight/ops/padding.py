@@ -21,6 +21,22 @@ from .record import record
 __all__ = ["pad"]
 
 
+def _checked_widths(pad: Any, mode: Any, value: Any) -> list[int]:
+    """The widths as integers; PyTorch's TypeError for what is of another type."""
+    if not isinstance(pad, (tuple, list)):
+        raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, not {type(pad).__name__}")
+    for at, each in enumerate(pad):
+        if isinstance(each, (bool, float, str)) or not hasattr(each, "__index__"):
+            raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, but found element of type {type(each).__name__} at pos {at}")
+        if not -2**63 <= int(each) < 2**63:
+            raise TypeError(f"pad(): argument 'pad' failed to unpack the object at pos {at + 1} with error \"Overflow when unpacking long long\"")
+    if not isinstance(mode, str):
+        raise TypeError(f"pad(): argument 'mode' (position 3) must be str, not {type(mode).__name__}")
+    if value is not None and not isinstance(value, (int, float, complex, np.number, np.bool_, Tensor)):
+        raise TypeError(f"pad(): argument 'value' (position 4) must be float, not {type(value).__name__}")
+    return [int(each) for each in pad]
+
+
 @functional
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
     """`input` with (left, right) more elements per dimension, from the last one backwards; negative numbers take elements away.
@@ -30,7 +46,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """
     if not isinstance(input, Tensor):
         raise not_a_tensor("pad", "input", 1, input)
-    widths = [int(p) for p in pad]
+    widths = _checked_widths(pad, mode, value)
+    if value is not None and value != 0 and mode in _INDICES:
+        raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if mode != "constant" and mode not in _INDICES:
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
     if len(widths) % 2:
         raise RuntimeError(f"Padding length must be divisible by 2, got {len(widths)}")
     if len(widths) // 2 > input._a.ndim:
@@ -38,10 +58,6 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
                            f"input of dimension {input._a.ndim}")
     if mode == "constant":
         return _constant(input, widths, 0 if value is None else value)
-    if value is not None and value != 0:
-        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    if mode not in _INDICES:
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
     n = len(widths) // 2
     if not (n <= 3 and input._a.ndim in (n + 1, n + 2)):
         raise NotImplementedError("Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now")

@@ -44,6 +44,7 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
                           reduction: str = "mean") -> Tensor:
     """1 - cos where y is 1, max(0, cos - margin) where y is -1."""
     reduction = reduction_of(size_average, reduce, reduction)
+    check_tensor("cosine_embedding_loss", input1=input1, input2=input2, target=target)
     if not ((target._a.ndim == 1 and input1._a.ndim == 2) or (target._a.ndim == 0 and input1._a.ndim == 1)):
         if target._a.ndim > 1:
             raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
@@ -81,6 +82,9 @@ def triplet_margin_with_distance_loss(anchor: Tensor, positive: Tensor, negative
     """`triplet_margin_loss` with any distance function."""
     if margin <= 0:
         raise ValueError(f"margin must be greater than 0, got {margin}")
+    if not anchor.dim() == positive.dim() == negative.dim():
+        raise RuntimeError("The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
+                           f"anchor {anchor.dim()}D, positive {positive.dim()}D, and negative {negative.dim()}D inputs")
     distance = pairwise_distance if distance_function is None else distance_function
     near, far = distance(anchor, positive), distance(anchor, negative)
     if swap:

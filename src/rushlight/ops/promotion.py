@@ -16,7 +16,7 @@ from .errors import not_a_tensor
 if TYPE_CHECKING:
     from ..devices import device
 
-__all__ = ["NUMBERS", "number_dtype", "number_tensor", "promote", "real", "result_dtype", "result_type", "same_device"]
+__all__ = ["NUMBERS", "in_64_bits", "number_dtype", "number_tensor", "promote", "real", "result_dtype", "result_type", "same_device"]
 
 
 def real(value: Any, type: str = "double") -> Any:
@@ -25,7 +25,15 @@ def real(value: Any, type: str = "double") -> Any:
         if value.imag:
             raise RuntimeError(f"value cannot be converted to type {type} without overflow")
         return value.real
+    if not isinstance(value, (int, float, np.number, np.bool_, Tensor)):
+        raise TypeError(f"a number was expected where there is a {value.__class__.__name__}")
     return value
+
+
+def in_64_bits(value: Any) -> None:
+    """Python's error for an integer that no 64 bits hold, which PyTorch raises as it reads its arguments."""
+    if value.__class__ is int and not -2**63 <= value < 2**64:
+        raise OverflowError("int too big to convert")
 
 
 def number_dtype(value: Any) -> dtype:
@@ -46,6 +54,7 @@ NUMBERS = (bool, int, float, complex, np.number, np.bool_)
 
 def number_tensor(kind: Kind, value: Any) -> Tensor:
     """A Python number as a 0-dim tensor of `kind`, kept for next time. Zeros are not kept: 0.0 and -0.0 are one dict key."""
+    in_64_bits(value)
     t = wrap(np.array(value, kind.np), kind)      # on any device: a 0-dim NumPy array stands for a number
     if value and value == value and kind.fast:
         scalars = kind.scalars
@@ -128,6 +137,7 @@ def promote(name: str, input: Any, other: Any, *, to_float: bool = False, refuse
 
 
 def _number(as_kind: Kind, value: Any, kind: Kind) -> Tensor:
+    in_64_bits(value)
     if kind.dtype.category in (BOOL, INT) and isinstance(value, int) and kind.dtype is not bool_:
         limits = np.iinfo(kind.np)
         if not limits.min <= value <= limits.max:

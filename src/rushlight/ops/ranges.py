@@ -159,7 +159,7 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tenso
         start, end = int(start), int(end)
     a = np.power(np.asarray(base, work.np), _linspace(work, start, end, steps))
     r = wrap(a.astype(kind.np), kind)
-    return write_out(out, _shaped(r, out), "logspace") if out is not None else finish(r, requires_grad, False, layout)
+    return write_out(out, _shaped(r, out), "logspace") if out is not None else finish(r, requires_grad, pin_memory, layout)
 
 
 def eye(n: int, m: int | None = None, *, out: Tensor | None = None, dtype: Dtype = None, layout: Layout = None, device: Device = None,

@@ -17,7 +17,7 @@ from .creation import creation_kind, finish
 from .errors import no_lists, title
 from .joining import _arrays, _common_kind, stack
 from .memory_format import in_format_of
-from .public import export, op
+from .public import export, method, op
 from .record import record
 from .shape import _expand, _reshape, _view, sizes, unsqueeze
 from .slices import _undiagonal, diagonal
@@ -163,7 +163,7 @@ def tile(input: Tensor, *args: Any, dims: Any = None) -> Tensor:
     return _repeat(input, (1,) * (input._a.ndim - len(times)) + times)
 
 
-@op(method=True)
+@op
 def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
     """Each slice along `dim` (each element, where no dim is given) repeated in place.
 
@@ -171,6 +171,8 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     if repeats is None:
         counts = _counts(input)
         return wrap(np.repeat(np.arange(counts.size), counts), input._kind.int64 if input._kind.dtype.name != "int32" else input._kind)
+    if isinstance(repeats, Tensor) and repeats._a.ndim > 1:
+        raise RuntimeError("repeats must be 0-dim or 1-dim tensor")
     if dim is None:
         input, dim = _reshape(input, (input._a.size,)), 0
     elif input._a.ndim == 0:
@@ -199,6 +201,16 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
     if output_size is not None and where.size != output_size:
         raise RuntimeError("allocated size does not match required size")
     return input.index_select(dim, _index(input, where))
+
+
+def _repeat_interleave_method(self: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+    """`repeat_interleave` of this tensor, which takes `repeats` in any case."""
+    if repeats is None:
+        raise TypeError("repeat_interleave(): argument 'repeats' (position 1) must be Tensor, not NoneType")
+    return repeat_interleave(self, repeats, dim, output_size=output_size)
+
+
+method(_repeat_interleave_method, "repeat_interleave", guard=True)
 
 
 def _index(input: Tensor, array: Any) -> Tensor:
@@ -248,9 +260,14 @@ def _triangle(name: str, keep: Function) -> Function:
     def indices(row: int, col: int, offset: int = 0, *, dtype: Dtype = None, device: Device = None, layout: Layout = None,
                 requires_grad: bool = False,
                 pin_memory: bool = False) -> Tensor:
+        for position, (label, value) in enumerate((("row", row), ("col", col), ("offset", offset)), 1):
+            if isinstance(value, bool) or not hasattr(value, "__index__"):
+                raise TypeError(f"{name}_indices(): argument '{label}' (position {position}) must be int, not {type(value).__name__}")
         if row < 0 or col < 0:
             raise RuntimeError(f"{'row' if row < 0 else 'col'} must be non-negative, got{row if row < 0 else col}")
         kind = creation_kind(dtypes.int64 if dtype is None else dtype, device)
+        if kind.dtype.name not in ("int64", "int32"):
+            raise NotImplementedError(f"\"{name}_indices\" not implemented for '{title(kind.dtype)}'")
         return finish(wrap(np.stack(np.nonzero(_mask(_HOST, (row, col), offset))).astype(kind.np), kind), requires_grad, pin_memory, layout)
 
     indices.__name__ = indices.__qualname__ = f"{name}_indices"

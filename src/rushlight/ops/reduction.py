@@ -177,6 +177,8 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dty
     """The sum with nan counted as zero."""
     if input._kind.is_complex:
         raise RuntimeError("nansum on CPU does not support complex inputs")
+    if dtype is not None and dtype.is_complex and input._a.size:
+        raise NotImplementedError(f"\"nansum_cpu\" not implemented for '{title(dtype)}'")
     if not input._kind.is_floating:
         return sum(input, dim, keepdim, dtype=dtype)
     if dtype is not None or not input._kind.fast:
@@ -260,10 +262,10 @@ def _no_complex(name: str, input: Tensor) -> None:
 
 def _along(name: str, extremes: Function, kind_of_result: type[Any]) -> Function:
     def along(input: Tensor, dim: int, keepdim: bool) -> Any:
-        _no_complex(name, input)
         a = input._a
         _empty_error(name, input, dim)
         dim = wrap_dim(dim, a.ndim)
+        _no_complex(name, input)
         if a.ndim == 0:
             values, index = input.clone(), wrap(input._kind.xp.zeros((), np.int64), input._kind.int64)
             return kind_of_result((values, index))
@@ -342,7 +344,6 @@ _extreme("min", R.amin, _min_along)
 
 def _amax(name: str, reduce: Function) -> Function:
     def fn(input: Tensor, dim: PerDim | None = (), keepdim: bool = False) -> Tensor:
-        _no_complex(name, input)
         a = input._a
         dims = reduced_dims(dim if dim is not None else (), a.ndim)
         if a.size == 0:
@@ -352,6 +353,7 @@ def _amax(name: str, reduce: Function) -> Function:
             for i in dims:
                 if a.shape[i] == 0:
                     raise IndexError(f"{name}(): Expected reduction dim {i} to have non-zero size.")
+        _no_complex(name, input)
         out = wrap(as_array(reduce(a, dims, keepdim), a.dtype), input._kind)
         if input._node is None:
             return out
@@ -470,7 +472,7 @@ def _variance(input: Tensor, dim: int, correction: int, keepdim: bool, name: str
     a = widened(input._a) if kind.reduced else input._a
     dims = reduced_dims(dim, a.ndim)
     count = _product([a.shape[i] for i in dims])
-    freedom = max(0, count - correction)
+    freedom = max(0, count - correction) if count else 0
     if freedom <= 0:
         import warnings
         warnings.warn(f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
@@ -511,7 +513,8 @@ def std(input: Tensor, *args: Any, dim: Dims = None, unbiased: Any = None, corre
     a = input._a
     dims = reduced_dims(dim, a.ndim)
     kept = tuple([1 if i in dims else n for i, n in enumerate(a.shape)])
-    freedom = max(0, _product([a.shape[i] for i in dims]) - correction)
+    count = _product([a.shape[i] for i in dims])
+    freedom = max(0, count - correction) if count else 0
 
     def grad(g: Tensor, x: Tensor, y: Tensor) -> Tensor:
         scale = (g / (y * freedom)).masked_fill(y == 0, 0)
@@ -545,6 +548,8 @@ def logsumexp(input: Tensor, dim: PerDim, keepdim: bool = False) -> Tensor:
         input = input.to(input._kind.float_.dtype)
     kind = input._kind
     a = widened(input._a) if kind.reduced else input._a
+    if a.ndim and not keepdim and isinstance(dim, (tuple, list)) and not dim and a.size:
+        raise RuntimeError(f"output with shape [] doesn't match the broadcast shape {[1] * a.ndim}")
     dims = reduced_dims(dim, a.ndim)
     out = wrap(as_array(R.logsumexp(a, dims, keepdim), kind.np), kind)
     if input._node is None:
@@ -617,6 +622,8 @@ def norm(input: Tensor, p: Operand | str = "fro", dim: PerDim | None = None, kee
     if dtype is not None:
         if not isinstance(dtype, dtype_type):
             raise TypeError(f"linalg_vector_norm(): argument 'dtype' must be torch.dtype, not {type(dtype).__name__}")
+        if not isinstance(p, str) or p == "fro":
+            return function_of("linalg", "vector_norm")(input, 2.0 if p is None or p == "fro" else p, dim, keepdim, dtype=dtype)
         input = input.to(dtype)
     if not input._kind.differentiable:
         raise RuntimeError("linalg.vector_norm: Expected a floating point or complex tensor as input. Got "

@@ -69,7 +69,7 @@ def _place(a: Array, like: Tensor, kind: Kind = None) -> Tensor:
 def _probability_writer(gen: Generator, kind: Kind, p: Any, name: str) -> Function:
     """A function that fills an array with ones of probability p (a number, or a tensor that broadcasts to the array)."""
     if isinstance(p, Tensor):
-        if kind.is_complex:
+        if kind.is_complex and p._a.size:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{title(kind.dtype)}'")
         if not p._kind.is_floating and p._a.size:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{title(p._kind.dtype)}'")
@@ -121,6 +121,8 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: GeneratorLike = None) -
         raise TypeError(f"bernoulli_() received an invalid combination of arguments - got ({type(p).__name__}), but expected p to be a float or "
                         "a Tensor")
     if isinstance(p, Tensor):
+        if kind.is_complex and self._a.size:
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{title(kind.dtype)}'")
         shape, given = self._a.shape, p._a.shape
         padded = (1,) * (len(shape) - len(given)) + given
         if len(given) > len(shape) or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
@@ -182,6 +184,8 @@ def normal(mean: Operand = 0.0, std: Operand = 1.0, size: Any = None, *, generat
             raise TypeError("normal() received an invalid combination of arguments: size, dtype and device go with numbers as mean and std")
         return _normal_of_tensors(mean, std, generator, out)
     mean, std = number(mean, "normal", "mean", 1), number(std, "normal", "std", 2)
+    if isinstance(size, int):
+        raise TypeError("normal() received an invalid combination of arguments: size must be tuple of ints, not int")
     if size is None:
         raise TypeError("normal() received an invalid combination of arguments - got (float, float), but expected a Tensor, or a size")
     shape = size_of((size,), "normal")
@@ -284,6 +288,8 @@ def _check_multinomial(input: Tensor, count: int, replacement: bool) -> None:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
     if shape[-1] > 1 << 24:
         raise RuntimeError("number of categories cannot exceed 2^24")
+    if not shape[-1] and (len(shape) == 1 or shape[0]):
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
 def _without_replacement(gen: Generator, weights: Array, count: int) -> Array:

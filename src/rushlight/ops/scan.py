@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import return_types
 from ..dims import wrap_dim
+from ..dtypes import BOOL
 from ..kernels import scan as K
 from ..kernels.arrays import as_array
 from ..tensor import Tensor, wrap
@@ -160,28 +161,44 @@ def _steps(y: Tensor, x: Any, dx: Any, dim: int) -> Any:
     if x is None:
         return 1.0 if dx is None else dx
     if x._a.ndim == 1:
+        if x._a.shape[0] != y._a.shape[dim]:
+            raise RuntimeError("trapezoid: There must be one `x` value for each sample point")
         shape = [1] * y._a.ndim
         shape[dim] = -1
         return diff(x).reshape(shape)
-    return diff(x, dim=dim if x._a.ndim == y._a.ndim else dim - y._a.ndim + x._a.ndim)
+    if x._a.ndim < y._a.ndim:                             # ones are put before its sizes, and `dim` counts in y
+        x = x.reshape((1,) * (y._a.ndim - x._a.ndim) + x._a.shape)
+    return diff(x, dim=dim)
 
 
-def _areas(y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, int]:
+def _areas(name: str, y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, int]:
     dim = wrap_dim(dim, y._a.ndim)
+    if not y._a.ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    if any(t is not None and t._kind.dtype.category == BOOL for t in (y, x)):
+        raise RuntimeError(f"{name}: received a bool input for `{'y' if x is None else 'x` or `y'}`, but bool is not supported")
+    if isinstance(dx, (bool, complex)):
+        raise RuntimeError(f"{name}: Currently, we only support dx as a real number.")
     size = y._a.shape[dim]
     pairs = y.narrow(dim, 1, max(size - 1, 0)) + y.narrow(dim, 0, max(size - 1, 0)) if size else y
     return pairs * _steps(y, x, dx, dim) / 2, dim
 
 
-@op(alias=("trapz",))
+@op
 def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral by the trapezoidal rule, with points `x` or spacing `dx`."""
-    areas, dim = _areas(y, x, dx, dim)
+    areas, dim = _areas("trapezoid", y, x, dx, dim)
     return areas.sum(dim)
+
+
+@op
+def trapz(y: Tensor, x: Any = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
+    """The old name of `trapezoid`, whose spacing is a float."""
+    return trapezoid(y, x, dim=dim) if x is not None else trapezoid(y, dx=float(dx), dim=dim)
 
 
 @op
 def cumulative_trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The running integral by the trapezoidal rule."""
-    areas, dim = _areas(y, x, dx, dim)
+    areas, dim = _areas("cumulative_trapezoid", y, x, dx, dim)
     return areas.cumsum(dim)

@@ -56,8 +56,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     if not index._a.size:
         dim, shape = wrap_dim(dim, a.ndim), a.shape
         return record(wrap(np.empty(index._a.shape, a.dtype, like=a), input._kind), "GatherBackward0", (input,), lambda g: g.new_zeros(shape))
-    i = _index_array("gather", index, a.ndim, "input")
     dim = wrap_dim(dim, a.ndim)
+    i = _index_array("gather", index, a.ndim, "input")
     shape = a.shape
     full, at = (a if a.ndim else a.reshape(1)), (i if i.ndim else i.reshape(1))
     for d, (have, want) in enumerate(zip(full.shape, at.shape, strict=True)):
@@ -99,8 +99,8 @@ def _add_scattered(target: Array, dim: int, index: Array, values: Array) -> Arra
 
 
 def _scatter_checks(name: str, input: Tensor, dim: int, index: Tensor, src: Tensor | None) -> tuple[int, Any]:
-    i = _index_array(name, index, input._a.ndim, "self")
     dim = wrap_dim(dim, input._a.ndim)
+    i = _index_array(name, index, input._a.ndim, "self")
     if src is not None:
         if src._kind.dtype is not input._kind.dtype:
             raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
@@ -319,6 +319,7 @@ def _prod_grad(g: Tensor, x: Tensor, dim: int, i: Tensor, s: Tensor, include_sel
 # --- index_add and its like -----------------------------------------------------------------------------------------------------------
 
 def _index_checks(name: str, input: Tensor, dim: int, index: Tensor, source: Tensor, same: str) -> tuple[int, Any]:
+    dim = wrap_dim(dim, input._a.ndim)
     if index._a.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim} with type: {title(index.dtype)} and size: "
                          f"{list(index._a.shape)}")
@@ -326,7 +327,6 @@ def _index_checks(name: str, input: Tensor, dim: int, index: Tensor, source: Ten
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index but got: {title(index.dtype)}")
     if source._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"{name}(): self ({title(input.dtype)}) and {same} ({title(source.dtype)}) must have the same scalar type")
-    dim = wrap_dim(dim, input._a.ndim)
     shape, have = input._a.shape, source._a.shape
     count = have[dim] if len(have) > dim else 1
     if index._a.size != count:
@@ -358,18 +358,18 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 @op(method=True, inplace="apart", out=True)
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy with the slices that `index` names replaced by those of `source`."""
-    if index._kind.dtype.name != "int64":
-        raise RuntimeError(f"index_copy_(): Expected a long tensor for index, but got {title(index.dtype)}")
-    if index._a.ndim > 1:
-        raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index._a.ndim})")
-    if source._kind.dtype is not input._kind.dtype:
-        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {title(input.dtype)} and (source) "
-                           f"{title(source.dtype)}")
     shape, have = input._a.shape, source._a.shape
     dim = wrap_dim(dim, len(shape))
+    if index._a.ndim > 1:
+        raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index._a.ndim})")
     if len(have) != len(shape) and have and shape:
         raise IndexError(f"index_copy_(): When source and destination are not scalars, their dimensionality must match. Source dimensionality "
                          f"({len(have)}), destination dimensionality ({len(shape)})")
+    if index._kind.dtype.name != "int64":
+        raise RuntimeError(f"index_copy_(): Expected a long tensor for index, but got {title(index.dtype)}")
+    if source._kind.dtype is not input._kind.dtype:
+        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {title(input.dtype)} and (source) "
+                           f"{title(source.dtype)}")
     if any(n != m for d, (n, m) in enumerate(zip(shape, have, strict=False)) if d != dim):
         raise RuntimeError(f"index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: {list(shape)} and source "
                            f"slice shape: {list(have)} at dimension {dim}")
@@ -390,12 +390,12 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
 @op(method=True, inplace="apart")
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy with the slices that `index` names (negative numbers count from the end) filled with a number or 0-dim tensor."""
+    v = _fill_value(input, value, "index_fill_")
     if index._kind.dtype.name != "int64":
         raise IndexError("index_fill_(): Expected dtype int64 for index.")
-    v = _fill_value(input, value, "index_fill_")
+    dim = wrap_dim(dim, input._a.ndim)
     if index._a.ndim > 1:
         raise RuntimeError("Index has to be a vector/scalar")
-    dim = wrap_dim(dim, input._a.ndim)
     i, n = index._a.reshape(-1), input._a.shape[dim] if input._a.ndim else 1
     if i.size and (i.min() < -n or i.max() >= n):
         raise IndexError(f"index {i[(i < -n) | (i >= n)][0]} is out of bounds for dimension {dim} with size {n}")

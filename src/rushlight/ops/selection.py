@@ -22,7 +22,7 @@ from .creation import _fits
 from .errors import broadcast_error, title
 from .indexing import _plain
 from .joining import cat
-from .promotion import result_dtype
+from .promotion import in_64_bits, result_dtype
 from .public import export, method, op
 from .record import record
 from .slices import _at, basic, diagonal
@@ -60,6 +60,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Tenso
         raise TypeError(f"where(): argument 'condition' (position 1) must be Tensor, not {type(condition).__name__}")
     if input is None and other is None:
         return nonzero(condition, as_tuple=True)
+    for each in (input, other):
+        in_64_bits(each)
     if not isinstance(input, (Tensor, *_NUMBERS)) or not isinstance(other, (Tensor, *_NUMBERS)):
         raise TypeError("where() received an invalid combination of arguments: expected (Tensor condition, Tensor or Number input, Tensor or "
                         f"Number other), got ({type(condition).__name__}, {type(input).__name__}, {type(other).__name__})")
@@ -427,6 +429,8 @@ def slice_scatter(input: Tensor, src: Tensor, dim: int = 0, start: int | None = 
 def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """A copy with `src` written onto a diagonal."""
     d1, d2 = wrap_dim(dim1, input._a.ndim), wrap_dim(dim2, input._a.ndim)
+    if d1 == d2:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
 
     def view(a: Any) -> Any:
         r = a.diagonal(offset, d1, d2)

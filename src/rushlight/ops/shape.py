@@ -492,9 +492,9 @@ def broadcast_to(input: Tensor, size: PerDim) -> Tensor:
 @export
 def broadcast_shapes(*shapes: Any) -> Shape:
     """The shape that results from broadcasting the given shapes (ints count as vectors)."""
-    full = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes]
-    for n in (n for shape in full for n in shape if n < 0):
-        raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+    full = [(shape,) if isinstance(shape, int) else tuple(shape) for shape in shapes if shape is not None]
+    if any(n < 0 for shape in full for n in shape):
+        raise ValueError("Attempting to broadcast a dimension with negative length!")
     try:
         return Size(kernel_shapes.broadcast_shapes(*full))
     except ValueError:

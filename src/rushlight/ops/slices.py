@@ -69,10 +69,10 @@ def narrow(input: Tensor, dim: int, start: Operand, length: int) -> Tensor:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    dim = wrap_dim(dim, len(shape))
-    n = shape[dim]
     if isinstance(start, Tensor) and (start._a.ndim or start._kind.differentiable or start._kind.dtype.name == "bool"):
         raise RuntimeError("start must be an 0-dim integral Tensor.")
+    dim = wrap_dim(dim, len(shape))
+    n = shape[dim]
     start = start.__index__()
     if not -n <= start <= n:
         raise IndexError(f"start out of range (expected to be in range of [{-n}, {n}], but got {start})")
@@ -223,15 +223,16 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, s
         raise TypeError('split() missing 1 required positional argument: "split_size_or_sections"')
     if isinstance(split_size_or_sections, (tuple, list)):
         return split_with_sizes(tensor, split_size_or_sections, dim)
+    if not hasattr(split_size_or_sections, "__index__"):
+        raise TypeError(f"split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, not {type(split_size_or_sections).__name__}")
     shape = tensor._a.shape
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
-    dim = wrap_dim(dim, len(shape))
-    if not hasattr(split_size_or_sections, "__index__"):
-        raise TypeError(f"split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, not {type(split_size_or_sections).__name__}")
-    n, step = shape[dim], split_size_or_sections.__index__()
+    step = split_size_or_sections.__index__()
     if step < 0:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
+    dim = wrap_dim(dim, len(shape))
+    n = shape[dim]
     if step == 0:
         if n:
             raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
@@ -279,6 +280,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None,
                  tensor_indices_or_sections: Any = None) -> tuple[Tensor, ...]:
     """Slices along `dim`: that many, as equal as possible, or cut at the given places (ints, or a tensor of them)."""
+    if isinstance(indices, int) or isinstance(sections, (list, tuple)):
+        raise TypeError("tensor_split() received an invalid combination of arguments: indices are a tuple of ints, sections an int")
     given = [each for each in (indices_or_sections, indices, sections, tensor_indices_or_sections) if each is not None]
     if len(given) != 1:
         raise TypeError("tensor_split() takes one of indices, sections, tensor_indices_or_sections, or indices_or_sections")
@@ -286,8 +289,6 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
     shape = input._a.shape
     if not shape:
         raise RuntimeError(f"tensor_split expected at least a 1-dimensional tensor, but got a tensor with {len(shape)} dims")
-    dim = wrap_dim(dim, len(shape))
-    n = shape[dim]
     if isinstance(indices_or_sections, Tensor):
         if indices_or_sections._kind.dtype.name != "int64":
             raise RuntimeError("tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
@@ -296,6 +297,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
             raise RuntimeError("tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a "
                                f"tensor with {indices_or_sections._a.ndim} dims")
         indices_or_sections = indices_or_sections.tolist()
+    dim = wrap_dim(dim, len(shape))
+    n = shape[dim]
     if isinstance(indices_or_sections, int):
         parts = indices_or_sections
         if parts <= 0:

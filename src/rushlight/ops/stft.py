@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
 from ..tensor import Tensor, wrap
 from .complex_parts import view_as_real
 from .creation import ones
+from .errors import not_a_tensor
 from .fft import c2c, c2r, r2c
 from .padding import constant_pad_nd, pad
 from .public import op
@@ -32,6 +34,19 @@ def _window(name: str, window: Tensor | None, win_length: int, n_fft: int, like:
     return constant_pad_nd(window, [left, n_fft - win_length - left])
 
 
+def _check_types(name: str, sizes: tuple[Any, ...], window: Any, flags: tuple[Any, ...], optional_flags: tuple[Any, ...],
+                 length: Any = None) -> None:
+    """PyTorch's TypeError for an argument of another type."""
+    for label, value in zip(("n_fft", "hop_length", "win_length", "length"), (*sizes, length), strict=True):
+        if (value is not None or label == "n_fft") and (isinstance(value, (bool, float)) or not hasattr(value, "__index__")):
+            raise TypeError(f"{name}(): argument '{label}' must be int, not {type(value).__name__}")
+    if window is not None and not isinstance(window, Tensor):
+        raise TypeError(f"{name}(): argument 'window' must be Tensor, not {type(window).__name__}")
+    for value in (*flags, *[each for each in optional_flags if each is not None]):
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"{name}() received an invalid combination of arguments - got {type(value).__name__} where a bool was expected")
+
+
 @op(method=True)
 def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Tensor | None = None,
          center: bool = True, pad_mode: str = "reflect", normalized: bool = False, onesided: bool | None = None,
@@ -48,10 +63,18 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
     return_complex  False gives real and imaginary parts in a last dimension of 2 (deprecated by PyTorch)
     align_to_window frames start where the window does (only without `center`)
     """
-    hop = n_fft // 4 if hop_length is None else hop_length
-    win_length = n_fft if win_length is None else win_length
     if center and align_to_window:
         raise RuntimeError("stft align_to_window should only be set when center = false")
+    if not isinstance(input, Tensor):
+        raise AttributeError(f"{type(input).__name__!r} object has no attribute 'dim'")
+    x = input
+    if center:
+        shape = input._a.shape
+        x = pad(input.reshape((1,) * (3 - len(shape)) + shape), [n_fft // 2, n_fft // 2], pad_mode)
+        x = x.reshape(x._a.shape[x._a.ndim - len(shape):])
+    _check_types("stft", (n_fft, hop_length, win_length), window, (normalized,), (onesided, return_complex, align_to_window))
+    hop = n_fft // 4 if hop_length is None else hop_length
+    win_length = n_fft if win_length is None else win_length
     if not input._kind.differentiable:
         raise RuntimeError("stft: expected a tensor of floating point or complex values")
     if not 1 <= input._a.ndim <= 2:
@@ -62,9 +85,7 @@ def stft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: i
             raise RuntimeError("stft requires the return_complex parameter be given for real inputs, and will further require that "
                                "return_complex=True in a future PyTorch release.")
         return_complex = True
-    x = input if input._a.ndim == 2 else input.unsqueeze(0)
-    if center:
-        x = pad(x.unsqueeze(1), [n_fft // 2, n_fft // 2], pad_mode).squeeze(1)
+    x = x if input._a.ndim == 2 else x.unsqueeze(0)
     length = x._a.shape[1]
     if not 0 < n_fft <= length:
         raise RuntimeError(f"stft: expected 0 < n_fft <= {length}, but got n_fft={n_fft}")
@@ -111,6 +132,9 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     input   (frequencies, frames) or (batch, frequencies, frames), complex
     length  the number of samples to return; RuntimeError where the windows leave a sample of them uncovered
     """
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("istft", "input", 1, input)
+    _check_types("istft", (n_fft, hop_length, win_length), window, (center, normalized, return_complex), (onesided,), length)
     hop = n_fft // 4 if hop_length is None else hop_length
     win_length = n_fft if win_length is None else win_length
     if not input._kind.is_complex:

@@ -67,7 +67,7 @@ def kl_div(input: Tensor, target: Tensor, reduction: int = 1, *, log_target: boo
 @_loss
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: int = 1) -> Tensor:
     """max(0, -target * (input1 - input2) + margin)."""
-    return reduced((-target * (input1 - input2) + margin).clamp(min=0), word_of(reduction, "margin_ranking_loss", 5))
+    return reduced((-target * (input1 - input2) + float(margin)).clamp(min=0), word_of(reduction, "margin_ranking_loss", 5))
 
 
 @_loss
@@ -127,6 +127,15 @@ def embedding_bag(weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_b
                   padding_idx: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(bags, the bag of each index, the bags' sizes, the rows of the maxima); mode: 0 sums, 1 means, 2 maxima."""
     check_tensor("embedding_bag", weight=weight, indices=indices, offsets=offsets)
+    if weight._a.ndim != 2:
+        raise RuntimeError(f"weight has to be a 2D Tensor, but got Tensor of dimension {weight._a.ndim}")
+    if offsets._a.ndim != 1:
+        raise RuntimeError(f"offsets has to be a 1D Tensor, but got Tensor of dimension {offsets._a.ndim}")
+    if not weight._kind.is_floating:
+        raise RuntimeError("Expected tensor for argument #1 'weight' to have one of the following scalar types: Half, BFloat16, Float, Double; but "
+                           f"got {weight.type()} instead (while checking arguments for embedding_bag)")
+    if per_sample_weights is not None and per_sample_weights._a.ndim != 1:
+        raise RuntimeError(f"per_sample_weights has to be a 1D Tensor, but got Tensor of dimension {per_sample_weights._a.ndim}")
     if indices.dim() not in (1, 2):
         raise RuntimeError(f"input has to be a 1D or 2D Tensor, but got Tensor of dimension {indices.dim()}")
     if mode not in (0, 1, 2):

@@ -36,7 +36,7 @@ def _check(name: str, A: Tensor, pivot: bool) -> None:  # noqa: N803
     check_matrix(name, A)
     if A._a.size:
         check_floating(name, A, kernel="lu_cpu", any=True)
-    if not pivot:
+    if not pivot and A._a.size:
         raise RuntimeError("linalg.lu_factor: LU without pivoting is not implemented on the CPU")
 
 

@@ -91,7 +91,7 @@ def matrix_norm(A: Tensor, ord: Number | str = "fro", dim: Sequence[int] = (-2, 
 def norm(A: Tensor, ord: Any = None, dim: Dims = None, keepdim: bool = False, *, dtype: Dtype = None) -> Tensor:  # noqa: N803
     """`vector_norm` or `matrix_norm`: a matrix norm where `dim` has two dimensions, or `ord` is given for a 2-D tensor."""
     dims = None if dim is None else [dim] if isinstance(dim, int) else list(dim)
-    if dims is not None and len(dims) > 2 and ord is not None:
+    if dims is not None and (not dims or len(dims) > 2 and ord is not None):
         raise RuntimeError(f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {dims}")
     if ord is None:
         return vector_norm(A, 2, dims, keepdim, dtype=dtype)
