@@ -132,3 +132,77 @@ def test_masked_tensor_gradients_and_errors():
         rl.cumsum(t, 0)
     with pytest.warns(UserWarning, match="prototype"):
         rl.masked.masked_tensor(rl.ones(2), rl.tensor([True, False]))
+
+
+SPARSE = {"coo": lambda t: t.to_sparse(), "csr": lambda t: t.to_sparse_csr(), "strided": lambda t: t}
+K = pt.tensor([[True, False, True, False], [False, False, True, True], [True, True, False, True]])
+S = pt.tensor([[1.5, 0.0, -2.0, 3.0], [0.0, 0.0, 4.0, -1.0], [2.0, 0.0, 0.5, 0.0]], dtype=pt.float64)
+
+
+@pytest.mark.parametrize("layout, name", [(layout, name) for layout in ("coo", "csr") for name in ("sum", "prod", "amax", "amin", "mean")
+                                          if (layout, name) != ("coo", "mean")])
+@pytest.mark.parametrize("mask", SPARSE)
+def test_reductions_of_sparse_tensors_are_sparse(layout, name, mask):
+    for options in ({"keepdim": True}, {"dim": 0, "keepdim": True}, {"dim": 1, "keepdim": True}, {}):
+        if layout == "csr" and not options:
+            continue
+        results = []
+        for module, convert in ((rl, to_rl), (pt, lambda v: v)):
+            function, given = getattr(module.masked, name), convert(K)
+            out = function(SPARSE[layout](convert(S)), mask=SPARSE[mask](given), **options)
+            counts = module.masked._output_mask(function, convert(S), mask=given, **options)
+            results.append([str(out.layout), module.where(counts, out.to_dense(), 0.0), counts])
+        assert results[0].pop(0) == results[1].pop(0)
+        assert_same(*results)
+
+
+def test_what_masked_operations_refuse_of_sparse_tensors():
+    for module, convert in ((rl, to_rl), (pt, lambda v: v)):
+        coo, csr = convert(S).to_sparse(), convert(S).to_sparse_csr()
+        for name in ("prod", "amax", "mean", "softmax", "var", "median", "cumsum"):
+            with pytest.raises(ValueError):
+                getattr(module.masked, name)(coo, dim=1)
+        for name, error in (("sum", RuntimeError), ("amax", AssertionError)):
+            with pytest.raises(error, match="keepdim=False"):
+                getattr(module.masked, name)(csr, mask=csr.bool())
+
+
+def test_masks_of_inputs_and_results():
+    for layout, of in SPARSE.items():
+        for mask in (K, K[:, :1], K[0], S):
+            results = [module.masked._input_mask(of(convert(S)), mask=convert(mask)) for module, convert in ((rl, to_rl), (pt, lambda v: v))]
+            assert str(results[0].layout) == str(results[1].layout)
+            assert_same(results[0].to_dense(), results[1].to_dense(), what=layout)
+    for module, convert in ((rl, to_rl), (pt, lambda v: v)):
+        with pytest.raises(ValueError, match="requires explicit mask"):
+            module.masked._input_mask(convert(S))
+        with pytest.raises(IndexError, match="dimensionality higher"):
+            module.masked._input_mask(convert(S), mask=module.ones(1, 3, 4))
+        with pytest.raises(ValueError, match="expected masked operation"):
+            module.masked._output_mask(module.masked.logaddexp, convert(S), mask=convert(K))
+        assert module.masked._canonical_dim((-1, 0), 2) == (0, 1) and module.masked._canonical_dim(None, 0) == ()
+
+
+def test_identities():
+    for name in ("sum", "prod", "amax", "amin", "argmin", "median", "mean", "logsumexp", "cumprod"):
+        for dtype in ("float64", "int32", "uint8", "complex64"):
+            results = []
+            for module in MODULES:
+                try:
+                    value = module.masked._reduction_identity(name, module.zeros(2, dtype=getattr(module, dtype)))
+                    results.append(None if value is None else [repr(value), str(value.dtype)])
+                except (TypeError, NotImplementedError) as error:
+                    results.append(type(error))
+            assert results[0] == results[1], (name, dtype)
+    results = [module.masked._combine_input_and_mask(module.masked.amax, convert(S), convert(K)) for module, convert in ((rl, to_rl), (pt, lambda v: v))]
+    assert_same(*results)
+
+
+@pytest.mark.parametrize("layout", ["coo", "csr", "hybrid"])
+def test_where_of_sparse_tensors(layout):
+    of = {**SPARSE, "hybrid": lambda t: t.to_sparse(1)}[layout]
+    results = []
+    for module, convert in ((rl, to_rl), (pt, lambda v: v)):
+        out = module.masked._where(of(convert(K)), of(convert(S)), module.tensor(7.0, dtype=module.float64))
+        results.append([out.to_dense(), out.values() if layout == "csr" else out.coalesce().values()])
+    assert_same(*results)

@@ -3,6 +3,7 @@ rest."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,24 +11,50 @@ from typing import Any
 from ..nn._torch import torch
 from ..tensor import Tensor
 from ..vocabulary import Dims, Dtype, Function
+from . import masks
 from .maskedtensor.core import MaskedTensor
+from .masks import canonical_dim as _dims
+from .masks import extreme as _extreme
 
 __all__ = ["sum", "prod", "cumsum", "cumprod", "amax", "amin", "argmax", "argmin", "mean", "median", "logsumexp", "logaddexp", "norm",
            "var", "std", "softmax", "log_softmax", "softmin", "normalize"]
 
 
-def _parts(input: Tensor, mask: Tensor | None) -> tuple[Tensor, Any]:
+def _parts(input: Tensor, mask: Tensor | None, name: str = "") -> tuple[Tensor, Any]:
     """(the plain tensor, its mask or None)."""
     if isinstance(input, MaskedTensor):
         own = input.get_mask()
         return input.get_data(), own if mask is None else own & mask
     if not isinstance(input, Tensor):
         raise TypeError(f"masked operations take a Tensor or a MaskedTensor, got {type(input).__name__}")
-    if mask is not None:
-        if mask.dtype is not torch.bool:
-            mask = mask.to(torch.bool)
-        mask = mask.expand(input.shape)
-    return input, mask
+    if input.layout != torch.strided:
+        raise ValueError(f"masked {name} expects strided tensor (got {input.layout} tensor)")
+    return input, None if mask is None else masks.input_mask(input, mask=mask)
+
+
+def _of_sparse(*layouts: str) -> Callable[[Function], Function]:
+    """A decorator for reductions: of a sparse tensor the result is sparse, too, with what its mask leaves."""
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def reduce(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
+            if not isinstance(input, Tensor) or input.layout == torch.strided:
+                return function(input, dim, keepdim=keepdim, dtype=dtype, mask=mask)
+            name, layout = function.__name__, str(input.layout)[6:]
+            if layout not in layouts:
+                raise ValueError(f"masked {name} expects strided or {' or '.join(layouts)} tensor (got {input.layout} tensor)")
+            if mask is None and name != "sum":
+                raise ValueError(f"masked {name} expects explicit mask for {layout} tensor input")
+            if layout == "sparse_csr" and not keepdim:
+                error = AssertionError if name in ("amax", "amin", "mean") else RuntimeError
+                raise error("reduction operations on CSR tensors with keepdim=False is unsupported")
+            wanted = None if mask is None else masks.input_mask(input, mask=mask)
+            dense = function(input.to_dense(), dim, keepdim=keepdim, dtype=dtype, mask=None if wanted is None else wanted.to_dense())
+            if wanted is None:
+                return dense.to_sparse_csr() if layout == "sparse_csr" else dense.to_sparse()
+            shown = masks.output_mask(function, input, dim, mask=wanted, keepdim=keepdim)
+            return dense.sparse_mask(shown.coalesce() if shown.layout == torch.sparse_coo else shown)
+        return reduce
+    return decorate
 
 
 def _filled(input: Tensor, mask: Tensor | None, value: Any) -> Tensor:
@@ -35,26 +62,11 @@ def _filled(input: Tensor, mask: Tensor | None, value: Any) -> Tensor:
 
 
 def _lowest(dtype: Dtype) -> Any:
-    return -math.inf if dtype.is_floating_point or dtype.is_complex else torch.iinfo(dtype).min
+    return _extreme(False, dtype)
 
 
 def _highest(dtype: Dtype) -> Any:
-    return math.inf if dtype.is_floating_point else torch.iinfo(dtype).max
-
-
-def _dims(dim: Dims, ndim: int) -> tuple[int, ...]:
-    """All dimensions for None and ()."""
-    if dim is None or dim == ():
-        return tuple(range(ndim))
-    dims = dim if isinstance(dim, (tuple, list)) else (dim,)
-    wrapped = []
-    for each in dims:
-        if not -max(ndim, 1) <= each < max(ndim, 1):
-            raise IndexError(f"Dimension out of range (expected to be in range of [{-max(ndim, 1)}, {max(ndim, 1) - 1}], but got {each})")
-        wrapped.append(each % max(ndim, 1))
-    if len(set(wrapped)) != len(wrapped):
-        raise RuntimeError(f"dim={dim} appears multiple times in the list of dims")
-    return tuple(sorted(wrapped))
+    return _extreme(True, dtype)
 
 
 def _long(dtype: Dtype) -> Any:
@@ -62,12 +74,14 @@ def _long(dtype: Dtype) -> Any:
     return dtype if dtype.is_floating_point or dtype.is_complex else torch.int64
 
 
+@_of_sparse("sparse_coo", "sparse_csr")
 def sum(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:  # noqa: A001
     """The sum of the elements that count; 0 where there are none."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, 0).sum(_dims(dim, x.ndim), keepdim=bool(keepdim), dtype=dtype or _long(x.dtype))
 
 
+@_of_sparse("sparse_coo", "sparse_csr")
 def prod(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The product of the elements that count; 1 where there are none."""
     x, mask = _parts(input, mask)
@@ -79,22 +93,24 @@ def prod(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype
 
 def cumsum(input: Tensor, dim: int, *, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Running sums of the elements that count."""
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "cumsum")
     return _filled(x, mask, 0).cumsum(_dims(dim, x.ndim)[0], dtype=dtype or x.dtype)
 
 
 def cumprod(input: Tensor, dim: int, *, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Running products of the elements that count."""
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "cumprod")
     return _filled(x, mask, 1).cumprod(_dims(dim, x.ndim)[0], dtype=dtype or x.dtype)
 
 
+@_of_sparse("sparse_coo", "sparse_csr")
 def amax(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The largest element that counts; -inf (the smallest integer) where there is none."""
     x, mask = _parts(input, mask)
     return _filled(x, mask, _lowest(x.dtype)).amax(_dims(dim, x.ndim), keepdim=bool(keepdim)).to(dtype or x.dtype)
 
 
+@_of_sparse("sparse_coo", "sparse_csr")
 def amin(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The smallest element that counts; inf (the largest integer) where there is none."""
     x, mask = _parts(input, mask)
@@ -103,13 +119,13 @@ def amin(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype
 
 def argmax(input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Where the largest element that counts is: an index in `dtype` (the input's, as in PyTorch)."""
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "argmax")
     return _filled(x, mask, _lowest(x.dtype)).argmax(dim, bool(keepdim)).to(dtype or x.dtype)
 
 
 def argmin(input: Tensor, dim: int | None = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """Where the smallest element that counts is: an index in `dtype` (the input's, as in PyTorch)."""
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "argmin")
     return _filled(x, mask, _highest(x.dtype)).argmin(dim, bool(keepdim)).to(dtype or x.dtype)
 
 
@@ -118,6 +134,7 @@ def _count(x: Tensor, mask: Tensor | None, dims: tuple[int, ...], keepdim: bool)
     return counted.sum(dims, keepdim=keepdim)
 
 
+@_of_sparse("sparse_csr")
 def mean(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The mean of the elements that count; nan where there are none. ValueError for integers."""
     x, mask = _parts(input, mask)
@@ -131,7 +148,7 @@ def mean(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype
 
 def median(input: Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """The (lower) median of the elements that count; nan where there are none, which integers do not have (ValueError)."""
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "median")
     kind = dtype or x.dtype
     floats = x if x.dtype.is_floating_point else x.to(torch.float32)
     result = torch.nanmedian(_filled(floats, mask, math.nan), _dims(dim, x.ndim)[0], keepdim).values
@@ -144,7 +161,7 @@ def median(input: Tensor, dim: int = -1, *, keepdim: bool = False, dtype: Dtype 
 
 def logsumexp(input: Tensor, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
     """log(sum(exp(x))) of the elements that count; -inf where there are none."""
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "logsumexp")
     return torch.logsumexp(_filled(x, mask, _lowest(x.dtype)), _dims(dim, x.ndim), keepdim=keepdim).to(dtype or x.dtype)
 
 
@@ -158,7 +175,7 @@ def logaddexp(input: Tensor, other: Any, *, dtype: Dtype = None, input_mask: Any
 def norm(input: Tensor, ord: float | None = 2.0, dim: Dims = None, *, keepdim: bool = False, dtype: Dtype = None,
          mask: Tensor | None = None) -> Tensor:  # noqa: A002
     """The vector norm of order `ord` of the elements that count."""
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "norm")
     value = math.inf if ord == -math.inf else 0
     return torch.linalg.vector_norm(_filled(x, mask, value), ord, _dims(dim, x.ndim), bool(keepdim), dtype=dtype or x.dtype)
 
@@ -169,7 +186,7 @@ def var(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, correc
     if unbiased is not None and correction is not None:
         raise AssertionError("Only one of unbiased and correction may be given")
     correction = correction if correction is not None else 0 if unbiased is False else 1
-    x, mask = _parts(input, mask)
+    x, mask = _parts(input, mask, "std/var")
     kind = dtype or (x.dtype if x.dtype.is_floating_point or x.dtype.is_complex else torch.float32)
     dims = _dims(dim, x.ndim)
     centre = sum(x, dims, keepdim=True, dtype=kind, mask=mask) / _count(x, mask, dims, True)
@@ -185,13 +202,13 @@ def std(input: Tensor, dim: Dims = None, unbiased: bool | None = None, *, correc
     return var(input, dim, unbiased, correction=correction, keepdim=keepdim, dtype=dtype, mask=mask).sqrt()
 
 
-def _normalisation(function: Callable[..., Tensor], value: Function) -> Callable[..., Tensor]:
+def _normalisation(name: str, function: Callable[..., Tensor], value: Function) -> Callable[..., Tensor]:
     def masked(input: Tensor, dim: int, *, dtype: Dtype = None, mask: Tensor | None = None) -> Tensor:
-        x, mask = _parts(input, mask)
+        x, mask = _parts(input, mask, name)
         x = x.to(dtype or x.dtype)
         return function(_filled(x, mask, value(x.dtype)), _dims(dim, x.ndim)[0])
-    masked.__name__ = masked.__qualname__ = function.__name__
-    masked.__doc__ = f"{function.__name__} of the elements that count; what is masked out gets no share, and nan where nothing counts."
+    masked.__name__ = masked.__qualname__ = name
+    masked.__doc__ = f"{name} of the elements that count; what is masked out gets no share, and nan where nothing counts."
     return masked
 
 
@@ -199,13 +216,9 @@ def _softmin(x: Tensor, dim: int) -> Tensor:
     return torch.softmax(-x, dim)
 
 
-_softmin.__name__ = "softmin"
-softmax = _normalisation(lambda x, dim: torch.softmax(x, dim), _lowest)
-log_softmax = _normalisation(lambda x, dim: torch.log_softmax(x, dim), _lowest)
-softmin = _normalisation(_softmin, _highest)
-for _name in ("softmax", "log_softmax", "softmin"):
-    _function: Any = globals()[_name]
-    _function.__name__ = _function.__qualname__ = _name
+softmax = _normalisation("softmax", lambda x, dim: torch.softmax(x, dim), _lowest)
+log_softmax = _normalisation("log_softmax", lambda x, dim: torch.log_softmax(x, dim), _lowest)
+softmin = _normalisation("softmin", _softmin, _highest)
 
 
 def normalize(input: Tensor, ord: float, dim: int, *, eps: float = 1e-12, dtype: Dtype = None,
