@@ -270,3 +270,20 @@ def test_safetensors_under_compat(tmp_path):
         """) == "(set(), []) True\nTrue\n"
     again = load_file(tmp_path / "ours.safetensors")
     assert again["torch.bfloat16"].dtype == pt.bfloat16 and again["grad"].tolist() == [1, 1] and again["empty"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("find", [lambda t: t.tensor([1 + 1j]).conj(), lambda t: t.eye(2).to_sparse(), lambda t: t.ones(2, requires_grad=True)])
+def test_what_dlpack_can_not_say_is_refused(find):
+    for module in (pt, rl):
+        with pytest.raises(BufferError, match="conjugate bit|torch.strided|require gradient"):
+            find(module).__dlpack__()
+
+
+def test_lists_of_arrays_are_warned_of():
+    for module in (pt, rl):
+        module.set_warn_always(True)
+        try:
+            with pytest.warns(UserWarning, match="list of numpy.ndarrays is extremely slow"):
+                module.tensor([np.ones(2), np.ones(2)])
+        finally:
+            module.set_warn_always(False)

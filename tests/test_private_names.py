@@ -286,3 +286,48 @@ def test_vmap_says_what_runs_sample_by_sample():
         inner._set_vmap_fallback_enabled(True)
         rl._C._debug_only_display_vmap_fallback_warnings(False)
     assert inner._is_vmap_fallback_enabled()
+
+
+def test_deterministic_switches():
+    def switches(t):
+        found = [t.utils.deterministic.fill_uninitialized_memory]
+        t._C._set_deterministic_fill_uninitialized_memory(False)
+        try:
+            found += [t.utils.deterministic.fill_uninitialized_memory, t._C._get_deterministic_fill_uninitialized_memory()]
+            t.utils.deterministic.fill_uninitialized_memory = True
+            found.append(t._C._get_deterministic_fill_uninitialized_memory())
+            with pytest.raises(RuntimeError, match="expected a bool, but got int"):
+                t.utils.deterministic.fill_uninitialized_memory = 1
+        finally:
+            t._C._set_deterministic_fill_uninitialized_memory(True)
+        return found
+    same(switches)
+    same(lambda t: t.use_deterministic_algorithms(1))
+    same(lambda t: t.use_deterministic_algorithms(False, warn_only=1))
+
+
+@pytest.mark.parametrize("call", [lambda t: t.nn.MaxUnpool1d(3, 1)(t.randn(1, 1, 7), t.zeros(1, 1, 7, dtype=t.int64)),
+                                  lambda t: t.zeros(4).put_(t.tensor([1]), t.ones(1))])
+def test_what_hangs_on_the_order_of_writes_is_no_deterministic_algorithm(call):
+    for side in (T, rl):
+        side.use_deterministic_algorithms(True)
+        try:
+            with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+                call(side)
+            side.use_deterministic_algorithms(True, warn_only=True)
+            with pytest.warns(UserWarning, match="does not have a deterministic implementation"):
+                call(side)
+            side.zeros(4).put_(side.tensor([1]), side.ones(1), accumulate=True)
+        finally:
+            side.use_deterministic_algorithms(False)
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated")
+def test_tensors_of_typed_storages():
+    same(lambda t: t.tensor(t.arange(3.).storage(), dtype=t.float32).tolist())
+    for side in (T, rl):
+        with pytest.raises(RuntimeError, match="Expected a Storage of type"):
+            side.tensor(side.arange(3.).storage(), dtype=side.int32)
+        storage = side.arange(3.).untyped_storage()
+        storage.note = 3
+        assert storage.note == 3

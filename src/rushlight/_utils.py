@@ -5,7 +5,9 @@ Files and pickles name them, so they have PyTorch's names; the arguments are the
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from . import cat, empty_strided
@@ -128,12 +130,39 @@ def _get_layout(name: str) -> layout_class:
     raise NotImplementedError(f"the file names the layout {name!r}, which is not known here")
 
 
+class _Unread(threading.local):
+    """The sparse tensors of a file whose storages' contents come after its objects, with what they are to be made from; None while none is read."""
+
+    tensors: list[tuple[Any, Any, Any]] | None = None
+
+
+UNREAD = _Unread()
+
+
+@contextmanager
+def sparse_tensors_later() -> Iterator[None]:
+    """A context in which sparse tensors are rebuilt when it ends: their indices can't be looked at before."""
+    before, UNREAD.tensors = UNREAD.tensors, []
+    try:
+        yield
+        waiting, UNREAD.tensors = UNREAD.tensors, None
+        for shell, layout, data in waiting:
+            shell.replace(_rebuild_sparse_tensor(layout, data))
+            shell._ver = 0
+    finally:
+        UNREAD.tensors = before
+
+
 def _rebuild_sparse_tensor(layout: Layout, data: Sequence[Any]) -> Tensor:
     """A sparse tensor from its indices, values and size."""
     from .sparse.creation import sparse_compressed_tensor, sparse_coo_tensor
     if (not isinstance(layout, layout_class) or not isinstance(data, (tuple, list)) or
         not all(isinstance(each, Tensor) for each in data[:2])):
         raise TypeError("expected the layout, the parts and the size of a sparse tensor")
+    if UNREAD.tensors is not None:
+        shell = sparse_coo_tensor((0,))
+        UNREAD.tensors.append((shell, layout, data))
+        return shell
     if layout is sparse_coo:
         indices, values, size, *coalesced = data
         return sparse_coo_tensor(indices, values, tuple(size), is_coalesced=bool(coalesced and coalesced[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from .devices import set_default_device
@@ -17,8 +18,23 @@ _state = {"deterministic": False, "warn_only": False, "warn_always": False}
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Ask for deterministic algorithms. All of rushlight's are; `empty` and its like fill their memory then (see ``torch.utils.deterministic``)."""
-    _state["deterministic"], _state["warn_only"] = bool(mode), bool(warn_only)
+    """Ask for deterministic algorithms. rushlight's are; `empty` and its like fill their memory then (see ``torch.utils.deterministic``)."""
+    if mode.__class__ is not bool:
+        raise TypeError(f"_set_deterministic_algorithms(): argument 'mode' (position 1) must be bool, not {type(mode).__name__}")
+    if warn_only.__class__ is not bool:
+        raise TypeError(f"_set_deterministic_algorithms(): argument 'warn_only' must be bool, not {type(warn_only).__name__}")
+    _state["deterministic"], _state["warn_only"] = mode, warn_only
+
+
+def alert_not_deterministic(name: str) -> None:
+    """An error (or a warning) where deterministic algorithms are asked for and an operation's result hangs on the order of its writes."""
+    if not _state["deterministic"]:
+        return
+    text = (f"{name} does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'. You can turn off "
+            "determinism just for this operation, or you can use the 'warn_only=True' option, if that's acceptable for your application.")
+    if not _state["warn_only"]:
+        raise RuntimeError(text)
+    warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def fills_memory() -> bool:

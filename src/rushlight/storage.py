@@ -149,7 +149,7 @@ def map_file(filename: str, shared: bool, nbytes: int) -> Any:
 class UntypedStorage:
     """A block of bytes: ``UntypedStorage(5)`` (uninitialised), ``UntypedStorage([1, 2])``, or what ``t.untyped_storage()`` returns."""
 
-    __slots__ = ("_array", "_device", "_size", "__weakref__")
+    __slots__ = ("_array", "_device", "_size", "__dict__", "__weakref__")
 
     is_sparse = is_sparse_csr = False
 
@@ -485,6 +485,10 @@ class TypedStorage:
     def fill_(self, value: Any) -> TypedStorage:
         self._elements[...] = value
         return self
+
+    def resizable(self) -> bool:
+        """Whether `resize_` can work."""
+        return self._untyped_storage.resizable()
 
     def resize_(self, size: int) -> TypedStorage:
         self._untyped_storage.resize_(size * self.dtype.itemsize)

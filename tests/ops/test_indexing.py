@@ -131,3 +131,19 @@ def test_row_accumulation_agrees_with_numpy(dtype):
         kept = values.copy()
         add_rows(ours, index, values)
         assert (ours == expected).all() and (values == kept).all()
+
+
+def test_errors_that_programs_match():
+    for module in (rl, pt):
+        x, i = module.ones(3, 3), module.zeros(3, 3, dtype=module.int32)
+        with pytest.raises(TypeError, match="does not support deleting items"):
+            del x[0]
+        for index in (i, i.float()):
+            with pytest.raises(RuntimeError, match="dtype of indices should be Long"):
+                module.take_along_dim(x, index, 0)
+        with pytest.raises(IndexError, match="index is out of bounds for dimension with size 0"):
+            module.ones(2, 0)[:, [0, 1]]
+        with pytest.raises(RuntimeError, match="scalar type Long"):
+            module.nonzero(x, out=module.zeros(2))
+        with pytest.raises(RuntimeError, match="does not support the out kwarg when as_tuple"):
+            module.nonzero(x, as_tuple=True, out=i)

@@ -123,3 +123,12 @@ def test_what_is_joined_lies_in_order():
     """Contiguous, so that it can be viewed; images with the channels last stay such."""
     for ours, theirs in zip(_joins(rl), _joins(pt), strict=True):
         assert ours.shape == theirs.shape and ours.stride() == theirs.stride() and ours.tolist() == theirs.tolist()
+
+
+def test_views_as_wider_dtypes_need_fitting_strides():
+    for module in (rl, pt):
+        x = module.arange(16, dtype=module.int16).as_strided((4, 4, 2), (2, 1, 1))
+        with pytest.raises(RuntimeError, match=r"self.stride\(1\) must be divisible by 2"):
+            x.view(module.int32)
+        assert module.empty(3, 0, 4)[:, :, ::2].shape == module.empty(3, 0, 4)[:, :, ::2].view(module.int32).shape
+    assert rl.ones(0, 4).expand(0, 4).view(rl.uint8).shape == pt.ones(0, 4).expand(0, 4).view(pt.uint8).shape

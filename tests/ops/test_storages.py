@@ -107,3 +107,56 @@ def test_storages_of_files(tmp_path):
             library.UntypedStorage.from_file(str(tmp_path / "none"), False, 4)
         with pytest.raises(RuntimeError):
             library.UntypedStorage.from_file(str(path), False, 1 << 20)
+
+
+CLONE = {
+    "channels last": lambda t: t.arange(24.).resize_(1, 3, 2, 4, memory_format=t.channels_last),
+    "in place": lambda t: t.arange(24.).reshape(1, 3, 2, 4).resize_(1, 3, 2, 4, memory_format=t.channels_last),
+    "volumes": lambda t: t.arange(24.).resize_(1, 3, 2, 2, 2, memory_format=t.channels_last_3d),
+    "contiguous": lambda t: t.arange(6.).view(2, 3).t().resize_(3, 2, memory_format=t.contiguous_format),
+    "rank": lambda t: t.arange(24.).resize_(3, 8, memory_format=t.channels_last),
+    "preserve": lambda t: t.arange(24.).resize_(3, 8, memory_format=t.preserve_format),
+    "as, preserve": lambda t: t.arange(24.).resize_as_(t.zeros(1, 3, 2, 4).to(memory_format=t.channels_last), memory_format=t.preserve_format),
+    "as, plain": lambda t: t.arange(24.).resize_as_(t.zeros(1, 3, 2, 4).to(memory_format=t.channels_last)),
+    "as, last": lambda t: t.arange(24.).resize_as_(t.zeros(1, 3, 2, 4), memory_format=t.channels_last),
+    "as, turned": lambda t: t.arange(24.).resize_as_(t.zeros(4, 3).t(), memory_format=t.preserve_format),
+}
+
+
+@pytest.mark.parametrize("name", CLONE)
+def test_resize_heeds_the_memory_format(name):
+    found = []
+    for module in (rushlight, torch):
+        try:
+            r = CLONE[name](module)
+            found.append((r.shape, r.stride(), r.tolist()))
+        except RuntimeError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+
+
+def test_memory_that_numpy_sees_does_not_grow():
+    for module in (rushlight, torch):
+        t = module.ones(3)
+        a = t.numpy()
+        with pytest.raises(RuntimeError, match="Trying to resize storage that is not resizable"):
+            t.resize_(6)
+        assert module is torch or t.shape == (3,)           # PyTorch's has its new shape already
+        assert t.resize_(2).tolist() == [1, 1]
+        t[0] = 7
+        assert a[0] == 7
+        with pytest.raises(RuntimeError, match="Trying to resize storage that is not resizable"):
+            module.from_numpy(a).resize_(4)
+
+
+def test_memory_that_other_tensors_see_does_not_grow_apart():
+    """PyTorch's storage grows under all of them; ours can't, and says so."""
+    t = rushlight.ones(3)
+    other = t.detach()
+    with pytest.raises(RuntimeError, match="another tensor or array shares its memory"):
+        t.resize_(6)
+    assert t.shape == other.shape == (3,)
+    del other
+    assert t.resize_(6)[:3].tolist() == [1, 1, 1]
+    for alone in (rushlight.ones(3).view(3, 1), rushlight.ones(2, 2).t(), rushlight.ones(6)[:2]):       # views of what nobody holds
+        assert alone.resize_(5, 2).shape == (5, 2)

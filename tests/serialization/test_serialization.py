@@ -716,3 +716,43 @@ def test_names_of_classes():
     with pytest.raises(AttributeError, match="torch.nowhere.Nothing"):
         names.our_object("torch.nowhere", "Nothing")
     assert names.torch_name(Settings) is None and names.torch_name(len) is None
+
+
+@pytest.mark.parametrize("make", [lambda m: m.eye(3).to_sparse(), lambda m: m.eye(3).to_sparse_csr(), lambda m: m.eye(3).to_sparse_csc()])
+@pytest.mark.parametrize("careful", [True, False])
+def test_sparse_tensors_in_the_old_format(make, careful):
+    """There the contents of the indices follow after the objects."""
+    for module in (torch, pt):
+        data = bytes_of(module.save, {"a": make(module), "b": module.ones(2)}, _use_new_zipfile_serialization=False)
+        loaded = torch.load(io.BytesIO(data), weights_only=careful)
+        assert str(loaded["a"].layout) == str(make(pt).layout) and loaded["a"].to_dense().tolist() == pt.eye(3).tolist()
+        assert loaded["b"].tolist() == [1, 1]
+
+
+def test_sparse_tensors_in_the_old_format_are_checked():
+    data = bytes_of(torch.save, torch.eye(3).to_sparse(), _use_new_zipfile_serialization=False)
+    at = data.index(np.array([0, 1, 2, 0, 1, 2], np.int64).tobytes())
+    with pytest.raises(RuntimeError, match="size is inconsistent with indices"):
+        torch.load(io.BytesIO(data[:at] + np.int64(7).tobytes() + data[at + 8:]))
+    assert torch.load(io.BytesIO(data)).to_dense().tolist() == torch.eye(3).tolist()
+
+
+def test_old_files_read_as_bytes():
+    data = bytes_of(pt.save, [b"text", pt.ones(2)], _use_new_zipfile_serialization=False, pickle_protocol=2)
+    data = data.replace(b"X\x07\x00\x00\x00storage", b"U\x07storage").replace(b"X\x03\x00\x00\x00cpu", b"U\x03cpu")       # as Python 2 wrote them
+    for module in (pt, torch):
+        loaded = module.load(io.BytesIO(data), encoding="bytes")
+        assert loaded[0] == b"text" and loaded[1].tolist() == [1, 1]
+
+
+def test_files_without_checksums():
+    for module in (pt, torch):
+        assert module.serialization.get_crc32_options() is True
+        module.serialization.set_crc32_options(False)
+        try:
+            data = bytes_of(module.save, {"a": module.arange(5.)})
+        finally:
+            module.serialization.set_crc32_options(True)
+        assert zipfile.ZipFile(io.BytesIO(data)).testzip() is not None
+        for reader in (pt, torch):
+            assert reader.load(io.BytesIO(data))["a"].tolist() == [0, 1, 2, 3, 4]

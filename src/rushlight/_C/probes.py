@@ -8,6 +8,7 @@ from typing import Any
 from ..devices import device
 from ..kind import VMAP_FALLBACK
 from ..overrides import LOCAL
+from ..utils import deterministic
 
 __all__: list[str] = []
 
@@ -32,6 +33,16 @@ def _get_accelerator(check: bool = False) -> device:
     from .. import accelerator
     found = accelerator.current_accelerator(check_available=check)
     return device("cpu") if found is None else found
+
+
+def _get_deterministic_fill_uninitialized_memory() -> bool:
+    """Whether `empty` and its like fill their memory while deterministic algorithms are on."""
+    return deterministic.fill_uninitialized_memory
+
+
+def _set_deterministic_fill_uninitialized_memory(mode: bool) -> None:
+    """Say whether they do."""
+    deterministic.fill_uninitialized_memory = mode
 
 
 # --- which functions are seen by whom

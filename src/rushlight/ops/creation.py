@@ -17,9 +17,9 @@ from ..kernels.arrays import as_truth
 from ..kernels.strides import strided as strided_view
 from ..kind import Kind, cpu_kind, kind_of
 from ..layout import strided
-from ..settings import fills_memory
+from ..settings import fills_memory, is_warn_always_enabled
 from ..size import Size
-from ..storage import UntypedStorage, array_over
+from ..storage import TypedStorage, UntypedStorage, array_over
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Device, Dtype, Function, Layout, MemoryFormat, Number, NumpyDtype, Operand, PerDim
 from .convert import convert, move
@@ -120,7 +120,7 @@ def _scan(data: Any, state: list[Any], shape: list[int], depth: int) -> None:
             _scan(each, state, shape, depth + 1)
         return
     if depth < len(shape):
-        raise TypeError(f"expected sequence of length {shape[depth]} at dim {depth}, got a {type(data).__name__}")
+        raise TypeError(f"not a sequence: expected one of length {shape[depth]} at dim {depth}, got a {type(data).__name__}")
     state[1] = True
     if isinstance(data, (bool, np.bool_)):
         _leaf(dtypes.bool_, state)
@@ -193,6 +193,8 @@ def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[
         quick = _plain_numbers(data, dtype)
         if quick is not None:
             return quick
+    if cls in _SEQUENCES and data and isinstance(data[0], np.ndarray):
+        _warn_of_arrays()
     state: list[Any] = [None, False]
     shape: list[int] = []
     _scan(data, state, shape, 0)
@@ -200,6 +202,18 @@ def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[
     if 0 in shape:
         return np.empty(tuple(shape), d.np), d
     return _checked_array(_plain(data), d).reshape(shape), d
+
+
+def _warn_of_arrays() -> None:
+    """PyTorch's hint, once: a list of arrays is walked element by element."""
+    if "arrays" not in _WARNED or is_warn_always_enabled():
+        import warnings
+        _WARNED.add("arrays")
+        warnings.warn("Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list to a single "
+                      "numpy.ndarray with numpy.array() before converting to a tensor.", UserWarning, stacklevel=4)
+
+
+_WARNED: set[str] = set()
 
 
 def _check_strides(a: Array) -> None:
@@ -267,6 +281,11 @@ def tensor(data: Any, *, dtype: Dtype = None, device: Device = None, requires_gr
     The dtype follows from the data (floats become the default dtype) unless given. ValueError for ragged data, RuntimeError or
     TypeError for things that are no numbers.
     """
+    if isinstance(data, TypedStorage):
+        if dtype is not None and dtypes.dtype_of(dtype) is not data.dtype:
+            raise RuntimeError(f"Expected a Storage of type {dtypes.dtype_of(dtype)} or an UntypedStorage, but got type {data.dtype} for argument 1 "
+                               "'storage'")
+        dtype, data = data.dtype, data.untyped()
     if isinstance(data, UntypedStorage):
         d = dtypes.uint8 if dtype is None else dtypes.dtype_of(dtype)
         data = array_over(data, d, 0, (data.nbytes() // d.itemsize,), (1,))

@@ -294,6 +294,8 @@ def index_error(error: IndexError, shape: tuple[int, ...], arrays: dict[int, Any
         if array.dtype.kind != "b" and array.size:
             n = shape[d]
             wrong = array[(array < -n) | (array >= n)]
+            if wrong.size and not n:
+                return IndexError("index is out of bounds for dimension with size 0")
             if wrong.size:
                 return IndexError(f"index {wrong[0]} is out of bounds for dimension {number} with size {n}")
     if "broadcast" in str(error):
@@ -524,3 +526,10 @@ def _result_shape(a: Array, index: tuple[Any, ...], arrays: dict[int, Any]) -> t
 
 Tensor.__getitem__ = getitem
 Tensor.__setitem__ = setitem
+
+
+def _delitem(self: Tensor, key: Any) -> None:
+    raise TypeError("Tensor does not support deleting items")
+
+
+Tensor.__delitem__ = _delitem  # type: ignore[attr-defined]

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from ..autograd.grad_mode import LOCAL, STATE
 from ..kernels import memory as M
-from ..storage import array_over, storage_offset, untyped_storage
+from ..layout import channels_last as channels_last_2d
+from ..layout import channels_last_3d
+from ..references import ATTRIBUTE
+from ..storage import UntypedStorage, array_over, storage_of, storage_offset, untyped_storage
 from ..tensor import Tensor, from_array, wrap
 from ..vocabulary import Array, Function, MemoryFormat, Operand
 from .creation import uninitialised
 from .indexing import _plain, index_put_into
+from .memory_format import channels_last
 from .promotion import in_64_bits
 from .public import checked_inplace, export, method, op
 from .record import record, rename
@@ -22,6 +29,8 @@ from .slices import as_strided, diagonal
 from .write import check_inplace, rebase, writable
 
 __all__ = ["fill_"]
+
+LAST = {4: channels_last_2d, 5: channels_last_3d}
 
 
 # --- filling --------------------------------------------------------------------------------------------------------------------------
@@ -153,36 +162,67 @@ def resize_(self: Tensor, *size: Any, memory_format: MemoryFormat = None) -> Ten
         raise RuntimeError("cannot resize variables that require grad")
     if any(n < 0 for n in shape):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
-    a = self._a
-    if a.shape == shape:
+    order = _memory_order(memory_format, shape)
+    if self._a.shape == shape and memory_format is None:
         return self
-    count = 1
-    for n in shape:
-        count *= n
-    if count * a.itemsize >= 2 ** 63:
+    if prod(shape) * self._a.itemsize >= 2 ** 63:
         raise RuntimeError("numel: integer multiplication overflow")
+    return _resized(self, shape, order)
+
+
+def _memory_order(memory_format: MemoryFormat, shape: tuple[int, ...]) -> Sequence[int]:
+    """The dimensions from the outermost in memory to the innermost."""
+    name = "contiguous_format" if memory_format is None else memory_format.name
+    if name == "contiguous_format":
+        return range(len(shape))
+    order = {"channels_last": (0, 2, 3, 1), "channels_last_3d": (0, 2, 3, 4, 1)}.get(name)
+    if order is None:
+        raise RuntimeError("Unsupported memory formatPreserve")
+    if len(order) != len(shape):
+        raise RuntimeError(f"required rank {len(order)} tensor to use {name} format")
+    return order
+
+
+def _alone(self: Tensor, storage: UntypedStorage) -> bool:
+    """Whether nothing but a tensor looks at its memory: no NumPy array that a program holds, and no tensor but those that it is a view of and
+    that nobody else knows."""
+    known, t = 1, self
+    while t._view is not None:
+        t = t._view[0]
+        if getrefcount(t) > ATTRIBUTE + 1:          # the name `t` here
+            return False
+        known += 1
+    return storage._users() == known and (storage._array is self._a or getrefcount(self._a) == ATTRIBUTE)
+
+
+def _resized(self: Tensor, shape: tuple[int, ...], order: Sequence[int]) -> Tensor:
+    """Read a tensor's memory in another shape; more of it is got where it is too small."""
     storage = untyped_storage(self)
-    start = storage_offset(a)
-    strides, step = [], 1
-    for n in reversed(shape):
-        strides.append(step)
-        step *= max(n, 1)
-    item = a.itemsize
+    start, item = storage_offset(self._a), self._a.itemsize
+    strides, count = [0] * len(shape), 1
+    for i in reversed(order):
+        strides[i] = count
+        count *= max(shape[i], 1)
+    count = 0 if 0 in shape else count
     if (start + count) * item <= storage.nbytes():
-        self._a = array_over(storage, self._kind.dtype, start, shape, tuple(reversed(strides)))
+        self._a = array_over(storage, self._kind.dtype, start, shape, tuple(strides))
     else:
+        if self._a.__class__ is np.ndarray and not _alone(self, storage):
+            raise RuntimeError("Trying to resize storage that is not resizable: another tensor or array shares its memory")
         have = array_over(storage, self._kind.dtype, 0, (storage.nbytes() // item,), (1,))
         grown = uninitialised(self._kind.xp, start + count, self._kind.np)
         grown[:have.size] = have
-        self._a = grown[start:].reshape(shape)
+        self._a = array_over(storage_of(grown), self._kind.dtype, start, shape, tuple(strides))
     self._ver += 1
     return self
 
 
 @method
 def resize_as_(self: Tensor, the_template: Tensor, *, memory_format: MemoryFormat = None) -> Tensor:
-    """``self.resize_(the_template.size())``."""
-    return resize_(self, *the_template._a.shape)
+    """``self.resize_(the_template.size())``, with `memory_format` preserve_format in the template's order."""
+    if memory_format is not None and memory_format.name == "preserve_format":
+        memory_format = None if not channels_last(the_template._a) else LAST[the_template.dim()]
+    return resize_(self, *the_template._a.shape, memory_format=memory_format)
 
 
 for _name in ("as_strided_", "resize_as_"):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import float32
 from ..kernels import pooling as K
+from ..settings import alert_not_deterministic
 from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, PerDim
@@ -394,6 +395,7 @@ def lp_pool3d(input: Tensor, norm_type: float, kernel_size: PerDim, stride: PerD
 def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: PerDim, stride: PerDim, padding: PerDim | str,
                 output_size: PerDim) -> Tensor:
     name = f"max_unpool{n}d"
+    alert_not_deterministic(f"max_unpooling{max(n, 2)}d_forward_out")
     if isinstance(input, Tensor) and input.dim() < n:
         raise IndexError(f"tuple index out of range: {name} needs {n} spatial dimensions, but got a tensor of {input.dim()} dimensions")
     kernel = _tuple(kernel_size, n, name, "kernel_size")

@@ -130,7 +130,7 @@ def _public(function: Function, name: str, out: bool | str) -> Function:
         if target is None:
             return result
         if out == "fresh":
-            check_dtype(target, result)
+            check_dtype(target, result, name)
         return write_out(target, result, name)
 
     call.__name__ = call.__qualname__ = name

@@ -15,6 +15,7 @@ from ..kernels.native import kernel, takes_target
 from ..kernels.shapes import broadcast_shapes
 from ..kernels.strides import zeros_for
 from ..kind import kind_of
+from ..settings import alert_not_deterministic
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Operand
 from .accumulate import add_rows, put_add
@@ -295,6 +296,8 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     i = index._a.reshape(-1)
     _flat_range(i, input._a.size)
     flat = input._a.flatten()
+    if not accumulate:
+        alert_not_deterministic("put_")
     if accumulate:
         add_rows(flat, i, source._a.reshape(-1))
     else:
@@ -311,6 +314,8 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     if not isinstance(input, Tensor) or not isinstance(indices, Tensor):
         raise TypeError("take_along_dim(): arguments 'input' and 'indices' must be Tensor")
     from .scatter import gather
+    if indices._kind.dtype.name != "int64":
+        raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {title(indices._kind.dtype)}")
     if dim is None:
         r = gather(input.reshape(-1), 0, indices.reshape(-1))
     else:

@@ -145,12 +145,16 @@ def _view_dtype(self: Tensor, d: Dtype) -> Tensor:
         if want > have and (a.shape[-1] * have) % want:
             raise RuntimeError(f"self.size(-1) must be divisible by {want // have} to view {title(self.dtype)} as {title(d)} "
                                f"(different element sizes), but got {a.shape[-1]}")
-        if a.strides[-1] != have and a.shape[-1] > 1:
+        if a.size and a.strides[-1] != have and a.shape[-1] > 1:
             raise RuntimeError(f"self.stride(-1) must be 1 to view {title(self.dtype)} as {title(d)} (different element sizes), "
                                f"but got {a.strides[-1] // have}")
         if want > have and a.__class__ is np.ndarray and self.storage_offset() % (want // have):
             raise RuntimeError(f"self.storage_offset() must be divisible by {want // have} to view {title(self.dtype)} as {title(d)} "
                                f"(different element sizes), but got {self.storage_offset()}")
+        for i, step in enumerate(a.strides[:-1] if want > have and a.size else ()):
+            if step % want:
+                raise RuntimeError(f"self.stride({i}) must be divisible by {want // have} to view {title(self.dtype)} as {title(d)} "
+                                   f"(different element sizes), but got {step // have}")
     old = self._kind
     if not a.size and a.__class__ is np.ndarray:
         a = np.empty(a.shape, a.dtype)                     # the strides of nothing may be anything, which NumPy would look at

@@ -327,8 +327,13 @@ def check_fresh(out: Tensor | None, inputs: Any, name: str) -> None:
                                    f"location. Please clone() the tensor before performing the operation. ({name})")
 
 
-def check_dtype(out: Any, r: Any) -> None:
+def check_dtype(out: Any, r: Any, name: str) -> None:
     """PyTorch's error where out= has another dtype than the result, for ops that do not convert."""
+    if name == "nonzero":
+        if isinstance(r, tuple):
+            raise RuntimeError("nonzero does not support the out kwarg when as_tuple is True")
+        if isinstance(out, Tensor) and out._kind.dtype.name != "int64":
+            raise RuntimeError(f"nonzero: Expected out tensor to have scalar type Long but got scalar type {title(out._kind.dtype)}")
     for a, b in zip(out, r, strict=False) if isinstance(r, tuple) else ((out, r),):
         if isinstance(a, Tensor) and a._kind.dtype is not b._kind.dtype:
             raise RuntimeError(f"Expected out tensor to have dtype {b._kind.dtype.alias or b._kind.dtype.name}, but got "
@@ -377,7 +382,7 @@ def write_out(out: Tensor | None, r: Any, name: str) -> Any:
                           f"required output shape {list(r._a.shape)}. This behavior is deprecated, and in a future PyTorch release outputs "
                           "will not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, "
                           "inplace, to zero elements with t.resize_(0).", UserWarning, stacklevel=4)
-        if out._view is None:
+        if out._view is None or r._a.size > out._a.size:
             out._a = np.empty_like(r._a, kind.np)
         else:
             out.resize_(r._a.shape)

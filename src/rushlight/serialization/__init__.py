@@ -22,6 +22,7 @@ from .._utils import _get_layout
 from ..devices import device
 from ..dtypes import bool_
 from ..storage import TypedStorage, UntypedStorage, storage_of
+from . import archive
 from .archive import ArchiveReader, ArchiveWriter, whole_file
 from .locations import Restore, default_restore_location, location_tag, register_package, restorer
 from .pickler import StoragePickler
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadEndianness", "add_safe_globals", "clear_safe_globals", "default_restore_location", "get_default_load_endianness",
            "get_default_mmap_options", "get_safe_globals", "get_unsafe_globals_in_checkpoint", "load", "location_tag", "register_package",
-           "safe_globals", "save", "set_default_load_endianness", "set_default_mmap_options"]
+           "get_crc32_options", "safe_globals", "save", "set_crc32_options", "set_default_load_endianness", "set_default_mmap_options"]
 
 FileLike = str | os.PathLike[str] | IO[bytes]
 MapLocation = Callable[[UntypedStorage, str], UntypedStorage | None] | device | str | dict[str, str] | None
@@ -104,6 +105,16 @@ class set_default_mmap_options:
 
     def __exit__(self, *exception: object) -> None:
         _MMAP_FLAGS[0] = self._before
+
+
+def get_crc32_options() -> bool:
+    """What `set_crc32_options` has set."""
+    return archive.CHECKSUMS[0]
+
+
+def set_crc32_options(compute_crc32: bool) -> None:
+    """Whether `save` writes the records' checksums: without them `load` can't notice damage, and zipfile doesn't unpack the files."""
+    archive.CHECKSUMS[0] = bool(compute_crc32)
 
 
 # --- save ----------------------------------------------------------------------------------------------------------------------------

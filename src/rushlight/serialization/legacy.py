@@ -13,11 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .. import dtypes as _dtype
+from .._utils import sparse_tensors_later
 from ..storage import TypedStorage, UntypedStorage, storage_of
 from .archive import _fill
 from .locations import Restore
 from .pickler import StoragePickler
-from .unpickler import bytes_left, element_type, storage_description
+from .unpickler import as_text, bytes_left, element_type, storage_description
 
 __all__ = ["legacy_load", "legacy_save"]
 
@@ -72,8 +73,17 @@ def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callabl
             found = storage_of(found._bytes[offset:offset + size])
         return found if cls is UntypedStorage else TypedStorage(wrap_storage=found, dtype=dtype)
 
-    result = read_pickle(persistent_load)
+    with sparse_tensors_later():        # the indices are in the contents, which follow
+        result = read_pickle(persistent_load)
+        _read_contents(file, read_pickle, storages, machine)
+    return result
+
+
+def _read_contents(file: BinaryIO, read_pickle: Callable[[Callable[[Any], Any]], Any], storages: dict[str, Any],
+                   machine: dict[Any, Any]) -> None:
+    """Fill the storages that a pickle has named with what follows it."""
     keys = read_pickle(_no_storage)
+    keys = [as_text(key) for key in keys] if isinstance(keys, list) else keys
     if (not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or set(keys) != set(storages) or
         len(keys) != len(storages)):
         raise RuntimeError("the storages that the file holds are not those that it names; corrupt file?")
@@ -82,7 +92,6 @@ def legacy_load(file: BinaryIO, restore: Restore, read_pickle: Callable[[Callabl
         _read_content(file, content, dtype, machine)
         if placed is not content and placed.device.type != "meta":
             placed.copy_(content)
-    return result
 
 
 def _read_content(file: BinaryIO, content: UntypedStorage, dtype: _dtype.dtype, machine: dict[Any, Any]) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ..distributions.constraints import Constraint
     from ..kind import Kind
 
-__all__ = ["RestrictedUnpickler", "add_safe_globals", "bytes_left", "clear_safe_globals", "element_type", "get_safe_globals", "refused",
-           "safe_globals", "storage_description", "trusting_unpickler", "unsafe_globals"]
+__all__ = ["RestrictedUnpickler", "add_safe_globals", "as_text", "bytes_left", "clear_safe_globals", "element_type", "get_safe_globals",
+           "refused", "safe_globals", "storage_description", "trusting_unpickler", "unsafe_globals"]
 
 PersistentLoad = Callable[[Any], Any]
 _user_globals: list[Any] = []
@@ -367,8 +367,15 @@ def unsafe_globals(data: bytes) -> list[str]:
     return found
 
 
+def as_text(value: Any) -> Any:
+    """The text of an ASCII string that ``encoding="bytes"`` has left as bytes; anything else as it is."""
+    return value.decode("ascii") if isinstance(value, bytes) and value.isascii() else value
+
+
 def storage_description(saved_id: tuple[Any, ...], fields: int) -> tuple[Any, ...]:
     """The fields after "storage" of a persistent id: class, key, location, number of elements (and the old format's view)."""
+    if isinstance(saved_id, tuple):
+        saved_id = tuple(map(as_text, saved_id))
     if not isinstance(saved_id, tuple) or len(saved_id) != fields or saved_id[0] != "storage" or saved_id[4].__class__ is not int \
             or saved_id[4] < 0 or not isinstance(saved_id[2], str) or not isinstance(saved_id[3], str):
         raise pickle.UnpicklingError(f"expected the description of a storage, got {_describe(saved_id)}")

@@ -75,6 +75,10 @@ def export(t: Tensor, stream: Any = None, max_version: tuple[int, int] | None = 
     """``t.__dlpack__(...)``: a capsule that shares the tensor's memory (or, with copy=True, that of a copy)."""
     if t._node is not None:
         raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+    if t._kind.sparse:
+        raise BufferError("Can't export tensors with layout other than torch.strided")
+    if t.is_conj():
+        raise BufferError("Can't export tensors with the conjugate bit set")
     device = device_of(t)
     if stream is not None and type(stream) is not int:
         raise TypeError("stream must be ``int`` or ``none``")
