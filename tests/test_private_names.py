@@ -331,3 +331,53 @@ def test_tensors_of_typed_storages():
         storage = side.arange(3.).untyped_storage()
         storage.note = 3
         assert storage.note == 3
+
+
+@pytest.mark.parametrize("side", [T, rl], ids=["pytorch", "rushlight"])
+def test_questions_about_a_backward_pass(side):
+    seen, C = [], side._C
+    x = side.ones(2, requires_grad=True)
+    y = x * 2
+    z = y * 3
+    other = (x * 5).grad_fn
+
+    def look(_):
+        seen.append((C._current_graph_task_id() >= 0, C._will_engine_execute_node(y.grad_fn), C._will_engine_execute_node(other),
+                     C._autograd._get_current_graph_task_keep_graph()))
+        with pytest.raises(RuntimeError, match="expects an grad_fn"):
+            C._will_engine_execute_node(y)
+    y.register_hook(look)
+    z.sum().backward(retain_graph=True)
+    z.sum().backward()
+    assert seen == [(True, True, False, True), (True, True, False, False)] and C._current_graph_task_id() == -1
+    with pytest.raises(RuntimeError, match="during the backward pass"):
+        C._will_engine_execute_node(y.grad_fn)
+
+
+@pytest.mark.parametrize("side", [T, rl], ids=["pytorch", "rushlight"])
+def test_functions_for_what_goes_wrong(side):
+    functions, x = side._C._functions, side.ones(1, requires_grad=True)
+    with pytest.raises(RuntimeError, match="Boom"):
+        functions.DelayedError("Boom", 1)(x).sum().backward()
+    functions.UndefinedGrad()(x * 2).backward()
+    assert x.grad is None or not x.grad.any()
+    assert isinstance((x * 2).grad_fn.next_functions[0][0], functions.AccumulateGrad)
+
+
+@pytest.mark.parametrize("side", [T, rl], ids=["pytorch", "rushlight"])
+def test_versions_and_saved_tensor_hooks(side):
+    x = side.ones(1)
+    view = x[:]
+    x.add_(1)
+    side._C._autograd._unsafe_set_version_counter((x,), (5,))
+    assert x._version == view._version == 5
+    with pytest.raises(RuntimeError, match="Cannot set"):
+        side._C._autograd._unsafe_set_version_counter((x,), (-1,))
+    assert side._C._autograd._saved_tensors_hooks_is_enabled()
+    with side.autograd.graph.disable_saved_tensors_hooks("no"):
+        assert not side._C._autograd._saved_tensors_hooks_is_enabled()
+    reference = side._C._WeakTensorRef(x)
+    assert not reference.expired()
+    del x, view
+    gc.collect()
+    assert reference.expired()

@@ -674,3 +674,141 @@ def test_multi_grad_hooks_fire_once_per_backward():
         (c * 1).sum().backward()
         calls.append(seen)
     assert calls[0] == calls[1]
+
+
+# --- custom functions on views, hooks in order, questions of the engine -----------------------------------------------------------------
+
+SIDES = pytest.mark.parametrize("m", [pt, rl], ids=["pytorch", "rushlight"])
+
+
+class Marked:
+    """``Marked(m)(x, y)``: x, to which y was added in place, by a Function that says so."""
+
+    def __init__(self, m):
+        class Add(m.autograd.Function):
+            @staticmethod
+            def forward(ctx, x, y):
+                ctx.mark_dirty(x)
+                return x.add_(y)
+
+            @staticmethod
+            def backward(ctx, g):
+                return g, g * 2
+        self.apply = Add.apply
+
+
+def test_a_function_changes_parts_of_a_tensor_in_place():
+    def run(m, a, b):
+        x, add = a.clone(), Marked(m).apply
+        add(x.narrow(0, 1, 2), b)
+        add(x[2:], b)
+        (x * x).sum().backward()
+        return x.detach(), a.grad, b.grad
+    assert_same_behaviour(run, leaf(1, 2, 3, 4), leaf(0.5, 0.25))
+
+
+@SIDES
+def test_a_function_changes_no_part_of_a_leaf(m):
+    a, b = m.ones(3, requires_grad=True), m.ones(1, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
+        Marked(m).apply(a[:1], b)
+
+
+def test_defaults_of_forward_reach_setup_context():
+    def run(m, x):
+        class Power(m.autograd.Function):
+            @staticmethod
+            def forward(x, n=3):
+                return x ** n
+
+            @staticmethod
+            def setup_context(ctx, inputs, output):
+                x, ctx.n = inputs
+                ctx.save_for_backward(x)
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * ctx.n * ctx.saved_tensors[0] ** (ctx.n - 1), None
+        (Power.apply(x) + Power.apply(x, 2)).sum().backward()
+        return x.grad
+    assert_same_behaviour(run, leaf(1, 2, 3))
+
+
+@SIDES
+@pytest.mark.parametrize("materialize", [True, False])
+def test_no_gradients_for_outputs_without_one(m, materialize):
+    seen = []
+
+    class Two(m.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            a, b = x.clone(), x.clone()
+            ctx.mark_non_differentiable(b)
+            ctx._materialize_non_diff_grads = materialize
+            return a, b
+
+        @staticmethod
+        def backward(ctx, a, b):
+            seen.append(b if b is None else b.tolist())
+            return a
+    Two.apply(m.ones(2, requires_grad=True))[0].sum().backward()
+    assert seen == [[0.0, 0.0] if materialize else None]
+
+
+@SIDES
+def test_hooks_of_a_leaf_in_order(m):
+    seen, x = [], m.ones(3, requires_grad=True)
+    node = x.view_as(x).grad_fn.next_functions[0][0]
+    node.register_hook(lambda inputs, outputs: seen.append("after the node"))
+    x.register_post_accumulate_grad_hook(lambda t: seen.append("accumulated"))
+    node.register_prehook(lambda grads: seen.append("before the node"))
+    x.register_hook(lambda g: seen.append("tensor"))
+    x.sum().backward()
+    assert seen == ["tensor", "before the node", "accumulated", "after the node"]
+
+
+@SIDES
+def test_callbacks_after_a_backward_pass(m):
+    seen, engine = [], m.autograd.Variable._execution_engine
+
+    class Calls(m.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, depth):
+            ctx.depth = depth
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, g):
+            engine.queue_callback(lambda: (seen.append(ctx.depth), engine.queue_callback(lambda: seen.append("last"))) if ctx.depth else seen.append(0))
+            if ctx.depth:
+                with m.enable_grad():
+                    Calls.apply(m.ones(1, requires_grad=True), 0).backward()
+            return g, None
+    Calls.apply(m.ones(1, requires_grad=True), 1).backward()
+    assert seen == [0, 1, "last"]
+    with pytest.raises(RuntimeError, match="only be installed during backward"):
+        engine.queue_callback(print)
+
+
+@SIDES
+def test_grad_with_respect_to_nothing(m):
+    with pytest.raises(RuntimeError, match=r"`inputs` argument to `grad\(\)` cannot be empty"):
+        m.autograd.grad(m.ones(1, requires_grad=True) * 2, [])
+
+
+@pytest.mark.parametrize("base", [[-1.0, -2.0], [0.5, 3.0]])
+def test_complex_powers_of_real_bases(base):
+    def run(m, e, a):
+        y = a ** e
+        (y.abs() + y.real * 2).sum().backward()
+        return y.detach(), e.grad, a.grad
+    assert_same_behaviour(run, pt.tensor([0.5 + 0.3j, 1.2 - 0.7j], dtype=pt.complex128, requires_grad=True), leaf(*base))
+
+
+@SIDES
+@pytest.mark.filterwarnings("error")
+def test_real_values_copied_into_complex_ones(m):
+    x, y = m.ones(2, requires_grad=True), m.empty(2, dtype=m.complex64)
+    y.copy_(x)
+    y.sum().abs().backward()
+    assert x.grad.dtype == m.float32 and x.grad.tolist() == [1.0, 1.0]

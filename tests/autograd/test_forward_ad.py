@@ -211,3 +211,15 @@ def test_levels_inside_no_grad_and_as_decorators():
         with ad.dual_level():
             dual = ad.make_dual(x, x)
             assert ad.unpack_dual(t.nn.functional.relu(dual * weight)).tangent.requires_grad
+
+
+@pytest.mark.parametrize("m", [pt, rl], ids=["pytorch", "rushlight"])
+def test_the_tangent_that_was_given(m):
+    fwAD = m.autograd.forward_ad
+    assert fwAD._current_level == -1
+    with fwAD.dual_level():
+        tangent = m.ones(2)
+        dual = fwAD.make_dual(m.zeros(2), tangent)
+        assert fwAD.unpack_dual(dual).tangent is tangent and fwAD._current_level == 0
+        dual *= 2
+        assert fwAD.unpack_dual(dual).tangent.tolist() == [2.0, 2.0]

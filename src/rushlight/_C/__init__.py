@@ -71,7 +71,8 @@ def _script_class(name: str) -> type:
     return found
 
 
-_SPACES = {"_VariableFunctions": "", **{name: f"_C.{name}" for name in ("_nn", "_linalg", "_fft", "_special")}}     # where PyTorch's compiled module keeps functions that are public elsewhere
+_SUBMODULES = ("_autograd", "_functions", "_functorch")
+_SPACES = {"_VariableFunctions": "", **{name: f"_C.{name}" for name in ("_nn", "_linalg", "_fft", "_special", *_SUBMODULES)}}     # where PyTorch's compiled module keeps functions that are public elsewhere
 
 
 def by_operator_names(space: str) -> Callable[[str], object]:

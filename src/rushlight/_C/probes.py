@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Any
+from weakref import ref
 
+from ..autograd.engine import will_run
+from ..autograd.grad_mode import LOCAL as LOCAL_GRAD
+from ..autograd.graph import AccumulateGrad, Node
 from ..devices import device
 from ..kind import VMAP_FALLBACK
 from ..overrides import LOCAL
@@ -141,6 +145,36 @@ def _jit_set_emit_hooks(*hooks: Any) -> None:
 
 def _jit_clear_class_registry() -> None:
     """Forget the classes that TorchScript has compiled: none."""
+
+
+# --- backward passes
+
+def _current_graph_task_id() -> int:
+    """The number of the backward pass that runs in this thread, -1 where none does."""
+    return -1 if LOCAL_GRAD.task is None else LOCAL_GRAD.task.number
+
+
+def _will_engine_execute_node(node: Any) -> bool:
+    """Whether the backward pass that runs comes by a node. RuntimeError outside of one, and for a leaf under `autograd.grad`."""
+    if not isinstance(node, Node):
+        raise RuntimeError(f"_will_engine_execute_node expects an grad_fn, but got {type(node).__name__}")
+    if LOCAL_GRAD.backward is None:
+        raise RuntimeError("_get_should_execute_nodes should only be called during the backward pass")
+    if isinstance(node, AccumulateGrad) and LOCAL_GRAD.partial_backward:
+        raise RuntimeError("A leaf node was passed to _will_engine_execute_node but we are currently running autograd.grad(). This is currently not "
+                           "supported.")
+    return will_run([node]) == 1
+
+
+class _WeakTensorRef:
+    """A reference to a tensor that does not keep it."""
+
+    def __init__(self, tensor: Any) -> None:
+        self._ref = ref(tensor)
+
+    def expired(self) -> bool:
+        """Whether the tensor is gone."""
+        return self._ref() is None
 
 
 # --- vmap

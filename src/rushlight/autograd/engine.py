@@ -6,6 +6,7 @@ Without create_graph the gradients are plain arrays from node to node; tensors a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,46 @@ if TYPE_CHECKING:
     from ..autograd.graph import Hooks
     from ..tensor import Tensor
 
-__all__ = ["run"]
+__all__ = ["Task", "queue_callback", "run"]
 
 _by_seq = attrgetter("seq")
 observer: Any = None      # while operators are looked at (dispatching/passes.py): from the roots, the class of the pass, a `_Pass`, or None
 
 
+class Task:
+    """A backward pass that runs: its number, whether what it uses is kept, and what is to be called when it is through."""
+
+    __slots__ = ("number", "retain", "callbacks")
+
+    def __init__(self, retain: bool) -> None:
+        self.number, self.retain = next(_numbers), retain
+        self.callbacks: list[Function] = []
+
+
+_numbers = count()
+
+
+def queue_callback(callback: Function) -> None:
+    """Have a function called when the backward pass that runs in this thread is through; RuntimeError where none does."""
+    if LOCAL.task is None:
+        raise RuntimeError("Final callbacks can only be installed during backward pass.")
+    LOCAL.task.callbacks.append(callback)
+
+
 def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[Any] | None = None, accumulate: bool = True) -> list[Any]:
+    """A backward pass (see `_run`), and then the functions that were queued during it."""
+    outer = LOCAL.task
+    task = LOCAL.task = Task(retain)
+    try:
+        found = _run(roots, graph, retain, inputs, accumulate)
+        for callback in task.callbacks:         # which may queue others
+            callback()
+    finally:
+        LOCAL.task = outer
+    return found
+
+
+def _run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[Any] | None, accumulate: bool) -> list[Any]:
     """Send gradients from the root edges down the graph.
 
     roots       (edge, gradient) pairs; gradients are tensors if `graph`, else arrays
@@ -259,10 +293,10 @@ class _Pass:
         else:
             leaf.accumulate_array(g)
         if hooks is not None:
-            for hook in list(hooks.post.values()):
-                hook((), (self.as_tensor(g),))
             for hook in list(hooks.post_accumulate.values()):
                 hook(leaf.variable)
+            for hook in list(hooks.post.values()):
+                hook((), (self.as_tensor(g),))
 
     def as_tensor(self, g: Any) -> Any:
         return g if self.graph else wrap_array(g)

@@ -59,6 +59,12 @@ def exit_dual_level(*, level: int | None = None) -> None:
     levels.pop().recording.__exit__()
 
 
+def __getattr__(name: str) -> int:
+    if name == "_current_level":
+        return len(_levels()) - 1
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 class dual_level(ContextDecorator):
     """Context, or decorator, in which tensors can be dual."""
 
@@ -111,6 +117,9 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     if not levels:
         return UnpackedDualTensor(tensor, None)
     level_ = levels[-1]
+    own = level_.tangents.get(tensor._node)
+    if own is not None and own._node is None and not _reaches_leaves(tensor):
+        return UnpackedDualTensor(wrap(tensor._a, tensor._kind), own)
     starts = [node for node in _nodes_below(tensor) if node in level_.tangents]
     if not starts:
         return UnpackedDualTensor(tensor, None)

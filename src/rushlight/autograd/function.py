@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from .. import services
 from ..ops.record import Packed, SavedOutput, record
+from ..ops.write import check_inplace, rebase
 from ..tensor import Tensor, wrap
 from .anomaly_mode import trace
 from .grad_mode import LOCAL, STATE, no_grad
-from .graph import AccumulateGrad, Node, Port, fix_of, new_seq
+from .graph import Node, Port, fix_of, new_seq
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable", "InplaceFunction", "NestedIOFunction"]
 
@@ -22,6 +24,8 @@ class FunctionCtx:
     dirty: tuple[Any, ...] = ()
     non_differentiable: tuple[Any, ...] = ()
     materialize_grads = True
+    _materialize_non_diff_grads = True       # for outputs that have no gradient, too
+    fixed_outputs: tuple[int, ...] = ()      # which these are
     needs_input_grad: tuple[bool, ...] = ()
     saved_for_forward: tuple[Any, ...] | None = None
     pushing = False          # jvp runs
@@ -87,8 +91,9 @@ class FunctionNode(Node, FunctionCtx):
         if LOCAL.transposing and self.function.jvp is not Function.jvp:
             return self._transposed_jvp(gs)
         if self.materialize_grads:
-            gs = [each if each is not None or meta is None else wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1])
-                  for each, meta in zip(gs, self.output_meta, strict=True)]
+            silent = () if self._materialize_non_diff_grads else self.fixed_outputs
+            gs = [each if each is not None or meta is None or i in silent else wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1])
+                  for i, (each, meta) in enumerate(zip(gs, self.output_meta, strict=True))]
         grads = self.function._backward(self, *gs)
         if not isinstance(grads, tuple):
             grads = tuple(grads) if isinstance(grads, list) else (grads,)
@@ -202,6 +207,8 @@ class Function(metaclass=_FunctionMeta):
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor, ...]:
         """Run the function, recording it where an input requires grad."""
+        if cls.setup_context is not Function.setup_context:
+            args = _with_defaults(cls.forward, args, kwargs)
         is_tensor = tuple(isinstance(a, Tensor) for a in args)
         if STATE.vmaps and LOCAL.vmaps:
             level = services.vmapped_function(cls, args)
@@ -221,6 +228,15 @@ class Function(metaclass=_FunctionMeta):
         return _finish(ctx, args, result, recording)
 
 
+def _with_defaults(forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The arguments with the defaults of those that are missing: `setup_context` is told about all."""
+    if kwargs or not getattr(getattr(forward, "__func__", forward), "__defaults__", None):
+        return args
+    bound = signature(forward).bind(*args)
+    bound.apply_defaults()
+    return bound.args
+
+
 def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...], recording: bool) -> Tensor | tuple[Tensor, ...]:
     """Attach the node to the outputs, and store what was saved."""
     single = not isinstance(result, tuple)
@@ -229,8 +245,8 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...]
         if not any(t is each for each in outputs):
             raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified "
                                "inplace must all be outputs of the Function.")
-        if recording and t._node is not None and t._node.__class__ is AccumulateGrad:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        if recording:
+            check_inplace(t, True)
     if not recording:
         outputs = [_alias(each) if isinstance(each, Tensor) and any(each is a for a in args) and not any(each is d for d in ctx.dirty) else each
                    for each in outputs]
@@ -250,17 +266,30 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...]
         fixed = any(each is t for t in ctx.non_differentiable) or not each._kind.differentiable
         if any(each is t for t in ctx.dirty):
             each._ver += 0 if each._ver + 0 else 1
+            if each._view is not None and not fixed:
+                _write_into_base(each, ctx if len(outputs) == 1 else Port(ctx, index))
+                wrapped.append(each)
+                continue
         elif each._node is not None or any(each is a for a in args):
             source, each = each, _alias(each)
             if any(source is a for a in args):
                 each._view = (source, None, f"{index} of {ctx.label}")
         elif each._view is not None:      # of an input: forward ran without recording
             each._view = (each._view[0], None, f"{index} of {ctx.label}")
-        if not fixed:
+        if fixed:
+            ctx.fixed_outputs += (index,)
+        else:
             each._node = ctx if len(outputs) == 1 else Port(ctx, index)
         wrapped.append(each)
     _save(ctx, outputs, wrapped)
     return wrapped[0] if single else tuple(wrapped)
+
+
+def _write_into_base(changed: Tensor, node: Any) -> None:
+    """The history of a view that forward changed in place, and of its base, of which it is a part."""
+    values = wrap(changed._a, changed._kind)
+    values._node = node
+    rebase(changed, values)
 
 
 def _alias(t: Tensor) -> Tensor:

@@ -50,8 +50,18 @@ def _strict_outputs(outputs: tuple[Any, ...], strict: bool, what: str = "Output"
                                    "differentiable manner from the input when running in strict mode.")
 
 
-def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[Any, ...], create_graph: bool, strict: bool) -> tuple[Any,
-               ...]:
+_BACK = "The output of the user-provided function is independent of input {}. This is not allowed in strict mode."
+_FORWARD = ("The gradient with respect to the input is independent of entry {} in the grad_outputs when using the double backward trick to compute "
+            "forward mode gradients. This is not allowed in strict mode.")
+_ROW = "Output {output} of the user-provided function is independent of input {}. This is not allowed in strict mode."
+_SECOND = "The jacobian of the user-provided function is independent of input {}. This is not allowed in strict mode."
+_GRADIENT = ("While computing the hessian, found that the jacobian of the user-provided function with respect to input {} is independent of the input. "
+             "This is not allowed in strict mode. You should ensure that your function is twice differentiable and that the jacobian depends on "
+             "the inputs (this would be violated by a linear function for example).")
+
+
+def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[Any, ...], create_graph: bool, strict: bool,
+               independent: str = _BACK, output: int = 0) -> tuple[Any, ...]:
     """autograd.grad where outputs may not require grad, with zeros (or an error if strict) for what is independent."""
     pairs = [(o, g) for o, g in zip(outputs, given, strict=True) if o.requires_grad]
     if pairs:
@@ -60,7 +70,7 @@ def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[A
         found = (None,) * len(inputs)
     if strict and any(each is None for each in found):
         where = next(i for i, each in enumerate(found) if each is None)
-        raise RuntimeError(f"Output 0 of the user-provided function is independent of input {where}. This is not allowed in strict mode.")
+        raise RuntimeError(independent.format(where, output=output))
     return tuple(t.new_zeros(t.shape) if g is None else g for t, g in zip(inputs, found, strict=True))
 
 
@@ -69,18 +79,21 @@ def _finish(values: tuple[Any, ...], was_tuple: bool, create_graph: bool) -> Ten
     return values if was_tuple else values[0]
 
 
-def _vector(v: Tensor | tuple[Tensor, ...] | None, like: tuple[Any, ...], what: str) -> tuple[Any, ...]:
+def _vector(v: Tensor | tuple[Tensor, ...] | None, like: tuple[Any, ...], as_tuple: bool, where: str) -> tuple[Any, ...]:
     """The given vector, or 1 where there is a single one-element tensor."""
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
-            raise RuntimeError(f"The vector v can only be None if the {what} is a single Tensor with a single element.")
+            what = "user-provided function returns" if where == "vjp" else "input to the user-provided function is"
+            raise RuntimeError(f"The vector v can only be None if the {what} a single Tensor with a single element.")
         return (like[0].new_ones(like[0].shape),)
-    _, vs = _tuple(v, "v", "the function")
+    _, vs = _tuple(v, "v", where)
     if len(vs) != len(like):
-        raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(vs)}.")
+        if as_tuple:
+            raise RuntimeError(f"v is a tuple of invalid length: should be {len(like)} but got {len(vs)}.")
+        raise RuntimeError("The given v should contain a single Tensor.")
     for i, (each, t) in enumerate(zip(vs, like, strict=True)):
         if each.shape != t.shape:
-            raise RuntimeError(f"Entry {i} in v has invalid size: should be {t.shape} but got {each.shape}.")
+            raise RuntimeError(f"{f'Entry {i} in ' if as_tuple else ''}v has invalid size: should be {t.shape} but got {each.shape}.")
     return vs
 
 
@@ -90,7 +103,7 @@ def vjp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[T
     with enable_grad():
         was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "vjp")
         _strict_outputs(outputs, strict)
-        given = _vector(v, outputs, "user-provided function's output")
+        given = _vector(v, outputs, out_tuple, "vjp")
         found = _gradients(outputs, inputs, given, create_graph, strict)
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
@@ -98,12 +111,12 @@ def vjp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[T
 def jvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(outputs, J v): the product of the Jacobian with a vector (of the inputs' shapes), by differentiating twice."""
     with enable_grad():
-        _, places, out_tuple, outputs = _run(func, inputs, create_graph, "jvp")
+        was_tuple, places, out_tuple, outputs = _run(func, inputs, create_graph, "jvp")
         _strict_outputs(outputs, strict)
-        vs = _vector(v, places, "input to the user-provided function")
+        vs = _vector(v, places, was_tuple, "jvp")
         dummies = tuple(out.new_zeros(out.shape).requires_grad_() for out in outputs)
         back = _gradients(outputs, places, dummies, True, strict)
-        found = _gradients(back, dummies, vs, create_graph, strict)
+        found = _gradients(back, dummies, vs, create_graph, strict, _FORWARD)
     return _finish(outputs, out_tuple, create_graph), _finish(found, out_tuple, create_graph)
 
 
@@ -129,12 +142,12 @@ def jacobian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: 
         was_tuple, inputs, out_tuple, outputs = _run(func, inputs, create_graph, "jacobian")
         _strict_outputs(outputs, strict)
         rows = []
-        for out in outputs:
+        for i, out in enumerate(outputs):
             flat = out.reshape(-1)
-            per_element = [_gradients((flat[j],), inputs, (None,), create_graph, strict) if out.requires_grad
+            per_element = [_gradients((flat[j],), inputs, (None,), create_graph, strict, _ROW, i) if out.requires_grad
                            else tuple(t.new_zeros(t.shape) for t in inputs) for j in range(flat.numel())]
-            row = tuple(stack([g[i] for g in per_element]).view(out.shape + t.shape) if per_element else t.new_zeros(out.shape + t.shape)
-                        for i, t in enumerate(inputs))
+            row = tuple(stack([g[k] for g in per_element]).view(out.shape + t.shape) if per_element else t.new_zeros(out.shape + t.shape)
+                        for k, t in enumerate(inputs))
             rows.append(row if create_graph else tuple(each.detach() for each in row))
     shaped = tuple(row if was_tuple else row[0] for row in rows)
     return shaped if out_tuple else shaped[0]
@@ -161,8 +174,10 @@ def _vectorized(func: Function, inputs: Tensor | tuple[Tensor, ...], create_grap
 
 
 def _scalar(outputs: tuple[Any, ...], out_tuple: bool, where: str) -> Tensor:
-    if out_tuple or not outputs[0].numel() == 1 or outputs[0].dim() > 1:
-        raise RuntimeError(f"The function given to {where} should return a single Tensor with a single element")
+    if out_tuple:
+        raise RuntimeError(f"The function given to {where} should return a single Tensor")
+    if outputs[0].numel() != 1:
+        raise RuntimeError(f"The Tensor returned by the function given to {where} should contain a single element")
     return outputs[0]
 
 
@@ -175,7 +190,10 @@ def hessian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: b
         out_tuple, outputs = _tuple(func(*args), "outputs of the user-provided function", "hessian")
         out = _scalar(outputs, out_tuple, "hessian")
         _strict_outputs((out,), strict)
-        return _gradients((out.reshape(()),), args, (None,), True, strict)
+        found = _gradients((out.reshape(()),), args, (None,), True, False)
+        if strict:
+            _depends(found, _GRADIENT)
+        return found
 
     if outer_jacobian_strategy not in ("forward-mode", "reverse-mode"):
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
@@ -183,17 +201,31 @@ def hessian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: b
     return result if was_tuple else result[0]
 
 
+def _depends(gradients: tuple[Any, ...], text: str) -> None:
+    for i, each in enumerate(gradients):
+        if not each.requires_grad:
+            raise RuntimeError(text.format(i))
+
+
 def vhp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(output, v^T H) for a scalar function with Hessian H."""
+    return _hessian_product(func, inputs, v, create_graph, strict, "vhp")
+
+
+def _hessian_product(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None, create_graph: bool, strict: bool,
+                     where: str) -> tuple[Any, Any]:
     with enable_grad():
-        was_tuple, places, out_tuple, outputs = _run(func, inputs, create_graph, "vhp")
-        out = _scalar(outputs, out_tuple, "vhp")
-        vs = _vector(v, places, "input to the user-provided function")
+        was_tuple, places, out_tuple, outputs = _run(func, inputs, create_graph, where)
+        vs = _vector(v, places, was_tuple, where)
+        _strict_outputs(outputs, strict)
+        out = _scalar(outputs, out_tuple, where)
         first = _gradients((out.reshape(()),), places, (None,), True, strict)
-        found = _gradients(first, places, vs, create_graph, strict)
+        if strict:
+            _depends(first, _GRADIENT)
+        found = _gradients(first, places, vs, create_graph, strict, _SECOND)
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
 
 def hvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
     """(output, H v) for a scalar function with Hessian H (symmetric, so the same as `vhp`)."""
-    return vhp(func, inputs, v, create_graph, strict)
+    return _hessian_product(func, inputs, v, create_graph, strict, "hvp")

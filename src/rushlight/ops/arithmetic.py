@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import dtypes as d
 from .. import services
-from ..dtypes import bool_
+from ..dtypes import bool_, promote_types
 from ..kernels import native
 from ..kernels.arrays import as_array
 from ..kernels.fuse import fuse
@@ -269,6 +269,13 @@ _EASY = {0.5: elementwise(np.sqrt), 2: elementwise(np.square), 1: np.positive, -
          -0.5: fuse(lambda a: 1 / np.sqrt(a)), -2: fuse(lambda a: 1 / (a * a))}
 
 
+def _pow_tensor(input: Any, exponent: Tensor) -> Tensor:
+    """Tensor or number ** tensor. A real base of a complex power is complex from here on: the gradients' logarithm is the conjugate's."""
+    if exponent._kind.is_complex and isinstance(input, Tensor) and not input._kind.is_complex:
+        input = input.to(promote_types(input._kind.dtype, exponent._kind.dtype))
+    return _pow(input, exponent)
+
+
 def _pow_number(input: Tensor, exponent: Any) -> Tensor:
     """Tensor ** number."""
     kind = input._kind
@@ -307,7 +314,7 @@ def pow(input: Tensor, exponent: Operand, *, out: Tensor | None = None) -> Tenso
         return write_out(out, pow(input, exponent), "pow")
     if isinstance(exponent, Tensor):
         if isinstance(input, Tensor) or isinstance(input, (bool, int, float, complex)):
-            return _pow(input, exponent)
+            return _pow_tensor(input, exponent)
         raise not_a_tensor("pow", "input", 1, input)
     if not isinstance(input, Tensor):
         raise not_a_tensor("pow", "input", 1, input)
@@ -382,13 +389,13 @@ def _power_operator(self: Tensor, exponent: Operand) -> Any:
     if exponent.__class__ is int and exponent == 2 and self._kind.fast:
         return square(self)
     if isinstance(exponent, Tensor):
-        return _pow(self, exponent)
+        return _pow_tensor(self, exponent)
     return _pow_number(self, exponent) if isinstance(exponent, _NUMBERS) else NotImplemented
 
 
 def _reflected_power(self: Any, other: Operand) -> Any:
     """number ** tensor; called by name, tensor ** tensor too."""
-    return _pow(other, self) if isinstance(other, (*_NUMBERS, Tensor)) else NotImplemented
+    return _pow_tensor(other, self) if isinstance(other, (*_NUMBERS, Tensor)) else NotImplemented
 
 
 _NUMBERS = (bool, int, float, complex, np.number)

@@ -240,7 +240,7 @@ def copy_(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
         kind = src._kind
         r = wrap(self._a, self._kind)
         if src._node is not None and self._kind.differentiable:
-            record(r, "CopyBackwards", (src,), lambda g: convert(g, kind))
+            record(r, "CopyBackwards", (src,), lambda g: convert(g.real if g._kind.is_complex and not kind.is_complex else g, kind))
         elif self._node is not None:
             before = wrap(self._a, self._kind)
             before._node = self._node
