@@ -196,8 +196,8 @@ class Tensor(_Methods):
 
     @property
     def _cdata(self) -> int:
-        """A number of the memory's object, which a tensor keeps until its contents are exchanged."""
-        return id(self._a)
+        """A number that stands for what this tensor is: it stays as memory and dtype change, and goes along when tensors are swapped."""
+        return self.__dict__.get("_swapped_cdata", id(self))
 
     def data_ptr(self) -> int:
         """The address of the first element (0 on the meta device)."""

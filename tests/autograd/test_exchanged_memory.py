@@ -59,3 +59,13 @@ def test_hooks_get_one_gradient_object():
             y.register_hook(lambda g, seen=seen: seen.append(g))
             (y * 2).sum().backward()
             assert seen[0] is seen[1] and seen[0].mark == 1
+
+
+@pytest.mark.parametrize("m", [pt, rl], ids=["pytorch", "rushlight"])
+def test_the_number_that_stands_for_a_tensor(m):
+    a, b = m.ones(2), m.zeros(3)
+    first, second = a._cdata, b._cdata
+    a.data = a.double()
+    assert (a._cdata, b._cdata) == (first, second)
+    m.utils.swap_tensors(a, b)
+    assert (a._cdata, b._cdata) == (second, first)

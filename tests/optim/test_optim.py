@@ -575,3 +575,19 @@ def test_a_rule_may_need_the_old_state_late_and_give_its_arguments_back():
     np.testing.assert_array_equal(a, numbers * 2)
     np.testing.assert_array_equal(b, -numbers)
     np.testing.assert_array_equal(extra, -numbers)
+
+
+def test_nadam_is_differentiable_by_its_state():
+    found = []
+    for m in (pt, torch):
+        m.manual_seed(0)
+        p, g, product = (m.tensor(values, dtype=m.float64, requires_grad=True) for values in ([1.0, 2.0], [0.5, -0.3], 0.9))
+        work = p.clone()
+        work.grad = g.clone()
+        optimizer = m.optim.NAdam([work], lr=0.1, differentiable=True)
+        optimizer.state[work] = {"step": m.tensor(3.0, dtype=m.float64), "mu_product": product.clone(), "exp_avg": m.ones(2, dtype=m.float64) * 0.1,
+                                 "exp_avg_sq": m.ones(2, dtype=m.float64) * 0.2}
+        optimizer.step()
+        work.sum().backward()
+        found.append([product.grad.item(), *p.grad.tolist(), *g.grad.tolist(), *work.tolist()])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-10)

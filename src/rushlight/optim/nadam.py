@@ -19,8 +19,10 @@ __all__ = ["NAdam"]
 _LAYOUT: Any = (("step", "mu_product"), ("exp_avg", "exp_avg_sq"))
 
 
-def _rounded_product(a: float, b: float) -> float:
-    """a * b in the precision that mu_product is kept in."""
+def _rounded_product(a: Any, b: float) -> Any:
+    """a * b in the precision that mu_product is kept in (a is a tensor where it is part of a graph)."""
+    if isinstance(a, Tensor):
+        return a * b
     return a * b if get_default_dtype() is float64 else float(np.float32(a) * np.float32(b))
 
 

@@ -192,15 +192,20 @@ class PointwiseOptimizer(Optimizer):
         if params and params[0]._kind.device.type == "cuda":
             params = self._step_together(group)
         scalars, buffers = self._layout(group)
-        with set_grad_enabled(bool(group.get("differentiable"))):
+        recorded = bool(group.get("differentiable"))
+        with set_grad_enabled(recorded):
             for p in params:
                 if p.grad is None:
                     continue
                 fresh = self._make_state(group, p)
                 state = self.state[p] if scalars or buffers else {}
-                new, h = self._advance(group, group["lr"], [_number(state[name]) for name in scalars], fresh)
+                new, h = self._advance(group, group["lr"], [
+                    state[name].clone() if recorded and state[name].requires_grad else _number(state[name]) for name in scalars], fresh)
                 for name, value in zip(scalars, new, strict=True):
-                    state[name]._a.fill(value)
+                    if isinstance(value, Tensor):
+                        state[name].copy_(value)
+                    else:
+                        state[name]._a.fill(value)
                 target, g = _as_real(p), _as_real(p.grad)
                 old = [_as_real(state[name]) for name in buffers]
                 # Copies, because what the rule saves for backward must not change with the state.

@@ -24,6 +24,8 @@ def swap_tensors(t1: Tensor, t2: Tensor) -> None:
         first, second = slot.__get__(t1), slot.__get__(t2)
         slot.__set__(t1, second)
         slot.__set__(t2, first)
+    for t in (t1, t2):
+        t.__dict__.setdefault("_swapped_cdata", id(t))
     t1.__dict__, t2.__dict__ = t2.__dict__, t1.__dict__
     t1.__class__, t2.__class__ = t2.__class__, t1.__class__
     for t in (t1, t2):

@@ -71,11 +71,18 @@ class CyclicLR(LRScheduler):
 
     def scale_fn(self, x: float) -> float:
         """The relative height at cycle (or step) x."""
-        if self._scale_fn_custom is not None:
-            return self._scale_fn_custom(x)
-        if self.mode == "triangular2":
-            return 1 / (2.0 ** (x - 1))
-        return self.gamma ** x if self.mode == "exp_range" else 1.0
+        return self._scale_fn_ref(x) if self._scale_fn_custom is None else self._scale_fn_custom(x)
+
+    @property
+    def _scale_fn_ref(self) -> Callable[[float], float]:
+        """The height that `mode` stands for, as a function."""
+        gamma, mode = self.gamma, self.mode
+
+        def height(x: float) -> float:
+            if mode == "triangular2":
+                return 1 / (2.0 ** (x - 1))
+            return gamma ** x if mode == "exp_range" else 1.0
+        return height
 
     def get_lr(self) -> list[Any]:
         """The rates for ``last_epoch``; sets the momenta, too."""
