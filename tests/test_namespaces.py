@@ -221,7 +221,7 @@ def test_missing_namespaces_say_so():
     with pytest.raises(NotImplementedError, match="torch.distributed.*is not supported by rushlight"):
         nn.no_such()
     assert rl.torch is rl
-    for access in ("distributed.elastic.no_such_name", "distributed.fully_shard", "onnx.JitScalarType", "export.export", "quantization.quantize_dynamic",
+    for access in ("distributed.elastic.no_such_name", "distributed.fully_shard", "onnx.JitScalarType", "export.draft_export", "quantization.quantize_dynamic",
                    "ao.quantization.quantize_dynamic", "fx.experimental.symbolic_shapes.guard_bool", "package.PackageExporter", "nested.nested_tensor", "monitor.Stat",
                    "xpu.synchronize", "mps.empty_cache", "autograd.profiler.emit_nvtx"):
         place, _, name = access.rpartition(".")

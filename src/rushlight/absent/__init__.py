@@ -22,7 +22,7 @@ _INSTEAD = {
     "distributed": "collectives, torchrun and DistributedDataParallel are there (docs/distributed.md lists them), this is not",
     "fx": "torch.fx has tracing, graphs, interpreters and the common passes; sizes are numbers here, never symbols",
     "onnx": "torch.onnx.export writes models, and torch.onnx.load reads them (docs/onnx.md)",
-    "export": "save the state_dict and load it in PyTorch to export a model there",
+    "export": "export, ExportedProgram, Dim and the signature are there (docs/graphs.md)",
     "ao": "there is no quantisation; torch.amp computes in bfloat16 or float16",
     "nested": "pad the sequences (torch.nn.utils.rnn.pad_sequence), or pack them (torch.nn.utils.rnn.pack_padded_sequence)",
     "nn.parallel": "it trains in one process on one device",

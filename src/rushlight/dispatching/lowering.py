@@ -29,7 +29,7 @@ BELOW = frozenset((
     "backward", "register_hook", "retain_grad", "register_post_accumulate_grad_hook", "storage", "untyped_storage", "numpy", "tolist", "_repr", "__format__", "__len__",
     "__contains__", "__array_wrap__", "result_type", "promote_types", "can_cast", "set_default_dtype",
     "is_distributed", "broadcast_shapes", "manual_seed", "save", "load", "is_grad_enabled", "compile", "get_default_dtype", "typename", "_nnz", "_indices",
-    "multi_head_attention_forward", "interpolate", "normalize", "is_storage", "shares_memory", "_is_view", "is_shared", "share_memory_", "is_coalesced", "__reversed__"))
+    "multi_head_attention_forward", "normalize", "is_storage", "shares_memory", "_is_view", "is_shared", "share_memory_", "is_coalesced", "__reversed__"))
 
 
 class Whole(Exception):  # noqa: N818
@@ -167,14 +167,25 @@ def _transposed(self: Tensor) -> Tensor:
 
 
 TABLE["_T"] = _transposed
-TABLE["_mT"] = lambda self: A.transpose.int(self, -2, -1)
-TABLE["adjoint"] = TABLE["_mH"] = lambda self: A.transpose.int(self, -2, -1) if not self.is_complex() else _whole()
-TABLE["real"] = TABLE["imag"] = TABLE["_H"] = lambda self: _whole()
-TABLE["data"] = lambda self: A.detach.default(self)
+def _last_exchanged(self: Tensor) -> Tensor:
+    return A.transpose.int(self, -2, -1)
 
 
-def _whole() -> Any:
+def _adjoint(self: Tensor) -> Tensor:
+    return A.transpose.int(self, -2, -1) if not self.is_complex() else _whole(self)
+
+
+def _whole(self: Tensor) -> Any:
     raise Whole
+
+
+def _data(self: Tensor) -> Tensor:
+    return A.detach.default(self)
+
+
+TABLE["_mT"], TABLE["data"] = _last_exchanged, _data
+TABLE["adjoint"] = TABLE["_mH"] = _adjoint
+TABLE["real"] = TABLE["imag"] = TABLE["_H"] = _whole
 
 
 @lowers("movedim", "moveaxis")

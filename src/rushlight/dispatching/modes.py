@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .. import overrides, services
+from .. import overrides, return_types, services
 from ..autograd.grad_mode import _set_grad, is_grad_enabled
 from ..ops import aten, attention
 from ..ops.interception import intercept, python_function, release
 from ..tensor import Tensor
 from ..unsupported import NotSupported
-from . import derivatives, lowering, naming, passes
+from . import derivatives, lowering, naming, passes, whole
 from . import nn as _nn  # noqa: F401
 
 __all__ = ["LOCAL", "TorchDispatchMode", "disabled", "dispatch", "flat"]
@@ -49,8 +49,11 @@ class TorchDispatchMode:
     """A context in which every operator goes to ``self.__torch_dispatch__(func, types, args, kwargs)``.
 
     `func` is an overload such as ``torch.ops.aten.add.Tensor``. Inside of that method the mode is off (the one around it is on), so that
-    ``func(*args, **kwargs)`` computes it.
+    ``func(*args, **kwargs)`` computes it. With `whole`, composite functions go to it as the operators of their names (PyTorch's pre-dispatch level).
     """
+
+    whole = False
+    unseen = ""          # with `whole`: the last function that was no operator
 
     def __init__(self, _dispatch_key: Any = None) -> None:
         if _dispatch_key is not None:
@@ -155,7 +158,7 @@ def _function(name: str, inside: Any, args: tuple[Any, ...], kwargs: dict[str, A
     name = naming.plain_name(name)
     if name == "tensor":
         return dispatch(aten.lift_fresh.default, (inside(*args, **kwargs),), {})
-    lowered = lowering.TABLE.get(name)
+    lowered = (whole.TABLE if LOCAL.modes and LOCAL.modes[-1].whole else lowering.TABLE).get(name)
     if lowered is not None:
         try:
             return lowered(*args, **kwargs)
@@ -167,20 +170,35 @@ def _function(name: str, inside: Any, args: tuple[Any, ...], kwargs: dict[str, A
     out = kwargs.get("out")
     found = naming.canonical(name, args, {key: value for key, value in kwargs.items() if key != "out"})
     if found is None:
-        return inside(*args, **kwargs)
+        return _unseen(name, inside, args, kwargs)
     packet, args, kwargs = found
     op = naming._overload(packet, args, kwargs, Tensor)
     if out is not None:
         op = next((getattr(packet, each) for each in packet.overloads() if aten._is_out(each)), None)
         kwargs = {**kwargs, "out": out}
-    return inside(*args, **kwargs) if op is None else dispatch(op, args, kwargs)
+    return _unseen(name, inside, args, kwargs) if op is None else _public(packet.__name__, dispatch(op, args, kwargs))
+
+
+def _public(name: str, result: Any) -> Any:
+    """An operator's results as the public function gives them: tuples, with names where it names them."""
+    if result.__class__ is list:
+        return tuple(result)
+    named = getattr(return_types, name, None) if result.__class__ is tuple else None
+    return named(result) if isinstance(named, type) and named.n_fields == len(result) else result  # type: ignore[attr-defined]
+
+
+def _unseen(name: str, inside: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call of a function that is no operator: the operators in it are looked at."""
+    if LOCAL.modes and LOCAL.modes[-1].whole:
+        LOCAL.modes[-1].unseen = name
+    return inside(*args, **kwargs)
 
 
 def _overload(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A call of an operator by its name."""
     if not LOCAL.modes and not (_keep and _wrapped(args, kwargs)):
         return _compute(op, args, kwargs)
-    if op._opname in lowering.COMPOSITE and not op._takes_out:
+    if op._opname in lowering.COMPOSITE and not op._takes_out and not (LOCAL.modes and LOCAL.modes[-1].whole):
         return _function(op._opname, op, args, kwargs)
     return dispatch(op, args, kwargs)
 

@@ -1,10 +1,18 @@
-"""``torch.export``: not supported; using it says what to do instead."""
+"""``torch.export``: a model's run as a program of operators, with sizes that may change, which is saved, loaded and run without the model's code."""
 
 from __future__ import annotations
 
+from ..homes import settle
 from ..unsupported import attribute_of
+from ..utils._pytree import register_dataclass
+from .dynamic_shapes import AdditionalInputs, Dim, ShapesCollection, dims
+from .exported_program import ExportedProgram, ModuleCallEntry, ModuleCallSignature
+from .exporting import export
+from .graph_signature import ExportBackwardSignature, ExportGraphSignature
 
-__all__: list[str] = []
+__all__ = ["AdditionalInputs", "Dim", "ExportBackwardSignature", "ExportGraphSignature", "ExportedProgram", "ModuleCallEntry", "ModuleCallSignature", "ShapesCollection",
+           "dims", "export", "register_dataclass"]
 
+settle("export", globals(), ["export"])
 
-__getattr__ = attribute_of("export", "save the state_dict and load it in PyTorch to export a model there")
+__getattr__ = attribute_of("export", "export, save, load, unflatten, Dim and ExportedProgram are there (docs/graphs.md)")

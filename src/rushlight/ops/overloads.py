@@ -12,7 +12,7 @@ __all__ = ["LISTS", "is_out", "only_in_python", "overloads_of"]
 
 # The overloads -> the operators that have them. Behind "|" those with `out`, where they are not "out" for "default" and "X_out" for "X".
 _NAMED = {
-    "int": "size stride log_softmax select_copy softmax transpose_copy unbind_copy select transpose unbind unflatten",
+    "int": "sym_size size stride log_softmax select_copy softmax transpose_copy unbind_copy select transpose unbind unflatten",
     "Tensor": "index slice _unsafe_index frexp slice_copy split_copy unsafe_split",
     "default": "normal_ transpose_",
     "input": "conv_transpose2d conv_transpose3d",
