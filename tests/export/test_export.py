@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
+import json
 import pickle
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -293,3 +296,91 @@ def test_copies_and_pickles() -> None:
     same(again.module()(*args), program.module()(*args))
     run = pickle.loads(pickle.dumps(program.module(check_guards=False)))
     same(run(*args), program.module()(*args))
+
+
+# --- files --------------------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", [each for each in NAMES if each != "many"])
+def test_files_of_pytorch_load_here(name: str) -> None:
+    theirs, *_ = exported(torch, name)
+    _, _, args, kwargs, others = exported(rl, name)
+    file = io.BytesIO()
+    torch.export.save(theirs, file)
+    file.seek(0)
+    found = rl.export.load(file)
+    assert operators(found) == operators(theirs) and signature(found) == signature(theirs) and str(found.range_constraints) == str(theirs.range_constraints)
+    for given in [args] if others is None else [args, others]:
+        wanted = theirs.module()(*[to_torch(each) for each in given], **{key: to_torch(each) for key, each in kwargs.items()})
+        same(leaves(found.module()(*given, **kwargs)), leaves(wanted))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_our_files_load_in_pytorch_and_here(name: str, tmp_path: Any) -> None:
+    ours, _, args, kwargs, others = exported(rl, name)
+    path = tmp_path / "model.pt2"
+    rl.export.save(ours, path, extra_files={"notes.txt": "seven"})
+    texts = {"notes.txt": ""}
+    theirs, again = torch.export.load(str(path)), rl.export.load(path, extra_files=texts)
+    assert texts == {"notes.txt": "seven"} and signature(again) == signature(ours) == signature(theirs) and operators(again) == operators(ours)
+    for given in [args] if others is None else [args, others]:
+        wanted = leaves(ours.module()(*given, **kwargs))
+        rewound = rl.export.load(path)
+        same(leaves(theirs.module()(*[to_torch(each) for each in given], **{key: to_torch(each) for key, each in kwargs.items()})), wanted) if "steps" not in ours.state_dict else None
+        if "steps" not in ours.state_dict and "last" not in ours.state_dict:
+            same(leaves(rewound.module()(*given, **kwargs)), wanted)
+    again.validate()
+
+
+def test_a_loaded_file_trains_and_writes_its_buffers(tmp_path: Any) -> None:
+    ours, _, args, *_ = exported(rl, "training")
+    rl.export.save(ours, tmp_path / "m.pt2")
+    theirs, again = torch.export.load(str(tmp_path / "m.pt2")).module(), rl.export.load(tmp_path / "m.pt2").module()
+    for _ in range(2):
+        found, wanted = again(*args), theirs(*[to_torch(each) for each in args])
+        found[0].square().sum().backward()
+        wanted[0].square().sum().backward()
+    kept = dict(theirs.named_buffers())
+    same({name: each for name, each in again.named_buffers() if name in kept}, {name: kept[name] for name, _ in again.named_buffers() if name in kept})
+    for name, parameter in again.named_parameters():
+        np.testing.assert_allclose(parameter.grad.numpy(), dict(theirs.named_parameters())[name].grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def changed(path: Any, change: Any) -> io.BytesIO:
+    """A file with another model.json."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name.endswith("model.json"):
+                model = json.loads(data)
+                change(model)
+                data = json.dumps(model).encode()
+            new.writestr(name, data)
+    out.seek(0)
+    return out
+
+
+def test_bad_files_are_refused(tmp_path: Any) -> None:
+    ours, *_ = exported(rl, "perceptron")
+    path = tmp_path / "m.pt2"
+    rl.export.save(ours, path)
+
+    def target(text: str) -> Any:
+        return lambda model: model["graph_module"]["graph"]["nodes"][0].update(target=text)
+    for text in ("os.system", "_operator.call", "torch.ops.aten.no_such.default", "torch.ops.aten.linear.no_such", "builtins.eval", "torch.ops.mine.op.default"):
+        with pytest.raises(NotImplementedError, match="is not supported by rushlight"):
+            rl.export.load(changed(path, target(text)))
+    with pytest.raises(NotImplementedError, match="schema version 9"):
+        rl.export.load(changed(path, lambda model: model["schema_version"].update(major=9)))
+    with pytest.raises(NotImplementedError, match="as_graph"):
+        rl.export.load(changed(path, lambda model: model["graph_module"]["graph"]["nodes"][0]["inputs"][0].update(arg={"as_graph": {}})))
+    (tmp_path / "no.pt2").write_bytes(b"nothing")
+    with pytest.raises(RuntimeError, match=r"not a .pt2 file"):
+        rl.export.load(tmp_path / "no.pt2")
+    with pytest.raises(TypeError, match="must be an instance of 'ExportedProgram'"):
+        rl.export.save(ours.module(), tmp_path / "never.pt2")
+    wrong = copy.deepcopy(ours)
+    next(each for each in wrong.graph.nodes if each.op == "call_function").target = print
+    with pytest.raises(NotImplementedError, match="only operators of aten"):
+        rl.export.save(wrong, tmp_path / "never.pt2")
+    assert not (tmp_path / "never.pt2").exists()

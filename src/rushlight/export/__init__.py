@@ -9,10 +9,12 @@ from .dynamic_shapes import AdditionalInputs, Dim, ShapesCollection, dims
 from .exported_program import ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from .exporting import export
 from .graph_signature import ExportBackwardSignature, ExportGraphSignature
+from .loading import load
+from .saving import save
 
 __all__ = ["AdditionalInputs", "Dim", "ExportBackwardSignature", "ExportGraphSignature", "ExportedProgram", "ModuleCallEntry", "ModuleCallSignature", "ShapesCollection",
-           "dims", "export", "register_dataclass"]
+           "dims", "export", "load", "register_dataclass", "save"]
 
-settle("export", globals(), ["export"])
+settle("export", globals(), ["export", "load", "save"])
 
 __getattr__ = attribute_of("export", "export, save, load, unflatten, Dim and ExportedProgram are there (docs/graphs.md)")

@@ -185,6 +185,22 @@ def sym_size(self: Tensor, dim: int) -> int:
 
 
 @_form
+def _assert_tensor_metadata(a: Tensor, size: Sequence[int] | None = None, stride: Sequence[int] | None = None, dtype: Dtype = None, *, device: Device = None,
+                            layout: Layout = None) -> None:
+    """RuntimeError where a tensor is another one than a program was exported for."""
+    for name, wanted, have in (("sizes", size, list(a.shape)), ("strides", stride, list(a.stride())), ("dtype", dtype, a.dtype), ("device", device, a.device),
+                               ("layout", layout, a.layout)):
+        if wanted is not None and wanted != have:
+            raise RuntimeError(f"Tensor {name} mismatch!\nExpected: {wanted}\nGot: {have}")
+
+
+@_form
+def detach_(self: Tensor) -> Tensor:
+    """The tensor itself, cut off from the graph."""
+    return self.detach_()
+
+
+@_form
 def numpy_T(self: Tensor) -> Tensor:  # noqa: N802
     """The dimensions in reverse order."""
     return self.permute(*range(self.dim() - 1, -1, -1))
