@@ -14,7 +14,7 @@ from ..fx.node import Node
 from ..nn.modules.module import Module
 from ..nn.parameter import Parameter
 from ..ops import aten as A
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..size import Size
 from ..tensor import Tensor
 from ..unsupported import NotSupported

@@ -9,7 +9,7 @@ from typing import Any
 from .._dynamo.exc import UserError, UserErrorType
 from ..autograd.grad_mode import no_grad
 from ..nn.modules.module import Module
-from ..ops.define import FUNCTIONS
+from ..ops.registry import FUNCTIONS
 from ..random import get_rng_state, set_rng_state
 from ..tensor import Tensor
 from ..unsupported import NotSupported
