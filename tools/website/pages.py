@@ -73,8 +73,9 @@ def _page(path: Path, docs: Path, chinese: bool, outside: bool = False) -> str:
     folders = len(path.relative_to(docs).with_suffix("").parts) if not outside else 1      # the page is a folder: guide/index.html
     text = re.sub(r"\[([^\]]*)\]\((?:\.\./)+(examples/[\w./]+)\)",
                   lambda found: f'<a href="{"../" * folders}source/{found[2]}.html">{escape(found[1])}</a>', text)
-    if chinese:
-        text = text.replace("](../../", "](<root>/").replace("](../", "](").replace("](<root>/", "](../")
+    if chinese:                             # docs/zh becomes the top of the Chinese pages: links that leave it lose a step
+        depth = len(path.relative_to(docs / "zh").parts) - 1
+        text = re.sub(r"\]\(((?:\.\./)+)", lambda found: "](" + found[1][3 * (found[1].count("../") > depth):], text)
     for name, page in _FROM_ROOT.items():
         text = re.sub(rf"\]\((?:\.\./)?{re.escape(name)}", f"]({page}", text) if outside else text.replace(f"](../{name}", f"]({page}")
     return text.replace("](README.md", "](index.md")
