@@ -107,6 +107,7 @@ libraries: .venv/dev ## packages written for PyTorch, installed into a linked en
 
 bench: .venv/dev     ## rushlight against torch, side by side; renews docs/speed.md, its charts, and README's lines
 	.venv/bin/python -m bench --update-docs
+	.venv/bin/python -m bench.sizes --update-docs
 	.venv/bin/python tools/website --pictures
 
 .PHONY: gpu

@@ -43,7 +43,8 @@ def main() -> int:
         _print_each(results)
     if arguments.update_docs:
         _update(page, results, options)
-        (ROOT / "docs" / "bench.json").write_text(numbers(results, options), encoding="utf-8")
+        path = ROOT / "docs" / "bench.json"
+        path.write_text(numbers(results, options, json.loads(path.read_text(encoding="utf-8"))), encoding="utf-8")
     return 1 if any(result.problem for result in results) else 0
 
 
@@ -120,11 +121,11 @@ def table(results: list[Result], options: Options) -> str:
             "what fits a cache can exceed the latter.")
 
 
-def numbers(results: list[Result], options: Options) -> str:
-    """The same as JSON, in seconds and MB: what the charts are drawn from. Rows that could not be measured are left out."""
+def numbers(results: list[Result], options: Options, before: dict[str, object]) -> str:
+    """The same as JSON, in seconds and MB: what the charts are drawn from. Rows that could not be measured are left out; `bench.sizes` stay."""
     rows = [{"what": each.title, "rushlight": each.figures[0], "torch": each.figures[1], "unit": each.unit, "ratio": round(each.ratio, 3),
              "memory": list(each.memory) if each.memory else None} for each in results if not math.isnan(each.ratio)]
-    return json.dumps({"machine": machine(options), "rows": rows}, indent=1) + "\n"
+    return json.dumps({**before, "machine": machine(options), "rows": rows}, indent=1) + "\n"
 
 
 def _has_place(page: os.PathLike[str]) -> bool:

@@ -87,7 +87,7 @@ def test_table_page_and_json(tmp_path):
     assert _has_place(page)
     _update(page, results, Options())
     found = page.read_text()
-    rows = json.loads(numbers(results, Options()))["rows"]
+    rows = json.loads(numbers(results, Options(), {"sizes": 1, "rows": []}))["rows"]
     assert [row["what"] for row in rows] == ["a", "b", "c"] and rows[0]["memory"] == [30.0, 300.0] and rows[0]["ratio"] == 0.5 and rows[1]["unit"] == "MB"
     assert found.startswith(f"head\n{START}\n| what |") and found.endswith(f"{END}\ntail\n") and "old" not in found
 
@@ -96,3 +96,15 @@ def test_requirements_are_followed():
     from bench.measure import _names, _with_requirements
     assert list(_names(["a>=1", "b (<2) ; python_version > '3'", "c; extra == 'dev'", "d[x]"])) == ["a", "b", "d"]
     assert {"torch", "sympy", "mpmath"} <= _with_requirements("torch")
+
+
+def test_sizes():
+    """Two sizes for real: every series has a ratio at each, and the page's numbers are of that form."""
+    done = subprocess.run([sys.executable, "-m", "bench.sizes", "--rounds", "1", "16", "64"], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"})
+    assert done.returncode == 0, done.stderr
+    head, *lines = done.stdout.splitlines()
+    assert head.split() == ["numbers", "16", "64"] and len(lines) == 3
+    assert all(0.01 < float(ratio) < 5 for line in lines for ratio in line.split()[-2:])
+    kept = json.loads((ROOT / "docs" / "bench.json").read_text())["sizes"]
+    assert all(len(ratios) == len(kept["numbers"]) for ratios in kept["ratios"].values())

@@ -49,3 +49,13 @@ def test_points():
     assert "40" in {each.text for each in root.iter(SVG + "text")}
     with pytest.raises(ValueError, match="needs 2 values"):
         curves({"a": [1, 2, 3]}, points=[1, 2])
+
+
+def test_named_places_and_a_mark():
+    """The names stand instead of round numbers, and the axis reaches the mark."""
+    text = str(curves({"a": [0.2, 0.4, 0.5]}, names=["16", "64", "1k"], mark=1.0, logarithmic=True))
+    assert ">1k<" in text and ">64<" in text and ">0.5<" not in text and text.count("stroke-dasharray") == 1
+    y = float(text.split('stroke-dasharray')[0].rpartition("M62.0 ")[2].partition("H")[0])
+    assert y == 30.0                                     # the top of the chart: nothing is above the mark
+    with pytest.raises(ValueError):
+        curves({"a": [1, 2, 3]}, names=["only", "two"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rushlight.notebook.svg import Box, Picture, bars, graph
+from rushlight.notebook.svg import Box, Picture, bars, curves, graph
 
 BENCH = Path(__file__).resolve().parent.parent.parent / "docs" / "bench.json"
 _SHORT = {
@@ -44,6 +44,14 @@ def _memory() -> Picture:
     rows = [(_SHORT[str(row["what"])], row["memory"]) for row in _rows() if row.get("memory") and str(row["what"]) in _SHORT]
     return bars([(name, ours / theirs) for name, (ours, theirs) in rows],   # type: ignore[misc]
                 "peak memory of the whole process, as a part of PyTorch's", mark=1.0, mark_text="as PyTorch")
+
+
+def _sizes() -> Picture:
+    """The ratio by the size of the operands, from `python -m bench.sizes`."""
+    sizes = json.loads(BENCH.read_text(encoding="utf-8"))["sizes"]
+    names = [f"{number >> 20}M" if number >> 20 else f"{number >> 10}k" if number >> 10 else str(number) for number in sizes["numbers"]]
+    return curves(sizes["ratios"], "CPU time of one thread as a part of PyTorch's, by the numbers in an operand", names=names, mark=1.0, logarithmic=True,
+                  width=720, height=320)
 
 
 def _tensor() -> Picture:
@@ -108,7 +116,7 @@ def _with_lines(page: Path, chinese: bool) -> str:
     return f"{before}{_START}\n{_lines(chinese)}\n{_END}{rest.partition(_END)[2]}"
 
 
-PICTURES = {"front": _front, "speed": _speed, "memory": _memory, "tensor": _tensor, "floors": _floors}
+PICTURES = {"front": _front, "speed": _speed, "memory": _memory, "sizes": _sizes, "tensor": _tensor, "floors": _floors}
 
 
 def draw_all(root: Path, check: bool = False) -> list[str]:

@@ -175,8 +175,11 @@ def _box(box: Box, x: float, y: float, width: float) -> str:
 # --- charts -----------------------------------------------------------------------------------------------------------------------------
 
 def curves(series: Mapping[str, Sequence[float]], title: str = "", *, points: Sequence[float] | None = None, logarithmic: bool = False,
-           width: int = 560, height: int = 260) -> Picture:
+           names: Sequence[str] | None = None, mark: float | None = None, width: int = 560, height: int = 260) -> Picture:
     """Curves over their index, or over `points`; values that are not finite (or not positive, on a logarithmic axis) leave a gap.
+
+    names  what is written below each place instead of round numbers
+    mark   a value at which a dashed line goes across, such as 1.0 for "as fast as"
 
     Raises ValueError where there is nothing to draw, or a series has another length than `points`.
     """
@@ -190,6 +193,7 @@ def curves(series: Mapping[str, Sequence[float]], title: str = "", *, points: Se
     if points is not None and any(len(values) != len(at) for values in good.values()):
         raise ValueError(f"each series needs {len(at)} values, one for each of the points")
     change = math.log10 if logarithmic else float
+    finite += [mark] if mark is not None else []
     low, high = change(min(finite)), change(max(finite))
     if high == low:
         low, high = low - 0.5, high + 0.5
@@ -204,8 +208,12 @@ def curves(series: Mapping[str, Sequence[float]], title: str = "", *, points: Se
         y = bottom - (bottom - top) * (level - low) / (high - low)
         parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="currentColor" stroke-opacity=".15"/>')
         parts.append(_text(left - 6, y + 4, f"{10 ** level if logarithmic else level:.3g}", 10, "end"))
-    for tick in _ticks(start, start + across):
-        parts.append(_text(left + (tick - start) / across * (right - left), bottom + 16, f"{tick:.6g}", 10))
+    written = {tick: f"{tick:.6g}" for tick in _ticks(start, start + across)} if names is None else dict(zip(at, names, strict=True))
+    for tick, words in written.items():
+        parts.append(_text(left + (tick - start) / across * (right - left), bottom + 16, words, 10))
+    if mark is not None:
+        y = bottom - (change(mark) - low) / (high - low) * (bottom - top)
+        parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="currentColor" stroke-dasharray="4 3" stroke-opacity=".7"/>')
     x = left
     for number, (name, values) in enumerate(good.items()):
         colour, path, pen_down = COLOURS[number % len(COLOURS)], "", False
