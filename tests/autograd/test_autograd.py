@@ -812,3 +812,48 @@ def test_real_values_copied_into_complex_ones(m):
     y.copy_(x)
     y.sum().abs().backward()
     assert x.grad.dtype == m.float32 and x.grad.tolist() == [1.0, 1.0]
+
+
+@SIDES
+def test_whether_backward_may_use_threads(m):
+    with m.autograd.set_multithreading_enabled(False):
+        assert not m.autograd.is_multithreading_enabled()
+        m.autograd.set_multithreading_enabled(True)
+        assert m.autograd.is_multithreading_enabled()
+    assert m.autograd.is_multithreading_enabled()
+
+
+@SIDES
+def test_versions_that_a_context_keeps(m):
+    x, y = m.ones(2, requires_grad=True), m.ones(2)
+    view = y[:1]
+    z = x * y
+    with m.autograd._unsafe_preserve_version_counter((y, z)):
+        y.add_(1)
+        view.add_(1)
+    assert y._version == view._version == 0
+    z.sum().backward()
+    assert x.grad.tolist() == [3.0, 2.0]
+
+
+@SIDES
+def test_sparse_gradients_are_joined_as_they_come(m):
+    weight, at = m.ones(4, 2, requires_grad=True), m.tensor([2, 0, 3])
+    for _ in range(2):
+        m.nn.functional.embedding(at, weight, sparse=True).sum().backward()
+    assert weight.grad._indices().tolist() == [[2, 0, 3, 2, 0, 3]] and not weight.grad.is_coalesced()
+    assert weight.grad.coalesce().values().tolist() == [[2.0, 2.0]] * 3
+
+
+@SIDES
+def test_lazy_modules_are_not_scripted(m):
+    with pytest.raises(RuntimeError, match="run a forward pass"):
+        m.jit.script(m.nn.LazyLinear(2))
+
+
+@SIDES
+def test_what_cannot_be_packed(m):
+    with pytest.raises(RuntimeError, match="Cannot pack empty tensors"):
+        m.nn.utils.rnn.pack_padded_sequence(m.randn(0, 1, 10), m.randn(11, 14, 14, 2), True)
+    with pytest.raises(RuntimeError, match="expected equal input and linear_weight last dimensions"):
+        m.nn.functional.linear_cross_entropy(m.randn(4, 5), m.randn(2, 3), m.tensor([0, 1, 0, 1]))

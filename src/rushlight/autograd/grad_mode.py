@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 __all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "set_multithreading_enabled",
-           "enforce_grad_layout_policy"]
+           "is_multithreading_enabled", "enforce_grad_layout_policy"]
 
 
 class _State:
@@ -40,6 +40,7 @@ class _Local(threading.local):
     inference = False
     pack_hooks: tuple[Any, ...] = ()     # stack of (pack, unpack) pairs
     pack_disabled: str | None = None
+    multithreading = True
     anomaly = False
     anomaly_check_nan = True
     partial_backward = False             # a backward pass runs that computes chosen gradients only (autograd.grad, backward(inputs=...))
@@ -236,13 +237,41 @@ class set_multithreading_enabled:
     """Accepted for PyTorch's sake: rushlight's backward always runs in the calling thread, which is what False asks for."""
 
     def __init__(self, mode: bool) -> None:
-        self.mode = mode
+        self.mode, self._previous = mode, LOCAL.multithreading
+        LOCAL.multithreading = mode
 
     def __enter__(self) -> None:
-        return None
+        LOCAL.multithreading = self.mode
 
     def __exit__(self, *exception: object) -> None:
-        return None
+        LOCAL.multithreading = self._previous
+
+
+def is_multithreading_enabled() -> bool:
+    """What `set_multithreading_enabled` said last."""
+    return LOCAL.multithreading
+
+
+class _unsafe_preserve_version_counter(_Context):
+    """A context after which tensors count as if nothing inside had changed them in place."""
+
+    __slots__ = ("tensors", "versions")
+
+    def __init__(self, tensors: Tensor | tuple[Tensor, ...]) -> None:
+        self.tensors = tensors if isinstance(tensors, tuple) else (tensors,)
+
+    def __enter__(self) -> None:
+        self.versions = [t._version for t in self.tensors]
+
+    def __exit__(self, *exception: object) -> None:
+        for t, version in zip(self.tensors, self.versions, strict=True):
+            if t._ver.__class__ is int:
+                t._ver = version
+            else:
+                t._ver.n = version
+
+    def clone(self) -> _unsafe_preserve_version_counter:
+        return self.__class__(self.tensors)
 
 
 class enforce_grad_layout_policy(_Context):

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from ..autograd.grad_mode import no_grad
 from ..nn.modules.module import Module
+from ..nn.parameter import is_lazy
 from ..random import fork_rng
 from ..tensor import Tensor
 from ..utils._pytree import tree_leaves
@@ -120,6 +121,8 @@ def script(obj: Any, optimize: None = None, _frames_up: int = 0, _rcb: Any = Non
     if isinstance(obj, (ScriptModule, ScriptFunction)) or isinstance(obj, type):
         return obj
     if isinstance(obj, Module):
+        if any(is_lazy(each) for each in (*obj.parameters(), *obj.buffers())):
+            raise RuntimeError(f"{type(obj).__name__} has uninitialized parameters or buffers. Did you forget to run a forward pass?")
         return ScriptModule(obj)
     if not callable(obj):
         raise RuntimeError(f"torch.jit.script: expected a module, a class or a function, got {type(obj).__name__}")

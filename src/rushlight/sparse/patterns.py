@@ -232,7 +232,7 @@ class SparseArray:
         if not isinstance(other, SparseArray):
             return self.dense() + other
         p, q = self.pattern, other.pattern
-        if p is q or isinstance(p, Coo) and isinstance(q, Coo) and np.array_equal(p.indices, q.indices):
+        if (p.coalesced or not isinstance(p, Coo)) and (p is q or isinstance(p, Coo) and isinstance(q, Coo) and np.array_equal(p.indices, q.indices)):
             return SparseArray(p, self.values + other.values)
         if p.coalesced and q.coalesced:
             from .tensor import call

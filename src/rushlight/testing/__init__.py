@@ -1,5 +1,6 @@
 """``torch.testing``: `assert_close` and `make_tensor`, for tests."""
 
+from . import _utils as _utils
 from .comparison import assert_allclose, assert_close
 from .creation import make_tensor
 
