@@ -195,3 +195,18 @@ def test_division_hands_the_rounding_on():
     for T in (pt, rl):
         assert T.div(Asked(), 2, rounding_mode="trunc") == ("div", 2, {"rounding_mode": "trunc"})
     assert_same(rl.div(rl.eye(2).to_sparse() * 5, 2, rounding_mode="trunc").to_dense(), pt.eye(2) * 2)
+
+
+@pytest.mark.parametrize("first", ["uint8", "int8", "int16", "int64", "float16", "float64"])
+@pytest.mark.parametrize("second", ["uint8", "int8", "int32", "bool", "float32"])
+def test_multiples_of_another_dtype_are_taken_in_the_result_s(first, second):
+    """alpha * other in uint8 wraps around; int16 has room for it."""
+    def calls(m):
+        a, b = m.tensor([100, 7, 120]).to(getattr(m, first)), m.tensor([120, 3, 7]).to(getattr(m, second))
+        found = [m.add(a, b, alpha=3), a.add(b, alpha=3), m.addcmul(a, b, b), m.addcmul(b, b, a, value=2), m.add(a, b[0], alpha=3)]
+        if second != "bool":
+            found += [m.sub(a, b, alpha=3), m.rsub(a, b, alpha=3), m.rsub(a, b, alpha=1)]
+        if m.can_cast(m.result_type(a, b), a.dtype):
+            found.append(a.clone().add_(b, alpha=3))
+        return [(str(each.dtype), each.tolist()) for each in found]
+    assert calls(rl) == calls(pt)

@@ -65,6 +65,8 @@ def _scaled(name: str, other: Any, alpha: Number, beside: Tensor | None = None) 
         raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
     if d is bool_:
         return other if alpha else False
+    if isinstance(other, Tensor) and other._kind.dtype is not d:
+        other = other.to(d)             # first: a multiple of uint8 that wraps around is none of the result's
     return other * alpha
 
 
@@ -131,7 +133,7 @@ def rsub(input: Tensor, other: Operand, *numbers: Any, alpha: Scalar = 1) -> Ten
             raise TypeError(f"rsub() takes 2 positional arguments but {2 + len(numbers)} were given")
         alpha, = numbers
     if alpha != 1:
-        input = _scaled("rsub", input, alpha)
+        input = _scaled("rsub", input, alpha, other if isinstance(other, Tensor) else None)
     return _sub(other, input) if isinstance(other, Tensor) else _rsub(input, other)
 
 

@@ -18,7 +18,7 @@ from ..vocabulary import Array, Function, Operand
 from .creation import _fits
 from .define import OPERATORS, binary, comparison, either_way, unary
 from .errors import title
-from .promotion import real
+from .promotion import real, result_type
 from .public import export, method, op
 from .record import record
 from .registry import OPS
@@ -356,6 +356,8 @@ xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), resul
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2, with broadcasting."""
     product = tensor1 * tensor2
+    if input._kind is not product._kind and (d := result_type(input, product)) is not product._kind.dtype:
+        product = tensor1.to(d) * tensor2           # in the result's dtype from the start
     if product._kind is product._kind.bool_ and input._kind is product._kind:
         raise NotImplementedError("\"addcmul_cpu_out\" not implemented for 'Bool'")
     if value.__class__ is float and not (product._kind.differentiable or input._kind.differentiable):
@@ -372,6 +374,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
         raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division "
                            "of tensor1 and tensor2. Use input + value * torch.trunc(tensor1 / tensor2) or torch.div(rounding_mode='trunc')")
     quotient = tensor1 / tensor2
+    if input._kind is not quotient._kind and (d := result_type(input, quotient)) is not quotient._kind.dtype:
+        quotient = tensor1.to(d) / tensor2
     if value.__class__ is complex and not (quotient._kind.is_complex or input._kind.is_complex):
         value = real(value, "float")
     return input + (quotient if value == 1 else quotient * value)
