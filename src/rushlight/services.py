@@ -45,6 +45,7 @@ SERVICES: list[Service] = []
 sparse_form = Service("sparse.tensor")              # (name, *args): the sparse form of a method
 sparse_function = Service("sparse.tensor")          # (name, args, kwargs): that of a torch function
 convert_sparse = Service("sparse.conversion")       # (input, kind, copy)
+sparse_assign = Service("sparse.elementwise")       # (into, result): what in-place ops and out= end in
 sparse_zeros = Service("sparse.creation")           # (size, kind, layout)
 sparse_rows = Service("sparse.conversion")          # (indices, rows, values): a sparse matrix of these rows
 

@@ -317,3 +317,46 @@ def test_autograd_grad_of_sparse():
         h, = torch.autograd.grad(torch.sparse.mm(x, torch.ones(3, 2)), x, torch.ones(2, 2))
         return described(g), described(h)
     assert_equal(run(rl), run(pt))
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+@pytest.mark.parametrize("call", [
+    lambda m, s: s(m.float32).sin_(), lambda m, s: m.sin(s(m.float32), out=s(m.float32)), lambda m, s: s(m.int32).ceil_(), lambda m, s: s(m.float32).neg_(),
+    lambda m, s: m.isposinf(s(m.float32), out=s(m.bool)), lambda m, s: m.sqrt(s(m.int8), out=s(m.float32)), lambda m, s: s(m.int32).tan_(),
+    lambda m, s: m.sqrt(s(m.int8), out=s(m.int8)), lambda m, s: s(m.float32).requires_grad_().sin_()], ids=range(9))
+def test_functions_of_values_in_place_and_out(call, layout):
+    results = []
+    for m in (rl, pt):
+        try:
+            r = call(m, lambda dtype, m=m: getattr(m.eye(2, dtype=dtype), layout)())
+            results.append((str(r.layout), str(r.dtype), r.to_dense().tolist()))
+        except RuntimeError as error:
+            results.append(str(error))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("first, second", [("int8", "uint8"), ("uint8", "int8"), ("int8", "bool"), ("bool", "uint8"), ("float32", "int64")])
+def test_differences_of_two_dtypes(first, second):
+    def calls(m):
+        a, b = m.tensor([100, 0, 1]).to(getattr(m, first)).to_sparse(), m.tensor([200, 3, 0], dtype=m.uint8).to(getattr(m, second)).to_sparse()
+        found = []
+        for call in (lambda: a - b, lambda: a + b, lambda: m.sub(a, b, alpha=3), lambda: a.to_dense() - b):
+            try:
+                found.append((str(call().dtype), call().to_dense().tolist()))
+            except RuntimeError as error:
+                found.append(str(error))
+        return found
+    assert calls(rl) == calls(pt)
+
+
+def test_private_names_of_sparse_tensors():
+    for m in (rl, pt):
+        assert m.eye(2).to_sparse()._coalesced_(False).is_coalesced() is False
+        at, one = m.tensor([0, 1, 2]), m.ones(2)
+        assert m._validate_sparse_csr_tensor_args(at, m.tensor([0, 1]), one, (2, 2)) is None
+        assert m._validate_sparse_compressed_tensor_args(at, m.tensor([0, 1]), one, (2, 2), m.sparse_csc) is None
+        assert m._validate_sparse_coo_tensor_args(m.tensor([[0, 1]]), one, (3,)) is None
+        with pytest.raises(RuntimeError):
+            m._validate_sparse_coo_tensor_args(m.tensor([[0, 5]]), one, (3,))
+        with pytest.raises(RuntimeError):
+            m._validate_sparse_csc_tensor_args(at, m.tensor([0, 7]), one, (2, 2))

@@ -28,7 +28,8 @@ for _name in ("to_sparse", "to_sparse_coo", "to_sparse_csr", "to_sparse_csc", "t
               "col_indices", "ccol_indices", "row_indices"):
     method(_lazy("conversion", _name, f"See `rushlight.sparse.conversion.{_name}`."), _name)
 for _name in ("sparse_coo_tensor", "sparse_csr_tensor", "sparse_csc_tensor", "sparse_bsr_tensor", "sparse_bsc_tensor",
-              "sparse_compressed_tensor"):
+              "sparse_compressed_tensor", "_validate_sparse_coo_tensor_args", "_validate_sparse_compressed_tensor_args",
+              "_validate_sparse_csr_tensor_args", "_validate_sparse_csc_tensor_args"):
     export(_lazy("creation", _name, f"See `rushlight.sparse.creation.{_name}`."), _name)
 for _name in ("smm", "hspmm", "sspaddmm"):
     export(_lazy("matmul", _name, f"See `rushlight.sparse.matmul.{_name}`."), _name)

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..autograd.grad_mode import LOCAL, STATE
 from ..autograd.graph import AccumulateGrad, Version, fix_of, new_seq, node_class
 from ..autograd.tensor_hooks import move_history
 from ..dtypes import can_cast
 from ..kernels import memory as M
+from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function
 from .errors import title
@@ -159,7 +161,10 @@ def _dense(a: Array) -> bool:
 
 def assign(self: Tensor, r: Tensor) -> Tensor:
     """Write the values of `r` into self, cast to its dtype, and take over its history."""
-    a, kind = self._a, self._kind
+    try:
+        a, kind = self._a, self._kind
+    except SparseRefusal:
+        return services.sparse_assign(self, r)
     if r._kind is not kind:
         if r._kind.sparse:
             r = r.to_dense()
@@ -334,6 +339,8 @@ def check_dtype(out: Any, r: Any, name: str) -> None:
             raise RuntimeError("nonzero does not support the out kwarg when as_tuple is True")
         if isinstance(out, Tensor) and out._kind.dtype.name != "int64":
             raise RuntimeError(f"nonzero: Expected out tensor to have scalar type Long but got scalar type {title(out._kind.dtype)}")
+    if name in ("complex", "polar") and isinstance(out, Tensor) and out._kind.dtype is not r._kind.dtype:
+        raise RuntimeError(f"Expected object of scalar type {title(r._kind.dtype)} but got scalar type {title(out._kind.dtype)} for argument 'out'")
     for a, b in zip(out, r, strict=False) if isinstance(r, tuple) else ((out, r),):
         if isinstance(a, Tensor) and a._kind.dtype is not b._kind.dtype:
             raise RuntimeError(f"Expected out tensor to have dtype {b._kind.dtype.alias or b._kind.dtype.name}, but got "
@@ -369,6 +376,8 @@ def write_out(out: Tensor | None, r: Any, name: str) -> Any:
         raise RuntimeError(f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments "
                            "requires grad.")
     kind = out._kind
+    if kind.sparse or r._kind.sparse:
+        return services.sparse_assign(out, r)
     if r._kind.device is not kind.device:
         raise RuntimeError(f"Expected out tensor to have device {r._kind.device}, but got {kind.device} instead")
     if not can_cast(r._kind.dtype, kind.dtype):

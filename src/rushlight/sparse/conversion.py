@@ -123,6 +123,14 @@ def is_coalesced(self: Tensor) -> bool:
     return expect_coo("is_coalesced", self).coalesced
 
 
+@rule("_coalesced_")
+def _coalesced_(self: SparseTensor, coalesced: bool) -> SparseTensor:
+    """Say whether the elements are sorted and unique; nothing is looked at."""
+    pattern = expect_coo("_coalesced_", self)
+    self.pattern = Coo(pattern.indices, pattern.shape, bool(coalesced))
+    return self
+
+
 @rule()
 def indices(self: Any) -> Tensor:
     """The coordinates (sparse_dim, nnz) of a coalesced tensor."""

@@ -243,6 +243,27 @@ def _check_compressed(crow: Array, col: Array, values: Tensor, size: tuple[int, 
         raise RuntimeError(f"`0 <= {short}_indices < {width}` is not satisfied.")
 
 
+def _validate_sparse_coo_tensor_args(indices: Tensor, values: Tensor, size: Sequence[int], is_coalesced: bool | None = None) -> None:
+    """Raise what making such a tensor would."""
+    sparse_coo_tensor(indices, values, size, is_coalesced=is_coalesced, check_invariants=True)
+
+
+def _validate_sparse_compressed_tensor_args(compressed_indices: Tensor, plain_indices: Tensor, values: Tensor, size: Sequence[int],
+                                            layout: Layout) -> None:
+    """Raise what making such a tensor would."""
+    sparse_compressed_tensor(compressed_indices, plain_indices, values, size, layout=layout, check_invariants=True)
+
+
+def _validate_sparse_csr_tensor_args(crow_indices: Tensor, col_indices: Tensor, values: Tensor, size: Sequence[int]) -> None:
+    """Raise what making such a tensor would."""
+    _validate_sparse_compressed_tensor_args(crow_indices, col_indices, values, size, sparse_csr)
+
+
+def _validate_sparse_csc_tensor_args(ccol_indices: Tensor, row_indices: Tensor, values: Tensor, size: Sequence[int]) -> None:
+    """Raise what making such a tensor would."""
+    _validate_sparse_compressed_tensor_args(ccol_indices, row_indices, values, size, sparse_csc)
+
+
 def sparse_csr_tensor(crow_indices: Sequence[int] | Tensor, col_indices: Sequence[int] | Tensor, values: Tensor | list[Number],
                       size: Sequence[int] | None = None, **options: Any) -> SparseTensor:
     """A matrix stored by rows: `crow_indices` (rows + 1) says where each row begins in `col_indices` and `values` (nnz)."""

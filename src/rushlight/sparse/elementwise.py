@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import services
 from ..autograd.grad_mode import LOCAL
 from ..autograd.graph import AccumulateGrad
-from ..dtypes import can_cast
+from ..dtypes import can_cast, promote_types
 from ..ops.errors import title
 from ..ops.record import rename
 from ..ops.registry import FUNCTIONS, PLACES
@@ -65,12 +66,13 @@ def _in_place(name: str, target: str = "") -> None:
         RULES[each] = apply_
 
 
-def assign(self: SparseTensor, r: SparseTensor, name: str) -> SparseTensor:
+@services.sparse_assign.given
+def assign(self: Tensor, r: Tensor, name: str = "copy") -> SparseTensor:
     """Make a sparse tensor what a result is."""
     if LOCAL.grad and self._node is not None and self._node.__class__ is AccumulateGrad:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-    if not isinstance(r, SparseTensor):
-        raise unsupported(name + "_", (self,))
+    if not isinstance(self, SparseTensor) or not isinstance(r, SparseTensor) or r.layout != self.layout:
+        raise unsupported(name + "_", (self, r))
     if r.dtype is not self.dtype:
         if not can_cast(r.dtype, self.dtype):
             raise RuntimeError(f"result type {title(r.dtype)} can't be cast to the desired output type {title(self.dtype)}")
@@ -93,6 +95,12 @@ define("__pos__", lambda self: self)
 
 # --- sums ---------------------------------------------------------------------------------------------------------------------------
 
+def _promoted(x: Tensor, other: Any) -> Tensor:
+    """x in the dtype of a sum with the other, before it is scaled: a product of uint8 by -1 is no difference."""
+    dtype = promote_types(x.dtype, other.dtype) if isinstance(other, Tensor) else x.dtype
+    return x if x.dtype is dtype else x.to(dtype)
+
+
 def _scaled(x: Any, alpha: Any) -> SparseTensor:
     return x if alpha.__class__ is int and alpha == 1 else mul(x, alpha) if isinstance(x, SparseTensor) else x * alpha
 
@@ -109,7 +117,7 @@ def add(self: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
             raise RuntimeError(f"add: expected sizes of 'self' and 'other' to match, but {list(self.shape)} != {list(other.shape)}")
         raise RuntimeError(f"add: expected 'self' and 'other' to have same size, but self has size {list(self.shape)} while other has size "
                            f"{list(other.shape)} (FYI: dense-sparse addition does not currently support broadcasting)")
-    other = _scaled(other, alpha)
+    other = _scaled(other if alpha.__class__ is int and alpha == 1 else _promoted(other, self), alpha)
     if isinstance(self, SparseTensor) and isinstance(other, SparseTensor):
         return _named(_sum(self, other), "add")
     dense, sparse = (other, self) if isinstance(self, SparseTensor) else (self, other)
@@ -141,7 +149,10 @@ def _same_places(p: Pattern, q: Pattern) -> bool:
 @rule("sub", "subtract")
 def sub(self: Tensor, other: Operand, *, alpha: int = 1) -> Tensor:
     """self - alpha * other."""
-    r = add(self, other, alpha=-alpha) if not isinstance(other, Tensor) else add(self, -other, alpha=alpha)
+    if any(isinstance(each, Tensor) and each.dtype.name == "bool" for each in (self, other)):
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+                           "`logical_not()` operator instead.")
+    r = add(self, other, alpha=-alpha) if not isinstance(other, Tensor) else add(self, -_promoted(other, self), alpha=alpha)
     return _named(r, "sub")
 
 
