@@ -287,3 +287,36 @@ def test_lists_of_arrays_are_warned_of():
                 module.tensor([np.ones(2), np.ones(2)])
         finally:
             module.set_warn_always(False)
+
+
+ASARRAY = {
+    "leaf": lambda t: t.asarray(t.ones(2, requires_grad=True)), "detached": lambda t: t.asarray(t.ones(2, requires_grad=True), requires_grad=False),
+    "kept": lambda t: t.asarray(t.ones(2, requires_grad=True) * 2, requires_grad=True), "copy": lambda t: t.asarray(t.ones(2, requires_grad=True), copy=True),
+    "copy, detached": lambda t: t.asarray(t.ones(2, requires_grad=True) * 2, copy=True, requires_grad=False),
+    "list": lambda t: t.asarray([1.], requires_grad=True), "converted": lambda t: t.asarray(t.ones(2, requires_grad=True) * 2, dtype=t.float64),
+    "capsule": lambda t: t.asarray(t.utils.dlpack.to_dlpack(t.ones(2)), dtype=t.float64, copy=True),
+    "buffer": lambda t: t.asarray(memoryview(bytearray(8)), dtype=t.int32, copy=False), "bytes": lambda t: t.asarray(bytearray(8)),
+    "no alias": lambda t: t.asarray([1.], copy=False), "no alias of others": lambda t: t.asarray(t.ones(2), dtype=t.int32, copy=False),
+}
+
+
+@pytest.mark.parametrize("name", ASARRAY)
+def test_asarray(name):
+    found = []
+    for module in (rl, pt):
+        try:
+            r = ASARRAY[name](module)
+            found.append((r.tolist(), str(r.dtype), r.requires_grad, r.is_leaf, str(r.grad_fn).partition(" ")[0].replace("ToCopy", "Clone")))
+        except ValueError as error:
+            found.append(type(error))
+    assert found[0] == found[1]
+
+
+def test_read_only_buffers_are_warned_of():
+    for module in (pt, rl):
+        module.set_warn_always(True)
+        try:
+            with pytest.warns(UserWarning, match="given buffer is not writable"):
+                module.frombuffer(bytes(8), dtype=module.float32)
+        finally:
+            module.set_warn_always(False)

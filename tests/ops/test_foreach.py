@@ -59,3 +59,23 @@ def test_products():
         results.append(lists(torch._foreach_mm([a, c], [b, d])))
     for theirs, ours in zip(*results, strict=True):
         pt.testing.assert_close(pt.tensor(ours), pt.tensor(theirs))
+
+
+def test_in_place_forms_return_their_list():
+    for torch in (pt, rl):
+        tensors = samples(torch, 0)
+        for name, args in (("add_", (1,)), ("neg_", ()), ("zero_", ()), ("copy_", (samples(torch, 1),)), ("maximum_", (1,)), ("addcmul_", (tensors, tensors, 1)),
+                           ("lerp_", (tensors, 0.5))):
+            assert getattr(torch, "_foreach_" + name)(tensors, *args) is tensors, name
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "clamp_min", "clamp_max"])
+def test_limits_of_a_higher_category_promote(name):
+    def calls(torch):
+        found = []
+        for dtype in (torch.int8, torch.float16, torch.float64, torch.bool):
+            for value in (1.5, 1, [0.1], torch.tensor(1.5)):
+                r, = getattr(torch, "_foreach_" + name)([torch.ones(2, dtype=dtype)], value)
+                found.append((str(r.dtype), r.tolist()))
+        return found
+    assert calls(rl) == calls(pt)

@@ -132,3 +132,9 @@ def test_views_as_wider_dtypes_need_fitting_strides():
             x.view(module.int32)
         assert module.empty(3, 0, 4)[:, :, ::2].shape == module.empty(3, 0, 4)[:, :, ::2].view(module.int32).shape
     assert rl.ones(0, 4).expand(0, 4).view(rl.uint8).shape == pt.ones(0, 4).expand(0, 4).view(pt.uint8).shape
+
+
+@pytest.mark.parametrize("shape, dim, keepdim", [((), None, False), ((3,), None, False), ((3,), 0, True), ((2, 3), 1, False), ((2, 3), None, True), ((2, 3), 0, True)])
+def test_no_quantiles(shape, dim, keepdim):
+    ours, theirs = (m.quantile(m.ones(shape), m.tensor([]), dim, keepdim=keepdim) for m in (rl, pt))
+    assert tuple(ours.shape) == tuple(theirs.shape)

@@ -95,6 +95,10 @@ class _ModuleLoader:
 class _Lenient(importlib.machinery.SourceFileLoader):
     """Loads a file; where it asks for a name that is not there, that name gets a placeholder, and the file is begun anew."""
 
+    def get_data(self, path: str) -> bytes:
+        """The text. (One form of calling a base class's method never ends in the classes that the newer utilities derive.)"""
+        return super().get_data(path).replace(b"super(self.__class__, self)", b"super()")
+
     def exec_module(self, module: Any) -> None:
         global _loading
         code, fresh, last = self.get_code(module.__name__), dict(vars(module)), ""
@@ -133,7 +137,8 @@ def supply(error: Any, importer: str) -> bool:
     where = getattr(owner, "__name__", type(owner).__name__)
     _asked.setdefault(f"{where}.{name}", importer)
     try:
-        setattr(owner, name, placeholder(f"{where}.{name}"))
+        # one list of ops was renamed: the files that ask for it would have no tests
+        setattr(owner, name, owner.binary_ufuncs if name == "binary_ufuncs_and_refs" else placeholder(f"{where}.{name}"))
     except (AttributeError, TypeError):
         return False
     return True

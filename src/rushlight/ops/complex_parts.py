@@ -120,7 +120,7 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
     return record(wrap(a, ckind), "ComplexBackward0", (real, imag), lambda g: (g.real, g.imag))
 
 
-@op(out=True)
+@op(out="fresh")
 def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """The complex tensor with these absolute values and angles (radians)."""
     check_tensor("polar", abs=abs, angle=angle)

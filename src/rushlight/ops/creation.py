@@ -194,7 +194,8 @@ def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[
         if quick is not None:
             return quick
     if cls in _SEQUENCES and data and isinstance(data[0], np.ndarray):
-        _warn_of_arrays()
+        _warn_once("arrays", "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list to a single "
+                             "numpy.ndarray with numpy.array() before converting to a tensor.")
     state: list[Any] = [None, False]
     shape: list[int] = []
     _scan(data, state, shape, 0)
@@ -204,13 +205,12 @@ def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[
     return _checked_array(_plain(data), d).reshape(shape), d
 
 
-def _warn_of_arrays() -> None:
-    """PyTorch's hint, once: a list of arrays is walked element by element."""
-    if "arrays" not in _WARNED or is_warn_always_enabled():
+def _warn_once(what: str, text: str) -> None:
+    """A warning of PyTorch's, the first time (always after `set_warn_always`)."""
+    if what not in _WARNED or is_warn_always_enabled():
         import warnings
-        _WARNED.add("arrays")
-        warnings.warn("Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list to a single "
-                      "numpy.ndarray with numpy.array() before converting to a tensor.", UserWarning, stacklevel=4)
+        _WARNED.add(what)
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 _WARNED: set[str] = set()
@@ -323,17 +323,45 @@ def as_tensor(data: Any, dtype: Dtype = None, device: Device = None) -> Tensor:
     return tensor(data, dtype=dtype, device=device)
 
 
-def asarray(obj: Any, *, dtype: Dtype = None, device: Device = None, copy: bool | None = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of any array-like; `copy` True always copies, False never does (ValueError where it would have to)."""
-    if copy:
-        r = tensor(obj.detach() if isinstance(obj, Tensor) else obj, dtype=dtype, device=device) if not isinstance(obj, Tensor) else \
-            obj.detach().clone().to(dtype=dtype, device=obj.device if device is None else device)
-    else:
+def asarray(obj: Any, *, dtype: Dtype = None, device: Device = None, copy: bool | None = None, requires_grad: bool | None = None) -> Tensor:
+    """A tensor of any array-like: of a tensor, an array, a DLPack capsule, a buffer (read as `dtype`), or of numbers.
+
+    copy           True always copies, False never does (ValueError where it would have to)
+    requires_grad  False detaches the result; a tensor's history is kept otherwise
+    """
+    source = _in_memory(obj, dtype)
+    if source is None:
+        if copy is False:
+            raise ValueError("can't alias arbitrary sequence into a tensor.")
         r = as_tensor(obj, dtype, device)
-        if copy is False and not (isinstance(obj, (Tensor, np.ndarray)) and r.data_ptr() == (obj if isinstance(obj, Tensor) else
-                                                                                             from_numpy(obj)).data_ptr()):
+    else:
+        r = source.to(dtype=source._kind.dtype if dtype is None else dtype, device=source._kind.device if device is None else as_device(device))
+        if copy is False and r.data_ptr() != source.data_ptr():
             raise ValueError("can't alias tensor: the data has to be copied")
-    return r.requires_grad_() if requires_grad else r
+        if copy and r.data_ptr() == source.data_ptr():
+            r = r.clone()
+    if requires_grad and r._node is None:
+        return r.requires_grad_()
+    return r.detach() if requires_grad is False and r._node is not None else r
+
+
+def _in_memory(obj: Any, dtype: Dtype) -> Tensor | None:
+    """A tensor over the memory of an object that has some: its own where it is one."""
+    if isinstance(obj, Tensor):
+        return obj
+    if isinstance(obj, (list, tuple, int, float, complex, str, np.generic)):
+        return None
+    if isinstance(obj, np.ndarray):
+        return from_numpy(obj)
+    if type(obj).__name__ == "PyCapsule" or hasattr(obj, "__dlpack__"):
+        return as_tensor(obj)
+    if hasattr(obj, "__array__") or hasattr(obj, "__array_interface__"):
+        return from_numpy(np.asarray(obj))
+    try:
+        memoryview(obj)
+    except TypeError:
+        return None
+    return frombuffer(obj, dtype=get_default_dtype() if dtype is None else dtypes.dtype_of(dtype))
 
 
 def from_numpy(ndarray: Array) -> Tensor:
@@ -373,6 +401,9 @@ def frombuffer(buffer: Any, *, dtype: Dtype, count: int = -1, offset: int = 0, r
         raise ValueError(f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than actual "
                          f"buffer length ({length} bytes)")
     array = np.frombuffer(buffer, dtype.np, count, offset)
+    if not array.flags.writeable:
+        _warn_once("buffers", "The given buffer is not writable, and PyTorch does not support non-writable tensors. Writing to this tensor raises an "
+                              "error in rushlight; copy the buffer first if you want to write.")
     return finish(wrap(array if dtype is not dtypes.bool_ else as_truth(array), kind_of(dtype)), requires_grad)
 
 
@@ -578,7 +609,7 @@ def empty_strided(size: Any, stride: PerDim, *, dtype: Dtype = None, layout: Lay
 
 def _strided(kind: Kind, like: Any, size: Any, stride: PerDim, layout: Layout, requires_grad: bool, pin_memory: bool) -> Tensor:
     if len(size) != len(stride):
-        raise RuntimeError(f"mismatch in length of strides and shape: {len(stride)} and {len(size)}")
+        raise RuntimeError(f"dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})")
     if any(s < 0 for s in stride):
         raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
     total = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True))

@@ -33,14 +33,20 @@ def _pairs(tensors: Sequence[Tensor], other: Any) -> list[tuple[Tensor, Any]]:
 
 
 def _like(value: Any, tensor: Tensor) -> Any:
-    """A number as a tensor, for ops that take no numbers."""
-    return value if isinstance(value, Tensor) else tensor.new_full((), value)
+    """A number as a tensor, for ops that take no numbers: of the other operand's dtype, unless the number is of a higher category."""
+    if isinstance(value, Tensor):
+        return value
+    kind = tensor._kind
+    fits = kind.is_complex or kind.is_floating and not isinstance(value, complex) or isinstance(value, bool)
+    if fits or isinstance(value, int) and kind.dtype.name != "bool":
+        return tensor.new_full((), value)
+    return FUNCTIONS["tensor"](value, device=tensor.device)
 
 
 def _over_each(method: str, in_place: bool) -> Callable[..., Any]:
     def function(self: Sequence[Tensor]) -> Any:
         found = tuple(getattr(each, method)() for each, _ in _pairs(self, None))
-        return None if in_place else found
+        return self if in_place else found
     return function
 
 
@@ -50,15 +56,16 @@ def _over_pairs(method: str, numbers: bool, in_place: bool) -> Callable[..., Any
             found = tuple(_like(self, each).pow(each) for each in other)
         else:
             found = tuple(getattr(each, method)(value if numbers else _like(value, each), **options) for each, value in _pairs(self, other))
-        return None if in_place else found
+        return self if in_place else found
     return function
 
 
 def _in_place_of(name: str) -> Callable[..., Any]:
     """The in-place form of an op that has no method of that kind."""
-    def function(self: Sequence[Tensor], other: Any) -> None:
+    def function(self: Sequence[Tensor], other: Any) -> Sequence[Tensor]:
         for each, value in _pairs(self, other):
             each.copy_(getattr(each, name)(_like(value, each)))
+        return self
     return function
 
 
@@ -67,7 +74,7 @@ def _with_product(method: str, in_place: bool) -> Callable[..., Any]:
         values = value.tolist() if isinstance(value, Tensor) else value
         rows = zip(_pairs(self, tensor1), tensor2, (each for _, each in _pairs(self, values)), strict=True)
         found = tuple(getattr(each, method)(first, second, value=number) for (each, first), second, number in rows)
-        return None if in_place else found
+        return self if in_place else found
     return function
 
 
@@ -76,10 +83,11 @@ def _foreach_lerp(self: Sequence[Tensor], tensors1: Sequence[Tensor], weight: An
     return tuple(each.lerp(end, share) for (each, end), (_, share) in zip(_pairs(self, tensors1), _pairs(self, weight), strict=True))
 
 
-def _foreach_lerp_(self: Sequence[Tensor], tensors1: Sequence[Tensor], weight: Any) -> None:
+def _foreach_lerp_(self: Sequence[Tensor], tensors1: Sequence[Tensor], weight: Any) -> Sequence[Tensor]:
     """The same in place."""
     for (each, end), (_, share) in zip(_pairs(self, tensors1), _pairs(self, weight), strict=True):
         each.lerp_(end, share)
+    return self
 
 
 def _foreach_norm(self: Sequence[Tensor], ord: Any = 2, dtype: Dtype = None) -> tuple[Tensor, ...]:
@@ -97,16 +105,18 @@ def _foreach_clone(self: Sequence[Tensor], *, memory_format: MemoryFormat = None
     return tuple(each.clone() if memory_format is None else each.clone(memory_format=memory_format) for each, _ in _pairs(self, None))
 
 
-def _foreach_copy_(self: Sequence[Tensor], src: Sequence[Tensor], non_blocking: bool = False) -> None:
+def _foreach_copy_(self: Sequence[Tensor], src: Sequence[Tensor], non_blocking: bool = False) -> Sequence[Tensor]:
     """Copy each tensor of one list into that of the other."""
     for into, each in _pairs(self, src):
         into.copy_(each, non_blocking)
+    return self
 
 
-def _foreach_zero_(self: Sequence[Tensor]) -> None:
+def _foreach_zero_(self: Sequence[Tensor]) -> Sequence[Tensor]:
     """Write zeros into each tensor."""
     for each, _ in _pairs(self, None):
         each.zero_()
+    return self
 
 
 def _foreach_mm(self: Sequence[Tensor], mat2: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -194,6 +194,9 @@ def _quantile(input: Tensor, q: Any, dim: PerDim, keepdim: bool, interpolation: 
     results = []
     for each in q.reshape(-1).unbind(0):
         results.append(_quantile_at(values, each, axis, last, nans, interpolation, skip_nan))
+    if not results:
+        rest = (1,) * ndim if dim is None else (*x._a.shape[:axis], 1, *x._a.shape[axis + 1:])
+        return input.new_empty((0, *(rest if keepdim else () if dim is None or not ndim else (*rest[:axis], *rest[axis + 1:]))))
     if ndim == 0:
         return stack(results).reshape(q._a.shape)
     shaped = [r if keepdim and dim is not None else r.reshape([1] * ndim) if keepdim else r.squeeze(axis) for r in results]
