@@ -1,5 +1,6 @@
 """Namespaces around the core: hub, profiler, benchmark, backends, data pipes, and the ones that are not there and say so."""
 
+import gzip
 import hashlib
 import importlib
 import json
@@ -109,8 +110,60 @@ def test_profiler(tmp_path):
     prof.export_chrome_trace(str(tmp_path / "trace.json"))
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert [each["name"] for each in events] == ["outer", "inner"] * 3
-    with pytest.raises(NotImplementedError, match="with_stack"):
-        P.profile(with_stack=True)
+    with pytest.raises(NotImplementedError, match="with_flops"):
+        P.profile(with_flops=True)
+
+
+def profiled(library, **options):
+    x, w = library.ones(8, 4), library.ones(4, 3, requires_grad=True)
+    with library.profiler.profile(activities=[library.profiler.ProfilerActivity.CPU], **options) as prof:
+        library.relu(x @ w).sum().backward()
+    return prof
+
+
+def test_profiled_operators_are_pytorchs(tmp_path):
+    def outer(prof):
+        found = [each for each in prof.events() if each.name.startswith("aten::") and (each.cpu_parent is None or not each.cpu_parent.name.startswith(("aten::", "autograd::", "torch::")))]
+        return [(each.name, list(each.input_shapes[:2])) for each in found][:3]
+    ours, theirs = profiled(rl, record_shapes=True), profiled(pt, record_shapes=True)
+    for (name, shapes), (other, wanted) in zip(outer(ours), outer(theirs), strict=True):
+        assert name == other and shapes == wanted[:len(shapes)] and shapes
+    backward = [each.name for each in ours.events() if "evaluate_function" in each.name]
+    assert backward == [each.name for each in theirs.events() if "evaluate_function" in each.name and "Accumulate" not in each.name]
+    titles = [next(line for line in prof.key_averages(group_by_input_shape=True).table(sort_by="cpu_time_total").splitlines() if "Name" in line).split("  ")
+              for prof in (ours, theirs)]
+    assert [each.strip() for each in titles[0] if each.strip()] == [each.strip() for each in titles[1] if each.strip()]
+
+
+def test_profiled_memory_and_lines(tmp_path):
+    prof = profiled(rl, profile_memory=True, with_stack=True)
+    found = {each.key: each for each in prof.key_averages()}
+    assert found["aten::matmul"].cpu_memory_usage == found["aten::relu"].cpu_memory_usage == 8 * 3 * 4 and found["aten::relu"].count == 1
+    assert "CPU Mem" in prof.key_averages().table() and "96 B" in prof.key_averages().table()
+    lines = prof.key_averages(group_by_stack_n=1)
+    assert all("test_namespaces.py" in each.stack[0] and "profiled" in each.stack[0] for each in lines) and "Source Location" in lines.table()
+    prof.export_stacks(str(tmp_path / "stacks.txt"))
+    assert ";aten::matmul " in (tmp_path / "stacks.txt").read_text()
+    prof.export_chrome_trace(str(tmp_path / "trace.json.gz"))
+    with gzip.open(tmp_path / "trace.json.gz") as file:
+        assert any(each["name"] == "aten::relu" and each["cat"] == "cpu_op" and each["args"]["Bytes"] == 96 for each in json.load(file)["traceEvents"])
+    with pytest.raises(ValueError, match="record_shapes=True"):
+        prof.key_averages(group_by_input_shape=True)
+    with pytest.raises(ValueError, match="with_stack=True"):
+        profiled(rl).export_stacks(str(tmp_path / "none"))
+    with pytest.raises(AttributeError):
+        prof.key_averages().table(sort_by="no_such_time")
+
+
+def test_profilers_leave_nothing_behind():
+    from rushlight.autograd import engine
+    add = rl.nn.functional.linear
+    before = add.__code__ if hasattr(add, "__code__") else add.__wrapped__.__code__
+    with rl.profiler.profile():
+        with rl.profiler.profile() as inner:
+            rl.ones(2) + 1
+        assert [each.name for each in inner.events()] == ["aten::ones", "aten::add"]
+    assert engine.observer is None and before is (add.__code__ if hasattr(add, "__code__") else add.__wrapped__.__code__)
 
 
 def test_profiler_schedule(tmp_path):
@@ -124,7 +177,7 @@ def test_profiler_schedule(tmp_path):
     ready = []
     P = rl.profiler
     with P.profile(schedule=P.schedule(wait=1, warmup=0, active=2, repeat=1),
-                   on_trace_ready=lambda prof: ready.append([each[0] for each in prof.events()])) as prof:
+                   on_trace_ready=lambda prof: ready.append([each.name for each in prof.events()])) as prof:
         for i in range(5):
             with P.record_function(f"part {i}"):
                 pass

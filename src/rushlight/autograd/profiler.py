@@ -12,7 +12,7 @@ __all__ = ["profile", "record_function", "EventList", "FunctionEventAvg", "kinet
 
 
 class profile(_profile):
-    """A context that records the parts named by `record_function`; `enabled` False records nothing."""
+    """A context that records operators and the parts named by `record_function`; `enabled` False records nothing."""
 
     def __init__(self, enabled: bool = True, *, use_cpu: bool = True, **options: Any) -> None:
         super().__init__(**{key: value for key, value in options.items() if key not in ("use_cuda", "use_device", "use_kineto")})
@@ -32,4 +32,4 @@ class profile(_profile):
         return self.key_averages().table(**options)
 
 
-__getattr__ = attribute_of("autograd.profiler", "torch.profiler records the parts that record_function names; Python's cProfile sees every operation")
+__getattr__ = attribute_of("autograd.profiler", "torch.profiler records operators and the parts that record_function names")

@@ -131,19 +131,25 @@ def watch_dispatch() -> None:
         _open()
 
 
-def _find_functions() -> None:
+def public_operators() -> dict[Any, str]:
+    """Function -> the name under which it is public, for what computes; also the properties that do."""
     methods = {python_function(value): key for key, value in reversed(vars(Tensor).items()) if python_function(value)}
+    found = {}
     for function, public in overrides.public_functions().items():
         name = getattr(public, "__name__", "")
         if name == "cast":
             name = methods.get(function, name)
         if name == "__get__" and function.__name__ in _WANTED_PROPERTIES:
-            _layers[function] = functools.partial(_function, function.__name__)
+            found[function] = function.__name__
         elif name not in ("__get__", "__set__") and name not in lowering.BELOW:
-            _layers[function] = functools.partial(_function, name)
+            found[function] = name
+    found[attention.scaled_dot_product_attention] = "scaled_dot_product_attention"      # as the layers call it
+    return found
 
 
-    _layers[attention.scaled_dot_product_attention] = functools.partial(_function, "scaled_dot_product_attention")      # as the layers call it
+def _find_functions() -> None:
+    for function, name in public_operators().items():
+        _layers[function] = functools.partial(_function, name)
 
 
 def observing() -> bool:

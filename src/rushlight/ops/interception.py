@@ -2,7 +2,7 @@
 
 `intercept` exchanges a function's code, in place, for code that hands the call to a layer first: whoever holds the function, through
 whatever name, gets the layer. `release` puts the code back. Layers, outermost first: "overrides" (``__torch_function__``, modes, and vmap's
-fallback; see overrides.py), "autocast" (amp/casting.py) and "dispatch" (``__torch_dispatch__``; dispatching/modes.py).
+fallback; see overrides.py), "autocast" (amp/casting.py), "dispatch" (``__torch_dispatch__``; dispatching/modes.py) and "profile" (profiler/operators.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["intercept", "release", "code_of", "original_of", "python_function"]
 _NativeOp: Any = None if native.library is None else native.library.Op
 Layer = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
-_ORDER = ("dispatch", "autocast", "overrides")                      # from the inside
+_ORDER = ("profile", "dispatch", "autocast", "overrides")                      # from the inside
 _originals: dict[FunctionType, FunctionType] = {}                   # function -> a copy that keeps its code
 _layers: dict[FunctionType, dict[str, Layer]] = {}                  # function -> the layers that are on
 _codes: dict[tuple[FunctionType, tuple[Layer, ...]], CodeType] = {}  # what was made for these layers before

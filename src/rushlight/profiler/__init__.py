@@ -1,7 +1,5 @@
-"""``torch.profiler``: how long the parts of a program take that `record_function` names. Single operations are not recorded.
-
-Python's own profilers (cProfile, or a sampling one such as py-spy) see every operation, because operations are Python functions here.
-"""
+"""``torch.profiler``: which operators, backward functions and named parts of a program ran, how often, how long, on what shapes,
+and called from where."""
 
 from .profiler import (
     ProfilerAction,

@@ -1,9 +1,11 @@
-"""`record_function` marks a part of a program, `profile` collects how often and how long marked parts ran."""
+"""`profile` collects which operators and marked parts of a program ran, how often and how long; `record_function` marks a part."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +13,10 @@ from enum import Enum
 from functools import wraps
 from typing import Any
 
-__all__ = ["profile", "record_function", "schedule", "ProfilerAction", "ProfilerActivity", "EventList", "FunctionEventAvg",
+from . import operators
+from .events import EventList, FunctionEvent, FunctionEventAvg, averaged, nested
+
+__all__ = ["profile", "record_function", "schedule", "ProfilerAction", "ProfilerActivity", "EventList", "FunctionEvent", "FunctionEventAvg",
            "supported_activities", "kineto_available", "tensorboard_trace_handler"]
 
 
@@ -86,7 +91,7 @@ class record_function:
     def __exit__(self, *exception: object) -> None:
         start = self._starts.pop()
         if _active:
-            event = (self.name, start, time.perf_counter_ns(), threading.get_ident())
+            event = FunctionEvent(self.name, start, time.perf_counter_ns(), threading.get_ident(), "user_annotation")
             for each in _active:
                 each._recorded.append(event)
 
@@ -98,56 +103,16 @@ class record_function:
         return recorded
 
 
-class FunctionEventAvg:
-    """All runs of one part together; times in microseconds. `self` times leave out the parts inside."""
-
-    def __init__(self, key: str) -> None:
-        self.key, self.count = key, 0
-        self.cpu_time_total = self.self_cpu_time_total = 0.0
-
-    @property
-    def cpu_time(self) -> float:
-        """The mean time of one run."""
-        return self.cpu_time_total / max(self.count, 1)
-
-    def __repr__(self) -> str:
-        return (f"<FunctionEventAvg key={self.key} count={self.count} cpu_time={self.cpu_time:.3f}us "
-                f"self_cpu_time={self.self_cpu_time_total:.3f}us>")
-
-
-class EventList(list[Any]):
-    """What `key_averages` returns."""
-
-    def table(self, sort_by: str | None = None, row_limit: int = 100, max_name_column_width: int = 55, **options: Any) -> str:
-        """The parts as a table, sorted by an attribute such as "cpu_time_total"."""
-        if options:
-            raise NotImplementedError(f"table({', '.join(options)}=...): only sort_by, row_limit and max_name_column_width are supported")
-        rows = sorted(self, key=lambda each: getattr(each, sort_by), reverse=True) if sort_by else list(self)
-        lines = [f"{'Name':<{max_name_column_width}}  {'Self CPU':>12}  {'CPU total':>12}  {'CPU time avg':>12}  {'# of Calls':>10}"]
-        lines.insert(0, "-" * len(lines[0]))
-        lines.append(lines[0])
-        for each in rows[:row_limit]:
-            times = "  ".join(f"{value / 1000:>10.3f}ms" for value in (each.self_cpu_time_total, each.cpu_time_total, each.cpu_time))
-            lines.append(f"{each.key[:max_name_column_width]:<{max_name_column_width}}  {times}  {each.count:>10}")
-        return "\n".join([*lines, lines[0]])
-
-    def total_average(self) -> FunctionEventAvg:
-        """All parts together."""
-        result = FunctionEventAvg("Total")
-        for each in self:
-            result.count += each.count
-            result.self_cpu_time_total += each.self_cpu_time_total
-            result.cpu_time_total += each.self_cpu_time_total
-        return result
-
-
 class profile:
-    """A context that records the parts named by `record_function`.
+    """A context that records operators, backward functions and the parts named by `record_function`.
 
     activities      ProfilerActivity.CPU; others are recorded as far as the CPU waits for them
     schedule        which steps to record (`step` ends one), see `schedule`
     on_trace_ready  called with the profiler after the last step of each cycle, or at the end
-    record_shapes, profile_memory, with_stack, with_flops, with_modules: NotImplementedError where True; operations are not recorded
+    record_shapes   the shapes and dtypes of operators' arguments
+    profile_memory  the memory of operators' results
+    with_stack      the lines of the program that called operators
+    with_flops, with_modules, execution_trace_observer: NotImplementedError where asked for
     """
 
     def __init__(self, *, activities: Iterable[ProfilerActivity] | None = None, schedule: Callable[[int], ProfilerAction] | None = None,
@@ -155,17 +120,17 @@ class profile:
                  with_stack: bool = False, with_flops: bool = False, with_modules: bool = False, experimental_config: Any = None,
                  execution_trace_observer: Any = None, acc_events: bool = False, use_cuda: bool | None = None,
                  custom_trace_id_callback: Any = None, post_processing_timeout_s: float | None = None) -> None:
-        asked = [name for name, value in (("record_shapes", record_shapes), ("profile_memory", profile_memory), ("with_stack", with_stack),
-                                          ("with_flops", with_flops), ("with_modules", with_modules),
+        asked = [name for name, value in (("with_flops", with_flops), ("with_modules", with_modules),
                                           ("execution_trace_observer", execution_trace_observer)) if value]
         if asked:
-            raise NotImplementedError(f"torch.profiler.profile({', '.join(asked)}): rushlight records the parts that record_function "
-                                      "names, not single operations. Python's cProfile sees them all")
+            raise NotImplementedError(f"torch.profiler.profile({', '.join(asked)}) is not supported by rushlight: "
+                                      "torch.utils.flop_counter.FlopCounterMode counts operations, by module too")
+        self.record_shapes, self.profile_memory, self.with_stack = record_shapes, profile_memory, with_stack
         self.activities = set(activities) if activities is not None else supported_activities()
         self.schedule, self.on_trace_ready, self.acc_events = schedule, on_trace_ready, acc_events
         self.step_num = 0
         self.current_action = ProfilerAction.RECORD if schedule is None else schedule(0)
-        self._recorded: list[tuple[str, int, int, int]] = []
+        self._recorded: list[FunctionEvent] = []
         self._step: record_function | None = None
 
     def _recording(self) -> bool:
@@ -174,8 +139,16 @@ class profile:
     def start(self) -> None:
         """Begin."""
         if self._recording():
-            _active.append(self)
+            self._open()
         self._begin_step()
+
+    def _open(self) -> None:
+        _active.append(self)
+        operators.attach(self)
+
+    def _close(self) -> None:
+        _active.remove(self)
+        operators.detach(self)
 
     def _begin_step(self) -> None:
         if self.schedule is not None:
@@ -191,7 +164,7 @@ class profile:
         """End; calls on_trace_ready where something was recorded."""
         self._end_step()
         if self in _active:
-            _active.remove(self)
+            self._close()
             if self.on_trace_ready is not None:
                 self.on_trace_ready(self)
 
@@ -205,13 +178,13 @@ class profile:
         self.step_num += 1
         self.current_action = self.schedule(self.step_num)
         if before is ProfilerAction.RECORD_AND_SAVE:
-            _active.remove(self)
+            self._close()
             if self.on_trace_ready is not None:
                 self.on_trace_ready(self)
             if not self.acc_events:
                 self._recorded = []
         if self._recording() and self not in _active:
-            _active.append(self)
+            self._open()
         self._begin_step()
 
     def __enter__(self) -> profile:
@@ -221,47 +194,44 @@ class profile:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def events(self) -> list[tuple[str, int, int, int]]:
-        """(name, start, end, thread) of every run, in nanoseconds."""
-        return sorted(self._recorded, key=lambda each: (each[1], -each[2]))
+    def events(self) -> EventList:
+        """The runs of operators and parts, by their start; each knows the runs inside of it (`cpu_children`)."""
+        return EventList(nested(self._recorded), self.profile_memory, self.record_shapes)
 
     def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0) -> EventList:
-        """The runs of each part together."""
-        if group_by_input_shape or group_by_stack_n:
-            raise NotImplementedError("key_averages(group_by_input_shape, group_by_stack_n): shapes and stacks are not recorded")
-        found: dict[str, FunctionEventAvg] = {}
-        open_: dict[int, list[tuple[int, FunctionEventAvg]]] = {}
-        for name, start, end, thread in self.events():
-            entry = found.setdefault(name, FunctionEventAvg(name))
-            taken = (end - start) / 1000
-            entry.count += 1
-            entry.cpu_time_total += taken
-            entry.self_cpu_time_total += taken
-            around = open_.setdefault(thread, [])
-            while around and around[-1][0] <= start:
-                around.pop()
-            if around:
-                around[-1][1].self_cpu_time_total -= taken
-            around.append((end, entry))
-        return EventList(found.values())
+        """The runs of each operator and part together, by the shapes of the arguments or the innermost lines of the program too."""
+        if group_by_input_shape and not self.record_shapes:
+            raise ValueError("key_averages(group_by_input_shape=True): shapes are recorded with profile(record_shapes=True)")
+        if group_by_stack_n and not self.with_stack:
+            raise ValueError("key_averages(group_by_stack_n): lines are recorded with profile(with_stack=True)")
+        found = averaged(self.events(), group_by_input_shape, group_by_stack_n)
+        return EventList(found, self.profile_memory, group_by_input_shape, group_by_stack_n > 0)
 
     def export_chrome_trace(self, path: str) -> None:
-        """Write the runs in the format of Chrome's trace viewer (also Perfetto's)."""
-        events = [{"name": name, "ph": "X", "ts": start / 1000, "dur": (end - start) / 1000, "pid": os.getpid(), "tid": thread,
-                   "cat": "user_annotation"}
-                  for name, start, end, thread in self.events()]
-        with open(path, "w") as file:
-            json.dump({"traceEvents": events}, file)
+        """Write the runs in the format of Chrome's trace viewer (also Perfetto's); compressed where the name ends in ".gz"."""
+        content = json.dumps({"schemaVersion": 1, "displayTimeUnit": "ms", "traceEvents": [each.traced() for each in self.events()]})
+        if path.endswith(".gz"):
+            with gzip.open(path, "wt") as file:
+                file.write(content)
+        else:
+            with open(path, "w") as plain:
+                plain.write(content)
 
     def export_stacks(self, path: str, metric: str = "self_cpu_time_total") -> None:
-        """Not supported: stacks are not recorded (NotImplementedError)."""
-        raise NotImplementedError("profile.export_stacks: stacks are not recorded; use a sampling profiler such as py-spy")
+        """Write the lines of the program with their times, in the form that flame graph programs read (ValueError without with_stack)."""
+        if not self.with_stack:
+            raise ValueError("profile.export_stacks: lines are recorded with profile(with_stack=True)")
+        if metric not in ("self_cpu_time_total", "cpu_time_total"):
+            raise ValueError(f"profile.export_stacks: metric has to be self_cpu_time_total or cpu_time_total, got {metric!r}")
+        with open(path, "w") as file:
+            for each in self.events():
+                if each.stack and int(getattr(each, metric)):
+                    lines = [line.replace(" ", "_").replace(";", ",") for line in (*reversed(each.stack), each.name)]
+                    file.write(f"{';'.join(lines)} {int(getattr(each, metric))}\n")
 
 
 def tensorboard_trace_handler(dir_name: str, worker_name: str | None = None, use_gzip: bool = False) -> Callable[[profile], None]:
     """An on_trace_ready that writes each trace into a directory, in Chrome's format."""
-    import gzip
-    import socket
 
     def handler(prof: profile) -> None:
         os.makedirs(dir_name, exist_ok=True)
