@@ -113,3 +113,71 @@ def test_vmap_rules(torch):
 def test_an_operator_without_a_vmap_rule_runs_per_sample(torch):
     op = defined(torch, "scaled_without_rule")
     assert torch.func.vmap(lambda x: op(x, 3.0))(torch.arange(4.0).reshape(2, 2)).tolist() == [[0.0, 3.0], [6.0, 9.0]]
+
+
+def checked_operator(torch, name, kernel, fake, backward=None, mutates=()):
+    """An operator `kernel` of one tensor, with a form without data and a gradient."""
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return kernel(torch, x)
+    op = torch.library.custom_op(f"checked::{name}", function, mutates_args=mutates)
+    if fake is not None:
+        op.register_fake(lambda x: fake(torch, x))
+    if backward is not None:
+        op.register_autograd(backward, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]))
+    return op
+
+
+def doubled(torch, x):
+    return x.detach() * 2
+
+
+def written(torch, x):
+    x.detach().mul_(2)
+    return x.detach() + 1
+
+
+CHECKED = {
+    "right": (doubled, lambda torch, x: torch.empty_like(x), lambda ctx, g: g * 2),
+    "writes": (written, lambda torch, x: torch.empty_like(x), None),
+    "shares": (lambda torch, x: x.view_as(x), lambda torch, x: torch.empty_like(x), None),
+    "no_fake": (doubled, None, None),
+    "other_shape": (doubled, lambda torch, x: x.new_empty(7), None),
+    "other_dtype": (doubled, lambda torch, x: torch.empty_like(x, dtype=torch.float64), None),
+}
+
+
+@pytest.mark.parametrize("case", CHECKED)
+def test_opcheck(case):
+    found = []
+    for torch in (pt, rl):
+        kernel, fake, backward = CHECKED[case]
+        op = checked_operator(torch, f"{case}", kernel, fake, backward)
+        x = torch.arange(4.0).requires_grad_(backward is not None)
+        tests = ["test_schema", "test_faketensor", "test_autograd_registration"]
+        results = torch.library.opcheck(op, (x,), test_utils=tests, raise_exception=False)
+        found.append({name: result == "SUCCESS" for name, result in results.items()})
+        if not all(found[-1].values()):
+            with pytest.raises(Exception) as caught:
+                torch.library.opcheck(op, (x,), test_utils=tests)
+            assert caught.type.__name__ == "OpCheckError"
+    if case == "shares":        # PyTorch's form without data finds it, too
+        found[0]["test_faketensor"] = True
+    assert found[0] == found[1] and all(found[1].values()) == (case == "right")
+
+
+def test_opcheck_gradients_and_arguments():
+    kernel, fake, backward = CHECKED["right"]
+    op = checked_operator(rl, "right_again", kernel, fake, backward)
+    assert set(rl.library.opcheck(op, (rl.arange(4.0).requires_grad_(),)).values()) == {"SUCCESS"}
+    wrong = checked_operator(rl, "wrong_gradient", kernel, fake, lambda ctx, g: g.new_ones(3))
+    with pytest.raises(Exception, match="test_aot_dispatch_dynamic failed"):
+        rl.library.opcheck(wrong, (rl.arange(4.0).requires_grad_(),), test_utils="test_aot_dispatch_dynamic")
+    rl.library.define("checked::plain", "(Tensor x) -> Tensor")
+    rl.library.impl("checked::plain", "cpu", lambda x: x.detach() * 2)
+    with pytest.raises(Exception, match="no gradient is registered"):
+        rl.library.opcheck(rl.ops.checked.plain, (rl.arange(4.0).requires_grad_(),), test_utils="test_autograd_registration")
+    for torch in (pt, rl):
+        with pytest.raises(ValueError):
+            torch.library.opcheck(len, ([],))
+        with pytest.raises(ValueError):
+            torch.library.opcheck(getattr(torch.ops.checked, "right").default, (torch.ones(2),), test_utils="test_nothing")

@@ -18,6 +18,7 @@ from .devices import device
 from .dtypes import dtype
 from .kind import NotBatched
 from .layout import layout, memory_format
+from .op_checks import opcheck
 from .tensor import Tensor
 from .unsupported import NotSupported
 
@@ -42,6 +43,7 @@ class OpOverload:
         self.backward: Kernel | None = None
         self.setup_context: Kernel | None = None
         self.batched: Kernel | None = None
+        self.custom = False          # made by `custom_op`: a missing gradient is said when it is asked for
         self.__name__ = self.__qualname__ = name
         self.__module__ = f"torch.ops.{namespace}"
 
@@ -84,6 +86,11 @@ class OpOverload:
             result = _with_gradient(self, kernel, args, keywords)
         self._note_writes(args, keywords)
         return result
+
+    @property
+    def composite(self) -> bool:
+        """Whether a kernel of it is made of operators with gradients."""
+        return any(key in self.kernels for key in _COMPOSITE)
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         if self.signature is None:
@@ -339,7 +346,7 @@ def custom_op(name: str, fn: Kernel | None = None, /, *, mutates_args: Any, devi
         namespace, short = _split(name)
         writes = inspect.signature(function).parameters if mutates_args == "unknown" else mutates_args
         op = _add(namespace, short, text, writes)
-        op.signature = inspect.signature(function)
+        op.signature, op.custom = inspect.signature(function), True
         found = CustomOpDef(op, function)
         for key in ["default"] if device_types is None else [device_types] if isinstance(device_types, str) else device_types:
             op.kernels[key.lower()] = function
@@ -421,11 +428,6 @@ def register_autocast(op: Any, device_type: str, cast_inputs: Any, /, *, lib: Li
 def register_torch_dispatch(op: Any, torch_dispatch_class: Any, func: Kernel | None = None, /, *, lib: Library | None = None) -> Any:
     """Rules for ``__torch_dispatch__``: not supported."""
     raise NotSupported("torch.library.register_torch_dispatch is not supported by rushlight: use __torch_function__ (torch.overrides)")
-
-
-def opcheck(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
-    """PyTorch's checks of an operator for its compiler: not supported; torch.autograd.gradcheck checks the gradient."""
-    raise NotSupported("torch.library.opcheck is not supported by rushlight: torch.autograd.gradcheck checks the gradient")
 
 
 def get_ctx() -> Any:

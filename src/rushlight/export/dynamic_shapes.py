@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from typing import Any
@@ -192,7 +193,6 @@ class AdditionalInputs:
 
 def _named(m: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The arguments of a module's forward with their names; those of ``*args`` as one tuple."""
-    import inspect
     bound = inspect.signature(getattr(m, "forward", m)).bind(*args, **kwargs)
     for name, value in bound.arguments.items():
         if bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:

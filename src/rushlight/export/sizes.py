@@ -6,6 +6,7 @@ constants, polynomials of low degree and whole quotients, and takes one only if 
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
@@ -240,7 +241,6 @@ _CALLS = ("FloorDiv", "Integer", "Symbol", "Add", "Mul", "Pow")
 
 def parse(text: str) -> Expr:
     """An expression from its text, also in the forms that PyTorch writes into files."""
-    import ast
     return _built(ast.parse(text.strip(), mode="eval").body)
 
 
