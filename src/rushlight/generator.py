@@ -206,13 +206,14 @@ class Generator:
             a = self.state_bytes()
         return wrap(a, cpu_kind(a))
 
-    def set_state(self, new_state: Tensor) -> None:
+    def set_state(self, new_state: Tensor) -> Generator:
         """Continue from a state that `get_state` returned, here or in PyTorch. Raises before anything changes if it is no state."""
         if not isinstance(new_state, Tensor):
             raise TypeError(f"expected a torch.ByteTensor, but got {type(new_state).__name__}")
         if new_state._kind.dtype.name != "uint8" or new_state._kind.device is not CPU:
             raise TypeError("RNG state must be a torch.ByteTensor")
         self.load_bytes(new_state._a)
+        return self
 
     def state_bytes(self) -> Array:
         """The state as a new uint8 array."""

@@ -267,3 +267,33 @@ else:
     import subprocess
     import sys
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("case", [
+    lambda t, x: t.func.vmap(lambda v: (v, "a"), out_dims=(0, None))(x),
+    lambda t, x: t.func.vmap(lambda v: (None, 1.5), out_dims=(None, None))(x),
+    lambda t, x: t.func.vmap(lambda v: (v, 1), out_dims=(0, 0))(x),
+    lambda t, x: t.func.vmap(lambda v: v, out_dims=[0])(x),
+    lambda t, x: t.func.vmap(t.mul, [0, 0])(x, x),
+    lambda t, x: t.func.vmap(lambda v: v[0] + v[1], in_dims=[0, 0])([x, x]),
+])
+def test_what_dimensions_and_outputs_may_be(case):
+    found = []
+    for t in (pt, rl):
+        try:
+            result = case(t, t.ones(3))
+            found.append([each.tolist() if hasattr(each, "tolist") else each for each in result])
+        except ValueError as error:
+            found.append(str(error).rpartition("):")[2][:60])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("randomness", ["same", "different"])
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_random_numbers_like_a_sample_of_any_layout(dim, randomness):
+    x = rl.zeros(3, 4, 5)
+    found = rl.func.vmap(lambda v: rl.rand_like(v) + rl.randn_like(v, memory_format=rl.contiguous_format), dim, randomness=randomness)(x)
+    assert found.shape == x.movedim(dim, 0).shape
+    assert rl.equal(found[0], found[1]) is (randomness == "same")
+    generator = rl.Generator()
+    assert generator.set_state(generator.get_state()) is generator

@@ -97,8 +97,6 @@ def _flat_inputs(func: Function, in_dims: int | tuple[Any, ...] | None, args: tu
     """(batch size, leaves of the arguments, dimension or None of each, structure); ValueError for what does not fit."""
     def name() -> str:
         return f"vmap({_name(func)}, in_dims={in_dims}, ...)(<inputs>)"
-    if isinstance(in_dims, list):
-        in_dims = tuple(in_dims)
     if not isinstance(in_dims, (int, tuple)):
         raise ValueError(f"{name()}: expected `in_dims` to be int or a (potentially nested) tuple matching the structure of inputs, got: "
                          f"{type(in_dims)}.")
@@ -141,8 +139,6 @@ def batch_size(func: Function, in_dims: int | tuple[Any, ...] | None, args: tupl
 def _flat_out_dims(func: Function, out_dims: int | tuple[Any, ...] | None, spec: LeafSpec | TreeSpec, count: int,
                    single: bool) -> list[Any]:
     """One out_dim per output; ValueError where the structures differ."""
-    if isinstance(out_dims, list):
-        out_dims = tuple(out_dims)
     dims = [out_dims[0]] if single and isinstance(out_dims, tuple) and len(out_dims) == 1 else _broadcast_to_and_flatten(out_dims, spec)
     if dims is None or len(dims) != count:
         raise ValueError(f"vmap({_name(func)}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of `outputs`. "
@@ -171,15 +167,14 @@ def _flat_outputs(outputs: Any) -> tuple[list[Any], Any]:
 
 def _unwrap_outputs(func: Function, outputs: Any, out_dims: int | tuple[Any, ...] | None, level: int, size: int) -> Any:
     leaves, spec = _flat_outputs(outputs)
-    for leaf in leaves:
-        if not isinstance(leaf, Tensor):
-            raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(leaf)}. Did you mean to set "
-                             "out_dims= to None for output?")
     dims = _flat_out_dims(func, out_dims, spec, len(leaves), isinstance(outputs, Tensor))
     results = []
     for leaf, dim in zip(leaves, dims, strict=True):
+        if not isinstance(leaf, Tensor) and dim is not None:
+            raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(leaf)}. Did you mean to set "
+                             "out_dims= to None for output?")
         if dim is None:
-            if level in levels_of(leaf._a):
+            if isinstance(leaf, Tensor) and level in levels_of(leaf._a):
                 raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` can not return a BatchedTensor when out_dim is None")
             results.append(leaf)
             continue

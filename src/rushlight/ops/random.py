@@ -465,9 +465,9 @@ def _like(name: str, input: Tensor, dtype: Any, device: Device, layout: Layout) 
 
 
 def _fresh_like(kind: Kind, input: Tensor, memory_format: MemoryFormat, write: Function) -> Tensor:
-    if memory_format is not None and memory_format.name != "preserve_format":
+    if memory_format is not None and memory_format.name != "preserve_format" and not STATE.vmaps:
         return fill(wrap(kind.xp.empty(input._a.shape, kind.np), kind).contiguous(memory_format=memory_format), "", write)
-    if input._a.flags.c_contiguous:
+    if input._a.flags.c_contiguous or STATE.vmaps:       # what samples draw is new memory of theirs
         return fresh(kind, input._a.shape, write)
     return fill(wrap(like_layout(kind.xp.empty(input._a.shape, kind.np), input._a), kind), "", write)
 
