@@ -100,11 +100,8 @@ def test_files_hold_nothing_but_data(tmp_path):
         rl.jit.load(tmp_path / "evil.pt")
     assert not (tmp_path / "pwned").exists()
     rl.save({"weight": rl.ones(2)}, tmp_path / "weights.pt")
-    with pytest.raises(RuntimeError, match="rushlight's torch.jit.save only"):
+    with pytest.raises(RuntimeError, match="another file of torch.save"):
         rl.jit.load(tmp_path / "weights.pt")
-    pt.jit.save(pt.jit.script(pt.nn.Linear(2, 2)), tmp_path / "theirs.pt")
-    with pytest.raises(RuntimeError, match="TorchScript archives hold compiled code"):
-        rl.jit.load(tmp_path / "theirs.pt")
 
 
 def test_freezing(net):

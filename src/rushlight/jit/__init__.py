@@ -1,4 +1,7 @@
-"""``torch.jit``: script and trace give callables and modules that do what the originals do. Nothing is compiled; see docs/compile.md."""
+"""``torch.jit``: script and trace give callables and modules that do what the originals do. Nothing is compiled; see docs/compile.md.
+
+`load` also reads TorchScript archives, which PyTorch wrote: see `torchscript`.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,14 @@ from ..futures import Future
 from ..unsupported import attribute_of, not_supported
 from .files import load, save
 from .scripted import ScriptFunction, ScriptModule, TracerWarning, script, trace, trace_module
+from .torchscript.modules import RecursiveScriptModule
+from .torchscript.values import Error
 
-__all__ = ["Attribute", "CompilationUnit", "Error", "Final", "Future", "ScriptFunction", "ScriptModule", "TracerWarning", "annotate",
-           "enable_onednn_fusion", "export", "export_opnames", "fork", "freeze", "ignore", "interface", "is_scripting", "is_tracing",
-           "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference", "run_frozen_optimizations", "save", "script",
-           "script_if_tracing", "script_method", "set_fusion_strategy", "strict_fusion", "trace", "trace_module", "unused", "wait"]
-
-
-class Error(RuntimeError):
-    """What TorchScript code raises."""
+__all__ = ["Attribute", "CompilationUnit", "Error", "Final", "Future", "RecursiveScriptModule", "ScriptFunction", "ScriptModule",
+           "TracerWarning", "annotate", "enable_onednn_fusion", "export", "export_opnames", "fork", "freeze", "ignore", "interface",
+           "is_scripting", "is_tracing", "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference",
+           "run_frozen_optimizations", "save", "script", "script_if_tracing", "script_method", "set_fusion_strategy", "strict_fusion",
+           "trace", "trace_module", "unused", "wait"]
 
 
 class Attribute(NamedTuple):

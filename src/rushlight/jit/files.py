@@ -1,7 +1,7 @@
-"""``torch.jit.save`` and ``torch.jit.load``: rushlight's own files (TorchScript's can't be read or written).
+"""``torch.jit.save`` and ``torch.jit.load``: rushlight's own files, and TorchScript archives that PyTorch wrote (`torchscript`).
 
-A file of a module has the module's class by name and its state; of a function, its name. Loading imports nothing and calls nothing that
-a file names: see `load`.
+A module that came from an archive is saved as one again; what was scripted here is Python code, and goes into a file of our own: of a
+module, its class by name and its state; of a function, its name. Loading imports nothing and calls nothing that a file names: see `load`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from ..homes import is_own
 from ..nn import functional
 from ..nn.modules.module import Module
 from ..serialization import names
+from ..serialization.locations import restorer
 from ..vocabulary import Function
 from .scripted import SCRIPTED, ScriptFunction, ScriptModule, script
+from .torchscript.archive import is_archive, load_archive, save_archive
+from .torchscript.modules import RecursiveScriptModule
 
 __all__ = ["save", "load"]
 
@@ -33,7 +36,11 @@ def _function_name(function: Function) -> tuple[str, str]:
 
 
 def save(m: Any, f: Any, _extra_files: dict[str, Any] | None = None) -> None:
-    """Write a ScriptModule or ScriptFunction to a file (a path or a binary file)."""
+    """Write a ScriptModule or ScriptFunction to a file (a path or a binary file); one that was loaded from an archive as an archive."""
+    if isinstance(m, RecursiveScriptModule):
+        with serialization.for_writing(f) as file:
+            save_archive(m, file, serialization.archive_name(f), dict(_extra_files or {}))
+        return
     if isinstance(m, ScriptModule):
         content: dict[str, Any] = {"module": m.__dict__["_original"]}
     elif isinstance(m, ScriptFunction):
@@ -89,33 +96,41 @@ def _function(module: Any, name: Any) -> Any:
 
 
 def load(f: Any, map_location: Any = None, _extra_files: dict[str, Any] | None = None, _restore_shapes: bool = False) -> Any:
-    """Read what `save` wrote, without running anything that the file brings or names.
+    """Read what `save` or PyTorch's ``torch.jit.save`` wrote, without running anything that the file brings or names.
 
-    A module is made of tensors, plain data and Module classes that this program has imported already (or that are rushlight's own);
-    nothing is imported because a file says so. A function has to be one that the program has scripted, or has allowed by
-    ``torch.serialization.add_safe_globals``.
+    From a TorchScript archive comes a `RecursiveScriptModule`. Its code is text of the archive, in which nothing but TorchScript's own
+    operators can be called; it runs when the program calls the module, not before.
+    From a file of rushlight's: a module is made of tensors, plain data and Module classes that this program has imported already (or that
+    are rushlight's own); nothing is imported because a file says so. A function has to be one that the program has scripted, or has
+    allowed by ``torch.serialization.add_safe_globals``.
 
     map_location  as for ``torch.load``
-    ValueError where there is no such file; RuntimeError for anything else than `save`'s files (TorchScript archives among them), and for
-    files that need what is not allowed.
+    ValueError where there is no such file; RuntimeError for what is neither, is damaged, or needs what is not allowed or not known.
     """
-    if isinstance(f, (str, os.PathLike)) and not os.path.exists(f):
+    if not isinstance(f, (str, os.PathLike)):
+        return _load(f, map_location, _extra_files)
+    if not os.path.exists(f):
         raise ValueError(f"The provided filename {f} does not exist")
+    if os.path.isdir(f):
+        raise ValueError(f"The provided filename {f} is a directory")
+    with open(f, "rb") as file:
+        return _load(file, map_location, _extra_files)
+
+
+def _load(f: Any, map_location: Any, extra: dict[str, Any] | None) -> Any:
+    if is_archive(f):
+        return load_archive(f, restorer(map_location), extra)
     try:
         content = serialization.load_instances(f, map_location, _allowed)
     except pickle.UnpicklingError as error:
         raise RuntimeError(f"torch.jit.load takes nothing else than modules and data. {error}") from None
-    except RuntimeError as error:
-        if "data.pkl" not in str(error) and not isinstance(error, NotImplementedError):
-            raise
-        content = {"error": error}
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise RuntimeError("torch.jit.load reads files of rushlight's torch.jit.save only. TorchScript archives hold compiled code: in "
-                           "PyTorch, save the module's state_dict, and load that into the same module here")
-    extra = content.get("extra")
-    for name in _extra_files or () if isinstance(extra, dict) else ():
-        if name in content["extra"]:
-            _extra_files[name] = content["extra"][name]  # type: ignore[index]
+        raise RuntimeError("torch.jit.load reads TorchScript archives and files of rushlight's torch.jit.save only; this is another file "
+                           "of torch.save: read it with torch.load")
+    kept = content.get("extra")
+    for name in extra or () if isinstance(kept, dict) else ():
+        if name in kept:
+            extra[name] = kept[name]  # type: ignore[index]
     if "module" in content:
         return script(content["module"])
     named = content.get("function")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..dtypes import int64
+from ..dtypes import bool_, int64
 from ..tensor import Tensor
 from ..vocabulary import Device, Dtype, Function, Layout, MemoryFormat, PerDim
-from . import activation, grid_sample, interpolate, loss, normalization, padding, pooling, softmax, vision
+from . import activation, grid_sample, interpolate, loss, matmul, normalization, padding, pooling, softmax, vision
 from .errors import not_implemented
 from .registry import FUNCTIONS, NAMESPACES
 
@@ -428,6 +428,72 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequ
     if transposed:
         return FUNCTIONS[f"conv_transpose{n}d"](input, weight, bias, stride, padding, output_padding, groups, dilation)
     return FUNCTIONS[f"conv{n}d"](input, weight, bias, stride, padding, dilation, groups)
+
+
+@_form
+def _convolution_mode(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: str, dilation: Sequence[int],
+                      groups: int) -> Tensor:
+    """Convolution with a word for the padding: "same" or "valid"."""
+    return FUNCTIONS[f"conv{weight.dim() - 2}d"](input, weight, bias, list(stride), padding, list(dilation), groups)
+
+
+@_form
+def broadcast_tensors(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """All tensors expanded to their common shape."""
+    return FUNCTIONS["broadcast_tensors"](*tensors)
+
+
+# --- attention, as PyTorch's fast path for inference calls it -------------------------------------------------------------------------
+
+def _masked(scores: Tensor, mask: Tensor | None, mask_type: int | None) -> Tensor:
+    """Scores of (batch, heads, queries, keys) without what a mask hides: 0 is one of (queries, keys), 1 of (batch, keys), 2 of all four."""
+    if mask is None:
+        return scores
+    mask = mask[:, None, None, :] if mask_type == 1 else mask
+    return scores.masked_fill(mask, float("-inf")) if mask.dtype is bool_ else scores + mask
+
+
+@_form
+def _native_multi_head_attention(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, num_head: int, qkv_weight: Tensor, qkv_bias: Tensor,
+                                 proj_weight: Tensor, proj_bias: Tensor, mask: Tensor | None = None, need_weights: bool = True,
+                                 average_attn_weights: bool = True, mask_type: int | None = None) -> tuple[Tensor, Tensor]:
+    """(the projected result, the weights; empty where they are not needed) of attention over inputs of (batch, places, features)."""
+    linear = matmul.linear
+    weights, biases = qkv_weight.chunk(3), qkv_bias.chunk(3)
+    q, k, v = [linear(x, w, b).unflatten(-1, (num_head, embed_dim // num_head)).transpose(1, 2)
+               for x, w, b in zip((query, key, value), weights, biases, strict=True)]
+    attention = _masked((q / (embed_dim // num_head) ** 0.5) @ k.transpose(-2, -1), mask, mask_type).softmax(-1)
+    result = linear((attention @ v).transpose(1, 2).flatten(-2), proj_weight, proj_bias)
+    if not need_weights:
+        return result, query.new_empty(0)
+    return result, attention.mean(1) if average_attn_weights else attention
+
+
+@_form
+def _transformer_encoder_layer_fwd(src: Tensor, embed_dim: int, num_heads: int, qkv_weight: Tensor, qkv_bias: Tensor, proj_weight: Tensor,
+                                   proj_bias: Tensor, use_gelu: bool, norm_first: bool, eps: float, norm_weight_1: Tensor, norm_bias_1: Tensor,
+                                   norm_weight_2: Tensor, norm_bias_2: Tensor, ffn_weight_1: Tensor, ffn_bias_1: Tensor, ffn_weight_2: Tensor,
+                                   ffn_bias_2: Tensor, mask: Tensor | None = None, mask_type: int | None = None) -> Tensor:
+    """A layer of a transformer's encoder."""
+    linear, norm = matmul.linear, FUNCTIONS["layer_norm"]
+
+    def attend(x: Tensor) -> Tensor:
+        return _native_multi_head_attention(x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, mask, False, True, mask_type)[0]
+
+    def feed(x: Tensor) -> Tensor:
+        inner = linear(x, ffn_weight_1, ffn_bias_1)
+        return linear(activation.gelu(inner) if use_gelu else inner.relu(), ffn_weight_2, ffn_bias_2)
+
+    def first(x: Tensor) -> Tensor:
+        return norm(x, (embed_dim,), norm_weight_1, norm_bias_1, eps)
+
+    def second(x: Tensor) -> Tensor:
+        return norm(x, (embed_dim,), norm_weight_2, norm_bias_2, eps)
+    if norm_first:
+        x = src + attend(first(src))
+        return x + feed(second(x))
+    x = first(src + attend(src))
+    return second(x + feed(x))
 
 
 def _all_three(r: Any, self: Tensor, inverse: bool, counts: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -214,7 +214,7 @@ def _pieces(input: Tensor, dim: int, lengths: list[int], name: str) -> tuple[Ten
     return multi_view(input, arrays, name, back)
 
 
-@op(method=True, alias=("unsafe_split",))
+@op(method=True)
 def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, split_size: Any = None) -> tuple[Tensor, ...]:
     """Pieces of `split_size` slices each along `dim` (the last may be smaller), or of the given sizes."""
     if split_size is not None:
@@ -241,7 +241,7 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, s
     return _pieces(tensor, dim, lengths or [0], "SplitBackward0")
 
 
-@op(method=True, alias=("unsafe_split_with_sizes",))
+@op(method=True)
 def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of the given sizes along `dim`."""
     shape = input._a.shape
@@ -261,7 +261,7 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     return _pieces(input, dim, lengths, "SplitWithSizesBackward0")
 
 
-@op(method=True, alias=("unsafe_chunk",))
+@op(method=True)
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size along `dim` (the last may be smaller)."""
     shape = input._a.shape
@@ -274,6 +274,24 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     if step == 0:
         return _pieces(input, dim, [0] * chunks, "SplitWithSizesBackward0")
     return split(input, step, dim)
+
+
+@op(method=True)
+def unsafe_split(tensor: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """`split` whose pieces are tensors of their own, which may be changed in place while gradients are recorded."""
+    return tuple([each.clone() for each in split(tensor, split_size, dim)])
+
+
+@op(method=True)
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """The same for `split_with_sizes`."""
+    return tuple([each.clone() for each in split_with_sizes(input, split_sizes, dim)])
+
+
+@op(method=True)
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """The same for `chunk`."""
+    return tuple([each.clone() for each in chunk(input, chunks, dim)])
 
 
 @op(method=True)

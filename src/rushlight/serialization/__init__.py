@@ -135,13 +135,13 @@ def save(obj: object, f: FileLike, pickle_module: Any = pickle, pickle_protocol:
         raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
     if not _use_new_zipfile_serialization:
         from .legacy import legacy_save
-        with _for_writing(f) as file:
+        with for_writing(f) as file:
             legacy_save(obj, file, pickle_protocol)
         return
     content = BytesIO()
     pickler = StoragePickler(content, pickle_protocol, lambda storage, count: str(count))
     pickler.dump(obj)
-    with _for_writing(f) as file, ArchiveWriter(file, _archive_name(f)) as archive:
+    with for_writing(f) as file, ArchiveWriter(file, archive_name(f)) as archive:
         archive.write("data.pkl", content.getbuffer())
         archive.write(".format_version", b"1")
         archive.write(".storage_alignment", b"64")
@@ -153,7 +153,8 @@ def save(obj: object, f: FileLike, pickle_module: Any = pickle, pickle_protocol:
 
 
 @contextmanager
-def _for_writing(f: FileLike) -> Any:
+def for_writing(f: FileLike) -> Any:
+    """A file for writing, from a path (whole or not at all) or a file-like object."""
     if isinstance(f, (str, os.PathLike)):
         with whole_file(os.fspath(f)) as file:
             yield file
@@ -163,7 +164,7 @@ def _for_writing(f: FileLike) -> Any:
             f.flush()
 
 
-def _archive_name(f: FileLike) -> str:
+def archive_name(f: FileLike) -> str:
     """The folder inside the archive: named like the file, as PyTorch does."""
     if not isinstance(f, (str, os.PathLike)):
         return "archive"
@@ -268,16 +269,21 @@ class _Bounded:
 def _load_archive(file: BinaryIO, restore: Restore, unpickle: Unpickle, mmap: bool) -> Any:
     archive = ArchiveReader(file)
     if archive.has("constants.pkl"):
-        raise NotImplementedError("the file is a TorchScript archive (torch.jit.save): save the module's state_dict() with torch.save "
-                                  "instead")
-    memory, swap = _mapped(file) if mmap else None, _is_foreign(archive)
+        raise RuntimeError("the file is a TorchScript archive (torch.jit.save): read it with torch.jit.load")
+    memory = _mapped(file) if mmap else None
+    return unpickle(BytesIO(archive.read("data.pkl")), persistent_loader(archive, restore, memory))
+
+
+def persistent_loader(archive: ArchiveReader, restore: Restore, memory: Any = None, folder: str = "data") -> Callable[[Any], Any]:
+    """The function that finds the storages which a pickle of an archive names: in the records of `folder`, read or (`memory`) mapped."""
+    swap = _is_foreign(archive)
     storages: dict[str, UntypedStorage] = {}
 
     def persistent_load(saved_id: Any) -> Any:
         cls, key, location, count = storage_description(saved_id, 5)
-        dtype = element_type(cls)
+        dtype, record = element_type(cls), f"{folder}/{key}"
         if key not in storages:
-            content = storage_of(archive.array(f"data/{key}") if memory is None else archive.mapped(f"data/{key}", memory))
+            content = storage_of(archive.array(record) if memory is None else archive.mapped(record, memory))
             if content.nbytes() != count * dtype.itemsize:
                 raise RuntimeError(f"the storage {key} has {content.nbytes()} bytes where {count * dtype.itemsize} were expected; corrupt "
                                    "file?")
@@ -290,7 +296,7 @@ def _load_archive(file: BinaryIO, restore: Restore, unpickle: Unpickle, mmap: bo
             storages[key] = restore(content, location)
         return storages[key] if cls is UntypedStorage else TypedStorage(wrap_storage=storages[key], dtype=dtype)
 
-    return unpickle(BytesIO(archive.read("data.pkl")), persistent_load)
+    return persistent_load
 
 
 def _is_foreign(archive: ArchiveReader) -> bool:

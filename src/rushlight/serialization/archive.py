@@ -107,6 +107,10 @@ class ArchiveReader:
             raise damaged(f"its packed records would take {packed} bytes, out of {size}: unpack the archive and store it without "
                           "compression")
 
+    def names(self) -> list[str]:
+        """The names of all records."""
+        return [name[len(self._prefix):] for name in self._entries if name.startswith(self._prefix)]
+
     def has(self, record: str) -> bool:
         """Whether there is a record of this name."""
         return self._prefix + record in self._entries

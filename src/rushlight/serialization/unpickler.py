@@ -151,13 +151,15 @@ class RestrictedUnpickler(pickle._Unpickler):
     dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _DATA_OPCODES.split()}
 
     def __init__(self, file: Any, persistent_load: PersistentLoad, encoding: str = "utf-8", classes: Callable[[str, str], Any] |
-                 None = None) -> None:
+                 None = None, calls: Callable[[str, str], Any] | None = None) -> None:
         """classes  finds more globals by (module, name): what it gives may be named, classes also made by NEWOBJ and BUILD, nothing
-        called."""
+                    called
+        calls       the same for what may be called; it is asked first, and gives None for what is not its own"""
         super().__init__(file, encoding=encoding)
         self._storage, self._file = persistent_load, file
         self._user = _from_user()
-        self._classes, self._instances = classes, set()
+        self._classes, self._calls, self._instances = classes, calls, set()
+        self._of_one: list[Any] = []               # what `calls` gave: PyTorch's own writer hands it a single argument as it is
         size = bytes_left(file)
         self._room = _ROOM + 3 * size if size < _SMALL_FILE else 1 << 62
         self._may_call = {id(found) for found in (*_callables().values(), *self._user.values())}
@@ -195,6 +197,11 @@ class RestrictedUnpickler(pickle._Unpickler):
                 return known[full]
         if full == _PARAMETER:              # not in the table: most files don't name it, and it takes importing nn
             return names.our_object(module, name)
+        found = self._calls(module, name) if self._calls is not None else None
+        if found is not None:
+            self._of_one.append(found)
+            self._may_call.add(id(found))
+            return found
         if self._classes is None:
             raise _unsupported(full)
         found = self._classes(module, name)
@@ -204,6 +211,8 @@ class RestrictedUnpickler(pickle._Unpickler):
 
     def load_reduce(self) -> None:
         function, args = self.stack[-2], self.stack[-1]
+        if not isinstance(args, tuple) and any(function is each for each in self._of_one):
+            args = self.stack[-1] = (args,)
         if not isinstance(args, tuple):
             raise pickle.UnpicklingError(f"refused to call {_describe(function)} with a {type(args).__name__} of arguments")
         # a tensor's subclass is made by a function that the arguments name, perhaps by this one again
