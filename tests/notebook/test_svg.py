@@ -54,8 +54,11 @@ def test_points():
 def test_named_places_and_a_mark():
     """The names stand instead of round numbers, and the axis reaches the mark."""
     text = str(curves({"a": [0.2, 0.4, 0.5]}, names=["16", "64", "1k"], mark=1.0, logarithmic=True))
-    assert ">1k<" in text and ">64<" in text and ">0.5<" not in text and text.count("stroke-dasharray") == 1
+    assert ">1k<" in text and ">64<" in text and ">1.5<" not in text and text.count("stroke-dasharray") == 1
     y = float(text.split('stroke-dasharray')[0].rpartition("M62.0 ")[2].partition("H")[0])
     assert y == 30.0                                     # the top of the chart: nothing is above the mark
+    assert all(f">{tick}<" in text for tick in ("0.2", "0.5", "1")) and ">0.398<" not in text
+    many = str(curves({"a": [1e-6, 1.0]}, logarithmic=True))
+    assert ">0.001<" in many and ">0.002<" not in many and ">1e-06<" in many
     with pytest.raises(ValueError):
         curves({"a": [1, 2, 3]}, names=["only", "two"])

@@ -53,6 +53,7 @@ def prepare(root: Path, target: Path, reference: bool) -> None:
 
 
 _STYLE = """.md-typeset svg{display:block;margin:auto}
+.md-typeset .picture{overflow-x:auto}@media(max-width:600px){.md-typeset .picture svg{min-width:620px}}
 .md-typeset .entry{margin:1.4em 0 0}.md-typeset .entry>h3{margin:0 0 .2em;font-size:.85rem}
 .md-typeset .entry code.signature{white-space:pre-wrap;display:block;padding:.5em .8em}
 """
@@ -67,6 +68,7 @@ def _page(path: Path, docs: Path, chinese: bool, outside: bool = False) -> str:
     """A document with its links as they are in the site, and its pictures as part of the page, so that they follow light and dark."""
     text = path.read_text(encoding="utf-8")
     text = re.sub(r" ?[(（]\[(?:中文|English)\]\([^)]*\)[)）]|^\[(?:中文版|English)\]\([^)]*\)\n", "", text, flags=re.M)       # the site has a switch
+    text = re.sub(r"(?m)[ ]+# doctest: .*$", "", text)                       # said to the tests, not to readers
     text = re.sub(r"!\[[^\]]*\]\((?:\.\./)*(pictures/\w+\.svg)\)", lambda found: _picture(docs / found[1]), text)
     if outside:
         text = re.sub(r"\]\((?:docs/)(?:README\.md)?", lambda found: "](" + ("index.md" if "README" in found[0] else ""), text)

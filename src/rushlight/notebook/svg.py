@@ -204,7 +204,7 @@ def curves(series: Mapping[str, Sequence[float]], title: str = "", *, points: Se
         return f"{left + (where - start) / across * (right - left):.1f} {bottom - (change(value) - low) / (high - low) * (bottom - top):.1f}"
 
     parts = [_text(width / 2, 18, title, 13, more=' font-weight="600"')] if title else []
-    for level in _ticks(low, high):
+    for level in _powers(low, high) if logarithmic else _ticks(low, high):
         y = bottom - (bottom - top) * (level - low) / (high - low)
         parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="currentColor" stroke-opacity=".15"/>')
         parts.append(_text(left - 6, y + 4, f"{10 ** level if logarithmic else level:.3g}", 10, "end"))
@@ -233,6 +233,14 @@ def _ticks(low: float, high: float) -> list[float]:
     step = 10.0 ** math.floor(math.log10(rough))
     step *= next(times for times in (1, 2, 5, 10) if times * step >= rough)
     return [step * number for number in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """The same on a logarithmic axis: logarithms of 1, 2 and 5 in each decade, of 1 alone where there are many."""
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    found = [math.log10(times) + decade for decade in decades for times in ((1, 2, 5) if high - low < 2.5 else (1,))]
+    found = [level for level in found if low - 1e-9 <= level <= high + 1e-9]
+    return found if len(found) > 1 else _ticks(low, high)
 
 
 def bars(rows: Sequence[tuple[str, float]], title: str, *, mark: float | None = None, mark_text: str = "", unit: str = "",
