@@ -32,6 +32,7 @@ def _rows() -> list[dict[str, object]]:
 def _front() -> Picture:
     wanted = ("training step, tiny MLP", "training step, LeNet", "training step, small GPT", "training step, ResNet-18", "import", "installed size")
     rows = [(_SHORT[str(row["what"])], float(row["ratio"])) for row in _rows() if _SHORT.get(str(row["what"])) in wanted]   # type: ignore[arg-type]
+    rows += [("peak memory of a training", float(row["ratio"])) for row in _rows() if str(row["what"]).startswith("peak memory")]   # type: ignore[arg-type]
     return bars(rows, "rushlight against PyTorch 2.13 on two CPU cores: shorter is better", mark=1.0, mark_text="PyTorch")
 
 
