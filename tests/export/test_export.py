@@ -384,3 +384,51 @@ def test_bad_files_are_refused(tmp_path: Any) -> None:
     with pytest.raises(NotImplementedError, match="only operators of aten"):
         rl.export.save(wrong, tmp_path / "never.pt2")
     assert not (tmp_path / "never.pt2").exists()
+
+
+# --- modules again ------------------------------------------------------------------------------------------------------------------------
+
+def tree(library: Any) -> Any:
+    class Tree(library.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lin, self.norm = library.nn.Linear(4, 4), library.nn.BatchNorm1d(4)
+            self.parts = library.nn.ModuleList([library.nn.Sequential(library.nn.Linear(4, 4), library.nn.Tanh()) for _ in range(2)])
+            self.register_buffer("shift", library.ones(4), persistent=False)
+
+        def forward(self, x: Any, *, scale: Any) -> Any:
+            y = x + self.shift
+            for part in self.parts:
+                y = part(y)
+            return {"out": self.norm(self.lin(self.lin(y))).relu() * scale, "rows": y.reshape(x.shape[0] * 2, 2)}
+    library.manual_seed(0)
+    return library.export.export(Tree(), (library.randn(4, 4),), {"scale": library.tensor(2.0)}, dynamic_shapes={"x": {0: library.export.Dim("n")}, "scale": None})
+
+
+def test_unflatten() -> None:
+    names, results = [], []
+    for library in (torch, rl):
+        program = tree(library)
+        module = library.export.unflatten(program)
+        names.append({name.partition("@")[0] for name, _ in module.named_modules()} - {"_guards_fn"})
+        library.manual_seed(1)
+        x = library.randn(6, 4)
+        results.append([module(x, scale=library.tensor(3.0)), program.module()(x, scale=library.tensor(3.0))])
+    assert names[0] == names[1]
+    same(leaves(results[1][0]), leaves(results[1][1]))
+    same(leaves(results[1][0]), leaves(results[0][0]))
+    assert isinstance(module, rl.export.UnflattenedModule) and set(program.state_dict) == {name for name in module.state_dict() if "@" not in name}
+    assert [str(each.target) for each in module.graph.nodes if each.op == "call_module"] == ["_guards_fn", "parts.0", "parts.1", "lin", "lin@1", "norm"]
+    assert module.get_submodule("lin@1").weight is module.lin.weight is program.state_dict["lin.weight"]
+    with pytest.raises(AssertionError, match=r"Guard failed: x.size\(\)\[1\] == 4"):
+        module(rl.ones(2, 5), scale=rl.tensor(1.0))
+    with pytest.raises(TypeError, match="expected an ExportedProgram"):
+        rl.export.unflatten(module)
+
+
+def test_an_input_named_as_pythons_own() -> None:
+    for library in (torch, rl):
+        program = library.export.export(library.nn.Sequential(library.nn.Linear(3, 4)), (library.ones(2, 3),))
+        assert program.graph_signature.user_inputs == ("input",) and program.module()(library.ones(2, 3)).shape == (2, 4)
+        with pytest.raises(AssertionError, match=r"Guard failed: input.size\(\)\[1\] == 3"):
+            program.module()(library.ones(2, 4))

@@ -11,10 +11,11 @@ from .exporting import export
 from .graph_signature import ExportBackwardSignature, ExportGraphSignature
 from .loading import load
 from .saving import save
+from .unflatten import UnflattenedModule, unflatten
 
 __all__ = ["AdditionalInputs", "Dim", "ExportBackwardSignature", "ExportGraphSignature", "ExportedProgram", "ModuleCallEntry", "ModuleCallSignature", "ShapesCollection",
-           "dims", "export", "load", "register_dataclass", "save"]
+           "UnflattenedModule", "dims", "export", "load", "register_dataclass", "save", "unflatten"]
 
-settle("export", globals(), ["export", "load", "save"])
+settle("export", globals(), ["export", "load", "save", "unflatten"])
 
 __getattr__ = attribute_of("export", "export, save, load, unflatten, Dim and ExportedProgram are there (docs/graphs.md)")

@@ -35,7 +35,7 @@ from .graph_signature import (
 from .sizes import Expr, Quotient, SymbolicInt, constant
 from .tracing import Meta, Ref, Run
 
-__all__ = ["Program", "SymbolicTensor", "Sizes", "argument_of", "fake", "input_names"]
+__all__ = ["Program", "SymbolicTensor", "Sizes", "argument_of", "fake", "input_names", "input_node"]
 
 
 class SymbolicTensor(FakeTensor):
@@ -68,6 +68,13 @@ def fake(mode: FakeTensorMode, sizes: list[int], strides: Any, dtype: Any, devic
     if cls is SymbolicTensor:
         found.symbolic = tuple.__new__(Size, sizes)
     return found.requires_grad_() if requires_grad else found
+
+
+def input_node(graph: Graph, name: str) -> Node:
+    """An input of this very name, though it may be a word of Python's, such as `input`."""
+    node = graph.placeholder(name)
+    node._name = name
+    return node
 
 
 class Sizes:
@@ -181,7 +188,7 @@ class Program:
 
     def placeholder(self, name: str, value: Tensor, sizes: list[Any], requires_grad: bool) -> Node:
         """An input that is a tensor."""
-        node = self.graph.placeholder(name)
+        node = input_node(self.graph, name)
         node.meta["val"] = fake(self.mode, sizes, value.stride(), value.dtype, value.device, requires_grad)
         return node
 
@@ -213,7 +220,7 @@ class Program:
                 self.sizes.given(node, sizes)
                 self.inputs.append(InputSpec(InputKind.USER_INPUT, TensorArgument(node.name), None))
             else:
-                node = self.graph.placeholder(name)
+                node = input_node(self.graph, name)
                 node.meta["val"] = value
                 self.inputs.append(InputSpec(InputKind.USER_INPUT, ConstantArgument(node.name, value), None))
             self.nodes[Ref("in", i)] = node

@@ -26,7 +26,7 @@ from ..tensor import Tensor, wrap
 from ..unsupported import NotSupported
 from ..utils import _pytree as pytree
 from . import schema
-from .building import fake
+from .building import fake, input_node
 from .dynamic_shapes import ValueRanges, int_oo
 from .exported_program import ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from .graph_signature import (
@@ -153,7 +153,7 @@ class _Reader:
 
     def placeholder(self, spec: InputSpec, given: dict[str, Any]) -> None:
         """An input."""
-        node = self.graph.placeholder(spec.arg.name)
+        node = input_node(self.graph, spec.arg.name)
         self.nodes[spec.arg.name] = node
         node.meta["val"] = spec.arg.value if isinstance(spec.arg, ConstantArgument) else self.meta(spec.arg.name, True)
 

@@ -188,6 +188,7 @@ class Run(TorchDispatchMode):
         self.constants: dict[str, Tensor] = {}
         self.free: set[int] = set()              # ids of tensors whose values follow from nothing that was given
         self.modules: list[tuple[str, str, str]] = []
+        self.entered: dict[str | None, int] = {}          # how often each module was called
         self.names, self.limit, self.result = names, limit, None
         self.leaves = leaves
         for i, each in enumerate(leaves):
@@ -210,7 +211,8 @@ class Run(TorchDispatchMode):
 
     def _enter(self, paths: dict[int, str], module: Module) -> None:
         path = paths.get(id(module))
-        key = f"L__self__{(path or '').replace('.', '_')}" if path != "" else "L__self__"
+        count = self.entered[path] = self.entered.get(path, -1) + 1
+        key = f"L__self__{(path or '').replace('.', '_')}" + (f"@{count}" if count else "")
         self.modules.append((key, path if path is not None else self.modules[-1][1], typename(module)))
 
     def _leave(self) -> None:
