@@ -151,3 +151,31 @@ def test_dtypes(dtype):
     for call in (lambda F, x, w: F.conv2d(x, w), lambda F, x, w: F.avg_pool2d(x, 2), lambda F, x, w: F.max_pool2d(x, 2)):
         ours, theirs = both(lambda m, x, w: call(functional(m), x, w), x, w)
         assert_same(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+LAST = {"whole": lambda m, t: t, "a part": lambda m, t: t[:, :, 2:-2, 1:-1], "every other": lambda m, t: t[:, :, ::2, ::2],
+        "one image, indexed": lambda m, t: t[:1].contiguous(memory_format=m.channels_last)[0][None],
+        "one image's part": lambda m, t: t[:1, :, 2:-2, 2:-2], "plain": lambda m, t: t.contiguous()[:, :, ::2]}
+OVER_IMAGES = {
+    "bilinear": lambda m, t: m.nn.functional.interpolate(t, size=(5, 6), mode="bilinear"),
+    "bicubic": lambda m, t: m.nn.functional.interpolate(t, size=(5, 6), mode="bicubic", antialias=True),
+    "nearest": lambda m, t: m.nn.functional.interpolate(t, size=(5, 6)),
+    "max_pool": lambda m, t: m.nn.functional.max_pool2d(t.float(), 2, 1, 1),
+    "avg_pool": lambda m, t: m.nn.functional.avg_pool2d(t.float(), 2),
+    "adaptive_avg": lambda m, t: m.nn.functional.adaptive_avg_pool2d(t.float(), (3, 2)),
+    "adaptive_max": lambda m, t: m.nn.functional.adaptive_max_pool2d(t.float(), (5, 2), return_indices=True)[1],
+    "conv": lambda m, t: m.nn.functional.conv2d(t.float(), m.ones(2, 3, 3, 3)),
+    "pad": lambda m, t: m.nn.functional.pad(t.float(), (1, 1, 1, 1), "reflect"),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("images", LAST)
+@pytest.mark.parametrize("op", OVER_IMAGES)
+def test_channels_stay_where_they_are_in_memory(op, images, dtype):
+    found = []
+    for m in (pt, rl):
+        t = (m.arange(2 * 3 * 16 * 16).reshape(2, 3, 16, 16) * 7 % 251).to(getattr(m, dtype)).contiguous(memory_format=m.channels_last)
+        y = OVER_IMAGES[op](m, LAST[images](m, t))
+        found.append((tuple(y.shape), y.stride()))
+    assert found[1] == found[0]

@@ -186,7 +186,7 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[
     if kind.is_floating or "nearest" in mode:
         return in_format_of(resampled(input, tables, f"Upsample{_NODES.get(mode, mode.title())}{n}D{'Aa' if antialias else ''}Backward0"), input)
     y = resampled(input.to(_float32), tables, "")          # bytes: rounded
-    return y.round().clamp(0, 255).to(kind.dtype)
+    return in_format_of(y.round().clamp(0, 255).to(kind.dtype), input)
 
 
 _NODES = {"nearest-exact": "NearestExact"}

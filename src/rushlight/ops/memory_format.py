@@ -14,9 +14,18 @@ _BACK = {4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
 
 
 def channels_last(a: Array) -> bool:
-    """Whether an array of images or volumes has its channels innermost in memory, and not by chance alone."""
-    order = _ORDER.get(a.ndim)
-    return (order is not None and a.__class__ is np.ndarray and not a.flags.c_contiguous and bool(a.transpose(order).flags.c_contiguous))
+    """Whether an array of images or volumes, or a part of one, has its channels innermost in memory, and not by chance alone: PyTorch's rule."""
+    if a.ndim not in _ORDER or a.__class__ is not np.ndarray or a.flags.c_contiguous:
+        return False
+    sizes, strides, least = a.shape, a.strides, 0
+    if strides[1] == 0 or 0 in sizes:
+        return False
+    for d in (1, *range(a.ndim - 1, 1, -1), 0):
+        step = strides[d]
+        if step < least or d == 0 and least == strides[1]:
+            return False
+        least = step * sizes[d]
+    return True
 
 
 def in_format_of(r: Tensor, *inputs: Tensor) -> Tensor:

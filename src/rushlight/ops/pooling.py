@@ -9,6 +9,7 @@ import numpy as np
 
 from ..dtypes import float32
 from ..kernels import pooling as K
+from ..layout import channels_last as _INNERMOST
 from ..settings import alert_not_deterministic
 from ..size import Size
 from ..tensor import Tensor, wrap
@@ -16,7 +17,7 @@ from ..vocabulary import Array, Function, PerDim
 from .errors import not_a_tensor, not_implemented, title
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .joining import cat
-from .memory_format import in_format_of
+from .memory_format import channels_last, in_format_of
 from .public import export, functional
 from .record import Outline, depending, record
 
@@ -314,6 +315,8 @@ def _adaptive_max(input: Tensor, output_size: int, n: int, return_indices: bool)
         y, index = _max_pool(x, n, name, kernel, kernel, 0, 1, False, True)
     else:
         y, index = _adaptive_max_windows(x, out)
+        if n == 2 and channels_last(x._a):
+            y, index = [each.contiguous(memory_format=_INNERMOST) for each in (y, index)]
     if unbatched:
         y, index = y.squeeze(0), index.squeeze(0)
     return (y, index) if return_indices else y
