@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 __all__ = ["twin_of"]
 
-_TWINS = {("torchvision", "_C"): "torchvision_ops"}
+_TWINS = {("torchvision", "_C"): "torchvision_ops", ("lib", "_torchaudio"): "torchaudio_ops", ("lib", "libtorchaudio"): "torchaudio_ops"}
 
 
 def twin_of(path: str) -> str | None:
