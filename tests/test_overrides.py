@@ -329,3 +329,19 @@ def test_names_are_those_of_what_is_public_now():
         for function in (rl.linalg.inv, rl.bucketize, rl.add, rl.Tensor.new_zeros, rl.histc):
             assert rl.overrides.resolve_name(function).rpartition(".")[2] == function.__name__
             assert any(function is each for each in rl.overrides.get_testing_overrides())
+
+
+@pytest.mark.parametrize("form", ["one by one", "list", "sublists"])
+def test_einsum_shows_its_operands_one_by_one(form):
+    class Asked:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return func.__name__, args[0], [type(each).__name__ for each in args[1:]]
+    found = []
+    for T in (pt, rl):
+        x = T.ones(2, 2).as_subclass(type("Sub", (T.Tensor,), {"__torch_function__": classmethod(lambda cls, func, types, args=(), kwargs=None: (
+            func.__name__, args[0], [isinstance(each, T.Tensor) for each in args[1:]]))}))
+        asked = Asked()
+        call = {"one by one": ("ij,jk->ik", asked, asked), "list": ("ij,jk->ik", [asked, asked]), "sublists": (x, [0, 1], x, [1, 2], [0, 2])}[form]
+        found.append(T.einsum(*call))
+    assert found[0] == found[1]

@@ -19,7 +19,8 @@ LIBRARIES = ("accelerate", "botorch", "captum", "diffusers", "einops", "fastai",
              "linear_operator", "monai", "opacus", "peft", "pyro", "pytorch_lightning", "safetensors", "sentence_transformers", "skorch",
              "stable_baselines3", "tensordict", "timm", "torch_geometric", "torchdiffeq", "torchmetrics", "torchvision", "transformers",
              "thinc", "spacy", "trl", "setfit", "open_clip", "torchaudio", "ultralytics", "segmentation_models_pytorch", "tianshou", "torchrl", "darts",
-             "neuralforecast", "pytorch_forecasting", "e3nn", "fvcore", "snntorch", "torchsde", "pytorch_tabnet", "optuna", "onnx")
+             "neuralforecast", "pytorch_forecasting", "e3nn", "fvcore", "snntorch", "torchsde", "pytorch_tabnet", "optuna", "onnx",
+             "tianshou", "mlflow", "wandb", "ray", "silero_vad", "datasets", "evaluate", "huggingface_hub", "fastcore")
 
 
 def imports(source: str) -> Iterator[tuple[str, str]]:

@@ -15,47 +15,71 @@ _Device = _device | str | _int | None
 AVG: AggregationType
 from .kernels.cuda.driver import AcceleratorError as AcceleratorError
 from .markers import AggregationType as AggregationType
+AnyType: Any
 BFloat16Storage: Any
 BFloat16Tensor: Any
+Block: Any
 BoolStorage: Any
 BoolTensor: Any
+BoolType: Any
 ByteStorage: Any
 ByteTensor: Any
 CharStorage: Any
 CharTensor: Any
+ClassType: Any
 ComplexDoubleStorage: Any
 ComplexFloatStorage: Any
+DeviceObjType: Any
+DictType: Any
 from .markers import DispatchKey as DispatchKey
 DoubleStorage: Any
 DoubleTensor: Any
 from .streams import Event as Event
 FloatStorage: Any
 FloatTensor: Any
+FloatType: Any
+from .futures import Future as Future
 from .generator import Generator as Generator
 from .amp import GradScaler as GradScaler
+Graph: Any
 HalfStorage: Any
 HalfTensor: Any
 IntStorage: Any
 IntTensor: Any
+IntType: Any
+ListType: Any
 LongStorage: Any
 LongTensor: Any
+Node: Any
+NoneType: Any
+NumberType: Any
+OptionalType: Any
 from .cuda import OutOfMemoryError as OutOfMemoryError
 from .markers import PyTorchFileReader as PyTorchFileReader
 from .markers import PyTorchFileWriter as PyTorchFileWriter
 from .markers import SUM as SUM
 from .markers import ScriptClass as ScriptClass
+ScriptDict: Any
 from .markers import ScriptFunction as ScriptFunction
+ScriptList: Any
+ScriptMethod: Any
 from .jit import ScriptModule as ScriptModule
+ScriptObject: Any
 ShortStorage: Any
 ShortTensor: Any
 from .size import Size as Size
 from .streams import Stream as Stream
+StringType: Any
 from .markers import SymBool as SymBool
 from .markers import SymFloat as SymFloat
 from .markers import SymInt as SymInt
 from .markers import Tag as Tag
+TensorType: Any
+TupleType: Any
 from .storage import TypedStorage as TypedStorage
+UnionType: Any
 from .storage import UntypedStorage as UntypedStorage
+Value: Any
 from . import accelerator as accelerator
 from . import amp as amp
 from . import ao as ao

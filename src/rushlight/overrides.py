@@ -254,7 +254,8 @@ _NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__sets
 def _add_door(function: Function | type[Any], public: Function | type[Any]) -> None:
     inside = python_function(function)
     if inside is not None and inside not in _doors:
-        _doors[inside] = functools.partial(_enter, public)
+        arranged = inside.__dict__.get("arranged")
+        _doors[inside] = functools.partial(_enter, public) if arranged is None else functools.partial(_enter_arranged, arranged, public)
         if watching():
             intercept(inside, "overrides", _doors[inside])
 
@@ -273,6 +274,11 @@ def _enter(public: Any, inside: Function, args: tuple[Any, ...], kwargs: dict[An
         return inside(*args, **kwargs)
     except NotBatched as error:
         return services.per_sample(inside, args, kwargs, error)
+
+
+def _enter_arranged(arranged: Callable[..., Any], public: Any, inside: Function, args: tuple[Any, ...], kwargs: dict[Any, Any]) -> Any:
+    """The door of a function that takes its tensors one by one or in a list: overrides see them one by one."""
+    return _enter(public, inside, arranged(*args), kwargs)
 
 
 @services.default_torch_function.given

@@ -89,7 +89,7 @@ SMALL: dict[str, Any] = {
 }
 PARTICULAR: dict[str, dict[str, Any]] = {
     "big_bird": {"attention_type": "original_full"}, "codegen": {"rotary_dim": 4}, "gptj": {"rotary_dim": 4}, "ctrl": {"dff": 48},
-    "funnel": {"block_sizes": [1, 1], "d_head": 8, "d_inner": 48}, "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "funnel": {"block_sizes": [1, 1], "block_repeats": [1, 1], "d_head": 8, "d_inner": 48}, "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
     "longformer": {"attention_window": 8}, "luke": {"entity_vocab_size": 16, "entity_emb_size": 32}, "mamba": {"time_step_rank": 4, "state_size": 8},
     "mixtral": {"num_local_experts": 4}, "mobilebert": {"intra_bottleneck_size": 16, "true_hidden_size": 16}, "mra": {"num_blocks": 1},
     "nystromformer": {"num_landmarks": 4, "segment_means_seq_len": 8}, "qwen2_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,

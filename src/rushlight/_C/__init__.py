@@ -58,7 +58,9 @@ class _ExcludeDispatchKeyGuard:
             set_autocast_enabled(each, on)
 
 
-_SCRIPT = ("ScriptFunction", "ScriptMethod", "ScriptDict", "ScriptList", "ScriptObject", "TensorType")     # TorchScript's classes
+# TorchScript's classes: of scripted things, of its graphs, of its types.
+_SCRIPTED = ("ScriptFunction", "ScriptMethod", "ScriptDict", "ScriptList", "ScriptObject")
+_GRAPHS = ("Graph", "Node", "Value", "Block", "Use", "Type", *(f"{name}Type" for name in ["Any", "Await", "Bool", "Class", "Complex", "DeviceObj", "Dict", "Enum", "Float", "Future", "Inferred", "Int", "Interface", "List", "None", "Number", "Optional", "PyObject", "RRef", "StreamObj", "String", "SymBool", "SymInt", "Tensor", "Tuple", "Union"]))
 
 
 def _script_class(name: str) -> type:
@@ -66,7 +68,8 @@ def _script_class(name: str) -> type:
     if name == "ScriptFunction":
         from ..jit.scripted import ScriptFunction
         return ScriptFunction
-    found = absent_class(f"_C.{name}", "scripted code has Python's own lists, dicts and methods")
+    found = absent_class(f"_C.{name}", "nothing is compiled, so there are no such graphs; torch.fx has graphs" if name in _GRAPHS
+                         else "scripted code has Python's own lists, dicts and methods")
     found.__call__ = lambda self, *args, **kwargs: None         # type: ignore[method-assign]  # utilities wrap it; there are no instances
     return found
 
@@ -88,7 +91,7 @@ def by_operator_names(space: str) -> Callable[[str], object]:
 def __getattr__(name: str) -> object:
     if name in ("DispatchKey", "DispatchKeySet"):
         return globals().setdefault(name, getattr(import_module("..markers", __name__), name))
-    if name in _SCRIPT:
+    if name in _SCRIPTED or name in _GRAPHS:
         return globals().setdefault(name, _script_class(name))
     if hasattr(probes, name):
         return getattr(probes, name)

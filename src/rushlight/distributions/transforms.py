@@ -431,7 +431,7 @@ class SigmoidTransform(_Simple):
     domain, codomain, bijective, sign = constraints.real, constraints.unit_interval, True, +1
 
     def _call(self, x: Tensor) -> Tensor:
-        return _inside(torch.sigmoid(x))
+        return _clipped_sigmoid(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
         y = _inside(y)
@@ -439,6 +439,11 @@ class SigmoidTransform(_Simple):
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return -_softplus(-x) - _softplus(x)
+
+
+def _clipped_sigmoid(x: Tensor) -> Tensor:
+    """The sigmoid, kept away from 0 and 1 so that it can be undone."""
+    return _inside(torch.sigmoid(x))
 
 
 def _softplus(x: Tensor) -> Tensor:

@@ -77,6 +77,10 @@ def _overload(func: Callable[..., Any]) -> Callable[..., Any]:
 _overload_method = _overload
 
 
+_get_trace_graph = not_supported("jit._get_trace_graph", "nothing is compiled, so there is no graph of TorchScript; torch.fx "
+                                 "has graphs, and torch.utils.flop_counter counts operations")
+
+
 def script_if_tracing(fn: Callable[..., Any]) -> Callable[..., Any]:
     """A function that would be compiled when it is first traced."""
     return fn

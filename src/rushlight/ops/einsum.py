@@ -43,6 +43,17 @@ def einsum(*args: Any) -> Tensor:
     return _contract(inputs, output, operands)
 
 
+def _one_by_one(*args: Any) -> tuple[Any, ...]:
+    """The arguments as who overrides functions sees them: the equation and every operand."""
+    if args and isinstance(args[0], Tensor) and len(args) > 1:
+        equation, operands = _from_lists(args)
+        return equation, *operands
+    return (args[0], *args[1]) if len(args) == 2 and isinstance(args[1], (list, tuple)) else args
+
+
+einsum.arranged = _one_by_one  # type: ignore[attr-defined]
+
+
 def _from_lists(args: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """The sublist form as an equation."""
     def letters(indices: Any) -> str:

@@ -668,3 +668,22 @@ def test_workers_end_with_their_loader():
         assert len(multiprocessing.active_children()) == before
     finally:
         gc.enable()
+
+
+def test_the_loader_says_whether_its_dataset_streams():
+    """fastai gives the iterators an object that is no dataset: what tells the kinds apart is the loader's word, as in PyTorch."""
+    from rushlight.utils.data.dataloader import _DatasetKind, _SingleProcessDataLoaderIter
+
+    class Loader:
+        _dataset_kind, _auto_collation, drop_last, timeout, pin_memory, pin_memory_device = _DatasetKind.Iterable, False, False, 0, False, ""
+        _index_sampler, generator, num_workers = range(9), None, 0
+
+        def __init__(self):
+            self.dataset = self
+
+        def __iter__(self):
+            return iter([1, 2, 3])
+
+        def collate_fn(self, x):
+            return x * 10
+    assert list(_SingleProcessDataLoaderIter(Loader())) == [10, 20, 30]

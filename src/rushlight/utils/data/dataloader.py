@@ -65,6 +65,7 @@ class DataLoader(Generic[T_co]):
         self.in_order = in_order
         self.generator = generator
         self.persistent_workers = persistent_workers
+        self._dataset_kind = _DatasetKind.Iterable if isinstance(dataset, IterableDataset) else _DatasetKind.Map
         self._choose_samplers(batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.collate_fn = collate_fn if collate_fn is not None else default_collate if self._auto_collation else default_convert
         self._iterator: _WorkerIterator | None = None
@@ -186,6 +187,13 @@ def _checked_context(context: int | str, num_workers: int) -> Any:
     return context
 
 
+class _DatasetKind:
+    """The two kinds of dataset that a loader tells apart."""
+
+    Map = 0
+    Iterable = 1
+
+
 class _LoaderIterator(Iterator[Any]):
     """One pass over a loader."""
 
@@ -236,7 +244,7 @@ class _LocalIterator(_LoaderIterator):
         super().__init__(loader)
         if loader.timeout != 0:
             raise AssertionError("timeout is for worker processes: it needs num_workers > 0")
-        self._fetch = make_fetcher(loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last)
+        self._fetch = make_fetcher(loader.dataset, loader._dataset_kind == _DatasetKind.Iterable, loader._auto_collation, loader.collate_fn, loader.drop_last)
 
     def _next_data(self) -> Operand | list[Any]:
         return self._fetch(next(self._indices))
@@ -283,7 +291,7 @@ class _WorkerIterator(_LoaderIterator):
         from ._utils.pool import PIPE_BYTES, WorkerPool
         from ._utils.worker import Settings
         limit = PIPE_BYTES // max(loader.prefetch_factor, 1) // 4  # type: ignore[type-var, operator]
-        settings = Settings(loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last, self._base_seed,
+        settings = Settings(loader.dataset, loader._dataset_kind == _DatasetKind.Iterable, loader._auto_collation, loader.collate_fn, loader.drop_last, self._base_seed,
                             loader.num_workers, loader.worker_init_fn, min(limit, PIPE_BYTES // 8))
         return WorkerPool(loader.multiprocessing_context or multiprocessing.get_context(), settings)
 
@@ -362,10 +370,3 @@ _BaseDataLoaderIter, _SingleProcessDataLoaderIter, _MultiProcessingDataLoaderIte
 _collate_fn_t = Callable[[list[Any]], Any]
 for _name in ("_BaseDataLoaderIter", "_SingleProcessDataLoaderIter", "_MultiProcessingDataLoaderIter"):
     globals()[_name].__name__ = globals()[_name].__qualname__ = _name
-
-
-class _DatasetKind:
-    """The two kinds of dataset that a loader tells apart."""
-
-    Map = 0
-    Iterable = 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..dataset import IterableDataset, Subset, TensorDataset
+from ..dataset import Subset, TensorDataset
 from .collate import default_collate
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ __all__ = ["make_fetcher"]
 Fetcher = Callable[[Any], Any]
 
 
-def make_fetcher(dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Fetcher:
-    """A function from what the index sampler yields to collated data. Over an IterableDataset it ends with StopIteration."""
-    if isinstance(dataset, IterableDataset):
+def make_fetcher(dataset: Any, streams: bool, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool) -> Fetcher:
+    """A function from what the index sampler yields to collated data. Over a dataset that streams it ends with StopIteration."""
+    if streams:
         return _stream_fetcher(iter(dataset), batched, collate_fn, drop_last)
     if not batched:
         return lambda index: collate_fn(dataset[index])

@@ -28,9 +28,10 @@ PARENT_CHECK_SECONDS = 5.0
 class Settings:
     """What every worker of a loader is told when it starts."""
 
-    def __init__(self, dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool, base_seed: int, num_workers: int,
-                 init_fn: Callable[[int], Any] | None, limit: int) -> None:
+    def __init__(self, dataset: Any, streams: bool, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool, base_seed: int,
+                 num_workers: int, init_fn: Callable[[int], Any] | None, limit: int) -> None:
         self.dataset = dataset
+        self.streams = streams
         self.batched = batched
         self.collate_fn = collate_fn
         self.drop_last = drop_last
@@ -41,7 +42,7 @@ class Settings:
 
     def fetcher(self) -> Callable[[Any], Any]:
         """A fetcher at the start of an epoch."""
-        return make_fetcher(self.dataset, self.batched, self.collate_fn, self.drop_last)
+        return make_fetcher(self.dataset, self.streams, self.batched, self.collate_fn, self.drop_last)
 
 
 class _Verbatim(str):
