@@ -381,18 +381,27 @@ def _chosen(name: str, values: Operator, tensors: Operator) -> Operator:
     return call
 
 
-_known: dict[tuple[str, bool], Operator | None] = {}
+def _in_floats(full: Operator) -> Operator:
+    """`full` as archives before PyTorch 1.7 mean it: of a whole number, in floats where no dtype is given."""
+    def call(size: Any, value: Any, **options: Any) -> Any:
+        return full(size, float(value) if options.get("dtype") is None and not isinstance(value, complex) else value, **options)
+    return call
+
+
+# What operators meant before a version of the format.
+_BEFORE: dict[str, tuple[int, Callable[[Operator], Operator]]] = {
+    "div": (4, _floored), "div_": (4, _floored), "full": (5, _in_floats)}
+_known: dict[tuple[str, int], Operator | None] = {}
 
 
 def find(full: str, version: int = 10) -> Operator | None:
     """The operator ``torch.NAME`` or ``ops.prim.NAME``, as archives of a version mean it; None where there is none."""
-    old = version < 4
-    if (full, old) not in _known:
-        _known[full, old] = _find(full, old)
-    return _known[full, old]
+    if (full, version) not in _known:
+        _known[full, version] = _find(full, version)
+    return _known[full, version]
 
 
-def _find(full: str, old: bool) -> Operator | None:
+def _find(full: str, version: int) -> Operator | None:
     namespace, _, name = full.rpartition(".")
     if namespace == "ops.prim":
         return _PRIM.get(name)
@@ -401,8 +410,8 @@ def _find(full: str, old: bool) -> Operator | None:
     if name in _ALWAYS:
         return _ALWAYS[name]
     values, tensors = _VALUES.get(name), _on_tensors(name)
-    if old and name in ("div", "div_", "true_divide") and tensors is not None:
-        tensors = _floored(tensors)
+    if name in _BEFORE and version < _BEFORE[name][0] and tensors is not None:
+        tensors = _BEFORE[name][1](tensors)
     if values is None or tensors is None:
         return values or tensors
     return _chosen(name, values, tensors)
