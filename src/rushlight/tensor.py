@@ -184,7 +184,7 @@ class Tensor(_Methods):
             return result
         return result[wrap_dim(dim, a.ndim)]
 
-    def is_contiguous(self, memory_format: MemoryFormat = None) -> bool:
+    def is_contiguous(self, *, memory_format: MemoryFormat = None) -> bool:
         """Whether the elements lie in memory in order, without gaps."""
         if memory_format is not None and memory_format.name == "channels_last":
             a = self._a

@@ -115,7 +115,7 @@ def lu_factor(a: Array) -> tuple[Any, Any, Any]:
     info = np.zeros(count, np.int32, like=x)
     each = np.arange(count, like=x)
     for start in range(0, k, _BLOCK):
-        stop = min(start + _BLOCK, k)
+        stop = min(start + _BLOCK, k) if x.size else start
         for j in range(start, stop):
             p = np.argmax(_size1(x[:, j:, j]), axis=1) + j
             pivots[:, j] = p + 1

@@ -290,6 +290,8 @@ def _pow_number(input: Tensor, exponent: Any) -> Tensor:
                     raise RuntimeError(f"value cannot be converted to type {kind.dtype.name}_t without overflow")
                 return wrap(as_array(np.power(input._a, kind.np.type(exponent))), kind)
         a, _, kind = promote("pow", input, exponent)
+        if kind.dtype is bool_:
+            return wrap(as_array(np.logical_or(a._a, not exponent)), kind)
         input = wrap(a._a.astype(kind.np), kind)
     elif isinstance(exponent, complex):
         return _pow(input, exponent)

@@ -37,6 +37,8 @@ def _limits(input: Tensor, name: str, *bounds: Any) -> None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if input._kind.is_complex:
         raise NotImplementedError("clamp is not supported for complex types")
+    if any(isinstance(bound, Tensor) and bound._kind.is_complex for bound in bounds):
+        raise NotImplementedError("clamp is not supported for complex types")
     if any(isinstance(bound, complex) for bound in bounds):
         if input._kind.is_floating and name == "clamp":
             raise RuntimeError("value cannot be converted to type double without overflow")

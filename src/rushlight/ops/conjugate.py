@@ -95,9 +95,9 @@ class Conjugate(Tensor):
         """The source's storage."""
         return self.source.untyped_storage()
 
-    def is_contiguous(self, memory_format: MemoryFormat = None) -> bool:
+    def is_contiguous(self, *, memory_format: MemoryFormat = None) -> bool:
         """Whether the source is contiguous."""
-        return self.source.is_contiguous(memory_format)
+        return self.source.is_contiguous(memory_format=memory_format)
 
     def contiguous(self, memory_format: MemoryFormat = None) -> Tensor:
         """Itself if the source is contiguous, else a copy."""

@@ -198,7 +198,7 @@ def contiguous(self: Tensor, memory_format: MemoryFormat = None) -> Tensor:
         if self._a.flags.c_contiguous:
             return self
         return record(wrap(M.copied(self._a), self._kind), "CloneBackward0", (self,), lambda g: g, array_grad=lambda g: g)
-    if self.is_contiguous(memory_format):
+    if self.is_contiguous(memory_format=memory_format):
         return self
     return self.clone(memory_format=memory_format)
 

@@ -87,7 +87,9 @@ def size_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
         what = type(size[at]).__name__
         raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not {what}" if one else
                         f"{name}(): argument 'size' failed to unpack the object at pos {at + 1} with error \"type must be tuple of ints,but got {what}\"") from None
-    for s in shape:
+    for at, s in enumerate(shape, 1):
+        if not -2**63 <= s < 2**63:
+            raise TypeError(f"{name}(): argument 'size' failed to unpack the object at pos {at} with error \"Overflow when unpacking long long\"")
         if s < 0:
             if name == "zeros":
                 raise RuntimeError(f"zeros: Dimension size must be non-negative. Got {s} in {list(shape)}")
@@ -535,6 +537,8 @@ def full(size: PerDim, fill_value: bool | float, *, out: Tensor | None = None, d
          requires_grad: bool = False, pin_memory: bool = False, names: Any = None) -> Tensor:
     """A tensor of one value; without dtype, that of the value (bool, int64, default float, complex)."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
+    if isinstance(size, int):
+        raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not int")
     if not isinstance(value, (int, float, complex, bool, np.number, np.bool_)):
         raise TypeError(f"full(): argument 'fill_value' (position 2) must be Number, not {type(fill_value).__name__}")
     kind = creation_kind(dtype, device, number_dtype(value) if out is None else out._kind.dtype)
@@ -556,6 +560,8 @@ def _fits(value: Any, kind: Kind) -> Any:
         if isinstance(value, float) and (math.isnan(value) or math.isinf(value)):
             raise RuntimeError(f"value cannot be converted to type {kind.dtype.name}_t without overflow")
         limits = np.iinfo(kind.np)
+        if isinstance(value, float) and not limits.min <= value <= limits.max:
+            raise RuntimeError(f"value cannot be converted to type {kind.dtype.name}_t without overflow")
         if not limits.min - (limits.max + 1 if limits.min == 0 else 0) <= int(value) <= limits.max:
             raise RuntimeError(f"value cannot be converted to type {kind.dtype.name}_t without overflow")
         return np.asarray(int(value)).astype(kind.np)

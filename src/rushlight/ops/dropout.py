@@ -178,7 +178,9 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
     kind = input._kind
     p = float(p)
     mask_kind = kind.with_dtype(bool_)
-    if not input._a.size or (train is not None and not train):
+    if not input._a.size:
+        return input.clone(), input.clone()                      # the mask has the input's dtype then
+    if (train is not None and not train):
         return input.clone(), wrap(kind.xp.ones(input._a.shape, np.bool_), mask_kind)
     if not kind.differentiable:
         raise RuntimeError(f"result type Float can't be cast to the desired output type {title(kind.dtype)}")

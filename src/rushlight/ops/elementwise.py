@@ -335,7 +335,7 @@ logaddexp2 = binary("logaddexp2", np.logaddexp2,
                     (lambda g, a, b: g / (1 + f.exp2(b - a)), lambda g, a, b: g / (1 + f.exp2(a - b))), complex=False, inplace=False,
                     numbers="none", only="float")
 gcd = binary("gcd", np.gcd, None, result="int", only="int", numbers="none", inplace="function")
-lcm = binary("lcm", np.lcm, None, result="int", only="int", numbers="none", inplace="function")
+lcm = binary("lcm", lambda a, b: np.abs(np.lcm(a, b)), None, result="int", only="int", numbers="none", inplace="function")
 
 
 def _xlogy(a: Array, b: Array) -> Array:

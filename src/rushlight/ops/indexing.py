@@ -471,7 +471,13 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
     index = _numpy_index(arrays)
     b = value._a
     if b.ndim or accumulate:
-        target_shape = _result_shape(a, index, arrays)
+        try:
+            target_shape = _result_shape(a, index, arrays)
+        except IndexError:                       # shapes are looked at before the values of the index
+            zeros = {dim: each if each.dtype == bool else np.zeros_like(each) for dim, each in arrays.items()}
+            target_shape = _result_shape(a, _numpy_index(zeros), zeros) if a.size else ()
+            if len(b.shape) <= len(target_shape) and all(have in (1, want) for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
+                raise
         if len(b.shape) > len(target_shape) or any(have not in (1, want) for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
             raise RuntimeError(f"shape mismatch: value tensor of shape {list(b.shape)} cannot be broadcast to indexing result of shape "
                                f"{list(target_shape)}")

@@ -233,8 +233,13 @@ def _torch_layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | Non
 @functional
 def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """(N, C, *) normalised per sample over groups of channels. Wu and He, "Group Normalization", 2018."""
-    _check(input, "GroupNormKernelImpl")
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("group_norm", "input", 1, input)
     shape = input._a.shape
+    if len(shape) > 1 and not input._kind.is_floating and isinstance(num_groups, int) and num_groups and (
+            shape[0] * shape[1] // num_groups * prod(shape[2:]) == 1):
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(shape)}")
+    _check(input, "GroupNormKernelImpl")
     if len(shape) < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {len(shape)}")
     if num_groups <= 0 or shape[1] % num_groups:

@@ -103,6 +103,9 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_l
     """
     reduction = reduction_of(None, None, reduction)
     check_tensor("ctc_loss", log_probs=log_probs, targets=targets)
+    for each in (input_lengths, target_lengths):
+        if not isinstance(each, (Tensor, tuple, list)) or isinstance(each, Tensor) is not isinstance(input_lengths, Tensor):
+            raise TypeError(f"ctc_loss() received an invalid combination of arguments - got lengths of type {type(each).__name__}")
     unbatched = log_probs._a.ndim == 2
     if not log_probs._kind.is_floating or log_probs._kind.reduced:
         raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{title(log_probs._kind.dtype)}'")

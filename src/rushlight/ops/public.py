@@ -18,7 +18,7 @@ from .errors import not_a_tensor
 from .failed_calls import BETWEEN, better, diagnose, numpy_names, old_form, overridden, reject, under_own_names
 from .interception import code_of
 from .registry import FUNCTIONS, Op, show
-from .schemas import misfit, shared
+from .schemas import at_first, misfit, shared, unfit
 from .signatures import SignatureOf
 from .write import check_apart, check_dtype, check_fresh, inplace_from, write_out
 
@@ -105,8 +105,12 @@ def op(function: Function | None = None, /, *, name: str = "", method: bool | st
 
 def _public(function: Function, name: str, out: bool | str) -> Function:
     """The torch.<name> form: out=, NumPy's argument names, and PyTorch's errors for arguments of wrong types."""
+    first = at_first(name)
+
     def call(*args: Any, **kwargs: Any) -> Any:
         target = None
+        if first and (problem := unfit(name, args, kwargs)) is not None:
+            return overridden(call, args, kwargs, problem)
         if kwargs:
             if out and "out" in kwargs:
                 target = kwargs.pop("out")
@@ -163,7 +167,11 @@ def _method(function: Function, name: str) -> Function:
     if name not in _GUARDED and "dim" not in names or "axis" in names:
         return function
 
+    first = at_first(name)
+
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if first and (problem := unfit(name, (self, *args), kwargs, True)) is not None:
+            raise problem
         if kwargs:
             kwargs = numpy_names(function, kwargs)
         try:

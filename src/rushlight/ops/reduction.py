@@ -197,6 +197,9 @@ def nanmean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dt
     """The mean of what is not nan."""
     if not input._kind.differentiable:
         raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {title(input._kind.dtype)}")
+    if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
+        raise RuntimeError("nanmean(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. Got: "
+                           f"{title(dtype)}")
     count = sum(~input.isnan(), dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / count
 

@@ -187,8 +187,10 @@ def _areas(name: str, y: Tensor, x: Any, dx: Any, dim: int) -> tuple[Tensor, int
 @op
 def trapezoid(y: Tensor, x: Any = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """The integral by the trapezoidal rule, with points `x` or spacing `dx`."""
-    areas, dim = _areas("trapezoid", y, x, dx, dim)
-    return areas.sum(dim)
+    areas, at = _areas("trapezoid", y, x, dx, dim)
+    if not y._a.shape[at]:
+        return y.new_zeros(y._a.shape[:at] + y._a.shape[at + 1:])
+    return areas.sum(at)
 
 
 @op

@@ -210,6 +210,7 @@ def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: 
     """A copy in which the values of `src` that go to one place are reduced there: "sum", "prod", "mean", "amax" or "amin".
     `include_self`: together with the value that is there."""
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
+        wrap_dim(dim, input._a.ndim)
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
     return _scatter_reduce(input, dim, index, src, reduce, include_self, "ScatterReduceBackward0")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..tensor import Tensor
 
-__all__ = ["misfit", "renamed", "shared"]
+__all__ = ["at_first", "misfit", "renamed", "shared", "unfit"]
 
 # NumPy's names of arguments, which PyTorch takes as well, and what every function may take beside its own.
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "self", "a": "self", "input": "self", "axes": "dims", "x1": "self", "x2": "other"}
@@ -40,6 +40,20 @@ class _Overload(NamedTuple):
 
     positional: tuple[_Parameter, ...]
     named: tuple[_Parameter, ...]
+
+
+# Functions whose types are looked at before they compute, which they would do with wrong ones, too; none of them is quick or called in inner loops.
+_FIRST = frozenset((
+    "addbmm", "addr", "argsort", "bincount", "bucketize", "corrcoef", "cov", "cross", "cummax", "cummin", "cumulative_trapezoid", "diag_embed", "diagflat", "diff", "dist", "dsplit",
+    "flip", "histc", "hsplit", "isclose", "isin", "kron", "kthvalue", "logcumsumexp", "logspace", "masked_scatter", "masked_select", "matrix_power", "median",
+    "mode", "movedim", "multinomial", "nan_to_num", "nanmedian", "nanquantile", "nansum", "pinverse", "put", "qr", "quantile", "renorm",
+    "rot90", "searchsorted", "svd", "take_along_dim", "tile", "topk", "trapezoid", "trapz", "triangular_solve", "tril_indices", "triu_indices", "vander",
+    "vsplit"))
+
+
+def at_first(name: str) -> bool:
+    """Whether the types of a function's arguments are looked at before it computes."""
+    return name in _FIRST or name.startswith(("linalg_", "fft_"))
 
 
 def _parameter(text: str) -> _Parameter:
@@ -107,6 +121,9 @@ def _problem(overload: _Overload, args: tuple[Any, ...], kwargs: dict[str, Any],
         return None, 0, None
     own = {each.name for each in (*positional, *overload.named)}
     given = {key if key in own else _ALIASES.get(key, key): value for key, value in kwargs.items()}
+    if positional and positional[0].name == "self" and positional[0].word != "T" and "input" in kwargs or (
+            "self" in kwargs and any(each.name == "self" and each.word == "T" for each in positional)):
+        return None, 0, None                                          # a tensor is called input, a number in its place self
     for i, (parameter, value) in enumerate(zip(positional, args, strict=False), 1):
         if not _is(parameter, value):
             return parameter, i - first, value
@@ -150,6 +167,26 @@ def shared(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tu
     overloads = _overloads(name)
     names = {each.name for overload in overloads for each in (*overload.positional, *overload.named)} | {"input"}
     return args[:max((len(each.positional) for each in overloads), default=0)], {key: value for key, value in kwargs.items() if key in names}
+
+
+_fitted: set[Any] = set()          # calls that fitted, by the classes of their arguments
+
+
+def unfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool = False) -> Exception | None:
+    """`misfit` for calls that have not failed: what has fitted once is known by its classes."""
+    given = (*args, *kwargs.values()) if kwargs else args
+    for each in given:
+        if each.__class__ is list or each.__class__ is tuple:
+            for element in each:
+                if element.__class__ is not int:
+                    return misfit(name, args, kwargs, method)
+    key = (name, method, *kwargs, *[each.__class__ for each in given])
+    if key in _fitted:
+        return None
+    problem = misfit(name, args, kwargs, method)
+    if problem is None and len(_fitted) < 10_000 and not any(each.__class__ is Tensor and not each._a.ndim for each in given):
+        _fitted.add(key)                             # (a 0-dimensional tensor may stand for a number)
+    return problem
 
 
 def misfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool = False) -> Exception | None:

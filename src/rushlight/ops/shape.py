@@ -22,6 +22,7 @@ from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, PerDim, Shape
 from .errors import broadcast_error, no_lists, title
+from .failed_calls import check_tensor
 from .public import export, method, op
 from .record import record
 from .record import view as make_view
@@ -484,6 +485,7 @@ def _expanded_shape(old: tuple[int, ...], shape: tuple[int, ...], extra: int) ->
 @op(torch=False, method=True)
 def expand_as(self: Tensor, other: Tensor) -> Tensor:
     """``self.expand(other.size())``."""
+    check_tensor("expand_as", other=other)
     return _expand(self, other._a.shape)
 
 

@@ -123,8 +123,8 @@ def _median(name: str, skip_nan: bool, kind_of_result: type[Any]) -> Function:
     def fn(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Any:
         if dim is not None and isinstance(dim, int):
             wrap_dim(dim, input._a.ndim)
-        a = _comparable(input, name)
-        if a.dtype == bool and (a.size or dim is not None):
+        a = _comparable(input, name) if input._a.size or dim is not None else input._a
+        if a.dtype == bool and a.size:
             raise not_implemented(name + "_out", input._kind)
         if dim is None:
             if a.size == 0:
@@ -341,6 +341,8 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     for each in (elements, test_elements):
         if isinstance(each, Tensor) and (each._kind.is_complex or each._kind is each._kind.bool_):
             raise RuntimeError(f"Unsupported input type encountered for isin(): {title(each._kind.dtype)}")
+        if isinstance(each, (bool, complex)):
+            raise RuntimeError(f"Unsupported input type encountered for isin(): {'Bool' if isinstance(each, bool) else 'ComplexDouble'}")
     a = elements._a if isinstance(elements, Tensor) else np.asarray(elements)
     b = test_elements._a if isinstance(test_elements, Tensor) else np.asarray(test_elements)
     return wrap(as_array(np.isin(a, b, assume_unique=False, invert=invert)), t._kind.bool_)

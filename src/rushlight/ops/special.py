@@ -136,11 +136,17 @@ for _name, _kernel in POLYNOMIALS.items():
 
 
 # --- what torch has under its own names ---------------------------------------------------------------------------------------------------
-for _name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "i0", "log1p", "logit", "logsumexp", "polygamma", "round", "sinc", "xlogy"):
+for _name in ("digamma", "erf", "erfc", "erfinv", "exp2", "expm1", "i0", "log1p", "logit", "logsumexp", "polygamma", "sinc", "xlogy"):
     export(FUNCTIONS[_name], _name, namespace="special")
 for _name, _old in {"expit": "sigmoid", "gammaln": "lgamma", "psi": "digamma", "gammainc": "igamma", "gammaincc": "igammac",
                     "multigammaln": "mvlgamma"}.items():
     export(FUNCTIONS[_old], _name, namespace="special")
+
+
+@op(namespace="special", out=True)
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
+    """Round half to even, to `decimals` digits after the point: floating-point numbers only."""
+    return FUNCTIONS["round"](input, decimals=decimals)
 
 
 @op(namespace="special")

@@ -19,6 +19,7 @@ from ..tensor import Tensor, wrap
 from ..vocabulary import Dims, Function, PerDim
 from . import embedding, linalg  # noqa: F401 (the norms of matrices are defined there)
 from .aten_forms import FORMS, word_of
+from .errors import title
 from .failed_calls import check_tensor
 from .loss import reduced
 from .public import export, method, op
@@ -170,6 +171,8 @@ def embedding_renorm_(input: Tensor, indices: Tensor, max_norm: float, norm_type
     if input._a.ndim != 2:
         raise RuntimeError(f"Expected 2-dimensional tensor, but got {input._a.ndim}-dimensional tensor for argument #1 'self' (while checking arguments "
                            "for embedding_renorm_)")
+    if not input._kind.differentiable:
+        raise RuntimeError(f"norm(): input dtype should be either floating point or complex. Got {title(input._kind.dtype)} instead.")
     if indices._a.size and not -1 < indices._a.min() <= indices._a.max() < input._a.shape[0]:
         raise IndexError("index out of range in self")
     if indices.is_floating_point() or indices.is_complex() or indices._kind.dtype.name not in ("int32", "int64"):

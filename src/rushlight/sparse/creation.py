@@ -12,7 +12,7 @@ from .. import services
 from ..devices import CPU
 from ..layout import sparse_coo, sparse_csc, sparse_csr
 from ..ops.convert import move
-from ..ops.creation import creation_kind
+from ..ops.creation import creation_kind, size_of
 from ..ops.registry import FUNCTIONS
 from ..size import Size
 from ..tensor import Tensor
@@ -130,7 +130,9 @@ def sparse_coo_tensor(indices: Tensor | list[Any] | None = None, values: Tensor 
     if values is None and size is None and indices is not None:
         size, indices = indices, None
     if indices is None:
-        size = tuple(size)
+        size = tuple(Size(size)) if isinstance(size, (tuple, list)) else size_of((size,), "sparse_coo_tensor")
+        if any(n < 0 for n in size):
+            raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
         kind = creation_kind(dtype, device)
         r = make(Coo(kind.xp.zeros((len(size), 0), np.int64), size, True), kind.xp.zeros(0, kind.np), kind)
         return r.requires_grad_() if requires_grad else r
@@ -199,6 +201,26 @@ def sparse_compressed_tensor(compressed_indices: Sequence[int] | Tensor, plain_i
         raise NotSupported(f"sparse_compressed_tensor(layout={layout}): only torch.sparse_csr and torch.sparse_csc are supported")
     by_column = layout is sparse_csc
     long, short = ("ccol", "row") if by_column else ("crow", "col")
+    checked = check_invariants or (check_invariants is None and check_sparse_tensor_invariants.is_enabled())
+    try:
+        crow, col, values, size = _parts(long, short, by_column, (compressed_indices, plain_indices, values, size), dtype, device, layout)
+    except (RuntimeError, TypeError) as error:
+        if size is None or checked or isinstance(error, (NotSupported, TypeError)):
+            raise
+        raise NotSupported(f"a tensor of layout {layout} that is none, which PyTorch makes unseen, is not supported by rushlight: {error}") from None
+    if checked:
+        inside = np.ones(max(col.size - 1, 0), bool, like=col)
+        inside[(crow[1:-1] - 1)[(crow[1:-1] > 0) & (crow[1:-1] < col.size)]] = False
+        if (np.diff(col)[inside] <= 0).any():
+            raise RuntimeError(f"`{short}_indices[..., {long}_indices[..., i - 1]:{long}_indices[..., i]] for all i = 1, ..., "
+                               f"{'ncols' if by_column else 'nrows'} are sorted and distinct along the last dimension values` is not satisfied.")
+    return _finish(Compressed(crow, col, size, by_column), values, requires_grad, "SparseCompressedTensorBackward0")
+
+
+def _parts(long: str, short: str, by_column: bool, given: tuple[Any, ...], dtype: Dtype, device: Device,
+           layout: Layout) -> tuple[Array, Array, Tensor, tuple[int, ...]]:
+    """The indices, the values and the size of a compressed tensor, all of them checked."""
+    compressed_indices, plain_indices, values, size = given
     crow, col = _index_array(f"{long}_indices", compressed_indices, True), _index_array(f"{short}_indices", plain_indices, True)
     values = _values(values, dtype, device)
     if crow.ndim != 1 or col.ndim != 1:
@@ -210,14 +232,7 @@ def sparse_compressed_tensor(compressed_indices: Sequence[int] | Tensor, plain_i
         size = ((other, crow.size - 1) if by_column else (crow.size - 1, other)) + tuple(values.shape[1:])
     size = tuple(Size(size))
     _check_compressed(crow, col, values, size, by_column)
-    crow, col = _beside(crow, values), _beside(col, values)
-    if check_invariants or (check_invariants is None and check_sparse_tensor_invariants.is_enabled()):
-        inside = np.ones(max(col.size - 1, 0), bool, like=col)
-        inside[(crow[1:-1] - 1)[(crow[1:-1] > 0) & (crow[1:-1] < col.size)]] = False
-        if (np.diff(col)[inside] <= 0).any():
-            raise RuntimeError(f"`{short}_indices[..., {long}_indices[..., i - 1]:{long}_indices[..., i]] for all i = 1, ..., "
-                               f"{'ncols' if by_column else 'nrows'} are sorted and distinct along the last dimension values` is not satisfied.")
-    return _finish(Compressed(crow, col, size, by_column), values, requires_grad, "SparseCompressedTensorBackward0")
+    return _beside(crow, values), _beside(col, values), values, size
 
 
 def _check_compressed(crow: Array, col: Array, values: Tensor, size: tuple[int, ...], by_column: bool) -> None:

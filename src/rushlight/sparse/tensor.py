@@ -176,7 +176,7 @@ class SparseTensor(Tensor):
         self._no("strides")
         return (0,) * self.ndim if dim is None else 0
 
-    def is_contiguous(self, memory_format: MemoryFormat = None) -> bool:
+    def is_contiguous(self, *, memory_format: MemoryFormat = None) -> bool:
         """False: the elements do not lie in one block."""
         self._no("is_contiguous")
         return False

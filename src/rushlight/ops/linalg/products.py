@@ -155,6 +155,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     if x._kind is not y._kind:
         raise RuntimeError(f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {title(x._kind.dtype)} and y of type "
                            f"{title(y._kind.dtype)} instead")
+    check_floating("linalg.vecdot", x, low=True)
     return (x.conj() * y).sum(dim)
 
 

@@ -182,7 +182,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:  # noqa: N803
 def eig(A: Tensor) -> Any:  # noqa: N803
     """(eigenvalues, eigenvectors) of square matrices; always complex, the vectors of length 1."""
     check_square("linalg.eig", A)
-    check_floating("linalg.eig", A)
+    check_floating("linalg.eig", A, kernel="linalg_eig_out_cpu")
     if not np.isfinite(A._a).all():
         raise RuntimeError("torch.linalg.eig: input tensor should not contain infs or NaNs.")
     kind = A._kind.with_dtype(A._kind.dtype.to_complex())
@@ -268,7 +268,9 @@ def matrix_rank(A: Tensor, tol: Operand | None = None, hermitian: bool = False, 
                 rtol: Operand | None = None) -> Tensor:  # noqa: N803
     """How many singular values are above max(atol, rtol * largest)."""
     check_matrix("linalg.matrix_rank", A)
-    check_floating("linalg.matrix_rank", A)
+    if not A._a.size:
+        return A.new_zeros(A._a.shape[:-2], dtype=A._kind.int64.dtype)
+    check_floating("linalg.matrix_rank", A, kernel="linalg_svd_cpu")
     a = A.detach()
     s = eigvalsh(a).abs() if hermitian else svdvals(a)
     if tol is not None:
