@@ -7,7 +7,7 @@ from typing import Any
 from ..devices import device, register_device
 from ..kernels.cuda import driver
 from . import host_ops, memory, random
-from .array import Namespace
+from .namespace import Namespace
 
 __all__ = ["find"]
 

@@ -11,7 +11,7 @@ from ..kernels.cuda import driver, philox, sampling
 from ..kernels.random_fill import memory_axes
 from ..ops.random import as_real_array
 from ..vocabulary import Device
-from .array import _call, box, guarded, raw
+from .array import box, call_cupy, guarded, raw
 from .generator import STREAMS
 from .indices import checked, device_count
 
@@ -83,14 +83,14 @@ def filled(a: Any, name: str, gen: CudaGenerator, parameters: tuple[Any, ...]) -
             whole = driver.needed().empty(flat.shape, flat.dtype)
             getattr(philox, name)(whole, gen, *values)
             flat[...] = box(whole)
-    guarded(a.c, _call, run)
+    guarded(a.c, call_cupy, run)
 
 
 def sampled(kind: Kind, name: str, gen: Any, *parameters: Any) -> Any:
     """The DeviceArray that ``sampling.<name>`` draws on the kind's GPU."""
     values = raw(list(parameters))
     with driver.needed().cuda.Device(kind.device.index or 0):
-        return box(_call(getattr(sampling, name), gen, *values))
+        return box(call_cupy(getattr(sampling, name), gen, *values))
 
 
 def seed() -> None:

@@ -7,7 +7,7 @@ result's shape and dtype: `functions.py` has the rules, which NumPy's protocols 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from math import prod
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +17,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..devices import device
 from ..kernels.shapes import broadcast_shapes
+from ..kernels.wrapped import Flags, WrappedArray
 from ..vocabulary import Array, Axes, Dtype, Function, Index, Number, NumpyDtype, PerDim, Scalar
 
 if TYPE_CHECKING:
@@ -116,32 +117,6 @@ def shape_of(value: object) -> tuple[int, ...]:
     return value.shape if hasattr(value, "shape") else np.shape(value)
 
 
-class Flags:
-    """``array.flags``."""
-
-    __slots__ = ("_array",)
-
-    def __init__(self, array: MetaArray) -> None:
-        self._array = array
-
-    c_contiguous = property(lambda self: self._array.p.flags.c_contiguous)
-    f_contiguous = property(lambda self: self._array.p.flags.f_contiguous)
-    contiguous = c_contiguous
-    forc = property(lambda self: self._array.p.flags.forc)
-    owndata = property(lambda self: self._array.base is None)
-    aligned = property(lambda self: True)
-    carray = property(lambda self: False)
-
-    @property
-    def writeable(self) -> bool:
-        """Whether in-place ops may write: False for expanded tensors."""
-        return self._array.writeable
-
-    @writeable.setter
-    def writeable(self, value: bool) -> None:
-        self._array.writeable = value
-
-
 class _Address:
     """``array.data``: where the array pretends to be."""
 
@@ -151,7 +126,7 @@ class _Address:
         self.ptr = ptr
 
 
-class MetaArray(NDArrayOperatorsMixin):
+class MetaArray(WrappedArray, NDArrayOperatorsMixin):
     """See the module's text.
 
     `answer` is for the checks of values in ops, which find that all is well: np.any is taken for False, np.all for True, and the least and the
@@ -160,7 +135,6 @@ class MetaArray(NDArrayOperatorsMixin):
 
     __slots__ = ("p", "base", "writeable", "answer", "__weakref__")
     __array_priority__ = 50000
-    __hash__ = None  # type: ignore[assignment]
     p: Any
     base: Any
     writeable: bool
@@ -171,9 +145,8 @@ class MetaArray(NDArrayOperatorsMixin):
     ndim = property(lambda self: self.p.ndim)
     size = property(lambda self: self.p.size)
     strides = property(lambda self: self.p.strides)
-    itemsize = property(lambda self: self.p.dtype.itemsize)
     nbytes = property(lambda self: self.p.nbytes)
-    flags = property(Flags)
+    flags = property(lambda self: Flags(self, self.p.flags))
     device = property(lambda self: META)
     data = property(lambda self: _Address(self.p.__array_interface__["data"][0]))
     T = property(lambda self: self.view_of(self.p.T))
@@ -210,14 +183,6 @@ class MetaArray(NDArrayOperatorsMixin):
         if self.answer.__class__ is bool:
             return self.answer
         raise RuntimeError("Tensor.item() cannot be called on meta tensors")
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            raise TypeError("len() of unsized object")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[MetaArray]:
-        return (self[i] for i in range(len(self)))
 
     # --- elements -------------------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,6 @@ __all__: list[str] = []
 
 def _lazy(module: str, name: str, doc: str) -> Function:
     def call(*args: Any, **kwargs: Any) -> Tensor:
-        import_module(f"..sparse.{module}", __package__)
         return getattr(import_module(f"..sparse.{module}", __package__), name)(*args, **kwargs)
     call.__name__ = call.__qualname__ = name
     call.__doc__ = doc

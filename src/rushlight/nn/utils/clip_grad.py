@@ -23,7 +23,7 @@ def _norm2(tensors: list[Tensor]) -> Tensor | None:
     """The 2-norm by one dot product per tensor, where all are contiguous float32 or float64 arrays in memory; else None."""
     kind = tensors[0]._kind
     if kind.device.type == "cuda":
-        from ...cuda.array import over_tensors
+        from ...cuda.formulas import over_tensors
         r = over_tensors("norm", tensors)
         return None if r is NotImplemented else wrap(r, kind)
     if not kind.fast or kind.xp is not np or any(t.__class__ is not Tensor for t in tensors):       # a DTensor's array is a part of it
@@ -68,7 +68,7 @@ def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float
         grads = [p.grad for p in _list(parameters) if p.grad is not None]
         factor = torch.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
         if grads and factor._kind.device.type == "cuda":
-            from ...cuda.array import over_tensors
+            from ...cuda.formulas import over_tensors
             wide = factor._a.astype(np.float64 if grads[0]._kind.np == np.float64 else np.float32)
             if all(g._kind.device is factor._kind.device for g in grads) and over_tensors("scale", grads, wide) is not NotImplemented:
                 return
