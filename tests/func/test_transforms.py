@@ -158,3 +158,17 @@ def check_jvp(op, function, sample):
     (_, theirs), (_, ours) = results
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(array(a), b.detach().resolve_conj().resolve_neg().numpy(force=True), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", [
+    lambda t, x: t.func.jvp(lambda v: v.mul_(3).sin_(), (x,), (t.ones(3) * 2,)),
+    lambda t, x: (t.func.jacfwd(lambda v: v.mul_(2).exp())(x),),
+    lambda t, x: t.func.linearize(lambda v: v.mul_(v), x)[1](t.ones(3))[None],
+    lambda t, x: (t.func.vmap(t.func.jacfwd(lambda v: v.square_()))(x.reshape(3, 1)),),
+])
+def test_forward_mode_over_changes_of_the_input(case):
+    found = []
+    for t in (pt, rl):
+        x = t.tensor([1.0, 2.0, 3.0])
+        found.append([*[each.tolist() for each in case(t, x)], x.tolist()])
+    np.testing.assert_allclose(np.concatenate([np.ravel(each) for each in found[1]]), np.concatenate([np.ravel(each) for each in found[0]]), rtol=1e-6)

@@ -256,7 +256,8 @@ class _Forward:
         self.outside = LOCAL.grad
         self.leaves, self.spec = _aliases(primals, self.outside)
         with enable_grad(), recording_forward():
-            outputs, aux = _with_aux(func(*tree_unflatten(self.leaves, self.spec)), has_aux, where)
+            inner = [alias(leaf, True) for leaf in self.leaves]         # no leaves: `func` may change them in place
+            outputs, aux = _with_aux(func(*tree_unflatten(inner, self.spec)), has_aux, where)
         self.flat, self.out_spec = _tensor_leaves(outputs, where)
         self.push = pushforward(self.flat, self.leaves)
         self.outer = self.outside and depends_on_others(self.flat, self.leaves)
