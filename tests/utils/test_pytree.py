@@ -1,6 +1,7 @@
 """torch.utils._pytree against PyTorch's."""
 
 import dataclasses
+import enum
 from collections import OrderedDict, defaultdict, deque, namedtuple
 
 import pytest
@@ -134,3 +135,52 @@ def test_from_torch_utils():
     assert rl.utils._pytree is ours and pt.utils._pytree is theirs
     missing = [name for name in theirs.__all__ if not hasattr(ours, name)]
     assert not missing
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+def test_enumerations_and_names_of_named_tuples_in_json():
+    point = namedtuple("point", ["x", "y"])
+    texts = []
+    for module in (ours, theirs):
+        spec = module.TreeSpec(dict, Colour.RED, [module.LeafSpec()])
+        texts.append(module.treespec_dumps(spec))
+        assert module.treespec_loads(texts[-1]) == spec
+        module._register_namedtuple(point, serialized_type_name="tests.point")
+        spec = module.tree_structure(point(1, [2]))
+        texts.append(module.treespec_dumps(spec))
+        assert module.treespec_loads(texts[-1]) == spec
+    assert texts[:2] == texts[2:]
+    with pytest.raises(TypeError):
+        ours.treespec_loads(texts[0].replace("Colour", "namedtuple"))
+
+
+class Two:
+    def __init__(self, a, b):
+        self.a, self.b = a, b
+
+
+def test_structures_of_optree():
+    pytest.importorskip("optree")
+    import torch.utils._cxx_pytree as cxx_there
+
+    import rushlight.utils._cxx_pytree as cxx
+    ours.register_pytree_node(Two, lambda p: ([p.a, p.b], None), lambda values, _: Two(*values), serialized_type_name="tests.Two")
+    theirs.register_pytree_node(Two, lambda p: ([p.a, p.b], None), lambda values, _: Two(*values), serialized_type_name="tests.Two")
+    tree = {"b": [1, (2, None)], "a": Two(3, OrderedDict(c=4))}
+    found = []
+    for module in (cxx, cxx_there):
+        leaves, spec = module.tree_flatten(tree)
+        assert module.treespec_loads(module.treespec_dumps(spec)) == spec and not isinstance(spec, module.LeafSpec)
+        again = module.tree_unflatten([each if each is None else each + 1 for each in leaves], spec)
+        found.append([leaves, repr(spec).replace("'rushlight'", "'torch'"), again["b"], again["a"].b, module.treespec_dumps(spec), module.tree_map_only(int, str, [1, "a"]),
+                      module.tree_all(bool, [1, 0]), module.tree_any_only(int, bool, [0, "a"]), repr(module.LeafSpec()), list(module.tree_iter(tree)),
+                      module._broadcast_to_and_flatten(1, spec), repr(module.treespec_tuple([module.treespec_leaf()]))])
+        with pytest.raises(NotImplementedError, match="KeyPaths are not yet supported"):
+            module.tree_flatten_with_path(tree)
+        with pytest.raises(TypeError):
+            module.treespec_dumps("text")
+    assert found[0] == found[1]
+    assert all(hasattr(cxx, name) for name in ours.__all__)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
 from importlib import import_module
 from types import UnionType
 from typing import Any, NamedTuple
@@ -263,11 +265,21 @@ def _by_position(values: Iterable[Any]) -> list[tuple[Any, Any]]:
     return [(SequenceKey(i), value) for i, value in enumerate(values)]
 
 
+_named_tuples: dict[str, Any] = {}      # by the names under which they are written to JSON
+
+
+def _register_namedtuple(cls: type[Any], *, serialized_type_name: str) -> None:
+    """Say under which name `treespec_dumps` writes a class of named tuples; others are written as where they are."""
+    _named_tuples[serialized_type_name] = cls
+
+
 def _class_path(cls: Any) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return next((name for name, known in _named_tuples.items() if known is cls), f"{cls.__module__}.{cls.__qualname__}")
 
 
 def _class_at(path: str) -> Any:
+    if path in _named_tuples:
+        return _named_tuples[path]
     module, _, name = path.rpartition(".")
     return getattr(import_module(module), name)
 
@@ -625,6 +637,26 @@ def _broadcast_to_and_flatten(tree: PyTree, treespec: TreeSpec, is_leaf: Callabl
 _PROTOCOL = 1
 
 
+def _enumerated(value: Any) -> dict[str, Any]:
+    """How a member of an enumeration is written to JSON."""
+    if not isinstance(value, Enum):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return {"__enum__": True, "fqn": f"{type(value).__module__}:{type(value).__qualname__}", "name": value.name}
+
+
+def _member(data: dict[str, Any]) -> Any:
+    """A member of an enumeration that is loaded already; other objects as they are."""
+    if "__enum__" not in data:
+        return data
+    module, _, path = data["fqn"].partition(":")
+    found: Any = sys.modules.get(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    if not isinstance(found, type) or not issubclass(found, Enum):
+        raise TypeError(f"{data['fqn']} is no enumeration")
+    return found[data["name"]]
+
+
 def _dumpable(spec: TreeSpec) -> dict[str, Any]:
     if spec.type is None:
         return {"type": None, "context": None, "children_spec": []}
@@ -633,7 +665,7 @@ def _dumpable(spec: TreeSpec) -> dict[str, Any]:
         raise NotImplementedError(f"No registered serialization name for {spec.type} found. Please update your register_pytree_node call "
                                   "with a `serialized_type_name` kwarg.")
     try:
-        context = json.dumps(spec._context) if entry.to_dumpable is None else entry.to_dumpable(spec._context)
+        context = json.dumps(spec._context, default=_enumerated) if entry.to_dumpable is None else entry.to_dumpable(spec._context)
     except TypeError as error:
         raise TypeError("Unable to serialize context. Please make the context json dump-able, or register a custom serializer using "
                         "register_pytree_node.") from error
@@ -646,7 +678,7 @@ def _from_dumpable(data: dict[str, Any]) -> TreeSpec:
     entry = _by_name.get(data["type"])
     if entry is None:
         raise NotImplementedError(f"Deserializing {data['type']} in pytree is not registered.")
-    context = json.loads(data["context"]) if entry.from_dumpable is None else entry.from_dumpable(data["context"])
+    context = json.loads(data["context"], object_hook=_member) if entry.from_dumpable is None else entry.from_dumpable(data["context"])
     return TreeSpec(entry.type, context, [_from_dumpable(child) for child in data["children_spec"]])
 
 
