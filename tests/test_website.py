@@ -178,7 +178,7 @@ def test_the_language_switch_and_chinese(browser, address):
 
 def test_search_in_both_languages(browser, address):
     browser.get(address)
-    search(browser, "DataParallel", "DataParallel")
+    search(browser, "Gaussian process", "A Gaussian process")
     shot(browser, "search")
     browser.get(address + "zh/")
     search(browser, "训练一个网络", "训练一个网络")
