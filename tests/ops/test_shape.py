@@ -138,3 +138,23 @@ def test_views_as_wider_dtypes_need_fitting_strides():
 def test_no_quantiles(shape, dim, keepdim):
     ours, theirs = (m.quantile(m.ones(shape), m.tensor([]), dim, keepdim=keepdim) for m in (rl, pt))
     assert tuple(ours.shape) == tuple(theirs.shape)
+
+
+INT_MM = {"product": (100, 100), "unsigned": ("u", 100), "float": ("f", 1), "second": (1, "u"), "vector": ("v", 1), "sizes": ("t", 1)}
+
+
+@pytest.mark.parametrize("name", INT_MM)
+def test_products_of_int8_in_int32(name):
+    def call(m):
+        made = {"u": lambda s: m.full(s, 200, dtype=m.uint8), "f": lambda s: m.ones(s), "v": lambda s: m.ones(4, dtype=m.int8),
+                "t": lambda s: m.ones(s[::-1], dtype=m.int8)}
+        a, b = (made[v](s) if v in made else m.full(s, v, dtype=m.int8) for v, s in zip(INT_MM[name], ((3, 4), (4, 2)), strict=True))
+        try:
+            r = m._int_mm(a, b)
+            assert m._int_mm(a, b, out=(out := m.empty(3, 2, dtype=m.int32))) is out and out.tolist() == r.tolist()
+            with pytest.raises(RuntimeError, match="kInt"):
+                m._int_mm(a, b, out=m.empty(3, 2))
+            return str(r.dtype), r.tolist()
+        except RuntimeError as error:
+            return str(error).replace("unsigned char", "uint8")
+    assert call(rl) == call(pt)

@@ -35,7 +35,7 @@ ARCHITECTURE = {
     "TorchScript's insides": r"torch\.jit\.|_C'? has no attribute '_?(jit|Script|Graph)|_jit_|CompilationUnit|ScriptFunction",
     "the dispatcher's insides": r"_dispatch|_make_wrapper_subclass|custom_op|torch\.library|FlopCounter",
     "private storage of the C++ library": r"_storage_address|_lazy_clone|_cow|_test_check_tensor|_select_conv_backend|_functions'|_set_sequence_nr",
-    "quantisation": r"quantize|torch\.ao\b|qint|_int_mm",
+    "quantisation": r"quantize|torch\.ao\b|qint",
     "libraries that a CPU build of PyTorch brings": r"mkldnn|kineto|\bitt\b",
 }
 

@@ -23,7 +23,7 @@ FUNCTIONS_OF: dict[str, str] = {
     "histogram": "histc histogram histogramdd",
     "lowlevel": (
         "_chunk_cat _unsafe_masked_index _unsafe_masked_index_put_accumulate native_batch_norm _native_batch_norm_legit native_layer_norm "
-        "native_group_norm _softmax_backward_data _safe_softmax _segment_reduce"),
+        "native_group_norm _int_mm _softmax_backward_data _safe_softmax _segment_reduce"),
     "mixed_precision": "_amp_foreach_non_finite_check_and_unscale_ _amp_update_scale_",
     "special": "i0 i0_ igamma igammac mvlgamma",
     "foreach": " ".join(

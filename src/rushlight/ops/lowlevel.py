@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..dims import wrap_dim
-from ..dtypes import uint8
+from ..dtypes import int32, uint8
 from ..tensor import Tensor, wrap
 from ..vocabulary import Device, Dtype, Function, PerDim, Scalar
 from .floating import segment_reduce
@@ -203,6 +203,28 @@ for _function in (_chunk_cat, _unsafe_masked_index, _unsafe_masked_index_put_acc
                   native_layer_norm, native_group_norm, _softmax_backward_data, _safe_softmax):
     export(_function, guard=True)
 export(segment_reduce, "_segment_reduce")
+
+
+@export
+def _int_mm(input: Tensor, mat2: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """The product of two int8 matrices, summed in int32."""
+    def names(t: Tensor) -> str:
+        return {"float32": "float", "float64": "double", "int32": "int", "int64": "long int"}.get(t._kind.dtype.name, t._kind.dtype.name)
+    if input.dim() != 2 or mat2.dim() != 2:
+        which, t = ("self", input) if input.dim() != 2 else ("mat2", mat2)
+        raise RuntimeError(f"int_mm_out_cpu: Expected {which} to be of dimension 2 but got {t.dim()}")
+    if input.shape[1] != mat2.shape[0]:
+        raise RuntimeError(f"int_mm_out_cpu: self.size(1) needs to match mat2.size(0) but got {input.shape[1]} and {mat2.shape[0]}")
+    if input._kind.dtype.name not in ("int8", "uint8"):
+        raise RuntimeError(f"int_mm_out_cpu: Expected self dtype to be int8 or uint8 but got {names(input)}")
+    if mat2._kind.dtype.name != "int8":
+        raise RuntimeError(f"int_mm_out_cpu: Expected mat2 dtype to be of type int8 but got {names(mat2)}")
+    if out is not None and out._kind.dtype is not int32:
+        raise RuntimeError(f"int_mm_out_cpu: Expected result dtype to be of type kInt but got {names(out)}")
+    if out is not None and out.shape != (input.shape[0], mat2.shape[1]):
+        raise RuntimeError(f"int_mm_out_cpu: Expected result to be of shape {[input.shape[0], mat2.shape[1]]} but got {list(out.shape)}")
+    r = input.to(int32) @ mat2.to(int32)
+    return r if out is None else write_out(out, r, "_int_mm")
 
 
 # --- memory and sparse products -------------------------------------------------------------------------------------------------------

@@ -303,7 +303,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     vector = B._a.ndim == A._a.ndim - 1 and B._a.shape == A._a.shape[:-1]
     b = B.unsqueeze(-1) if vector else B
     if b._a.ndim < 2 or b._a.shape[-2] != A._a.shape[-2]:
-        raise RuntimeError(f"{name}: input.size(-2) should match other.size(-{1 if vector or B._a.ndim < A._a.ndim else 2})")
+        raise RuntimeError(f"{name}: input.size(-2) should match other.size(-{1 if vector or B._a.ndim == 1 else 2})")
     broadcast_shapes(A._a.shape[:-2], b._a.shape[:-2])
     x, residuals, rank = _least_squares(A, b, rcond, driver)
     if vector:
