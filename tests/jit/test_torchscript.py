@@ -355,6 +355,32 @@ def test_setstate_and_versions_are_refused():
             rl.jit.load(crafted(forward("return x"), version=version))
 
 
+EXPRESSIONS = [
+    "torch._pack_padded_sequence(torch.unsqueeze(x, 2), torch.tensor([3, 2]), True)", "torch.pad_sequence([x, torch.slice(x, 0, 0, 1)], True, 2.)",
+    "torch._pad_packed_sequence(torch.unsqueeze(torch.select(x, 0, 0), 1), torch.tensor([2, 1]), True, 0.5, 4)", "torch.nonzero_numpy(x)",
+    "torch._weight_norm(x, torch.sum(x, [1], True), 0)", "torch._shape_as_tensor(x)", "torch._cast_Double(x)", "torch._infer_size([2, 1], [3])",
+    "torch.divmod(7, 2)", "torch.mathremainder(7, 4)", "torch.div(3, 2)", "torch.pow(2, 3)", "torch.floordiv(-7, 2)", "torch.remainder(-7, 3)",
+    "torch.round(2.5)", "torch.ceil(2.5)", "torch.mul([1, 2], 2)", "torch.add([1], [2])", "torch.eq([1], [1])", "torch.slice('abcde', 1, 4, 2)",
+    "torch.split('a b c', ' ', -1)", "torch.join('-', ['a', 'b'])", "torch.find('abc', 'c', 0, 3)", "torch.strip(' a ', ' ')", "torch.len('abc')",
+    "torch.softmax(x, 1, 7)", "torch.sum(x, dtype=7)", "torch.to(torch.zeros([2], dtype=15), 6)", "torch.arange(3, dtype=None)",
+    "torch.index(x, [None, torch.tensor([1, 0])])", "torch.einsum('ij,kj->ik', [x, x])", "torch.meshgrid([torch.arange(2), torch.arange(3)])",
+    "torch.where(torch.gt(x, 1), x, torch.neg(x))", "torch.max(x, 1)", "torch.sort(x, 1, True)", "torch.std(x, 1, False)", "torch.norm(x, 2, [1], True)",
+    "torch.chunk(x, 2, 1)", "torch.var(x, [1])", "torch.clamp(x, None, 2)", "torch.masked_fill(x, torch.gt(x, 1), 0)", "torch.topk(x, 2)",
+    "torch.cat([x, x], 1)", "torch.stft(torch.select(x, 0, 0), 2, 1, 2, torch.ones([2]), False, True, True)", "torch.full([2], 3, dtype=4)",
+    "torch.new_zeros(x, [2], dtype=4)", "torch.to(x, torch.tensor([1]))", "torch.to(x, torch.device('cpu'), 7)", "torch.view(x, [-1])",
+    "torch.size(x)", "torch.size(x, -1)", "torch.stride(x)", "torch.is_floating_point(x)", "ops.prim.max(1, 2.5)", "ops.prim.min([3, 1, 2])",
+    "torch.__range_length(0, 7, 2)", "torch.__derive_index(2, 1, 3)", "torch.format('{}-{}', 3, 'a')", "torch.lerp(x, x, 0.5)", "torch.rsub(x, 1)",
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_operators(expression):
+    content = crafted(forward(f"return {expression}").replace("-> Tensor", "-> Any"), version=b"5").getvalue()
+    theirs, mine = both(content)
+    x = pt.tensor([[1.0, 0.5, 2.0], [3.0, 0.0, 1.5]])
+    same(plain(mine(ours(x))), plain(theirs(x)))
+
+
 # --- operators that archives brought ----------------------------------------------------------------------------------------------------
 
 def test_pieces_that_may_be_changed_in_place():

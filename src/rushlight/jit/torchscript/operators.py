@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 from ... import dtypes, random
+from ...amp.casting import is_autocast_cpu_enabled, is_autocast_enabled
 from ...autograd.grad_mode import is_grad_enabled, no_grad, set_grad_enabled
 from ...devices import device
 from ...futures import Future
 from ...layout import channels_last, channels_last_3d, contiguous_format, preserve_format, sparse_coo, sparse_csr, strided
 from ...nn import functional
+from ...nn.utils import rnn
 from ...ops import aten
 from ...ops.creation import tensor
 from ...tensor import Tensor
@@ -234,7 +236,9 @@ _ALWAYS: dict[str, Operator] = {
     "dict": dict, "__range_length": _range_length, "__derive_index": _derived, "is_grad_enabled": is_grad_enabled, "wait": _waited,
     "set_grad_enabled": lambda mode: set_grad_enabled(mode) and None, "warn": _warn, "manual_seed": _seeded, "device": device, "Size": list,
     "is_scripting": lambda: True, "__interpolate": functional.interpolate, "__upsample": functional.interpolate,
-    "is_autocast_enabled": lambda: False, "is_autocast_cpu_enabled": lambda: False, "__round_to_zero_floordiv": lambda a, b: int(a / b),
+    "is_autocast_enabled": is_autocast_enabled, "is_autocast_cpu_enabled": is_autocast_cpu_enabled,
+    "divmod": divmod, "mathremainder": math.remainder, "_infer_size": lambda a, b: list(np.broadcast_shapes(tuple(a), tuple(b))),
+    "__round_to_zero_floordiv": lambda a, b: int(a / b),
     "__upsample_nearest": lambda x, size=None, scale=None: functional.interpolate(x, size, scale, "nearest"),
     "__upsample_bilinear": lambda x, size=None, scale=None: functional.interpolate(x, size, scale, "bilinear", align_corners=True),
     "list_with_default": lambda size, default: [b if a is None else a for a, b in zip(size, default, strict=True)],
@@ -273,7 +277,8 @@ _PRIM: dict[str, Operator] = {
     "min": _smallest, "max": _largest, "abs": abs, "unchecked_unwrap_optional": _unwrapped, "rangelist": lambda n: list(range(n)),
     "type": lambda x: x.type, "index": lambda x: x.index, "name": lambda x: None, "itemsize": lambda x: x.element_size(),
     "nbytes": lambda x: x.nbytes, "is_sparse": lambda x: x.is_sparse, "is_quantized": lambda x: False, "is_mkldnn": lambda x: False,
-    "is_nested": lambda x: x.is_nested, "StringIndex": item, "tolist": lambda x, *kind: x.tolist(), "is_leaf": lambda x: x.is_leaf,
+    "is_nested": lambda x: x.is_nested, "StringIndex": item, "is_sparse_csr": lambda x: x.is_sparse_csr,
+    "IfThenElse": lambda condition, a, b: a if condition else b, "tolist": lambda x, *kind: x.tolist(), "is_leaf": lambda x: x.is_leaf,
     **{f"is_{kind}": _is_on(kind) for kind in ("cpu", "cuda", "meta", "mps", "xpu", "xla", "vulkan", "ipu", "ort", "hpu", "maia", "mtia")},
 }
 
@@ -315,7 +320,44 @@ def _no_nested(*arguments: Any) -> Tensor:
     raise Error("nested tensors of archives are not supported: the mask is applied to padded tensors instead")
 
 
+def _to_complex(*parts: Any) -> complex:
+    return complex(*[each.item() if isinstance(each, Tensor) else each for each in parts])
+
+
+def _packed(x: Tensor, lengths: Tensor, batch_first: bool) -> tuple[Tensor, Tensor]:
+    found = rnn.pack_padded_sequence(x, lengths, batch_first)
+    return found.data, found.batch_sizes
+
+
+def _padded(data: Tensor, sizes: Tensor, batch_first: bool, value: float, total: int) -> tuple[Tensor, Tensor]:
+    found = rnn.PackedSequence(data, sizes)
+    return rnn.pad_packed_sequence(found, batch_first, value, total if total > 0 else None)
+
+
+def _cast(number: int) -> Operator:
+    return lambda x, non_blocking=False: x.to(_dtype(number))
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    others = [i for i in range(v.dim()) if i != dim % v.dim()]
+    return v * (g / (v * v).sum(others, keepdim=True).sqrt())
+
+
+def _quietly(name: str) -> Operator:
+    """A method that changes a tensor in place, without a gradient."""
+    def call(x: Tensor, *numbers: float) -> Tensor:
+        with no_grad():
+            return getattr(aten, name)(x, *numbers)
+    return call
+
+
 _TENSORS: dict[str, Operator] = {
+    "_pack_padded_sequence": _packed, "_pad_packed_sequence": _padded, "_weight_norm": _weight_norm, "is_leaf": lambda x: x.is_leaf,
+    "pad_sequence": lambda parts, batch_first=False, value=0.0, side="right": rnn.pad_sequence(parts, batch_first, value, side),
+    "nonzero_numpy": lambda x: list(x.nonzero(as_tuple=True)), "linalg_matmul": lambda a, b: a @ b, "_stack": aten.stack,
+    "_shape_as_tensor": lambda x: tensor(list(x.shape), dtype=dtypes.int64), "Complex": _to_complex, "ComplexImplicit": _to_complex,
+    **{f"_no_grad_{name}": _quietly(name) for name in ("uniform_", "normal_", "fill_", "zero_")},
+    **{f"_cast_{name}": _cast(dtype) for name, dtype in (("Float", 6), ("Double", 7), ("Half", 5), ("Int", 3), ("Long", 4), ("Byte", 0))},
     "to": _to, "tensor": _tensor, "as_tensor": _as_tensor, "_no_grad_embedding_renorm_": _renorm, "cpu": lambda x: x.cpu(),
     "cuda": lambda x: x.cuda(),
     # The encoder's code asks whether it may pack what a mask hides away; it goes on with padded tensors where it may not.
@@ -429,10 +471,6 @@ def _to_float(value: Any) -> float:
     if not isinstance(value, (Tensor, int, float, str, bool)):
         raise Error(f"a {type(value).__name__} is no number")
     return float(value)
-
-
-def _to_complex(*parts: Any) -> complex:
-    return complex(*[each.item() if isinstance(each, Tensor) else each for each in parts])
 
 
 NUMBER_OF: dict[str, Operator] = {"int": int, "float": float, "bool": bool, "complex": _to_complex, "number": lambda x: x.item(),
