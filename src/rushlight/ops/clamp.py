@@ -111,7 +111,7 @@ def _bound(kind: Kind, value: Any) -> Any:
         return (number_tensor(kind, value) if found is None else found)._a
     if not kind.differentiable:
         return _fits(value, kind)[()]
-    return np.float32(value) if kind.reduced else kind.np.type(value)
+    return np.float32(_fits(value, kind)) if kind.reduced else kind.np.type(value)
 
 
 

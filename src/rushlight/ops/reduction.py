@@ -29,6 +29,7 @@ from .creation import _dtype_argument
 from .deferred import function_of
 from .errors import broadcast_error, not_a_tensor, not_implemented, title
 from .joining import cat
+from .promotion import real
 from .public import export, method, op
 from .record import record
 from .registry import FUNCTIONS
@@ -461,7 +462,7 @@ def _variance_arguments(args: tuple[Any, ...], dim: PerDim, unbiased: Any, corre
             keepdim = given.pop(0)
     if unbiased is not None:
         correction = 1 if unbiased else 0
-    return dim, 1 if correction is None else correction, keepdim
+    return dim, 1 if correction is None else real(correction), keepdim
 
 
 _variance_grad = fuse(lambda g, x, center, factor: g * ((x - center) * factor))

@@ -17,7 +17,7 @@ from ..kernels.strides import zeros_for
 from ..kind import Kind
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Dims, Function, PerDim
-from .errors import not_implemented, title
+from .errors import not_a_tensor, not_implemented, title
 from .joining import stack
 from .public import op
 from .record import record
@@ -58,6 +58,8 @@ def _check_flags(name: str, **flags: Any) -> None:
 @op(method=True, out=True)
 def sort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
     """(values, indices) sorted along a dimension; equal elements keep their order; nan counts as the largest."""
+    if not isinstance(input, Tensor):
+        raise not_a_tensor("sort", "input", 1, input)
     dim = wrap_dim(dim, input._a.ndim)
     _check_flags("sort", descending=descending)
     a = _comparable(input, "sort")
@@ -363,6 +365,9 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
         raise RuntimeError("torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype "
                            f"{sorted_sequence._kind.dtype.alias} and input value tensor dtype {input._kind.dtype.alias}")
     values = input._a if isinstance(input, Tensor) else np.asarray(input)
+    for each in (values, sequence):
+        if each.dtype.kind == "c":
+            raise NotImplementedError(f"\"searchsorted_out_cpu\" not implemented for '{title(sorted_sequence._kind.dtype)}'")
     if sequence.ndim > 1 and (sequence.shape[:-1] != values.shape[:-1]):
         raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and "
                            f"input value tensor must match, but we got boundaries tensor {list(sequence.shape)} and input value tensor "

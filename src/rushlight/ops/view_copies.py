@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..dims import wrap_dim
 from ..tensor import Tensor, wrap
 from ..vocabulary import Function, PerDim
 from . import complex_parts, shape, slices
@@ -34,7 +35,8 @@ for _name, _module in (("expand", shape), ("permute", shape), ("t", shape), ("tr
                        ("view_as_real", complex_parts), ("view_as_complex", complex_parts)):
     _copying(_name, getattr(_module, _name))
 _copying("alias", lambda input: input)
-_copying("slice", lambda input, dim=0, start=None, end=None, step=1: slices.basic(input, slices._at(dim, slice(start, end, step))))
+_copying("slice", lambda input, dim=0, start=None, end=None, step=1: slices.basic(
+    input, slices._at(wrap_dim(dim, input._a.ndim), slice(start, end, step))))
 
 
 @op(method=True, out=True)
