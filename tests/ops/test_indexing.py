@@ -147,3 +147,15 @@ def test_errors_that_programs_match():
             module.nonzero(x, out=module.zeros(2))
         with pytest.raises(RuntimeError, match="does not support the out kwarg when as_tuple"):
             module.nonzero(x, as_tuple=True, out=i)
+
+
+@pytest.mark.parametrize("options", [{}, {"padding_idx": 1}])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_the_first_of_equal_rows_of_a_bag_has_the_gradient(dtype, options):
+    found = []
+    for m in (pt, rl):
+        weight = (m.arange(24).reshape(8, 3) * 5 % 4).to(getattr(m, dtype)).requires_grad_()
+        bags = m.nn.functional.embedding_bag(m.tensor([0, 1, 2, 3, 4, 5, 6, 7, 1, 1, 0, 3]), weight, m.tensor([0, 3, 3, 7, 8]), mode="max", **options)
+        (bags * m.arange(1, 16).reshape(5, 3)).sum().backward()
+        found.append((bags.tolist(), weight.grad.tolist()))
+    assert found[1] == found[0]

@@ -71,7 +71,9 @@ def placeholder(name: str) -> Any:
         if not _loading:
             raise NotImplementedError(f"absent: {name}.{attribute}")
         return placeholder(f"{name}.{attribute}")
-    return Missing(name.rpartition(".")[2], (), {"_missing": name, "__init__": __init__, "__getattr__": __getattr__})
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"absent: {name}")
+    return Missing(name.rpartition(".")[2], (), {"_missing": name, "__init__": __init__, "__getattr__": __getattr__, "__call__": __call__})
 
 
 class _Module(types.ModuleType):

@@ -33,7 +33,7 @@ QUIET = 240                     # seconds without a sign of life before a file's
 ARCHITECTURE = {
     "PyTorch's compiler and its graphs": r"torch\.(_dynamo|_inductor|_export|export|_functorch|compile)|make_fx|FakeTensor|_prims\.",
     "TorchScript's insides": r"torch\.jit\.|_C'? has no attribute '_?(jit|Script|Graph)|_jit_|CompilationUnit|ScriptFunction",
-    "the dispatcher's insides": r"_dispatch|_make_wrapper_subclass|custom_op|torch\.library|FlopCounter",
+    "the dispatcher's insides": r"_dispatch|DispatchKey|HigherOrderOperator|_C\._functorch\.|_make_wrapper_subclass|custom_op|torch\.library|FlopCounter",
     "private storage of the C++ library": r"_storage_address|_lazy_clone|_cow|_test_check_tensor|_select_conv_backend|_functions'|_set_sequence_nr",
     "quantisation": r"quantize|torch\.ao\b|qint",
     "libraries that a CPU build of PyTorch brings": r"mkldnn|kineto|\bitt\b",

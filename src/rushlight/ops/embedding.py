@@ -16,6 +16,7 @@ from .einsum import einsum
 from .errors import not_a_tensor
 from .public import export, functional
 from .record import record
+from .selection import where
 
 __all__ = ["embedding", "embedding_bag", "one_hot", "bilinear"]
 
@@ -237,13 +238,25 @@ def _bags(values: Tensor, bag: Array, keep: Array, bags: int, mode: str, weights
         values = values * weights.unsqueeze(1)
     at = wrap(bag if bag.flags.c_contiguous else bag.copy(), int64)
     if mode == "max":
-        spread = at.unsqueeze(1).expand(-1, values._a.shape[1])
-        return values.new_zeros((bags, values._a.shape[1])).scatter_reduce(0, spread, values, "amax", include_self=False)
+        return _largest(values, at, bags)
     total = values.new_zeros((bags, values._a.shape[1])).index_add(0, at, values)
     if mode == "sum":
         return total
     counts = np.maximum(np.bincount(bag, minlength=bags), 1).astype(kind.np)
     return total / wrap(counts[:, None], kind)
+
+
+def _largest(values: Tensor, at: Tensor, bags: int) -> Tensor:
+    """The largest values of each bag, 0 in empty ones; the gradient goes to the first of equal ones, as PyTorch has it."""
+    n, width = values._a.shape
+    if not n:
+        return values.new_zeros((bags, width))
+    spread, plain = at.unsqueeze(1).expand(-1, width), values.detach()
+    top = plain.new_zeros((bags, width)).scatter_reduce(0, spread, plain, "amax", include_self=False).gather(0, spread)
+    rows = wrap(np.arange(n, like=at._a)[:, None], at._kind)
+    places = where((plain == top) | (plain.isnan() & top.isnan()), rows, n)
+    first = wrap(np.full((bags, width), n, np.int64, like=at._a), at._kind).scatter_reduce(0, spread, places, "amin")
+    return values.gather(0, first.clamp(max=n - 1)).masked_fill(first == n, 0)
 
 
 @functional
