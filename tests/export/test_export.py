@@ -432,3 +432,34 @@ def test_an_input_named_as_pythons_own() -> None:
         assert program.graph_signature.user_inputs == ("input",) and program.module()(library.ones(2, 3)).shape == (2, 4)
         with pytest.raises(AssertionError, match=r"Guard failed: input.size\(\)\[1\] == 3"):
             program.module()(library.ones(2, 4))
+
+
+# --- simpler operators --------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decompositions(name: str) -> None:
+    ours, _, args, kwargs, others = exported(rl, name)
+    theirs, *_ = exported(torch, name)
+    simple, wanted = ours.run_decompositions(), theirs.run_decompositions()
+    assert [(each.kind.name, each.target) for each in simple.graph_signature.output_specs] == [(each.kind.name, each.target) for each in wanted.graph_signature.output_specs]
+    names = [str(each.target).split(".")[1] for each in simple.graph.nodes if str(each.target).startswith("aten.")]
+    assert not [each for each in names if each.endswith("_")] and not {"linear", "conv2d", "batch_norm", "layer_norm", "matmul", "softmax", "dropout"} & set(names)
+    assert simple.run_decompositions() is simple and str(simple.range_constraints) == str(ours.range_constraints)
+    run, plain = simple.module(), theirs.module()
+    for given in [args] * 2 if others is None else [args, others]:
+        same(leaves(run(*given, **kwargs)), leaves(plain(*[to_torch(each) for each in given], **{key: to_torch(value) for key, value in kwargs.items()})))
+    kept = {key: value for key, value in plain.named_buffers() if key in ours.state_dict}
+    same([dict(run.named_buffers())[key] for key in kept], list(kept.values()))
+
+
+def test_decompositions_that_are_refused() -> None:
+    def written(library: Any, x: Any, y: Any) -> Any:
+        z = x * 2
+        view = z.view(-1)
+        view.mul_(2)
+        return z
+    with pytest.raises(NotImplementedError, match="writes into a tensor of which there is a view"):
+        rl.export.export(module_of(rl, written), (rl.ones(2, 2),)).run_decompositions()
+    program = exported(rl, "perceptron")[0]
+    with pytest.raises(NotImplementedError, match="replace_pattern"):
+        program.run_decompositions({})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..homes import settle
 from ..unsupported import attribute_of
 from ..utils._pytree import register_dataclass
+from . import decomposing as decomposing
 from .dynamic_shapes import AdditionalInputs, Dim, ShapesCollection, dims
 from .exported_program import ExportedProgram, ModuleCallEntry, ModuleCallSignature
 from .exporting import export

@@ -161,6 +161,8 @@ class ExportedProgram:
     `module()` gives a module that is called as the original one.
     """
 
+    _decomposed: Any            # (program, table) -> program, which stands above this file and is given by decomposing.py
+
     def __init__(self, root: Any, graph: Graph, graph_signature: ExportGraphSignature, state_dict: dict[str, Any], range_constraints: dict[Any, ValueRanges],
                  module_call_graph: list[ModuleCallEntry], example_inputs: Any = None, constants: dict[str, Any] | None = None) -> None:
         graph._codegen = type(graph._codegen)() if isinstance(graph._codegen, _PyTreeCodeGen) else graph._codegen  # type: ignore[call-arg]
@@ -275,6 +277,12 @@ class ExportedProgram:
         if names != [each.arg.name for each in self._graph_signature.input_specs]:
             raise AssertionError(f"ExportedProgram: the inputs of the graph are {names}, those of the signature "
                                  f"{[each.arg.name for each in self._graph_signature.input_specs]}")
+
+    def run_decompositions(self, decomp_table: Any = None, decompose_custom_triton_ops: bool = False) -> ExportedProgram:
+        """The program in simpler operators, none of which writes into tensors: new values of buffers and inputs are outputs, which `module` writes back."""
+        if decompose_custom_triton_ops:
+            raise NotSupported("ExportedProgram.run_decompositions(decompose_custom_triton_ops=True) is not supported by rushlight: there are no Triton kernels")
+        return self._decomposed(self, decomp_table)
 
     # --- as a module ------------------------------------------------------------------------------------------------------------------------
 

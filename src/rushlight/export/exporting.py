@@ -21,7 +21,7 @@ from .exported_program import ExportedProgram
 from .sizes import Expr, constant, symbol, symbol_name
 from .tracing import Ref, Run
 
-__all__ = ["export"]
+__all__ = ["Exporter", "export"]
 
 
 def export(mod: Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, dynamic_shapes: Any = None, strict: bool = False,
@@ -41,14 +41,15 @@ def export(mod: Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = N
                            "rushlight: programs are captured by running them, as with strict=False")
     if not isinstance(args, tuple):
         raise UserError(UserErrorType.INVALID_INPUT, f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
-    return _Export(mod, args, kwargs or {}, dynamic_shapes, sys._getframe(1)).program()
+    return Exporter(mod, args, kwargs or {}, dynamic_shapes, sys._getframe(1)).program()
 
 
-class _Export:
+class Exporter:
     """One call of `export`."""
 
     def __init__(self, mod: Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic_shapes: Any, limit: Any) -> None:
         self.mod, self.args, self.kwargs, self.limit = mod, args, kwargs, limit
+        self.whole = True            # composite functions stay as they are
         self.leaves, self.spec = pytree.tree_flatten((args, kwargs))
         self.shapes, self.symbols = assigned(mod, args, kwargs, dynamic_shapes, symbol_name)
         self.state = dict([*_unique(mod.named_parameters()), *_unique(mod.named_buffers())])
@@ -99,13 +100,18 @@ class _Export:
         attributes = [(module, dict(module._buffers)) for module in self.mod.modules()]
         random = get_rng_state()
         run = Run(self.names, leaves, self.limit)
+        run.whole = self.whole
         try:
-            run.collect(self.mod, lambda: self.mod(*args, **kwargs))
+            run.collect(self.mod, lambda: self.call(run, args, kwargs))
             run.assigned = {name: value for name, value in self.mod.named_buffers() if self.state.get(name) is not value}  # type: ignore[attr-defined]
         finally:
             self.restore(saved, versions, attributes)
             set_rng_state(random)
         return run
+
+    def call(self, run: Run, args: Any, kwargs: Any) -> Any:
+        """What is run."""
+        return self.mod(*args, **kwargs)
 
     def restore(self, saved: dict[str, Tensor], versions: dict[str, int], attributes: list[Any]) -> None:
         """Undo what a run changed in parameters and buffers."""

@@ -188,6 +188,7 @@ class Run(TorchDispatchMode):
         self.constants: dict[str, Tensor] = {}
         self.free: set[int] = set()              # ids of tensors whose values follow from nothing that was given
         self.modules: list[tuple[str, str, str]] = []
+        self.origin: Any = None           # what is known of the node that runs, where a graph is run
         self.entered: dict[str | None, int] = {}          # how often each module was called
         self.names, self.limit, self.result = names, limit, None
         self.leaves = leaves
@@ -229,13 +230,17 @@ class Run(TorchDispatchMode):
         return TracedSize(int(n), self)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        args, kwargs = _plain(tuple(args)), _plain(dict(kwargs or {}))
+        if func._opname == "sym_size":
+            return self.size(func(*args, **kwargs))
         if func._opname == "lift_fresh":
             return self._lifted(args[0])
         if func._opname == "_local_scalar_dense":
             return func(*args, **kwargs)
-        call = Call(func, pytree.tree_map(self.reference, tuple(args)), pytree.tree_map(self.reference, kwargs), stack_of_user(self.limit),
-                    {key: (path, kind) for key, path, kind in self.modules})
+        stack, modules = stack_of_user(self.limit), {key: (path, kind) for key, path, kind in self.modules}
+        if self.origin is not None:
+            stack, modules = self.origin.get("stack_trace") or "", self.origin.get("nn_module_stack") or {}
+        call = Call(func, pytree.tree_map(self.reference, tuple(args)), pytree.tree_map(self.reference, kwargs), stack, modules)
         given = [each for each in flat((args, kwargs)) if isinstance(each, Tensor)]
         free = all(id(each) in self.free for each in given) and func._opname not in _RANDOM
         result = func(*args, **kwargs)

@@ -137,6 +137,20 @@ def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runnin
 
 
 @_form
+def _native_batch_norm_legit_functional(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor, running_var: Tensor, training: bool,
+                                        momentum: float, eps: float) -> tuple[Tensor, ...]:
+    """native_batch_norm with the new running statistics as results."""
+    mean, var = running_mean.clone(), running_var.clone()
+    return (*FUNCTIONS["native_batch_norm"](input, weight, bias, mean, var, training, momentum, eps), mean, var)
+
+
+@_form
+def copy(self: Tensor, src: Tensor, non_blocking: bool = False) -> Tensor:
+    """The values of `src` in self's shape and dtype."""
+    return self.clone().copy_(src)
+
+
+@_form
 def instance_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
                   use_input_stats: bool, momentum: float, eps: float, cudnn_enabled: bool) -> Tensor:
     """Standardised per channel and sample."""
