@@ -162,6 +162,9 @@ PyObject* call(PyObject* self_, PyObject* const* args, size_t nargsf, PyObject* 
         PyObject* result = in_place(self, args, args[operands]);
         if (result != nullptr || PyErr_Occurred()) return result;
     }
+    if (PyFunction_Check(self->fallback) && count + (kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames)) == operands + 1) {  // a twin takes no target
+        return copied_into(PyObject_Vectorcall(self->fallback, args, static_cast<size_t>(operands), nullptr), args[operands]);
+    }
     return PyObject_Vectorcall(self->fallback, args, nargsf, kwnames);
 }
 
@@ -230,6 +233,13 @@ PyObject* trace(const char* name, PyObject* const* args, int count) {
     for (int k = 0; k < count; ++k) PyTuple_SET_ITEM(tuple, k, Py_NewRef(args[k]));
     PyObject* result = PyObject_CallMethod(reinterpret_cast<PyObject*>(symbol_type), "apply", "sN", name, tuple);
     return result;
+}
+
+PyObject* copied_into(PyObject* result, PyObject* target) {
+    const bool good = result != nullptr && PyArray_Check(target) && PyArray_Check(result) && PyArray_CopyInto(as_array(target), as_array(result)) == 0;
+    if (result != nullptr && !good && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "the target of an elementwise kernel has to be an array");
+    Py_XDECREF(result);
+    return good ? Py_NewRef(target) : nullptr;
 }
 
 bool Call::gather(PyObject* const* args, int count, const Program* program) {

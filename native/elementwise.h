@@ -16,6 +16,9 @@ Program* build_program(PyObject* description, int inputs, bool* flags);
 PyArray_Descr* descr_of(Type type, PyArrayObject* like);  // a new reference; half types take it from an array
 bool overlap(PyArrayObject* a, PyArrayObject* b);
 
+// What a function that takes no target gave (stolen), written to one: a new reference to the target, or null with an error set.
+PyObject* copied_into(PyObject* result, PyObject* target);
+
 // The operands of one call: arrays of one type (bool ones may be among them) and Python numbers, broadcast against each other.
 struct Call {
     Operand inputs[MAX_INPUTS];

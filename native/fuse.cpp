@@ -81,8 +81,19 @@ struct Fused {
     return !PyErr_Occurred();
 }
 
-// Contiguous arrays of one float type and one shape, and Python numbers: the cheapest way in.
-PyObject* try_flat(const Fused* self, PyObject* const* args) {
+// Whether a result may be written to `target` while the operands are read: those that are arrays are the target itself, or lie apart.
+bool writes_to(PyArrayObject* target, PyObject* const* args, int count, int type) {
+    if (PyArray_TYPE(target) != type || !contiguous(target) || !PyArray_ISNOTSWAPPED(target) || !PyArray_ISWRITEABLE(target)) return false;
+    for (int k = 0; k < count; ++k) {
+        if (!PyArray_CheckExact(args[k])) continue;
+        if (!same_shape(as_array(args[k]), target)) return false;
+        if (PyArray_BYTES(as_array(args[k])) != PyArray_BYTES(target) && overlap(as_array(args[k]), target)) return false;
+    }
+    return true;
+}
+
+// Contiguous arrays of one float type and one shape, and Python numbers: the cheapest way in. With a target, which takes the only result.
+PyObject* try_flat(const Fused* self, PyObject* const* args, PyArrayObject* target) {
     const Program& program = *self->program;
     const char* inputs[MAX_INPUTS];
     char* outputs[MAX_OUTPUTS];
@@ -119,6 +130,12 @@ PyObject* try_flat(const Fused* self, PyObject* const* args) {
     if (type == NPY_DOUBLE && !program.computes(F64)) return nullptr;
     PyObject* results[MAX_OUTPUTS];
     const int count = static_cast<int>(program.outputs.size());
+    if (target != nullptr) {
+        if (count != 1 || !writes_to(target, args, program.inputs, type)) return nullptr;
+        outputs[0] = PyArray_BYTES(target);
+        evaluate_flat(program, type == NPY_FLOAT ? F32 : F64, inputs, outputs, PyArray_SIZE(a), numbers);
+        return Py_NewRef(reinterpret_cast<PyObject*>(target));
+    }
     for (int k = 0; k < count; ++k) {
         results[k] = reinterpret_cast<PyObject*>(new_array(PyArray_NDIM(a), PyArray_DIMS(a), type));
         if (results[k] == nullptr) {
@@ -139,7 +156,7 @@ PyObject* try_flat(const Fused* self, PyObject* const* args) {
 
 PyObject* compute(Fused* self, PyObject* const* args) {
     if (self->flat) {
-        PyObject* result = try_flat(self, args);
+        PyObject* result = try_flat(self, args, nullptr);
         if (result != nullptr || PyErr_Occurred()) return result;
     }
     Call call;
@@ -151,7 +168,8 @@ PyObject* compute(Fused* self, PyObject* const* args) {
 
 PyObject* call(PyObject* self_, PyObject* const* given, size_t nargsf, PyObject* kwnames) {
     Fused* self = reinterpret_cast<Fused*>(self_);
-    if (kwnames != nullptr || PyVectorcall_NARGS(nargsf) != self->given) return PyObject_Vectorcall(self->function, given, nargsf, kwnames);
+    const bool into = kwnames == nullptr && PyVectorcall_NARGS(nargsf) == self->given + 1;
+    if (kwnames != nullptr || (PyVectorcall_NARGS(nargsf) != self->given && !into)) return PyObject_Vectorcall(self->function, given, nargsf, kwnames);
     PyObject* picked[MAX_INPUTS];
     PyObject* const* args = given;
     if (!self->straight) {
@@ -159,11 +177,16 @@ PyObject* call(PyObject* self_, PyObject* const* given, size_t nargsf, PyObject*
         args = picked;
     }
     if (!self->traced && !prepare(self)) return nullptr;
-    if (self->program != nullptr) {
-        PyObject* result = compute(self, args);
+    if (into && self->program != nullptr && self->flat && PyArray_CheckExact(given[self->given])) {
+        PyObject* result = try_flat(self, args, as_array(given[self->given]));
         if (result != nullptr || PyErr_Occurred()) return result;
     }
-    return PyObject_Vectorcall(self->function, args, self->inputs, nullptr);
+    if (self->program != nullptr) {
+        PyObject* result = compute(self, args);
+        if (result != nullptr || PyErr_Occurred()) return into && result != nullptr ? copied_into(result, given[self->given]) : result;
+    }
+    PyObject* result = PyObject_Vectorcall(self->function, args, self->inputs, nullptr);
+    return into ? copied_into(result, given[self->given]) : result;
 }
 
 void dealloc(PyObject* self_) {

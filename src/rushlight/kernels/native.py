@@ -129,11 +129,12 @@ def kernel(name: str, twin: Function, formula: Function | None = None) -> Any:
 
 
 _KERNEL = None if library is None else type(library.elementwise("add", np.add))
+_TARGETED = () if library is None else (_KERNEL, type(library.fuse(abs, abs, 1, (0,))))      # kernels and fused formulas
 
 
 def takes_target(forward: Any) -> bool:
     """Whether `forward` takes the array to write to as one more operand, which may be one of the others."""
-    return forward.__class__ is _KERNEL
+    return forward.__class__ in _TARGETED
 
 
 def takes_halves(forward: Function, array: Array) -> bool:

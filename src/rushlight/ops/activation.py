@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..autograd.grad_mode import STATE
 from ..devices import CPU
 from ..dims import wrap_dim
 from ..dtypes import bool_
@@ -17,7 +18,7 @@ from ..kernels import special as S
 from ..kernels.arrays import as_array
 from ..kernels.door import narrowed, widened
 from ..kernels.fuse import fuse
-from ..kernels.native import ELEMENTWISE, kernel
+from ..kernels.native import ELEMENTWISE, kernel, takes_target
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, GeneratorLike
 from .creation import _fits
@@ -31,7 +32,7 @@ from .random import fresh, uniform_writer
 from .record import depending, record
 from .registry import FUNCTIONS
 from .sampling import drawn_here
-from .write import inplace_from, write_out
+from .write import assign, inplace_from, write_out
 
 if TYPE_CHECKING:
     from ..kind import Kind
@@ -95,6 +96,8 @@ def _apply(label: str, name: str, input: Tensor, forward: Function, gradient: Fu
     piecewise   of a piecewise linear function: the name of the gradient's node, whose own derivative by the input is zero
     """
     kind = input._kind if input.__class__ is Tensor and input._kind.fast else _floating(input, name)
+    if input.__class__ is _Overwritten:
+        return input.take(forward, numbers)
     a, arrays = input._a, gradient
     if kind.fast:
         try:
@@ -127,7 +130,31 @@ def _widened(gradient: Any) -> Any:
     return lambda g, a, *numbers: narrowed(gradient(widened(g), widened(a), *numbers), g.dtype)
 
 
+class _Overwritten:
+    """A plain tensor whose array takes what `_apply` computes of it."""
+
+    __slots__ = ("_a", "_kind", "_node")
+
+    def __init__(self, input: Tensor) -> None:
+        self._a, self._kind, self._node = input._a, input._kind, None
+
+    def take(self, forward: Function, numbers: tuple[float, ...]) -> Any:
+        """``forward(array, *numbers)``, in the array."""
+        a = self._a
+        if takes_target(forward):
+            forward(a, *numbers, a)
+        else:
+            a[...] = forward(a, *numbers)
+        return self
+
+
 def _inplace(function: Function, input: Tensor, *args: Any) -> Tensor:
+    if input.__class__ is Tensor and input._kind.fast and input._node is None and input._view is None and not STATE.unusual and input._a.flags.writeable:
+        place: Any = _Overwritten(input)
+        if (r := function(place, *args)) is not place:
+            return assign(input, r)
+        input._ver += 1
+        return input
     return inplace_from(input, function, (input, *args), {})
 
 
@@ -545,7 +572,7 @@ def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, trainin
 def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False,
            generator: GeneratorLike = None) -> Tensor:
     """`rrelu` in place."""
-    return _inplace(_rrelu, input, lower, upper, training, generator, "RreluWithNoiseBackward1")
+    return inplace_from(input, _rrelu, (input, lower, upper, training, generator, "RreluWithNoiseBackward1"), {})
 
 
 _gated = fuse(lambda first, second: first / (1 + f.exp(-second)))

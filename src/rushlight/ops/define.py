@@ -89,7 +89,7 @@ def unary(name: str, forward: Function, grad: Function | None = None, *, arrays:
     saves_result = grad is not None and "y" in arguments(grad)
     differentiable = grad is not None
     to_bool = ints == "bool"
-    takes_out = isinstance(forward, np.ufunc) and not to_bool
+    takes_out = (isinstance(forward, np.ufunc) or native.takes_target(forward)) and not to_bool
     casts = ints == "float" or to_bool or name in ("square", "sgn", "conj_physical", "positive")
     forward = native.elementwise(forward)
 
@@ -148,7 +148,7 @@ def unary(name: str, forward: Function, grad: Function | None = None, *, arrays:
     fn = entry.function = native.fast_path(fn, forward, node_type, 1, uses, to_bool)
     if takes_out:
         def direct(a: Array) -> None:
-            forward(a, out=a)
+            forward(a, a)
     for each in (short, *alias) if namespace else ():
         show(f"{namespace}.{each}", fn if differentiable else guarded(fn, each, name), entry)
     if not namespace and function:

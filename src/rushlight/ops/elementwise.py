@@ -23,7 +23,7 @@ from .public import export, method, op
 from .record import record
 from .registry import OPS
 from .selection import where
-from .write import inplace_from
+from .write import AT_ONCE, computed_at_once, inplace_from
 
 __all__: list[str] = []
 
@@ -352,9 +352,34 @@ xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), resul
                inplace="function")
 
 
+_addcmul = fuse(lambda x, a, b, value: x + a * b * value)
+_addcdiv = fuse(lambda x, a, b, value: x + a / b * value)
+_lerp = fuse(lambda x, end, weight: f.where(f.absolute(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight)))
+
+
+def _fused(formula: Function, *operands: Any) -> Tensor | None:
+    """The formula of plain tensors of one kind (and numbers) that need no gradient; None for others."""
+    kind = operands[0]._kind
+    if not kind.fast:
+        return None
+    arrays = []
+    for each in operands:
+        if each.__class__ is Tensor:
+            if each._kind is not kind or each._node is not None:
+                return None
+            arrays.append(each._a)
+        elif each.__class__ is float or each.__class__ is int:
+            arrays.append(each)
+        else:
+            return None
+    return wrap(as_array(formula(*arrays)), kind)
+
+
 @op(method=True, inplace=True, out=True)
 def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 * tensor2, with broadcasting."""
+    if input.__class__ is Tensor and (r := _fused(_addcmul, input, tensor1, tensor2, value)) is not None:
+        return r
     product = tensor1 * tensor2
     if input._kind is not product._kind and (d := result_type(input, product)) is not product._kind.dtype:
         product = tensor1.to(d) * tensor2           # in the result's dtype from the start
@@ -370,6 +395,8 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @op(method=True, inplace=True, out=True)
 def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
     """input + value * tensor1 / tensor2, with broadcasting."""
+    if input.__class__ is Tensor and (r := _fused(_addcdiv, input, tensor1, tensor2, value)) is not None:
+        return r
     if not (tensor1._kind.differentiable or tensor2._kind.differentiable):
         raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division "
                            "of tensor1 and tensor2. Use input + value * torch.trunc(tensor1 / tensor2) or torch.div(rounding_mode='trunc')")
@@ -384,6 +411,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @op(method=True, inplace=True, out=True)
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     """input + weight * (end - input), from the nearer end, so that weight 1 gives `end` exactly."""
+    if input.__class__ is Tensor and (r := _fused(_lerp, input, end, weight)) is not None:
+        return r
     if end._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `end` but got dtype {end._kind.dtype.alias}")
     if not input._kind.differentiable:
@@ -396,6 +425,11 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `weight` but got dtype {weight._kind.dtype.alias}")
     difference = end - input
     return where(weight.abs() < 0.5, input + weight * difference, end - difference * (1 - weight))
+
+
+AT_ONCE[addcmul] = lambda self, a, b, *, value=1: computed_at_once(self, _addcmul, a, b, value)
+AT_ONCE[addcdiv] = lambda self, a, b, *, value=1: computed_at_once(self, _addcdiv, a, b, value)
+AT_ONCE[lerp] = lambda self, end, weight: computed_at_once(self, _lerp, end, weight)
 
 
 @op(method=True, inplace="function", out=True)

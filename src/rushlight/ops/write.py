@@ -18,6 +18,7 @@ from ..autograd.graph import AccumulateGrad, Version, fix_of, new_seq, node_clas
 from ..autograd.tensor_hooks import move_history
 from ..dtypes import can_cast
 from ..kernels import memory as M
+from ..kernels.native import takes_target
 from ..layout import SparseRefusal
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function
@@ -109,14 +110,14 @@ def inplace_from(self: Tensor, function: Function, args: tuple[Any, ...], kwargs
         if isinstance(value, Tensor) and value._ver is self._ver:
             check_overlap(self, value)
     if STATE.unusual and not LOCAL.grad and not LOCAL.dual:
-        return assign(self, function(*args, **kwargs))
+        return self if _at_once(function, args, kwargs) else assign(self, function(*args, **kwargs))
     history = self._node is not None
     if not history:
         for value in (*args, *kwargs.values()):
             if isinstance(value, Tensor) and value._node is not None or value.__class__ in (list, tuple) and any(isinstance(each, Tensor) and each._node is not None for each in value):
                 history = True
     if not history and self._view is None:
-        return assign(self, function(*args, **kwargs))
+        return self if _at_once(function, args, kwargs) else assign(self, function(*args, **kwargs))
     check_inplace(self, history)
     if history:
         # What the gradient saves of self has to be the values before the change.
@@ -124,6 +125,35 @@ def inplace_from(self: Tensor, function: Function, args: tuple[Any, ...], kwargs
         before._node = self._node
         args = (before, *args[1:])
     return assign(self, function(*args, **kwargs))
+
+
+# Functional ops that can write into their first operand without a result in between: op -> function(*args, **kwargs) -> whether that was done.
+AT_ONCE: dict[Function, Function] = {}
+
+
+def _at_once(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    direct = AT_ONCE.get(function)
+    return direct is not None and direct(*args, **kwargs)
+
+
+def computed_at_once(self: Tensor, formula: Function, *operands: Any) -> bool:
+    """Whether ``formula(self, *operands)`` was written into self: of plain tensors of its kind and shape, and numbers."""
+    kind, a = self._kind, self._a
+    if not (kind.fast and takes_target(formula) and a.__class__ is np.ndarray and a.flags.writeable):
+        return False
+    arrays = []
+    for each in operands:
+        if isinstance(each, Tensor):
+            if each._kind is not kind or each._a.__class__ is not np.ndarray or each._a.shape != a.shape:
+                return False
+            arrays.append(each._a)
+        elif each.__class__ is float or each.__class__ is int:
+            arrays.append(each)
+        else:
+            return False
+    formula(a, *arrays, a)
+    self._ver += 1
+    return True
 
 
 def check_overlap(self: Tensor, other: Tensor) -> None:
@@ -358,7 +388,7 @@ def computed_into(out: Tensor | None, kernel: Any, *operands: Any) -> bool:
             return False
         if each is not out and np.may_share_memory(each._a, out._a):
             return False
-    kernel(*[each._a for each in operands], out=out._a)
+    kernel(*[each._a for each in operands], out._a)
     out._ver += 1
     return True
 
