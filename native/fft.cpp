@@ -79,6 +79,15 @@ template <typename T> std::shared_ptr<const std::vector<Complex<T>>> roots_of(in
     });
 }
 
+template <typename T> std::shared_ptr<const std::vector<Complex<T>>> turns_of(index_t n, index_t rows) {  // of a line cut into so many rows: [k * columns + j]
+    return cached(n, [n, rows] {
+        auto table = std::make_shared<std::vector<Complex<T>>>(static_cast<std::size_t>(n));
+        const index_t columns = n / rows;
+        for (index_t k = 0; k < rows; ++k) for (index_t j = 0; j < columns; ++j) (*table)[static_cast<std::size_t>(k * columns + j)] = root<T>(k * j, n);
+        return std::shared_ptr<const std::vector<Complex<T>>>(table);
+    });
+}
+
 index_t without_small_factors(index_t n) {
     for (const index_t radix : {2, 3, 5, 7, 11, 13}) while (n > 1 && n % radix == 0) n /= radix;
     return n;
@@ -209,8 +218,36 @@ template <typename T> struct Interleaved {
     }
 };
 
+// rows[r][k] = factor * from[k * step + r] for lanes rows of n numbers: blocks turned over their diagonals.
+template <typename T> void write_rows(const T* from, index_t step, T* const* rows, int lanes, index_t n, T factor) {
+    constexpr int L = LANES<T>;
+    index_t k = 0;
+    for (; k + L <= n; k += L) {
+        V<T> v[L];
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) v[i] = load(from + (k + i) * step) * factor;
+        transpose_block<T>(v);
+        for (int r = 0; r < lanes; ++r) store(rows[r] + k, v[r]);
+    }
+    for (; k < n; ++k) for (int r = 0; r < lanes; ++r) rows[r][k] = from[k * step + r] * factor;
+}
+
+// The memory of lines first, first + 1, ... of an array whose numbers are `size` T.
+template <typename T> struct Rows {  // T may be const
+    T* at[LANES<std::remove_const_t<T>>];
+    Rows(const Lines& q, T* from, index_t first, int lanes, index_t size) {
+        for (int j = 0; j < lanes; ++j) at[j] = from + q.start(first + j) * size;
+    }
+};
+
 // x[k] lane j = a number of line first + j; unused lanes are zero.
 template <typename T> void read_complex(const Lines& q, const Complex<T>* from, index_t first, int lanes, bool exchange, Lane<T>* x) {
+    if (q.inner == 1) {  // rows side by side are columns of real and imaginary parts in turn
+        const Rows<const T> rows(q, reinterpret_cast<const T*>(from), first, lanes, 2);
+        transpose_rows<T>(reinterpret_cast<T*>(x), LANES<T>, rows.at, lanes, 2 * q.n, true);
+        if (exchange) for (index_t k = 0; k < q.n; ++k) std::swap(x[k].re, x[k].im);
+        return;
+    }
     if (lanes < LANES<T>) std::fill(x, x + q.n, Lane<T>{});
     const Interleaved<T> order;
     if (q.together(first, lanes)) {
@@ -239,7 +276,12 @@ template <typename T> void read_complex(const Lines& q, const Complex<T>* from, 
     if (exchange) for (index_t k = 0; k < q.n; ++k) std::swap(x[k].re, x[k].im);
 }
 
-template <typename T> void write_complex(const Lines& q, const Lane<T>* x, index_t first, int lanes, bool exchange, T factor, Complex<T>* to) {
+template <typename T> void write_complex(const Lines& q, Lane<T>* x, index_t first, int lanes, bool exchange, T factor, Complex<T>* to) {
+    if (q.inner == 1) {
+        if (exchange) for (index_t k = 0; k < q.n; ++k) std::swap(x[k].re, x[k].im);
+        const Rows<T> rows(q, reinterpret_cast<T*>(to), first, lanes, 2);
+        return write_rows<T>(reinterpret_cast<const T*>(x), LANES<T>, rows.at, lanes, 2 * q.n, factor);
+    }
     const Interleaved<T> order;
     if (q.together(first, lanes)) {
         for (index_t k = 0; k < q.n; ++k) {
@@ -264,11 +306,12 @@ template <typename T> void write_complex(const Lines& q, const Lane<T>* x, index
 }
 
 template <typename T> struct Buffers {  // of one thread
-    Lane<T>*a, *b;
-    explicit Buffers(index_t n) {
+    Lane<T>*a, *b, *more;
+    explicit Buffers(index_t n, index_t others = 0) {
         static thread_local Scratch scratch;
-        a = scratch.get<Lane<T>>(2 * n);
+        a = scratch.get<Lane<T>>(2 * n + others);
         b = a + n;
+        more = b + n;
     }
 };
 
@@ -283,7 +326,8 @@ template <typename T, typename F> void each_group(index_t lines, index_t n, F f)
 template <typename T> void long_line(index_t n, index_t rows, const Complex<T>* from, bool exchange, T factor, Complex<T>* to) {
     const index_t columns = n / rows;
     const auto down = plan_of<T>(rows), across = plan_of<T>(columns);
-    const auto table = roots_of<T>(n);
+    const auto table = turns_of<T>(n, rows);
+    const Interleaved<T> order;
     std::vector<Complex<T>> work(static_cast<std::size_t>(n));
     each_group<T>(columns, rows, [&](index_t first, int lanes) {
         const Lines q{1, rows, columns};
@@ -291,13 +335,17 @@ template <typename T> void long_line(index_t n, index_t rows, const Complex<T>* 
         read_complex(q, from, first, lanes, exchange, buffers.a);
         Lane<T>* x = transform(*down, buffers.a, buffers.b);
         for (index_t k = 1; k < rows; ++k) {
-            Lane<T> w{};
-            for (int j = 0; j < lanes; ++j) {
-                const Complex<T> each = (*table)[static_cast<std::size_t>(k * (first + j))];
-                w.re[j] = each.real();
-                w.im[j] = each.imag();
+            const T* w = reinterpret_cast<const T*>(table->data() + k * columns + first);
+            Lane<T> turn{};
+            if (lanes == LANES<T>) {
+                turn = order.read(w);
+            } else {
+                for (int j = 0; j < lanes; ++j) {
+                    turn.re[j] = w[2 * j];
+                    turn.im[j] = w[2 * j + 1];
+                }
             }
-            x[k] = {x[k].re * w.re - x[k].im * w.im, x[k].re * w.im + x[k].im * w.re};
+            x[k] = {x[k].re * turn.re - x[k].im * turn.im, x[k].re * turn.im + x[k].im * turn.re};
         }
         write_complex(q, x, first, lanes, false, T(1), work.data());
     });
@@ -354,6 +402,14 @@ template <typename T> void complex_lines(const Lines& q, Way way, const Complex<
 
 // A group is of twice as many real lines: those of the second half are the imaginary parts.
 template <typename T> void read_real(const Lines& q, const T* from, index_t first, int lanes, Lane<T>* x) {
+    if (q.inner == 1) {
+        for (int part = 0; part < 2; ++part) {
+            const int here = std::max(0, std::min<int>(LANES<T>, lanes - part * LANES<T>));
+            const Rows<const T> rows(q, from, first + part * LANES<T>, here, 1);
+            transpose_rows<T>(reinterpret_cast<T*>(x) + part * LANES<T>, 2 * LANES<T>, rows.at, here, q.n, true);
+        }
+        return;
+    }
     if (lanes < 2 * LANES<T>) std::fill(x, x + q.n, Lane<T>{});
     for (int j = 0; j < lanes; ++j) {
         const T* p = from + q.start(first + j);
@@ -362,34 +418,29 @@ template <typename T> void read_real(const Lines& q, const T* from, index_t firs
     }
 }
 
-// The spectra of both halves: the even and the odd part of what was found; `terms` of each line are written.
-template <typename T> void write_halves(const Lines& q, index_t terms, const Lane<T>* x, index_t first, int lanes, bool conjugate, T factor, Lane<T>* both,
-                                        Complex<T>* to) {
+// The spectra of both halves: the even and the odd part of what was found.
+template <typename T> void separate(index_t n, index_t terms, const Lane<T>* x, bool conjugate, T factor, Lane<T>* first, Lane<T>* second) {
     const T half = factor / 2, sign = conjugate ? -half : half;
-    const Lines out{q.outer, terms, q.inner};
     for (index_t k = 0; k < terms; ++k) {
-        const Lane<T> a = x[k], b = x[k == 0 ? 0 : q.n - k];
-        both[0] = {(a.re + b.re) * half, (a.im - b.im) * sign};
-        both[1] = {(a.im + b.im) * half, (b.re - a.re) * sign};
-        for (int j = 0; j < lanes; ++j) {
-            const Lane<T>& each = both[j / LANES<T>];
-            to[out.start(first + j) + k * q.inner] = {each.re[j % LANES<T>], each.im[j % LANES<T>]};
-        }
+        const Lane<T> a = x[k], b = x[k == 0 ? 0 : n - k];
+        first[k] = {(a.re + b.re) * half, (a.im - b.im) * sign};
+        second[k] = {(a.im + b.im) * half, (b.re - a.re) * sign};
     }
 }
 
 template <typename T> void real_lines(const Lines& q, const T* from, index_t terms, bool conjugate, T factor, Complex<T>* to) {
     const auto plan = plan_of<T>(q.n);
+    const Lines out{q.outer, terms, q.inner};
     const index_t pairs = (q.count() + 2 * LANES<T> - 1) / (2 * LANES<T>);
     parallel_for(pairs, ELEMENTS_PER_THREAD / (q.n * LANES<T>) + 1, [&](index_t begin, index_t end) {
         for (index_t g = begin; g < end; ++g) {
             const index_t first = g * 2 * LANES<T>;
-            const int lanes = static_cast<int>(std::min<index_t>(2 * LANES<T>, q.count() - first));
-            Buffers<T> buffers(q.n);
+            const int lanes = static_cast<int>(std::min<index_t>(2 * LANES<T>, q.count() - first)), rest = lanes - LANES<T>;
+            Buffers<T> buffers(q.n, 2 * terms);
             read_real(q, from, first, lanes, buffers.a);
-            const Lane<T>* x = transform(*plan, buffers.a, buffers.b);
-            Lane<T> both[2];
-            write_halves(q, terms, x, first, lanes, conjugate, factor, both, to);
+            separate(q.n, terms, transform(*plan, buffers.a, buffers.b), conjugate, factor, buffers.more, buffers.more + terms);
+            write_complex(out, buffers.more, first, std::min<int>(lanes, LANES<T>), false, T(1), to);
+            if (rest > 0) write_complex(out, buffers.more + terms, first + LANES<T>, rest, false, T(1), to);
         }
     });
 }
@@ -402,31 +453,23 @@ template <typename T> void long_real_line(index_t n, index_t rows, const T* from
     z[static_cast<std::size_t>(h)] = z[0];
     const auto table = roots_of<T>(n);
     const T half = factor / 2, sign = conjugate ? -half : half;
+    const T *forward = reinterpret_cast<const T*>(z.data()), *turns = reinterpret_cast<const T*>(table->data());
+    T* out = reinterpret_cast<T*>(to);
     for (index_t k = 0; k <= h; ++k) {
-        const Complex<T> a = z[static_cast<std::size_t>(k)], b = z[static_cast<std::size_t>(h - k)], w = (*table)[static_cast<std::size_t>(k)];
-        const T er = a.real() + b.real(), ei = a.imag() - b.imag(), dr = a.real() - b.real(), di = a.imag() + b.imag();
-        const T re = er + (w.real() * di + w.imag() * dr), im = ei + (w.imag() * di - w.real() * dr);
-        to[k] = {re * half, im * sign};
+        const T *a = forward + 2 * k, *b = forward + 2 * (h - k);
+        const T er = a[0] + b[0], ei = a[1] - b[1], dr = a[0] - b[0], di = a[1] + b[1], wr = turns[2 * k], wi = turns[2 * k + 1];
+        out[2 * k] = (er + (wr * di + wi * dr)) * half;
+        out[2 * k + 1] = (ei + (wi * di - wr * dr)) * sign;
     }
 }
 
-// What two half spectra (lines `first` and, in the imaginary part, LANES later) are the transform of; real and imaginary parts come exchanged, for the inverse.
-template <typename T> void read_halves(const Lines& q, index_t n, const Complex<T>* from, index_t first, int lanes, Lane<T>* x) {
-    if (lanes < 2 * LANES<T>) std::fill(x, x + n, Lane<T>{});
-    for (int j = 0; j < std::min<int>(lanes, LANES<T>); ++j) {
-        const Complex<T>* a = from + q.start(first + j);
-        const Complex<T>* b = j + LANES<T> < lanes ? from + q.start(first + j + LANES<T>) : nullptr;
-        for (index_t k = 0; k < q.n; ++k) {
-            const Complex<T> u = a[k * q.inner], v = b == nullptr ? Complex<T>() : b[k * q.inner];
-            const bool real = k == 0 || 2 * k == n;
-            const T ui = real ? T(0) : u.imag(), vi = real ? T(0) : v.imag();
-            x[k].im[j] = u.real() - vi;
-            x[k].re[j] = ui + v.real();
-            if (k > 0 && 2 * k < n) {
-                x[n - k].im[j] = u.real() + vi;
-                x[n - k].re[j] = v.real() - ui;
-            }
-        }
+// What two half spectra (the second may be none) are the transform of; real and imaginary parts come exchanged, for the inverse.
+template <typename T> void combine(index_t n, const Lane<T>* u, const Lane<T>* v, Lane<T>* x) {
+    for (index_t k = 0; 2 * k <= n; ++k) {
+        const bool real = k == 0 || 2 * k == n;
+        const V<T> zero{}, ui = real ? zero : u[k].im, vi = real || v == nullptr ? zero : v[k].im, vr = v == nullptr ? zero : v[k].re;
+        x[k] = {ui + vr, u[k].re - vi};
+        if (!real) x[n - k] = {vr - ui, u[k].re + vi};
     }
 }
 
@@ -437,14 +480,21 @@ template <typename T> void half_lines(const Lines& q, index_t n, const Complex<T
     parallel_for(pairs, ELEMENTS_PER_THREAD / (n * LANES<T>) + 1, [&](index_t begin, index_t end) {
         for (index_t g = begin; g < end; ++g) {
             const index_t first = g * 2 * LANES<T>;
-            const int lanes = static_cast<int>(std::min<index_t>(2 * LANES<T>, q.count() - first));
-            Buffers<T> buffers(n);
-            read_halves(q, n, from, first, lanes, buffers.a);
-            const Lane<T>* x = transform(*plan, buffers.a, buffers.b);
-            for (int j = 0; j < lanes; ++j) {      // exchanged: the first half's numbers are the imaginary parts
-                const T* p = reinterpret_cast<const T*>(x) + (j < LANES<T> ? LANES<T> + j : j - LANES<T>);
-                T* line = to + out.start(first + j);
-                for (index_t k = 0; k < n; ++k) line[k * q.inner] = p[2 * LANES<T> * k] * factor;
+            const int lanes = static_cast<int>(std::min<index_t>(2 * LANES<T>, q.count() - first)), rest = lanes - LANES<T>;
+            Buffers<T> buffers(n, 2 * q.n);
+            read_complex(q, from, first, std::min<int>(lanes, LANES<T>), false, buffers.more);
+            if (rest > 0) read_complex(q, from, first + LANES<T>, rest, false, buffers.more + q.n);
+            combine(n, buffers.more, rest > 0 ? buffers.more + q.n : nullptr, buffers.a);
+            const T* x = reinterpret_cast<const T*>(transform(*plan, buffers.a, buffers.b));
+            for (int part = 0; part < (rest > 0 ? 2 : 1); ++part) {      // exchanged: the first half's numbers are the imaginary parts
+                const T* p = x + (part == 0 ? LANES<T> : 0);
+                const int here = part == 0 ? std::min<int>(lanes, LANES<T>) : rest;
+                const Rows<T> rows(out, to, first + part * LANES<T>, here, 1);
+                if (q.inner == 1) {
+                    write_rows<T>(p, 2 * LANES<T>, rows.at, here, n, factor);
+                    continue;
+                }
+                for (int j = 0; j < here; ++j) for (index_t k = 0; k < n; ++k) rows.at[j][k * q.inner] = p[2 * LANES<T> * k + j] * factor;
             }
         }
     });

@@ -13,7 +13,6 @@ RUSHLIGHT_FUNCTION(Exp2, exp2);
 RUSHLIGHT_FUNCTION(Expm1, expm1);
 RUSHLIGHT_FUNCTION(Log, log);
 RUSHLIGHT_FUNCTION(Log1p, log1p);
-RUSHLIGHT_FUNCTION(Log2, log2);
 RUSHLIGHT_FUNCTION(Log10, log10);
 RUSHLIGHT_FUNCTION(Tanh, tanh);
 RUSHLIGHT_FUNCTION(Sinh, sinh);
@@ -22,7 +21,6 @@ RUSHLIGHT_FUNCTION(Atanh, atanh);
 RUSHLIGHT_FUNCTION(Sigmoid, sigmoid);
 RUSHLIGHT_FUNCTION(Softplus, softplus);
 RUSHLIGHT_FUNCTION(Erf, erf);
-RUSHLIGHT_FUNCTION(Erfc, erfc);
 RUSHLIGHT_FUNCTION(Lgamma, lgamma);
 RUSHLIGHT_FUNCTION(Digamma, digamma);
 RUSHLIGHT_FUNCTION(Gelu, gelu);
@@ -95,6 +93,56 @@ template <typename T> void erfinv_loop(const void* a_, const void*, const void*,
         binary_loop<T, T, ErfinvEnd>(a + start, factor, nullptr, out + start, count, 0);
     }
 }
+
+// float without a step through double: exact for powers of two, since the exponent is added last.
+RL_INLINE float log2(float x) {
+    const bool tiny = x < std::numeric_limits<float>::min();
+    const vmath::Parts<float> a = vmath::parts_of(tiny ? x * 8388608.0f : x);
+    const float r = (tiny ? a.k - 23.0f : a.k) + vmath::log_one_plus(a.f) * 1.44269504088896340736f;
+    const float special = x == 0.0f ? -vmath::infinity<float>() : x < 0.0f ? vmath::nan_value<float>() : x;
+    return (x > 0.0f) & (x < vmath::infinity<float>()) ? r : special;
+}
+struct Log2 { template <typename T> static T apply(T a) { return log2(a); } };
+
+// exp(-y^2) for 0 <= y < 16, with the rounding error of the square taken out
+RL_INLINE float square_exp(float y) {
+    const float high = vmath::from_bits<float>(vmath::bits_of(y) & 0xfffff000u);
+    return vmath::exp(-high * high) * vmath::exp(-(y - high) * (y + high));
+}
+RL_INLINE float erfc(float x) {
+    const float y = std::fabs(x), capped = y > 12.0f ? 12.0f : y;
+    const float tail = 2.0f * vmath::normal_tail(capped * 1.41421356237309505f, square_exp(capped));
+    return x != x ? x : x < 0.0f ? 2.0f - tail : tail;
+}
+RL_INLINE double erfc(double x) { return vmath::erfc(x); }
+struct Erfc { template <typename T> static T apply(T a) { return erfc(a); } };
+
+// The probability that a normal variable is below x.
+RL_INLINE float ndtr(float x) {
+    const float y = std::fabs(x), capped = y > 16.0f ? 16.0f : y;
+    const float tail = vmath::normal_tail(capped, square_exp(capped * 0.70710678118654752f));
+    return x != x ? x : x > 0.0f ? 1.0f - tail : tail;
+}
+RL_INLINE double ndtr(double x) {
+    const double z = x * 0.70710678118654752440, far = 0.5 * vmath::erfc(-z), near = 0.5 + 0.5 * vmath::erf(z);
+    return std::fabs(z) < 1.0 ? near : far;
+}
+struct Ndtr { template <typename T> static T apply(T a) { return ndtr(a); } };
+
+struct NextAfter {
+    template <typename T> static T apply(T a, T b) {
+        using B = vmath::Bits<T>;
+        const B bits = vmath::bits_of(a), step = (a < b) == (a > T(0)) ? bits + 1 : bits - 1;
+        const T moved = a == T(0) ? vmath::with_sign(vmath::from_bits<T>(B(1)), b) : vmath::from_bits<T>(step);
+        return (a != a) | (b != b) ? a + b : a == b ? b : moved;
+    }
+};
+struct LogAddExp2 {
+    template <typename T> static T apply(T a, T b) {
+        const T r = (a > b ? a : b) + vmath::log1p_of_fraction(vmath::exp2(-std::fabs(a - b))) * T(1.44269504088896340736);
+        return a == b ? a + T(1) : (a != a) | (b != b) ? a + b : r;
+    }
+};
 
 struct Hypot { template <typename T> static T apply(T a, T b) { return vmath::hypot(a, b); } };
 struct LogAddExp { template <typename T> static T apply(T a, T b) { return vmath::logaddexp(a, b); } };
@@ -202,12 +250,13 @@ extern const Loops math_ops[] = {
     both<Exp>("exp", 4), both<Exp2>("exp2", 4), both<Expm1>("expm1", 6), both<Log>("log", 6), both<Log1p>("log1p", 8), single<Log2>("log2", 10),
     single<Log10>("log10", 10), both<Tanh>("tanh", 8), both<Sinh>("sinh", 12), both<Cosh>("cosh", 6), both<Atanh>("arctanh", 10),
     both<Sigmoid>("sigmoid", 6), both<Softplus>("softplus", 12), both<Erf>("erf", 8),
-    both<Erfc>("erfc", 20), {"erfinv", 1, 16, {erfinv_loop<float>, erfinv_loop<double>}, {}}, both<Lgamma>("lgamma", 80), both<Digamma>("digamma", 80), both<Gelu>("gelu", 8),
+    both<Erfc>("erfc", 20), both<Ndtr>("ndtr", 20), {"erfinv", 1, 16, {erfinv_loop<float>, erfinv_loop<double>}, {}}, both<Lgamma>("lgamma", 80), both<Digamma>("digamma", 80), both<Gelu>("gelu", 8),
     both<GeluTanh>("gelu_tanh", 10), both<Silu>("silu", 6), both<Mish>("mish", 8), gradient<MishGradient>("mish_gradient", 10),
     gradient<GeluGradient>("gelu_gradient", 10), gradient<GeluTanhGradient>("gelu_tanh_gradient", 12), gradient<SiluGradient>("silu_gradient", 8),
     trigonometric<Sin, std::sin>("sin"), trigonometric<Cos, std::cos>("cos"),
     remainder_op<Fmod>("fmod"), remainder_op<Modulo>("remainder"), remainder_op<FloorDivide>("floor_divide"),
-    gradient<Hypot>("hypot", 4), gradient<LogAddExp>("logaddexp", 12),
+    gradient<Hypot>("hypot", 4), gradient<LogAddExp>("logaddexp", 12), gradient<LogAddExp2>("logaddexp2", 12),
+    gradient<NextAfter>("nextafter", 3),
     {"power", 2, 24, {binary_loop<float, float, Power>}, {}},
     {nullptr, 0, 0, {}, {}},
 };

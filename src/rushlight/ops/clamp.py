@@ -21,7 +21,7 @@ from .indexing import _plain
 from .promotion import number_tensor, result_dtype
 from .public import checked_inplace, export, method, op
 from .record import record, rename
-from .write import inplace_from, write_in_place
+from .write import AT_ONCE, computed_at_once, inplace_from, write_in_place
 
 if TYPE_CHECKING:
     from ..kind import Kind
@@ -171,6 +171,10 @@ def clamp_max(input: Tensor, max: Any) -> Tensor:
     if max is None:
         raise TypeError("clamp_max() received an invalid combination of arguments - got (NoneType): 'max' must be Number or Tensor")
     return _one_sided(input, None, max, "ClampMaxBackward")
+
+
+AT_ONCE[clamp_min] = lambda self, min: computed_at_once(self, _maximum, min)
+AT_ONCE[clamp_max] = lambda self, max: computed_at_once(self, _minimum, max)
 
 
 def clamp_(self: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:

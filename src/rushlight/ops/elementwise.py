@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import operator
 from math import pi
 from typing import Any
 
@@ -71,8 +72,8 @@ def _sinc_grad(g: f.Value, x: f.Value) -> f.Value:
 
 
 sinc = unary("sinc", _sinc, _sinc_grad)
-deg2rad = unary("deg2rad", lambda a: a * a.dtype.type(pi / 180), lambda g: g * (pi / 180), complex=False)
-rad2deg = unary("rad2deg", lambda a: a * a.dtype.type(180 / pi), lambda g: g * (180 / pi), complex=False)
+deg2rad = unary("deg2rad", fuse(lambda a: a * (pi / 180)), lambda g: g * (pi / 180), complex=False)
+rad2deg = unary("rad2deg", fuse(lambda a: a * (180 / pi)), lambda g: g * (180 / pi), complex=False)
 
 
 # --- sigmoid and its family -----------------------------------------------------------------------------------------------------------
@@ -216,6 +217,16 @@ gt = comparison("gt", np.greater, alias=("greater",))
 ge = comparison("ge", np.greater_equal, alias=("greater_equal",))
 
 
+def _as_numbers(compare: Function) -> Function:
+    """The comparison in place, which writes 1 and 0."""
+    formula = fuse(lambda a, b: f.where(compare(a, b), 1.0, 0.0))
+    return lambda self, other: computed_at_once(self, formula, other)
+
+
+for _op, _compare in ((eq, operator.eq), (ne, operator.ne), (lt, operator.lt), (le, operator.le), (gt, operator.gt), (ge, operator.ge)):
+    AT_ONCE[_op] = _as_numbers(_compare)
+
+
 # == and != answer for any object: something that is no tensor and no number is not equal.
 Tensor.__eq__, Tensor.__ne__ = OPERATORS["eq"], OPERATORS["ne"]
 Tensor.__lt__, Tensor.__le__, Tensor.__gt__, Tensor.__ge__ = OPERATORS["lt"], OPERATORS["le"], OPERATORS["gt"], OPERATORS["ge"]
@@ -354,7 +365,14 @@ xlogy = binary("xlogy", _xlogy, (_xlogy_first, lambda g, a, b: g * a / b), resul
 
 _addcmul = fuse(lambda x, a, b, value: x + a * b * value)
 _addcdiv = fuse(lambda x, a, b, value: x + a / b * value)
-_lerp = fuse(lambda x, end, weight: f.where(f.absolute(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight)))
+_lerp_near = fuse(lambda x, end, weight: x + (end - x) * weight)
+_lerp_far = fuse(lambda x, end, weight: end - (end - x) * (1 - weight))
+_lerp_each = fuse(lambda x, end, weight: f.where(f.absolute(weight) < 0.5, x + weight * (end - x), end - (end - x) * (1 - weight)))
+
+
+def _lerp(weight: Operand) -> Function:
+    """The formula of `lerp` for a number, or for a tensor."""
+    return _lerp_each if isinstance(weight, Tensor) else _lerp_near if builtins.abs(weight) < 0.5 else _lerp_far
 
 
 def _fused(formula: Function, *operands: Any) -> Tensor | None:
@@ -411,7 +429,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
 @op(method=True, inplace=True, out=True)
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     """input + weight * (end - input), from the nearer end, so that weight 1 gives `end` exactly."""
-    if input.__class__ is Tensor and (r := _fused(_lerp, input, end, weight)) is not None:
+    if input.__class__ is Tensor and (r := _fused(_lerp(weight), input, end, weight)) is not None:
         return r
     if end._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `end` but got dtype {end._kind.dtype.alias}")
@@ -429,7 +447,7 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
 
 AT_ONCE[addcmul] = lambda self, a, b, *, value=1: computed_at_once(self, _addcmul, a, b, value)
 AT_ONCE[addcdiv] = lambda self, a, b, *, value=1: computed_at_once(self, _addcdiv, a, b, value)
-AT_ONCE[lerp] = lambda self, end, weight: computed_at_once(self, _lerp, end, weight)
+AT_ONCE[lerp] = lambda self, end, weight: computed_at_once(self, _lerp(weight), end, weight)
 
 
 @op(method=True, inplace="function", out=True)
@@ -454,6 +472,12 @@ _without_nan = fuse(lambda x, nan, high, low: f.where(x != x, nan, f.where(x == 
 _where_finite = fuse(lambda g, x: f.where(f.isfinite(x), g, 0.0))
 
 
+def _replacements(a: Array, nan: float | None, posinf: float | None, neginf: float | None) -> tuple[float, float, float]:
+    """What stands for nan, inf and -inf."""
+    limits = np.finfo(a.dtype if a.dtype.kind in "fc" else np.float32)
+    return 0.0 if nan is None else nan, float(limits.max) if posinf is None else posinf, float(limits.min) if neginf is None else neginf
+
+
 @op(method=True, inplace="function", out=True)
 def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """nan, inf and -inf replaced (by 0 and the largest and smallest finite numbers unless said otherwise)."""
@@ -464,13 +488,19 @@ def nan_to_num(input: Tensor, nan: float | None = None, posinf: float | None = N
     if not kind.differentiable:
         return wrap(input._a.copy(), kind)
     a = input._a
-    limits = np.finfo(a.dtype if a.dtype.kind in "fc" else np.float32)
-    values = (0.0 if nan is None else nan, float(limits.max) if posinf is None else posinf, float(limits.min) if neginf is None else neginf)
+    values = _replacements(a, nan, posinf, neginf)
     if kind.fast:
         r = _without_nan(a, *values)
     else:
         r = np.nan_to_num(a, nan=values[0], posinf=values[1], neginf=values[2])
     return record(wrap(as_array(r, a.dtype), kind), "NanToNumBackward0", (input,),
                   _where_finite, (input,), _where_finite if kind.fast else None)
+
+
+def _nan_to_num_at_once(self: Tensor, nan: Any = None, posinf: Any = None, neginf: Any = None) -> bool:
+    return computed_at_once(self, _without_nan, *_replacements(self._a, nan, posinf, neginf)) if self._kind.fast else False
+
+
+AT_ONCE[nan_to_num] = _nan_to_num_at_once
 
 

@@ -27,7 +27,7 @@ from .promotion import in_64_bits, result_dtype
 from .public import export, method, op
 from .record import record
 from .slices import _at, basic, diagonal
-from .write import inplace_from, writable, write_out
+from .write import AT_ONCE, inplace_from, writable, write_out
 
 if TYPE_CHECKING:
     from ..kind import Kind
@@ -282,9 +282,8 @@ def _flat_range(index: Array, size: int) -> None:
             raise IndexError("take(): tried to take from an empty tensor")
 
 
-@op(method=True, inplace="apart")
-def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy with the elements of `source` at positions of the flattened tensor, written or (accumulate) added."""
+def _put_places(input: Tensor, index: Tensor, source: Tensor) -> Array:
+    """The positions as a flat array; PyTorch's errors for operands that do not fit."""
     if index._kind.dtype.name != "int64":
         raise RuntimeError(f"put_(): Expected a long tensor for index, but got {title(index.dtype)}")
     if source._kind is not input._kind:
@@ -295,17 +294,40 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
                          f"{source._a.size}, index.numel() = {index._a.size}")
     i = index._a.reshape(-1)
     _flat_range(i, input._a.size)
-    flat = input._a.flatten()
+    return i
+
+
+def _put_into(flat: Array, i: Array, source: Tensor, accumulate: bool) -> None:
     if not accumulate:
         alert_not_deterministic("put_")
     if accumulate:
         add_rows(flat, i, source._a.reshape(-1))
     else:
         flat[i] = source._a.reshape(-1)
+
+
+@op(method=True, inplace="apart")
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy with the elements of `source` at positions of the flattened tensor, written or (accumulate) added."""
+    i = _put_places(input, index, source)
+    flat = input._a.flatten()
+    _put_into(flat, i, source, accumulate)
     r = wrap(flat.reshape(input._a.shape), input._kind)
     shape = source._a.shape
     return record(r, "PutBackward0", (input, source),
                   (lambda g, i: g if accumulate else put(g, i, g.new_zeros(i._a.shape)), lambda g, i: take(g, i).reshape(shape)), (index,))
+
+
+def _put_at_once(self: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> bool:
+    a = self._a
+    if not (a.__class__ is index._a.__class__ is source._a.__class__ is np.ndarray and a.flags.c_contiguous and a.flags.writeable):
+        return False
+    _put_into(a.reshape(-1), _put_places(self, index, source), source, accumulate)
+    self._ver += 1
+    return True
+
+
+AT_ONCE[put] = _put_at_once
 
 
 @export

@@ -15,6 +15,7 @@ from ..kernels import bessel as B
 from ..kernels import formula as f
 from ..kernels import incomplete_gamma as IG
 from ..kernels import special as S
+from ..kernels.native import kernel
 from ..kernels.polynomials import POLYNOMIALS
 from ..tensor import Tensor
 from ..vocabulary import Dtype, Function
@@ -61,7 +62,7 @@ airy_ai = _special("airy_ai", B.airy_ai, halves=False)
 # --- the normal distribution, entropy ----------------------------------------------------------------------------------------------------
 _ROOT_2_PI = math.sqrt(2 * math.pi)
 
-ndtr = _special("ndtr", S.ndtr, lambda g, x: g * (x * x * -0.5).exp() / _ROOT_2_PI)
+ndtr = _special("ndtr", kernel("ndtr", S.ndtr), lambda g, x: g * (x * x * -0.5).exp() / _ROOT_2_PI)
 ndtri = _special("ndtri", S.ndtri, lambda g, y: g * (y * y * 0.5).exp() * _ROOT_2_PI, halves=False)
 log_ndtr = _special("log_ndtr", S.log_ndtr, lambda g, x: g / (erfcx(x * -math.sqrt(0.5)) * math.sqrt(math.pi / 2)), halves=False)
 erfcx = _special("erfcx", S.erfcx, lambda g, x: g * (2 * x * erfcx(x) - 2 / math.sqrt(math.pi)), halves=False)
