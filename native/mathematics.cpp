@@ -104,14 +104,14 @@ RL_INLINE float log2(float x) {
 }
 struct Log2 { template <typename T> static T apply(T a) { return log2(a); } };
 
-// exp(-y^2) for 0 <= y < 16, with the rounding error of the square taken out
-RL_INLINE float square_exp(float y) {
+// exp(-s y^2) for 0 <= y <= 16 and a power of two s, with the rounding error of the square taken out
+RL_INLINE float square_exp(float y, float s) {
     const float high = vmath::from_bits<float>(vmath::bits_of(y) & 0xfffff000u);
-    return vmath::exp(-high * high) * vmath::exp(-(y - high) * (y + high));
+    return vmath::exp(-s * high * high) * vmath::exp(-s * (y - high) * (y + high));
 }
 RL_INLINE float erfc(float x) {
     const float y = std::fabs(x), capped = y > 12.0f ? 12.0f : y;
-    const float tail = 2.0f * vmath::normal_tail(capped * 1.41421356237309505f, square_exp(capped));
+    const float tail = 2.0f * vmath::normal_tail(capped * 1.41421356237309505f, square_exp(capped, 1.0f));
     return x != x ? x : x < 0.0f ? 2.0f - tail : tail;
 }
 RL_INLINE double erfc(double x) { return vmath::erfc(x); }
@@ -120,7 +120,7 @@ struct Erfc { template <typename T> static T apply(T a) { return erfc(a); } };
 // The probability that a normal variable is below x.
 RL_INLINE float ndtr(float x) {
     const float y = std::fabs(x), capped = y > 16.0f ? 16.0f : y;
-    const float tail = vmath::normal_tail(capped, square_exp(capped * 0.70710678118654752f));
+    const float tail = vmath::normal_tail(capped, square_exp(capped, 0.5f));
     return x != x ? x : x > 0.0f ? 1.0f - tail : tail;
 }
 RL_INLINE double ndtr(double x) {

@@ -310,3 +310,45 @@ def test_softplus_and_mish(dtype):
             assert np.isnan(got[np.isnan(x)]).all()
         assert kernel("softplus")(np.array([np.inf, -np.inf], dtype)).tolist() == [np.inf, 0]
         assert kernel("mish")(np.array([np.inf, 500], dtype)).tolist() == [np.inf, 500]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("name", ["erfc", "erfinv", "ndtr"])
+def test_functions_of_their_own_in_float(name, dtype):
+    from rushlight.kernels import special as S
+    x = np.concatenate([np.linspace(-1, 1, 4001), np.linspace(-9, 9, 4001) if name != "erfinv" else [-1.5, 1.5], [np.nan, np.inf, -np.inf, 0.0, -0.0]]).astype(dtype)
+    with np.errstate(all="ignore"):
+        twin = getattr(S, name)(x.astype("f8"))
+        got = native.kernel(name, getattr(S, name))(x)
+    assert got.dtype == x.dtype
+    np.testing.assert_allclose(got, twin.astype(dtype), rtol=2e-6 if dtype == "f4" else 1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_next_numbers_and_powers_of_two(dtype):
+    a = np.array([0.0, -0.0, 1.0, 1.0, -1.0, 3.0, np.inf, 1e-45, np.nan, 2.0, -np.inf, 5.0], dtype)
+    b = np.array([1.0, -1.0, 2.0, 0.5, -2.0, 3.0, 0.0, -1.0, 1.0, np.nan, -np.inf, 9.0], dtype)
+    after, together = native.elementwise(np.nextafter)(a, b), native.elementwise(np.logaddexp2)(a, b)
+    np.testing.assert_array_equal(after, np.nextafter(a, b))
+    np.testing.assert_array_equal(np.signbit(after), np.signbit(np.nextafter(a, b)))
+    np.testing.assert_allclose(together, np.logaddexp2(a, b), rtol=3e-7 if dtype == "f4" else 1e-15)
+    powers = 2.0 ** np.arange(-126, 120).astype(dtype)
+    np.testing.assert_array_equal(native.elementwise(np.log2)(powers), np.arange(-126, 120))
+    x = np.geomspace(1e-30, 1e30, 5000).astype(dtype)
+    np.testing.assert_allclose(native.elementwise(np.log2)(x), np.log2(x.astype("f8")), rtol=3e-7 if dtype == "f4" else 1e-15, atol=1e-7 if dtype == "f4" else 0)
+
+
+@pytest.mark.parametrize("layout", ["together", "turned", "across"])
+def test_formulas_write_to_a_target(layout):
+    from rushlight.kernels import formula as f
+    from rushlight.kernels.fuse import fuse
+    base = np.random.default_rng(0).standard_normal((300, 40)).astype("f4")
+    a = base if layout == "together" else base.T if layout == "turned" else base[1:]
+    other = np.ascontiguousarray(a) + 1
+    formula = fuse(lambda x, y, s: f.where(x > 0, x * s, f.exp(y) + x))
+    want = formula(a, other, 0.5).copy()
+    target = a if layout != "across" else base[:-1]      # which shows the operand's memory, shifted
+    assert formula(a, other, 0.5, target) is target
+    np.testing.assert_array_equal(target, want)
+    whole = fuse(lambda x, y: x + y)
+    assert whole(np.arange(3), np.arange(3), (out := np.zeros(3, int))) is out and out.tolist() == [0, 2, 4]

@@ -380,7 +380,7 @@ def _fused(formula: Function, *operands: Any) -> Tensor | None:
     kind = operands[0]._kind
     if not kind.fast:
         return None
-    arrays = []
+    arrays: list[Any] = []
     for each in operands:
         if each.__class__ is Tensor:
             if each._kind is not kind or each._node is not None:

@@ -141,7 +141,7 @@ def computed_at_once(self: Tensor, formula: Function, *operands: Any) -> bool:
     kind, a = self._kind, self._a
     if not (kind.fast and takes_target(formula) and a.__class__ is np.ndarray and a.flags.writeable):
         return False
-    arrays = []
+    arrays: list[Any] = []
     for each in operands:
         if isinstance(each, Tensor):
             if each._kind is not kind or each._a.__class__ is not np.ndarray or each._a.shape != a.shape:
