@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import sys
 import traceback
@@ -92,7 +93,7 @@ def _too_long(*_: Any) -> None:
 
 
 def _said(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = re.sub(r" \(/[^)]*\)", "", str(error)).strip().splitlines()         # an ImportError names the file, which is this machine's
     return f"{type(error).__name__}: {lines[-1][:160] if lines else ''}"
 
 
