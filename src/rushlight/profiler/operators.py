@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..autograd import engine
+from ..autograd.grad_mode import LOCAL
 from ..autograd.graph import array_of
 from ..dispatching import modes, naming
 from ..kind import NotBatched
@@ -140,7 +141,7 @@ class _Pass(engine._Pass):
 
     def checked(self) -> Any:
         """A node's own formula, with the time that it takes."""
-        return super().checked() if engine.LOCAL.anomaly else _node
+        return super().checked() if LOCAL.anomaly else _node
 
 
 def _watched(roots: Any) -> Any:
