@@ -131,6 +131,8 @@ def test_views_as_wider_dtypes_need_fitting_strides():
         with pytest.raises(RuntimeError, match=r"self.stride\(1\) must be divisible by 2"):
             x.view(module.int32)
         assert module.empty(3, 0, 4)[:, :, ::2].shape == module.empty(3, 0, 4)[:, :, ::2].view(module.int32).shape
+    nothing = rl.ones(4, 0)[:, ::3]
+    assert nothing.view(rl.uint8).data_ptr() == nothing.data_ptr()
     assert rl.ones(0, 4).expand(0, 4).view(rl.uint8).shape == pt.ones(0, 4).expand(0, 4).view(pt.uint8).shape
 
 

@@ -158,7 +158,11 @@ def _view_dtype(self: Tensor, d: Dtype) -> Tensor:
                                    f"(different element sizes), but got {step // have}")
     old = self._kind
     if not a.size and a.__class__ is np.ndarray:
-        a = np.empty(a.shape, a.dtype)                     # the strides of nothing may be anything, which NumPy would look at
+        step, steps = have, []
+        for n in reversed(a.shape):
+            steps.append(step)
+            step *= max(n, 1)
+        a = np.lib.stride_tricks.as_strided(a, a.shape, steps[::-1])     # the strides of nothing may be anything, which NumPy would look at
     seen = a.view(d.np)
     r = make_view(self, as_truth(seen) if d is bool_ else seen, "ViewBackward0", lambda g: _view_dtype(g, old.dtype), _view_dtype, (d,))
     r._kind = kind
