@@ -159,3 +159,11 @@ def test_the_first_of_equal_rows_of_a_bag_has_the_gradient(dtype, options):
         (bags * m.arange(1, 16).reshape(5, 3)).sum().backward()
         found.append((bags.tolist(), weight.grad.tolist()))
     assert found[1] == found[0]
+
+
+def test_maxima_of_empty_bags_have_a_gradient():
+    for m in (pt, rl):
+        weight = m.ones(4, 3, requires_grad=True)
+        bags = m.nn.functional.embedding_bag(m.tensor([[1, 1], [1, 1]]), weight, mode="max", padding_idx=1)
+        bags.sum().backward()
+        assert bags.tolist() == [[0.0] * 3] * 2 and weight.grad.tolist() == [[0.0] * 3] * 4

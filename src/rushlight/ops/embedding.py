@@ -249,8 +249,8 @@ def _bags(values: Tensor, bag: Array, keep: Array, bags: int, mode: str, weights
 def _largest(values: Tensor, at: Tensor, bags: int) -> Tensor:
     """The largest values of each bag, 0 in empty ones; the gradient goes to the first of equal ones, as PyTorch has it."""
     n, width = values._a.shape
-    if not n:
-        return values.new_zeros((bags, width))
+    if not n:                       # only empty bags: zeros, which are part of the graph
+        return values.new_zeros((bags, width)).index_add(0, at, values)
     spread, plain = at.unsqueeze(1).expand(-1, width), values.detach()
     top = plain.new_zeros((bags, width)).scatter_reduce(0, spread, plain, "amax", include_self=False).gather(0, spread)
     rows = wrap(np.arange(n, like=at._a)[:, None], at._kind)
