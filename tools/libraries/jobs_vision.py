@@ -133,4 +133,5 @@ def yolo() -> Iterable[float]:
     loss.sum().backward()
     with torch.no_grad():
         found = model.eval()(batch["img"])[0]
-    return [*parts.tolist(), sum(p.grad.square().sum().item() for p in model.parameters() if p.grad is not None), found.double().mean().item()]
+    parts = parts.values() if isinstance(parts, dict) else parts        # a dict since ultralytics 8.4
+    return [*(float(each) for each in parts), sum(p.grad.square().sum().item() for p in model.parameters() if p.grad is not None), found.double().mean().item()]
