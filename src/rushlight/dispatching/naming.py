@@ -13,7 +13,7 @@ from ..tensor import Tensor
 __all__ = ["canonical", "operator_of", "order_of", "plain_name"]
 
 _OPERATORS = {"_operator": "matmul", "_power_operator": "pow", "true_divide": "div"}
-_INNER = {**_OPERATORS, "_invert": "bitwise_not", "_public_fill": "fill_", "_public_zero": "zero_", "_where_method": "where"}
+_INNER = {**_OPERATORS, "_one_by_one": "einsum", "_invert": "bitwise_not", "_public_fill": "fill_", "_public_zero": "zero_", "_where_method": "where"}
 
 # Other names of operators, which PyTorch shows by their own.
 _SAME = {"absolute": "abs", "multiply": "mul", "subtract": "sub", "divide": "div", "negative": "neg", "concat": "cat", "concatenate": "cat", "clip": "clamp",
