@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..autograd.engine import task
 from ..autograd.grad_mode import LOCAL
 from ..autograd.graph import Version
 from ..tensor import Tensor
@@ -18,7 +19,8 @@ def _saved_tensors_hooks_is_enabled() -> bool:
 
 def _get_current_graph_task_keep_graph() -> bool:
     """Whether the backward pass that runs keeps the graph; True where none does."""
-    return True if LOCAL.task is None else LOCAL.task.retain
+    running = task()
+    return True if running is None else running.retain
 
 
 def _unsafe_set_version_counter(tensors: Sequence[Tensor], versions: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any
 from weakref import ref
 
-from ..autograd.engine import will_run
+from ..autograd.engine import task, will_run
 from ..autograd.grad_mode import LOCAL as LOCAL_GRAD
 from ..autograd.graph import AccumulateGrad, Node
 from ..devices import device
@@ -151,7 +151,8 @@ def _jit_clear_class_registry() -> None:
 
 def _current_graph_task_id() -> int:
     """The number of the backward pass that runs in this thread, -1 where none does."""
-    return -1 if LOCAL_GRAD.task is None else LOCAL_GRAD.task.number
+    running = task()
+    return -1 if running is None else running.number
 
 
 def _will_engine_execute_node(node: Any) -> bool:

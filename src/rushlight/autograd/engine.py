@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..autograd.graph import Hooks
     from ..tensor import Tensor
 
-__all__ = ["Task", "queue_callback", "run"]
+__all__ = ["Task", "queue_callback", "run", "task"]
 
 _by_seq = attrgetter("seq")
 observer: Any = None      # while operators are looked at (dispatching/passes.py): from the roots, the class of the pass, a `_Pass`, or None
@@ -41,21 +41,31 @@ class Task:
 _numbers = count()
 
 
+def task() -> Task | None:
+    """The backward pass that runs in this thread, or None. It is made when it is asked for: few passes are."""
+    found = LOCAL.task
+    if found is True or found is False:
+        found = LOCAL.task = Task(found)
+    return found
+
+
 def queue_callback(callback: Function) -> None:
     """Have a function called when the backward pass that runs in this thread is through; RuntimeError where none does."""
-    if LOCAL.task is None:
+    running = task()
+    if running is None:
         raise RuntimeError("Final callbacks can only be installed during backward pass.")
-    LOCAL.task.callbacks.append(callback)
+    running.callbacks.append(callback)
 
 
 def run(roots: list[tuple[Any, Any]], graph: bool, retain: bool, inputs: list[Any] | None = None, accumulate: bool = True) -> list[Any]:
     """A backward pass (see `_run`), and then the functions that were queued during it."""
     outer = LOCAL.task
-    task = LOCAL.task = Task(retain)
+    LOCAL.task = bool(retain)
     try:
         found = _run(roots, graph, retain, inputs, accumulate)
-        for callback in task.callbacks:         # which may queue others
-            callback()
+        if LOCAL.task.__class__ is Task:
+            for callback in LOCAL.task.callbacks:         # which may queue others
+                callback()
     finally:
         LOCAL.task = outer
     return found

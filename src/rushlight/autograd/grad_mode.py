@@ -44,7 +44,7 @@ class _Local(threading.local):
     anomaly = False
     anomaly_check_nan = True
     partial_backward = False             # a backward pass runs that computes chosen gradients only (autograd.grad, backward(inputs=...))
-    task: Any = None         # the backward pass that runs (engine.Task)
+    task: Any = None         # of the backward pass that runs: whether it retains, or its engine.Task once that was asked for
     backward: Any = None     # (order of nodes, leaves) of the backward pass that runs
     vmaps: tuple[tuple[int, int, str], ...] = ()     # (level, batch size, randomness) of the vmaps that run, outermost first (func/batched.py)
     dual = 0             # how many forward-mode contexts are active: they need recording in no_grad too (forward.py)

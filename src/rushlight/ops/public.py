@@ -105,11 +105,11 @@ def op(function: Function | None = None, /, *, name: str = "", method: bool | st
 
 def _public(function: Function, name: str, out: bool | str) -> Function:
     """The torch.<name> form: out=, NumPy's argument names, and PyTorch's errors for arguments of wrong types."""
-    first = at_first(name)
+    first, fitted = at_first(name), set[Any]()
 
     def call(*args: Any, **kwargs: Any) -> Any:
         target = None
-        if first and (problem := unfit(name, args, kwargs)) is not None:
+        if first and (kwargs or tuple(map(type, args)) not in fitted) and (problem := unfit(name, args, kwargs, fitted)) is not None:
             return overridden(call, args, kwargs, problem)
         if kwargs:
             if out and "out" in kwargs:
@@ -167,10 +167,10 @@ def _method(function: Function, name: str) -> Function:
     if name not in _GUARDED and "dim" not in names or "axis" in names:
         return function
 
-    first = at_first(name)
+    first, fitted = at_first(name), set[Any]()
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if first and (problem := unfit(name, (self, *args), kwargs, True)) is not None:
+        if first and (kwargs or tuple(map(type, args)) not in fitted) and (problem := unfit(name, (self, *args), kwargs, fitted, True)) is not None:
             raise problem
         if kwargs:
             kwargs = numpy_names(function, kwargs)

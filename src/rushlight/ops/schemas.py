@@ -172,20 +172,21 @@ def shared(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tu
 _fitted: set[Any] = set()          # calls that fitted, by the classes of their arguments
 
 
-def unfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool = False) -> Exception | None:
-    """`misfit` for calls that have not failed: what has fitted once is known by its classes."""
+def unfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], fitted: set[Any], method: bool = False) -> Exception | None:
+    """`misfit` for calls that have not failed. `fitted` gets the classes of calls without keywords that fitted (behind the tensor of a method), so
+    that the next one is not looked at; not where a class does not tell: of lists, and of 0-dimensional tensors, which may stand for numbers."""
     given = (*args, *kwargs.values()) if kwargs else args
-    for each in given:
-        if each.__class__ is list or each.__class__ is tuple:
-            for element in each:
-                if element.__class__ is not int:
-                    return misfit(name, args, kwargs, method)
+    lists = [each for each in given if each.__class__ is list or each.__class__ is tuple]
+    if any(element.__class__ is not int for each in lists for element in each):
+        return misfit(name, args, kwargs, method)
     key = (name, method, *kwargs, *[each.__class__ for each in given])
     if key in _fitted:
         return None
     problem = misfit(name, args, kwargs, method)
     if problem is None and len(_fitted) < 10_000 and not any(each.__class__ is Tensor and not each._a.ndim for each in given):
-        _fitted.add(key)                             # (a 0-dimensional tensor may stand for a number)
+        _fitted.add(key)
+        if not kwargs and not lists:
+            fitted.add(tuple(map(type, args[method:])))
     return problem
 
 

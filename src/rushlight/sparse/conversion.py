@@ -126,7 +126,7 @@ def is_coalesced(self: Tensor) -> bool:
 @rule("_coalesced_")
 def _coalesced_(self: SparseTensor, coalesced: bool) -> SparseTensor:
     """Say whether the elements are sorted and unique; nothing is looked at."""
-    pattern = expect_coo("_coalesced_", self)
+    pattern: Any = expect_coo("_coalesced_", self)
     self.pattern = Coo(pattern.indices, pattern.shape, bool(coalesced))
     return self
 

@@ -77,6 +77,7 @@ def assign(self: Tensor, r: Tensor, name: str = "copy") -> SparseTensor:
         if not can_cast(r.dtype, self.dtype):
             raise RuntimeError(f"result type {title(r.dtype)} can't be cast to the desired output type {title(self.dtype)}")
         r = r.to(self.dtype)
+    assert isinstance(r, SparseTensor)
     if r.pattern is self.pattern:
         self.stored[...] = r.stored
         self._node = r._node
