@@ -161,7 +161,7 @@ template <typename T> bool exponentials(T* scores, index_t n, Running<T>* state,
     bool grown = false;
     for (int j = 0; j < C; ++j) {
         const T safe = top[j] == LOW ? T(0) : top[j];
-        shrink[j] = first || state->top[j] == LOW ? T(0) : vmath::exp(state->top[j] - safe);
+        shrink[j] = first || state->top[j] == LOW ? T(0) : vmath::exp_or_zero(state->top[j] - safe);
         grown = grown || (!first && shrink[j] != T(1));
         state->top[j] = top[j];
         top[j] = safe;
@@ -171,7 +171,7 @@ template <typename T> bool exponentials(T* scores, index_t n, Running<T>* state,
         T* row = scores + k * C;
 #pragma omp simd
         for (int j = 0; j < C; ++j) {
-            row[j] = vmath::exp(row[j] - top[j]);
+            row[j] = vmath::exp_or_zero(row[j] - top[j]);
             sum[j] += row[j];
         }
     }
@@ -319,7 +319,7 @@ template <typename T> void backward_item(const Problem<T>& p, index_t item) {
                 T *score = scores + r * C, *slope = slopes + r * C;
 #pragma omp simd
                 for (int j = 0; j < C; ++j) {
-                    score[j] = vmath::exp(score[j] - shift[j]);
+                    score[j] = vmath::exp_or_zero(score[j] - shift[j]);
                     slope[j] = score[j] * (slope[j] - mean[j]);
                 }
             }

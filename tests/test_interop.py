@@ -88,6 +88,21 @@ def test_dlpack_arguments_and_errors():
 
 # --- NumPy's protocols and buffers ----------------------------------------------------------------------------------------------------------
 
+def test_an_array_of_a_tensor_has_a_shape_of_its_own():
+    """Who sets the shape or the dtype of the array that he got does not reshape the tensor, nor the other way round."""
+    t = rl.zeros(4)
+    for array in (t.numpy(), np.asarray(t), np.from_dlpack(t)):
+        array.shape = (2, 2)
+        assert t.shape == (4,)
+    array[1, 1] = 3
+    assert t[3] == 3
+    given = np.zeros(4)
+    for made in (rl.from_numpy(given), rl.as_tensor(given), rl.frombuffer(given, dtype=rl.float64)):
+        given.shape = (2, 2)
+        assert made.shape == (4,)
+        given.shape = (4,)
+
+
 def test_numpy_functions_return_tensors():
     for module in (rl, pt):
         t = module.tensor([0.0, 1.0])

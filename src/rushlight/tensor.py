@@ -427,7 +427,8 @@ class Tensor(_Methods):
                                 "host memory first.")
         if self._kind.dtype.name == "bfloat16":
             raise TypeError("Got unsupported ScalarType BFloat16: use .float().numpy()")
-        return self._a if self._a.__class__ is ndarray else self._a.get()
+        # A view: whoever sets its shape or strides must not reshape the tensor.
+        return self._a.view() if self._a.__class__ is ndarray else self._a.get()
 
     def __array__(self, dtype: Dtype = None, copy: Any = None) -> Any:
         a = self.numpy()

@@ -123,6 +123,20 @@ def test_heads_that_are_views():
     np.testing.assert_allclose(to_numpy(ogx), to_numpy(gx), rtol=1e-4, atol=1e-5)
 
 
+def test_weights_that_would_be_subnormal_are_zero():
+    """Scores so far apart that most weights lie near the smallest numbers: values and gradients are those of float64."""
+    pt.manual_seed(0)
+    q, k, v, bias = pt.randn(2, 64, 16), pt.randn(2, 64, 16), pt.randn(2, 64, 16), pt.randn(64, 64) * 50
+    results = []
+    for dtype in (rl.float32, rl.float64):
+        ours = [rl.tensor(each.numpy()).to(dtype).requires_grad_() for each in (q, k, v)]
+        out = rl.nn.functional.scaled_dot_product_attention(*ours, attn_mask=rl.tensor(bias.numpy()).to(dtype))
+        out.square().sum().backward()
+        results.append([each.detach().double().numpy() for each in (out, *(each.grad for each in ours))])
+    for single, double in zip(*results, strict=True):
+        np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-4)
+
+
 def test_nan_and_large_scores():
     q = np.ones((1, 1, 3, 4), "f4")
     q[0, 0, 1] = np.nan
