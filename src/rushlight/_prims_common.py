@@ -10,8 +10,8 @@ from .ops.promotion import result_type
 from .tensor import Tensor
 from .unsupported import attribute_of
 
-__all__ = ["ELEMENTWISE_TYPE_PROMOTION_KIND", "corresponding_complex_dtype", "corresponding_real_dtype", "dtype_to_type", "elementwise_dtypes",
-           "get_computation_dtype", "is_boolean_dtype", "is_complex_dtype", "is_float_dtype", "is_integer_dtype"]
+__all__ = ["ELEMENTWISE_TYPE_PROMOTION_KIND", "corresponding_complex_dtype", "corresponding_real_dtype", "dtype_to_type",
+           "elementwise_dtypes", "get_computation_dtype", "is_boolean_dtype", "is_complex_dtype", "is_float_dtype", "is_integer_dtype"]
 
 
 class ELEMENTWISE_TYPE_PROMOTION_KIND(Enum):

@@ -131,7 +131,8 @@ def _get_layout(name: str) -> layout_class:
 
 
 class _Unread(threading.local):
-    """The sparse tensors of a file whose storages' contents come after its objects, with what they are to be made from; None while none is read."""
+    """The sparse tensors of a file whose storages' contents come after its objects, with what they are to be made from; None while none is
+    read."""
 
     tensors: list[tuple[Any, Any, Any]] | None = None
 

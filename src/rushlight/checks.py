@@ -13,7 +13,8 @@ Message = Callable[[], Any] | None
 
 
 def _check_with(error_type: type[Exception], cond: bool, message: Message) -> None:
-    """Raise `error_type` where a condition is False, with what `message()` says. TypeError where it is no bool or the message can't be called."""
+    """Raise `error_type` where a condition is False, with what `message()` says. TypeError where it is no bool or the message can't be
+    called."""
     if not isinstance(cond, bool):
         raise TypeError(f"cond must be a bool, but got {type(cond)}")
     if cond:
@@ -72,6 +73,7 @@ def _check_tensor_all(cond: Tensor, message: Message = None) -> None:
 def _assert_async(input: Tensor, assert_msg: str | None = None) -> None:
     """RuntimeError where a tensor of one element is zero; at once, on every device."""
     if input.numel() != 1:
-        raise RuntimeError(f"Boolean value of Tensor with {'more than one' if input.numel() else 'no'} value{'' if input.numel() else 's'} is ambiguous")
+        raise RuntimeError(f"Boolean value of Tensor with {'more than one' if input.numel() else 'no'} "
+                           f"value{'' if input.numel() else 's'} is ambiguous")
     if not bool(input.item()):
         raise RuntimeError(assert_msg if assert_msg is not None else "Expected Tensor with single nonzero value, but got zero")

@@ -148,7 +148,8 @@ class Generator:
         return ((high & 0x1FFFFF) << 32 | low) * _LOW_SCALE
 
     def drawn(self, function: str, *parameters: Array) -> Array:
-        """Numbers by a function of native/sampling.cpp, which takes as many words as it needs. (Without the library: `double`, in Python.)"""
+        """Numbers by a function of native/sampling.cpp, which takes as many words as it needs. (Without the library: `double`, in
+        Python.)"""
         bits = self._bits or self._start()
         block = np.empty(_BLOCK, np.uint32) if self.block is None else self.block.copy()
         values, self.position, bits.current, self.next_normal, blocks = getattr(native.library, function)(

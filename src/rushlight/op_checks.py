@@ -21,16 +21,19 @@ class OpCheckError(Exception):
 def opcheck(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, test_utils: str | Sequence[str] = (
         "test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic"), raise_exception: bool = True,
             atol: float | None = None, rtol: float | None = None) -> dict[str, Any]:
-    """Check an operator of `torch.library` on arguments; returns test -> "SUCCESS" or the error, which is raised unless `raise_exception` is False.
+    """Check an operator of `torch.library` on arguments; returns test -> "SUCCESS" or the error, which is raised unless `raise_exception`
+    is False.
 
-    test_schema                 it writes into the arguments that its schema says and no others, and its results share no memory with the arguments
+    test_schema                 it writes into the arguments that its schema says and no others, and its results share no memory with the
+                                arguments
     test_autograd_registration  where an argument requires grad, it has a gradient
     test_faketensor             its form without data gives the results' shapes and dtypes
     test_aot_dispatch_dynamic   run again on copies it gives the same values, and gradients of the arguments' shapes
     """
     found = getattr(op, "_opoverload", op)
     if not hasattr(found, "kernels"):
-        raise ValueError(f"opcheck(op, ...): Expected op to be one of: CustomOpDef, OpOverload, OpOverloadPacket (e.g. torch.ops.mylib.foo), but got {type(op)}")
+        raise ValueError("opcheck(op, ...): Expected op to be one of: CustomOpDef, OpOverload, OpOverloadPacket (e.g. "
+                         f"torch.ops.mylib.foo), but got {type(op)}")
     names = [test_utils] if isinstance(test_utils, str) else list(test_utils)
     unknown = sorted(set(names) - set(_CHECKS))
     if unknown:
@@ -38,7 +41,8 @@ def opcheck(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     results: dict[str, Any] = {}
     for name in names:
         try:
-            _CHECKS[name](found, args, dict(kwargs or {}), {} if atol is None and rtol is None else {"atol": atol or 0.0, "rtol": rtol or 0.0})
+            _CHECKS[name](found, args, dict(kwargs or {}), {} if atol is None and rtol is None
+                          else {"atol": atol or 0.0, "rtol": rtol or 0.0})
             results[name] = "SUCCESS"
         except Exception as error:
             if raise_exception:
@@ -49,7 +53,8 @@ def opcheck(op: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
 
 def _copied(args: Any, kwargs: Any) -> Any:
     """The arguments with copies of the tensors, which require grad as they do."""
-    return pytree.tree_map(lambda each: each.detach().clone().requires_grad_(each.requires_grad) if isinstance(each, Tensor) else each, (args, kwargs))
+    return pytree.tree_map(lambda each: each.detach().clone().requires_grad_(each.requires_grad) if isinstance(each, Tensor) else each,
+                           (args, kwargs))
 
 
 def _results(value: Any) -> list[Tensor]:
@@ -93,7 +98,8 @@ def _fake(op: Any, args: Any, kwargs: Any, near: dict[str, float]) -> None:
         raise OpCheckError("the form without data gives another number of results than the operator")
     for a, b in zip(_results(real), _results(fake), strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
-            raise OpCheckError(f"the form without data gives {tuple(b.shape)}, {b.dtype} where the operator gives {tuple(a.shape)}, {a.dtype}")
+            raise OpCheckError(f"the form without data gives {tuple(b.shape)}, {b.dtype} where the operator gives {tuple(a.shape)}, "
+                               f"{a.dtype}")
 
 
 def _again(op: Any, args: Any, kwargs: Any, near: dict[str, float]) -> None:

@@ -247,7 +247,8 @@ def _modules() -> list[Any]:
 
 # What makes, inspects or subclasses tensors below the level that can be overridden.
 _NO_DOOR = {"__new__", "__init__", "__init_subclass__", "__reduce_ex__", "__setstate__", "__deepcopy__", "__hash__", "__array__",
-            "as_subclass", "_make_subclass", "__torch_function__", "__torch_dispatch__", "_disabled_torch_dispatch", "_make_wrapper_subclass", "__class__", "__dict__", "__weakref__", "__getattr__", "__dir__",
+            "as_subclass", "_make_subclass", "__torch_function__", "__torch_dispatch__", "_disabled_torch_dispatch",
+            "_make_wrapper_subclass", "__class__", "__dict__", "__weakref__", "__getattr__", "__dir__",
             "_is_view"}
 
 

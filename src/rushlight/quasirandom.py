@@ -1,7 +1,7 @@
 """``torch.quasirandom``: Sobol sequences, whose points fill the unit cube more evenly than random ones.
 
-The direction numbers are those of S. Joe and F. Y. Kuo, "Constructing Sobol sequences with better two-dimensional projections", 2008 (their file
-new-joe-kuo-6.21201), as in PyTorch; scrambling is Matousek's: a random lower triangular matrix over the bits, and a random shift.
+The direction numbers are those of S. Joe and F. Y. Kuo, "Constructing Sobol sequences with better two-dimensional projections", 2008 (their
+file new-joe-kuo-6.21201), as in PyTorch; scrambling is Matousek's: a random lower triangular matrix over the bits, and a random shift.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ class SobolEngine:
         return out.copy_(r)
 
     def _next(self, n: int, generated: int) -> Any:
-        """The next n points as integers (n, dimension), and the state after them. In Gray code order, one direction number changes at a time."""
+        """The next n points as integers (n, dimension), and the state after them. In Gray code order, one direction number changes at a
+        time."""
         index = np.arange(generated, generated + n)
         lowest_zero = np.log2(~index & (index + 1)).astype(np.int64)
         steps = self.sobolstate._a[:, lowest_zero]
@@ -133,7 +134,8 @@ class SobolEngine:
         total = self.num_generated + n
         if total & (total - 1):
             raise ValueError(f"The balance properties of Sobol' points require n to be a power of 2. {self.num_generated} points have been "
-                             f"previously generated, then: n={self.num_generated}+2**{m}={total}. If you still want to do this, the function "
+                             f"previously generated, then: n={self.num_generated}+2**{m}={total}. If you still want to do this, the "
+                             "function "
                              "'self.draw()' can be used.")
         return self.draw(n, out, dtype)
 
@@ -150,7 +152,8 @@ class SobolEngine:
         return self
 
     def __repr__(self) -> str:
-        options = f"dimension={self.dimension}" + (", scramble=True" if self.scramble else "") + (f", seed={self.seed}" if self.seed is not None else "")
+        options = f"dimension={self.dimension}" + (", scramble=True" if self.scramble
+                                                   else "") + (f", seed={self.seed}" if self.seed is not None else "")
         return f"SobolEngine({options})"
 
 

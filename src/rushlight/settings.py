@@ -18,7 +18,8 @@ _state = {"deterministic": False, "warn_only": False, "warn_always": False}
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Ask for deterministic algorithms. rushlight's are; `empty` and its like fill their memory then (see ``torch.utils.deterministic``)."""
+    """Ask for deterministic algorithms. rushlight's are; `empty` and its like fill their memory then (see
+    ``torch.utils.deterministic``)."""
     if mode.__class__ is not bool:
         raise TypeError(f"_set_deterministic_algorithms(): argument 'mode' (position 1) must be bool, not {type(mode).__name__}")
     if warn_only.__class__ is not bool:
@@ -30,7 +31,8 @@ def alert_not_deterministic(name: str) -> None:
     """An error (or a warning) where deterministic algorithms are asked for and an operation's result hangs on the order of its writes."""
     if not _state["deterministic"]:
         return
-    text = (f"{name} does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'. You can turn off "
+    text = (f"{name} does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'. You can turn "
+            "off "
             "determinism just for this operation, or you can use the 'warn_only=True' option, if that's acceptable for your application.")
     if not _state["warn_only"]:
         raise RuntimeError(text)

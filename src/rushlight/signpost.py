@@ -43,7 +43,8 @@ def describe(name: str) -> list[Line]:
 
 
 def locate(name: str) -> tuple[Any, str]:
-    """The object behind ``torch.<name>`` and where it is defined ("src/rushlight/ops/matmul.py:356"); NotFound where there is no such name."""
+    """The object behind ``torch.<name>`` and where it is defined ("src/rushlight/ops/matmul.py:356"); NotFound where there is no such
+    name."""
     _, value, op = _found(name)
     return value, _definition(value, op)
 
@@ -251,7 +252,8 @@ def _tests(place: str, op: Op | None) -> list[Line]:
     name = place.rpartition(".")[2]
     word = re.compile(rf"(?<![\w]){re.escape(name)}(?![\w])")
     hits: list[tuple[int, str]] = []
-    for path in sorted([*folder.rglob("*.py"), *folder.rglob("test_*.txt"), *folder.glob("*s.txt")]):      # tests, and tables of expressions
+    # tests, and tables of expressions
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("test_*.txt"), *folder.glob("*s.txt")]):
         if "conformance" in path.parts:
             continue
         numbers = [number for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if word.search(line)]

@@ -76,7 +76,8 @@ class Tensor(_Methods):
         return NotImplemented
 
     @staticmethod
-    def _disabled_torch_dispatch(func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def _disabled_torch_dispatch(func: Function, types: Sequence[type[Any]], args: tuple[Any, ...] = (),
+                                 kwargs: dict[str, Any] | None = None) -> Any:
         """The ``__torch_dispatch__`` of tensors that do not look at operators."""
         return NotImplemented
 

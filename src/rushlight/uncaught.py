@@ -25,7 +25,8 @@ def teach(error: BaseException) -> None:
 
 
 def install() -> None:
-    """Have every way by which an uncaught error is shown say its lesson first; what the program sets itself comes after and is left alone."""
+    """Have every way by which an uncaught error is shown say its lesson first; what the program sets itself comes after and is left
+    alone."""
     _chain(sys, lambda kind, error, trace: error)
     _chain(threading, lambda args: args.exc_value)
     shell = getattr(builtins, "get_ipython", lambda: None)()

@@ -8,8 +8,8 @@ from typing import Any
 
 from .homes import place
 
-__all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of", "partly", "why_absent", "why_partly", "is_available", "device_count",
-           "is_initialized"]
+__all__ = ["NotSupported", "not_supported", "absent_class", "attribute_of", "partly", "why_absent", "why_partly", "is_available",
+           "device_count", "is_initialized"]
 
 
 class NotSupported(NotImplementedError, AttributeError):
@@ -60,7 +60,8 @@ def partly(how: str) -> Callable[[Any], Any]:
 def why_absent(found: Any) -> str:
     """What to use instead of something that is not supported; "" for all else."""
     if isinstance(found, ModuleType):
-        wholly = vars(found).get("__loader__").__class__.__module__ == place("absent")      # others have names of their own beside the absent
+        # others have names of their own beside the absent
+        wholly = vars(found).get("__loader__").__class__.__module__ == place("absent")
         found = vars(found).get("__getattr__") if wholly else None
     return _own_text(found, "absent")
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from .layout import layout, memory_format
     from .tensor import Tensor
 
-__all__ = ["Array", "Arrays", "ArrayGrads", "ArrayOrNone", "Axes", "Device", "Dims", "Dtype", "Edge", "Function", "GeneratorLike", "Grad", "Grads", "Index", "Layout",
-           "MemoryFormat", "Number", "NumpyDtype", "NumpyDtypeLike", "Operand", "PerDim", "Scalar", "Shape", "Tensors"]
+__all__ = ["Array", "Arrays", "ArrayGrads", "ArrayOrNone", "Axes", "Device", "Dims", "Dtype", "Edge", "Function", "GeneratorLike", "Grad",
+           "Grads", "Index", "Layout", "MemoryFormat", "Number", "NumpyDtype", "NumpyDtypeLike", "Operand", "PerDim", "Scalar", "Shape",
+           "Tensors"]
 
 # --- numbers and sizes
 Number: TypeAlias = int | float
@@ -30,11 +31,12 @@ PerDim: TypeAlias = int | Sequence[int]                       # one for all dime
 Dims: TypeAlias = int | Sequence[int] | None                 # dimensions as a caller of torch gives them; None: all
 Axes: TypeAlias = int | tuple[int, ...] | None               # the same for NumPy
 
-# --- arrays. One with ndarray's interface: NumPy's, a GPU's DeviceArray, vmap's BatchedArray. The last two are no subclasses, they take part in NumPy's
-# protocols; what code may ask of an array is what ndarray has, so that is what checkers are told.
+# --- arrays. One with ndarray's interface: NumPy's, a GPU's DeviceArray, vmap's BatchedArray. The last two are no subclasses, they take
+# part in NumPy's protocols; what code may ask of an array is what ndarray has, so that is what checkers are told.
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Arrays: TypeAlias = Sequence[Array]
-ArrayOrNone: TypeAlias = Array | Any                        # None where the mode has no such array, which its code knows (typeshed's "Any trick")
+# None where the mode has no such array, which its code knows (typeshed's "Any trick")
+ArrayOrNone: TypeAlias = Array | Any
 ArrayGrads: TypeAlias = tuple[Array | None, ...]             # one gradient per input; None where none flows
 NumpyDtype: TypeAlias = np.dtype[Any]
 NumpyDtypeLike: TypeAlias = np.dtype[Any] | type | str       # what NumPy makes a dtype of

@@ -60,7 +60,8 @@ class _ExcludeDispatchKeyGuard:
 
 # TorchScript's classes: of scripted things, of its graphs, of its types.
 _SCRIPTED = ("ScriptFunction", "ScriptMethod", "ScriptDict", "ScriptList", "ScriptObject")
-_GRAPHS = ("Graph", "Node", "Value", "Block", "Use", "Type", *(f"{name}Type" for name in ["Any", "Await", "Bool", "Class", "Complex", "DeviceObj", "Dict", "Enum", "Float", "Future", "Inferred", "Int", "Interface", "List", "None", "Number", "Optional", "PyObject", "RRef", "StreamObj", "String", "SymBool", "SymInt", "Tensor", "Tuple", "Union"]))
+_GRAPHS = ("Graph", "Node", "Value", "Block", "Use", "Type", *(f"{name}Type"
+                                                               for name in ["Any", "Await", "Bool", "Class", "Complex", "DeviceObj", "Dict", "Enum", "Float", "Future", "Inferred", "Int", "Interface", "List", "None", "Number", "Optional", "PyObject", "RRef", "StreamObj", "String", "SymBool", "SymInt", "Tensor", "Tuple", "Union"]))
 
 
 def _script_class(name: str) -> type:
@@ -75,7 +76,8 @@ def _script_class(name: str) -> type:
 
 
 _SUBMODULES = ("_autograd", "_functions", "_functorch")
-_SPACES = {"_VariableFunctions": "", **{name: f"_C.{name}" for name in ("_nn", "_linalg", "_fft", "_special", *_SUBMODULES)}}     # where PyTorch's compiled module keeps functions that are public elsewhere
+# where PyTorch's compiled module keeps functions that are public elsewhere
+_SPACES = {"_VariableFunctions": "", **{name: f"_C.{name}" for name in ("_nn", "_linalg", "_fft", "_special", *_SUBMODULES)}}
 
 
 def by_operator_names(space: str) -> Callable[[str], object]:

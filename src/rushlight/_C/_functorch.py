@@ -1,4 +1,5 @@
-"""``torch._C._functorch``: what a tensor inside vmap stands for, and dimensions folded into others. Names that are not here are listed in `absent`."""
+"""``torch._C._functorch``: what a tensor inside vmap stands for, and dimensions folded into others. Names that are not here are listed in
+`absent`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ __all__ = ["allow_in_graph", "assume_constant_result", "disable", "is_compiling"
 # Settings are remembered and change nothing.
 config = SimpleNamespace(suppress_errors=False, cache_size_limit=8, recompile_limit=8, accumulated_cache_size_limit=256, verbose=False,
                          dynamic_shapes=True, automatic_dynamic_shapes=True, assume_static_by_default=True, capture_scalar_outputs=False,
-                         capture_dynamic_output_shape_ops=False, optimize_ddp=True, inline_inbuilt_nn_modules=True, disable=False, compiled_autograd=False)
+                         capture_dynamic_output_shape_ops=False, optimize_ddp=True, inline_inbuilt_nn_modules=True, disable=False,
+                         compiled_autograd=False)
 
 
 def _check(t: Any) -> None:

@@ -14,8 +14,8 @@ from ..ops.joining import stack
 from ..tensor import Tensor
 from ..vocabulary import Device
 
-__all__ = ["FunctionalModule", "FunctionalModuleWithBuffers", "combine_state_for_ensemble", "functional_init", "functional_init_with_buffers",
-           "make_functional", "make_functional_with_buffers"]
+__all__ = ["FunctionalModule", "FunctionalModuleWithBuffers", "combine_state_for_ensemble", "functional_init",
+           "functional_init_with_buffers", "make_functional", "make_functional_with_buffers"]
 
 
 def _emptied(model: Module) -> Module:
@@ -113,7 +113,8 @@ def functional_init(model_class: Callable[..., Module], ensemble_shape: tuple[in
     return made
 
 
-def functional_init_with_buffers(model_class: Callable[..., Module], ensemble_shape: tuple[int, ...] = (), device: Device = "cpu") -> Callable[..., Any]:
+def functional_init_with_buffers(model_class: Callable[..., Module], ensemble_shape: tuple[int, ...] = (),
+                                 device: Device = "cpu") -> Callable[..., Any]:
     """The same with buffers: (parameters, buffers, function, names, buffers' names)."""
     def made(*args: Any, **kwargs: Any) -> Any:
         params, buffers, function = _ensemble(model_class, ensemble_shape, device, args, kwargs, "functional_init_with_buffers")

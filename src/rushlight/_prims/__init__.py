@@ -1,4 +1,5 @@
-"""``torch._prims``: PyTorch's primitive operators under its compiler. Ops are not made of these here; `utils` is ``torch._prims_common``."""
+"""``torch._prims``: PyTorch's primitive operators under its compiler. Ops are not made of these here; `utils` is
+``torch._prims_common``."""
 
 from .. import _prims_common as utils
 

@@ -14,7 +14,8 @@ from ..ops.registry import FUNCTIONS
 from ..tensor import Tensor, wrap
 from ..utils import _pytree as pytree
 
-__all__ = ["DataDependentOutputException", "DynamicOutputShapeException", "FakeTensor", "FakeTensorMode", "UnsupportedFakeTensorException", "is_fake"]
+__all__ = ["DataDependentOutputException", "DynamicOutputShapeException", "FakeTensor", "FakeTensorMode", "UnsupportedFakeTensorException",
+           "is_fake"]
 
 
 class UnsupportedFakeTensorException(RuntimeError):  # noqa: N818
@@ -38,7 +39,8 @@ class DataDependentOutputException(RuntimeError):  # noqa: N818
 
 
 _BY_VALUES = frozenset(("_local_scalar_dense", "equal", "allclose"))
-_SHAPED_BY_VALUES = frozenset(("nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount", "repeat_interleave", "argwhere", "unique"))
+_SHAPED_BY_VALUES = frozenset(("nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount", "repeat_interleave",
+                               "argwhere", "unique"))
 
 
 class FakeTensor(Tensor):
@@ -84,11 +86,12 @@ class FakeTensorMode(TorchDispatchMode):
 
     allow_non_fake_inputs  real tensors may be arguments: their values are not looked at (else an error)
 
-    `from_tensor` makes such a tensor of a real one. What depends on values is `DataDependentOutputException` or `DynamicOutputShapeException`.
+    `from_tensor` makes such a tensor of a real one. What depends on values is `DataDependentOutputException` or
+    `DynamicOutputShapeException`.
     """
 
-    def __init__(self, *, allow_fallback_kernels: bool = True, allow_non_fake_inputs: bool = False, shape_env: Any = None, static_shapes: bool | None = None,
-                 export: bool = False) -> None:
+    def __init__(self, *, allow_fallback_kernels: bool = True, allow_non_fake_inputs: bool = False, shape_env: Any = None,
+                 static_shapes: bool | None = None, export: bool = False) -> None:
         super().__init__()
         if shape_env is not None:
             raise NotImplementedError("FakeTensorMode(shape_env) is not supported by rushlight: sizes are numbers here, never symbols")
@@ -114,7 +117,8 @@ class FakeTensorMode(TorchDispatchMode):
 
     def _checked(self, func: Any, x: Tensor) -> Tensor:
         if x._a.__class__ is not MetaArray and not self.allow_non_fake_inputs:
-            raise AssertionError("Please convert all Tensors to FakeTensors first or instantiate FakeTensorMode with 'allow_non_fake_inputs'. "
+            raise AssertionError("Please convert all Tensors to FakeTensors first or instantiate FakeTensorMode with "
+                                 "'allow_non_fake_inputs'. "
                                  f"Found in {func}")
         return self._meta(x)
 

@@ -10,7 +10,8 @@ _LAZY = {
     "Function": "function", "FunctionCtx": "function",
     "backward": "api", "grad": "api",
     "no_grad": "grad_mode", "enable_grad": "grad_mode", "set_grad_enabled": "grad_mode", "inference_mode": "grad_mode",
-    "set_multithreading_enabled": "grad_mode", "is_multithreading_enabled": "grad_mode", "_unsafe_preserve_version_counter": "grad_mode", "enforce_grad_layout_policy": "grad_mode", "NestedIOFunction": "function",
+    "set_multithreading_enabled": "grad_mode", "is_multithreading_enabled": "grad_mode", "_unsafe_preserve_version_counter": "grad_mode",
+    "enforce_grad_layout_policy": "grad_mode", "NestedIOFunction": "function",
     "detect_anomaly": "anomaly_mode", "set_detect_anomaly": "anomaly_mode",
     "gradcheck": "gradcheck", "gradgradcheck": "gradcheck", "GradcheckError": "gradcheck",
 }

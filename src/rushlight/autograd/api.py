@@ -49,7 +49,8 @@ def _root(tensor: Any, gradient: Any, graph: bool, batched: bool = False) -> Any
     if not hasattr(gradient, "_kind"):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
     if gradient._a.shape != tensor._a.shape:
-        raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {tensor.shape}.")
+        raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of "
+                           f"{tensor.shape}.")
     if gradient._kind.is_complex and not tensor._kind.is_complex:
         raise RuntimeError(f"For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
                            f"grad_output[0] has a dtype of {gradient.dtype} and output[0] has a dtype of {tensor.dtype}.")
@@ -63,7 +64,8 @@ def _sparse_root(tensor: Any, gradient: Any, graph: bool) -> Any:
     if gradient is None:
         raise RuntimeError("grad can be implicitly created only for scalar outputs: give backward() a gradient, or take .to_dense() first")
     if gradient.shape != tensor.shape:
-        raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of {tensor.shape}.")
+        raise RuntimeError(f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a shape of "
+                           f"{tensor.shape}.")
     return gradient if graph else array_of(gradient)
 
 
@@ -174,7 +176,8 @@ def grad(outputs: Sequence[Tensor] | Tensor, inputs: Sequence[Tensor] | Tensor, 
     edges = [t._node for t in inputs]
     roots = [(_edge(t), _root(t, g, create_graph)) for t, g in zip(outputs, given, strict=True)]
     found = run(roots, create_graph, retain, edges, accumulate=False)
-    return tuple(_result(i, t, g, create_graph, allow_unused, materialize_grads) for i, (t, g) in enumerate(zip(inputs, found, strict=True)))
+    return tuple(_result(i, t, g, create_graph, allow_unused, materialize_grads)
+                 for i, (t, g) in enumerate(zip(inputs, found, strict=True)))
 
 
 def _result(index: int, t: Tensor, g: Array | Tensor | None, graph: bool, allow_unused: bool, materialize: bool) -> Any:
@@ -183,7 +186,8 @@ def _result(index: int, t: Tensor, g: Array | Tensor | None, graph: bool, allow_
             zeros = wrap(t._kind.xp.zeros(t._a.shape, t._kind.np), t._kind)
             return zeros.requires_grad_() if graph else zeros
         if not allow_unused:
-            raise RuntimeError(f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set allow_unused=True if this is "
+            raise RuntimeError(f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set "
+                               "allow_unused=True if this is "
                                "the desired behavior.")
         return None
     return g if graph or isinstance(g, Tensor) else wrap_array(g)

@@ -345,8 +345,8 @@ class _Pass:
         return g
 
     def before(self, node: Node, g: Any, runs: bool) -> Any:
-        """Everything that looks at a node's incoming gradients before it runs: hooks (the node's own only if it `runs`), retained and captured
-        gradients."""
+        """Everything that looks at a node's incoming gradients before it runs: hooks (the node's own only if it `runs`), retained and
+        captured gradients."""
         hooks = node.hooks
         outputs = [g] if node.outputs == 1 else list(g)
         if hooks is not None:
@@ -399,7 +399,8 @@ def _add_to_port(pending: dict[Node, Any], port: Port, grad: Array | Tensor) -> 
 
 
 def _apply_fix(node: Node, grads: Sequence[Any], graph: bool) -> list[Any]:
-    """Bring gradients to their inputs' levels of vmap (sum over samples), shapes (sum over broadcast dimensions) and dtypes (real part, cast)."""
+    """Bring gradients to their inputs' levels of vmap (sum over samples), shapes (sum over broadcast dimensions) and dtypes (real part,
+    cast)."""
     fixed = list(grads) if node.fix.__class__ is tuple else _settled(node.fix, grads, graph)
     for i, want in enumerate(node.fix):
         g = fixed[i]
@@ -418,8 +419,8 @@ def _apply_fix(node: Node, grads: Sequence[Any], graph: bool) -> list[Any]:
 
 
 def _settled(fix: BatchedFix, grads: Sequence[Any], graph: bool) -> list[Any]:
-    """The gradients summed over the samples of vmaps that have ended and that the inputs are no part of: so what reaches a place in the graph
-    has that place's levels before it is added to anything."""
+    """The gradients summed over the samples of vmaps that have ended and that the inputs are no part of: so what reaches a place in the
+    graph has that place's levels before it is added to anything."""
     running = {level for level, _, _ in LOCAL.vmaps}
     return [g if g is None or own is None else _without(g, graph, own | running) for g, own in zip(grads, fix.levels, strict=False)]
 
@@ -443,7 +444,8 @@ def sum_array_to(g: Array, shape: tuple[int, ...], node: Any = None) -> Array:
     """Sum an array over the dimensions that were broadcast from `shape`."""
     extra = g.ndim - len(shape)
     if extra < 0 or any(want != have and want != 1 for want, have in zip(shape, g.shape[extra:], strict=True)):
-        raise RuntimeError(f"Function {node.label if node else 'backward'} returned an invalid gradient at index 0 - got {list(g.shape)} but "
+        raise RuntimeError(f"Function {node.label if node else 'backward'} returned an invalid gradient at index 0 - got {list(g.shape)} "
+                           "but "
                            f"expected shape compatible with {list(shape)}")
     if extra:
         g = R.sum(g, tuple(range(extra)) if extra > 1 else 0, False)

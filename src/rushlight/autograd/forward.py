@@ -81,7 +81,8 @@ def pushforward(outputs: Sequence[Tensor], inputs: Sequence[Any]) -> Function:
         edges = [t._node for t in inputs]
         LOCAL.transposing += 1
         try:
-            back: list[Any] = run([(outputs[i]._node, u) for i, u in zip(used, dummies, strict=True)], True, True, edges, accumulate=False) if used else []
+            back: list[Any] = run([(outputs[i]._node, u) for i, u in zip(used, dummies, strict=True)], True, True, edges,
+                                  accumulate=False) if used else []
         finally:
             LOCAL.transposing -= 1
 

@@ -1,7 +1,8 @@
 """``torch.autograd.forward_ad``: dual tensors, a value with a tangent.
 
 A dual tensor is a place in the graph that remembers its tangent. Ops record as usual; `unpack_dual` works the tangent of a result out from
-the graph (forward.py). So a tensor computed from dual tensors has ``requires_grad`` True, and `no_grad` inside a level does not lose tangents.
+the graph (forward.py). So a tensor computed from dual tensors has ``requires_grad`` True, and `no_grad` inside a level does not lose
+tangents.
 """
 
 from __future__ import annotations
@@ -91,12 +92,15 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
         if not value._kind.differentiable:
             raise ValueError(f"Expected {name} to be floating point or complex, but got: {value.dtype}")
     if is_dual(tensor):
-        raise RuntimeError("Making a dual Tensor based on a Tensor that already has a forward gradient at the same level 0 is not supported.")
+        raise RuntimeError("Making a dual Tensor based on a Tensor that already has a forward gradient at the same level 0 is not "
+                           "supported.")
     if tensor._a.shape != tangent._a.shape:
-        raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original Tensor, this is not supported. "
+        raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
+                           "supported. "
                            f"Tensor is of size {list(tensor.shape)} while the given forward gradient is of size {list(tangent.shape)}.")
     if tensor._kind is not tangent._kind:
-        raise RuntimeError(f"Trying to set a forward gradient that has a different dtype or device than that of the original Tensor, this is not "
+        raise RuntimeError("Trying to set a forward gradient that has a different dtype or device than that of the original Tensor, this "
+                           "is not "
                            f"supported. Tensor is {tensor.dtype} while the given forward gradient is {tangent.dtype}.")
     r = wrap(tensor._a, tensor._kind)
     r._ver = share_version(tensor)

@@ -100,7 +100,8 @@ class FunctionNode(Node, FunctionCtx):
         return self._per_edge(grads)
 
     def _transposed_jvp(self, gs: list[Any]) -> list[Any]:
-        """In the first half of a forward pass (forward.py): placeholders for the inputs' gradients whose own gradient is the function's jvp."""
+        """In the first half of a forward pass (forward.py): placeholders for the inputs' gradients whose own gradient is the function's
+        jvp."""
         places = [i for i, edge in enumerate(self.next) if edge is not None]
         outs = tuple([wrap(meta[1].xp.zeros(meta[0], meta[1].np), meta[1]) for meta in (self.input_meta[i] for i in places)])
         given = tuple([g for g in gs if g is not None])
@@ -139,7 +140,8 @@ class FunctionNode(Node, FunctionCtx):
                     raise RuntimeError(f"expected Variable or None (got {type(each).__name__})")
                 kept.append(each)
             elif each is not None:
-                raise RuntimeError(f"function {self.label} returned a gradient different from None at position {i + 1}, but the corresponding "
+                raise RuntimeError(f"function {self.label} returned a gradient different from None at position {i + 1}, but the "
+                                   "corresponding "
                                    "forward input was not a Variable")
         return kept
 
@@ -164,12 +166,14 @@ class Function(metaclass=_FunctionMeta):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         import warnings
-        warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them on "
+        warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them "
+                      "on "
                       "the class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
                       DeprecationWarning, stacklevel=2)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function with "
+        raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function "
+                           "with "
                            "static forward method.")
 
     @staticmethod
@@ -185,18 +189,22 @@ class Function(metaclass=_FunctionMeta):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """Compute one gradient per input of forward. To be defined by subclasses."""
-        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with backward "
+        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+                                  "backward "
                                   "mode AD.")
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
-        """Compute the outputs' tangents from the inputs' (None for what is no tensor). Optional: forward mode uses backward where it is not there."""
+        """Compute the outputs' tangents from the inputs' (None for what is no tensor). Optional: forward mode uses backward where it is not
+        there."""
         raise NotImplementedError("You must implement the jvp function for custom autograd.Function to use it with forward mode AD.")
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        """Compute a batch at once: returns (output, out_dims). `info` has batch_size and randomness; optional where generate_vmap_rule is set."""
-        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set generate_vmap_rule=True.")
+        """Compute a batch at once: returns (output, out_dims). `info` has batch_size and randomness; optional where generate_vmap_rule is
+        set."""
+        raise NotImplementedError("To use autograd.Function with vmap, you must either override the vmap staticmethod or set "
+                                  "generate_vmap_rule=True.")
 
     @classmethod
     def _backward(cls, ctx: Any, *grads: Any) -> Tensor | tuple[Any, ...]:
@@ -243,12 +251,14 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...]
     outputs: list[Any] = [result] if single else list(result)
     for t in ctx.dirty:
         if not any(t is each for each in outputs):
-            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are modified "
+            raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are "
+                               "modified "
                                "inplace must all be outputs of the Function.")
         if recording:
             check_inplace(t, True)
     if not recording:
-        outputs = [_alias(each) if isinstance(each, Tensor) and any(each is a for a in args) and not any(each is d for d in ctx.dirty) else each
+        outputs = [_alias(each) if isinstance(each, Tensor) and any(each is a for a in args) and not any(each is d for d in ctx.dirty)
+                   else each
                    for each in outputs]
         return outputs[0] if single else tuple(outputs)
     tensors_in = [a for a, is_tensor in zip(args, ctx.is_tensor, strict=True) if is_tensor]
@@ -359,7 +369,8 @@ class NestedIOFunction(Function):
 
 
 def _nested_map(condition: Any, fn: Any, condition_msg: str | None = None) -> Any:
-    """A function that puts `fn` of whatever fulfils the condition in its place, in nested lists, tuples and dicts (ValueError for others)."""
+    """A function that puts `fn` of whatever fulfils the condition in its place, in nested lists, tuples and dicts (ValueError for
+    others)."""
     def walk(found: Any) -> Any:
         if condition(found):
             return fn(found)
@@ -370,5 +381,6 @@ def _nested_map(condition: Any, fn: Any, condition_msg: str | None = None) -> An
             return type(found)(*mapped) if hasattr(found, "_fields") else type(found)(mapped)
         if isinstance(found, dict):
             return {key: walk(each) for key, each in found.items()}
-        raise ValueError(f"cannot go through a {type(found).__name__}: expected {condition_msg or 'a value'}, or lists, tuples or dicts of them")
+        raise ValueError(f"cannot go through a {type(found).__name__}: expected {condition_msg or 'a value'}, or lists, tuples or dicts "
+                         "of them")
     return walk

@@ -21,7 +21,8 @@ def _tuple(value: Any, what: str, where: str) -> tuple[bool, tuple[Any, ...]]:
     for i, each in enumerate(values):
         if not isinstance(each, Tensor):
             if was_tuple:
-                raise TypeError(f"The {what} given to {where} must be either a Tensor or a tuple of Tensors but the value at index {i} has type "
+                raise TypeError(f"The {what} given to {where} must be either a Tensor or a tuple of Tensors but the value at index {i} "
+                                "has type "
                                 f"{type(each)}.")
             raise TypeError(f"The {what} given to {where} must be either a Tensor or a tuple of Tensors but the given {what} has type "
                             f"{type(each)}.")
@@ -46,17 +47,21 @@ def _strict_outputs(outputs: tuple[Any, ...], strict: bool, what: str = "Output"
     if strict:
         for i, out in enumerate(outputs):
             if not out.requires_grad:
-                raise RuntimeError(f"{what} {i} of the user-provided function does not require gradients. The outputs must be computed in a "
+                raise RuntimeError(f"{what} {i} of the user-provided function does not require gradients. The outputs must be computed in "
+                                   "a "
                                    "differentiable manner from the input when running in strict mode.")
 
 
 _BACK = "The output of the user-provided function is independent of input {}. This is not allowed in strict mode."
-_FORWARD = ("The gradient with respect to the input is independent of entry {} in the grad_outputs when using the double backward trick to compute "
+_FORWARD = ("The gradient with respect to the input is independent of entry {} in the grad_outputs when using the double backward trick "
+            "to compute "
             "forward mode gradients. This is not allowed in strict mode.")
 _ROW = "Output {output} of the user-provided function is independent of input {}. This is not allowed in strict mode."
 _SECOND = "The jacobian of the user-provided function is independent of input {}. This is not allowed in strict mode."
-_GRADIENT = ("While computing the hessian, found that the jacobian of the user-provided function with respect to input {} is independent of the input. "
-             "This is not allowed in strict mode. You should ensure that your function is twice differentiable and that the jacobian depends on "
+_GRADIENT = ("While computing the hessian, found that the jacobian of the user-provided function with respect to input {} is independent "
+             "of the input. "
+             "This is not allowed in strict mode. You should ensure that your function is twice differentiable and that the jacobian "
+             "depends on "
              "the inputs (this would be violated by a linear function for example).")
 
 
@@ -108,7 +113,8 @@ def vjp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[T
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
 
-def jvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def jvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False,
+        strict: bool = False) -> tuple[Any, Any]:
     """(outputs, J v): the product of the Jacobian with a vector (of the inputs' shapes), by differentiating twice."""
     with enable_grad():
         was_tuple, places, out_tuple, outputs = _run(func, inputs, create_graph, "jvp")
@@ -129,12 +135,14 @@ def jacobian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: 
     strict     RuntimeError where an output does not depend on an input (not with vectorize)
     """
     if strategy not in ("forward-mode", "reverse-mode"):
-        raise AssertionError(f'Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function has more outputs than '
+        raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode". Hint: If your function has more outputs '
+                             'than '
                              f'inputs, "forward-mode" tends to be more performant. Got: {strategy}')
     if strategy == "forward-mode" and not vectorize:
         raise NotImplementedError("torch.autograd.functional.jacobian(strategy='forward-mode') needs vectorize=True")
     if vectorize and strict:
-        raise RuntimeError("torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported together. Please either set "
+        raise RuntimeError("torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported together. Please "
+                           "either set "
                            "`strict=False` or `vectorize=False`.")
     if vectorize:
         return _vectorized(func, inputs, create_graph, strategy)
@@ -156,7 +164,8 @@ def jacobian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: 
 def _vectorized(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: bool, strategy: str) -> tuple[Any, ...]:
     """The Jacobian in one batched pass."""
     if strategy == "forward-mode" and create_graph:
-        raise NotImplementedError('torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` are not supported together '
+        raise NotImplementedError('torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` are not '
+                                  'supported together '
                                   '(yet). Please either set `create_graph=False` or `strategy="reverse-mode"`.')
     was_tuple, inputs = _tuple(inputs, "inputs", "jacobian")
     out_tuple = False
@@ -207,13 +216,14 @@ def _depends(gradients: tuple[Any, ...], text: str) -> None:
             raise RuntimeError(text.format(i))
 
 
-def vhp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def vhp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False,
+        strict: bool = False) -> tuple[Any, Any]:
     """(output, v^T H) for a scalar function with Hessian H."""
     return _hessian_product(func, inputs, v, create_graph, strict, "vhp")
 
 
-def _hessian_product(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None, create_graph: bool, strict: bool,
-                     where: str) -> tuple[Any, Any]:
+def _hessian_product(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None, create_graph: bool,
+                     strict: bool, where: str) -> tuple[Any, Any]:
     with enable_grad():
         was_tuple, places, out_tuple, outputs = _run(func, inputs, create_graph, where)
         vs = _vector(v, places, was_tuple, where)
@@ -226,6 +236,7 @@ def _hessian_product(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Ten
     return _finish(outputs, out_tuple, create_graph), _finish(found, was_tuple, create_graph)
 
 
-def hvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False, strict: bool = False) -> tuple[Any, Any]:
+def hvp(func: Function, inputs: Tensor | tuple[Tensor, ...], v: Tensor | tuple[Tensor, ...] | None = None, create_graph: bool = False,
+        strict: bool = False) -> tuple[Any, Any]:
     """(output, H v) for a scalar function with Hessian H (symmetric, so the same as `vhp`)."""
     return _hessian_product(func, inputs, v, create_graph, strict, "hvp")

@@ -17,8 +17,8 @@ from ..vocabulary import Function, Shape
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-__all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "set_multithreading_enabled",
-           "is_multithreading_enabled", "enforce_grad_layout_policy"]
+__all__ = ["no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
+           "set_multithreading_enabled", "is_multithreading_enabled", "enforce_grad_layout_policy"]
 
 
 class _State:
@@ -46,7 +46,8 @@ class _Local(threading.local):
     partial_backward = False             # a backward pass runs that computes chosen gradients only (autograd.grad, backward(inputs=...))
     task: Any = None         # of the backward pass that runs: whether it retains, or its engine.Task once that was asked for
     backward: Any = None     # (order of nodes, leaves) of the backward pass that runs
-    vmaps: tuple[tuple[int, int, str], ...] = ()     # (level, batch size, randomness) of the vmaps that run, outermost first (func/batched.py)
+    # (level, batch size, randomness) of the vmaps that run, outermost first (func/batched.py)
+    vmaps: tuple[tuple[int, int, str], ...] = ()
     dual = 0             # how many forward-mode contexts are active: they need recording in no_grad too (forward.py)
     dual_levels: list[Any] | None = None     # the open levels of forward_ad.py
     transposing = 0      # whether a backward pass is the first half of a forward pass (forward.py)

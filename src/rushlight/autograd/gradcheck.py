@@ -108,7 +108,8 @@ def _check(func: Function, inputs: tuple[Any, ...], eps: float, atol: float, rto
     for i, t in wanted:
         if t._kind.np.itemsize < (16 if t.is_complex() else 8):
             import warnings
-            warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This check will likely fail "
+            warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This check will likely "
+                          "fail "
                           "if all the inputs are not of double precision floating point or complex.", stacklevel=4)
     with enable_grad():
         outs = _outputs(func, inputs)
@@ -128,7 +129,8 @@ def _compare(out: Tensor, t: Tensor, numerical: list[Any], where: tuple[int, int
         again = _analytical(out, t, scale)
         if np.abs(analytical - again).max(initial=0) > nondet_tol:
             raise GradcheckError("Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives "
-                                 f"different values, although analytical gradient matches numerical gradient.The tolerance for nondeterminism "
+                                 "different values, although analytical gradient matches numerical gradient.The tolerance for "
+                                 "nondeterminism "
                                  f"was {nondet_tol}.")
         # The gradient of the real function Re(conj(scale) * out) with respect to the real and imaginary parts of the input.
         parts = [(np.conj(scale) * n).real for n in numerical]
@@ -152,7 +154,8 @@ def _check_forward(func: Function, inputs: tuple[Any, ...], eps: float, atol: fl
             rows = [push(v) for v in basis]
             if batched and rows:
                 together = vmap(push)(basis)
-                if any(not np.allclose(_values(a), np.stack([_values(row[k]) for row in rows]), rtol=rtol, atol=atol) for k, a in enumerate(together)):
+                if any(not np.allclose(_values(a), np.stack([_values(row[k]) for row in rows]), rtol=rtol,
+                                       atol=atol) for k, a in enumerate(together)):
                     raise GradcheckError("batched forward-mode gradients differ from those computed one by one")
             for k in range(len(rows[0]) if rows else 0):
                 analytical = np.stack([_values(row[k]).reshape(-1) for row in rows])
@@ -215,7 +218,8 @@ def _iter_tensors(x: Any, only_requiring_grad: bool = False) -> Iterator[Tensor]
 
 def _get_numerical_jacobian(fn: Function, inputs: Any, outputs: Any = None, target: Any = None, eps: float = 1e-3,
                             is_forward_ad: bool = False) -> list[tuple[Tensor, ...]]:
-    """Per tensor that `target` (the inputs) has, the Jacobians (its elements, the output's elements) of all outputs, by central differences."""
+    """Per tensor that `target` (the inputs) has, the Jacobians (its elements, the output's elements) of all outputs, by central
+    differences."""
     given = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     outs = _outputs(lambda *_: fn(inputs) if isinstance(inputs, list) else fn(*given), given)
     found = []
@@ -239,7 +243,8 @@ def get_analytical_jacobian(inputs: Any, output: Tensor, nondet_tol: float = 0.0
     if grad_out != 1.0:
         raise ValueError("Expected grad_out to be 1.0. get_analytical_jacobian no longer supports values of grad_out != 1.0.")
     if output.is_complex():
-        raise ValueError("Expected output to be non-complex. get_analytical_jacobian no longer supports functions that return complex outputs.")
+        raise ValueError("Expected output to be non-complex. get_analytical_jacobian no longer supports functions that return complex "
+                         "outputs.")
     wanted = list(_iter_tensors(inputs, True))
     first, second = ([_analytical(output, t) for t in wanted] for _ in range(2))
     reentrant = all(np.abs(a - b).max(initial=0) <= nondet_tol for a, b in zip(first, second, strict=True))

@@ -183,14 +183,14 @@ class Node:
 
 
 def _type_name(array: Array) -> str:
-    names = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "i2": "Short", "i1": "Char", "u1": "Byte", "b1": "Bool",
-             "c8": "ComplexFloat", "c16": "ComplexDouble"}
+    names = {"f4": "Float", "f8": "Double", "f2": "Half", "i8": "Long", "i4": "Int", "i2": "Short", "i1": "Char", "u1": "Byte",
+             "b1": "Bool", "c8": "ComplexFloat", "c16": "ComplexDouble"}
     return "torch." + names.get(array.dtype.str[1:], "BFloat16") + "Tensor"
 
 
 class BatchedFix(tuple[Any, ...]):
-    """`Node.fix` of an op whose result carries levels of vmaps (see func/batched.py) that some input lacks: that input's gradient is summed over
-    them once their vmap has ended. `levels` are each input's own."""
+    """`Node.fix` of an op whose result carries levels of vmaps (see func/batched.py) that some input lacks: that input's gradient is summed
+    over them once their vmap has ended. `levels` are each input's own."""
 
     levels: tuple[Any, ...]
 
@@ -225,8 +225,8 @@ OWN_VIEWS: set[Any] = set()      # gradient functions of ops that save, in PyTor
 
 
 def remember(tensor: Tensor) -> None:
-    """To be called before ``t.data = ...`` and its like. Nodes that saved a tensor that is no leaf, or a view of a leaf, compute their gradients
-    from the values that they saw; those that saved a leaf itself from the new ones, as in PyTorch."""
+    """To be called before ``t.data = ...`` and its like. Nodes that saved a tensor that is no leaf, or a view of a leaf, compute their
+    gradients from the values that they saw; those that saved a leaf itself from the new ones, as in PyTorch."""
     old = wrap(tensor._a, tensor._kind)
     old._node, old._ver = tensor._node, tensor._ver
     tensor._ver = tensor._ver + 0
@@ -307,7 +307,8 @@ class AccumulateGrad(Node):
                 return
             if isinstance(g, np.generic):
                 g = np.array(g)
-            elif not (hasattr(g, "owned") and getrefcount(g) <= _FRESH and g.owned() and not tensor._kind.sparse and g.strides == tensor._a.strides):
+            elif not (hasattr(g, "owned") and getrefcount(g) <= _FRESH and g.owned() and not tensor._kind.sparse
+                      and g.strides == tensor._a.strides):
                 g = g.copy()
         elif getrefcount(g) > _FRESH or g.base is not None:
             g = g.copy()
@@ -379,9 +380,9 @@ def node_class(label: str, base: type, **attributes: Any) -> type:
     return found
 
 
-_PUBLIC = ("saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook", "allow_mutation_on_saved_tensors",
-           "GradientEdge", "get_gradient_edge", "increment_version", "region_activation_memory_budget", "set_override_stale_capture_stream",
-           "set_warn_on_accumulate_grad_stream_mismatch")
+_PUBLIC = ("saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
+           "allow_mutation_on_saved_tensors", "GradientEdge", "get_gradient_edge", "increment_version", "region_activation_memory_budget",
+           "set_override_stale_capture_stream", "set_warn_on_accumulate_grad_stream_mismatch")
 
 
 def __getattr__(name: str) -> Function | type[Any]:

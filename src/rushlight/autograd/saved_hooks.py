@@ -16,8 +16,8 @@ from .graph import Node, Port
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-__all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook", "allow_mutation_on_saved_tensors",
-           "GradientEdge", "get_gradient_edge", "increment_version", "region_activation_memory_budget",
+__all__ = ["saved_tensors_hooks", "save_on_cpu", "disable_saved_tensors_hooks", "register_multi_grad_hook",
+           "allow_mutation_on_saved_tensors", "GradientEdge", "get_gradient_edge", "increment_version", "region_activation_memory_budget",
            "set_override_stale_capture_stream", "set_warn_on_accumulate_grad_stream_mismatch"]
 
 
@@ -130,7 +130,8 @@ def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., None], *,
 
 def region_activation_memory_budget(budget: float) -> Any:
     """For code that torch.compile compiles, which there is none: RuntimeError, as in PyTorch outside of it. Use torch.utils.checkpoint."""
-    raise RuntimeError("region_activation_memory_budget works under torch.compile only, and rushlight compiles nothing: torch.utils.checkpoint saves "
+    raise RuntimeError("region_activation_memory_budget works under torch.compile only, and rushlight compiles nothing: "
+                       "torch.utils.checkpoint saves "
                        "memory here")
 
 

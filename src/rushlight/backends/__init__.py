@@ -2,8 +2,8 @@
 
 from . import cpu, cuda, cudnn, cusparselt, kleidiai, mha, miopen, mkl, mkldnn, mps, nnpack, openmp, opt_einsum, python_native, quantized, xnnpack
 
-__all__ = ["cpu", "cuda", "cudnn", "cusparselt", "kleidiai", "mha", "miopen", "mkl", "mkldnn", "mps", "nnpack", "openmp", "opt_einsum", "python_native",
-           "quantized", "xnnpack", "disable_global_flags"]
+__all__ = ["cpu", "cuda", "cudnn", "cusparselt", "kleidiai", "mha", "miopen", "mkl", "mkldnn", "mps", "nnpack", "openmp", "opt_einsum",
+           "python_native", "quantized", "xnnpack", "disable_global_flags"]
 
 
 def disable_global_flags() -> None:

@@ -157,7 +157,8 @@ LESSONS: tuple[tuple[str, str, str], ...] = (
      "NumPy sees the CPU's memory alone: x.detach().cpu().numpy().",
      "NumPy 只能看到 CPU 的内存:x.detach().cpu().numpy()。"),
     (r"CUDA out of memory",
-     "A smaller batch, with torch.no_grad() where nothing is learned, loss.item() instead of loss in running sums, torch.amp for half the memory.",
+     "A smaller batch, with torch.no_grad() where nothing is learned, loss.item() instead of loss in running sums, torch.amp for half the "
+     "memory.",
      "减小批量;不训练时用 torch.no_grad();累加时用 loss.item() 而不是 loss;torch.amp 可以省一半内存。"),
     (r"An attempt has been made to start a new process before",
      "Worker processes import the script again: what it does has to stand under if __name__ == \"__main__\":.",
@@ -206,7 +207,8 @@ LESSONS: tuple[tuple[str, str, str], ...] = (
      "weight holds one number for each class, {1} here: dimension 1 of the input is the classes.",
      "weight 每个类别一个数,这里是 {1} 个:输入的第 1 维是类别。"),
     (r"Expected target size \[([\d, ]+)\], got \[([\d, ]+)\]",
-     "The target has one class for each place, so the input's shape without dimension 1: [{1}], and it is [{2}]. Classes in the last dimension: "
+     "The target has one class for each place, so the input's shape without dimension 1: [{1}], and it is [{2}]. Classes in the last "
+     "dimension: "
      "logits.transpose(1, -1).",
      "目标是每个位置一个类别,即输入去掉第 1 维后的形状 [{1}],现在是 [{2}]。类别在最后一维时:logits.transpose(1, -1)。"),
     (r"multi-target not supported",
@@ -228,10 +230,12 @@ LESSONS: tuple[tuple[str, str, str], ...] = (
      "reduction is 'mean', 'sum' or 'none'.",
      "reduction 只能是 'mean'、'sum' 或 'none'。"),
     (r"Expected input to be 2D or 3D, got (\d)D",
-     "A sequence is (L, input_size), a batch of them (L, N, input_size), or (N, L, input_size) with batch_first=True; this has {1} dimensions.",
+     "A sequence is (L, input_size), a batch of them (L, N, input_size), or (N, L, input_size) with batch_first=True; this has {1} "
+     "dimensions.",
      "一个序列是 (L, input_size),一批是 (L, N, input_size),batch_first=True 时是 (N, L, input_size);这里有 {1} 维。"),
     (r"Expected hidden(?:\[\d\])? size \(([\d, ]+)\), got \[([\d, ]+)\]",
-     "The state is (layers * directions, N, hidden_size) = ({1}), with batch_first=True too, and it is [{2}]: the last batch of a loader may be "
+     "The state is (layers * directions, N, hidden_size) = ({1}), with batch_first=True too, and it is [{2}]: the last batch of a loader "
+     "may be "
      "smaller, so make the state from x's size, or use drop_last=True.",
      "状态的形状是 (层数 * 方向数, N, hidden_size) = ({1})(batch_first=True 时也一样),现在是 [{2}]:最后一批可能较小,按 x 的大小建状态,"
      "或用 drop_last=True。"),
@@ -435,7 +439,8 @@ LESSONS: tuple[tuple[str, str, str], ...] = (
      "The data set is empty: is its path right, and are the files' names as it expects?",
      "数据集是空的:路径对吗?文件名符合要求吗?"),
     (r"each element in list of batch should be of equal size|batch must contain tensors, numpy arrays, numbers",
-     "__getitem__ has to return tensors or numbers of one size, never None: pad them in a collate_fn (nn.utils.rnn.pad_sequence), transform "
+     "__getitem__ has to return tensors or numbers of one size, never None: pad them in a collate_fn (nn.utils.rnn.pad_sequence), "
+     "transform "
      "images with ToTensor.",
      "__getitem__ 要返回大小相同的张量或数,不能是 None:在 collate_fn 里填充(nn.utils.rnn.pad_sequence),图像用 ToTensor。"),
     (r"Size mismatch between tensors",

@@ -1,4 +1,5 @@
-"""``rushlight check PATH…``: which names of torch a program uses, and which of them are here. It reads the program and runs nothing of it."""
+"""``rushlight check PATH…``: which names of torch a program uses, and which of them are here. It reads the program and runs nothing of
+it."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ class Use:
 def check(paths: Iterable[str]) -> list[Use]:
     """Every use of torch in Python files, and in folders of them; Unreadable for a path that can't be read or parsed."""
     files = [file for path in paths for file in _files(path)]
-    return [Use(file, line, name, *status_of(name), guarded) for file in track(files, os.path.basename) for line, name, guarded in _uses(file)]
+    return [Use(file, line, name, *status_of(name), guarded) for file in track(files, os.path.basename)
+            for line, name, guarded in _uses(file)]
 
 
 def _files(path: str) -> Iterator[str]:
@@ -136,7 +138,8 @@ class _Reader(ast.NodeVisitor):
             self.visit(part)
 
     def visit_If(self, node: ast.If) -> None:
-        asks = any(isinstance(each, ast.Call) and (getattr(each.func, "id", "") == "hasattr" or getattr(each.func, "attr", "") == "is_available")
+        asks = any(isinstance(each, ast.Call) and (getattr(each.func, "id",
+                                                           "") == "hasattr" or getattr(each.func, "attr", "") == "is_available")
                    for each in ast.walk(node.test)) or getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING"
         self.visit(node.test)
         self._guarded(node.body, asks)

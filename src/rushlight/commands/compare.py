@@ -1,4 +1,5 @@
-"""``rushlight compare SCRIPT``: the same program on PyTorch and on rushlight, in turn: do the printed numbers agree, and what does each cost?"""
+"""``rushlight compare SCRIPT``: the same program on PyTorch and on rushlight, in turn: do the printed numbers agree, and what does each
+cost?"""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ class NoPyTorch(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """What one process did: exit status, what it printed, seconds of wall and CPU time (its children's too), bytes of memory at its peak."""
+    """What one process did: exit status, what it printed, seconds of wall and CPU time (its children's too), bytes of memory at its
+    peak."""
     status: int
     out: str
     err: str
@@ -40,7 +42,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Whether two outputs say the same. numbers: how many were compared; largest: relative difference; first: the first difference, or ""."""
+    """Whether two outputs say the same. numbers: how many were compared; largest: relative difference; first: the first difference, or
+    ""."""
     numbers: int
     largest: float
     first: str
@@ -72,8 +75,8 @@ class Comparison:
 
 def compare(script: str, args: Sequence[str] = (), *, python: str = sys.executable, runs: int = 1, rtol: float = 1e-4,
             atol: float = 1e-6) -> Comparison:
-    """Run a script with both, `runs` times in turn (figures are medians). python: the interpreter that has PyTorch. NoPyTorch where it has none,
-    FileNotFoundError where there is no such script."""
+    """Run a script with both, `runs` times in turn (figures are medians). python: the interpreter that has PyTorch. NoPyTorch where it has
+    none, FileNotFoundError where there is no such script."""
     if not os.path.isfile(script):
         raise FileNotFoundError(f"can't open {script!r}: there is no such file")
     version = _version_of(python)
@@ -86,7 +89,8 @@ def compare(script: str, args: Sequence[str] = (), *, python: str = sys.executab
     found = agreement(first[0].out, first[1].out, rtol, atol)
     figures = {"time": "wall", "CPU time": "cpu"} if hasattr(os, "wait4") else {"time": "wall"}
     theirs, ours = sides
-    rows = [Row(what, statistics.median(getattr(each, name) for each in theirs), statistics.median(getattr(each, name) for each in ours), "s")
+    rows = [Row(what, statistics.median(getattr(each, name) for each in theirs), statistics.median(getattr(each, name) for each in ours),
+                "s")
             for what, name in figures.items()]
     if hasattr(os, "wait4"):
         rows.append(Row("peak memory", max(each.peak for each in theirs), max(each.peak for each in ours), "B"))
@@ -138,7 +142,8 @@ def _read(path: str) -> str:
 # --- do they say the same? --------------------------------------------------------------------------------------------------------------
 
 def agreement(a: str, b: str, rtol: float = 1e-4, atol: float = 1e-6) -> Agreement:
-    """Compare two printed texts: words exactly, numbers within ``atol + rtol * |a|``, spaces and what was measured (3.2 s, 40 MB) not at all."""
+    """Compare two printed texts: words exactly, numbers within ``atol + rtol * |a|``, spaces and what was measured (3.2 s, 40 MB) not at
+    all."""
     count, largest = 0, 0.0
     lines = [text.rstrip().splitlines() for text in (a, b)]
     for at, (left, right) in enumerate(zip(*lines, strict=False), 1):
@@ -261,7 +266,8 @@ def page(found: Comparison) -> str:
     from html import escape
     bars = "".join(
         f"<tr><th>{row.what}</th><td>" + "".join(
-            f'<div class="{side}" style="width:{100 * value / (max(row.torch, row.ours) or 1):.1f}%"></div><span>{label} {_shown(value, row.unit)}</span>'
+            f'<div class="{side}" style="width:{100 * value / (max(row.torch, row.ours) or 1):.1f}%"></div><span>{label} '
+            f'{_shown(value, row.unit)}</span>'
             for side, label, value in (("t", "PyTorch", row.torch), ("r", "rushlight", row.ours))) + f"</td><td>{row.ratio:.2f}</td></tr>"
         for row in found.rows)
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

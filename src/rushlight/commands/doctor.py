@@ -43,7 +43,8 @@ def _native() -> Iterator[Finding]:
         built = sorted(path.name for path in _PACKAGE.glob("_native_*"))
         why = f"there are {', '.join(built)}, and none loads: {native.why_not}" if built else "none was built (no C++ compiler at installation)"
         yield Finding("native kernels", "slow", why,
-                      f"install a C++ compiler (apt install g++), then {sys.executable} -m pip install --force-reinstall --no-deps rushlight")
+                      f"install a C++ compiler (apt install g++), then {sys.executable} -m pip install --force-reinstall --no-deps "
+                      "rushlight")
 
 
 def _level() -> Iterator[Finding]:
@@ -119,12 +120,15 @@ def _torch() -> Iterator[Finding]:
         yield Finding("import torch", "note", "finds nothing here; `rushlight run` works", "rushlight link")
         return
     if find_spec("torch") is None:
-        yield Finding("import torch", "wrong", f"the distribution torch {found.version} is registered, and its package is gone", "pip uninstall torch")
+        yield Finding("import torch", "wrong", f"the distribution torch {found.version} is registered, and its package is gone",
+                      "pip uninstall torch")
     elif (found.read_text("INSTALLER") or "").strip() == "rushlight":
         wrong = linking.check()
-        yield Finding("import torch", "wrong" if wrong else "good", "; ".join(wrong) or "means rushlight (linked)", "rushlight link" if wrong else "")
+        yield Finding("import torch", "wrong" if wrong else "good", "; ".join(wrong) or "means rushlight (linked)",
+                      "rushlight link" if wrong else "")
     else:
-        yield Finding("import torch", "note", f"means PyTorch {found.version}, which is installed too; `rushlight run` still means rushlight")
+        yield Finding("import torch", "note", f"means PyTorch {found.version}, which is installed too; `rushlight run` still means "
+                                              "rushlight")
 
 
 def _packages() -> Iterator[Finding]:

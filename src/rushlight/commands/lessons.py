@@ -83,7 +83,8 @@ def _arguments(frame: FrameType) -> str:
 
 
 def _called(code: CodeType, values: dict[str, Any]) -> str:
-    """What a program knows the function as: most ops are made by factories, whose inner function has the op's name, or the op itself, beside it."""
+    """What a program knows the function as: most ops are made by factories, whose inner function has the op's name, or the op itself,
+    beside it."""
     if "name" in code.co_freevars and isinstance(values.get("name"), str):
         return str(values["name"])
     if "fn" in code.co_freevars and code.co_name == "fn_":

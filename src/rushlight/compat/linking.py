@@ -79,8 +79,10 @@ def distribution() -> metadata.Distribution:
 
 def _files(hidden: tuple[str, ...] = ()) -> dict[str, str]:
     """Path in the environment's library folder -> text, without RECORD."""
-    functorch = {f"functorch/{name}.py": _FUNCTORCH.format(module="" if name == "__init__" else f".{name}") for name in ("__init__", "einops", "experimental")}
-    files = {"torch/__init__.py": _STUB, **functorch, f"{_INFO}/METADATA": _METADATA, f"{_INFO}/WHEEL": _WHEEL, f"{_INFO}/top_level.txt": "functorch\ntorch\n"}
+    functorch = {f"functorch/{name}.py": _FUNCTORCH.format(module="" if name == "__init__" else f".{name}")
+                 for name in ("__init__", "einops", "experimental")}
+    files = {"torch/__init__.py": _STUB, **functorch, f"{_INFO}/METADATA": _METADATA, f"{_INFO}/WHEEL": _WHEEL,
+             f"{_INFO}/top_level.txt": "functorch\ntorch\n"}
     if hidden:
         source = Path(__file__).with_name("hiding.py").read_text(encoding="utf-8")
         files[_PTH] = "import _rushlight_hide\n"

@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 __all__ = ["is_available", "device_count", "current_device", "set_device", "device", "device_of", "synchronize", "is_initialized", "init",
-           "get_device_name", "get_device_properties", "get_device_capability", "get_arch_list", "get_gencode_flags", "can_device_access_peer",
-           "is_bf16_supported", "is_tf32_supported", "ipc_collect", "utilization", "temperature", "power_draw", "clock_rate", "current_blas_handle",
-           "cudart", "get_sync_debug_mode", "set_sync_debug_mode", "has_half", "has_magma", "amp",
+           "get_device_name", "get_device_properties", "get_device_capability", "get_arch_list", "get_gencode_flags",
+           "can_device_access_peer", "is_bf16_supported", "is_tf32_supported", "ipc_collect", "utilization", "temperature", "power_draw",
+           "clock_rate", "current_blas_handle", "cudart", "get_sync_debug_mode", "set_sync_debug_mode", "has_half", "has_magma", "amp",
            "AcceleratorError", "CudaError", "OutOfMemoryError",
            "CUDAGraph", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables",
            "caching_allocator_alloc", "caching_allocator_delete", "empty_cache", "get_per_process_memory_fraction", "max_memory_allocated",
-           "max_memory_cached", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_cached", "memory_reserved", "memory_snapshot",
-           "memory_stats", "memory_stats_as_nested_dict", "memory_summary", "memory_usage", "reset_accumulated_memory_stats",
-           "reset_max_memory_allocated", "reset_max_memory_cached", "reset_peak_memory_stats", "set_per_process_memory_fraction",
-           "default_generators", "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed", "manual_seed_all", "seed", "seed_all",
-           "set_rng_state", "set_rng_state_all",
+           "max_memory_cached", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_cached", "memory_reserved",
+           "memory_snapshot", "memory_stats", "memory_stats_as_nested_dict", "memory_summary", "memory_usage",
+           "reset_accumulated_memory_stats", "reset_max_memory_allocated", "reset_max_memory_cached", "reset_peak_memory_stats",
+           "set_per_process_memory_fraction", "default_generators", "get_rng_state", "get_rng_state_all", "initial_seed", "manual_seed",
+           "manual_seed_all", "seed", "seed_all", "set_rng_state", "set_rng_state_all",
            "Event", "ExternalStream", "Stream", "StreamContext", "current_stream", "default_stream", "set_stream", "stream"]
 
 has_half = True
@@ -205,13 +205,15 @@ def set_sync_debug_mode(debug_mode: int | str) -> None:
     if debug_mode not in (0, "default"):
         if debug_mode not in (1, 2, "warn", "error"):
             raise RuntimeError(f"invalid value of debug_mode, expected one of `default`, `warn`, `error`, but got {debug_mode}")
-        raise NotImplementedError("torch.cuda.set_sync_debug_mode: synchronising calls are not reported; profile with Nsight Systems instead")
+        raise NotImplementedError("torch.cuda.set_sync_debug_mode: synchronising calls are not reported; profile with Nsight Systems "
+                                  "instead")
 
 
 def __getattr__(name: str) -> Any:
     if name in ("amp", "jiterator", "make_graphed_callables"):
         from importlib import import_module
-        return import_module(".graphed", __name__).make_graphed_callables if name == "make_graphed_callables" else import_module("." + name, __name__)
+        return import_module(".graphed",
+                             __name__).make_graphed_callables if name == "make_graphed_callables" else import_module("." + name, __name__)
     if name == "nvtx":
         from ..unsupported import NotSupported
         raise NotSupported("torch.cuda.nvtx: use cupy.cuda.nvtx")

@@ -1,9 +1,9 @@
 """`DeviceArray`: the array of a CUDA tensor. It wraps a cupy.ndarray and answers to NumPy's names, so that ops are written once.
 
-Ops call NumPy's functions on the arrays they are given; NumPy hands the call to `__array_ufunc__` (ufuncs.py) and `__array_function__` (functions.py),
-and they to a fused kernel (kernels/cuda), to CuPy, or, for the few functions that neither has, to NumPy on a copy (`HOST_CALLS` counts those).
-New arrays come from ``kind.xp`` (namespace.py) or from NumPy's ``like=``. NumPy arrays never mix with device arrays, except 0-dim ones,
-which stand for numbers: that is how an operand on another device is noticed, in every op alike.
+Ops call NumPy's functions on the arrays they are given; NumPy hands the call to `__array_ufunc__` (ufuncs.py) and `__array_function__`
+(functions.py), and they to a fused kernel (kernels/cuda), to CuPy, or, for the few functions that neither has, to NumPy on a copy
+(`HOST_CALLS` counts those). New arrays come from ``kind.xp`` (namespace.py) or from NumPy's ``like=``. NumPy arrays never mix with device
+arrays, except 0-dim ones, which stand for numbers: that is how an operand on another device is noticed, in every op alike.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..references import ATTRIBUTE
 from ..vocabulary import Array, Dtype, Function
 from .memory import explain
 
-__all__ = ["DeviceArray", "HOST_CALLS", "box", "call_cupy", "explained", "from_host", "guarded", "here", "index_of", "is_batched", "mixed", "on_host", "raw",
-           "to_host"]
+__all__ = ["DeviceArray", "HOST_CALLS", "box", "call_cupy", "explained", "from_host", "guarded", "here", "index_of", "is_batched", "mixed",
+           "on_host", "raw", "to_host"]
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 HOST_CALLS: Counter[str] = Counter()            # functions that ran on the host because CuPy has no such function
@@ -55,7 +55,8 @@ def raw(value: Any) -> Any:
 
 
 def is_batched(cls: type[Any]) -> bool:
-    """Whether this is the class of vmap's arrays (func/batched.py): those take part in NumPy's protocols themselves, so that ours steps back."""
+    """Whether this is the class of vmap's arrays (func/batched.py): those take part in NumPy's protocols themselves, so that ours steps
+    back."""
     return hasattr(cls, "physical")
 
 
@@ -129,7 +130,8 @@ class DeviceArray(WrappedArray):
     # --- to the host ----------------------------------------------------------------------------------------------------------------
 
     def __array__(self, dtype: Dtype = None, copy: Any = None) -> Any:
-        raise TypeError(f"can't convert cuda:{self.device.id} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+        raise TypeError(f"can't convert cuda:{self.device.id} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host "
+                        "memory first.")
 
     def get(self, out: Any = None) -> Any:
         """A copy in host memory, of the same order in memory where there is one."""
@@ -241,7 +243,8 @@ def _array_index(items: tuple[Any, ...], array: DeviceArray) -> tuple[Any, ...]:
             return _array_index(items, array)
     module = driver.needed()
     result: list[Any] = []
-    used = sum(each.ndim if hasattr(each, "dtype") and each.dtype.kind == "b" else 1 for each in items if each is not None and each is not Ellipsis)
+    used = sum(each.ndim if hasattr(each, "dtype") and each.dtype.kind == "b" else 1 for each in items if each is not None
+               and each is not Ellipsis)
     dim = 0
     for each in items:
         if each is Ellipsis:
@@ -357,7 +360,8 @@ def _transpose(self: DeviceArray, *axes: Any) -> DeviceArray:
 DeviceArray.transpose = _transpose  # type: ignore[attr-defined]
 for _name in ("swapaxes", "squeeze", "ravel", "diagonal"):
     setattr(DeviceArray, _name, _forward(_name, True))
-for _name in ("flatten", "sum", "prod", "mean", "cumsum", "cumprod", "argmax", "argmin", "all", "any", "nonzero", "take", "trace", "std", "var"):
+for _name in ("flatten", "sum", "prod", "mean", "cumsum", "cumprod", "argmax", "argmin", "all", "any", "nonzero", "take", "trace", "std",
+              "var"):
     setattr(DeviceArray, _name, _forward(_name, False))
 DeviceArray.max = lambda self, axis=None, out=None, keepdims=False, **other: np.maximum.reduce(self, axis=axis, keepdims=keepdims, **other)  # type: ignore[attr-defined]
 DeviceArray.min = lambda self, axis=None, out=None, keepdims=False, **other: np.minimum.reduce(self, axis=axis, keepdims=keepdims, **other)  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
-"""Kernels and formulas on the device's arrays: the door to ``kernels/cuda``, formulas traced into kernels, and what runs over many tensors at once."""
+"""Kernels and formulas on the device's arrays: the door to ``kernels/cuda``, formulas traced into kernels, and what runs over many tensors
+at once."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def kernel_on_arrays(function: Function) -> Function:
 
 
 def find_kernel(family: str, name: str) -> Function | None:
-    """``kernels/cuda/<family>.py: <name>`` on DeviceArrays; None where there is none: then NumPy's functions find their way by their arguments."""
+    """``kernels/cuda/<family>.py: <name>`` on DeviceArrays; None where there is none: then NumPy's functions find their way by their
+    arguments."""
     path = place(f"kernels.cuda.{family}")
     module = import_module(path) if find_spec(path) is not None else None
     return kernel_on_arrays(getattr(module, name)) if name in getattr(module, "__all__", ()) else None
@@ -55,7 +57,8 @@ _formulas: dict[Any, Any] = {}      # function -> its Formula, or None where it 
 
 
 def run_formula(function: Function, operands: tuple[Any, ...], name: str = "formula") -> Any:
-    """A function of arrays as one kernel, whose formula is traced at first use; as it is where that can't be. name: what a profile shows."""
+    """A function of arrays as one kernel, whose formula is traced at first use; as it is where that can't be. name: what a profile
+    shows."""
     try:
         formula = _formulas[function]
     except KeyError:

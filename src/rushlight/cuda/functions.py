@@ -55,7 +55,8 @@ def call_function(func: Function, args: tuple[Any, ...], kwargs: dict[Any, Any],
     values, options = [raw(each) for each in args], {key: raw(value) for key, value in kwargs.items()}
     source = next((each for each in args if each.__class__ is DeviceArray), first)
     try:
-        result = guarded(source.c, lambda: function(*values, **options)) if driver.several and source is not None else function(*values, **options)
+        result = guarded(source.c, lambda: function(
+                                                    *values, **options)) if driver.several and source is not None else function(*values, **options)
     except (TypeError, NotImplementedError):
         return on_host(func, func.__name__, args, dict(kwargs))
     except MemoryError as error:
@@ -159,8 +160,8 @@ def _dtype_of(value: Any) -> Any:
 
 
 SPECIAL: dict[str, Callable[..., Any]] = {
-    **{name: _creation(name) for name in ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "arange", "eye", "identity",
-                                          "tri", "asfortranarray")},
+    **{name: _creation(name) for name in ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "arange", "eye",
+                                          "identity", "tri", "asfortranarray")},
     "sort": _sorted("sort"), "argsort": _sorted("argsort"), "lexsort": _lexsort, "repeat": _repeat, "where": _where,
     "may_share_memory": _may_share, "shares_memory": _may_share, "clip": _clip, "copyto": _copyto,
     "result_type": lambda *values: np.result_type(*[_dtype_of(each) for each in values]),

@@ -1,8 +1,8 @@
 """`CudaGenerator`: the seed and offset of PyTorch's CUDA generator (kernels/cuda/philox.py draws from it).
 
-Distributions that have no kernel are drawn on the host, by a Mersenne twister that each draw starts from (seed, offset): the state is those two
-numbers alone, as PyTorch has it. ``torch.cuda.random.use_cpu_streams(True)`` gives all numbers that way from one running Mersenne twister per
-generator: then a seed gives the same numbers on the GPU as on the CPU, more slowly.
+Distributions that have no kernel are drawn on the host, by a Mersenne twister that each draw starts from (seed, offset): the state is those
+two numbers alone, as PyTorch has it. ``torch.cuda.random.use_cpu_streams(True)`` gives all numbers that way from one running Mersenne
+twister per generator: then a seed gives the same numbers on the GPU as on the CPU, more slowly.
 """
 
 from __future__ import annotations

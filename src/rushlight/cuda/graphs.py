@@ -1,7 +1,7 @@
 """CUDA graphs: record the work of a stream once, launch it again as a whole.
 
-A graph's memory comes from a pool of its own, so that nothing else is given what its recorded kernels write to. Random numbers continue from
-replay to replay: while a graph is recorded, kernels read seed and offset from a cell in GPU memory, which each replay fills anew.
+A graph's memory comes from a pool of its own, so that nothing else is given what its recorded kernels write to. Random numbers continue
+from replay to replay: while a graph is recorded, kernels read seed and offset from a cell in GPU memory, which each replay fills anew.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Recording:
 class CUDAGraph:
     """Recorded GPU work. Fill it with ``with torch.cuda.graph(g):``, run it with ``g.replay()``; inputs and outputs keep their memory.
 
-    While recording, nothing may wait for the GPU (``item()``, ``print(tensor)``, copies to the CPU). Random numbers continue from replay to replay
-    for the device's default generator and those given to `register_generator_state`.
+    While recording, nothing may wait for the GPU (``item()``, ``print(tensor)``, copies to the CPU). Random numbers continue from replay to
+    replay for the device's default generator and those given to `register_generator_state`.
     """
 
     def __init__(self, keep_graph: bool = False) -> None:
@@ -76,12 +76,14 @@ class CUDAGraph:
         self._generators.append(generator)
 
     def capture_begin(self, pool: Handle | None = None, capture_error_mode: str = "global", check_input_liveness: bool = False) -> None:
-        """Start recording the current stream, which must not be the default one. `pool`: the handle of another graph's memory, to share it."""
+        """Start recording the current stream, which must not be the default one. `pool`: the handle of another graph's memory, to share
+        it."""
         if capture_error_mode not in _MODES:
             raise RuntimeError(f"Unknown capture error mode. Expected `global`, `thread_local`, or `relaxed`, got {capture_error_mode}")
         current = current_stream()
         if not current.cuda_stream:
-            raise RuntimeError("CUDA graphs must be captured on a non-default stream. (However, after capture, it's ok to replay them on the "
+            raise RuntimeError("CUDA graphs must be captured on a non-default stream. (However, after capture, it's ok to replay them on "
+                               "the "
                                "default stream.)")
         if self._graph is not None or self._capture is not None:
             raise RuntimeError("This CUDAGraph instance already owns a captured graph. To capture a new graph, create a new instance.")

@@ -25,16 +25,17 @@ HOST_OPS = ("mode", "median", "nanmedian", "quantile", "nanquantile", "kthvalue"
             "unique_consecutive", "histc", "histogram", "histogramdd", "bincount", "combinations", "repeat_interleave", "ctc_loss",
             "multi_margin_loss", "multilabel_margin_loss", "bucketize", "searchsorted", "cdist", "binomial",
             "fractional_max_pool2d", "fractional_max_pool3d", "tril_indices", "triu_indices", "embedding_bag", "affine_grid",
-            "igamma", "igammac", "mvlgamma", "multigammaln", "gammainc", "gammaincc", "zeta", "erfinv", "ndtri", "log_ndtr", "erfcx", "i0", "i0e", "i1",
-            "i1e", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "modified_bessel_i0", "modified_bessel_i1", "modified_bessel_k0",
-            "modified_bessel_k1", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "spherical_bessel_j0", "airy_ai",
-            "chebyshev_polynomial_t", "chebyshev_polynomial_u", "chebyshev_polynomial_v", "chebyshev_polynomial_w", "hermite_polynomial_h",
-            "hermite_polynomial_he", "laguerre_polynomial_l", "legendre_polynomial_p", "shifted_chebyshev_polynomial_t",
-            "shifted_chebyshev_polynomial_u", "shifted_chebyshev_polynomial_v", "shifted_chebyshev_polynomial_w",
-            "cholesky", "cholesky_ex", "cholesky_inverse", "cholesky_solve", "qr", "geqrf", "orgqr", "ormqr", "householder_product", "lu", "lu_factor",
-            "lu_factor_ex", "lu_solve", "lu_unpack", "ldl_factor", "ldl_factor_ex", "ldl_solve", "solve_triangular", "triangular_solve", "solve",
-            "solve_ex", "inv", "inv_ex", "inverse", "pinverse", "pinv", "eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals", "lstsq", "det",
-            "slogdet", "logdet", "matrix_exp", "matrix_rank", "cond", "tensorinv", "tensorsolve")
+            "igamma", "igammac", "mvlgamma", "multigammaln", "gammainc", "gammaincc", "zeta", "erfinv", "ndtri", "log_ndtr", "erfcx", "i0",
+            "i0e", "i1", "i1e", "bessel_j0", "bessel_j1", "bessel_y0", "bessel_y1", "modified_bessel_i0", "modified_bessel_i1",
+            "modified_bessel_k0", "modified_bessel_k1", "scaled_modified_bessel_k0", "scaled_modified_bessel_k1", "spherical_bessel_j0",
+            "airy_ai", "chebyshev_polynomial_t", "chebyshev_polynomial_u", "chebyshev_polynomial_v", "chebyshev_polynomial_w",
+            "hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l", "legendre_polynomial_p",
+            "shifted_chebyshev_polynomial_t", "shifted_chebyshev_polynomial_u", "shifted_chebyshev_polynomial_v",
+            "shifted_chebyshev_polynomial_w", "cholesky", "cholesky_ex", "cholesky_inverse", "cholesky_solve", "qr", "geqrf", "orgqr",
+            "ormqr", "householder_product", "lu", "lu_factor", "lu_factor_ex", "lu_solve", "lu_unpack", "ldl_factor", "ldl_factor_ex",
+            "ldl_solve", "solve_triangular", "triangular_solve", "solve",
+            "solve_ex", "inv", "inv_ex", "inverse", "pinverse", "pinv", "eig", "eigvals", "eigh", "eigvalsh", "svd", "svdvals", "lstsq",
+            "det", "slogdet", "logdet", "matrix_exp", "matrix_rank", "cond", "tensorinv", "tensorsolve")
 
 
 def to_host(value: Any) -> Any:

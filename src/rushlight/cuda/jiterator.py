@@ -16,7 +16,8 @@ def _create_jit_fn(code_string: str, **kwargs: Any) -> Callable[..., Any]:
     found = re.search(r"\bT\s+(\w+)\s*\(|\bvoid\s+(\w+)\s*\(", code_string)
     if found is None:
         raise AssertionError("Couldn't parse code, please check correctness:\n " + code_string)
-    return not_supported(f"cuda.jiterator: {found[1] or found[2]}", "write it with torch's functions, which are fused on the GPU where they are "
+    return not_supported(f"cuda.jiterator: {found[1] or found[2]}", "write it with torch's functions, which are fused on the GPU where "
+                                                                    "they are "
                                                                     "formulas (docs/kernels.md)")
 
 

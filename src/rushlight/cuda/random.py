@@ -70,7 +70,8 @@ def own_stream() -> bool:
 
 
 def filled(a: Any, name: str, gen: CudaGenerator, parameters: tuple[Any, ...]) -> None:
-    """Fill a DeviceArray by ``philox.<name>``, in the order of memory: along the smallest stride first. Complex numbers are pairs of real ones."""
+    """Fill a DeviceArray by ``philox.<name>``, in the order of memory: along the smallest stride first. Complex numbers are pairs of real
+    ones."""
     if a.dtype.kind == "c":
         a = as_real_array(a)
     values = raw(list(parameters))

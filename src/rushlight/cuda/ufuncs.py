@@ -1,4 +1,5 @@
-"""NumPy's ufuncs on the device's arrays: a fused kernel where there is one, else CuPy's ufunc, else NumPy's on copies. Operators are ufuncs, too."""
+"""NumPy's ufuncs on the device's arrays: a fused kernel where there is one, else CuPy's ufunc, else NumPy's on copies. Operators are
+ufuncs, too."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ from .array import (
 
 __all__ = ["KERNELS", "call_ufunc"]
 
-KERNELS: dict[str, Callable[..., Any]] = {name: FORMULAS[name] for name in UFUNCS}   # (*cupy arrays and numbers, out=None) -> cupy array or NotImplemented
+# (*cupy arrays and numbers, out=None) -> cupy array or NotImplemented
+KERNELS: dict[str, Callable[..., Any]] = {name: FORMULAS[name] for name in UFUNCS}
 
 
 def _array_ufunc(self: DeviceArray, ufunc: Function, method: str, *inputs: Any, **kwargs: Any) -> Array:
@@ -63,7 +65,8 @@ def call_ufunc(ufunc: Function, inputs: tuple[Any, ...], kwargs: dict[Any, Any],
 
 def _call_ufunc(ufunc: Function, name: str, values: list[Any], inputs: tuple[Any, ...], kwargs: dict[Any, Any], out: Any) -> Array:
     try:
-        if not kwargs or (out is not None and len(kwargs) <= 1 + ("casting" in kwargs) and len(out) == 1 and out[0].__class__ is DeviceArray):
+        if not kwargs or (out is not None and len(kwargs) <= 1 + ("casting" in kwargs) and len(out) == 1
+                          and out[0].__class__ is DeviceArray):
             kernel = KERNELS.get(name)
             target = None if out is None else out[0]
             if kernel is not None:
@@ -175,8 +178,9 @@ _METHODS = {"reduce": _reduce, "accumulate": _accumulate, "at": _at, "outer": _o
 
 # --- operators ----------------------------------------------------------------------------------------------------------------------------
 
-_OPERATORS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "floordiv": np.floor_divide, "mod": np.remainder,
-              "pow": np.power, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift}
+_OPERATORS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "floordiv": np.floor_divide,
+              "mod": np.remainder, "pow": np.power, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+              "lshift": np.left_shift, "rshift": np.right_shift}
 
 
 def _operator(ufunc: Function, mode: str) -> Function:
@@ -194,7 +198,8 @@ def _operator(ufunc: Function, mode: str) -> Function:
 for _name, _ufunc in _OPERATORS.items():
     for _mode in ("", "r", "i"):
         setattr(DeviceArray, f"__{_mode}{_name}__", _operator(_ufunc, _mode))
-for _name, _ufunc in {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal}.items():
+for _name, _ufunc in {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal,
+                      "ne": np.not_equal}.items():
     setattr(DeviceArray, f"__{_name}__", _operator(_ufunc, ""))
 for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
     setattr(DeviceArray, f"__{_name}__", lambda self, u=_ufunc: call_ufunc(u, (self,), {}, self))

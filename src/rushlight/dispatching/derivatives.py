@@ -1,8 +1,8 @@
 """The gradients of operators as PyTorch computes them, operator by operator.
 
-An operator that a mode or a class looks at is computed by the op as always, node and gradient included. Its backward formula is then known in a
-second form, in terms of operators (`formulas.py`), which a pass takes while somebody looks (`passes.py`). Where nothing was computed, because the
-arguments are of a class that computes by itself, that form is the gradient.
+An operator that a mode or a class looks at is computed by the op as always, node and gradient included. Its backward formula is then known
+in a second form, in terms of operators (`formulas.py`), which a pass takes while somebody looks (`passes.py`). Where nothing was computed,
+because the arguments are of a class that computes by itself, that form is the gradient.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def rule(*names: str, saved: str = "", results: Sequence[int] = (), quiet: Seque
 
 
 class Context:
-    """A call of an operator, for its gradient: arguments by name (tensors only those that were saved), shapes, and which gradients are wanted."""
+    """A call of an operator, for its gradient: arguments by name (tensors only those that were saved), shapes, and which gradients are
+    wanted."""
 
     def __init__(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any], known: _Rule | None) -> None:
         self._op, self._rule = op, known
@@ -206,7 +207,8 @@ def _attached(c: Context, result: Any, results: list[Any], label: str = "") -> A
 
     def grad(g: Any, *saved: Any) -> tuple[Any, ...]:
         if c._rule is None:
-            raise NotSupported(f"the gradient of {c._op} through __torch_dispatch__ is not supported by rushlight: write a torch.autograd.Function around it")
+            raise NotSupported(f"the gradient of {c._op} through __torch_dispatch__ is not supported by rushlight: write a "
+                               "torch.autograd.Function around it")
         c.check(node_of[0])
         found = c.named(g)
         return tuple([found.get(name) for name in names])
@@ -218,8 +220,9 @@ def _attached(c: Context, result: Any, results: list[Any], label: str = "") -> A
 
 
 _SEVERAL = frozenset(("split", "split_with_sizes", "unbind"))
-_CONSTANT = frozenset(("detach", "gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like",
-                       "new_zeros", "new_ones", "new_empty", "new_full", "sign", "floor", "ceil", "round", "isnan", "isinf", "isfinite", "bernoulli_", "_local_scalar_dense"))
+_CONSTANT = frozenset(("detach", "gt", "lt", "ge", "le", "eq", "ne", "argmax", "argmin", "zeros_like", "ones_like", "empty_like",
+                       "full_like", "rand_like", "randn_like", "new_zeros", "new_ones", "new_empty", "new_full", "sign", "floor", "ceil",
+                       "round", "isnan", "isinf", "isfinite", "bernoulli_", "_local_scalar_dense"))
 
 
 def _differentiable(op: Any) -> bool:

@@ -263,7 +263,8 @@ def _stack(c: Context, g: Any) -> Found:
 
 def _filled(grads: list[Any], shapes: list[list[int]]) -> list[Any]:
     some = next(each for each in grads if each is not None)
-    return [A.zeros.default(shape, dtype=some.dtype, device=some.device) if each is None else each for each, shape in zip(grads, shapes, strict=True)]
+    return [A.zeros.default(shape, dtype=some.dtype, device=some.device) if each is None else each
+            for each, shape in zip(grads, shapes, strict=True)]
 
 
 @rule("split", "split_with_sizes")
@@ -310,7 +311,8 @@ def _gather(c: Context, g: Any) -> Found:
 def _embedding(c: Context, g: Any) -> Found:
     indices = c.__dict__.get("indices")
     padding = c.__dict__.get("padding_idx")
-    return {"weight": A.embedding_dense_backward.default(g, indices, c.shapes["weight"][0], -1 if padding is None else padding, c.scale_grad_by_freq)}
+    return {"weight": A.embedding_dense_backward.default(g, indices, c.shapes["weight"][0], -1 if padding is None else padding,
+                                                         c.scale_grad_by_freq)}
 
 
 # --- products -------------------------------------------------------------------------------------------------------------------------
@@ -345,7 +347,8 @@ def _addmm(c: Context, g: Any) -> Found:
 
 @rule("bmm", saved="self mat2")
 def _bmm(c: Context, g: Any) -> Found:
-    return {"mat2": lambda: A.bmm.default(A.transpose.int(c.self, 1, 2), g), "self": lambda: A.bmm.default(g, A.transpose.int(c.mat2, 1, 2))}
+    return {"mat2": lambda: A.bmm.default(A.transpose.int(c.self, 1, 2), g),
+            "self": lambda: A.bmm.default(g, A.transpose.int(c.mat2, 1, 2))}
 
 
 @rule("mv", saved="self vec")

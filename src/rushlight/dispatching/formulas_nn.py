@@ -89,14 +89,16 @@ def _named(found: Any, *names: str) -> Found:
 @rule("convolution", saved="self weight")
 def _convolution(c: Context, g: Any) -> Found:
     sizes = c.shapes.get("bias")
-    return _named(A.convolution_backward.default(g, c.self, c.weight, sizes if sizes is not None else None if not c.want("bias") else [0], c.stride, c.padding,
-                                                 c.dilation, c.transposed, c.output_padding, c.groups, _mask(c, "self", "weight", "bias")),
+    return _named(A.convolution_backward.default(g, c.self, c.weight, sizes if sizes is not None else None if not c.want("bias") else [0],
+                                                 c.stride, c.padding, c.dilation, c.transposed, c.output_padding, c.groups,
+                                                 _mask(c, "self", "weight", "bias")),
                   "self", "weight", "bias")
 
 
 @rule("native_layer_norm", saved="self weight bias", quiet=[1, 2])
 def _layer_norm(c: Context, g: Any) -> Found:
-    return _named(A.native_layer_norm_backward.default(_one(g), c.self, c.normalized_shape, *c._results, c.weight, c.bias, _mask(c, "self", "weight", "bias")),
+    return _named(A.native_layer_norm_backward.default(_one(g), c.self, c.normalized_shape, *c._results, c.weight, c.bias,
+                                                       _mask(c, "self", "weight", "bias")),
                   "self", "weight", "bias")
 
 
@@ -108,13 +110,14 @@ def _group_norm(c: Context, g: Any) -> Found:
 
 @rule("native_batch_norm", saved="self weight running_mean running_var", quiet=[1, 2])
 def _batch_norm(c: Context, g: Any) -> Found:
-    return _named(A.native_batch_norm_backward.default(_one(g), c.self, c.weight, c.running_mean, c.running_var, *c._results, c.training, c.eps,
-                                                       _mask(c, "self", "weight", "bias")), "self", "weight", "bias")
+    return _named(A.native_batch_norm_backward.default(_one(g), c.self, c.weight, c.running_mean, c.running_var, *c._results, c.training,
+                                                       c.eps, _mask(c, "self", "weight", "bias")), "self", "weight", "bias")
 
 
 @rule("max_pool2d_with_indices", saved="self", quiet=[1])
 def _max_pool(c: Context, g: Any) -> Found:
-    return {"self": A.max_pool2d_with_indices_backward.default(_one(g), c.self, c.kernel_size, c.stride, _two(c.padding), _two(c.dilation), c.ceil_mode, c._results[0])}
+    return {"self": A.max_pool2d_with_indices_backward.default(_one(g), c.self, c.kernel_size, c.stride, _two(c.padding), _two(c.dilation),
+                                                               c.ceil_mode, c._results[0])}
 
 
 def _two(value: Any) -> Any:
@@ -123,7 +126,8 @@ def _two(value: Any) -> Any:
 
 @rule("avg_pool2d", saved="self")
 def _avg_pool(c: Context, g: Any) -> Found:
-    return {"self": A.avg_pool2d_backward.default(g, c.self, c.kernel_size, c.stride, _two(c.padding), c.ceil_mode, c.count_include_pad, c.divisor_override)}
+    return {"self": A.avg_pool2d_backward.default(g, c.self, c.kernel_size, c.stride, _two(c.padding), c.ceil_mode, c.count_include_pad,
+                                                  c.divisor_override)}
 
 
 @rule("_adaptive_avg_pool2d", saved="self")
@@ -169,7 +173,8 @@ def _attention(c: Context, g: Any) -> Found:
 @rule("binary_cross_entropy_with_logits", saved="self target weight pos_weight")
 def _bce_with_logits(c: Context, g: Any) -> Found:
     if c.pos_weight is not None or c.weight is not None:
-        raise NotSupported("the gradient of binary_cross_entropy_with_logits with weights through __torch_dispatch__ is not supported by rushlight: "
+        raise NotSupported("the gradient of binary_cross_entropy_with_logits with weights through __torch_dispatch__ is not supported by "
+                           "rushlight: "
                            "multiply the unreduced loss")
     grad = A.mul.Tensor(A.sub.Tensor(A.sigmoid.default(c.self), c.target), g)
     count = 1

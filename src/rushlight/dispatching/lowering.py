@@ -1,7 +1,8 @@
 """What PyTorch takes apart before a dispatch mode sees it: composite functions, in terms of operators.
 
-A function of `TABLE` has the public function's arguments and calls operators (or public functions that are taken apart themselves). Where PyTorch does
-it in another way for unusual arguments, it raises `Whole`, and the function goes to the mode as the operator of its name. `nn.py` has layers and losses.
+A function of `TABLE` has the public function's arguments and calls operators (or public functions that are taken apart themselves). Where
+PyTorch does it in another way for unusual arguments, it raises `Whole`, and the function goes to the mode as the operator of its name.
+`nn.py` has layers and losses.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ __all__ = ["BELOW", "COMPOSITE", "TABLE", "Whole", "fits", "lowers", "reshape", 
 
 # Questions and settings, which are no operators, and what other names go through.
 BELOW = frozenset((
-    "size", "stride", "dim", "ndimension", "numel", "nelement", "is_contiguous", "storage_offset", "data_ptr", "element_size", "requires_grad_", "is_floating_point",
-    "is_complex", "is_signed", "is_conj", "is_neg", "is_inference", "get_device", "is_tensor", "is_nonzero", "is_same_size", "is_set_to", "has_names", "dim_order",
-    "backward", "register_hook", "retain_grad", "register_post_accumulate_grad_hook", "storage", "untyped_storage", "numpy", "tolist", "_repr", "__format__", "__len__",
-    "__contains__", "__array_wrap__", "result_type", "promote_types", "can_cast", "set_default_dtype",
-    "is_distributed", "broadcast_shapes", "manual_seed", "save", "load", "is_grad_enabled", "compile", "get_default_dtype", "typename", "_nnz", "_indices",
-    "multi_head_attention_forward", "normalize", "is_storage", "shares_memory", "_is_view", "is_shared", "share_memory_", "is_coalesced", "__reversed__"))
+    "size", "stride", "dim", "ndimension", "numel", "nelement", "is_contiguous", "storage_offset", "data_ptr", "element_size",
+    "requires_grad_", "is_floating_point", "is_complex", "is_signed", "is_conj", "is_neg", "is_inference", "get_device", "is_tensor",
+    "is_nonzero", "is_same_size", "is_set_to", "has_names", "dim_order",
+    "backward", "register_hook", "retain_grad", "register_post_accumulate_grad_hook", "storage", "untyped_storage", "numpy", "tolist",
+    "_repr", "__format__", "__len__", "__contains__", "__array_wrap__", "result_type", "promote_types", "can_cast", "set_default_dtype",
+    "is_distributed", "broadcast_shapes", "manual_seed", "save", "load", "is_grad_enabled", "compile", "get_default_dtype", "typename",
+    "_nnz", "_indices", "multi_head_attention_forward", "normalize", "is_storage", "shares_memory", "_is_view", "is_shared",
+    "share_memory_", "is_coalesced", "__reversed__"))
 
 
 class Whole(Exception):  # noqa: N818
@@ -138,7 +141,8 @@ def _ravel(input: Tensor) -> Tensor:
 @lowers("unflatten")
 def _unflatten(input: Tensor, dim: int, sizes_: Sequence[int]) -> Tensor:
     shape = sizes(input)
-    return A.view.default(input, [*shape[:dim], *_list([sizes_]), *shape[dim % len(shape) + 1:]]) if dim >= 0 else _unflatten(input, dim % len(shape), sizes_)
+    return A.view.default(input, [*shape[:dim], *_list([sizes_]),
+                                  *shape[dim % len(shape) + 1:]]) if dim >= 0 else _unflatten(input, dim % len(shape), sizes_)
 
 
 @lowers("view_as", operator=False)
@@ -301,8 +305,9 @@ def _to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: 
 
 
 def _casts() -> None:
-    for name, kind in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"), ("int", "int32"),
-                       ("short", "int16"), ("char", "int8"), ("byte", "uint8"), ("bool", "bool_"), ("cfloat", "complex64"), ("cdouble", "complex128")):
+    for name, kind in (("float", "float32"), ("double", "float64"), ("half", "float16"), ("bfloat16", "bfloat16"), ("long", "int64"),
+                       ("int", "int32"), ("short", "int16"), ("char", "int8"), ("byte", "uint8"), ("bool", "bool_"),
+                       ("cfloat", "complex64"), ("cdouble", "complex128")):
         wanted = getattr(dtypes, kind)
         TABLE[name] = lambda self, memory_format=None, wanted=wanted: _to(self, dtype=wanted, memory_format=memory_format)
 
@@ -368,7 +373,8 @@ def _unused(*args: Any, **kwargs: Any) -> Any:
 
 
 def _spread(name: str) -> None:
-    def call(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, out: Any = None) -> Tensor:
+    def call(input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None,
+             out: Any = None) -> Tensor:
         if out is not None:
             raise Whole
         if isinstance(dim, bool):
@@ -451,7 +457,8 @@ def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: A
 def _indexed(self: Tensor, index: Any) -> tuple[Tensor, list[Any]]:
     """(the view that numbers, slices and None give, the tensors that index it)."""
     items = list(index) if isinstance(index, tuple) else [index]
-    used = sum(each._a.ndim if isinstance(each, Tensor) and each.dtype is _BOOL else 1 for each in items if each is not None and each is not Ellipsis)
+    used = sum(each._a.ndim if isinstance(each, Tensor) and each.dtype is _BOOL else 1 for each in items if each is not None
+               and each is not Ellipsis)
     if any(isinstance(each, bool) or not (each is None or each is Ellipsis or isinstance(each, (int, slice, Tensor))) for each in items):
         raise Whole
     if Ellipsis in [each for each in items if not isinstance(each, Tensor)]:
@@ -469,7 +476,8 @@ def _indexed(self: Tensor, index: Any) -> tuple[Tensor, list[Any]]:
                 start, stop, step = (None if v is None else int(v) for v in (each.start, each.stop, each.step))
                 if step is not None and step < 1:
                     raise Whole
-                x = A.slice.Tensor(x, dim, 0 if start is None else start, n if stop is None and start is None else _FAR if stop is None else stop,
+                x = A.slice.Tensor(x, dim, 0 if start is None else start,
+                                   n if stop is None and start is None else _FAR if stop is None else stop,
                                    *(() if step in (None, 1) else (step,)))
             dim += 1
         else:

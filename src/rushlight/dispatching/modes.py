@@ -1,8 +1,8 @@
 """The stack of dispatch modes, and how an operator goes through it.
 
-An operator first goes to the innermost `TorchDispatchMode` (whose ``__torch_dispatch__`` runs with that mode off), then to the classes of its arguments
-that have a ``__torch_dispatch__``, then it is computed. All of this is below autograd: what handlers do is not recorded, what they return is
-given the operator's gradient.
+An operator first goes to the innermost `TorchDispatchMode` (whose ``__torch_dispatch__`` runs with that mode off), then to the classes of
+its arguments that have a ``__torch_dispatch__``, then it is computed. All of this is below autograd: what handlers do is not recorded, what
+they return is given the operator's gradient.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class TorchDispatchMode:
     """A context in which every operator goes to ``self.__torch_dispatch__(func, types, args, kwargs)``.
 
     `func` is an overload such as ``torch.ops.aten.add.Tensor``. Inside of that method the mode is off (the one around it is on), so that
-    ``func(*args, **kwargs)`` computes it. With `whole`, composite functions go to it as the operators of their names (PyTorch's pre-dispatch level).
+    ``func(*args, **kwargs)`` computes it. With `whole`, composite functions go to it as the operators of their names (PyTorch's
+    pre-dispatch level).
     """
 
     whole = False
@@ -57,7 +58,8 @@ class TorchDispatchMode:
 
     def __init__(self, _dispatch_key: Any = None) -> None:
         if _dispatch_key is not None:
-            raise NotSupported("torch.utils._python_dispatch.TorchDispatchMode(_dispatch_key) is not supported by rushlight: there is one stack of modes")
+            raise NotSupported("torch.utils._python_dispatch.TorchDispatchMode(_dispatch_key) is not supported by rushlight: there is one "
+                               "stack of modes")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         raise NotImplementedError("a TorchDispatchMode has to define __torch_dispatch__(self, func, types, args=(), kwargs=None)")

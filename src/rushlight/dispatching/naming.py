@@ -13,25 +13,27 @@ from ..tensor import Tensor
 __all__ = ["canonical", "operator_of", "order_of", "plain_name"]
 
 _OPERATORS = {"_operator": "matmul", "_power_operator": "pow", "true_divide": "div"}
-_INNER = {**_OPERATORS, "_one_by_one": "einsum", "_invert": "bitwise_not", "_public_fill": "fill_", "_public_zero": "zero_", "_where_method": "where"}
+_INNER = {**_OPERATORS, "_one_by_one": "einsum", "_invert": "bitwise_not", "_public_fill": "fill_", "_public_zero": "zero_",
+          "_where_method": "where"}
 
 # Other names of operators, which PyTorch shows by their own.
-_SAME = {"absolute": "abs", "multiply": "mul", "subtract": "sub", "divide": "div", "negative": "neg", "concat": "cat", "concatenate": "cat", "clip": "clamp",
-         "greater": "gt", "less": "lt", "greater_equal": "ge", "less_equal": "le", "not_equal": "ne", "fix": "trunc", "swapaxes": "transpose",
-         "swapdims": "transpose", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arccosh": "acosh", "arcsinh": "asinh", "arctanh": "atanh",
-         "arctan2": "atan2", "logsigmoid": "log_sigmoid"}
+_SAME = {"absolute": "abs", "multiply": "mul", "subtract": "sub", "divide": "div", "negative": "neg", "concat": "cat", "concatenate": "cat",
+         "clip": "clamp", "greater": "gt", "less": "lt", "greater_equal": "ge", "less_equal": "le", "not_equal": "ne", "fix": "trunc",
+         "swapaxes": "transpose", "swapdims": "transpose", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arccosh": "acosh",
+         "arcsinh": "asinh", "arctanh": "atanh", "arctan2": "atan2", "logsigmoid": "log_sigmoid"}
 _WRAPPED = frozenset(("add", "sub", "mul", "div", "true_divide"))       # PyTorch makes tensors of Python's numbers for these
 
 # Functions that take a list of numbers also one by one: how many arguments stand before it.
 _PACKED = dict.fromkeys(("view", "permute", "expand", "repeat", "new_zeros", "new_ones", "new_empty", "tile", "flip"), 1) | dict.fromkeys(
     ("zeros", "ones", "empty", "rand", "randn"), 0)
-_LISTS = frozenset(("dim", "dims", "size", "shape", "normalized_shape", "split_sizes", "output_size", "kernel_size", "stride", "padding", "dilation"))
+_LISTS = frozenset(("dim", "dims", "size", "shape", "normalized_shape", "split_sizes", "output_size", "kernel_size", "stride", "padding",
+                    "dilation"))
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 
 
 def operator_of(func: Any, args: Any, kwargs: Any, tensor: type = Tensor) -> Any:
-    """The overload of an operator of aten that is this function and takes these arguments; None where there is none. `tensor`: the class that
-    stands for tensors in the arguments."""
+    """The overload of an operator of aten that is this function and takes these arguments; None where there is none. `tensor`: the class
+    that stands for tensors in the arguments."""
     name = getattr(func, "__name__", "")
     known = name in _OPERATORS
     if "out" in kwargs or (name.startswith("__") and not known):
@@ -46,7 +48,8 @@ def operator_of(func: Any, args: Any, kwargs: Any, tensor: type = Tensor) -> Any
 
 def _overload(packet: Any, args: Any, kwargs: Any, tensor: type) -> Any:
     plain = [each for each in packet.overloads() if not aten._is_out(each)]
-    wanted = [*_fitting(packet.__name__.rstrip("_"), args, kwargs, tensor), *(["dim", "dim_IntList", "int"] if "dim" in kwargs or _is_dim(args) else []),
+    wanted = [*_fitting(packet.__name__.rstrip("_"), args, kwargs, tensor),
+              *(["dim", "dim_IntList", "int"] if "dim" in kwargs or _is_dim(args) else []),
               "default", "Tensor"]
     chosen = next((each for each in wanted if each in plain), plain[0] if plain else None)
     return None if chosen is None else getattr(packet, chosen)
@@ -79,7 +82,8 @@ def _fitting(name: str, args: Any, kwargs: Any, tensor: type) -> list[str]:
 
 
 def _is_dim(args: Any) -> bool:
-    return len(args) > 1 and (type(args[1]) is int or (isinstance(args[1], (list, tuple)) and all(isinstance(each, int) for each in args[1])))
+    return len(args) > 1 and (type(args[1]) is int
+                              or (isinstance(args[1], (list, tuple)) and all(isinstance(each, int) for each in args[1])))
 
 
 def plain_name(name: str) -> str:
@@ -88,8 +92,8 @@ def plain_name(name: str) -> str:
 
 
 def canonical(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
-    """(packet, args, kwargs) with the arguments in the operator's order, lists where it takes lists, without trailing defaults; None where no operator
-    of this name takes them."""
+    """(packet, args, kwargs) with the arguments in the operator's order, lists where it takes lists, without trailing defaults; None where
+    no operator of this name takes them."""
     name = plain_name(name)
     name = _SAME.get(name, _SAME.get(name[:-1], name[:-1]) + "_" if name[-1:] == "_" and name[:-1] in _SAME else name)
     packet = getattr(aten, name, None)
@@ -109,7 +113,8 @@ def canonical(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple
     given.update(zip(order, args, strict=False))
     if isinstance(given.get("reduction"), str):
         given["reduction"] = _REDUCTIONS[given["reduction"]]
-    values = [(_plain(each, given[each], lists), each in defaults and _equal(given[each], defaults[each])) if each in given else (defaults.get(each), True)
+    values = [(_plain(each, given[each], lists), each in defaults and _equal(given[each], defaults[each])) if each in given
+              else (defaults.get(each), True)
               for each in order]
     while values and values[-1][1]:
         values.pop()

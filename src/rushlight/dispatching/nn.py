@@ -21,7 +21,8 @@ def _many(value: Any, n: int) -> list[int]:
 # --- convolution and pooling ----------------------------------------------------------------------------------------------------------
 
 def _convolution(n: int) -> None:
-    def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+    def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+             groups: int = 1) -> Tensor:
         dilation = _many(dilation, n)
         if padding == "valid":
             padding = 0
@@ -32,8 +33,8 @@ def _convolution(n: int) -> None:
             padding = [each // 2 for each in totals]
         return _unbatched(input, n, lambda x: A.convolution.default(x, weight, bias, _many(stride, n), _many(padding, n), dilation, False, [0] * n, groups))
 
-    def transposed(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
-                   dilation: Any = 1) -> Tensor:
+    def transposed(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+                   groups: int = 1, dilation: Any = 1) -> Tensor:
         return _unbatched(input, n, lambda x: A.convolution.default(x, weight, bias, _many(stride, n), _many(padding, n), _many(dilation, n), True,
                                                                     _many(output_padding, n), groups))
     lowers(f"conv{n}d")(conv)
@@ -69,12 +70,13 @@ def _with_indices(input: Tensor, kernel_size: Any, stride: Any = None, padding: 
         if more[-1] != plain:
             break
         more.pop()
-    return A.max_pool2d_with_indices.default(input, _pool(kernel_size), _pool(kernel_size) if stride is None or stride == [] else _pool(stride), *more)
+    return A.max_pool2d_with_indices.default(input, _pool(kernel_size),
+                                             _pool(kernel_size) if stride is None or stride == [] else _pool(stride), *more)
 
 
 @lowers("avg_pool2d", operator=False)
-def _avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-                divisor_override: int | None = None) -> Tensor:
+def _avg_pool2d(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+                count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:
     more = [_pool(padding), ceil_mode, count_include_pad, divisor_override]
     for plain in (None, True, False, [0, 0]):
         if more[-1] != plain:
@@ -91,8 +93,8 @@ def _adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
 
 
 @lowers("embedding", operator=False)
-def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
-               sparse: bool = False) -> Tensor:
+def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, norm_type: float = 2.0,
+               scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
     if max_norm is not None or sparse:
         raise Whole
     padding = -1 if padding_idx is None else padding_idx % sizes(weight)[0]
@@ -119,15 +121,16 @@ def _group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bi
     return A.native_group_norm.default(input, weight, bias, shape[0], shape[1], inner, num_groups, eps)[0]
 
 
-def _batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None, bias: Tensor | None = None,
-                training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+def _batch_norm(input: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
+                bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     FUNCTIONS["empty"]([0], dtype=uint8, device=input.device)
     return A.native_batch_norm.default(input, weight, bias, running_mean, running_var, training, momentum, eps)[0]
 
 
 def _batch_norm_either(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """nn.functional's batch_norm, or (the operator's arguments) torch's."""
-    if len(args) == 8 or "cudnn_enabled" in kwargs or (len(args) > 4 and isinstance(args[4], bool) is False and isinstance(args[4], (Tensor, type(None))) and len(args) > 6):
+    if len(args) == 8 or "cudnn_enabled" in kwargs or (len(args) > 4 and isinstance(args[4], bool) is False
+                                                       and isinstance(args[4], (Tensor, type(None))) and len(args) > 6):
         weight, bias, mean, var, training, momentum, eps = args[:7]
         return _batch_norm(input, mean, var, weight, bias, training, momentum, eps)
     return _batch_norm(input, *args, **kwargs)
@@ -209,8 +212,8 @@ def _number(reduction: Any) -> int:
 
 
 @lowers("nll_loss", operator=False)
-def _nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-              reduction: Any = "mean") -> Tensor:
+def _nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
+              reduce: Any = None, reduction: Any = "mean") -> Tensor:
     if size_average is not None or reduce is not None or input._a.ndim not in (1, 2, 4):
         raise Whole
     op = A.nll_loss2d_forward if input._a.ndim == 4 else A.nll_loss_forward
@@ -218,15 +221,17 @@ def _nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_
 
 
 @lowers("cross_entropy", "cross_entropy_loss", operator=False)
-def _cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
-                   reduction: Any = "mean", label_smoothing: float = 0.0) -> Tensor:
+def _cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: Any = None, ignore_index: int = -100,
+                   reduce: Any = None, reduction: Any = "mean", label_smoothing: float = 0.0) -> Tensor:
     if label_smoothing or target.dtype is not int64 or input._a.ndim not in (1, 2, 4):
         raise Whole
-    return _nll_loss(A._log_softmax.default(input, 1 if input._a.ndim > 1 else 0, False), target, weight, size_average, ignore_index, reduce, reduction)
+    return _nll_loss(A._log_softmax.default(input, 1 if input._a.ndim > 1 else 0, False), target, weight, size_average, ignore_index,
+                     reduce, reduction)
 
 
 @lowers("l1_loss", operator=True)
-def _l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: Any = "mean", weight: Any = None) -> Tensor:
+def _l1_loss(input: Tensor, target: Tensor, size_average: Any = None, reduce: Any = None, reduction: Any = "mean",
+             weight: Any = None) -> Tensor:
     if size_average is not None or reduce is not None or weight is not None:
         raise Whole
     each = A.abs.default(A.sub.Tensor(input, target))

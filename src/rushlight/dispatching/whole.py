@@ -1,4 +1,5 @@
-"""What goes to a mode with `whole`: functions whose operator has other arguments than the public function, with composites left as they are."""
+"""What goes to a mode with `whole`: functions whose operator has other arguments than the public function, with composites left as they
+are."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ __all__ = ["TABLE"]
 
 # Python's own forms, which are no operators at any level.
 TABLE: dict[str, Callable[..., Any]] = {name: lowering.TABLE[name] for name in (
-    "getitem", "setitem", "data", "item", "__bool__", "__float__", "__int__", "__complex__", "rsub", "__rsub__", "__rtruediv__", "_reflected_power", "stack", "cat",
-    "concat", "concatenate", "__iter__")}
+    "getitem", "setitem", "data", "item", "__bool__", "__float__", "__int__", "__complex__", "rsub", "__rsub__", "__rtruediv__",
+    "_reflected_power", "stack", "cat", "concat", "concatenate", "__iter__")}
 
 
 def _attribute(name: str, operator: str) -> None:
@@ -107,8 +108,9 @@ def _to(self: Tensor, *args: Any, dtype: Any = None, device: Any = None, other: 
 
 def _cast(name: str) -> None:
     wanted = getattr(lowering.dtypes, name)
-    for each in {"float32": ("float",), "float64": ("double",), "float16": ("half",), "bfloat16": ("bfloat16",), "int64": ("long",), "int32": ("int",), "int16": ("short",),
-                 "int8": ("char",), "uint8": ("byte",), "bool_": ("bool",), "complex64": ("cfloat",), "complex128": ("cdouble",)}[name]:
+    for each in {"float32": ("float",), "float64": ("double",), "float16": ("half",), "bfloat16": ("bfloat16",), "int64": ("long",),
+                 "int32": ("int",), "int16": ("short",), "int8": ("char",), "uint8": ("byte",), "bool_": ("bool",),
+                 "complex64": ("cfloat",), "complex128": ("cdouble",)}[name]:
         TABLE[each] = lambda self, memory_format=None: A.to.dtype(self, wanted)
 
 
@@ -126,7 +128,8 @@ def _contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
 
 @_form("norm")
 def _norm(input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, out: Any = None, dtype: Any = None) -> Tensor:
-    if out is not None or dtype is not None or (isinstance(p, str) and (p != "fro" or (dim is not None and not isinstance(dim, int) and len(dim) > 1))):
+    if out is not None or dtype is not None or (isinstance(p, str)
+                                                and (p != "fro" or (dim is not None and not isinstance(dim, int) and len(dim) > 1))):
         raise Whole
     dims = None if dim is None else [dim] if isinstance(dim, int) else [int(n) for n in dim]
     return A.linalg_vector_norm.default(input, *_trimmed([2 if isinstance(p, str) or p is None else p, dims, keepdim], [2, None, False]))
@@ -142,14 +145,15 @@ def _einsum(equation: str, *operands: Any) -> Tensor:
 # --- layers -----------------------------------------------------------------------------------------------------------------------------
 
 def _convolution(n: int) -> None:
-    def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Tensor:
+    def conv(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+             groups: int = 1) -> Tensor:
         word = isinstance(padding, str)
         values = [bias, _many(stride, n), padding if word else _many(padding, n), _many(dilation, n), groups]
         op = getattr(A, f"conv{n}d")
         return (op.padding if word else op.default)(input, weight, *_trimmed(values, [None, [1] * n, [0] * n, [1] * n, 1]))
 
-    def transposed(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
-                   dilation: Any = 1) -> Tensor:
+    def transposed(input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+                   groups: int = 1, dilation: Any = 1) -> Tensor:
         values = [bias, _many(stride, n), _many(padding, n), _many(output_padding, n), groups, _many(dilation, n)]
         op = getattr(A, f"conv_transpose{n}d")
         return (op.default if n == 1 else op.input)(input, weight, *_trimmed(values, [None, [1] * n, [0] * n, [0] * n, 1, [1] * n]))
@@ -157,14 +161,15 @@ def _convolution(n: int) -> None:
 
 
 def _pooling(n: int) -> None:
-    def largest(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False) -> Any:
+    def largest(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+                return_indices: bool = False) -> Any:
         kernel = _many(kernel_size, n)
         values = [kernel if stride is None or stride == [] else _many(stride, n), _many(padding, n), _many(dilation, n), ceil_mode]
         name = f"max_pool{n}d" + ("_with_indices" if return_indices else "")
         return getattr(A, name).default(input, kernel, *_trimmed(values, [None, [0] * n, [1] * n, False]))
 
-    def mean(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True, *divisor: Any,
-             divisor_override: Any = None) -> Tensor:
+    def mean(input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True,
+             *divisor: Any, divisor_override: Any = None) -> Tensor:
         kernel = _many(kernel_size, n)
         values = [kernel if stride is None or stride == [] else _many(stride, n), _many(padding, n), ceil_mode, count_include_pad]
         values += [divisor[0] if divisor else divisor_override] * (n > 1)
@@ -188,8 +193,8 @@ for _n in (1, 2, 3):
 
 
 @_form("embedding")
-def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False,
-               sparse: bool = False) -> Tensor:
+def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: Any = None, norm_type: float = 2.0,
+               scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
     if max_norm is not None:
         raise Whole
     padding = -1 if padding_idx is None else padding_idx % weight._a.shape[0]
@@ -197,24 +202,26 @@ def _embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, ma
 
 
 @_form("batch_norm")
-def _batch_norm(input: Tensor, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False, momentum: float = 0.1,
-                eps: float = 1e-5) -> Tensor:
+def _batch_norm(input: Tensor, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
+                momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     return A.batch_norm.default(input, weight, bias, running_mean, running_var, training, momentum, eps, False)
 
 
 @_form("instance_norm")
-def _instance_norm(input: Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, use_input_stats: bool = True,
-                   momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+def _instance_norm(input: Tensor, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+                   use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     return A.instance_norm.default(input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, False)
 
 
 @_form("layer_norm")
-def _layer_norm(input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enable: bool = True) -> Tensor:
+def _layer_norm(input: Tensor, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5,
+                cudnn_enable: bool = True) -> Tensor:
     return A.layer_norm.default(input, _many(normalized_shape, 1), weight, bias, eps, False)
 
 
 @_form("group_norm")
-def _group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enabled: bool = True) -> Tensor:
+def _group_norm(input: Tensor, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5,
+                cudnn_enabled: bool = True) -> Tensor:
     return A.group_norm.default(input, num_groups, weight, bias, eps, False)
 
 
@@ -265,13 +272,15 @@ def _glu(input: Tensor, dim: int = -1) -> Tensor:
     return A.glu.default(input, *_trimmed([dim], [-1]))
 
 
-_RESIZE = {("nearest", n): f"upsample_nearest{n}d" for n in (1, 2, 3)} | {("nearest-exact", n): f"_upsample_nearest_exact{n}d" for n in (1, 2, 3)} | {
-    ("linear", 1): "upsample_linear1d", ("bilinear", 2): "upsample_bilinear2d", ("bicubic", 2): "upsample_bicubic2d", ("trilinear", 3): "upsample_trilinear3d"}
+_RESIZE = {("nearest", n): f"upsample_nearest{n}d"
+           for n in (1, 2, 3)} | {("nearest-exact", n): f"_upsample_nearest_exact{n}d" for n in (1, 2, 3)} | {
+    ("linear", 1): "upsample_linear1d", ("bilinear", 2): "upsample_bilinear2d", ("bicubic", 2): "upsample_bicubic2d",
+    ("trilinear", 3): "upsample_trilinear3d"}
 
 
 @_form("interpolate")
-def _interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None, recompute_scale_factor: Any = None,
-                 antialias: bool = False) -> Tensor:
+def _interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: Any = None,
+                 recompute_scale_factor: Any = None, antialias: bool = False) -> Tensor:
     n = input._a.ndim - 2
     if (mode, n) not in _RESIZE or antialias or recompute_scale_factor or (size is None) == (scale_factor is None):
         raise Whole
@@ -281,24 +290,27 @@ def _interpolate(input: Tensor, size: Any = None, scale_factor: Any = None, mode
 
 
 @_form("scaled_dot_product_attention")
-def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False, scale: Any = None,
-               enable_gqa: bool = False) -> Tensor:
+def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False,
+               scale: Any = None, enable_gqa: bool = False) -> Tensor:
     more = {**({} if scale is None else {"scale": scale}), **({"enable_gqa": True} if enable_gqa else {})}
-    return A.scaled_dot_product_attention.default(query, key, value, *_trimmed([attn_mask, dropout_p, is_causal], [None, 0.0, False]), **more)
+    return A.scaled_dot_product_attention.default(query, key, value, *_trimmed([attn_mask, dropout_p, is_causal], [None, 0.0, False]),
+                                                  **more)
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------------------------
 
 @_form("cross_entropy")
-def _cross_entropy(input: Tensor, target: Tensor, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None, reduction: Any = "mean",
-                   label_smoothing: float = 0.0) -> Tensor:
+def _cross_entropy(input: Tensor, target: Tensor, weight: Any = None, size_average: Any = None, ignore_index: int = -100,
+                   reduce: Any = None, reduction: Any = "mean", label_smoothing: float = 0.0) -> Tensor:
     if size_average is not None or reduce is not None:
         raise Whole
-    return A.cross_entropy_loss.default(input, target, *_trimmed([weight, nn._number(reduction), ignore_index, label_smoothing], [None, 1, -100, 0.0]))
+    return A.cross_entropy_loss.default(input, target,
+                                        *_trimmed([weight, nn._number(reduction), ignore_index, label_smoothing], [None, 1, -100, 0.0]))
 
 
 @_form("nll_loss")
-def _nll_loss(input: Tensor, target: Tensor, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None, reduction: Any = "mean") -> Tensor:
+def _nll_loss(input: Tensor, target: Tensor, weight: Any = None, size_average: Any = None, ignore_index: int = -100, reduce: Any = None,
+              reduction: Any = "mean") -> Tensor:
     if size_average is not None or reduce is not None:
         raise Whole
     return A.nll_loss_nd.default(input, target, *_trimmed([weight, nn._number(reduction), ignore_index], [None, 1, -100]))

@@ -1,4 +1,5 @@
-"""Tensors that compute by themselves: subclasses whose shape and dtype are seen from outside, and whose ``__torch_dispatch__`` does the rest."""
+"""Tensors that compute by themselves: subclasses whose shape and dtype are seen from outside, and whose ``__torch_dispatch__`` does the
+rest."""
 
 from __future__ import annotations
 
@@ -18,14 +19,16 @@ from ..tensor import Tensor, watch_subclass
 
 __all__ = ["is_traceable_wrapper_subclass", "make_wrapper_subclass", "return_and_correct_aliasing", "transform_subclass"]
 
-_VIEWS = frozenset(("view", "_unsafe_view", "reshape", "t", "transpose", "permute", "expand", "select", "slice", "squeeze", "unsqueeze", "alias", "as_strided", "split",
-                    "split_with_sizes", "unbind", "diagonal", "unfold", "narrow", "detach", "real", "imag", "view_as_real", "view_as_complex", "movedim"))
+_VIEWS = frozenset(("view", "_unsafe_view", "reshape", "t", "transpose", "permute", "expand", "select", "slice", "squeeze", "unsqueeze",
+                    "alias", "as_strided", "split", "split_with_sizes", "unbind", "diagonal", "unfold", "narrow", "detach", "real", "imag",
+                    "view_as_real", "view_as_complex", "movedim"))
 
 
 @services.wrapper_subclass.given
-def make_wrapper_subclass(cls: type, size: Sequence[int], strides: Sequence[int] | None = None, storage_offset: int | None = None, memory_format: Any = None,
-                          dtype: Type | None = None, layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-                          dispatch_sizes_strides_policy: str | None = None, dispatch_device: bool = False, dispatch_layout: bool = False,
+def make_wrapper_subclass(cls: type, size: Sequence[int], strides: Sequence[int] | None = None, storage_offset: int | None = None,
+                          memory_format: Any = None, dtype: Type | None = None, layout: Any = None, device: Any = None,
+                          pin_memory: bool = False, requires_grad: bool = False, dispatch_sizes_strides_policy: str | None = None,
+                          dispatch_device: bool = False, dispatch_layout: bool = False,
                           _extra_dispatch_keys: Any = None, storage_size: int | None = None) -> Any:
     """A tensor of a subclass that has a shape, strides, a dtype and a device, and no memory: its ``__torch_dispatch__`` computes.
 
@@ -65,8 +68,8 @@ def transform_subclass(t: Any, callback: Callable[[str, Any], Any], outer_size: 
 
 
 def return_and_correct_aliasing(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
-    """What a ``__torch_dispatch__`` returns for wrappers: the very argument that an in-place operator or ``out=`` wrote into, and for views a result
-    that shares the version of what it is a view of."""
+    """What a ``__torch_dispatch__`` returns for wrappers: the very argument that an in-place operator or ``out=`` wrote into, and for views
+    a result that shares the version of what it is a view of."""
     name = func._opname
     if func._takes_out:
         return kwargs.get("out", out)

@@ -1,4 +1,5 @@
-"""``torch.export``: a model's run as a program of operators, with sizes that may change, which is saved, loaded and run without the model's code."""
+"""``torch.export``: a model's run as a program of operators, with sizes that may change, which is saved, loaded and run without the model's
+code."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ from .loading import load
 from .saving import save
 from .unflatten import UnflattenedModule, unflatten
 
-__all__ = ["AdditionalInputs", "Dim", "ExportBackwardSignature", "ExportGraphSignature", "ExportedProgram", "ModuleCallEntry", "ModuleCallSignature", "ShapesCollection",
-           "UnflattenedModule", "dims", "export", "load", "register_dataclass", "save", "unflatten"]
+__all__ = ["AdditionalInputs", "Dim", "ExportBackwardSignature", "ExportGraphSignature", "ExportedProgram", "ModuleCallEntry",
+           "ModuleCallSignature", "ShapesCollection", "UnflattenedModule", "dims", "export", "load", "register_dataclass", "save",
+           "unflatten"]
 
 settle("export", globals(), ["export", "load", "save", "unflatten"])
 

@@ -154,7 +154,8 @@ class Sizes:
 class Program:
     """The graph of an export."""
 
-    def __init__(self, mod: Module, run: Run, found: Comparison, leaves: list[Any], spec: Any, example: Any, state: dict[str, Tensor]) -> None:
+    def __init__(self, mod: Module, run: Run, found: Comparison, leaves: list[Any], spec: Any, example: Any,
+                 state: dict[str, Tensor]) -> None:
         self.mod, self.run, self.found, self.leaves, self.spec, self.example, self.state = mod, run, found, leaves, spec, example, state
         self.graph = Graph()
         self.sizes = Sizes(self.graph, found.envs[0])
@@ -181,8 +182,10 @@ class Program:
         signature = ExportGraphSignature(self.inputs, outputs)
         kept = self.mod.state_dict(keep_vars=True)
         state = dict(sorted(kept.items(), key=lambda each: not isinstance(each[1], Parameter)))
-        calls = [ModuleCallEntry("", ModuleCallSignature(self.spec, pytree.tree_structure(self.run.result), list(module.meta["forward_arg_names"])))]
-        return ExportedProgram(module, module.graph, signature, state, _ranges(self.found.symbols, self.found.shapes), calls, self.example, constants=self.constants)
+        calls = [ModuleCallEntry("", ModuleCallSignature(self.spec, pytree.tree_structure(self.run.result),
+                                                         list(module.meta["forward_arg_names"])))]
+        return ExportedProgram(module, module.graph, signature, state, _ranges(self.found.symbols, self.found.shapes), calls, self.example,
+                               constants=self.constants)
 
     # --- inputs -------------------------------------------------------------------------------------------------------------------------
 
@@ -198,7 +201,8 @@ class Program:
         stem = "_".join(name.split(".")).removeprefix("self_")
         node = self.placeholder(f"{'p' if parameter else 'b'}_{stem}", value, list(value._a.shape), value.requires_grad)
         self.nodes[Ref("state", name)] = node
-        self.inputs.append(InputSpec(InputKind.PARAMETER if parameter else InputKind.BUFFER, TensorArgument(node.name), name, None if parameter else persistent))
+        self.inputs.append(InputSpec(InputKind.PARAMETER if parameter else InputKind.BUFFER, TensorArgument(node.name), name,
+                                     None if parameter else persistent))
         if not parameter and not persistent:
             self.constants[name] = value
 
@@ -258,7 +262,8 @@ class Program:
         for name, value in self.run.assigned.items():  # type: ignore[attr-defined]
             if Ref("state", name) not in self.nodes:
                 raise NotSupported(f"torch.export: the program makes the buffer {name} while it runs; register it when the module is made")
-            node = self.graph.call_function(A.copy_.default, (self.nodes[Ref("state", name)], self.nodes[self.run.reference(value)]), name="copy__default")
+            node = self.graph.call_function(A.copy_.default, (self.nodes[Ref("state", name)], self.nodes[self.run.reference(value)]),
+                                            name="copy__default")
             node.meta["val"] = self.nodes[Ref("state", name)].meta["val"]
 
     # --- outputs ------------------------------------------------------------------------------------------------------------------------

@@ -92,7 +92,8 @@ class Comparison:
                 return found
         where = "the result" if call is None else f"{call.op}\n  {call.stack}"
         raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"torch.export: a number that is {values[0]} at the sizes {self.envs[0]} and "
-                        f"{next(each for each in values if each != first)} at others can't be written with the sizes; compute it from x.shape with +, -, * and // "
+                        f"{next(each for each in values if each != first)} at others can't be written with the sizes; compute it from "
+                        "x.shape with +, -, * and // "
                         f"only, or as a tensor. It is an argument of {where}")
 
     def operands(self, call: Call) -> list[Expr]:
@@ -120,8 +121,10 @@ class Comparison:
         for values in zip(*[each.shape for each in results], strict=True):
             expr = fit(list(values), self.envs, operands, strides)
             if expr is None:
-                raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"torch.export: how a size of the result of {call.op} follows from the sizes that may change is not "
-                                f"known ({list(values)} at {self.envs}); it may depend on values: fix it, or mark fewer sizes as dynamic\n  {call.stack}")
+                raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"torch.export: how a size of the result of {call.op} follows from "
+                                                                    "the sizes that may change is not "
+                                f"known ({list(values)} at {self.envs}); it may depend on values: fix it, or mark fewer sizes as "
+                                f"dynamic\n  {call.stack}")
             found.append(expr)
         return found
 
@@ -134,14 +137,16 @@ class Comparison:
         for env in self.corners():
             if _COMPARE[first.op](left.at(env), right.at(env)) != first.answer:
                 kept = first.op if first.answer else _OPPOSITE[first.op]
-                raise violated(self.symbols, env, self.envs[0], Different(f"{left} {kept} {right}\n  {first.line}"), f"{left} {kept} {right}")
+                raise violated(self.symbols, env, self.envs[0], Different(f"{left} {kept} {right}\n  {first.line}"),
+                               f"{left} {kept} {right}")
 
     def corners(self) -> list[dict[str, int]]:
         """Assignments all over the range: small and large sizes of each symbol."""
         found = []
         for each in self.symbols:
             lower, upper = max(each.lower, 2), 1 << 31 if each.upper is int_oo else each.upper
-            sizes = {n for n in (*range(lower, lower + 130), each.example - 1, each.example + 1, *[1 << k for k in range(2, 31)], upper - 1, upper) if lower <= n <= upper}
+            sizes = {n for n in (*range(lower, lower + 130), each.example - 1, each.example + 1, *[1 << k for k in range(2, 31)], upper - 1,
+                                 upper) if lower <= n <= upper}
             found += [{**self.envs[0], each.name: n} for n in sorted(sizes)]
         return found
 
@@ -157,7 +162,8 @@ def _frame(call: Call) -> Any:
 
 
 def _windows(call: Call) -> list[tuple[int, int]]:
-    """For windows that move over a dimension, (stride, c): a size n becomes (n + c) // stride. Taken from the numbers of the call, where they are."""
+    """For windows that move over a dimension, (stride, c): a size n becomes (n + c) // stride. Taken from the numbers of the call, where
+    they are."""
     name = call.op._opname
     lists = [each for each in call.args if isinstance(each, list) and all(isinstance(n, int) for n in each)]
     if name.startswith("conv") and not name.startswith("conv_transpose"):
@@ -170,7 +176,8 @@ def _windows(call: Call) -> list[tuple[int, int]]:
     return []
 
 
-def violated(symbols: Sequence[Symbol], env: dict[str, int], example: dict[str, int], why: Exception | None, guard: str | None = None) -> UserError:
+def violated(symbols: Sequence[Symbol], env: dict[str, int], example: dict[str, int], why: Exception | None,
+             guard: str | None = None) -> UserError:
     """The error of a size that should change and can't."""
     changed = [each for each in symbols if env.get(each.name) != example.get(each.name)] or list(symbols)
     labels = ", ".join(each.label for each in changed)
@@ -180,8 +187,10 @@ def violated(symbols: Sequence[Symbol], env: dict[str, int], example: dict[str, 
             text = guard.replace(each.name, each.source)
             lines.append(f"  - Not all values of {each.label} = {each.source} in the specified range satisfy the generated guard {text}")
         else:
-            lines.append(f"  - You marked {each.label} as dynamic but your code specialized it to be a constant ({example[each.name]}). If you're using mark_dynamic, either "
+            lines.append(f"  - You marked {each.label} as dynamic but your code specialized it to be a constant ({example[each.name]}). "
+                         "If you're using mark_dynamic, either "
                          "remove it or use maybe_mark_dynamic. If you're using Dim.DYNAMIC, replace it with either Dim.STATIC or Dim.AUTO.")
     reason = "" if why is None else f"\nWith {', '.join(f'{each.label} = {env[each.name]}' for each in changed)}: {why}"
-    return UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Constraints violated ({labels})! For more information, run with TORCH_LOGS=\"+dynamic\".\n"
+    return UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Constraints violated ({labels})! For more information, run with "
+                                                         "TORCH_LOGS=\"+dynamic\".\n"
                      + "\n".join(lines) + reason)

@@ -25,7 +25,8 @@ __all__ = ["decomposed"]
 def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
     """The program again, with composite functions taken apart and new values of buffers and inputs as outputs."""
     if table is not None:
-        raise NotSupported("ExportedProgram.run_decompositions(decomp_table) is not supported by rushlight: it takes apart what PyTorch's dispatcher takes apart; "
+        raise NotSupported("ExportedProgram.run_decompositions(decomp_table) is not supported by rushlight: it takes apart what PyTorch's "
+                           "dispatcher takes apart; "
                            "exchange other operators by torch.fx.replace_pattern")
     if program.dialect == "ATEN":
         return program
@@ -61,14 +62,16 @@ class _Again(Exporter):
         specs = program.graph_signature.input_specs
         places = [each for each in program.graph.nodes if each.op == "placeholder"]
         values = [node.meta["val"] for node, spec in zip(places, specs, strict=True) if spec.kind is InputKind.USER_INPUT]
-        self.shapes = [[getattr(n, "expr", None) or constant(int(n)) for n in each.shape] if isinstance(each, Tensor) else None for each in values]
+        self.shapes = [[getattr(n, "expr", None) or constant(int(n)) for n in each.shape] if isinstance(each, Tensor) else None
+                       for each in values]
         known = {name: (i, dim) for i, sizes in enumerate(self.shapes) if sizes for dim, each in enumerate(sizes) if (name := each.name)}
         for key, bounds in program.range_constraints.items():
             if key.name in known:
                 leaf, dim = known[key.name]
                 self.symbols.append(Symbol(key.name, None, bounds.lower, bounds.upper, int(self.leaves[leaf].shape[dim]), key.name))
         if {name for sizes in self.shapes if sizes for each in sizes for name in each.symbols()} - {each.name for each in self.symbols}:
-            raise NotSupported("ExportedProgram.run_decompositions: a size that no input has by itself (2 * dim) is not supported by rushlight")
+            raise NotSupported("ExportedProgram.run_decompositions: a size that no input has by itself (2 * dim) is not supported by "
+                               "rushlight")
 
     def call(self, run: Run, args: Any, kwargs: Any) -> Any:
         """Run the graph node by node, so that operators keep the lines and modules that they came from."""
@@ -79,8 +82,9 @@ class _Again(Exporter):
 
 # --- writing as new values ----------------------------------------------------------------------------------------------------------------
 
-_VIEWS = frozenset(("view", "t", "transpose", "permute", "select", "slice", "expand", "unsqueeze", "squeeze", "alias", "detach", "as_strided", "split", "unbind",
-                    "split_with_sizes", "diagonal", "real", "imag", "unfold", "chunk", "narrow", "view_as", "expand_as"))
+_VIEWS = frozenset(("view", "t", "transpose", "permute", "select", "slice", "expand", "unsqueeze", "squeeze", "alias", "detach",
+                    "as_strided", "split", "unbind", "split_with_sizes", "diagonal", "real", "imag", "unfold", "chunk", "narrow", "view_as",
+                    "expand_as"))
 _SCATTER = {"select": "select_scatter", "slice": "slice_scatter"}
 _FUNCTIONAL = {"bernoulli_": "bernoulli.p", "copy_": "copy.default"}
 
@@ -112,8 +116,8 @@ class _Functional:
         signature = ExportGraphSignature(self.found.graph_signature.input_specs, [*specs, *[self.result(spec, node) for spec, node in zip(
             self.found.graph_signature.output_specs, results, strict=True)]])
         original = self.original
-        return ExportedProgram(self.found.graph_module, self.graph, signature, original.state_dict, original.range_constraints, original.module_call_graph,
-                               original.example_inputs, constants=original.constants)
+        return ExportedProgram(self.found.graph_module, self.graph, signature, original.state_dict, original.range_constraints,
+                               original.module_call_graph, original.example_inputs, constants=original.constants)
 
     def inputs(self) -> list[tuple[Node, Any]]:
         """The inputs with what they are."""
@@ -122,7 +126,8 @@ class _Functional:
 
     def mutated(self, node: Node, spec: Any) -> OutputSpec:
         """The output that is an input's new value."""
-        kinds = {InputKind.BUFFER: OutputKind.BUFFER_MUTATION, InputKind.PARAMETER: OutputKind.PARAMETER_MUTATION, InputKind.USER_INPUT: OutputKind.USER_INPUT_MUTATION}
+        kinds = {InputKind.BUFFER: OutputKind.BUFFER_MUTATION, InputKind.PARAMETER: OutputKind.PARAMETER_MUTATION,
+                 InputKind.USER_INPUT: OutputKind.USER_INPUT_MUTATION}
         if spec.kind not in kinds:
             raise NotSupported(f"ExportedProgram.run_decompositions: the program writes into the constant {spec.target}; make it a buffer")
         return OutputSpec(kinds[spec.kind], TensorArgument(self.now[node].name), spec.target or node.name)
@@ -167,10 +172,12 @@ class _Functional:
         """An operator that writes into its first argument: a new value."""
         root = self.root(before)
         base = self.bases.get(root)
-        others = [view for view, each in self.bases.items() if each is (base or root) and view is not root and any(user > node for user in view.users)]
+        others = [view for view, each in self.bases.items() if each is (base or root) and view is not root
+                  and any(user > node for user in view.users)]
         scatter = _SCATTER.get(root.target._opname) if base is not None and root in self.direct else None
         if others or (base is not None and scatter is None):
-            raise NotSupported(f"ExportedProgram.run_decompositions: {node.target} writes into a tensor of which there is a view, which is not supported by rushlight: "
+            raise NotSupported(f"ExportedProgram.run_decompositions: {node.target} writes into a tensor of which there is a view, which "
+                               "is not supported by rushlight: "
                                f"compute a new tensor (torch.cat, torch.where, index_put)\n  {node.meta.get('stack_trace', '')}")
         text = _FUNCTIONAL.get(name, f"{name[:-1]}.{node.target._overloadname}")
         packet = getattr(A, text.partition(".")[0])
@@ -183,13 +190,15 @@ class _Functional:
         self.graph.erase_node(node)
         if scatter is not None and base is not None:
             with self.graph.inserting_after(new):
-                self.now[base] = self.graph.call_function(getattr(A, scatter).default, (self.current(base), new, *root.args[1:]), name=scatter)
+                self.now[base] = self.graph.call_function(getattr(A, scatter).default, (self.current(base), new, *root.args[1:]),
+                                                          name=scatter)
             self.now[base].meta.update(base.meta)
 
     def normalised(self, node: Node) -> None:
         """Batch normalisation that moves its running statistics: they are results."""
         with self.graph.inserting_after(node):
-            new = self.graph.call_function(A._native_batch_norm_legit_functional.default, node.args, name="_native_batch_norm_legit_functional")
+            new = self.graph.call_function(A._native_batch_norm_legit_functional.default, node.args,
+                                           name="_native_batch_norm_legit_functional")
         values, running = node.meta["val"], node.args[3:5]
         new.meta.update(node.meta, val=(*values, *[each.meta["val"] for each in running]))
         node.replace_all_uses_with(new)

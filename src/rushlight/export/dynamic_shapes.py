@@ -75,7 +75,8 @@ class _DimHint:
 
 
 class Dim:
-    """A size that may change, by name: the same Dim at several places says that the sizes are equal. ``2 * Dim("half")`` and ``Dim("n") + 1`` are sizes too.
+    """A size that may change, by name: the same Dim at several places says that the sizes are equal. ``2 * Dim("half")`` and ``Dim("n") +
+    1`` are sizes too.
 
     min, max  the range, both ends in it
 
@@ -187,7 +188,8 @@ class AdditionalInputs:
         def compared(*values: Any) -> Any:
             if not isinstance(values[0], Tensor):
                 return None
-            return {i: Dim.DYNAMIC for i, sizes in enumerate(zip(*[each.shape for each in values], strict=True)) if len(set(sizes)) > 1} or None
+            return {i: Dim.DYNAMIC for i, sizes in enumerate(zip(*[each.shape for each in values], strict=True))
+                    if len(set(sizes)) > 1} or None
         return pytree.tree_map(compared, *trees)
 
 
@@ -243,16 +245,21 @@ def _by_name(shapes: Any, named: list[tuple[str, Any]]) -> dict[str, Any]:
     if isinstance(shapes, Mapping):
         names = [name for name, _ in named]
         if set(shapes) != set(names):
-            raise UserError(UserErrorType.INVALID_INPUT, f"When `dynamic_shapes` is specified as a dict, its top-level keys must be the arg names {names} of `inputs`, "
-                            f"but here they are {list(shapes)}. Since here `inputs` is a list/tuple enclosing a single dict, maybe you just forgot to enclose "
+            raise UserError(UserErrorType.INVALID_INPUT, "When `dynamic_shapes` is specified as a dict, its top-level keys must be the "
+                                                         f"arg names {names} of `inputs`, "
+                            f"but here they are {list(shapes)}. Since here `inputs` is a list/tuple enclosing a single dict, maybe you "
+                            "just forgot to enclose "
                             "`dynamic_shapes` in a list/tuple?" if len(names) == 1 and isinstance(named[0][1], dict) else
-                            f"When `dynamic_shapes` is specified as a dict, its top-level keys must be the arg names {names} of `inputs`, but here they are "
-                            f"{list(shapes)}. Alternatively, you could also ignore arg names entirely and specify `dynamic_shapes` as a list/tuple matching `inputs`.")
+                            f"When `dynamic_shapes` is specified as a dict, its top-level keys must be the arg names {names} of `inputs`, "
+                            "but here they are "
+                            f"{list(shapes)}. Alternatively, you could also ignore arg names entirely and specify `dynamic_shapes` as a "
+                            "list/tuple matching `inputs`.")
         return dict(shapes)
     if not isinstance(shapes, (list, tuple)):
         raise AssertionError(f"Expected dynamic_shapes to be a dict, list or tuple like the inputs, got {type(shapes).__name__}")
     if len(shapes) != len(named):
-        raise UserError(UserErrorType.INVALID_INPUT, f"Detected mismatch between the structure of `inputs` and `dynamic_shapes`: `inputs` has {len(named)} elements, but "
+        raise UserError(UserErrorType.INVALID_INPUT, "Detected mismatch between the structure of `inputs` and `dynamic_shapes`: `inputs` "
+                                                     f"has {len(named)} elements, but "
                         f"`dynamic_shapes` has {len(shapes)} elements")
     return {name: shape for (name, _), shape in zip(named, shapes, strict=True)}
 
@@ -273,7 +280,8 @@ class _Assignment:
         children, spec = pytree.tree_flatten(value, is_leaf=lambda each: each is not value)
         if spec.is_leaf():
             if asked is not None and asked is not Dim.STATIC:
-                raise UserError(UserErrorType.INVALID_INPUT, f"Cannot associate shape {asked} specified at `dynamic_shapes['{path}']` to non-tensor type "
+                raise UserError(UserErrorType.INVALID_INPUT, f"Cannot associate shape {asked} specified at `dynamic_shapes['{path}']` to "
+                                                             "non-tensor type "
                                 f"{type(value)} (expected None)")
             self.leaves.append(None)
             return
@@ -293,25 +301,32 @@ class _Assignment:
             return constant(n)
         if type(asked) is int:
             if asked != n:
-                raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Static shape constraint of {asked} does not match input size of {n}, for {source}")
+                raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Static shape constraint of {asked} does not match input size of "
+                                                                    f"{n}, for {source}")
             return constant(n)
         if isinstance(asked, _DimHint):
             if asked.type is _DimHintType.AUTO and n in (0, 1):
                 return constant(n)
-            return symbol(self.new(asked, 2 if asked.min is None else max(asked.min, 2), int_oo if asked.max is None else asked.max, n, source).name)
+            return symbol(self.new(asked, 2 if asked.min is None else max(asked.min, 2), int_oo if asked.max is None else asked.max, n,
+                                   source).name)
         if not isinstance(asked, Dim):
-            raise UserError(UserErrorType.INVALID_INPUT, f"Unexpected dimension mapped to index {place[1]} in input tensor shape specified at "
-                            f"`dynamic_shapes['{place[0]}']` (expected None, an int, a Dim, Dim.AUTO, Dim.STATIC, or Dim.DYNAMIC, but got {asked!r} instead)")
+            raise UserError(UserErrorType.INVALID_INPUT, f"Unexpected dimension mapped to index {place[1]} in input tensor shape "
+                                                         "specified at "
+                            f"`dynamic_shapes['{place[0]}']` (expected None, an int, a Dim, Dim.AUTO, Dim.STATIC, or Dim.DYNAMIC, but got "
+                            f"{asked!r} instead)")
         root, a, b = (asked.root, asked.a, asked.b) if isinstance(asked, _DerivedDim) else (asked, 1, 0)
         found = self.by_dim.get(root.__name__)
         if found is None:
             if (n - b) % a:
-                raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Expected input {source} = {n} to be of the form {asked.__name__}, where {root.__name__} is an integer")
+                raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Expected input {source} = {n} to be of the form {asked.__name__}, "
+                                                                    f"where {root.__name__} is an integer")
             found = self.by_dim[root.__name__] = self.new(root, root.min, root.max, (n - b) // a, source)
         elif (found.dim.min, found.dim.max) != (root.min, root.max):
-            raise UserError(UserErrorType.INVALID_INPUT, f"Found different definitions {found.dim!r} and {root!r} for the same symbolic dimension {root.__name__}!")
+            raise UserError(UserErrorType.INVALID_INPUT, f"Found different definitions {found.dim!r} and {root!r} for the same symbolic "
+                                                         f"dimension {root.__name__}!")
         if a * found.example + b != n:
-            raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Constraints violated ({asked.__name__})! For more information, run with TORCH_LOGS=\"+dynamic\".\n"
+            raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Constraints violated ({asked.__name__})! For more information, run with "
+                                                                "TORCH_LOGS=\"+dynamic\".\n"
                             f"  - {source} = {n} is not {asked.__name__}, which is {a * found.example + b} by {found.source}")
         if (a, b) == (1, 0) and source != found.source:
             self.rename(found, source)
@@ -326,11 +341,14 @@ class _Assignment:
         """One more symbol."""
         if example < lower or (upper is not int_oo and example > upper):
             raise ConstraintViolationError(f"Constraints violated ({dim})! For more information, run with TORCH_LOGS=\"+dynamic\".\n"
-                            f"  - Received user input size {example} for {source}, which is outside of the specified dynamic range [{lower}, {upper}]")
+                            f"  - Received user input size {example} for {source}, which is outside of the specified dynamic range "
+                            f"[{lower}, {upper}]")
         if example in (0, 1):
             label = dim.__name__ if isinstance(dim, Dim) else source
-            raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Constraints violated ({label})! For more information, run with TORCH_LOGS=\"+dynamic\".\n"
-                            f"  - You marked {label} as dynamic but your code specialized it to be a constant ({example}). If you're using mark_dynamic, either remove "
+            raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Constraints violated ({label})! For more information, run with "
+                                                                "TORCH_LOGS=\"+dynamic\".\n"
+                            f"  - You marked {label} as dynamic but your code specialized it to be a constant ({example}). If you're "
+                            "using mark_dynamic, either remove "
                             "it or use maybe_mark_dynamic. If you're using Dim.DYNAMIC, replace it with either Dim.STATIC or Dim.AUTO.")
         found = Symbol(self.name_of(source, self.taken), dim, lower, upper, example, source)
         self.symbols.append(found)
@@ -343,12 +361,14 @@ def _part(asked: Any, key: Any, keys: list[Any], path: str) -> Any:
         return None
     if isinstance(asked, Mapping):
         if key not in asked:
-            raise UserError(UserErrorType.INVALID_INPUT, f"Detected mismatch between the structure of `inputs` and `dynamic_shapes`: `inputs['{path}']` has the key "
+            raise UserError(UserErrorType.INVALID_INPUT, "Detected mismatch between the structure of `inputs` and `dynamic_shapes`: "
+                                                         f"`inputs['{path}']` has the key "
                             f"{key!r}, `dynamic_shapes['{path}']` has {list(asked)}")
         return asked[key]
     if isinstance(asked, (list, tuple)) and len(asked) == len(keys):
         return asked[keys.index(key)]
-    raise UserError(UserErrorType.INVALID_INPUT, f"Detected mismatch between the structure of `inputs` and `dynamic_shapes` at '{path}': {len(keys)} elements, got {asked}")
+    raise UserError(UserErrorType.INVALID_INPUT, f"Detected mismatch between the structure of `inputs` and `dynamic_shapes` at '{path}': "
+                                                 f"{len(keys)} elements, got {asked}")
 
 
 def _per_dim(asked: Any, rank: int, path: str) -> dict[int, Any]:
@@ -359,15 +379,19 @@ def _per_dim(asked: Any, rank: int, path: str) -> dict[int, Any]:
     if isinstance(asked, Mapping):
         for key in asked:
             if not isinstance(key, int):
-                raise UserError(UserErrorType.INVALID_INPUT, f"Unexpected key {key!r} in `dynamic_shapes['{path}']` of a tensor: the keys are dimensions")
+                raise UserError(UserErrorType.INVALID_INPUT, f"Unexpected key {key!r} in `dynamic_shapes['{path}']` of a tensor: the keys "
+                                                             "are dimensions")
         if any(not 0 <= key < rank for key in asked):
             raise IndexError(f"Expected dynamic shape spec {dict(asked)} specified at `dynamic_shapes['{path}']` to have dimensions below "
                             f"{rank}, as the tensor has")
         return dict(asked)
     if isinstance(asked, (list, tuple)):
         if len(asked) != rank:
-            raise UserError(UserErrorType.INVALID_INPUT, f"Expected dynamic shape spec {asked} specified at `dynamic_shapes['{path}']` to have the same length as the "
+            raise UserError(UserErrorType.INVALID_INPUT, f"Expected dynamic shape spec {asked} specified at `dynamic_shapes['{path}']` to "
+                                                         "have the same length as the "
                             f"actual tensor shape (expected {rank}, but got {len(asked)} instead)")
         return dict(enumerate(asked))
-    raise UserError(UserErrorType.INVALID_INPUT, f"Unexpected input tensor shape {asked} specified at `dynamic_shapes['{path}']` (expected either a list/tuple of "
-                    "dimensions, or a dict mapping indices to dimensions, where each dimension is an int, a Dim, Dim.AUTO, Dim.STATIC, or Dim.DYNAMIC)")
+    raise UserError(UserErrorType.INVALID_INPUT, f"Unexpected input tensor shape {asked} specified at `dynamic_shapes['{path}']` "
+                                                 "(expected either a list/tuple of "
+                    "dimensions, or a dict mapping indices to dimensions, where each dimension is an int, a Dim, Dim.AUTO, Dim.STATIC, or "
+                    "Dim.DYNAMIC)")

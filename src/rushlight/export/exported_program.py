@@ -56,8 +56,8 @@ class CallSpec:
 
 @dataclasses.dataclass
 class Guard:
-    """A condition on the inputs: what it says, the input (and its dimension, for a size), the comparison, and the number or expression on the right, whose symbols are
-    read from `places`: symbol -> (input, dimension, a, b), of size a * symbol + b."""
+    """A condition on the inputs: what it says, the input (and its dimension, for a size), the comparison, and the number or expression on
+    the right, whose symbols are read from `places`: symbol -> (input, dimension, a, b), of size a * symbol + b."""
 
     text: str
     leaf: int
@@ -124,7 +124,8 @@ def _guards(inputs: list[Node], ranges: dict[Any, ValueRanges]) -> list[Guard]:
                 found.append(Guard(f"{_read(node.name, dim)} == {right}", i, dim, "==", expr, {each: places[each] for each in names}))
             elif len(names) == 1:
                 a, b = expr.terms.get((names[0],), 0), expr.terms.get((), 0)
-                places[names[0]], texts[names[0]] = (i, dim, a, b), _read(node.name, dim) if (a, b) == (1, 0) else f"(({_read(node.name, dim)} - {b})//{a})"
+                places[names[0]], texts[names[0]] = (i, dim, a,
+                                                     b), _read(node.name, dim) if (a, b) == (1, 0) else f"(({_read(node.name, dim)} - {b})//{a})"
             found += _bounds(node.name, i, dim, ranges.get(expr))
     return found
 
@@ -133,7 +134,8 @@ def _bounds(name: str, leaf: int, dim: int, bounds: ValueRanges | None) -> list[
     if bounds is None:
         return []
     found = [Guard(f"{_read(name, dim)} >= {bounds.lower}", leaf, dim, ">=", bounds.lower, {})] if bounds.lower > 2 else []
-    return found + ([] if bounds.upper is int_oo else [Guard(f"{_read(name, dim)} <= {bounds.upper}", leaf, dim, "<=", int(bounds.upper), {})])
+    return found + ([] if bounds.upper is int_oo else [Guard(f"{_read(name, dim)} <= {bounds.upper}", leaf, dim, "<=", int(bounds.upper),
+                                                             {})])
 
 
 class _Unlifted(GraphModule):
@@ -163,8 +165,9 @@ class ExportedProgram:
 
     _decomposed: Any            # (program, table) -> program, which stands above this file and is given by decomposing.py
 
-    def __init__(self, root: Any, graph: Graph, graph_signature: ExportGraphSignature, state_dict: dict[str, Any], range_constraints: dict[Any, ValueRanges],
-                 module_call_graph: list[ModuleCallEntry], example_inputs: Any = None, constants: dict[str, Any] | None = None) -> None:
+    def __init__(self, root: Any, graph: Graph, graph_signature: ExportGraphSignature, state_dict: dict[str, Any],
+                 range_constraints: dict[Any, ValueRanges], module_call_graph: list[ModuleCallEntry], example_inputs: Any = None,
+                 constants: dict[str, Any] | None = None) -> None:
         graph._codegen = type(graph._codegen)() if isinstance(graph._codegen, _PyTreeCodeGen) else graph._codegen  # type: ignore[call-arg]
         self._graph_module = root if isinstance(root, GraphModule) else GraphModule(root, graph)
         self._graph_signature, self._state_dict, self._range_constraints = graph_signature, state_dict, range_constraints
@@ -217,8 +220,10 @@ class ExportedProgram:
 
     @example_inputs.setter
     def example_inputs(self, value: Any) -> None:
-        if value is not None and not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], tuple) and isinstance(value[1], dict)):
-            raise ValueError("Example inputs should be a tuple containing example arguments (as a tuple), and example kwargs (as a dictionary).")
+        if value is not None and not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], tuple)
+                                      and isinstance(value[1], dict)):
+            raise ValueError("Example inputs should be a tuple containing example arguments (as a tuple), and example kwargs (as a "
+                             "dictionary).")
         self._example_inputs = value
 
     @property
@@ -279,12 +284,15 @@ class ExportedProgram:
                                  f"{[each.arg.name for each in self._graph_signature.input_specs]}")
 
     def run_decompositions(self, decomp_table: Any = None, decompose_custom_triton_ops: bool = False) -> ExportedProgram:
-        """The program in simpler operators, none of which writes into tensors: new values of buffers and inputs are outputs, which `module` writes back."""
+        """The program in simpler operators, none of which writes into tensors: new values of buffers and inputs are outputs, which `module`
+        writes back."""
         if decompose_custom_triton_ops:
-            raise NotSupported("ExportedProgram.run_decompositions(decompose_custom_triton_ops=True) is not supported by rushlight: there are no Triton kernels")
+            raise NotSupported("ExportedProgram.run_decompositions(decompose_custom_triton_ops=True) is not supported by rushlight: there "
+                               "are no Triton kernels")
         return self._decomposed(self, decomp_table)
 
-    # --- as a module ------------------------------------------------------------------------------------------------------------------------
+    # --- as a module
+    # ------------------------------------------------------------------------------------------------------------------------
 
     def module(self, check_guards: bool = True) -> GraphModule:
         """A module that is called as the original one; it shares the parameters and buffers.
@@ -380,8 +388,10 @@ class _Structure:
             kwargs = {each: kwargs[each] for each in order}
         found = pytree.tree_structure((args, kwargs))
         if found != self.spec:
-            raise ValueError(f"Trying to flatten user inputs with exported input tree spec: \n{self.spec}\nbut actually got inputs with tree spec of: \n{found}.\n"
-                             "Please check that the inputs have the same number and type of args and kwargs as the ones you used when tracing.")
+            raise ValueError(f"Trying to flatten user inputs with exported input tree spec: \n{self.spec}\nbut actually got inputs with "
+                             f"tree spec of: \n{found}.\n"
+                             "Please check that the inputs have the same number and type of args and kwargs as the ones you used when "
+                             "tracing.")
         return args, kwargs
 
 

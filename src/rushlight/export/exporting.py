@@ -25,19 +25,22 @@ __all__ = ["Exporter", "export"]
 
 
 def export(mod: Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, *, dynamic_shapes: Any = None, strict: bool = False,
-           preserve_module_call_signature: tuple[str, ...] = (), prefer_deferred_runtime_asserts_over_guards: bool = False) -> ExportedProgram:
+           preserve_module_call_signature: tuple[str, ...] = (),
+           prefer_deferred_runtime_asserts_over_guards: bool = False) -> ExportedProgram:
     """The operators that a module calls on these inputs, as a program that runs without the module's code.
 
-    dynamic_shapes  which sizes of the inputs may change: by argument (a dict by name, or a tuple), for each tensor a dict of dimensions (``{0: Dim("batch")}``, Dim.AUTO,
-                    Dim.DYNAMIC) or a list; None: all sizes are fixed
+    dynamic_shapes  which sizes of the inputs may change: by argument (a dict by name, or a tuple), for each tensor a dict of dimensions
+                    (``{0: Dim("batch")}``, Dim.AUTO, Dim.DYNAMIC) or a list; None: all sizes are fixed
 
-    The module runs on the example, without gradients, and where sizes may change, at a few more sizes; its parameters, buffers and the random state are
-    as before afterwards. UserError where the program's course depends on a size that should change, GuardOnDataDependentSymNode where it depends on values.
+    The module runs on the example, without gradients, and where sizes may change, at a few more sizes; its parameters, buffers and the
+    random state are as before afterwards. UserError where the program's course depends on a size that should change,
+    GuardOnDataDependentSymNode where it depends on values.
     """
     if not isinstance(mod, Module):
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if strict or preserve_module_call_signature or prefer_deferred_runtime_asserts_over_guards:
-        raise NotSupported("torch.export.export(strict=True, preserve_module_call_signature, prefer_deferred_runtime_asserts_over_guards) is not supported by "
+        raise NotSupported("torch.export.export(strict=True, preserve_module_call_signature, prefer_deferred_runtime_asserts_over_guards) "
+                           "is not supported by "
                            "rushlight: programs are captured by running them, as with strict=False")
     if not isinstance(args, tuple):
         raise UserError(UserErrorType.INVALID_INPUT, f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
@@ -84,8 +87,10 @@ class Exporter:
         for one in changed:
             for other in self.symbols:
                 if other is not one and other.example == one.example and self.varies(base, example, [one, other]) is None:
-                    return UserError(UserErrorType.CONSTRAINT_VIOLATION, f"Constraints violated ({other.label})! For more information, run with TORCH_LOGS=\"+dynamic\".\n"
-                                     f"  - The values of {other.label} = {other.source} and {one.label} = {one.source} must always be equal.\nSuggested fixes:\n"
+                    return UserError(UserErrorType.CONSTRAINT_VIOLATION,
+                                     f"Constraints violated ({other.label})! For more information, run with TORCH_LOGS=\"+dynamic\".\n"
+                                     f"  - The values of {other.label} = {other.source} and {one.label} = {one.source} must always be "
+                                     "equal.\nSuggested fixes:\n"
                                      f"  {other.label} = {one.label}")
         return violated(self.symbols, env, example, why)
 
@@ -93,9 +98,11 @@ class Exporter:
 
     def run(self, env: dict[str, int]) -> Run:
         """The module's run at some sizes. The module is as before afterwards."""
-        leaves = [_sized(each, [e.at(env) for e in sizes]) if isinstance(each, Tensor) else each for each, sizes in zip(self.leaves, self.shapes, strict=True)]
+        leaves = [_sized(each, [e.at(env) for e in sizes]) if isinstance(each, Tensor) else each
+                  for each, sizes in zip(self.leaves, self.shapes, strict=True)]
         args, kwargs = pytree.tree_unflatten(leaves, self.spec)
-        saved = {name: value.detach().clone() for name, value in self.state.items() if not value.requires_grad or name not in dict(self.mod.named_parameters())}
+        saved = {name: value.detach().clone() for name, value in self.state.items() if not value.requires_grad
+                 or name not in dict(self.mod.named_parameters())}
         versions = {name: value._version for name, value in self.state.items()}
         attributes = [(module, dict(module._buffers)) for module in self.mod.modules()]
         random = get_rng_state()
@@ -146,7 +153,8 @@ class Exporter:
     def varies(self, base: Run, example: dict[str, int], changed: list[Symbol]) -> Exception | None:
         """Why the program is another one when these sizes change; None where it is the same."""
         for env in _samples(changed):
-            full = {**example, **env, **({} if len(changed) == 1 else dict.fromkeys([each.name for each in changed], next(iter(env.values()))))}
+            full = {**example, **env, **({} if len(changed) == 1
+                                         else dict.fromkeys([each.name for each in changed], next(iter(env.values()))))}
             try:
                 Comparison([base, self.run(full)], [example, full], self.shapes, self.symbols).align()
             except (Different, RuntimeError, ValueError, IndexError, AssertionError) as error:
@@ -157,7 +165,8 @@ class Exporter:
         """Let a size be another one, or a number."""
         self.shapes = [None if sizes is None else [by if each.name == one.name else each for each in sizes] for sizes in self.shapes]
         if other is not None:
-            other.lower, other.upper = max(one.lower, other.lower), min((one.upper, other.upper), key=lambda n: float("inf") if n is int_oo else n)
+            other.lower, other.upper = max(one.lower,
+                                           other.lower), min((one.upper, other.upper), key=lambda n: float("inf") if n is int_oo else n)
             if self.symbols.index(one) > self.symbols.index(other):
                 old, other.name = other.name, one.name
                 self.shapes = [None if sizes is None else [each.renamed(old, one.name) for each in sizes] for sizes in self.shapes]
@@ -170,7 +179,8 @@ def _unique(pairs: Iterable[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
 
 def _attributes(mod: Module) -> list[tuple[str, Tensor]]:
     """The tensors that modules hold as plain attributes."""
-    return [(f"{path}.{name}" if path else name, value) for path, module in mod.named_modules() for name, value in vars(module).items() if isinstance(value, Tensor)]
+    return [(f"{path}.{name}" if path else name, value) for path, module in mod.named_modules() for name, value in vars(module).items()
+            if isinstance(value, Tensor)]
 
 
 def _samples(symbols: list[Symbol]) -> list[dict[str, int]]:

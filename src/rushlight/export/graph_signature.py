@@ -1,4 +1,5 @@
-"""What the inputs and outputs of an exported graph are: arguments of the user, parameters, buffers, constants; results, and new values of buffers."""
+"""What the inputs and outputs of an exported graph are: arguments of the user, parameters, buffers, constants; results, and new values of
+buffers."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["ArgumentSpec", "ConstantArgument", "CustomObjArgument", "ExportBackwardSignature", "ExportGraphSignature", "InputKind", "InputSpec", "OutputKind",
-           "OutputSpec", "SymBoolArgument", "SymFloatArgument", "SymIntArgument", "TensorArgument", "TokenArgument"]
+__all__ = ["ArgumentSpec", "ConstantArgument", "CustomObjArgument", "ExportBackwardSignature", "ExportGraphSignature", "InputKind",
+           "InputSpec", "OutputKind", "OutputSpec", "SymBoolArgument", "SymFloatArgument", "SymIntArgument", "TensorArgument",
+           "TokenArgument"]
 
 
 @dataclasses.dataclass
@@ -181,7 +183,8 @@ class ExportGraphSignature:
     @property
     def user_outputs(self) -> tuple[Any, ...]:
         """The names of the results; the values of those that are constants."""
-        return tuple([_name_or_value(each.arg) for each in self.output_specs if each.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)])
+        return tuple([_name_or_value(each.arg) for each in self.output_specs
+                      if each.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)])
 
     @property
     def inputs_to_parameters(self) -> Mapping[str, str]:
@@ -234,7 +237,8 @@ class ExportGraphSignature:
         loss = next((each for each in self.output_specs if each.kind is OutputKind.LOSS_OUTPUT), None)
         if loss is None:
             return None
-        return ExportBackwardSignature(dict(self._outputs(OutputKind.GRADIENT_TO_PARAMETER)), dict(self._outputs(OutputKind.GRADIENT_TO_USER_INPUT)), loss.arg.name)
+        return ExportBackwardSignature(dict(self._outputs(OutputKind.GRADIENT_TO_PARAMETER)),
+                                       dict(self._outputs(OutputKind.GRADIENT_TO_USER_INPUT)), loss.arg.name)
 
     @property
     def assertion_dep_token(self) -> Mapping[int, str] | None:

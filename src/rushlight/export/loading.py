@@ -80,7 +80,8 @@ class _Archive:
         """The program."""
         model = json.loads(self.read("models/model.json"))
         if model["schema_version"]["major"] != 8:
-            raise NotSupported(f"torch.export.load: files of schema version {model['schema_version']['major']} are not supported by rushlight: only version 8 (PyTorch 2.13)")
+            raise NotSupported(f"torch.export.load: files of schema version {model['schema_version']['major']} are not supported by "
+                               "rushlight: only version 8 (PyTorch 2.13)")
         state, constants = self.tensors("weights"), self.tensors("constants")
         sample = self.root + "data/sample_inputs/model.pt"
         example = load_object(io.BytesIO(self.archive.read(sample)), weights_only=True) if sample in self.archive.namelist() else None
@@ -234,9 +235,10 @@ class _Reader:
 
 
 _PLAIN: dict[str, Any] = {
-    "as_none": lambda _: None, "as_int": int, "as_ints": lambda each: [int(n) for n in each], "as_float": float, "as_floats": lambda each: [float(x) for x in each],
-    "as_bool": bool, "as_bools": list, "as_string": str, "as_strings": list, "as_scalar_type": _dtype, "as_device": _device,
-    "as_layout": lambda each: schema.LAYOUTS[each], "as_memory_format": lambda each: schema.MEMORY_FORMATS[each]}
+    "as_none": lambda _: None, "as_int": int, "as_ints": lambda each: [int(n) for n in each], "as_float": float,
+    "as_floats": lambda each: [float(x) for x in each], "as_bool": bool, "as_bools": list, "as_string": str, "as_strings": list,
+    "as_scalar_type": _dtype, "as_device": _device, "as_layout": lambda each: schema.LAYOUTS[each],
+    "as_memory_format": lambda each: schema.MEMORY_FORMATS[each]}
 
 
 def _target(path: str) -> Any:
@@ -266,12 +268,14 @@ def _notes(data: Mapping[str, Any]) -> dict[str, Any]:
 def _call(data: Any) -> ModuleCallSignature | None:
     if data is None:
         return None
-    return ModuleCallSignature(pytree.treespec_loads(data["in_spec"]), pytree.treespec_loads(data["out_spec"]), data.get("forward_arg_names"))
+    return ModuleCallSignature(pytree.treespec_loads(data["in_spec"]), pytree.treespec_loads(data["out_spec"]),
+                               data.get("forward_arg_names"))
 
 
 _INPUTS = {"parameter": (InputKind.PARAMETER, "parameter_name"), "buffer": (InputKind.BUFFER, "buffer_name"),
            "tensor_constant": (InputKind.CONSTANT_TENSOR, "tensor_constant_name")}
-_OUTPUTS = {"buffer_mutation": (OutputKind.BUFFER_MUTATION, "buffer_name"), "parameter_mutation": (OutputKind.PARAMETER_MUTATION, "parameter_name"),
+_OUTPUTS = {"buffer_mutation": (OutputKind.BUFFER_MUTATION, "buffer_name"),
+            "parameter_mutation": (OutputKind.PARAMETER_MUTATION, "parameter_name"),
             "user_input_mutation": (OutputKind.USER_INPUT_MUTATION, "user_input_name")}
 
 
@@ -299,5 +303,6 @@ def _output(data: dict[str, Any]) -> OutputSpec:
     if kind_of_value == "as_tensor":
         return OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(value["name"]), None)
     if kind_of_value == "as_sym_int":
-        return OutputSpec(OutputKind.USER_OUTPUT, SymIntArgument(value["as_name"]) if "as_name" in value else ConstantArgument("", int(value["as_int"])), None)
+        return OutputSpec(OutputKind.USER_OUTPUT, SymIntArgument(value["as_name"]) if "as_name" in value
+                          else ConstantArgument("", int(value["as_int"])), None)
     return OutputSpec(OutputKind.USER_OUTPUT, ConstantArgument("", _PLAIN[kind_of_value](value)), None)

@@ -34,7 +34,8 @@ _LAYOUTS = {kind: code for code, kind in schema.LAYOUTS.items()}
 _FORMATS = {kind: code for code, kind in schema.MEMORY_FORMATS.items()}
 
 
-def save(ep: ExportedProgram, f: Any, *, extra_files: dict[str, Any] | None = None, opset_version: dict[str, int] | None = None, pickle_protocol: int = 2) -> None:
+def save(ep: ExportedProgram, f: Any, *, extra_files: dict[str, Any] | None = None, opset_version: dict[str, int] | None = None,
+         pickle_protocol: int = 2) -> None:
     """Write an exported program into a file (a path or something with `write`) that `load` reads, PyTorch's too.
 
     extra_files  names and texts to keep beside it
@@ -52,7 +53,8 @@ def save(ep: ExportedProgram, f: Any, *, extra_files: dict[str, Any] | None = No
             config = {}
             for i, (name, value) in enumerate(values.items()):
                 put(f"data/{kind}/{prefix}_{i}", value.detach().contiguous()._a.tobytes())
-                config[name] = {"path_name": f"{prefix}_{i}", "is_param": isinstance(value, Parameter), "use_pickle": False, "tensor_meta": _whole_meta(value)}
+                config[name] = {"path_name": f"{prefix}_{i}", "is_param": isinstance(value, Parameter), "use_pickle": False,
+                                "tensor_meta": _whole_meta(value)}
             put(f"data/{kind}/model_{kind}_config.json", json.dumps({"config": config}))
         put("models/model.json", json.dumps(model))
         if ep.example_inputs is not None:
@@ -81,8 +83,8 @@ def _whole_meta(x: Tensor) -> dict[str, Any]:
 def _meta(x: Tensor, sizes: list[Any], strides: list[Any]) -> dict[str, Any]:
     if x.dtype not in _CODES:
         raise NotSupported(f"torch.export.save: {x.dtype} is not supported by rushlight in .pt2 files")
-    return {"dtype": _CODES[x.dtype], "sizes": [schema.size(n) for n in sizes], "requires_grad": bool(x.requires_grad), "device": schema.place(x.device),
-            "strides": [schema.size(n) for n in strides], "storage_offset": {"as_int": 0}, "layout": 7}
+    return {"dtype": _CODES[x.dtype], "sizes": [schema.size(n) for n in sizes], "requires_grad": bool(x.requires_grad),
+            "device": schema.place(x.device), "strides": [schema.size(n) for n in strides], "storage_offset": {"as_int": 0}, "layout": 7}
 
 
 class _Writer:
@@ -97,16 +99,19 @@ class _Writer:
         """The file ``model.json``."""
         program = self.program
         nodes = [self.node(each) for each in program.graph.nodes if each.op == "call_function" and not _is_part(each)]
-        inputs = [self.value(each) if isinstance(each.meta["val"], Tensor) else self.value(each.meta["val"]) for each in program.graph.nodes if each.op == "placeholder"]
+        inputs = [self.value(each) if isinstance(each.meta["val"], Tensor) else self.value(each.meta["val"])
+                  for each in program.graph.nodes if each.op == "placeholder"]
         outputs = [self.value(each) for each in program.graph.output_node().args[0]]
         if any(each.op == "get_attr" or each.op.startswith("call_m") for each in program.graph.nodes):
             raise NotSupported("torch.export.save: the graph has nodes that are no operators (get_attr, call_module, call_method)")
-        graph = {"inputs": inputs, "outputs": outputs, "nodes": nodes, "tensor_values": self.tensors, "sym_int_values": self.ints, "sym_bool_values": {},
-                 "is_single_tensor_return": False, "custom_obj_values": {}, "sym_float_values": {}}
-        ranges = {str(expr): {"min_val": each.lower, "max_val": None if each.upper is int_oo else each.upper} for expr, each in program.range_constraints.items()}
-        module = {"graph": graph, "signature": self.signature(), "module_call_graph": self.calls(), "metadata": {}, "treespec_namedtuple_fields": {}}
-        return {"graph_module": module, "opset_version": self.opset, "range_constraints": ranges, "schema_version": _VERSION, "verifiers": [program.dialect],
-                "torch_version": "2.13.0", "guards_code": []}
+        graph = {"inputs": inputs, "outputs": outputs, "nodes": nodes, "tensor_values": self.tensors, "sym_int_values": self.ints,
+                 "sym_bool_values": {}, "is_single_tensor_return": False, "custom_obj_values": {}, "sym_float_values": {}}
+        ranges = {str(expr): {"min_val": each.lower, "max_val": None if each.upper is int_oo else each.upper}
+                  for expr, each in program.range_constraints.items()}
+        module = {"graph": graph, "signature": self.signature(), "module_call_graph": self.calls(), "metadata": {},
+                  "treespec_namedtuple_fields": {}}
+        return {"graph_module": module, "opset_version": self.opset, "range_constraints": ranges, "schema_version": _VERSION,
+                "verifiers": [program.dialect], "torch_version": "2.13.0", "guards_code": []}
 
     # --- nodes ----------------------------------------------------------------------------------------------------------------------------
 
@@ -120,12 +125,14 @@ class _Writer:
         elif getattr(target, "__module__", "") == "_operator":
             words, path = ["a", "b"], f"_operator.{target.__name__}"
         else:
-            raise NotSupported(f"torch.export.save: {target} is not supported by rushlight in .pt2 files: only operators of aten and arithmetic are")
+            raise NotSupported(f"torch.export.save: {target} is not supported by rushlight in .pt2 files: only operators of aten and "
+                               "arithmetic are")
         inputs = [{"name": word, "arg": self.value(each), "kind": 1} for word, each in zip(words, node.args, strict=False)]
         inputs += [{"name": word, "arg": self.value(each), "kind": 2} for word, each in node.kwargs.items()]
         notes = {"stack_trace": node.meta.get("stack_trace") or "", "torch_fn": ";".join(node.meta.get("torch_fn", ())),
                  "nn_module_stack": ";".join(f"{key},{path},{kind}" for key, (path, kind) in node.meta.get("nn_module_stack", {}).items())}
-        return {"target": path, "inputs": inputs, "outputs": self.outputs(node, name), "metadata": {key: value for key, value in notes.items() if value},
+        return {"target": path, "inputs": inputs, "outputs": self.outputs(node, name),
+                "metadata": {key: value for key, value in notes.items() if value},
                 "is_hop_single_tensor_return": None, "name": node.name}
 
     def outputs(self, node: Node, name: str | None) -> list[dict[str, Any]]:
@@ -183,7 +190,8 @@ class _Writer:
             return {"as_strings": list(values)}
         raise NotSupported(f"torch.export.save: the argument {values} is not supported by rushlight in .pt2 files")
 
-    # --- the signature ----------------------------------------------------------------------------------------------------------------------
+    # --- the signature
+    # ----------------------------------------------------------------------------------------------------------------------
 
     def signature(self) -> dict[str, Any]:
         """What the inputs and outputs are."""
@@ -196,7 +204,8 @@ class _Writer:
         for each in self.program.module_call_graph:
             own = each.signature
             found.append({"fqn": each.fqn, "signature": None if own is None else {
-                "inputs": [], "outputs": [], "in_spec": pytree.treespec_dumps(own.in_spec), "out_spec": pytree.treespec_dumps(_public_tuples(own.out_spec)),
+                "inputs": [], "outputs": [], "in_spec": pytree.treespec_dumps(own.in_spec),
+                "out_spec": pytree.treespec_dumps(_public_tuples(own.out_spec)),
                 "forward_arg_names": own.forward_arg_names}})
         return found
 
@@ -259,12 +268,14 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 _KINDS: list[tuple[type, str, Any]] = [
-    (int, "as_int", int), (float, "as_float", schema.number), (str, "as_string", str), (dtype, "as_scalar_type", lambda each: _CODES[each]), (Place, "as_device", schema.place),
-    (layout, "as_layout", lambda each: _LAYOUTS[each]), (memory_format, "as_memory_format", lambda each: _FORMATS[each])]
+    (int, "as_int", int), (float, "as_float", schema.number), (str, "as_string", str), (dtype, "as_scalar_type", lambda each: _CODES[each]),
+    (Place, "as_device", schema.place), (layout, "as_layout", lambda each: _LAYOUTS[each]),
+    (memory_format, "as_memory_format", lambda each: _FORMATS[each])]
 
 _TENSOR_INPUTS = {InputKind.PARAMETER: ("parameter", "parameter_name"), InputKind.BUFFER: ("buffer", "buffer_name"),
                   InputKind.CONSTANT_TENSOR: ("tensor_constant", "tensor_constant_name")}
-_TENSOR_OUTPUTS = {OutputKind.BUFFER_MUTATION: ("buffer_mutation", "buffer_name"), OutputKind.PARAMETER_MUTATION: ("parameter_mutation", "parameter_name"),
+_TENSOR_OUTPUTS = {OutputKind.BUFFER_MUTATION: ("buffer_mutation", "buffer_name"),
+                   OutputKind.PARAMETER_MUTATION: ("parameter_mutation", "parameter_name"),
                    OutputKind.USER_INPUT_MUTATION: ("user_input_mutation", "user_input_name")}
 
 

@@ -13,8 +13,9 @@ from .sizes import Expr, Quotient, SymbolicInt, parse
 
 __all__ = ["DTYPES", "LAYOUTS", "MEMORY_FORMATS", "expression", "number", "place", "read_expression", "size", "text_of"]
 
-DTYPES: dict[int, Any] = {1: dtypes.uint8, 2: dtypes.int8, 3: dtypes.int16, 4: dtypes.int32, 5: dtypes.int64, 6: dtypes.float16, 7: dtypes.float32, 8: dtypes.float64,
-                          10: dtypes.complex64, 11: dtypes.complex128, 12: dtypes.bool_, 13: dtypes.bfloat16}
+DTYPES: dict[int, Any] = {1: dtypes.uint8, 2: dtypes.int8, 3: dtypes.int16, 4: dtypes.int32, 5: dtypes.int64, 6: dtypes.float16,
+                          7: dtypes.float32, 8: dtypes.float64, 10: dtypes.complex64, 11: dtypes.complex128, 12: dtypes.bool_,
+                          13: dtypes.bfloat16}
 LAYOUTS: dict[int, Any] = {7: strided}
 MEMORY_FORMATS: dict[int, Any] = {1: contiguous_format, 2: channels_last, 3: channels_last_3d, 4: preserve_format}
 

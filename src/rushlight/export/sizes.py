@@ -1,7 +1,7 @@
 """Sizes that may change: expressions in symbols, found from what several runs of a program at different sizes saw.
 
-A program is run with a few assignments of numbers to the symbols. A number that differs between the runs is a function of the symbols; `fit` finds it among
-constants, polynomials of low degree and whole quotients, and takes one only if it gives every number that was seen.
+A program is run with a few assignments of numbers to the symbols. A number that differs between the runs is a function of the symbols;
+`fit` finds it among constants, polynomials of low degree and whole quotients, and takes one only if it gives every number that was seen.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Expr:
         for factors, n in self.terms.items():
             term = constant(n)
             for each in factors:
-                term = term * (symbol(new if each == old else each) if isinstance(each, str) else quotient(each.top.renamed(old, new), each.bottom))
+                term = term * (symbol(new if each == old else each) if isinstance(each, str)
+                               else quotient(each.top.renamed(old, new), each.bottom))
             found = found + term
         return found
 
@@ -110,7 +111,8 @@ class Expr:
         parts = []
         for key, n in sorted(self.terms.items(), key=lambda each: (-len(each[0]), str(each[0]))):
             factors = [*([str(abs(n))] if abs(n) != 1 or not key else []),
-                       *[str(each) if count == 1 else f"{each}**{count}" for each, count in ((each, len(list(group))) for each, group in itertools.groupby(key))]]
+                       *[str(each) if count == 1 else f"{each}**{count}"
+                         for each, count in ((each, len(list(group))) for each, group in itertools.groupby(key))]]
             parts += [("- " if n < 0 else "+ ") + "*".join(factors)]
         if not parts:
             return "0"
@@ -136,7 +138,8 @@ def quotient(top: Expr, bottom: int) -> Expr:
 
 
 def symbol_name(source: str, taken: set[str]) -> str:
-    """The symbol of the size of an input: a letter and a number of two digits that follows from where the size comes from, as PyTorch chooses it."""
+    """The symbol of the size of an input: a letter and a number of two digits that follows from where the size comes from, as PyTorch
+    chooses it."""
     n = int(hashlib.sha256(source.encode()).hexdigest(), 16) % 100
     while f"s{n}" in taken:
         n += 1
@@ -173,8 +176,8 @@ class SymbolicInt(int, SymInt):
 # --- from numbers to expressions ------------------------------------------------------------------------------------------------------
 
 def fit(values: Sequence[int], envs: Sequence[Env], operands: Sequence[Expr] = (), strides: Sequence[tuple[int, int]] = ()) -> Expr | None:
-    """The expression that has these values; None where none is found. `operands`: expressions of which it may be a whole quotient, (e + c) // k for
-    (k, c) in `strides`, and plain quotients by small numbers."""
+    """The expression that has these values; None where none is found. `operands`: expressions of which it may be a whole quotient, (e + c)
+    // k for (k, c) in `strides`, and plain quotients by small numbers."""
     if all(each == values[0] for each in values):
         return constant(values[0])
     for each in operands:
@@ -185,7 +188,8 @@ def fit(values: Sequence[int], envs: Sequence[Env], operands: Sequence[Expr] = (
         found = _polynomial(values, envs, basis)
         if found is not None:
             return found
-    for each, (bottom, more) in itertools.product(operands, [*strides, *((k, 0) for k in range(2, 33)), *((k, k - 1) for k in range(2, 33))]):
+    for each, (bottom, more) in itertools.product(operands, [*strides, *((k, 0) for k in range(2, 33)),
+                                                             *((k, k - 1) for k in range(2, 33))]):
         candidate = quotient(each + constant(more % bottom), bottom) + constant(more // bottom)
         if _gives(candidate, values, envs):
             return candidate

@@ -31,7 +31,8 @@ _ENGINE: Any = engine.run
 
 
 class Ref(NamedTuple):
-    """Where a tensor comes from: ("in", leaf), ("state", name of a parameter or buffer), ("constant", name), ("call", number, part or None)."""
+    """Where a tensor comes from: ("in", leaf), ("state", name of a parameter or buffer), ("constant", name), ("call", number, part or
+    None)."""
 
     kind: str
     key: Any
@@ -39,7 +40,8 @@ class Ref(NamedTuple):
 
 
 class Call:
-    """An operator that was called: its arguments with a `Ref` for each tensor, what it gave, the lines of the user's program and the modules that ran."""
+    """An operator that was called: its arguments with a `Ref` for each tensor, what it gave, the lines of the user's program and the
+    modules that ran."""
 
     __slots__ = ("op", "args", "kwargs", "results", "many", "stack", "modules")
 
@@ -142,8 +144,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-_VALUES = {"item": "item()", "tolist": "tolist()", "numpy": "numpy()", "__int__": "int()", "__float__": "float()", "__index__": "an index", "__complex__": "complex()",
-           "__array__": "numpy"}
+_VALUES = {"item": "item()", "tolist": "tolist()", "numpy": "numpy()", "__int__": "int()", "__float__": "float()", "__index__": "an index",
+           "__complex__": "complex()", "__array__": "numpy"}
 
 
 class _Outside(TorchFunctionMode):
@@ -156,10 +158,12 @@ class _Outside(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
         if name == "__bool__" and self.run.depends(args[0]):
-            raise GuardOnDataDependentSymNode(func, "Could not guard on data-dependent expression: the program branches on the values of a tensor; use torch.where, or "
+            raise GuardOnDataDependentSymNode(func, "Could not guard on data-dependent expression: the program branches on the values of "
+                                                    "a tensor; use torch.where, or "
                                               f"split the model there.\n\nThe following call raised this error:\n  {line_of_user()}\n")
         if name in _VALUES and args and self.run.depends(args[0]):
-            raise NotSupported(f"torch.export: the program asks for the value of a tensor ({_VALUES[name]}), which rushlight can't put into a graph: compute with the "
+            raise NotSupported(f"torch.export: the program asks for the value of a tensor ({_VALUES[name]}), which rushlight can't put "
+                               "into a graph: compute with the "
                                f"tensor itself.\n  {line_of_user()}")
         result = func(*_plain(args), **_plain(kwargs or {}))
         if name in ("size", "numel", "nelement") or (name == "__get__" and func.__self__ is _SHAPE):
@@ -200,7 +204,8 @@ class Run(TorchDispatchMode):
     def collect(self, mod: Module, call: Callable[[], Any]) -> None:
         """Run it."""
         paths = {id(each): name for name, each in reversed(list(mod.named_modules(remove_duplicate=False)))}
-        handles = [register_module_forward_pre_hook(lambda each, _: self._enter(paths, each)), register_module_forward_hook(lambda *_: self._leave())]
+        handles = [register_module_forward_pre_hook(lambda each, _: self._enter(paths, each)),
+                   register_module_forward_hook(lambda *_: self._leave())]
         intercept(_ENGINE, "overrides", _no_backward)
         try:
             with no_grad(), _Outside(self), self:
@@ -268,8 +273,10 @@ class Run(TorchDispatchMode):
         ref = self.names.get(id(value))
         if ref is None:
             if id(value) not in self.before:
-                raise NotSupported("torch.export: the program uses a tensor that was made where the export does not see it (NumPy, a custom Function, vmap, or "
-                                   f"{self.unseen or 'a function that is no operator of aten'}); make it by other functions of torch.\n  {line_of_user()}")
+                raise NotSupported("torch.export: the program uses a tensor that was made where the export does not see it (NumPy, a "
+                                   "custom Function, vmap, or "
+                                   f"{self.unseen or 'a function that is no operator of aten'}); make it by other functions of torch.\n  "
+                                   f"{line_of_user()}")
             return self._constant(value)[0]
         self.refs[id(value)] = ref, value
         return ref
@@ -296,9 +303,11 @@ class Meta:
         self.shape, self.strides, self.dtype, self.device = [int(n) for n in x._a.shape], tuple(x.stride()), x.dtype, x.device
 
 
-_RANDOM = frozenset(("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial", "rand_like", "randn_like", "randint_like"))
+_RANDOM = frozenset(("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial", "rand_like", "randn_like",
+                     "randint_like"))
 
 
 def _no_backward(inside: Any, args: Any, kwargs: Any) -> Any:
-    raise UserError(UserErrorType.ANTI_PATTERN, f"torch.export: backward passes are not exported; export the forward computation.\n  {line_of_user()}")
+    raise UserError(UserErrorType.ANTI_PATTERN, "torch.export: backward passes are not exported; export the forward computation.\n  "
+                                                f"{line_of_user()}")
 

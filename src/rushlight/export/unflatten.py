@@ -36,7 +36,8 @@ def unflatten(module: ExportedProgram, flat_args_adapter: Any = None) -> Unflatt
     if flat_args_adapter is not None:
         raise NotSupported("torch.export.unflatten(flat_args_adapter) is not supported by rushlight: give the inputs as they were exported")
     if any(each.kind is not OutputKind.USER_OUTPUT for each in module.graph_signature.output_specs):
-        raise NotSupported("torch.export.unflatten of a program with new values of buffers as outputs is not supported by rushlight: unflatten it as it was exported")
+        raise NotSupported("torch.export.unflatten of a program with new values of buffers as outputs is not supported by rushlight: "
+                           "unflatten it as it was exported")
     return _Unflattening(module).root()
 
 
@@ -49,7 +50,8 @@ class _Unflattening:
         places = [each for each in program.graph.nodes if each.op == "placeholder"]
         specs = program.graph_signature.input_specs
         self.users = [node for node, spec in zip(places, specs, strict=True) if spec.kind is InputKind.USER_INPUT]
-        self.attributes = {node: str(spec.target) for node, spec in zip(places, specs, strict=True) if spec.kind is not InputKind.USER_INPUT}
+        self.attributes = {node: str(spec.target) for node, spec in zip(places, specs, strict=True)
+                           if spec.kind is not InputKind.USER_INPUT}
         self.counts: dict[str, int] = {}
 
     def root(self) -> UnflattenedModule:

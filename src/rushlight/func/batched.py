@@ -53,14 +53,17 @@ def data_dependent(what: str) -> NotBatched:
     if what == "item":
         return NotBatched("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, "
                             "please try to rewrite what you're doing with other operations.")
-    return NotBatched("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that yet; "
+    return NotBatched("vmap: It looks like you're attempting to use a Tensor in some data-dependent control flow. We don't support that "
+                      "yet; "
                         "torch.where chooses between values without control flow.")
 
 
 def shared_write() -> NotBatched:
     """PyTorch's error for a write that has one value per sample and one place for all."""
-    return NotBatched("vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args that has "
-                        "more elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped over. Please "
+    return NotBatched("vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args "
+                      "that has "
+                        "more elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped over. "
+                        "Please "
                         "try to use out-of-place operators instead of inplace arithmetic.")
 
 
@@ -321,7 +324,8 @@ class BatchedArray(NDArrayOperatorsMixin):
             shape = kwargs["shape"] if "shape" in kwargs else args[0]
             full = (self.batch, *((shape,) if isinstance(shape, int) else shape))
             return self.like(function(full, *args[1:], **rest, like=self.physical))
-        if function in _SAME and not any(isinstance(each, BatchedArray) for each in args):   # np.arange(n, like=self): the same for all samples
+        # np.arange(n, like=self): the same for all samples
+        if function in _SAME and not any(isinstance(each, BatchedArray) for each in args):
             return function(*args, **kwargs, like=self.physical)
         from .rules import call
         return call(function, args, kwargs)
@@ -360,13 +364,13 @@ _CREATION, _SAME = (np.zeros, np.ones, np.empty, np.full), (np.arange, np.eye, n
 
 # The methods that NumPy has as functions, by name.
 _METHODS = frozenset(("sum", "prod", "mean", "std", "var", "max", "min", "argmax", "argmin", "argsort", "cumsum", "cumprod", "take",
-                      "repeat", "clip", "round", "diagonal", "trace", "nonzero", "searchsorted", "partition", "argpartition", "ptp", "compress",
-                      "choose"))
+                      "repeat", "clip", "round", "diagonal", "trace", "nonzero", "searchsorted", "partition", "argpartition", "ptp",
+                      "compress", "choose"))
 
 
 class Truth(BatchedArray):
-    """The result of any() or all() over whole samples: as a Python truth value, of any or of all samples. This is what the ops ask for when they
-    check their inputs. (A user's ``if tensor.any():`` goes through `item`, which refuses.)"""
+    """The result of any() or all() over whole samples: as a Python truth value, of any or of all samples. This is what the ops ask for when
+    they check their inputs. (A user's ``if tensor.any():`` goes through `item`, which refuses.)"""
 
     __slots__ = ("over",)
 

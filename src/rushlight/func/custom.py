@@ -1,4 +1,5 @@
-"""Custom autograd Functions and operators under vmap: their `vmap` staticmethod, `generate_vmap_rule`, or what `register_vmap` was given."""
+"""Custom autograd Functions and operators under vmap: their `vmap` staticmethod, `generate_vmap_rule`, or what `register_vmap` was
+given."""
 
 from __future__ import annotations
 
@@ -36,15 +37,18 @@ def vmapped(cls: type[Any], args: tuple[Any, ...]) -> Callable[[], Any] | None:
         return None
     overridden = cls.vmap is not Function.vmap
     if cls.setup_context is Function.setup_context:
-        raise RuntimeError("In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must override the "
+        raise RuntimeError("In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must "
+                           "override the "
                            "setup_context staticmethod.")
     if cls.generate_vmap_rule:
         if overridden:
             raise RuntimeError(f"You tried to vmap over {cls.__name__}, but it has both generate_vmap_rule=True and an overridden vmap "
-                               "staticmethod. Please set generate_vmap_rule=False or delete the overridden vmap staticmethod to avoid ambiguity.")
+                               "staticmethod. Please set generate_vmap_rule=False or delete the overridden vmap staticmethod to avoid "
+                               "ambiguity.")
         return None
     if not overridden:
-        raise RuntimeError(f"You tried to vmap over {cls.__name__}, but it does not have vmap support. Please override and implement the vmap "
+        raise RuntimeError(f"You tried to vmap over {cls.__name__}, but it does not have vmap support. Please override and implement the "
+                           "vmap "
                            "staticmethod or set generate_vmap_rule=True.")
     return lambda: _run(cls.vmap, cls.__name__, leaves, spec, *entry)
 
@@ -57,7 +61,8 @@ def vmapped_operator(rule: Callable[..., Any], name: str, args: tuple[Any, ...],
     if entry is None:
         return None
     if any(isinstance(leaf, Tensor) and entry[0] in levels_of(leaf._a) for leaf in tree_flatten(keywords)[0]):
-        raise NotImplementedError(f"{name}: a vmap rule is told about the batches of positional arguments only, and a keyword argument has one")
+        raise NotImplementedError(f"{name}: a vmap rule is told about the batches of positional arguments only, and a keyword argument "
+                                  "has one")
     return lambda: _run(partial(rule, **keywords) if keywords else rule, name, leaves, spec, *entry)
 
 
@@ -79,7 +84,8 @@ def _run(rule: Callable[..., Any], name: str, leaves: list[Any], spec: TreeSpec,
     finally:
         LOCAL.vmaps = previous
     if not (isinstance(result, tuple) and len(result) == 2):
-        raise RuntimeError("Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure compatible with the "
+        raise RuntimeError("Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure compatible "
+                           "with the "
                            f"output. Got a {type(result)} instead")
     output, out_dims = result
     flat, out_spec = tree_flatten(output)

@@ -1,8 +1,8 @@
 """Ops that can't be computed for a batch at once: run them sample by sample.
 
-Where an op meets something that has no batched form it raises `NotBatched`. The door in front of it (`overrides.watched`) then calls it once
-per sample and stacks the results, with their gradients. Doors are there when a function is vmapped for the first time; if it did not need
-them, it is trusted from then on, and runs without.
+Where an op meets something that has no batched form it raises `NotBatched`. The door in front of it (`overrides.watched`) then calls it
+once per sample and stacks the results, with their gradients. Doors are there when a function is vmapped for the first time; if it did not
+need them, it is trusted from then on, and runs without.
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any])
     except NotBatched as error:
         overrides.watch()
         if versions != [t._ver + 0 for t in inputs if isinstance(t, Tensor)]:
-            raise RuntimeError("vmap: the function changed an input in place before it met an op that has no batched form (this time, not when it "
-                               "was run first). It can't be run again on changed inputs: restore them and call it once more, or clone() inside") from error
+            raise RuntimeError("vmap: the function changed an input in place before it met an op that has no batched form (this time, not "
+                               "when it "
+                               "was run first). It can't be run again on changed inputs: restore them and call it once more, or clone() "
+                               "inside") from error
     for generator, state in states:
         generator.load_bytes(state.state_bytes())
     return once()
@@ -127,7 +129,8 @@ def _note_fallback(name: str) -> None:
     if not VMAP_FALLBACK["enabled"]:
         raise RuntimeError(f"Batching rule not implemented for aten::{name}; the fallback, which runs it sample by sample, is switched off")
     if VMAP_FALLBACK["warn"]:
-        warnings.warn(f"There is a performance drop because we have not yet implemented the batching rule for aten::{name}: it runs sample by "
+        warnings.warn(f"There is a performance drop because we have not yet implemented the batching rule for aten::{name}: it runs "
+                      "sample by "
                       "sample", UserWarning, stacklevel=2)
 
 
@@ -158,11 +161,12 @@ _DATA = {"item", "tolist", "__bool__", "__int__", "__float__", "__index__", "num
 
 
 def _writes(name: str) -> bool:
-    return name in ("__setitem__", "setitem") or (name.endswith("_") and not name.endswith("__")) or (name.startswith("__i") and name in _INPLACE_OPERATORS)
+    return name in ("__setitem__", "setitem") or (name.endswith("_")
+                                                  and not name.endswith("__")) or (name.startswith("__i") and name in _INPLACE_OPERATORS)
 
 
-_INPLACE_OPERATORS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__iand__", "__ior__", "__ixor__",
-                      "__ilshift__", "__irshift__"}
+_INPLACE_OPERATORS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__iand__", "__ior__",
+                      "__ixor__", "__ilshift__", "__irshift__"}
 
 
 def _tensors(value: Operand | dict[Any, Any] | tuple[Any, ...]) -> list[Tensor]:
@@ -186,7 +190,8 @@ def _results(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], 
     """The function's result for every sample."""
     from .vmap import share_tensor, unbatch_tensor
     if not size:
-        raise RuntimeError(f"vmap: {function.__name__} has no batched form, and the batch is empty, so that the shape of its result is not known")
+        raise RuntimeError(f"vmap: {function.__name__} has no batched form, and the batch is empty, so that the shape of its result is "
+                           "not known")
     samples: dict[int, Any] = {}
 
     def split(value: Operand | dict[Any, Any] | tuple[Any, ...]) -> Any:
@@ -275,7 +280,8 @@ def _stacked(results: list[Any], level: int) -> Any:
     if isinstance(first, Tensor):
         shapes = {t._a.shape for t in results}
         if len(shapes) > 1:
-            raise RuntimeError("vmap: the shape of an operation's result depends on the values, so that samples differ: it can't be vmapped. Got "
+            raise RuntimeError("vmap: the shape of an operation's result depends on the values, so that samples differ: it can't be "
+                               "vmapped. Got "
                                f"{sorted(map(list, shapes))}")
         return batch_tensor(stack(results), 0, level)
     if isinstance(first, (list, tuple)):

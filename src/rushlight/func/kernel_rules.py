@@ -1,4 +1,5 @@
-"""Kernels on vmap's arrays: the batch becomes part of a dimension that the kernel treats as its own batch, and one call computes all samples.
+"""Kernels on vmap's arrays: the batch becomes part of a dimension that the kernel treats as its own batch, and one call computes all
+samples.
 
 What has no rule here runs by its NumPy twin, on NumPy's protocols.
 """
@@ -118,7 +119,8 @@ def _add_rows(kernel: Rule, target: Any, rows: Any, values: Any) -> Any:
     p, n = target.physical, target.shape[0]
     flat = p.reshape(size * n, *p.shape[2:])
     at, v = _whole(rows, level, size), _whole(values, level, size)
-    kernel(flat, (np.where(at < 0, at + n, at) + np.arange(size)[:, None] * n).reshape(-1), v.reshape(v.shape[0] * v.shape[1], *v.shape[2:]))
+    kernel(flat, (np.where(at < 0, at + n, at) + np.arange(size)[:, None] * n).reshape(-1),
+           v.reshape(v.shape[0] * v.shape[1], *v.shape[2:]))
     if not np.may_share_memory(flat, p):
         p[...] = flat.reshape(p.shape)
     return target
@@ -134,7 +136,8 @@ def _sample_strided(kernel: Rule, a: Any, size: Sizes, stride: Sizes, start: int
         raise NotBatched("as_strided of samples that are not contiguous")
     last = start + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 not in size and not 0 <= last < a.size:
-        raise RuntimeError(f"as_strided: sizes {list(size)}, strides {list(stride)} and offset {start} reach beyond a sample of {a.size} elements")
+        raise RuntimeError(f"as_strided: sizes {list(size)}, strides {list(stride)} and offset {start} reach beyond a sample of {a.size} "
+                           "elements")
     return a.strided(size, tuple([step * a.itemsize for step in stride]), start * a.itemsize)
 
 
@@ -150,8 +153,8 @@ _RULES: dict[tuple[str, str], Rule] = {
     ("conv", "forward"): _forward, ("conv", "input_gradient"): _input_gradient, ("conv", "weight_gradient"): _weight_gradient,
     ("resample", "resample"): _images, ("lapack", "lu_rows"): _leading,
     ("indexing", "add_rows"): _add_rows, ("memory", "zeros_beside"): _zeros_beside,
-    **{("pooling", name): _images for name in ("max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average",
-                                               "adaptive_average_gradient", "adaptive_max_indices")},
+    **{("pooling", name): _images for name in ("max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient",
+                                               "adaptive_average", "adaptive_average_gradient", "adaptive_max_indices")},
 }
 
 

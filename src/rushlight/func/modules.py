@@ -66,7 +66,8 @@ def _stacked(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def replace_all_batch_norm_modules_(root: Module) -> Module:
-    """Let all batch norms of a module use the statistics of the batch alone, in place: vmap can't update one sample's into all samples' buffers."""
+    """Let all batch norms of a module use the statistics of the batch alone, in place: vmap can't update one sample's into all samples'
+    buffers."""
     for module in root.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean = module.running_var = module.num_batches_tracked = None

@@ -22,7 +22,8 @@ __all__ = ["at_once", "fold"]
 
 
 def physical(t: Tensor, level: int, size: int, always: bool = False) -> Tensor:
-    """The tensor with the batch in front. What is not batched stays as it is, unless it needs gradients (which have to stay apart by sample)."""
+    """The tensor with the batch in front. What is not batched stays as it is, unless it needs gradients (which have to stay apart by
+    sample)."""
     if level in levels_of(t._a):
         return unbatch_tensor(t, level, size, 0)
     if t._node is not None:
@@ -96,7 +97,8 @@ def _elementwise(function: Function, args: Any, kwargs: dict[str, Any], level: i
         p = physical(t, level, size)
         missing = n - t._a.ndim
         return p.reshape(size, *(1,) * missing, *t._a.shape) if p is not t and missing else p
-    if len(tensors) < len(args) and n == 0 and any(isinstance(a, (int, float, complex)) for a in args) and not tensors[0]._kind.differentiable:
+    if len(tensors) < len(args) and n == 0 and any(isinstance(a, (int, float, complex))
+                                                   for a in args) and not tensors[0]._kind.differentiable:
         return NotImplemented
     return _batched_again(function(*_replaced(args, line_up), **kwargs), level)
 
@@ -177,8 +179,8 @@ def _rows(function: Function, args: tuple[Any, ...], kwargs: dict[Any, Any], lev
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("pow", "round", "nan_to_num", "gelu", "isreal", "polar", "complex", "isclose"), _elementwise),
     **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "nanmedian", "mode"), _one_dim(-1)),
-    **dict.fromkeys(("cummax", "cummin", "logcumsumexp", "logsumexp", "gather", "scatter_add", "scatter", "scatter_reduce", "take_along_dim", "argmax",
-                     "argmin", "std", "var", "std_mean", "var_mean"), _one_dim(None)),
+    **dict.fromkeys(("cummax", "cummin", "logcumsumexp", "logsumexp", "gather", "scatter_add", "scatter", "scatter_reduce",
+                     "take_along_dim", "argmax", "argmin", "std", "var", "std_mean", "var_mean"), _one_dim(None)),
     **dict.fromkeys(("fft", "ifft", "rfft", "irfft", "hfft", "ihfft"), _one_transform),
     **dict.fromkeys(("tril", "triu"), _last_dims(2)),
     **dict.fromkeys(("constant_pad_nd", "pad"), _padding),

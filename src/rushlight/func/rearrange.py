@@ -15,7 +15,8 @@ _ELLIPSIS = "..."
 
 
 def _side(text: str, pattern: str) -> list[Any]:
-    """The dimensions of one side, each the list of the axes that it is made of (a 1 is made of none), or "..." for dimensions of their own."""
+    """The dimensions of one side, each the list of the axes that it is made of (a 1 is made of none), or "..." for dimensions of their
+    own."""
     dims: list[Any] = []
     group: list[str] | None = None
     seen: set[str] = set()
@@ -81,7 +82,8 @@ def rearrange(tensor: Tensor | list[Tensor], pattern: str, **axes_lengths: int) 
         raise ValueError(f"the pattern {pattern!r} has {len(left)} dimensions on the left, the tensor has {len(shape)}")
     sizes = _sizes(left, shape, axes_lengths, pattern)
     order = [axis for dim in left for axis in dim]
-    result = tensor.reshape([sizes[axis] for axis in order]).permute([order.index(axis) for dim in right for axis in dim]) if order else tensor
+    result = tensor.reshape([sizes[axis]
+                             for axis in order]).permute([order.index(axis) for dim in right for axis in dim]) if order else tensor
     return result.reshape([prod([sizes[axis] for axis in dim]) for dim in right])
 
 

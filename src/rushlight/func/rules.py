@@ -149,9 +149,9 @@ def _elementwise(function: Function, arrays: int) -> None:
     RULES[function] = call
 
 
-for _function, _arrays in ((np.where, 3), (np.clip, 3), (np.isclose, 2), (np.nan_to_num, 1), (np.round, 1), (np.around, 1), (np.real, 1), (np.imag, 1),
-                           (np.angle, 1), (np.sinc, 1), (np.i0, 1), (np.copy, 1), (np.iscomplex, 1), (np.isreal, 1), (np.real_if_close, 1),
-                           (np.fix, 1), (np.isposinf, 1), (np.isneginf, 1), (np.unwrap, 1)):
+for _function, _arrays in ((np.where, 3), (np.clip, 3), (np.isclose, 2), (np.nan_to_num, 1), (np.round, 1), (np.around, 1), (np.real, 1),
+                           (np.imag, 1), (np.angle, 1), (np.sinc, 1), (np.i0, 1), (np.copy, 1), (np.iscomplex, 1), (np.isreal, 1),
+                           (np.real_if_close, 1), (np.fix, 1), (np.isposinf, 1), (np.isneginf, 1), (np.unwrap, 1)):
     _elementwise(_function, _arrays)
 
 
@@ -173,8 +173,8 @@ def _along(function: Function, default: int | None, position: int = 1, keepdims:
     RULES[function] = call
 
 
-for _function in (np.sum, np.prod, np.mean, np.std, np.var, np.max, np.min, np.amax, np.amin, np.any, np.all, np.median, np.nansum, np.nanmean,
-                  np.nanmax, np.nanmin, np.count_nonzero, np.ptp):
+for _function in (np.sum, np.prod, np.mean, np.std, np.var, np.max, np.min, np.amax, np.amin, np.any, np.all, np.median, np.nansum,
+                  np.nanmean, np.nanmax, np.nanmin, np.count_nonzero, np.ptp):
     _along(_function, None, keepdims=True)
 def _truth(function: Function, plain: Function) -> None:
     def call(a: Array, axis: Any = None, *args: Any, **kwargs: Any) -> Truth:
@@ -289,7 +289,8 @@ def _concatenate(arrays: list[Array], axis: int = 0, out: Array | None = None, *
 def _stack(arrays: Sequence[Array], axis: int = 0, out: Array | None = None, **kwargs: Any) -> Array:
     level = max_level((tuple(arrays),))
     batch = batch_size((tuple(arrays),), level)
-    r = BatchedArray(np.stack([expanded(x, level, batch) for x in arrays], axis=normal_axis(axis, np.ndim(arrays[0]) + 1) + 1, **kwargs), level)
+    r = BatchedArray(np.stack([expanded(x, level, batch) for x in arrays], axis=normal_axis(axis, np.ndim(arrays[0]) + 1) + 1, **kwargs),
+                     level)
     if out is None:
         return r
     out[...] = r
@@ -427,7 +428,8 @@ def _einsum(*operands: Any, out: Array | None = None, **kwargs: Any) -> Array:
         letters = "".join(parts).replace(".", "")
         right = ("..." if "..." in left else "") + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
     letter = next(c for c in "ZYXWVUTSRQPONMLKJIHGFEDCBAzyxwvutsrqponmlkjihgfedcba" if c not in operands[0])
-    equation = ",".join([letter + part if is_at(x, level) else part for part, x in zip(parts, operands[1:], strict=True)]) + "->" + letter + right
+    equation = ",".join([letter + part if is_at(x, level) else part
+                         for part, x in zip(parts, operands[1:], strict=True)]) + "->" + letter + right
     if "..." in left:
         # The ellipses line up from the right, so that a batch in front of them stays in front only for equal numbers of dimensions.
         inner = [np.ndim(x) - len(part.replace(".", "")) for part, x in zip(parts, operands[1:], strict=True) if "..." in part]

@@ -110,10 +110,12 @@ def grad_and_value(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool 
             if not isinstance(output, Tensor):
                 raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(output)}")
             if output._a.ndim:
-                raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with {output._a.ndim} dims. "
+                raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with "
+                                   f"{output._a.ndim} dims. "
                                    "Maybe you wanted to use the vjp or jacrev APIs instead?")
             if not output._kind.is_floating:
-                raise RuntimeError(f"grad_and_value(f)(*args): grad can be implicitly created only for real scalar outputs but got {output.dtype}")
+                raise RuntimeError("grad_and_value(f)(*args): grad can be implicitly created only for real scalar outputs but got "
+                                   f"{output.dtype}")
             graph = outside and depends_on_others((output,), leaves)
             one = wrap(output._kind.xp.ones((), output._kind.np), output._kind)
             found = tree_unflatten(_backward([output], [one], leaves, graph), spec)
@@ -161,7 +163,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
                                f"cotangents: {given_spec}, primal output: {out_spec}")
         for i, (c, y) in enumerate(zip(given, flat, strict=True)):
             if c._a.shape != y._a.shape:
-                raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {c.shape} and output[{i}] has a shape of {y.shape}.")
+                raise RuntimeError(f"Mismatch in shape: grad_output[{i}] has a shape of {c.shape} and output[{i}] has a shape of "
+                                   f"{y.shape}.")
         given = [c if c._kind is y._kind else c.to(y._kind.dtype) for c, y in zip(given, flat, strict=True)]
         graph = LOCAL.grad and (any(c._node is not None for c in given) or depends_on_others(flat, leaves))
         results = _backward(flat, given, leaves, graph if create_graph is None else create_graph)
@@ -228,7 +231,8 @@ def jacrev(func: Callable[..., Any], argnums: PerDim = 0, *, has_aux: bool = Fal
         sizes = [y._a.size for y in flat]
         per_output = list(zip(*[column.split(sizes, 0) for column in stacked], strict=True))
         shaped = [tree_unflatten([part.reshape(*y._a.shape, *x._a.shape) if y._a.ndim + x._a.ndim else part.reshape(())
-                                  for part, x in zip(parts, inputs, strict=True)], in_spec) for parts, y in zip(per_output, flat, strict=True)]
+                                  for part, x in zip(parts, inputs, strict=True)],
+                                  in_spec) for parts, y in zip(per_output, flat, strict=True)]
         jac = tree_unflatten([each[0] if isinstance(argnums, int) else each for each in shaped], out_spec)
         return (jac, result[2]) if has_aux else jac
     return jacobian
@@ -282,7 +286,8 @@ def jvp(func: Callable[..., Any], primals: Tensor | tuple[Tensor, ...], tangents
     flat_primals, spec = tree_flatten(primals)
     flat_tangents, tangent_spec = tree_flatten(tangents)
     if spec != tangent_spec or not isinstance(tangents, tuple):
-        raise RuntimeError(f"jvp(f, primals, tangents): Expected primals and tangents to have the same python structure. For example, if primals is "
+        raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to have the same python structure. For example, if "
+                           "primals is "
                            f"a tuple of 3 tensors, tangents also must be. Got primals with structure {spec} and tangents with structure "
                            f"{tangent_spec}")
     if not flat_primals:
@@ -312,7 +317,8 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
         for i, (p, t) in enumerate(zip(flat_primals, given, strict=True)):
             for what, primal, tangent in (("shape", p.shape, t.shape), ("dtype", p.dtype, t.dtype), ("device", p.device, t.device)):
                 if primal != tangent:
-                    raise RuntimeError(f"The tangent at position {i} in flattened pytree doesn't match the {what} of its primal: {tangent} instead of {primal}")
+                    raise RuntimeError(f"The tangent at position {i} in flattened pytree doesn't match the {what} of its primal: "
+                                       f"{tangent} instead of {primal}")
         return tree_unflatten(forward.tangents(given), forward.out_spec)
     return forward.outputs, jvp_fn
 

@@ -53,11 +53,13 @@ def batch_tensor(t: Tensor, dim: int, level: int) -> Tensor:
     r = wrap(put_level(_front(t._a, dim), level), t._kind)
     r._ver = share_version(t)
     size = t._a.shape[dim]
-    return record(r, "BatchBackward", (t,), lambda g: unbatch_tensor(g, level, size, dim), array_grad=lambda g: _unbatch(g, level, size, dim))
+    return record(r, "BatchBackward", (t,), lambda g: unbatch_tensor(g, level, size, dim),
+                  array_grad=lambda g: _unbatch(g, level, size, dim))
 
 
 def share_tensor(t: Tensor, level: int, size: int) -> Tensor:
-    """A tensor that is the same for all samples, repeated for each. (A gradient that is batched at the level may arrive at `t` as it is.)"""
+    """A tensor that is the same for all samples, repeated for each. (A gradient that is batched at the level may arrive at `t` as it
+    is.)"""
     r = wrap(put_level(np.broadcast_to(t._a, (size, *t._a.shape)), level), t._kind)
     return record(r, "ShareBackward", (t,), lambda g: g, array_grad=lambda g: g)
 
@@ -115,11 +117,13 @@ def _flat_inputs(func: Function, in_dims: int | tuple[Any, ...] | None, args: tu
         if not isinstance(dim, int) or isinstance(dim, bool):
             raise ValueError(f"{name()}: Got in_dim={dim} for an input but in_dim must be either an integer dimension or None.")
         if not isinstance(leaf, Tensor):
-            raise ValueError(f"{name()}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap over non-Tensor "
+            raise ValueError(f"{name()}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap over "
+                             "non-Tensor "
                              "arguments, please use None as the respective in_dim")
         n = leaf._a.ndim
         if not -n <= dim < n:
-            raise ValueError(f"{name()}: Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {n} so expected in_dim to "
+            raise ValueError(f"{name()}: Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {n} so expected "
+                             "in_dim to "
                              f"satisfy -{n} <= in_dim < {n}.")
         dims[i] = dim % n
         sizes.add(leaf._a.shape[dim])
@@ -127,7 +131,8 @@ def _flat_inputs(func: Function, in_dims: int | tuple[Any, ...] | None, args: tu
         raise ValueError(f"{name()}: at least one input has to be mapped over, but every in_dim is None")
     if len(sizes) > 1:
         shapes = [(leaf._a.shape[dim]) for leaf, dim in zip(leaves, dims, strict=True) if dim is not None]
-        raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {shapes} for the mapped dimension")
+        raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {shapes} for the mapped "
+                         "dimension")
     return sizes.pop(), leaves, dims, spec
 
 
@@ -141,11 +146,13 @@ def _flat_out_dims(func: Function, out_dims: int | tuple[Any, ...] | None, spec:
     """One out_dim per output; ValueError where the structures differ."""
     dims = [out_dims[0]] if single and isinstance(out_dims, tuple) and len(out_dims) == 1 else _broadcast_to_and_flatten(out_dims, spec)
     if dims is None or len(dims) != count:
-        raise ValueError(f"vmap({_name(func)}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of `outputs`. "
+        raise ValueError(f"vmap({_name(func)}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of "
+                         "`outputs`. "
                          f"out_dims has structure {tree_flatten(out_dims)[1]} but outputs has structure {spec}.")
     for dim in dims:
         if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool)):
-            raise ValueError(f"vmap({_name(func)}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python collection of ints "
+            raise ValueError(f"vmap({_name(func)}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python collection of "
+                             "ints "
                              "representing where in the outputs the vmapped dimension should appear.")
     return dims
 
@@ -171,7 +178,8 @@ def _unwrap_outputs(func: Function, outputs: Any, out_dims: int | tuple[Any, ...
     results = []
     for leaf, dim in zip(leaves, dims, strict=True):
         if not isinstance(leaf, Tensor) and dim is not None:
-            raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(leaf)}. Did you mean to set "
+            raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(leaf)}. Did you mean to "
+                             "set "
                              "out_dims= to None for output?")
         if dim is None:
             if isinstance(leaf, Tensor) and level in levels_of(leaf._a):
@@ -194,8 +202,8 @@ def vmap(func: Callable[..., Any], in_dims: int | tuple[Any, ...] | None = 0, ou
     randomness  what random ops do in `func`: "error", "different" numbers per sample, or the "same"
     chunk_size  how many samples to compute at once (default: all)
 
-    ValueError for inputs, in_dims or out_dims that don't fit; RuntimeError where `func` needs a value of a sample in Python (``.item()``, `if`).
-    Ops without a batched form are run sample by sample.
+    ValueError for inputs, in_dims or out_dims that don't fit; RuntimeError where `func` needs a value of a sample in Python (``.item()``,
+    `if`). Ops without a batched form are run sample by sample.
     """
     if randomness not in ("error", "different", "same"):
         raise RuntimeError(f"Only allowed values for randomness are 'error', 'different', or 'same'. Got {randomness}")
@@ -215,7 +223,8 @@ def _run(func: Function, leaves: list[Any], dims: list[Any], spec: TreeSpec, kwa
          out_dims: int | tuple[Any, ...] | None, randomness: str, size: int) -> Any:
     def once() -> Any:
         with Level(size, randomness) as level:
-            inputs = tree_unflatten([leaf if dim is None else batch_tensor(leaf, dim, level) for leaf, dim in zip(leaves, dims, strict=True)], spec)
+            inputs = tree_unflatten([leaf if dim is None else batch_tensor(leaf, dim, level)
+                                     for leaf, dim in zip(leaves, dims, strict=True)], spec)
             return _unwrap_outputs(func, func(*inputs, **kwargs), out_dims, level, size)
     return fallback.run(once, func, randomness, leaves)
 
@@ -245,7 +254,8 @@ def is_batched(t: Any) -> bool:
 
 
 def debug_unwrap(tensor: Tensor, *, recurse: bool = True) -> Tensor:
-    """The values of all samples that a tensor inside vmap stands for (of the innermost level alone, with recurse=False); without history."""
+    """The values of all samples that a tensor inside vmap stands for (of the innermost level alone, with recurse=False); without
+    history."""
     a = tensor._a
     while isinstance(a, BatchedArray):
         a = a.physical

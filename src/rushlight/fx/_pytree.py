@@ -12,7 +12,8 @@ __all__ = ["tree_flatten_spec", "register_pytree_flatten_spec"]
 _FLATTEN: dict[type, Callable[[Any, Any], list[Any]]] = {}
 
 
-def register_pytree_flatten_spec(cls: type, flatten_fn_spec: Callable[[Any, Any], list[Any]], flatten_fn_exact_match_spec: Any = None) -> None:
+def register_pytree_flatten_spec(cls: type, flatten_fn_spec: Callable[[Any, Any], list[Any]],
+                                 flatten_fn_exact_match_spec: Any = None) -> None:
     """Say how instances of a class are taken apart: ``flatten_fn_spec(value, spec)`` gives the children."""
     _FLATTEN[cls] = flatten_fn_spec
 
@@ -25,7 +26,8 @@ def _children(value: Any, spec: Any) -> list[Any]:
     if issubclass(spec.type, (list, tuple)) or spec.type.__name__ == "namedtuple":
         return [value[i] for i in range(spec.num_children)]
     raise RuntimeError(f"{spec.type} does not have a flatten_fn_spec associated with it. Please register one with "
-                       "torch.fx._pytree.register_pytree_flatten_spec.  If you have serialized your model, make sure that any custom pytrees "
+                       "torch.fx._pytree.register_pytree_flatten_spec.  If you have serialized your model, make sure that any custom "
+                       "pytrees "
                        "have been registered before loading it.")
 
 

@@ -25,7 +25,8 @@ from .graph import Graph
 from .node import Argument, base_types, map_aggregate
 from .proxy import ParameterProxy, Proxy, Scope, ScopeContextManager, TracerBase
 
-__all__ = ["Tracer", "symbolic_trace", "wrap", "PH", "PHBase", "PHWithMeta", "ProxyableClassMeta", "is_fx_tracing", "is_fx_symbolic_tracing"]
+__all__ = ["Tracer", "symbolic_trace", "wrap", "PH", "PHBase", "PHWithMeta", "ProxyableClassMeta", "is_fx_tracing",
+           "is_fx_symbolic_tracing"]
 
 HAS_VARSTUFF = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 _orig_module_call, _orig_module_getattr = Module.__call__, Module.__getattr__
@@ -132,7 +133,8 @@ class Tracer(TracerBase):
         return f"{prefix}{i}"
 
     def create_arg(self, a: Any) -> Argument:
-        """As `TracerBase.create_arg`; parameters, buffers and submodules become nodes that fetch them, other tensors attributes of the root."""
+        """As `TracerBase.create_arg`; parameters, buffers and submodules become nodes that fetch them, other tensors attributes of the
+        root."""
         owned = self._path_of_value(a)
         if owned is not None:
             return self.create_node("get_attr", owned, (), {})
@@ -282,15 +284,18 @@ class Tracer(TracerBase):
             message = f"{name} has been specialized to have value {value} but got another value"
             self.create_proxy("call_function", _assert, (made == value, message), {})
         elif value is None:
-            self.create_proxy("call_function", _assert_is_none, (made, f"{name} has been specialized to have value None but got another value"), {})
+            self.create_proxy("call_function", _assert_is_none,
+                              (made, f"{name} has been specialized to have value None but got another value"), {})
         else:
-            warnings.warn(f"Was not able to add assertion to guarantee correct input {name} to specialized function. It is up to the user to "
+            warnings.warn(f"Was not able to add assertion to guarantee correct input {name} to specialized function. It is up to the user "
+                          "to "
                           "make sure that your inputs match the inputs you specialized the function with.", stacklevel=2)
 
     # --- tracing --------------------------------------------------------------------------------------------------------------------
 
     def trace(self, root: Module | Callable[..., Any], concrete_args: Any = None) -> Graph:
-        """The graph of a module or a function. Afterwards ``self.root`` is the module that the graph's names are of (a new one for a function)."""
+        """The graph of a module or a function. Afterwards ``self.root`` is the module that the graph's names are of (a new one for a
+        function)."""
         global _is_fx_tracing_flag
         before, _is_fx_tracing_flag = _is_fx_tracing_flag, True
         try:
@@ -513,8 +518,8 @@ def wrap(fn_or_name: Any) -> Any:
 def symbolic_trace(root: Module | Callable[..., Any], concrete_args: Any = None) -> Any:
     """A `GraphModule` that does what a module or a function does.
 
-    concrete_args  values of some arguments, by name: the trace may branch on them, and the graph checks that they are given again. In nested
-                   arguments, `PH` stands for what stays an input.
+    concrete_args  values of some arguments, by name: the trace may branch on them, and the graph checks that they are given again. In
+                   nested arguments, `PH` stands for what stays an input.
     """
     from .graph_module import GraphModule
     tracer = Tracer()

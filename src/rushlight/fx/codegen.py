@@ -1,7 +1,7 @@
 """Graphs written as Python.
 
-`CodeGen` is what a `Graph` asks for its code; subclasses change the function's head, what it returns, and how arguments arrive. `_Writer` is one
-run of it.
+`CodeGen` is what a `Graph` asks for its code; subclasses change the function's head, what it returns, and how arguments arrive. `_Writer`
+is one run of it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ inplace_methods = {"iadd": "{} += {}", "iand": "{} &= {}", "ifloordiv": "{} //= 
                    "imul": "{} *= {}", "imatmul": "{} @= {}", "ior": "{} |= {}", "ipow": "{} **= {}", "irshift": "{} >>= {}",
                    "isub": "{} -= {}", "itruediv": "{} /= {}", "ixor": "{} ^= {}", "setitem": "{}[{}] = {}"}
 
-_ABBREVIATIONS = {"bfloat16": "bf16", "float64": "f64", "float32": "f32", "float16": "f16", "float8_e4m3fn": "f8e4m3fn", "float8_e5m2": "f8e5m2",
-                  "float8_e4m3fnuz": "f8e4m3fnuz", "float8_e5m2fnuz": "f8e5m2fnuz", "float8_e8m0fnu": "f8e8m0fnu", "complex32": "c32",
-                  "complex64": "c64", "complex128": "c128", "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64", "bool": "b8",
-                  "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64"}
+_ABBREVIATIONS = {"bfloat16": "bf16", "float64": "f64", "float32": "f32", "float16": "f16", "float8_e4m3fn": "f8e4m3fn",
+                  "float8_e5m2": "f8e5m2", "float8_e4m3fnuz": "f8e4m3fnuz", "float8_e5m2fnuz": "f8e5m2fnuz", "float8_e8m0fnu": "f8e8m0fnu",
+                  "complex32": "c32", "complex64": "c64", "complex128": "c128", "int8": "i8", "int16": "i16", "int32": "i32",
+                  "int64": "i64", "bool": "b8", "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64"}
 
 
 class _Abbreviations(dict):  # type: ignore[type-arg]
@@ -65,7 +65,8 @@ def _listed(values: Iterable[Any]) -> str:
 
 def abbreviated(value: Any, stride: bool = False, device: bool = False) -> str:
     """A tensor's dtype and shape in short, ``f32[2, 3]``; on request its strides and device, too."""
-    return (dtype_abbrs[value.dtype] + _listed(value.shape) + (_listed(value.stride()) if stride else "") + (str(value.device) if device else ""))
+    return (dtype_abbrs[value.dtype] + _listed(value.shape) + (_listed(value.stride()) if stride
+                                                               else "") + (str(value.device) if device else ""))
 
 
 class _CustomBuiltin(NamedTuple):
@@ -214,7 +215,8 @@ class CodeGen:
             lines.append(f"    {name.rstrip()},  # {comment.lstrip()}\n" if mark else f"    {each},\n")
         return f"def {self._func_name}(\n{''.join(lines)}){maybe_return_annotation}:"
 
-    def generate_output(self, output_args: Argument, *, descs: Sequence[str] | None = None, repr_fn: Callable[[Any], str] | None = None) -> str:
+    def generate_output(self, output_args: Argument, *, descs: Sequence[str] | None = None,
+                        repr_fn: Callable[[Any], str] | None = None) -> str:
         """The return statement; with descriptions, one line per value."""
         show = repr_fn or repr
         if descs is None or not isinstance(output_args, (list, tuple)):
@@ -371,7 +373,8 @@ class _Writer:
             self.body.append(f"{node!r} = {raw}\n")
 
     def emit_call_method(self, node: Node, kind: str) -> None:
-        self.body.append(f"{node!r}{kind} = {_format_target(self.repr(node.args[0]), node.target)}({self.call(node.args[1:], node.kwargs)})")
+        self.body.append(f"{node!r}{kind} = "
+                         f"{_format_target(self.repr(node.args[0]), node.target)}({self.call(node.args[1:], node.kwargs)})")
 
     def emit_call_module(self, node: Node, kind: str) -> None:
         self.body.append(f"{node!r}{kind} = {_format_target(self.root, node.target)}({self.call(node.args, node.kwargs)})")
@@ -532,7 +535,8 @@ class _PyTreeCodeGen(CodeGen):
         names = [each.partition(":")[0].partition("#")[0] for each in free_vars]
         return f"{notes}\n    {', '.join(names)}, = fx_pytree.tree_flatten_spec({nested})"
 
-    def generate_output(self, output_args: Argument, *, descs: Sequence[str] | None = None, repr_fn: Callable[[Any], str] | None = None) -> str:
+    def generate_output(self, output_args: Argument, *, descs: Sequence[str] | None = None,
+                        repr_fn: Callable[[Any], str] | None = None) -> str:
         """The return statement, which puts the result together."""
         if not (self.pytree_info and self.pytree_info.out_spec):
             return super().generate_output(output_args, descs=descs, repr_fn=repr_fn)

@@ -35,10 +35,10 @@ from .immutable_collections import immutable_dict
 from .names import is_own_value, own_name
 from .node import _OPS, Argument, Node, Target, _get_qualified_name, _type_repr, map_arg
 
-__all__ = ["Graph", "CodeGen", "PythonCode", "Argument", "Target", "dtype_abbrs", "inplace_methods", "magic_methods", "reflectable_magic_methods",
-           "_BoxedCodeGen", "_custom_builtins", "_CustomBuiltin", "_format_target", "_illegal_names", "_Namespace", "_parse_stack_trace",
-           "_ParsedStackTrace", "_PyTreeCodeGen", "_PyTreeInfo", "_register_custom_builtin", "_snake_case", "_get_qualified_name", "_type_repr",
-           "_node_list", "_is_from_torch"]
+__all__ = ["Graph", "CodeGen", "PythonCode", "Argument", "Target", "dtype_abbrs", "inplace_methods", "magic_methods",
+           "reflectable_magic_methods", "_BoxedCodeGen", "_custom_builtins", "_CustomBuiltin", "_format_target", "_illegal_names",
+           "_Namespace", "_parse_stack_trace", "_ParsedStackTrace", "_PyTreeCodeGen", "_PyTreeInfo", "_register_custom_builtin",
+           "_snake_case", "_get_qualified_name", "_type_repr", "_node_list", "_is_from_torch"]
 
 _is_from_torch = is_own_value
 
@@ -136,7 +136,8 @@ class Graph:
 
     def create_node(self, op: str, target: Target, args: tuple[Argument, ...] | None = None, kwargs: dict[str, Argument] | None = None,
                     name: str | None = None, type_expr: Any = None) -> Node:
-        """Put a new node where new nodes go (`inserting_before`, `inserting_after`; else the end). `name` is where its own name starts from."""
+        """Put a new node where new nodes go (`inserting_before`, `inserting_after`; else the end). `name` is where its own name starts
+        from."""
         if args and not isinstance(args, tuple):
             raise AssertionError(f"args must be a tuple, got {type(args)}")
         if kwargs and not isinstance(kwargs, dict):
@@ -162,10 +163,12 @@ class Graph:
 
     def placeholder(self, name: str, type_expr: Any = None, default_value: Any = inspect.Signature.empty) -> Node:
         """A new input; ``*args`` and ``**kwargs`` are names, too."""
-        return self.create_node("placeholder", name, () if default_value is inspect.Signature.empty else (default_value,), type_expr=type_expr)
+        return self.create_node("placeholder", name, () if default_value is inspect.Signature.empty else (default_value,),
+                                type_expr=type_expr)
 
     def get_attr(self, qualified_name: str, type_expr: Any = None) -> Node:
-        """A new node that fetches a parameter, a buffer or a submodule by its dotted name. Warns where the owning module has no such thing."""
+        """A new node that fetches a parameter, a buffer or a submodule by its dotted name. Warns where the owning module has no such
+        thing."""
         if self.owning_module is not None and not _holds(self.owning_module, qualified_name):
             warnings.warn("Attempted to insert a get_attr Node with no underlying reference in the owning GraphModule! Call "
                           "GraphModule.add_submodule, register_parameter or register_buffer to add what it shall fetch", stacklevel=2)
@@ -194,7 +197,8 @@ class Graph:
 
     def node_copy(self, node: Node, arg_transform: Callable[[Node], Argument] = lambda x: x) -> Node:
         """A copy of a node of another graph; `arg_transform` gives for each of its argument nodes one of this graph."""
-        copied = self.create_node(node.op, node.target, map_arg(node.args, arg_transform), map_arg(node.kwargs, arg_transform), node.name, node.type)
+        copied = self.create_node(node.op, node.target, map_arg(node.args, arg_transform), map_arg(node.kwargs, arg_transform), node.name,
+                                  node.type)
         copied.meta = copy.copy(node.meta)
         return copied
 
@@ -226,7 +230,8 @@ class Graph:
     def erase_node(self, to_erase: Node) -> None:
         """Take a node that nobody uses out of the graph. RuntimeError where it has users, or is of another graph."""
         if to_erase.users:
-            raise RuntimeError(f"Tried to erase Node {to_erase} but it still had {len(to_erase.users)} users in the graph: {to_erase.users}!")
+            raise RuntimeError(f"Tried to erase Node {to_erase} but it still had {len(to_erase.users)} users in the graph: "
+                               f"{to_erase.users}!")
         if to_erase.graph is not self:
             raise RuntimeError(f"Attempting to remove {to_erase} from wrong graph!")
         if to_erase._erased:
@@ -256,7 +261,8 @@ class Graph:
         return _InsertPoint(self, n.append)
 
     def eliminate_dead_code(self, is_impure_node: Callable[[Node], bool] | None = None) -> bool:
-        """Take out the nodes that nobody uses and that do nothing else (`Node.is_impure`, or the function given). Returns whether there were any."""
+        """Take out the nodes that nobody uses and that do nothing else (`Node.is_impure`, or the function given). Returns whether there
+        were any."""
         self.lint()
         keep = is_impure_node or (lambda node: node.is_impure())
         changed = False
@@ -334,16 +340,18 @@ class Graph:
         try:
             from tabulate import tabulate  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
-            print("`print_tabular` relies on the library `tabulate`, which could not be found on this machine. Run `pip install tabulate` to "
+            print("`print_tabular` relies on the library `tabulate`, which could not be found on this machine. Run `pip install tabulate` "
+                  "to "
                   "install the library.")
             raise
-        print(tabulate([[n.op, n.name, n.target, n.args, n.kwargs] for n in self.nodes], headers=["opcode", "name", "target", "args", "kwargs"]))
+        print(tabulate([[n.op, n.name, n.target, n.args, n.kwargs] for n in self.nodes],
+                       headers=["opcode", "name", "target", "args", "kwargs"]))
 
     # --- checks ---------------------------------------------------------------------------------------------------------------------
 
     def lint(self) -> None:
-        """RuntimeError where the graph is not well formed: unknown ops, nodes of other graphs, uses before the definition, names given twice, and
-        targets that the owning module has not."""
+        """RuntimeError where the graph is not well formed: unknown ops, nodes of other graphs, uses before the definition, names given
+        twice, and targets that the owning module has not."""
         seen: set[Node] = set()
         names: set[str] = set()
         for node in self.nodes:
@@ -353,10 +361,13 @@ class Graph:
                 raise RuntimeError(f"Node '{node}' does not belong to this Graph!")
             for arg in node._input_nodes:
                 if arg.graph is not self:
-                    raise RuntimeError(f"Argument '{arg}' of Node '{node}' does not belong to this Graph, but was used as an argument! If you are "
-                                       f"copying nodes from another graph, make sure to use ``arg_transform`` on node_copy() to remap values\n{self}")
+                    raise RuntimeError(f"Argument '{arg}' of Node '{node}' does not belong to this Graph, but was used as an argument! If "
+                                       "you are "
+                                       "copying nodes from another graph, make sure to use ``arg_transform`` on node_copy() to remap "
+                                       f"values\n{self}")
                 if arg not in seen:
-                    raise RuntimeError(f"Argument '{arg}' of Node '{node}' was used before it has been defined! Please check that Nodes in the "
+                    raise RuntimeError(f"Argument '{arg}' of Node '{node}' was used before it has been defined! Please check that Nodes "
+                                       "in the "
                                        f"graph are topologically ordered\n{self}")
             seen.add(node)
             if node.name in names:

@@ -73,7 +73,8 @@ def _import_statement(name: str, value: Any) -> str:
     for each in attribute.split("."):
         found = getattr(found, each, None)
     if found is not value:
-        raise TypeError(f"the graph calls {value}, which can't be imported by the name {module}.{attribute}, so that its module can't be pickled")
+        raise TypeError(f"the graph calls {value}, which can't be imported by the name {module}.{attribute}, so that its module can't be "
+                        "pickled")
     return f"from {module} import {attribute} as {name}"
 
 
@@ -223,7 +224,8 @@ class GraphModule(Module):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         base = next(each for each in cls.__mro__ if each.__qualname__.rpartition(".")[2] != "GraphModuleImpl")
-        made: Any = type("GraphModuleImpl", (base,), {"__qualname__": "GraphModule.__new__.<locals>.GraphModuleImpl"})   # each has a forward of its own
+        # each has a forward of its own
+        made: Any = type("GraphModuleImpl", (base,), {"__qualname__": "GraphModule.__new__.<locals>.GraphModuleImpl"})
         return super().__new__(made)
 
     def __init__(self, root: Module | dict[str, Any], graph: Graph, class_name: str = "GraphModule") -> None:
@@ -327,8 +329,8 @@ class GraphModule(Module):
         memo[id(self)] = made
         holder = _CodeOnlyModule(copy.deepcopy(self.__dict__, memo))
         self._deepcopy_init()(made, holder, holder.__dict__["_graph"])
-        for name in ("_state_dict_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_replace_hooks", "_create_node_hooks",
-                     "_erase_node_hooks", "_deepcopy_hooks"):
+        for name in ("_state_dict_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks", "_replace_hooks",
+                     "_create_node_hooks", "_erase_node_hooks", "_deepcopy_hooks"):
             if name in self.__dict__:
                 setattr(made, name, copy.deepcopy(self.__dict__[name], memo))
         made.meta = copy.deepcopy(getattr(self, "meta", {}), memo)
@@ -344,7 +346,8 @@ class GraphModule(Module):
         return made
 
     def to_folder(self, folder: str | os.PathLike[str], module_name: str = "FxModule") -> None:
-        """Write the module as a Python package: ``from folder import FxModule``. Submodules whose repr does not make them are pickled beside it."""
+        """Write the module as a Python package: ``from folder import FxModule``. Submodules whose repr does not make them are pickled
+        beside it."""
         from ..serialization import save
         place = Path(folder)
         place.mkdir(exist_ok=True)
@@ -376,7 +379,8 @@ class GraphModule(Module):
         (place / "module.py").write_text("\n".join(lines))
         (place / "__init__.py").write_text("from .module import *")
         if pickled:
-            warnings.warn(f"Was not able to save the following children modules as reprs -saved as pickled files instead: {pickled}", stacklevel=2)
+            warnings.warn(f"Was not able to save the following children modules as reprs -saved as pickled files instead: {pickled}",
+                          stacklevel=2)
 
     # --- submodules -----------------------------------------------------------------------------------------------------------------
 
@@ -425,9 +429,10 @@ class GraphModule(Module):
 
     # --- what it shows --------------------------------------------------------------------------------------------------------------
 
-    def print_readable(self, print_output: bool = True, include_stride: bool = False, include_device: bool = False, colored: bool = False, *,
-                       fast_sympy_print: bool = False, expanded_def: bool = False, additional_meta: list[str] | None = None) -> str:
-        """The code with what is known of each value, as a class, graph modules inside included. Returned, and printed unless told not to."""
+    def print_readable(self, print_output: bool = True, include_stride: bool = False, include_device: bool = False, colored: bool = False,
+                       *, fast_sympy_print: bool = False, expanded_def: bool = False, additional_meta: list[str] | None = None) -> str:
+        """The code with what is known of each value, as a class, graph modules inside included. Returned, and printed unless told not
+        to."""
         options: dict[str, Any] = {"include_stride": include_stride, "include_device": include_device, "colored": colored,
                                    "additional_meta": additional_meta}
         text = _readable(self, self._get_name(), {**options, "expanded_def": expanded_def}, options)

@@ -76,7 +76,8 @@ class Interpreter:
         inputs = [n for n in self.graph.nodes if n.op == "placeholder"]
         if len(args_list) != len(inputs):
             detail = "extra arguments" if len(args_list) > len(inputs) else "missing arguments"
-            raise RuntimeError(f"Interpreter.boxed_run expected {len(inputs)} arguments for placeholders but received {len(args_list)} ({detail})")
+            raise RuntimeError(f"Interpreter.boxed_run expected {len(inputs)} arguments for placeholders but received {len(args_list)} "
+                               f"({detail})")
         env = dict(zip(inputs, args_list, strict=True))
         args_list.clear()
         return self.run(initial_env=env)
@@ -182,7 +183,8 @@ class Transformer(Interpreter):
 
     def placeholder(self, target: Target, args: tuple[Argument, ...], kwargs: dict[str, Any]) -> Proxy:
         """An input of the new graph."""
-        return Proxy(self.new_graph.placeholder(target, default_value=next(iter(args))) if args else self.new_graph.placeholder(target), self.tracer)
+        return Proxy(self.new_graph.placeholder(target, default_value=next(iter(args))) if args else self.new_graph.placeholder(target),
+                     self.tracer)
 
     def get_attr(self, target: Target, args: tuple[Argument, ...], kwargs: dict[str, Any]) -> Proxy:
         """A node that fetches the same."""

@@ -1,8 +1,8 @@
 """How functions and types are spelled in generated code and in printed graphs, which is PyTorch's way.
 
-PyTorch's functions are partly written in C and then live in modules that nobody types (``torch._C._nn.gelu``). Programs compare and store generated
-code, so `spelled` gives those names; `torch._C` here knows them. Which functions are written in Python matters, too: what PyTorch records of a
-call is then what the function handed on, required arguments by position and all others by name (`recorded`).
+PyTorch's functions are partly written in C and then live in modules that nobody types (``torch._C._nn.gelu``). Programs compare and store
+generated code, so `spelled` gives those names; `torch._C` here knows them. Which functions are written in Python matters, too: what PyTorch
+records of a call is then what the function handed on, required arguments by position and all others by name (`recorded`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from ..tensor import Tensor
 
 __all__ = ["spelled", "own_name", "recorded", "type_name", "is_own_value"]
 
-_IN_C_NN = frozenset(["avg_pool2d", "avg_pool3d", "elu_", "gelu", "hardtanh_", "leaky_relu_", "linear", "one_hot", "scaled_dot_product_attention", "softplus", "softshrink"])
-_IN_TORCH = frozenset(["avg_pool1d", "celu_", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "hardshrink", "prelu", "rrelu_", "selu_", "threshold_", "bilinear", "cosine_similarity", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "adaptive_avg_pool1d", "relu_"])
-_POOLS = frozenset(f"{kind}{n}d" for kind in ("max_pool", "adaptive_max_pool") for n in (1, 2, 3)) | {"fractional_max_pool2d", "fractional_max_pool3d"}
+_IN_C_NN = frozenset(["avg_pool2d", "avg_pool3d", "elu_", "gelu", "hardtanh_", "leaky_relu_", "linear", "one_hot",
+                      "scaled_dot_product_attention", "softplus", "softshrink"])
+_IN_TORCH = frozenset(["avg_pool1d", "celu_", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+                       "hardshrink", "prelu", "rrelu_", "selu_", "threshold_", "bilinear", "cosine_similarity", "pairwise_distance",
+                       "pdist", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "adaptive_avg_pool1d",
+                       "relu_"])
+_POOLS = frozenset(f"{kind}{n}d" for kind in ("max_pool", "adaptive_max_pool")
+                   for n in (1, 2, 3)) | {"fractional_max_pool2d", "fractional_max_pool3d"}
 _IN_FUNCTIONAL = frozenset(functional._NAMES)
 _SPACES = {"linalg": "_C._linalg.linalg_", "fft": "_C._fft.fft_", "special": "_C._special.special_"}
-_OTHER_NAMES = {"torch.nn.functional.logsigmoid": "torch._C._nn.log_sigmoid", "torch.nn.functional.threshold": "torch.nn.functional._threshold",
+_OTHER_NAMES = {"torch.nn.functional.logsigmoid": "torch._C._nn.log_sigmoid",
+                "torch.nn.functional.threshold": "torch.nn.functional._threshold",
                 "torch._torch_celu": "torch.celu", "torch._torch_rrelu": "torch.rrelu", "torch._torch_selu": "torch.selu",
                 "torch._torch_threshold": "torch.threshold", "torch._public_fill": "torch.fill_", "torch._public_zero": "torch.zero_",
                 "torch.range_": "torch.range", "torch.symbolic.cond": "torch.cond", "torch.settings._assert": "torch._assert",
@@ -61,13 +67,14 @@ def _own(module: str, name: str) -> str:
 
 
 def spelled(function: Any) -> str:
-    """The name by which generated code calls a function: "torch.nn.functional.relu", "getattr", "mypackage.f". RuntimeError for a lambda whose
-    source cannot be found."""
+    """The name by which generated code calls a function: "torch.nn.functional.relu", "getattr", "mypackage.f". RuntimeError for a lambda
+    whose source cannot be found."""
     name = function.__name__
     if getattr(builtins, name, None) is function:
         return name
     module = getattr(function, "__module__", None)
-    if getattr(function, "__qualname__", "") == f"Tensor.{name}" or (vars(Tensor).get(name) is function and not _public(function, module, name)):
+    if getattr(function, "__qualname__",
+               "") == f"Tensor.{name}" or (vars(Tensor).get(name) is function and not _public(function, module, name)):
         return f"torch.Tensor.{name}"
     if module is None:
         raise RuntimeError(f"cannot find module for {function}")
@@ -95,8 +102,8 @@ def own_name(function: Any) -> str:
 
 
 def recorded(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments that PyTorch records of a call: as they were given for a function in C; for one in Python, the required ones by position and all
-    others by name, defaults included."""
+    """The arguments that PyTorch records of a call: as they were given for a function in C; for one in Python, the required ones by
+    position and all others by name, defaults included."""
     name = spelled(function)
     if not name.startswith(("torch.nn.functional.", "torch.functional.")):
         return args, kwargs
@@ -107,7 +114,8 @@ def recorded(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
     if len(args) > len(parameters):
         return args, kwargs
     given = {**{each.name: value for each, value in zip(parameters, args, strict=False)}, **kwargs}
-    required = [each.name for each in parameters if each.default is each.empty or (each.name == "split_size_or_sections" and each.name in given)]
+    required = [each.name for each in parameters if each.default is each.empty
+                or (each.name == "split_size_or_sections" and each.name in given)]
     others = {each.name: each.default for each in parameters if each.name not in required}
     if not given.keys() <= {*required, *others} or not given.keys() >= set(required):
         return args, kwargs

@@ -70,8 +70,8 @@ def _format_arg(arg: object, max_list_len: float = float("inf")) -> str:
 class Node:
     """One operation of a graph.
 
-    op      "placeholder" (an input), "get_attr" (a parameter, buffer or constant of the module), "call_function", "call_method" (the first argument is
-            the object), "call_module", "output"
+    op      "placeholder" (an input), "get_attr" (a parameter, buffer or constant of the module), "call_function", "call_method" (the first
+            argument is the object), "call_module", "output"
     target  the function, or the name of the method, the submodule, the attribute or the input
     args, kwargs  nodes, numbers and the like, in (immutable) lists, tuples, dicts and slices; assigning new ones keeps the books
     users   who uses the result (a dict, for its order)
@@ -230,7 +230,8 @@ class Node:
         """
         if propagate_meta:
             if replace_with.meta:
-                raise AssertionError("Called node.replace_all_uses_with(replace_with, propagate_meta=True), but replace_with already has .meta keys")
+                raise AssertionError("Called node.replace_all_uses_with(replace_with, propagate_meta=True), but replace_with already has "
+                                     ".meta keys")
             replace_with.meta.update(self.meta)
         changed = [user for user in list(self.users) if delete_user_cb is None or delete_user_cb(user)]
         hooks = self._hooks("_replace_hooks")
@@ -276,8 +277,8 @@ class Node:
                     include_tensor_metadata: bool = False) -> str | None:
         """The node's line in a printed graph.
 
-        Given a list with at least one name, `placeholder_names` takes a placeholder's (and None is returned); `maybe_return_typename` takes the
-        output's annotation.
+        Given a list with at least one name, `placeholder_names` takes a placeholder's (and None is returned); `maybe_return_typename` takes
+        the output's annotation.
         """
         kind = "" if self.type is None else f"{type_name(self.type)} "
         if self.op == "output":
@@ -321,7 +322,8 @@ class Node:
 
     def normalized_arguments(self, root: Any, arg_types: Any = None, kwarg_types: Any = None,
                              normalize_to_only_use_kwargs: bool = False) -> Any:
-        """The arguments, matched with the function's or the module's signature, defaults filled in (`operator_schemas`); None where that fails."""
+        """The arguments, matched with the function's or the module's signature, defaults filled in (`operator_schemas`); None where that
+        fails."""
         from .operator_schemas import normalize_function, normalize_module
         if self.op == "call_function":
             return normalize_function(self.target, self.args, self.kwargs, arg_types, kwarg_types, normalize_to_only_use_kwargs)
@@ -335,8 +337,10 @@ def _bad_target(graph: Any, name: str, target: Any, expected: str) -> str:
     return f"Node [graph = {graph}, name = '{name}'] target {target} has type {typename(target)} but a {expected} is expected"
 
 
-_RANDOM = frozenset(["rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "poisson", "bernoulli", "multinomial"])
-_RANDOM_OPERATORS = _RANDOM | frozenset(["dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "rrelu", "binomial", "native_dropout"])
+_RANDOM = frozenset(["rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "poisson", "bernoulli",
+                     "multinomial"])
+_RANDOM_OPERATORS = _RANDOM | frozenset(["dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout", "rrelu", "binomial",
+                                         "native_dropout"])
 
 
 def _is_impure_call(target: Any, kwargs: dict[str, Any], impure_random: bool) -> bool:

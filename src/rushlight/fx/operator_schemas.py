@@ -10,8 +10,8 @@ from ..ops.aten import OpOverload, OpOverloadPacket
 from ..ops.interception import original_of
 from ..tensor import Tensor
 
-__all__ = ["ArgsKwargsPair", "check_for_mutable_operation", "get_signature_for_torch_op", "create_type_hint", "type_matches", "normalize_function",
-           "normalize_module"]
+__all__ = ["ArgsKwargsPair", "check_for_mutable_operation", "get_signature_for_torch_op", "create_type_hint", "type_matches",
+           "normalize_function", "normalize_module"]
 
 
 class ArgsKwargsPair(NamedTuple):
@@ -35,8 +35,10 @@ def check_for_mutable_operation(target: Any, args: tuple[Any, ...], kwargs: dict
     """RuntimeError for a torch function that writes into its arguments."""
     from .names import is_own_value
     name = getattr(target, "__name__", "")
-    if is_own_value(target) and ((name.endswith("_") and not name.endswith("__")) or kwargs.get("out") is not None or kwargs.get("inplace")):
-        raise RuntimeError(f"Tried to trace mutable operation {name}. FX only supports functional code, so operations that mutate operands in-place "
+    if is_own_value(target) and ((name.endswith("_") and not name.endswith("__")) or kwargs.get("out") is not None
+                                 or kwargs.get("inplace")):
+        raise RuntimeError(f"Tried to trace mutable operation {name}. FX only supports functional code, so operations that mutate "
+                           "operands in-place "
                            "(e.g. via `out` arguments) are not supported")
 
 
@@ -66,7 +68,8 @@ def type_matches(signature_type: Any, argument_type: Any) -> bool:
 
 def normalize_function(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, arg_types: Any = None,
                        kwarg_types: Any = None, normalize_to_only_use_kwargs: bool = False) -> ArgsKwargsPair | None:
-    """The arguments of a torch function's call as its signature has them, defaults filled in; all by name on request. None where they don't fit."""
+    """The arguments of a torch function's call as its signature has them, defaults filled in; all by name on request. None where they don't
+    fit."""
     from .names import is_own_value
     if not is_own_value(target):
         return None

@@ -25,8 +25,8 @@ from .graph import Graph
 from .names import own_name, recorded, spelled
 from .node import Argument, Node, Target, base_types, map_arg
 
-__all__ = ["TracerBase", "GraphAppendingTracer", "TraceError", "Proxy", "MetaProxy", "Attribute", "ParameterProxy", "Scope", "ScopeContextManager",
-           "assert_fn"]
+__all__ = ["TracerBase", "GraphAppendingTracer", "TraceError", "Proxy", "MetaProxy", "Attribute", "ParameterProxy", "Scope",
+           "ScopeContextManager", "assert_fn"]
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
@@ -117,8 +117,8 @@ class TracerBase:
         return frame
 
     def create_arg(self, a: Any) -> Argument:
-        """What a value that the program gave becomes in a node: proxies their nodes, containers containers of these. NotImplementedError for values
-        that a node can't hold. Override it to allow more."""
+        """What a value that the program gave becomes in a node: proxies their nodes, containers containers of these. NotImplementedError
+        for values that a node can't hold. Override it to allow more."""
         if isinstance(a, Proxy):
             return a.node
         if hasattr(a, "__fx_create_arg__"):
@@ -135,7 +135,8 @@ class TracerBase:
         if isinstance(a, (*base_types, enum.Enum, OpOverload, OpOverloadPacket)) or a is None or a is ...:
             return a
         if is_dataclass(a) and not isinstance(a, type):
-            return self.create_node("call_function", a.__class__, (), {each.name: self.create_arg(getattr(a, each.name)) for each in fields(a)})
+            return self.create_node("call_function", a.__class__, (),
+                                    {each.name: self.create_arg(getattr(a, each.name)) for each in fields(a)})
         raise NotImplementedError(f"argument of type: {type(a)}")
 
     def _create_dict(self, a: dict[Any, Any]) -> dict[Any, Argument]:
@@ -155,7 +156,8 @@ class TracerBase:
 
     def iter(self, obj: Proxy) -> Iterator[Any]:
         """What a loop over a proxy runs through: it raises. Override it to decide."""
-        raise TraceError("Proxy object cannot be iterated. This can be attempted when the Proxy is used in a loop or as a *args or **kwargs "
+        raise TraceError("Proxy object cannot be iterated. This can be attempted when the Proxy is used in a loop or as a *args or "
+                         "**kwargs "
                          "function argument. Loop over a number that the module knows, or mark the function that loops with torch.fx.wrap"
                          + self._where())
 
@@ -196,10 +198,11 @@ def _instruction(frame: FrameType) -> tuple[list[dis.Instruction], int]:
 
 
 class Proxy:
-    """Stands for the value of a node. Operators, methods, attributes and torch functions applied to it make new nodes, and proxies of these.
+    """Stands for the value of a node. Operators, methods, attributes and torch functions applied to it make new nodes, and proxies of
+    these.
 
-    It has no truth value and no length, and it can't be iterated but in ``a, b = proxy``. Functions that need these go into the graph as one
-    call if they are marked by `torch.fx.wrap`; what depends only on the module's own numbers may branch and loop.
+    It has no truth value and no length, and it can't be iterated but in ``a, b = proxy``. Functions that need these go into the graph as
+    one call if they are marked by `torch.fx.wrap`; what depends only on the module's own numbers may branch and loop.
     """
 
     def __init__(self, node: Node, tracer: TracerBase | None = None) -> None:
@@ -210,7 +213,8 @@ class Proxy:
         return f"Proxy({self.node.name})"
 
     def __getattr__(self, k: str) -> Attribute:
-        if k in ("_kind", "_a"):        # an op asks, without a door before it: it finds no tensor, and the doors open (see overrides.rescue)
+        # an op asks, without a door before it: it finds no tensor, and the doors open (see overrides.rescue)
+        if k in ("_kind", "_a"):
             raise AttributeError(f"a torch.fx.Proxy has no {k}")
         return Attribute(self, k)
 
@@ -257,7 +261,8 @@ class Proxy:
                            "torch.fx.wrap('len') at module scope" + self.tracer._where())
 
     @classmethod
-    def __torch_function__(cls, orig_method: Any, types: Any, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None) -> Proxy:
+    def __torch_function__(cls, orig_method: Any, types: Any, args: tuple[Any, ...] | None = None,
+                           kwargs: dict[str, Any] | None = None) -> Proxy:
         args, kwargs = args or (), kwargs or {}
         tracers: dict[TracerBase, None] = {}
 
@@ -301,7 +306,8 @@ def _method_name(function: Any, args: tuple[Any, ...]) -> str | None:
 
 
 def _as_pytorch_calls(function: Any, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
-    """A call as PyTorch's function of that name hands it on: pooling with indices is another function, the old ``upsample`` is ``interpolate``."""
+    """A call as PyTorch's function of that name hands it on: pooling with indices is another function, the old ``upsample`` is
+    ``interpolate``."""
     if not hasattr(function, "__name__"):
         return function, args, kwargs
     args, kwargs = recorded(function, args, kwargs)
@@ -326,7 +332,8 @@ class MetaProxy(Proxy):
         return f"MetaProxy({self.node.name})"
 
     @classmethod
-    def __torch_function__(cls, orig_method: Any, types: Any, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None) -> MetaProxy:
+    def __torch_function__(cls, orig_method: Any, types: Any, args: tuple[Any, ...] | None = None,
+                           kwargs: dict[str, Any] | None = None) -> MetaProxy:
         args, kwargs = args or (), kwargs or {}
         mode = next(each for each in args if isinstance(each, MetaProxy)).fake_mode
         proxy = super().__torch_function__(orig_method, types, args, kwargs)

@@ -34,16 +34,17 @@ class ReplacedPatterns:
 
 
 def replace_pattern(gm: GraphModule, pattern: Any, replacement: Any) -> list[Match]:
-    """Exchange every part of a module's graph that does what `pattern` does for what `replacement` does. Both are functions (or modules) with
-    the same parameters, all of which the pattern uses.
+    """Exchange every part of a module's graph that does what `pattern` does for what `replacement` does. Both are functions (or modules)
+    with the same parameters, all of which the pattern uses.
 
     Parts are found by who uses whose result, names don't matter; of parts that overlap the first is exchanged. The module is recompiled.
     """
     return [Match(each.anchor, each.nodes_map) for each in replace_pattern_with_filters(gm, pattern, replacement)]
 
 
-def replace_pattern_with_filters(gm: GraphModule, pattern: Any, replacement: Any = None, match_filters: list[Callable[..., bool]] | None = None,
-                                 ignore_literals: bool = False, replacement_callback: Callable[..., Graph] | None = None,
+def replace_pattern_with_filters(gm: GraphModule, pattern: Any, replacement: Any = None,
+                                 match_filters: list[Callable[..., bool]] | None = None, ignore_literals: bool = False,
+                                 replacement_callback: Callable[..., Graph] | None = None,
                                  node_name_match: str = "") -> list[ReplacedPatterns]:
     """The same, with more say.
 
@@ -119,7 +120,8 @@ def _take_attributes(gm: GraphModule, replacement: Module) -> None:
         if node.op not in ("call_module", "get_attr") or _has_attr(gm, node.target):
             continue
         if not _has_attr(replacement, node.target):
-            raise RuntimeError(f'Attempted to create a "{node.op}" node during subgraph rewriting with target {node.target}, but the referenced '
+            raise RuntimeError(f'Attempted to create a "{node.op}" node during subgraph rewriting with target {node.target}, but the '
+                               'referenced '
                                "attribute does not exist in the replacement GraphModule")
         _assign_attr(copy.deepcopy(_get_attr(replacement, node.target)), gm, node.target)
     gm.graph.lint()

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["annotate", "annotate_fn", "preserve_node_meta", "has_preserved_node_meta", "set_stack_trace", "set_grad_fn_seq_nr", "reset_grad_fn_seq_nr",
-           "format_stack", "set_current_meta", "get_current_meta", "set_current_replay_node", "get_current_replay_node"]
+__all__ = ["annotate", "annotate_fn", "preserve_node_meta", "has_preserved_node_meta", "set_stack_trace", "set_grad_fn_seq_nr",
+           "reset_grad_fn_seq_nr", "format_stack", "set_current_meta", "get_current_meta", "set_current_replay_node",
+           "get_current_replay_node"]
 
 current_meta: dict[str, Any] = {}
 _preserve = False

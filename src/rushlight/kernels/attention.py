@@ -1,8 +1,8 @@
 """Scaled dot-product attention on arrays, forward and backward, in pieces that stay in the cache.
 
-q (..., L, E), k (..., S, E) and v (..., S, F); the leading dimensions are broadcast, and the last of them, the heads, may be fewer for k and v: each
-serves several of q. `bias` is None, what is added to the scores, or bools (False hides), and broadcasts to (..., L, S). The NumPy form keeps
-softmax(q k' + bias) for the backward pass, the library and GPUs keep one number per query.
+q (..., L, E), k (..., S, E) and v (..., S, F); the leading dimensions are broadcast, and the last of them, the heads, may be fewer for k
+and v: each serves several of q. `bias` is None, what is added to the scores, or bools (False hides), and broadcasts to (..., L, S). The
+NumPy form keeps softmax(q k' + bias) for the backward pass, the library and GPUs keep one number per query.
 """
 
 from __future__ import annotations
@@ -48,14 +48,15 @@ def attention(q: Array, k: Array, v: Array, bias: Array | None, noise: Callable[
 
 
 @kernel(composed=True)
-def attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | None, noise: Callable[[Array], Array] | None, causal: bool, scale: float,
-                       of_bias: bool, out: Array, *kept: Array) -> tuple[Any, Any, Any, Any]:
+def attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | None, noise: Callable[[Array], Array] | None, causal: bool,
+                       scale: float, of_bias: bool, out: Array, *kept: Array) -> tuple[Any, Any, Any, Any]:
     """Gradients of q, k, v, and (`of_bias`) of the bias in the scores' shape, else None. `out` and `kept` are what `attention` returned."""
     spread = _spread(q, k, v, bias)
     if spread is not None:
         q_, k_, v_, wide_bias = spread
         leading, dtype = q_.shape[:-2], q_.dtype
-        dq, dk, dv, of_scores = attention_gradient(_fitting(g, leading, dtype), q_, k_, v_, wide_bias, noise, causal, scale, of_bias, _fitting(out, leading, dtype), *kept)
+        dq, dk, dv, of_scores = attention_gradient(_fitting(g, leading, dtype), q_, k_, v_, wide_bias, noise, causal, scale, of_bias,
+                                                   _fitting(out, leading, dtype), *kept)
         dq, dk, dv = (_of_few_heads(grad, a).astype(a.dtype, copy=False) for grad, a in ((dq, q), (dk, k), (dv, v)))
         return dq, dk, dv, of_scores if of_scores is None or bias is None else of_scores.astype(bias.dtype, copy=False)
     weights, inverse, *factors = kept
@@ -63,7 +64,8 @@ def attention_gradient(g: Array, q: Array, k: Array, v: Array, bias: Array | Non
 
 
 def _spread(q: Array, k: Array, v: Array, bias: Array | None) -> tuple[Any, ...] | None:
-    """(q, k, v, bias) of equal leading dimensions, as numbers of one dtype that is good to compute with; None where they are such already."""
+    """(q, k, v, bias) of equal leading dimensions, as numbers of one dtype that is good to compute with; None where they are such
+    already."""
     leading, rows, columns = q.shape[:-2], q.shape[-2], k.shape[-2]
     even = k.shape[:-2] == leading == v.shape[:-2]
     if even and q.itemsize > 2 and (bias is None or (bias.dtype == q.dtype and bias.shape == (*leading, rows, columns))):

@@ -1,8 +1,8 @@
 """Bessel functions of order 0 and 1, modified ones, and Airy's Ai, on float32 and float64 arrays.
 
-Near the origin a Chebyshev series in x or x^2 of what is left after the singular part (the logarithm of Y and K, Abramowitz & Stegun 9.1.13,
-9.6.13) is taken out; far from it a Chebyshev series in 1/x or 1/x^2 of the slowly varying factor of the asymptotic form (A&S 9.2.5, 9.7.1,
-9.7.2, 10.4.59, 10.4.60). The tables are our own: tools/fit_special.py.
+Near the origin a Chebyshev series in x or x^2 of what is left after the singular part (the logarithm of Y and K, Abramowitz & Stegun
+9.1.13, 9.6.13) is taken out; far from it a Chebyshev series in 1/x or 1/x^2 of the slowly varying factor of the asymptotic form (A&S 9.2.5,
+9.7.1, 9.7.2, 10.4.59, 10.4.60). The tables are our own: tools/fit_special.py.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def _y0(x: Array) -> Any:
 
 
 def _y1(x: Array) -> Any:
-    return _y(x, lambda x: x * series(T.Y1_NEAR, x * x) + 2 / math.pi * (np.log(x) * _j1(x) - 1 / x), lambda x: _wave(x, T.P1, T.Q1, 1, True))
+    return _y(x, lambda x: x * series(T.Y1_NEAR, x * x) + 2 / math.pi * (np.log(x) * _j1(x) - 1 / x),
+              lambda x: _wave(x, T.P1, T.Q1, 1, True))
 
 
 def _airy_ai(x: Array) -> Any:

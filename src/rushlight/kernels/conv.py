@@ -5,8 +5,8 @@
     weight_gradient(x, g)  its adjoint in w
 
 x is (N, C, *spatial), w (O, C / groups, *kernel), y and g (N, O, *out). The columns of im2col lie as (N, C, *kernel, *out), so that copying
-them moves whole rows, and one matrix product per image gives the result in its final layout. The native library (native/conv.cpp) computes the
-same without ever storing the columns.
+them moves whole rows, and one matrix product per image gives the result in its final layout. The native library (native/conv.cpp) computes
+the same without ever storing the columns.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def input_gradient(g: Array, w: Array, size: Sizes, stride: Sizes, padding: Size
             padded[slices_at(at, out, stride, dilation)] += columns[(slice(None), slice(None), *at)]
     if not any(padding):
         return padded
-    return np.ascontiguousarray(padded[(slice(None), slice(None), *[slice(p, p + s) for s, p in zip(size, padding, strict=True)])], like=padded)
+    return np.ascontiguousarray(padded[(slice(None), slice(None), *[slice(p, p + s) for s, p in zip(size, padding, strict=True)])],
+                                like=padded)
 
 
 @kernel(halves=True)

@@ -1,4 +1,5 @@
-"""One door to every kernel: `@kernel` over a NumPy function makes of it the callable that finds the fastest form for the arrays it is given.
+"""One door to every kernel: `@kernel` over a NumPy function makes of it the callable that finds the fastest form for the arrays it is
+given.
 
     @kernel
     def softmax(a, axis): ...                   # kernels/softmax.py, in NumPy: the twin
@@ -6,15 +7,17 @@
 A call goes to the first of these that takes it:
 
     the native library      ``softmax.softmax`` in a table of native/softmax.cpp, for plain arrays
-    the arrays' class       what the class brought with it when it joined (`join`): for a GPU's arrays ``softmax`` in kernels/cuda/softmax.py, for vmap's
+    the arrays' class       what the class brought with it when it joined (`join`): for a GPU's arrays ``softmax`` in
+    kernels/cuda/softmax.py, for vmap's
                             a rule that folds the batch into a dimension
     the twin                the NumPy function, which runs on every class that takes part in NumPy's protocols
 
 All have one name and one signature. "Not mine" is said in one way, by stepping aside: a native function returns nothing, a class's form
-NotImplemented, and the call goes on. So callers ask no questions. Arguments are given by position; arrays inside of lists are not looked for.
+NotImplemented, and the call goes on. So callers ask no questions. Arguments are given by position; arrays inside of lists are not looked
+for.
 
-Where what a kernel computes can be composed of ops (attention, a recurrent layer), ``@kernel(composed=True)`` makes a twin for NumPy's arrays alone: for
-arrays of other classes, and whatever else nobody takes, the call gives NotImplemented, and the op composes.
+Where what a kernel computes can be composed of ops (attention, a recurrent layer), ``@kernel(composed=True)`` makes a twin for NumPy's
+arrays alone: for arrays of other classes, and whatever else nobody takes, the call gives NotImplemented, and the op composes.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ converted: Kernel = ndarray.astype      # until kernels/memory.py has its kernel
 
 
 def join(cls: type, find: Find | str) -> None:
-    """Arrays of `cls` take part from now on: ``find("softmax", "softmax")`` gives their form of a kernel, or None where the twin serves them.
+    """Arrays of `cls` take part from now on: ``find("softmax", "softmax")`` gives their form of a kernel, or None where the twin serves
+    them.
 
     find    or the name of the module that has a function `find`, which is imported when the first kernel asks
     """

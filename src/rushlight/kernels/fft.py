@@ -26,7 +26,8 @@ def complex_transform(a: Array, axes: tuple[int, ...], scaling: str, forward: bo
 
 @kernel
 def real_transform(a: Array, axes: tuple[int, ...], scaling: str, forward: bool, full: bool) -> Array:
-    """The terms of real values; of the last dimension the n // 2 + 1 that determine the others, or all. Of the inverse they are conjugated."""
+    """The terms of real values; of the last dimension the n // 2 + 1 that determine the others, or all. Of the inverse they are
+    conjugated."""
     if full:
         return np.fft.fftn(a, axes=axes, norm=_FORWARD[scaling]) if forward else np.fft.ifftn(a, axes=axes, norm=_INVERSE[scaling])
     r = np.fft.rfftn(a, axes=axes, norm=_FORWARD[scaling])

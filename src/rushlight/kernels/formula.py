@@ -3,9 +3,10 @@
     tanh_gradient = lambda g, y: g * (1 - y * y)
     elu = lambda x, scale, factor: where(x > 0, x * scale, expm1(minimum(x, 0)) * factor)
 
-Such a function runs on arrays of any kind (NumPy's protocols), on tensors, with their gradients, and on `Symbol`s, which compute nothing and write
-down on a `Tape` what is asked of them. What is on a tape is printed as a program of the native evaluator (fuse.py), as NumPy calls over
-scratch memory (step.py) or as CUDA text (cuda/elementwise.py). The functions of this module are what formulas call beside Python's operators.
+Such a function runs on arrays of any kind (NumPy's protocols), on tensors, with their gradients, and on `Symbol`s, which compute nothing
+and write down on a `Tape` what is asked of them. What is on a tape is printed as a program of the native evaluator (fuse.py), as NumPy
+calls over scratch memory (step.py) or as CUDA text (cuda/elementwise.py). The functions of this module are what formulas call beside
+Python's operators.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ import numpy as np
 
 from ..vocabulary import Function
 
-__all__ = ["Tape", "Symbol", "Number", "Untraceable", "trace", "function", "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "sinh", "cosh", "tanh",
-           "sqrt", "absolute", "sign", "isnan", "isfinite", "nonzero", "maximum", "minimum", "where"]
+__all__ = ["Tape", "Symbol", "Number", "Untraceable", "trace", "function", "exp", "exp2", "expm1", "log", "log1p", "sin", "cos", "sinh",
+           "cosh", "tanh", "sqrt", "absolute", "sign", "isnan", "isfinite", "nonzero", "maximum", "minimum", "where"]
 
 Value: TypeAlias = Any          # a tensor, an array of any kind, a symbol, or a number
 
 _FLAGS = {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_xor", "logical_not",
           "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "isnan", "isinf", "isfinite"}
-_ON_FLAGS = {"logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "where", "multiply", "copy"}
+_ON_FLAGS = {"logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "where",
+             "multiply", "copy"}
 _NUMBERS = (int, float, np.number)
 ndarray = np.ndarray
 
@@ -105,8 +107,9 @@ class _FloatType:
 class Tape:
     """The instructions of one formula: each is (op, operands...) where operands are earlier values, by index.
 
-    Beside ops there are ("input", i), ("constant", its hexadecimal text) and ("number", i), which stands for the i-th of the numbers that another
-    run may have other values of. `takes` says whether there is an op of a name; kernels without one are written down by what they are made of.
+    Beside ops there are ("input", i), ("constant", its hexadecimal text) and ("number", i), which stands for the i-th of the numbers that
+    another run may have other values of. `takes` says whether there is an op of a name; kernels without one are written down by what they
+    are made of.
     """
 
     def __init__(self, inputs: int, takes: Callable[[str], bool]) -> None:
@@ -114,7 +117,8 @@ class Tape:
         self.values: list[tuple[Any, ...]] = [("input", i) for i in range(inputs)]
         self.known: dict[tuple[Any, ...], int] = {}
         self.flags = [False] * inputs                                           # which values are bool
-        self.guards: list[tuple[int, Callable[..., Any], float, Any]] = []      # what was asked about numbers: (number, question, operand, answer)
+        # what was asked about numbers: (number, question, operand, answer)
+        self.guards: list[tuple[int, Callable[..., Any], float, Any]] = []
         self.derived: list[tuple[Callable[..., float], tuple[int | float, ...]]] = []       # numbers made of others (int: by index)
         self.numbers = 0
 

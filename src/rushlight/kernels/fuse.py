@@ -3,8 +3,8 @@
     gradient = fuse(lambda g, y: g * (1 - y * y))
 
 is called as the function is, and gives what the function gives. At its first call the function is traced (formula.py); the native block
-evaluator then runs the program of it. Functions that look at values, shapes or dtypes can't be traced: they just run, as they do for operands
-other than float arrays, and as they do without the native library.
+evaluator then runs the program of it. Functions that look at values, shapes or dtypes can't be traced: they just run, as they do for
+operands other than float arrays, and as they do without the native library.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Random numbers of the gamma, binomial and Poisson families, one by one from a `Generator`, as PyTorch's CPU kernels draw them: by the native library
-(native/sampling.cpp), or by the same formulas here.
+"""Random numbers of the gamma, binomial and Poisson families, one by one from a `Generator`, as PyTorch's CPU kernels draw them: by the
+native library (native/sampling.cpp), or by the same formulas here.
 
 Sources: Marsaglia and Tsang, A simple method for generating gamma variables (2000); Hoermann, The generation of binomial random
-variates (1993, algorithm BTRS); Devroye, Non-uniform random variate generation (1986), ch. X.4 (binomial by waiting times); Knuth, The Art of
-Computer Programming, vol. 2, 3.4.1 (Poisson by products); Hoermann, The transformed rejection method for generating Poisson random variables (1993).
+variates (1993, algorithm BTRS); Devroye, Non-uniform random variate generation (1986), ch. X.4 (binomial by waiting times); Knuth, The Art
+of Computer Programming, vol. 2, 3.4.1 (Poisson by products); Hoermann, The transformed rejection method for generating Poisson random
+variables (1993).
 """
 
 from __future__ import annotations
@@ -139,7 +140,8 @@ def _transformed_rejection(gen: Generator, count: float, p: float) -> float:
         if us >= 0.07 and v <= sure:
             return float(k)
         v = math.log(v * alpha / (a / (us * us) + b)) if v else -math.inf
-        bound = ((m + 0.5) * math.log((m + 1.0) / (odds * (count - m + 1.0))) + (count + 1.0) * math.log((count - m + 1.0) / (count - k + 1.0))
+        bound = ((m + 0.5) * math.log((m + 1.0) / (odds * (count - m + 1.0))) + (count + 1.0)
+                 * math.log((count - m + 1.0) / (count - k + 1.0))
                  + (k + 0.5) * math.log(odds * (count - k + 1.0) / (k + 1.0))
                  + _stirling_tail(m) + _stirling_tail(count - m) - _stirling_tail(k) - _stirling_tail(count - k))
         if v <= bound:

@@ -1,4 +1,5 @@
-"""GELU: its formulas, and algorithms for NumPy's arrays, which lose no digits for negative numbers and take a block that fits the cache at a time."""
+"""GELU: its formulas, and algorithms for NumPy's arrays, which lose no digits for negative numbers and take a block that fits the cache at
+a time."""
 
 from __future__ import annotations
 

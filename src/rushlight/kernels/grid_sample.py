@@ -14,7 +14,8 @@ MODES, PADDINGS = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "refle
 
 @kernel(composed=True)
 def grid_sample(x: Array, grid: Array, mode: int, padding: int, align_corners: bool) -> Array:
-    """Values of images x (N, C, *size) at grid (N, *out, n): (N, C, *out). NumPy has no form of it that is no composition: NotImplemented."""
+    """Values of images x (N, C, *size) at grid (N, *out, n): (N, C, *out). NumPy has no form of it that is no composition:
+    NotImplemented."""
     return NotImplemented
 
 

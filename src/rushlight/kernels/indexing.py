@@ -1,7 +1,8 @@
 """Reading and writing along dimensions by index arrays and masks.
 
-Some kernels do only what can be done quickly and without a look at the arguments beforehand: they answer None to everything else (an index out of
-range or from the end, other dtypes, strides; without the library, everything), and their callers look more closely, with PyTorch's errors.
+Some kernels do only what can be done quickly and without a look at the arguments beforehand: they answer None to everything else (an index
+out of range or from the end, other dtypes, strides; without the library, everything), and their callers look more closely, with PyTorch's
+errors.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from ..vocabulary import Array
 from .door import is_half, kernel
 
-__all__ = ["gather", "gathered", "scatter", "scattered", "scatter_into", "HOW", "take_slices", "add_rows", "add_slices", "select_masked", "fill_masked", "bags",
-           "positions", "grid", "steps"]
+__all__ = ["gather", "gathered", "scatter", "scattered", "scatter_into", "HOW", "take_slices", "add_rows", "add_slices", "select_masked",
+           "fill_masked", "bags", "positions", "grid", "steps"]
 
 HOW = {"add": 1, "multiply": 2, "maximum": 3, "minimum": 4}      # what becomes of a value that is there already; 0: it is replaced
 
@@ -44,15 +45,15 @@ def gather(a: Array, dim: int, index: Array) -> Array:
 
 @kernel
 def scatter(target: Array, dim: int, index: Array, values: Array) -> None:
-    """``target[index[i][j]][j] = values[i][j]`` in place; `values` may be a 0-dim array. IndexError, and nothing written, where an index is out of
-    range."""
+    """``target[index[i][j]][j] = values[i][j]`` in place; `values` may be a 0-dim array. IndexError, and nothing written, where an index is
+    out of range."""
     target[grid(index, dim)] = values
 
 
 @kernel
 def scatter_into(target: Array, dim: int, index: Array, values: Array, how: str) -> bool:
-    """Scatter where places may repeat, in place: "add", "multiply", or "maximum" and "minimum" (nan wins) with what is there: True, or False
-    where it cannot be done in one pass."""
+    """Scatter where places may repeat, in place: "add", "multiply", or "maximum" and "minimum" (nan wins) with what is there: True, or
+    False where it cannot be done in one pass."""
     return False
 
 
@@ -110,8 +111,8 @@ def positions(mask: Array) -> Any:
 
 @kernel
 def add_rows(target: Array, rows: Any, values: Array) -> Any:
-    """``target[rows[i]] += values[i]`` in place for a matrix `target` (or vector), vector `rows` and matching `values`; rows may repeat. The
-    target.
+    """``target[rows[i]] += values[i]`` in place for a matrix `target` (or vector), vector `rows` and matching `values`; rows may repeat.
+    The target.
 
     `rows` are in range; negative ones count from the end. Vectors and few rows are added by NumPy, many rows are grouped first.
     """

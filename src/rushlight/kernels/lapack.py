@@ -1,8 +1,9 @@
-"""What LAPACK has and NumPy has not, on arrays (..., rows, columns): LU, triangular solves, LDL, Cholesky that says where it failed; and NumPy's
-decompositions for matrices that are not finite, on which LAPACK may never return.
+"""What LAPACK has and NumPy has not, on arrays (..., rows, columns): LU, triangular solves, LDL, Cholesky that says where it failed; and
+NumPy's decompositions for matrices that are not finite, on which LAPACK may never return.
 
-native/lapack.cpp calls NumPy's own LAPACK; here are the twins, written after G. H. Golub and C. F. Van Loan, "Matrix Computations", with LAPACK's conventions: pivots count from 1, `info` is 0 or the
-(1-based) place of the failure. Loops run over columns; all matrices of a batch go through them together. What goes through a matrix element by element (LDL, a Cholesky that failed) takes NumPy arrays only.
+native/lapack.cpp calls NumPy's own LAPACK; here are the twins, written after G. H. Golub and C. F. Van Loan, "Matrix Computations", with
+LAPACK's conventions: pivots count from 1, `info` is 0 or the (1-based) place of the failure. Loops run over columns; all matrices of a
+batch go through them together. What goes through a matrix element by element (LDL, a Cholesky that failed) takes NumPy arrays only.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from ..vocabulary import Array, Function
 from .door import kernel
 from .shapes import broadcast_shapes
 
-__all__ = ["cholesky", "eig", "eigh", "eigvalsh", "inverse", "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_rows", "on_host", "solve",
-           "solve_triangular", "svd", "svdvals"]
+__all__ = ["cholesky", "eig", "eigh", "eigvalsh", "inverse", "ldl_factor", "ldl_solve", "least_squares", "lu_factor", "lu_rows", "on_host",
+           "solve", "solve_triangular", "svd", "svdvals"]
 
 _BLOCK = 32
 
@@ -41,7 +42,8 @@ def _size1(a: Array) -> Array:
 # --- NumPy's decompositions ---------------------------------------------------------------------------------------------------------------
 
 def _finite(decompose: Function) -> Function:
-    """`decompose` for NumPy arrays that may hold inf or nan: nan raises LinAlgError, as LAPACK does, and a matrix with inf has results of nan."""
+    """`decompose` for NumPy arrays that may hold inf or nan: nan raises LinAlgError, as LAPACK does, and a matrix with inf has results of
+    nan."""
     def finite(a: Array, *more: Any) -> Any:
         if a.__class__ is not np.ndarray or (good := np.isfinite(a)).all():
             return decompose(a, *more)
@@ -194,7 +196,8 @@ _ALPHA = (1 + 17 ** 0.5) / 8        # the growth factor that balances 1x1 and 2x
 
 @kernel
 def ldl_factor(a: Array, hermitian: bool) -> tuple[Any, Any, Any]:
-    """(L and D in one matrix, pivots, info) of symmetric (or Hermitian) matrices by Bunch and Kaufman's method; the lower triangle is read."""
+    """(L and D in one matrix, pivots, info) of symmetric (or Hermitian) matrices by Bunch and Kaufman's method; the lower triangle is
+    read."""
     x = np.tril(_stack(on_host(a)))
     pivots = np.zeros(x.shape[:-1], np.int32)
     info = np.array([_ldl_one(each, p, hermitian) for each, p in zip(x, pivots, strict=True)], np.int32)

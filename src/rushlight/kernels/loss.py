@@ -1,7 +1,7 @@
 """Losses on arrays. NumPy is the reference; native/loss.cpp, where it is built, goes over memory once.
 
-Losses against classes take logits (n, classes, ...), a target (n, ...) of int64 classes, or (cross entropy) shares of the logits' shape, a weight per
-class or None, the class that is ignored, and how much of the target is spread over all classes.
+Losses against classes take logits (n, classes, ...), a target (n, ...) of int64 classes, or (cross entropy) shares of the logits' shape, a
+weight per class or None, the class that is ignored, and how much of the target is spread over all classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .arrays import add_reduce, maximum_reduce
 from .door import is_half, kernel
 from .indexing import gather, steps
 
-__all__ = ["entropy", "entropy_backward", "mean_entropy", "mean_entropy_backward", "nll", "nll_backward", "shares_of", "pair_loss", "pair_slope"]
+__all__ = ["entropy", "entropy_backward", "mean_entropy", "mean_entropy_backward", "nll", "nll_backward", "shares_of", "pair_loss",
+           "pair_slope"]
 
 
 def shares_of(shape: Sequence[int], dtype: NumpyDtype, target: Array, weight: Array | None, ignored: int, smoothing: float) -> Array:
@@ -119,7 +120,8 @@ def _array_beside(x: Array, value: Any) -> Any:
 
 @kernel
 def mean_entropy(x: Array, target: Array, ignored: int, wide: bool) -> Any:
-    """(mean loss of logits (N, C), how many rows count, logs of the sums of exponentials per row) without weights; `wide`: the mean of 16-bit logits is float32."""
+    """(mean loss of logits (N, C), how many rows count, logs of the sums of exponentials per row) without weights; `wide`: the mean of
+    16-bit logits is float32."""
     dtype = x.dtype
     if is_half(x):
         x = x.astype(np.float32)

@@ -64,7 +64,8 @@ def elementwise(ufunc: Function) -> Function:
     return library.elementwise(ufunc.__name__, ufunc) or ufunc
 
 
-# Classes of arrays that compute a formula in a way of their own: class -> (function, operands) -> result. A GPU's arrays run it as one kernel.
+# Classes of arrays that compute a formula in a way of their own: class -> (function, operands) -> result. A GPU's arrays run it as one
+# kernel.
 RUNNERS: dict[type, Any] = {}
 
 

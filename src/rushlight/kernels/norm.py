@@ -1,4 +1,5 @@
-"""Normalisation on arrays: rows that lie behind one another (layer, group and instance norm, RMS norm), and channels of (N, C, *) (batch norm).
+"""Normalisation on arrays: rows that lie behind one another (layer, group and instance norm, RMS norm), and channels of (N, C, *) (batch
+norm).
 
 Statistics, weight and bias are flat. float16 and bfloat16 are computed in float32, and so are their statistics.
 """
@@ -49,7 +50,8 @@ def _mean(a: Array, axes: PerDim, count: int) -> Array:
 # --- rows -------------------------------------------------------------------------------------------------------------------------------
 
 def _layout(size: int, rows: int, groups: int, spatial: int) -> tuple[Axes, Axes, Any, Any, Any]:
-    """How rows of `size` elements lie: (shape, that of statistics, that of weights, the axes of a row, those that weights are repeated along)."""
+    """How rows of `size` elements lie: (shape, that of statistics, that of weights, the axes of a row, those that weights are repeated
+    along)."""
     if groups == spatial == 1:
         return (rows, size), (rows, 1), (size,), 1, 0
     entries = size // spatial       # of a row, each with weights of its own; groups of rows have theirs, too
@@ -84,7 +86,8 @@ def rows_backward(g: Array, x: Array, weight: Array | None, mean: Array, varianc
                   want_b: bool) -> tuple[Any, Any, Any]:
     """The gradients of x, weight and bias (flat), None for those that are not wanted."""
     if is_half(x):
-        gx, gw, gb = _rows_backward(widened(g), widened(x), widened(weight), mean, variance, eps, rows, groups, spatial, want_x, want_w, want_b)
+        gx, gw, gb = _rows_backward(widened(g), widened(x), widened(weight), mean, variance, eps, rows, groups, spatial, want_x, want_w,
+                                    want_b)
         return _like(gx, x), gw, gb
     if not x.size:
         empty = 0 if weight is None else weight.size

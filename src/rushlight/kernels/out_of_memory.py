@@ -1,7 +1,7 @@
 """Out of memory means RuntimeError in PyTorch, and programs catch that to try a smaller batch; in NumPy it is a MemoryError.
 
-NumPy raises one private class for all its allocations, so that class becomes both: ``except MemoryError`` goes on working, NumPy's own text stays
-in the message, and no op has to look.
+NumPy raises one private class for all its allocations, so that class becomes both: ``except MemoryError`` goes on working, NumPy's own text
+stays in the message, and no op has to look.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from .conv import slices_at
 from .door import is_half, kernel
 from .resample import Table, resample
 
-__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average", "adaptive_average_gradient",
-           "adaptive_max_indices", "adaptive_bounds", "out_size"]
+__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average",
+           "adaptive_average_gradient", "adaptive_max_indices", "adaptive_bounds", "out_size"]
 
 Sizes = tuple[int, ...]
 
@@ -31,7 +31,8 @@ def out_size(n: int, kernel: int, stride: int, padding: int, dilation: int, ceil
 
 def _framed(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, fill: Number) -> Array:
     """x inside a frame of `fill` that is large enough for all windows."""
-    need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(x.shape[2:], out, kernel, stride, padding, dilation, strict=True)]
+    need = [max((o - 1) * s + d * (k - 1) + 1, n
+                + p) for n, o, k, s, p, d in zip(x.shape[2:], out, kernel, stride, padding, dilation, strict=True)]
     if not any(padding) and all(have >= want for have, want in zip(x.shape[2:], need, strict=True)):
         return x
     frame = np.full(x.shape[:2] + tuple(need), fill, x.dtype, like=x)
@@ -81,8 +82,8 @@ def _winners(x: Array, y: Array, kernel: Sizes, stride: Sizes, padding: Sizes, d
 
 @kernel(halves=True)
 def max_with_taps(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> tuple[Any, Any]:
-    """`max_forward`, and which tap of the kernel (its flat number) holds each window's maximum: the first of equals, the last nan. In bytes where
-    that is enough; the type's highest number stands for windows that meet nothing."""
+    """`max_forward`, and which tap of the kernel (its flat number) holds each window's maximum: the first of equals, the last nan. In bytes
+    where that is enough; the type's highest number stands for windows that meet nothing."""
     y = max_forward(x, out, kernel, stride, padding, dilation)
     dtype = np.uint8 if prod(kernel) < 255 else np.int32
     taps = np.full(y.shape, np.iinfo(dtype).max, dtype, like=y)
@@ -96,7 +97,8 @@ def max_with_taps(x: Array, out: Sizes, kernel: Sizes, stride: Sizes, padding: S
 def max_gradient(g: Array, taps: Array, size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Array:
     """Each window's gradient goes to its maximum."""
     out = g.shape[2:]
-    need = [max((o - 1) * s + d * (k - 1) + 1, n + p) for n, o, k, s, p, d in zip(size, out, kernel, stride, padding, dilation, strict=True)]
+    need = [max((o - 1) * s + d * (k - 1) + 1, n
+                + p) for n, o, k, s, p, d in zip(size, out, kernel, stride, padding, dilation, strict=True)]
     gx = np.zeros((*g.shape[:2], *need), g.dtype, like=g)
     for number, at in enumerate(np.ndindex(*kernel)):
         gx[slices_at(at, out, stride, dilation)] += np.where(taps == number, g, np.zeros((), g.dtype, like=g))
@@ -143,7 +145,8 @@ def average_gradient(g: Array, size: Sizes, kernel: Sizes, stride: Sizes, paddin
         frame[slices_at(at, out, stride, (1,) * len(kernel))] += g
     if need == tuple(size):
         return frame
-    return np.ascontiguousarray(frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])], like=frame)
+    return np.ascontiguousarray(frame[(slice(None), slice(None), *[slice(p, p + n) for p, n in zip(padding, size, strict=True)])],
+                                like=frame)
 
 
 # --- adaptive ---------------------------------------------------------------------------------------------------------------------------

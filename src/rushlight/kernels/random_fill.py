@@ -3,8 +3,8 @@
 `draw(gen, a, sampler, *args)` fills an array of any strides. A sampler is a function (gen, n, numpy dtype, *args) -> 1-D array of n
 numbers, in the order in which they are drawn. PyTorch goes through memory in order: along the smallest stride first.
 
-All words come from mt19937. Earlier versions of PyTorch drew ``bernoulli_(p)`` (and with it dropout) on Intel processors from a generator of
-Intel's MKL, MCG31m1, whose formula Intel publishes; 2.13 does not, and `bernoulli_stream("mcg31")` gives those masks still.
+All words come from mt19937. Earlier versions of PyTorch drew ``bernoulli_(p)`` (and with it dropout) on Intel processors from a generator
+of Intel's MKL, MCG31m1, whose formula Intel publishes; 2.13 does not, and `bernoulli_stream("mcg31")` gives those masks still.
 """
 
 from __future__ import annotations
@@ -209,7 +209,8 @@ _mcg_powers: Any = None
 
 
 def bernoulli_stream(name: str | None = None) -> str:
-    """Which stream ``bernoulli_(p)`` draws from: "mt19937", or "mcg31" as earlier PyTorch did on Intel processors. With a name: choose it."""
+    """Which stream ``bernoulli_(p)`` draws from: "mt19937", or "mcg31" as earlier PyTorch did on Intel processors. With a name: choose
+    it."""
     global _stream
     if name is not None:
         if name not in ("mt19937", "mcg31"):

@@ -50,14 +50,14 @@ def _magic(ulp_exponent: int) -> float:
 
 # Cephes logf: log(1 + x) = x - x*x/2 + x*x*x * P(x) on [sqrt(1/2) - 1, sqrt(2) - 1].
 _LOG_FIRST, *_LOG = [_f64(c) for c in (
-    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1,
-    3.3333331174e-1)]
+    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1, 2.0000714765e-1,
+    -2.4999993993e-1, 3.3333331174e-1)]
 _LN2_LOW, _LN2_HIGH = np.array(-2.12194440e-4, np.float32), _f64(0.693359375)
 _HALF = np.array(0.5)
 _SQRT_HALF_BITS = np.array(math.sqrt(0.5), np.float32).view(np.int32)
 _ONE_MINUS_SQRT_HALF_BITS = np.array(_ONE.view(np.int32) - _SQRT_HALF_BITS)
-# Cephes sinf/cosf: pi/4 in parts (three there, two here), and polynomials on [-pi/4, pi/4]. The sums of the polynomials' first steps stay within one
-# power of two, so that `c + magic`, then `- magic` is the multiply-add's one rounding to float32.
+# Cephes sinf/cosf: pi/4 in parts (three there, two here), and polynomials on [-pi/4, pi/4]. The sums of the polynomials' first steps stay
+# within one power of two, so that `c + magic`, then `- magic` is the multiply-add's one rounding to float32.
 _FOUR_OVER_PI = np.array(4 / math.pi, np.float32)
 _PI4_HIGH, _PI4_LOW = np.array(0.78515625 + 2.4187564849853515625e-4), _f64(3.77489497744594108e-8)
 

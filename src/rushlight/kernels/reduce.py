@@ -13,8 +13,8 @@ from ..vocabulary import Array, Function, PerDim, Shape
 from .arrays import add_reduce, all_reduce, any_reduce, as_array, maximum_reduce, minimum_reduce, multiply_reduce
 from .door import kernel
 
-__all__ = ["sum", "nansum", "size_sum", "prod", "mean", "amax", "amin", "any", "all", "count_nonzero", "norm", "variance", "logsumexp", "max_along",
-           "min_along"]
+__all__ = ["sum", "nansum", "size_sum", "prod", "mean", "amax", "amin", "any", "all", "count_nonzero", "norm", "variance", "logsumexp",
+           "max_along", "min_along"]
 
 
 def _sum(a: Array, axis: PerDim | None, keepdims: bool) -> Array:

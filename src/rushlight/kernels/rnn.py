@@ -18,8 +18,8 @@ from . import native
 from .door import is_half, kernel, widened
 from .linear import linear
 
-__all__ = ["Steps", "forward", "backward", "loop", "loop_gradient", "rnn_forward", "rnn_backward", "gru_forward", "gru_backward", "lstm_forward",
-           "lstm_backward", "lstm_results", "previous_states", "recurrent_weight_grad", "final_state"]
+__all__ = ["Steps", "forward", "backward", "loop", "loop_gradient", "rnn_forward", "rnn_backward", "gru_forward", "gru_backward",
+           "lstm_forward", "lstm_backward", "lstm_results", "previous_states", "recurrent_weight_grad", "final_state"]
 
 
 class Steps(list[tuple[int, int]]):
@@ -104,8 +104,8 @@ def loop(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: ArrayOrNone, gates
          hidden: ArrayOrNone, b_hn: Array | None, x: Array | None, w_ih: ArrayOrNone, bias: Array | None) -> None:
     """Fill y, c, flat (tanh(c)) and hidden; `gates` hold the input's part before and the gates after, which for an RNN y does.
 
-    An LSTM given x, w_ih and a bias computes the input's part itself. Without `flat` it keeps nothing: c (B, H) holds the cells before and after, and
-    `gates` may be missing.
+    An LSTM given x, w_ih and a bias computes the input's part itself. Without `flat` it keeps nothing: c (B, H) holds the cells before and
+    after, and `gates` may be missing.
     """
     if mode == _GRU:
         _gru_loop(steps, w_hh, h0, gates, y, hidden, b_hn)
@@ -127,8 +127,8 @@ def loop(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: ArrayOrNone, gates
 def loop_gradient(mode: int, steps: Steps, w_hh: Array, h0: Array, c0: ArrayOrNone, gates: ArrayOrNone, y: Array, c: ArrayOrNone,
                   flat: ArrayOrNone, hidden: ArrayOrNone, gy: ArrayOrNone, carry: Array, carry_c: ArrayOrNone, dz: Array, dn: Array | None,
                   db: Array | None) -> None:
-    """And back: fill dz, the gradients of the gates' sums, and a GRU's dn; add the sum of dz's rows to db. `carry` and `carry_c` hold the gradients of
-    the final states before and of the initial ones after."""
+    """And back: fill dz, the gradients of the gates' sums, and a GRU's dn; add the sum of dz's rows to db. `carry` and `carry_c` hold the
+    gradients of the final states before and of the initial ones after."""
     gy = _flat(gy)
     if mode == _LSTM:
         _lstm_backward_loop(gy, carry, carry_c, steps, c0, c, gates, flat, w_hh, dz, None, None)
@@ -341,7 +341,8 @@ def lstm_results(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh
     return y, c
 
 
-def lstm_forward(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None, w_hr: ArrayOrNone) -> tuple[Any, ...]:
+def lstm_forward(x: Array, steps: Steps, h0: Array, c0: Array, w_ih: Array, w_hh: Array, bias: Array | None,
+                 w_hr: ArrayOrNone) -> tuple[Any, ...]:
     """(y (N, P), c (N, H), gates (N, 4H) as i, f, g, o, tanh(c)) with c_t = f c_{t-1} + i g and y_t = W_hr (o tanh(c_t)), W_hr None: 1."""
     size = w_hh.shape[0] // 4
     y, c, flat = np.empty((len(x), h0.shape[1]), x.dtype), np.empty((len(x), size), x.dtype), np.empty((len(x), size), x.dtype)
@@ -384,8 +385,8 @@ def _lstm_loop(steps: Steps, w_hh: Array, h0: Array, c0: Array, gates: Array, y:
         last = (lo, hi)
 
 
-def lstm_backward(gy: ArrayOrNone, gh: Any, gc: Any, steps: Steps, y: Array, h0: Array, c0: Array, c: Array, gates: Array, flat: Array, w_hh: Array,
-                  w_hr: ArrayOrNone) -> tuple[Any, ...]:
+def lstm_backward(gy: ArrayOrNone, gh: Any, gc: Any, steps: Steps, y: Array, h0: Array, c0: Array, c: Array, gates: Array, flat: Array,
+                  w_hh: Array, w_hr: ArrayOrNone) -> tuple[Any, ...]:
     """(gradient of the gates' sums (N, 4H), the sum of its rows, gradients of h0, of c0, of W_hr or None)."""
     dz, dh0, dc0 = np.empty_like(gates), np.array(gh, order="C"), np.array(gc, order="C")
     if w_hr is None:
@@ -397,8 +398,8 @@ def lstm_backward(gy: ArrayOrNone, gh: Any, gc: Any, steps: Steps, y: Array, h0:
     return dz, np.add.reduce(dz, axis=0), dh0, dc0, outputs.T @ (gates[:, 3 * size:] * flat)
 
 
-def _lstm_backward_loop(gy: ArrayOrNone, carry: Array, carry_c: Array, steps: Steps, c0: Array, c: Array, gates: Array, flat: Array, w_hh: Array,
-                        flat_dz: Array, outputs: ArrayOrNone, w_hr: ArrayOrNone) -> None:
+def _lstm_backward_loop(gy: ArrayOrNone, carry: Array, carry_c: Array, steps: Steps, c0: Array, c: Array, gates: Array, flat: Array,
+                        w_hh: Array, flat_dz: Array, outputs: ArrayOrNone, w_hr: ArrayOrNone) -> None:
     """`outputs` gets the gradients of what a projection makes."""
     size = c.shape[1]
     i, f, g, o = (gates[:, k * size:(k + 1) * size] for k in range(4))

@@ -29,7 +29,7 @@ def broadcast_arrays(*arrays: Any) -> list[Any]:
 
 
 def check_picked(ndim: int, picked: int) -> None:
-    """IndexError where an index array of `picked` dimensions in the place of one of `ndim` makes more than an array can have: NumPy's `take` does not
-    look, and crashes."""
+    """IndexError where an index array of `picked` dimensions in the place of one of `ndim` makes more than an array can have: NumPy's
+    `take` does not look, and crashes."""
     if ndim + picked > 65:
         raise IndexError(f"number of dimensions must be within [0, 64], indexing result would have {ndim + picked - 1}")

@@ -1,5 +1,5 @@
-"""Orders along a dimension of an array, as index arrays (int64). Equal elements keep their order, also in descending order; nan counts as the
-largest."""
+"""Orders along a dimension of an array, as index arrays (int64). Equal elements keep their order, also in descending order; nan counts as
+the largest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def at_rank(a: Array, dim: int, ranks: Any) -> Any:
 
 @kernel(composed=True)
 def selected_places(a: Array, dim: int, k: int) -> Any:
-    """The places of the k-th smallest elements (from 0), of size 1 in `dim`: of equal ones the one that quickselect finds, as in PyTorch."""
+    """The places of the k-th smallest elements (from 0), of size 1 in `dim`: of equal ones the one that quickselect finds, as in
+    PyTorch."""
     rows = np.moveaxis(a, dim, -1).reshape(-1, a.shape[dim])
     at = np.array([_selected(row.tolist(), k) for row in rows], np.int64)
     return at.reshape([1 if i == dim else n for i, n in enumerate(a.shape)])
@@ -65,7 +66,9 @@ def _selected(values: list[Any], k: int) -> int:
         order(low + 1, low)
         pivot, i, j = values[places[low]], low + 1, high
         while True:
-            i = next(at for at in range(i + 1, high + 1) if not (pivot != pivot and values[places[at]] == values[places[at]] or pivot > values[places[at]]))
+            i = next(at for at in range(i + 1, high
+                                        + 1) if not (pivot != pivot and values[places[at]] == values[places[at]]
+                                                     or pivot > values[places[at]]))
             j = next(at for at in range(j - 1, low - 1, -1) if not above(at, pivot))
             if j < i:
                 break

@@ -1,6 +1,6 @@
 """The steps of optimizers: the rule of one runs once on symbols (formula.py), which write down its arithmetic, which of the step's numbers
-it uses where, and what it asks about them. Later steps whose numbers give the same answers use what was recorded: as a native program over all
-tensors in one call (native/step.cpp), or as NumPy calls over scratch memory (`Calls`); cuda/optimizer.py prints a kernel from it.
+it uses where, and what it asks about them. Later steps whose numbers give the same answers use what was recorded: as a native program over
+all tensors in one call (native/step.cpp), or as NumPy calls over scratch memory (`Calls`); cuda/optimizer.py prints a kernel from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ Rule = Callable[..., tuple[Any, ...]]
 
 
 class Recording:
-    """What a rule computes for numbers that give the same answers: its tape, and its results (the change of the parameter, the new state)."""
+    """What a rule computes for numbers that give the same answers: its tape, and its results (the change of the parameter, the new
+    state)."""
 
     __slots__ = ("tape", "outputs", "_native", "_calls", "kernels")
 
@@ -42,7 +43,8 @@ class Recording:
         return numbers
 
     def native(self, shrinks: bool) -> Any:
-        """(program, what its constants are) of the step in place, `shrinks` where the parameter is multiplied first; None where there is none."""
+        """(program, what its constants are) of the step in place, `shrinks` where the parameter is multiplied first; None where there is
+        none."""
         try:
             return self._native[shrinks]
         except KeyError:
@@ -131,7 +133,8 @@ class Calls:
         starts = {"input": 0, "scratch": inputs, "bool": inputs + self.scratch, "number": inputs + self.scratch + self.bools}
         starts["constant"] = starts["number"] + len(self.numbers)
         swapped = {0: change, change: 0}                            # the change lies in the first scratch array
-        self.code = [(call, [starts[kind] + (swapped.get(i, i) if kind == "scratch" else i) for kind, i in registers]) for call, registers in steps]
+        self.code = [(call, [starts[kind] + (swapped.get(i, i) if kind == "scratch" else i) for kind, i in registers])
+                     for call, registers in steps]
 
     def vector(self, dtype: NumpyDtype) -> Array:
         """The numbers and constants as one array, which `set` fills: 0-dim arrays are the cheapest numbers to NumPy."""
@@ -150,7 +153,8 @@ class Calls:
             self._set = numbers
 
     def bind(self, inputs: Sequence[Any], scratch: Sequence[Any]) -> Bound:
-        """The calls on memory that stays: flat arrays of one size and dtype, and at least `scratch` arrays like them. `set` has to follow."""
+        """The calls on memory that stays: flat arrays of one size and dtype, and at least `scratch` arrays like them. `set` has to
+        follow."""
         size, dtype = scratch[0].size, scratch[0].dtype
         vector = self.vector(dtype)
         return Bound(self.code, [*inputs, *scratch[:self.scratch], *[np.empty(size, bool) for _ in range(self.bools)],
@@ -213,7 +217,8 @@ class Stepper:
         return found
 
     def run(self, rule: Rule, h: Sequence[Any], keep: float, columns: tuple[list[Any], ...]) -> bool:
-        """One native step of parameters, gradients and state (a list of arrays each). False, with nothing changed, where it can't be done so."""
+        """One native step of parameters, gradients and state (a list of arrays each). False, with nothing changed, where it can't be done
+        so."""
         recording = self.recording(rule, h, len(columns))
         native = recording.native(keep != 1.0)
         if native is None:

@@ -38,7 +38,8 @@ def strided(a: Array, shape: tuple[int, ...], strides: tuple[int, ...], offset: 
 
 @kernel
 def sample_strided(a: Array, size: tuple[int, ...], stride: tuple[int, ...], start: int) -> Array:
-    """A view (sizes, strides and start in elements) where an array's storage is the array itself; NotImplemented for arrays that lie in larger ones.
+    """A view (sizes, strides and start in elements) where an array's storage is the array itself; NotImplemented for arrays that lie in
+    larger ones.
 
     vmap has the rule: a sample's storage begins with its first element.
     """
@@ -72,7 +73,8 @@ def zeros_for(g: Array, shape: tuple[int, ...]) -> Array:
 
 
 def iteration_order(arrays: Sequence[Array]) -> list[int]:
-    """The dimensions of what PyTorch computes elementwise from these arrays of as many dimensions, from the outermost in memory to the innermost."""
+    """The dimensions of what PyTorch computes elementwise from these arrays of as many dimensions, from the outermost in memory to the
+    innermost."""
     shape = np.broadcast_shapes(*[a.shape for a in arrays])
     strides = [[0 if a.shape[i] == 1 != shape[i] else a.strides[i] for i in range(a.ndim)] for a in arrays]
 

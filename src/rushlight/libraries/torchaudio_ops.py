@@ -43,8 +43,8 @@ def _responses(a: Array, length: int) -> Array:
 
 
 def _recursive(x: Array, a: Array, past: Array) -> Array:
-    """y[n] = x[n] - a[0] y[n-1] - a[1] y[n-2] - ..., by blocks, each one product of matrices. x is (channels, batch, n), a (channels, p), and
-    past (channels, batch, p) has y[-1], y[-2], ..."""
+    """y[n] = x[n] - a[0] y[n-1] - a[1] y[n-2] - ..., by blocks, each one product of matrices. x is (channels, batch, n), a (channels, p),
+    and past (channels, batch, p) has y[-1], y[-2], ..."""
     order, total = a.shape[1], x.shape[2]
     if order == 0 or total == 0:
         return x
@@ -64,7 +64,8 @@ def _recursive(x: Array, a: Array, past: Array) -> Array:
 
 @_operator("_lfilter_core_loop(Tensor input_signal_windows, Tensor a_coeff_flipped, Tensor(a!) padded_output_waveform) -> Tensor(a!)")
 def lfilter_core_loop(input_signal_windows: Tensor, a_coeff_flipped: Tensor, padded_output_waveform: Tensor) -> Tensor:
-    """The feedback of a filter, written behind the (order - 1) samples that the output begins with. RuntimeError for sizes that don't fit."""
+    """The feedback of a filter, written behind the (order - 1) samples that the output begins with. RuntimeError for sizes that don't
+    fit."""
     order, samples = a_coeff_flipped.size(1), input_signal_windows.size(2)
     if padded_output_waveform.size(2) != samples + order - 1:
         raise RuntimeError(f"the padded output has to have {samples + order - 1} samples, got {padded_output_waveform.size(2)}")
@@ -156,7 +157,8 @@ def forced_align(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, targ
     labels = targets[0].detach().numpy()
     repeats = int((labels[1:] == labels[:-1]).sum())
     if steps < length + repeats:
-        raise RuntimeError(f"targets length is too long for CTC. Found log_probs length: {steps}, targets length: {length}, and number of repeats: "
+        raise RuntimeError(f"targets length is too long for CTC. Found log_probs length: {steps}, targets length: {length}, and number of "
+                           "repeats: "
                            f"{repeats}")
     states = np.full(2 * length + 1, blank, labels.dtype)
     states[1::2] = labels
@@ -167,7 +169,8 @@ def forced_align(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, targ
 
 
 def _likeliest(scores: Array, jumps: Array) -> Array:
-    """The states (T,) of the best way from the first two states to the last two: each step stays, goes on by one, or by two where `jumps`."""
+    """The states (T,) of the best way from the first two states to the last two: each step stays, goes on by one, or by two where
+    `jumps`."""
     steps, count = scores.shape
     back = np.zeros((steps, count), np.int64)
     best = np.where(np.arange(count) < 2, scores[0], -np.inf)

@@ -22,7 +22,8 @@ Array = np.ndarray[Any, Any]
 _LIBRARY = Library("torchvision", "DEF")
 _REGION = "Tensor rois, float spatial_scale, int pooled_height, int pooled_width"
 _SHAPE = "int batch_size, int channels, int height, int width"
-_CONV = ("Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h, "
+_CONV = ("Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, int stride_h, int stride_w, int pad_h, int pad_w, int "
+         "dilation_h, "
          "int dilation_w, int groups, int offset_groups, bool use_mask")
 
 
@@ -66,7 +67,8 @@ def nms(dets: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return from_numpy(np.array(kept, np.int64))
 
 
-for _schema in ("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", f"qroi_align(Tensor input, {_REGION}, int sampling_ratio, bool aligned) -> Tensor"):
+for _schema in ("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+                f"qroi_align(Tensor input, {_REGION}, int sampling_ratio, bool aligned) -> Tensor"):
     _LIBRARY.define(_schema)      # of quantised tensors, which there are none of: without a kernel
 
 
@@ -126,7 +128,8 @@ def _check_regions(input: Tensor, rois: Tensor) -> None:
     if rois.dim() != 2 or rois.size(1) != 5:
         raise RuntimeError(f"rois must have shape as Tensor[K, 5], got {tuple(rois.shape)}")
     if input.dtype != rois.dtype:
-        raise RuntimeError(f"Expected tensor for input to have the same type as tensor for rois; but type {input.dtype} does not equal {rois.dtype}")
+        raise RuntimeError(f"Expected tensor for input to have the same type as tensor for rois; but type {input.dtype} does not equal "
+                           f"{rois.dtype}")
 
 
 @_operator(f"roi_align(Tensor input, {_REGION}, int sampling_ratio, bool aligned) -> Tensor")
@@ -136,7 +139,8 @@ def roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: 
     _check_regions(input, rois)
     planes = input.detach().numpy().reshape(*input.shape[:2], -1)
     out = np.empty((len(rois), input.size(1), pooled_height, pooled_width), planes.dtype)
-    samples = _samples(rois.detach().numpy(), spatial_scale, (pooled_height, pooled_width), sampling_ratio, aligned, not aligned, tuple(input.shape[2:]))
+    samples = _samples(rois.detach().numpy(), spatial_scale, (pooled_height, pooled_width), sampling_ratio, aligned, not aligned,
+                       tuple(input.shape[2:]))
     for k, (image, places, weights) in enumerate(samples):
         out[k] = (planes[image][:, places] * weights).sum(-1)
     return from_numpy(out)
@@ -149,7 +153,8 @@ def roi_align_backward(grad: Tensor, rois: Tensor, spatial_scale: float, pooled_
     """The gradient of `roi_align`'s input."""
     gradient = grad.detach().numpy()
     out = np.zeros((batch_size, channels, height * width), gradient.dtype)
-    samples = _samples(rois.detach().numpy(), spatial_scale, (pooled_height, pooled_width), sampling_ratio, aligned, not aligned, (height, width))
+    samples = _samples(rois.detach().numpy(), spatial_scale, (pooled_height, pooled_width), sampling_ratio, aligned, not aligned,
+                       (height, width))
     for k, (image, places, weights) in enumerate(samples):
         for c in range(channels):
             np.add.at(out[image, c], places, gradient[k, c][..., None] * weights)
@@ -165,19 +170,22 @@ def _mapping(count: int, channels: int, pooled: tuple[int, int]) -> Array:
 @_operator(f"ps_roi_align(Tensor input, {_REGION}, int sampling_ratio) -> (Tensor, Tensor)")
 def ps_roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
                  sampling_ratio: int) -> tuple[Tensor, Tensor]:
-    """(the means of points, each from a channel of its own; which channel): both (K, C / (pooled_height * pooled_width), pooled_height, pooled_width)."""
+    """(the means of points, each from a channel of its own; which channel): both (K, C / (pooled_height * pooled_width), pooled_height,
+    pooled_width)."""
     _check_regions(input, rois)
     pooled = pooled_height, pooled_width
     channels = _channels(input, pooled)
     planes = input.detach().numpy().reshape(*input.shape[:2], -1)
     mapping = _mapping(len(rois), channels, pooled)
     out = np.empty(mapping.shape, planes.dtype)
-    for k, (image, places, weights) in enumerate(_samples(rois.detach().numpy(), spatial_scale, pooled, sampling_ratio, True, False, tuple(input.shape[2:]))):
+    for k, (image, places, weights) in enumerate(_samples(rois.detach().numpy(), spatial_scale, pooled, sampling_ratio, True, False,
+                                                          tuple(input.shape[2:]))):
         out[k] = (planes[image][mapping[k][..., None], places] * weights).sum(-1)
     return from_numpy(out), from_numpy(mapping)
 
 
-@_operator(f"_ps_roi_align_backward(Tensor grad, Tensor rois, Tensor channel_mapping, float spatial_scale, int pooled_height, int pooled_width, "
+@_operator("_ps_roi_align_backward(Tensor grad, Tensor rois, Tensor channel_mapping, float spatial_scale, int pooled_height, int "
+           "pooled_width, "
            f"int sampling_ratio, {_SHAPE}) -> Tensor")
 def ps_roi_align_backward(grad: Tensor, rois: Tensor, channel_mapping: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
                           sampling_ratio: int, batch_size: int, channels: int, height: int, width: int) -> Tensor:
@@ -207,7 +215,8 @@ def _rounded(x: Array) -> Array:
 def _bins(first: int, length: Any, pooled: int, size: int, kind: type) -> list[tuple[int, int]]:
     """Where the bins of a region begin and end along an axis."""
     step = kind(length) / kind(pooled)
-    return [tuple(int(min(max(edge + first, 0), size)) for edge in (np.floor(kind(i) * step), np.ceil(kind(i + 1) * step))) for i in range(pooled)]
+    return [tuple(int(min(max(edge + first, 0), size)) for edge in (np.floor(kind(i) * step), np.ceil(kind(i + 1) * step)))
+            for i in range(pooled)]
 
 
 @_operator(f"roi_pool(Tensor input, {_REGION}) -> (Tensor, Tensor)")
@@ -232,7 +241,8 @@ def roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: i
     return from_numpy(out), from_numpy(argmax)
 
 
-@_operator(f"_roi_pool_backward(Tensor grad, Tensor rois, Tensor argmax, float spatial_scale, int pooled_height, int pooled_width, {_SHAPE}) -> Tensor")
+@_operator("_roi_pool_backward(Tensor grad, Tensor rois, Tensor argmax, float spatial_scale, int pooled_height, int pooled_width, "
+           f"{_SHAPE}) -> Tensor")
 def roi_pool_backward(grad: Tensor, rois: Tensor, argmax: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
                       batch_size: int,
                       channels: int, height: int, width: int) -> Tensor:
@@ -259,7 +269,8 @@ def _position_bins(boxes: Array, scale: float, pooled: tuple[int, int], plane: t
 
 @_operator(f"ps_roi_pool(Tensor input, {_REGION}) -> (Tensor, Tensor)")
 def ps_roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int) -> tuple[Tensor, Tensor]:
-    """(the mean of each bin, each from a channel of its own; which channel): both (K, C / (pooled_height * pooled_width), pooled_height, pooled_width)."""
+    """(the mean of each bin, each from a channel of its own; which channel): both (K, C / (pooled_height * pooled_width), pooled_height,
+    pooled_width)."""
     _check_regions(input, rois)
     pooled = pooled_height, pooled_width
     x, boxes = input.detach().numpy(), rois.detach().numpy()
@@ -270,7 +281,8 @@ def ps_roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height
     return from_numpy(out), from_numpy(mapping)
 
 
-@_operator(f"_ps_roi_pool_backward(Tensor grad, Tensor rois, Tensor channel_mapping, float spatial_scale, int pooled_height, int pooled_width, "
+@_operator("_ps_roi_pool_backward(Tensor grad, Tensor rois, Tensor channel_mapping, float spatial_scale, int pooled_height, int "
+           "pooled_width, "
            f"{_SHAPE}) -> Tensor")
 def ps_roi_pool_backward(grad: Tensor, rois: Tensor, channel_mapping: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
                          batch_size: int, channels: int, height: int, width: int) -> Tensor:
@@ -321,7 +333,8 @@ def _read(planes: Tensor, y: Tensor, x: Tensor, height: int, width: int) -> Tens
             row, column = top + dy, left + dx
             share = (y - top if dy else 1 - (y - top)) * (x - left if dx else 1 - (x - left))
             there = inside & (row >= 0) & (row < height) & (column >= 0) & (column < width)
-            places = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).long().view(n, groups, 1, -1).expand(-1, -1, channels, -1)
+            places = (row.clamp(0, height - 1) * width
+                      + column.clamp(0, width - 1)).long().view(n, groups, 1, -1).expand(-1, -1, channels, -1)
             found = found + planes.gather(3, places).view(n, groups, channels, *y.shape[2:]) * (share * there).unsqueeze(2)
     return found
 

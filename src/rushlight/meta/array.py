@@ -81,7 +81,8 @@ def order_of(shape: tuple[int, ...], operands: Sequence[Array | MetaArray]) -> l
     """The order in memory of an elementwise result, which follows its operands' as PyTorch's does; None for C order."""
     n = len(shape)
     strides = [(0,) * (n - a.ndim) + tuple([0 if have == 1 and have != want else step
-                                            for have, want, step in zip(a.shape, shape[n - a.ndim:], a.strides, strict=True)]) for a in operands if a.ndim]
+                                            for have, want, step in zip(a.shape, shape[n - a.ndim:], a.strides, strict=True)])
+                                            for a in operands if a.ndim]
     if n < 2 or all(a.ndim == n and a.shape == shape and a.flags.c_contiguous for a in operands if a.ndim):
         return None
     order = list(range(n - 1, -1, -1))          # from the smallest step on
@@ -129,8 +130,8 @@ class _Address:
 class MetaArray(WrappedArray, NDArrayOperatorsMixin):
     """See the module's text.
 
-    `answer` is for the checks of values in ops, which find that all is well: np.any is taken for False, np.all for True, and the least and the
-    largest element ("min", "max") lie within all bounds that they are compared with. Tensors are asked by `item`, which refuses.
+    `answer` is for the checks of values in ops, which find that all is well: np.any is taken for False, np.all for True, and the least and
+    the largest element ("min", "max") lie within all bounds that they are compared with. Tensors are asked by `item`, which refuses.
     """
 
     __slots__ = ("p", "base", "writeable", "answer", "__weakref__")
@@ -152,8 +153,10 @@ class MetaArray(WrappedArray, NDArrayOperatorsMixin):
     T = property(lambda self: self.view_of(self.p.T))
     mT = property(lambda self: self.view_of(self.p.swapaxes(-1, -2)))
     flat = property(lambda self: self.get())
-    real = property(lambda self: self.view_of(self.p.real) if self.p.dtype.kind == "c" else self, lambda self, value: self.real.__setitem__(..., value))
-    imag = property(lambda self: self.view_of(self.p.imag) if self.p.dtype.kind == "c" else like(self), lambda self, value: self.imag.__setitem__(..., value))
+    real = property(lambda self: self.view_of(self.p.real) if self.p.dtype.kind == "c" else self,
+                    lambda self, value: self.real.__setitem__(..., value))
+    imag = property(lambda self: self.view_of(self.p.imag) if self.p.dtype.kind == "c" else like(self),
+                    lambda self, value: self.imag.__setitem__(..., value))
 
     def view_of(self, p: Array) -> MetaArray:
         """An array of the same storage."""
@@ -225,7 +228,8 @@ class MetaArray(WrappedArray, NDArrayOperatorsMixin):
 
     def strided(self, shape: PerDim, strides: Sequence[int], offset: int = 0, dtype: Dtype = None) -> MetaArray:
         """A view of the same storage with any shape, strides and offset (in bytes)."""
-        return self.view_of(_phantom(self.data.ptr + offset, tuple(shape), tuple(strides), self.dtype if dtype is None else np.dtype(dtype)))
+        return self.view_of(_phantom(self.data.ptr + offset, tuple(shape), tuple(strides),
+                                     self.dtype if dtype is None else np.dtype(dtype)))
 
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> MetaArray:
         """The elements in another shape: a view where that is possible, else a new array."""
@@ -321,7 +325,8 @@ def _picked(a: MetaArray, items: tuple[Any, ...]) -> MetaArray:
             each = np.asarray(each)
         if each.__class__ is bool or getattr(each, "dtype", None) == np.dtype(bool):
             if each.__class__ is MetaArray:
-                raise no_data("nonzero: how many elements a mask on the meta device selects is not known, as it has no values. Use torch.where, or "
+                raise no_data("nonzero: how many elements a mask on the meta device selects is not known, as it has no values. Use "
+                              "torch.where, or "
                              "masks and indices with values")
             indices.extend(np.nonzero(each) if np.ndim(each) else (np.zeros(int(each), int),))
             if not np.ndim(each):

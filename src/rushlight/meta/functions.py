@@ -1,4 +1,5 @@
-"""What NumPy's ufuncs and functions give for arrays without memory: the shape by a rule, the dtype by asking NumPy on arrays of one element."""
+"""What NumPy's ufuncs and functions give for arrays without memory: the shape by a rule, the dtype by asking NumPy on arrays of one
+element."""
 
 from __future__ import annotations
 
@@ -41,11 +42,13 @@ def call(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> A
 
 def _one(value: MetaArray | Array | Number) -> Array | Number:
     """An array of one element in the place of an operand; numbers as they are."""
-    return np.ones((1,), value.dtype) if hasattr(value, "dtype") and value.ndim else np.ones((), value.dtype) if hasattr(value, "dtype") else value
+    return np.ones((1,), value.dtype) if hasattr(value,
+                                                 "dtype") and value.ndim else np.ones((), value.dtype) if hasattr(value, "dtype") else value
 
 
 def _key(value: Given | str | None) -> object:
-    return (value.dtype, value.ndim > 0) if hasattr(value, "dtype") else value if value.__class__ is str or value is None else value.__class__
+    return (value.dtype, value.ndim > 0) if hasattr(value,
+                                                    "dtype") else value if value.__class__ is str or value is None else value.__class__
 
 
 def dtype_of(function: Function, operands: Sequence[Given],
@@ -87,8 +90,10 @@ def elementwise(function: Function, operands: Sequence[Given], out: Results | No
 
 
 # Whether a bound holds for the least or the largest of values that are all taken to be in bounds.
-_BOUNDS = {**{(function, "min"): function in (np.greater, np.greater_equal) for function in (np.less, np.less_equal, np.greater, np.greater_equal)},
-           **{(function, "max"): function in (np.less, np.less_equal) for function in (np.less, np.less_equal, np.greater, np.greater_equal)}}
+_BOUNDS = {**{(function, "min"): function in (np.greater, np.greater_equal)
+              for function in (np.less, np.less_equal, np.greater, np.greater_equal)},
+           **{(function, "max"): function in (np.less, np.less_equal)
+              for function in (np.less, np.less_equal, np.greater, np.greater_equal)}}
 
 
 def _into(out: Results, shape: tuple[int, ...]) -> Results:
@@ -117,7 +122,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
 
 def _reduced(shape: tuple[int, ...], axis: Axes, keepdims: bool) -> tuple[int, ...]:
     n = len(shape)
-    axes = set(range(n)) if axis is None else {normal(each, n) for each in (axis if isinstance(axis, (tuple, list)) else (axis,))} if n else set()
+    axes = set(range(n)) if axis is None else {normal(each, n)
+                                               for each in (axis if isinstance(axis, (tuple, list)) else (axis,))} if n else set()
     return tuple([1 if i in axes else size for i, size in enumerate(shape) if keepdims or i not in axes])
 
 
@@ -169,8 +175,8 @@ def _reduceat(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 _METHODS = {"reduce": _reduce, "accumulate": _accumulate, "at": lambda ufunc, inputs, kwargs: None, "outer": _outer, "reduceat": _reduceat}
 
-for _function in (np.isclose, np.nan_to_num, np.round, np.around, np.angle, np.sinc, np.i0, np.iscomplex, np.isreal, np.fix, np.isposinf, np.isneginf,
-                  np.unwrap):
+for _function in (np.isclose, np.nan_to_num, np.round, np.around, np.angle, np.sinc, np.i0, np.iscomplex, np.isreal, np.fix, np.isposinf,
+                  np.isneginf, np.unwrap):
     RULES[_function] = lambda *args, _function=_function, out=None, **kwargs: elementwise(_function, args, out, **kwargs)
 
 
@@ -260,7 +266,8 @@ def _diff(a: MetaArray, n: int = 1, axis: int = -1, prepend: Given = np._NoValue
     axis = normal(axis, a.ndim)
     more = [each for each in (prepend, append) if each is not np._NoValue]
     size = a.shape[axis] + sum(each.shape[axis] if np.ndim(each) else 1 for each in more)
-    return fresh((*a.shape[:axis], max(size - n, 0), *a.shape[axis + 1:]), np.subtract(*[np.ones(1, a.dtype if a.dtype != bool else np.int8)] * 2).dtype
+    return fresh((*a.shape[:axis], max(size - n, 0), *a.shape[axis + 1:]),
+                 np.subtract(*[np.ones(1, a.dtype if a.dtype != bool else np.int8)] * 2).dtype
                  if a.dtype != bool else a.dtype)
 
 
@@ -358,7 +365,8 @@ def _concatenate(arrays: Sequence[MetaArray], axis: Axes = 0, out: Results | Non
     if not first.ndim:
         raise ValueError("zero-dimensional arrays cannot be concatenated")
     axis = normal(axis, first.ndim)
-    if any(each.ndim != first.ndim or any(i != axis and n != m for i, (n, m) in enumerate(zip(each.shape, first.shape, strict=True))) for each in arrays):
+    if any(each.ndim != first.ndim or any(i != axis and n != m for i, (n, m) in enumerate(zip(each.shape, first.shape, strict=True)))
+           for each in arrays):
         raise ValueError("all the input array dimensions except for the concatenation axis must match exactly")
     shape = (*first.shape[:axis], sum(each.shape[axis] for each in arrays), *first.shape[axis + 1:])
     if out is not None:
@@ -456,7 +464,8 @@ def _unknown(name: str) -> Function:
 
 for _name in ("nonzero", "flatnonzero", "argwhere", "unique", "intersect1d", "setdiff1d"):
     RULES[getattr(np, _name)] = _unknown(_name)
-RULES[np.bincount] = lambda x, weights=None, minlength=0: fresh((minlength,), np.int64 if weights is None else np.float64) if minlength else _unknown("bincount")()
+RULES[np.bincount] = lambda x, weights=None, minlength=0: fresh((minlength,),
+                                                                np.int64 if weights is None else np.float64) if minlength else _unknown("bincount")()
 RULES[np.array_equal] = RULES[np.allclose] = RULES[np.array_equiv] = _unknown("equal")
 RULES[np.searchsorted] = lambda a, v, side="left", sorter=None: fresh(shape_of(v), np.int64)
 RULES[np.isin] = lambda element, test_elements, **kwargs: fresh(shape_of(element), bool)
@@ -502,8 +511,10 @@ RULES[np.tensordot] = lambda a, b, axes=2: _tensordot(a, b, axes)
 def _tensordot(a: MetaArray, b: MetaArray, axes: int | Sequence[PerDim]) -> MetaArray:
     if isinstance(axes, int):
         axes = (list(range(a.ndim - axes, a.ndim)), list(range(axes)))
-    left, right = ([normal(each, n) for each in (part if np.iterable(part) else [part])] for part, n in zip(axes, (a.ndim, b.ndim), strict=True))
-    return fresh([n for i, n in enumerate(a.shape) if i not in left] + [n for i, n in enumerate(b.shape) if i not in right], np.result_type(a.dtype, b.dtype))
+    left, right = ([normal(each, n) for each in (part if np.iterable(part) else [part])]
+                   for part, n in zip(axes, (a.ndim, b.ndim), strict=True))
+    return fresh([n for i, n in enumerate(a.shape) if i not in left] + [n for i, n in enumerate(b.shape) if i not in right],
+                 np.result_type(a.dtype, b.dtype))
 
 
 @rule(np.einsum)
@@ -563,13 +574,15 @@ def _qr(a: MetaArray, mode: str = "reduced") -> MetaArray | tuple[MetaArray, Met
 
 
 RULES.update({
-    np.linalg.inv: lambda a: columns(_square(a).shape, _float(a)), np.linalg.cholesky: lambda a, **kwargs: columns(_square(a).shape, _float(a)),
+    np.linalg.inv: lambda a: columns(_square(a).shape, _float(a)),
+    np.linalg.cholesky: lambda a, **kwargs: columns(_square(a).shape, _float(a)),
     np.linalg.det: lambda a: fresh(_square(a).shape[:-2], _float(a)),
     np.linalg.slogdet: lambda a: (fresh(_square(a).shape[:-2], _float(a)), fresh(a.shape[:-2], _real(a))),
     np.linalg.solve: _solve, np.linalg.svd: _svd, np.linalg.qr: _qr,
     np.linalg.eigh: lambda a, UPLO="L": (fresh(_square(a).shape[:-1], _real(a)), columns(a.shape, _float(a))),
     np.linalg.eigvalsh: lambda a, UPLO="L": fresh(_square(a).shape[:-1], _real(a)),
-    np.linalg.eig: lambda a: (fresh(_square(a).shape[:-1], np.result_type(_float(a), np.complex64)), fresh(a.shape, np.result_type(_float(a), np.complex64))),
+    np.linalg.eig: lambda a: (fresh(_square(a).shape[:-1], np.result_type(_float(a), np.complex64)),
+                              fresh(a.shape, np.result_type(_float(a), np.complex64))),
     np.linalg.eigvals: lambda a: fresh(_square(a).shape[:-1], np.result_type(_float(a), np.complex64)),
     np.linalg.pinv: lambda a, *args, **kwargs: fresh((*a.shape[:-2], a.shape[-1], a.shape[-2]), _float(a)),
     np.linalg.matrix_rank: lambda A, *args, **kwargs: fresh(A.shape[:-2], np.int64),
@@ -610,8 +623,8 @@ RULES[np.fft.fftshift] = RULES[np.fft.ifftshift] = lambda x, axes=None: fresh(x.
 
 # --- methods -----------------------------------------------------------------------------------------------------------------------------
 
-for _function in (np.sum, np.prod, np.mean, np.cumsum, np.cumprod, np.argmax, np.argmin, np.all, np.any, np.nonzero, np.take, np.trace, np.std, np.var,
-                  np.max, np.min, np.argsort, np.repeat, np.searchsorted, np.round):
+for _function in (np.sum, np.prod, np.mean, np.cumsum, np.cumprod, np.argmax, np.argmin, np.all, np.any, np.nonzero, np.take, np.trace,
+                  np.std, np.var, np.max, np.min, np.argsort, np.repeat, np.searchsorted, np.round):
     _rule = RULES[_function]
     setattr(MetaArray, _function.__name__, lambda self, *args, _rule=_rule, **kwargs: _rule(self, *args, **kwargs))
 MetaArray.conj = MetaArray.conjugate = lambda self: like(self) if self.dtype.kind == "c" else self  # type: ignore[attr-defined]

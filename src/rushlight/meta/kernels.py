@@ -40,7 +40,8 @@ def find(family: str, name: str) -> Any:
     return FORMS.get((family, name))
 
 
-# --- convolution, pooling, resampling ------------------------------------------------------------------------------------------------------
+# --- convolution, pooling, resampling
+# ------------------------------------------------------------------------------------------------------
 
 def _last(a: Any) -> bool:
     """Whether an array of images lies with its channels last."""
@@ -104,10 +105,12 @@ def _resampled(x: Any, tables: Any) -> MetaArray:
 # --- linear algebra --------------------------------------------------------------------------------------------------------------------
 
 FORMS["lapack", "solve_triangular"] = lambda a, b, upper, unit=False: fresh((*broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:]), b.dtype)
-FORMS["lapack", "lu_factor"] = lambda a: (columns(a.shape, a.dtype), fresh((*a.shape[:-2], min(a.shape[-2:])), np.int32), fresh(a.shape[:-2], np.int32))
+FORMS["lapack", "lu_factor"] = lambda a: (columns(a.shape, a.dtype), fresh((*a.shape[:-2], min(a.shape[-2:])), np.int32),
+                                          fresh(a.shape[:-2], np.int32))
 FORMS["lapack", "lu_rows"] = lambda pivots, m: fresh((*pivots.shape[:-1], m), np.int64)
 FORMS["lapack", "cholesky"] = lambda a: (columns(a.shape, a.dtype), fresh(a.shape[:-2], np.int32))
-FORMS["lapack", "ldl_factor"] = lambda a, hermitian: (columns(a.shape, a.dtype), fresh(a.shape[:-1], np.int32), fresh(a.shape[:-2], np.int32))
+FORMS["lapack", "ldl_factor"] = lambda a, hermitian: (columns(a.shape, a.dtype), fresh(a.shape[:-1], np.int32),
+                                                      fresh(a.shape[:-2], np.int32))
 
 
 FORMS["memory", "overlap"] = lambda a, b: overlapping(a.data.ptr, b.data.ptr, a, b)

@@ -1,4 +1,5 @@
-"""``rushlight.show``: models and curves as pictures, for notebooks and files; and how tensors, modules and optimizers look in a notebook."""
+"""``rushlight.show``: models and curves as pictures, for notebooks and files; and how tensors, modules and optimizers look in a
+notebook."""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ class Scope:
 
 @dataclass
 class Step:
-    """One input, parameter, function or output. `sources` are the numbers of the steps that it takes from; `shapes` those of its results."""
+    """One input, parameter, function or output. `sources` are the numbers of the steps that it takes from; `shapes` those of its
+    results."""
 
     kind: str                                    # "input", "parameter", "function", "output"
     name: str

@@ -17,8 +17,8 @@ __all__ = ["Builder", "TRANSLATIONS", "Value", "element_type", "translates", "wr
 TRANSLATIONS: dict[str, Callable[..., Any]] = {}
 
 # dtype -> the number of ONNX's TensorProto.DataType.
-_TYPES = {dtypes.float32: 1, dtypes.uint8: 2, dtypes.int8: 3, dtypes.int16: 5, dtypes.int32: 6, dtypes.int64: 7, dtypes.bool_: 9, dtypes.float16: 10,
-          dtypes.float64: 11, dtypes.bfloat16: 16, dtypes.complex64: 14, dtypes.complex128: 15}
+_TYPES = {dtypes.float32: 1, dtypes.uint8: 2, dtypes.int8: 3, dtypes.int16: 5, dtypes.int32: 6, dtypes.int64: 7, dtypes.bool_: 9,
+          dtypes.float16: 10, dtypes.float64: 11, dtypes.bfloat16: 16, dtypes.complex64: 14, dtypes.complex128: 15}
 
 
 def element_type(dtype: Type) -> int:
@@ -30,7 +30,8 @@ def element_type(dtype: Type) -> int:
 
 
 def translates(*names: str) -> Callable[[Any], Any]:
-    """Decorator: the ONNX form of the functions of these names. It is called with the builder and what the program called the function with."""
+    """Decorator: the ONNX form of the functions of these names. It is called with the builder and what the program called the function
+    with."""
     def register(function: Any) -> Any:
         for name in names:
             TRANSLATIONS[name] = function
@@ -123,7 +124,8 @@ class Builder:
         values = list(values) if isinstance(values, (list, tuple)) else [values]
         if not any(isinstance(each, Value) for each in values):
             return self.constant(np.array([int(each) for each in values], dtype=np.int64), dtypes.int64)
-        parts = [self.op("Reshape", each, [1], dtype=dtypes.int64, shape=[1]) if isinstance(each, Value) else self.value([int(each)]) for each in values]
+        parts = [self.op("Reshape", each, [1], dtype=dtypes.int64, shape=[1]) if isinstance(each, Value) else self.value([int(each)])
+                 for each in values]
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=0, dtype=dtypes.int64, shape=[len(parts)])
 
     def together(self, *values: Any) -> list[Value]:

@@ -54,10 +54,11 @@ class ONNXProgram:
 
 @services.onnx_export.given
 def export(model: Any, args: Any = (), f: Any = None, *, kwargs: dict[str, Any] | None = None, verbose: bool | None = None,
-           input_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None, opset_version: int | None = None, dynamo: bool = True,
-           external_data: bool = False, dynamic_shapes: Any = None, export_params: bool = True, keep_initializers_as_inputs: bool = False,
-           dynamic_axes: Any = None, training: Any = None, do_constant_folding: bool = True, optimize: bool = True, verify: bool = False,
-           custom_translation_table: dict[Any, Any] | None = None, **options: Any) -> ONNXProgram:
+           input_names: Sequence[str] | None = None, output_names: Sequence[str] | None = None, opset_version: int | None = None,
+           dynamo: bool = True, external_data: bool = False, dynamic_shapes: Any = None, export_params: bool = True,
+           keep_initializers_as_inputs: bool = False, dynamic_axes: Any = None, training: Any = None, do_constant_folding: bool = True,
+           optimize: bool = True, verify: bool = False, custom_translation_table: dict[Any, Any] | None = None,
+           **options: Any) -> ONNXProgram:
     """Run a model on example inputs and write what it called as an ONNX model.
 
     model           a module (in evaluation mode, unless `training` says to keep its own) or a function
@@ -69,17 +70,19 @@ def export(model: Any, args: Any = (), f: Any = None, *, kwargs: dict[str, Any] 
     dynamic_shapes  the same by argument, in the order or by the names of the arguments: {dimension: Dim, name or torch.export.Dim.DYNAMIC}
     verify          run the model in ONNX Runtime and compare
 
-    A function without a translation is an error (NotImplementedError) that names it and the line that called it. Branches on values are errors; branches
-    on sizes are decided by the example. ImportError without the package onnx.
+    A function without a translation is an error (NotImplementedError) that names it and the line that called it. Branches on values are
+    errors; branches on sizes are decided by the example. ImportError without the package onnx.
     """
     onnx = needed()
     if options or custom_translation_table or keep_initializers_as_inputs or not export_params or external_data:
         asked = [*options, *(name for name, on in (("custom_translation_table", custom_translation_table), ("external_data", external_data),
-                             ("keep_initializers_as_inputs", keep_initializers_as_inputs), ("export_params=False", not export_params)) if on)]
+                             ("keep_initializers_as_inputs", keep_initializers_as_inputs),
+                             ("export_params=False", not export_params)) if on)]
         raise NotSupported(f"torch.onnx.export({', '.join(asked)}) is not supported by rushlight: leave it out")
     opset = 18 if opset_version is None else opset_version
     if not 18 <= opset <= onnx.defs.onnx_opset_version():
-        raise ValueError(f"torch.onnx.export: opset_version has to be between 18 and {onnx.defs.onnx_opset_version()}, which the package onnx knows, not {opset}")
+        raise ValueError(f"torch.onnx.export: opset_version has to be between 18 and {onnx.defs.onnx_opset_version()}, which the package "
+                         f"onnx knows, not {opset}")
     args = args if isinstance(args, tuple) else (args,)
     kwargs = kwargs or {}
     names = _input_names(model, args, kwargs, input_names)
@@ -119,7 +122,8 @@ def _dim_name(value: Any, name: str, dim: int) -> str:
     return value if isinstance(value, str) else getattr(value, "__name__", None) or f"{name}_dim_{dim}"
 
 
-def _dynamic(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str], axes: Any, shapes: Any) -> dict[str, dict[int, str]]:
+def _dynamic(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str], axes: Any,
+             shapes: Any) -> dict[str, dict[int, str]]:
     """Input's name -> dimension -> the name of its size."""
     found: dict[str, dict[int, str]] = {}
     for name, dims in (axes or {}).items():
@@ -149,8 +153,8 @@ def _by_tensor(value: Any, spec: Any) -> list[Any]:
     return []
 
 
-def _model(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str], output_names: Any, dynamic: dict[str, dict[int, str]], axes: Any,
-           opset: int, training: Any) -> Any:
+def _model(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str], output_names: Any,
+           dynamic: dict[str, dict[int, str]], axes: Any, opset: int, training: Any) -> Any:
     """ONNX's ModelProto of a run."""
     global _exporting
     was = model.training if isinstance(model, Module) else False
@@ -190,7 +194,8 @@ class _Converter:
             elif node.op == "output":
                 outputs = self.outputs(node, output_names, axes, bool(dynamic), result, helper)
         graph = helper.make_graph(self.b.nodes, "main_graph", self.inputs, outputs, list(self.b.initializers.values()))
-        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.b.opset)], producer_name="rushlight", producer_version=rushlight_version)
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.b.opset)], producer_name="rushlight",
+                                 producer_version=rushlight_version)
         made.ir_version = min(made.ir_version, 10)
         return made
 
@@ -232,11 +237,13 @@ class _Converter:
         return self.shaped(made, node.meta.get("val"))
 
     def sizes(self, name: str, args: Any) -> Any:
-        return translations.on_sizes(self.b, name, *args) if any(isinstance(each, Value) for each in args) else getattr(operator, name)(*args)
+        return translations.on_sizes(self.b, name,
+                                     *args) if any(isinstance(each, Value) for each in args) else getattr(operator, name)(*args)
 
     def describe(self, val: Any, name: str) -> None:
         """Tell the builder what the function gave."""
-        tensors = [val] if isinstance(val, Tensor) else [each for each in val if isinstance(each, Tensor)] if isinstance(val, (list, tuple)) else []
+        tensors = [val] if isinstance(val, Tensor) else [each for each in val
+                                                         if isinstance(each, Tensor)] if isinstance(val, (list, tuple)) else []
         self.b.hint = name.strip("_") or "value"
         if tensors:
             self.b.dtype, self.b.shape = tensors[0].dtype, [int(n) for n in tensors[0].shape]
@@ -253,7 +260,8 @@ class _Converter:
         return made
 
     def missing(self, node: Node, name: str) -> NotSupported:
-        return NotSupported(f"torch.onnx.export: {name}, which {node.meta.get('line', 'a line')} calls, has no translation in rushlight. Write it with other "
+        return NotSupported(f"torch.onnx.export: {name}, which {node.meta.get('line', 'a line')} calls, has no translation in rushlight. "
+                            "Write it with other "
                             "functions, or save the state_dict (the files are PyTorch's) and export in PyTorch")
 
     def outputs(self, node: Node, names: Any, axes: Any, dynamic: bool, result: Any, helper: Any) -> list[Any]:

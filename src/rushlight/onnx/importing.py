@@ -22,8 +22,8 @@ from .exporting import needed
 
 __all__ = ["load"]
 
-_DTYPES: dict[int, Type] = {1: dtypes.float32, 2: dtypes.uint8, 3: dtypes.int8, 5: dtypes.int16, 6: dtypes.int32, 7: dtypes.int64, 9: dtypes.bool_, 10: dtypes.float16,
-                            11: dtypes.float64, 16: dtypes.bfloat16}
+_DTYPES: dict[int, Type] = {1: dtypes.float32, 2: dtypes.uint8, 3: dtypes.int8, 5: dtypes.int16, 6: dtypes.int32, 7: dtypes.int64,
+                            9: dtypes.bool_, 10: dtypes.float16, 11: dtypes.float64, 16: dtypes.bfloat16}
 
 
 @services.onnx_load.given
@@ -51,7 +51,8 @@ class _Reader:
         self.values: dict[str, Any] = {}
         self.tensors: dict[str, Any] = {}
         self.attributes: dict[str, Any] = {}
-        self.unknown = sorted({f"{each.domain}::{each.op_type}" if each.domain not in ("", "ai.onnx") else each.op_type for each in model.graph.node
+        self.unknown = sorted({f"{each.domain}::{each.op_type}" if each.domain not in ("", "ai.onnx") else each.op_type
+                               for each in model.graph.node
                                if each.domain not in ("", "ai.onnx") or operators.find(each.op_type) is None})
 
     def module(self) -> GraphModule:
@@ -75,7 +76,8 @@ class _Reader:
         attributes = {each.name: self.attribute(each) for each in node.attribute}
         if node.op_type == "Constant":
             value = attributes.get("value", next(iter(attributes.values())))
-            self.tensors[node.output[0]] = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=np.float32 if _floats(value) else np.int64)
+            self.tensors[node.output[0]] = value if isinstance(value,
+                                                               np.ndarray) else np.asarray(value, dtype=np.float32 if _floats(value) else np.int64)
             return
         if node.op_type in operators.BY_OPSET:
             attributes["opset"] = self.opset
@@ -100,7 +102,8 @@ class _Reader:
             return self.numpy.to_array(value)
         if hasattr(value, "node"):
             raise NotSupported(f"torch.onnx.load: the attribute {each.name} is a graph (If, Loop, Scan), which rushlight does not read")
-        return [one.decode() if isinstance(one, bytes) else one for one in value] if isinstance(value, (list, tuple)) or hasattr(value, "append") else value
+        return [one.decode() if isinstance(one, bytes) else one
+                for one in value] if isinstance(value, (list, tuple)) or hasattr(value, "append") else value
 
     def value(self, name: str) -> Node:
         """The node of a value: another node's, or that of an initializer, which becomes a parameter or a buffer when it is used."""

@@ -19,11 +19,12 @@ from ..unsupported import NotSupported
 __all__ = ["BY_OPSET", "SEVERAL", "find"]
 
 BY_OPSET = frozenset(("Softmax", "LogSoftmax"))             # operators whose meaning depends on the version
-SEVERAL = frozenset(("Split", "TopK", "LSTM", "GRU", "RNN", "Dropout", "MaxPool", "BatchNormalization", "LayerNormalization"))   # their functions give several results
+# their functions give several results
+SEVERAL = frozenset(("Split", "TopK", "LSTM", "GRU", "RNN", "Dropout", "MaxPool", "BatchNormalization", "LayerNormalization"))
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
-_TYPES = {1: dtypes.float32, 2: dtypes.uint8, 3: dtypes.int8, 5: dtypes.int16, 6: dtypes.int32, 7: dtypes.int64, 9: dtypes.bool_, 10: dtypes.float16, 11: dtypes.float64,
-          16: dtypes.bfloat16}
+_TYPES = {1: dtypes.float32, 2: dtypes.uint8, 3: dtypes.int8, 5: dtypes.int16, 6: dtypes.int32, 7: dtypes.int64, 9: dtypes.bool_,
+          10: dtypes.float16, 11: dtypes.float64, 16: dtypes.bfloat16}
 
 
 def find(name: str) -> Callable[..., Any] | None:
@@ -50,11 +51,14 @@ def _simple(name: str, function: Callable[..., Any]) -> None:
 
 
 for _name, _function in {
-    "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf", "Sin": "sin", "Cos": "cos", "Tan": "tan", "Asin": "asin", "Acos": "acos",
-    "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "Reciprocal": "reciprocal", "Abs": "abs", "Neg": "neg",
-    "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Not": "logical_not", "IsNaN": "isnan", "IsInf": "isinf", "Add": "add", "Sub": "sub", "Mul": "mul",
-    "Pow": "pow", "Greater": "gt", "Less": "lt", "GreaterOrEqual": "ge", "LessOrEqual": "le", "Equal": "eq", "And": "logical_and", "Or": "logical_or", "Xor": "logical_xor",
-    "MatMul": "matmul", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor", "BitwiseNot": "bitwise_not"}.items():
+    "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf", "Sin": "sin", "Cos": "cos",
+    "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh", "Asinh": "asinh", "Acosh": "acosh",
+    "Atanh": "atanh", "Reciprocal": "reciprocal", "Abs": "abs", "Neg": "neg",
+    "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Not": "logical_not", "IsNaN": "isnan", "IsInf": "isinf",
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Pow": "pow", "Greater": "gt", "Less": "lt", "GreaterOrEqual": "ge", "LessOrEqual": "le",
+    "Equal": "eq", "And": "logical_and", "Or": "logical_or", "Xor": "logical_xor",
+    "MatMul": "matmul", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or", "BitwiseXor": "bitwise_xor",
+    "BitwiseNot": "bitwise_not"}.items():
     _simple(_name, T[_function])
 for _name, _call in {"Relu": F.relu, "Softplus": F.softplus, "Softsign": F.softsign, "HardSwish": F.hardswish, "Mish": F.mish}.items():
     _simple(_name, _call)
@@ -181,7 +185,8 @@ def Dropout(x: Tensor, ratio: Any = None, training_mode: Any = None, seed: int |
 # --- products and layers --------------------------------------------------------------------------------------------------------------
 
 @operator
-def Gemm(a: Tensor, b: Tensor, c: Tensor | None = None, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0) -> Tensor:  # noqa: N802, N803
+def Gemm(a: Tensor, b: Tensor, c: Tensor | None = None, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
+         transB: int = 0) -> Tensor:  # noqa: N802, N803
     a = a.t() if transA else a
     if transB and c is not None and alpha == beta == 1.0 and c.dim() == 1:
         return F.linear(a, b, c)
@@ -195,11 +200,13 @@ def Einsum(*operands: Tensor, equation: str) -> Tensor:  # noqa: N802
     return T["einsum"](equation, *operands)
 
 
-def _padded(x: Tensor, kernel: list[int], strides: list[int], dilations: list[int], pads: Any, auto_pad: str, value: float) -> tuple[Tensor, list[int]]:
+def _padded(x: Tensor, kernel: list[int], strides: list[int], dilations: list[int], pads: Any, auto_pad: str,
+            value: float) -> tuple[Tensor, list[int]]:
     """(the input, padded where the two sides differ; the padding that is left for the layer)."""
     n = len(kernel)
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0) for size, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)]
+        totals = [max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size,
+                      0) for size, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)]
         small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
         pads = [*small, *large] if auto_pad == "SAME_UPPER" else [*large, *small]
     pads = [0] * (2 * n) if pads is None or auto_pad == "VALID" else list(pads)
@@ -210,7 +217,8 @@ def _padded(x: Tensor, kernel: list[int], strides: list[int], dilations: list[in
 
 
 @operator
-def Conv(x: Tensor, w: Tensor, b: Tensor | None = None, kernel_shape: Any = None, strides: Any = None, pads: Any = None, dilations: Any = None,  # noqa: N802
+def Conv(x: Tensor, w: Tensor, b: Tensor | None = None, kernel_shape: Any = None, strides: Any = None, pads: Any = None,
+         dilations: Any = None,  # noqa: N802
          group: int = 1, auto_pad: str = "NOTSET") -> Tensor:
     n = w.dim() - 2
     strides, dilations = list(strides or [1] * n), list(dilations or [1] * n)
@@ -219,17 +227,21 @@ def Conv(x: Tensor, w: Tensor, b: Tensor | None = None, kernel_shape: Any = None
 
 
 @operator
-def ConvTranspose(x: Tensor, w: Tensor, b: Tensor | None = None, kernel_shape: Any = None, strides: Any = None, pads: Any = None,  # noqa: N802
-                  dilations: Any = None, group: int = 1, output_padding: Any = None, output_shape: Any = None, auto_pad: str = "NOTSET") -> Tensor:
+def ConvTranspose(x: Tensor, w: Tensor, b: Tensor | None = None, kernel_shape: Any = None, strides: Any = None, pads: Any = None,
+                  # noqa: N802
+                  dilations: Any = None, group: int = 1, output_padding: Any = None, output_shape: Any = None,
+                  auto_pad: str = "NOTSET") -> Tensor:
     n = w.dim() - 2
     pads = [0] * (2 * n) if pads is None else list(pads)
     if output_shape is not None or auto_pad not in ("NOTSET", "VALID") or pads[:n] != pads[n:]:
         raise NotSupported("torch.onnx.load: ConvTranspose with output_shape, auto_pad or one-sided pads is not supported by rushlight")
-    return getattr(F, f"conv_transpose{n}d")(x, w, b, list(strides or [1] * n), pads[:n], list(output_padding or [0] * n), group, list(dilations or [1] * n))
+    return getattr(F, f"conv_transpose{n}d")(x, w, b, list(strides or [1] * n), pads[:n], list(output_padding or [0] * n), group,
+                                             list(dilations or [1] * n))
 
 
 @operator
-def MaxPool(x: Tensor, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None, ceil_mode: int = 0, auto_pad: str = "NOTSET",  # noqa: N802
+def MaxPool(x: Tensor, kernel_shape: Any, strides: Any = None, pads: Any = None, dilations: Any = None, ceil_mode: int = 0,
+            auto_pad: str = "NOTSET",  # noqa: N802
             storage_order: int = 0) -> tuple[Tensor, Tensor]:
     n = len(kernel_shape)
     strides, dilations = list(strides or [1] * n), list(dilations or [1] * n)
@@ -238,13 +250,15 @@ def MaxPool(x: Tensor, kernel_shape: Any, strides: Any = None, pads: Any = None,
 
 
 @operator
-def AveragePool(x: Tensor, kernel_shape: Any, strides: Any = None, pads: Any = None, ceil_mode: int = 0, count_include_pad: int = 0,  # noqa: N802
+def AveragePool(x: Tensor, kernel_shape: Any, strides: Any = None, pads: Any = None, ceil_mode: int = 0, count_include_pad: int = 0,
+                # noqa: N802
                 auto_pad: str = "NOTSET", dilations: Any = None) -> Tensor:
     n = len(kernel_shape)
     strides = list(strides or [1] * n)
     padded, padding = _padded(x, list(kernel_shape), strides, [1] * n, pads, auto_pad, 0.0)
     if padded is not x and not count_include_pad or (dilations is not None and any(d != 1 for d in dilations)):
-        raise NotSupported("torch.onnx.load: AveragePool with one-sided pads that are not counted, or with dilations, is not supported by rushlight")
+        raise NotSupported("torch.onnx.load: AveragePool with one-sided pads that are not counted, or with dilations, is not supported by "
+                           "rushlight")
     return getattr(F, f"avg_pool{n}d")(padded, list(kernel_shape), strides, padding, bool(ceil_mode), bool(count_include_pad))
 
 
@@ -259,7 +273,8 @@ def GlobalMaxPool(x: Tensor) -> Tensor:  # noqa: N802
 
 
 @operator
-def BatchNormalization(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, epsilon: float = 1e-5, momentum: float = 0.9,  # noqa: N802
+def BatchNormalization(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, epsilon: float = 1e-5, momentum: float = 0.9,
+                       # noqa: N802
                        training_mode: int = 0) -> tuple[Tensor, ...]:
     if training_mode:
         raise NotSupported("torch.onnx.load: BatchNormalization in training mode is not supported by rushlight")
@@ -278,7 +293,8 @@ def LayerNormalization(x: Tensor, scale: Tensor, bias: Tensor | None = None, axi
 
 
 @operator
-def GroupNormalization(x: Tensor, scale: Tensor, bias: Tensor, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1) -> Tensor:  # noqa: N802
+def GroupNormalization(x: Tensor, scale: Tensor, bias: Tensor, num_groups: int, epsilon: float = 1e-5,
+                       stash_type: int = 1) -> Tensor:  # noqa: N802
     if scale.shape[0] != x.shape[1]:
         scale, bias = (t.repeat_interleave(x.shape[1] // num_groups) for t in (scale, bias))
     return F.group_norm(x, num_groups, scale, bias, epsilon)
@@ -431,11 +447,13 @@ def SpaceToDepth(x: Tensor, blocksize: int) -> Tensor:  # noqa: N802
 
 @operator
 def Resize(x: Tensor, roi: Any = None, scales: Any = None, sizes: Any = None, mode: str = "nearest",  # noqa: N802
-           coordinate_transformation_mode: str = "half_pixel", nearest_mode: str = "round_prefer_floor", cubic_coeff_a: float = -0.75, **options: Any) -> Tensor:
+           coordinate_transformation_mode: str = "half_pixel", nearest_mode: str = "round_prefer_floor", cubic_coeff_a: float = -0.75,
+           **options: Any) -> Tensor:
     known = (mode == "nearest" and coordinate_transformation_mode == "asymmetric" and nearest_mode == "floor") or (
         mode in ("linear", "cubic") and coordinate_transformation_mode in ("half_pixel", "pytorch_half_pixel", "align_corners"))
     if not known or options.get("antialias"):
-        raise NotSupported(f"torch.onnx.load: Resize with mode={mode!r}, {coordinate_transformation_mode!r}, {nearest_mode!r} is not supported by rushlight")
+        raise NotSupported(f"torch.onnx.load: Resize with mode={mode!r}, {coordinate_transformation_mode!r}, {nearest_mode!r} is not "
+                           "supported by rushlight")
     word = "nearest" if mode == "nearest" else {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()] if mode == "linear" else "bicubic"
     more = {} if mode == "nearest" else {"align_corners": coordinate_transformation_mode == "align_corners"}
     if sizes is not None:
@@ -463,9 +481,10 @@ def _product(x: Tensor, dims: list[int], keep: bool) -> Tensor:
 
 
 for _name, _reduce in {
-        "ReduceSum": lambda x, d, k: x.sum(d, keepdim=k), "ReduceMean": lambda x, d, k: x.mean(d, keepdim=k), "ReduceMax": lambda x, d, k: x.amax(d, keepdim=k),
-        "ReduceMin": lambda x, d, k: x.amin(d, keepdim=k), "ReduceProd": _product, "ReduceL1": lambda x, d, k: x.abs().sum(d, keepdim=k),
-        "ReduceL2": lambda x, d, k: x.square().sum(d, keepdim=k).sqrt(), "ReduceSumSquare": lambda x, d, k: x.square().sum(d, keepdim=k),
+        "ReduceSum": lambda x, d, k: x.sum(d, keepdim=k), "ReduceMean": lambda x, d, k: x.mean(d, keepdim=k),
+        "ReduceMax": lambda x, d, k: x.amax(d, keepdim=k), "ReduceMin": lambda x, d, k: x.amin(d, keepdim=k), "ReduceProd": _product,
+        "ReduceL1": lambda x, d, k: x.abs().sum(d, keepdim=k), "ReduceL2": lambda x, d, k: x.square().sum(d, keepdim=k).sqrt(),
+        "ReduceSumSquare": lambda x, d, k: x.square().sum(d, keepdim=k),
         "ReduceLogSumExp": lambda x, d, k: x.logsumexp(d, keepdim=k), "ReduceLogSum": lambda x, d, k: x.sum(d, keepdim=k).log()}.items():
     _reduction(_name, _reduce)
 
@@ -529,7 +548,8 @@ def EyeLike(x: Tensor, dtype: int | None = None, k: int = 0) -> Tensor:  # noqa:
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------------------------
 
-def _recurrent(kind: str, order: list[int], x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, hidden: list[Any], size: int, direction: str, run: Any) -> tuple[Tensor, ...]:
+def _recurrent(kind: str, order: list[int], x: Tensor, w: Tensor, r: Tensor, b: Tensor | None, hidden: list[Any], size: int, direction: str,
+               run: Any) -> tuple[Tensor, ...]:
     if direction == "reverse":
         raise NotSupported(f"torch.onnx.load: {kind} with direction='reverse' is not supported by rushlight")
     gates, n = len(order), w.shape[0]
@@ -549,7 +569,8 @@ def _recurrent(kind: str, order: list[int], x: Tensor, w: Tensor, r: Tensor, b: 
 
 
 @operator
-def LSTM(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: Any = None, c: Any = None, p: Any = None, hidden_size: int = 0,  # noqa: N802
+def LSTM(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: Any = None, c: Any = None, p: Any = None,
+         hidden_size: int = 0,  # noqa: N802
          direction: str = "forward", **options: Any) -> tuple[Tensor, ...]:
     if lengths is not None or p is not None or set(options) - {"layout"} or options.get("layout"):
         raise NotSupported("torch.onnx.load: LSTM with lengths, peepholes or other activations is not supported by rushlight")
@@ -557,7 +578,8 @@ def LSTM(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h:
 
 
 @operator
-def GRU(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: Any = None, hidden_size: int = 0, direction: str = "forward",  # noqa: N802
+def GRU(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: Any = None, hidden_size: int = 0,
+        direction: str = "forward",  # noqa: N802
         linear_before_reset: int = 0, **options: Any) -> tuple[Tensor, ...]:
     if lengths is not None or not linear_before_reset or set(options) - {"layout"} or options.get("layout"):
         raise NotSupported("torch.onnx.load: GRU with lengths, other activations or linear_before_reset=0 is not supported by rushlight")
@@ -565,7 +587,8 @@ def GRU(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: 
 
 
 @operator
-def RNN(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: Any = None, hidden_size: int = 0, direction: str = "forward",  # noqa: N802
+def RNN(x: Tensor, w: Tensor, r: Tensor, b: Any = None, lengths: Any = None, h: Any = None, hidden_size: int = 0,
+        direction: str = "forward",  # noqa: N802
         activations: Any = None, **options: Any) -> tuple[Tensor, ...]:
     kinds = set(activations or ["Tanh"])
     if lengths is not None or kinds - {"Tanh", "Relu"} or len(kinds) > 1 or options:

@@ -1,4 +1,5 @@
-"""``torch.onnx.symbolic_helper``: what symbolic functions are decorated with. They are kept and never run, since there is no exporter of graphs."""
+"""``torch.onnx.symbolic_helper``: what symbolic functions are decorated with. They are kept and never run, since there is no exporter of
+graphs."""
 
 from __future__ import annotations
 
@@ -24,4 +25,5 @@ def quantized_args(*arg_q_descriptors: bool, scale: float | None = None, zero_po
     return lambda fn: fn
 
 
-__getattr__ = attribute_of("onnx.symbolic_helper", "save the state_dict, load it in PyTorch (the files are PyTorch's own), and export there")
+__getattr__ = attribute_of("onnx.symbolic_helper", "save the state_dict, load it in PyTorch (the files are PyTorch's own), and export "
+                                                   "there")

@@ -125,7 +125,8 @@ class Traced(_Recorder):
         super().name_results(result, node)
 
 
-_CONSTANTS = frozenset(("tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor", "hann_window", "hamming_window", "eye", "linspace"))
+_CONSTANTS = frozenset(("tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor", "hann_window", "hamming_window", "eye",
+                        "linspace"))
 
 
 def _line() -> str:

@@ -1,4 +1,5 @@
-"""Functions of PyTorch in terms of ONNX's operators: arithmetic, reductions, shapes and indexing. `translations_nn.py` has layers and losses.
+"""Functions of PyTorch in terms of ONNX's operators: arithmetic, reductions, shapes and indexing. `translations_nn.py` has layers and
+losses.
 
 A translation has the arguments of the public function; values stand for tensors (see `building.py`).
 """
@@ -34,10 +35,11 @@ def axes_of(x: Value, dim: Dims) -> list[int]:
 
 # --- elementwise ----------------------------------------------------------------------------------------------------------------------
 
-_UNARY = {"exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "sigmoid": "Sigmoid", "expit": "Sigmoid", "erf": "Erf", "sin": "Sin", "cos": "Cos", "tan": "Tan",
-          "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh",
-          "reciprocal": "Reciprocal"}
-_SAME_TYPE = {"abs": "Abs", "absolute": "Abs", "neg": "Neg", "negative": "Neg", "relu": "Relu", "floor": "Floor", "ceil": "Ceil", "round": "Round", "sign": "Sign"}
+_UNARY = {"exp": "Exp", "log": "Log", "sqrt": "Sqrt", "tanh": "Tanh", "sigmoid": "Sigmoid", "expit": "Sigmoid", "erf": "Erf", "sin": "Sin",
+          "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "asinh": "Asinh",
+          "acosh": "Acosh", "atanh": "Atanh", "reciprocal": "Reciprocal"}
+_SAME_TYPE = {"abs": "Abs", "absolute": "Abs", "neg": "Neg", "negative": "Neg", "relu": "Relu", "floor": "Floor", "ceil": "Ceil",
+              "round": "Round", "sign": "Sign"}
 
 
 def _unary(name: str, kind: str, floats: bool) -> None:
@@ -134,7 +136,8 @@ def _floor_divide(b: B, input: Given, other: Given) -> Value:
     a, c = b.together(input, other)
     if a.dtype.is_floating_point:
         return b.op("Floor", b.op("Div", a, c))
-    return b.cast(b.op("Floor", b.op("Div", b.cast(a, dtypes.float64), b.cast(c, dtypes.float64), dtype=dtypes.float64), dtype=dtypes.float64), b.dtype)
+    return b.cast(b.op("Floor", b.op("Div", b.cast(a, dtypes.float64), b.cast(c, dtypes.float64), dtype=dtypes.float64),
+                       dtype=dtypes.float64), b.dtype)
 
 
 @translates("remainder", "__mod__")
@@ -280,7 +283,8 @@ def _extreme(name: str, reduce: str, arg: str, pair: str) -> None:
             return _binary(b, pair, input, dim)
         if dim is None:
             return reduced(b, reduce, input, None, False)
-        return [reduced(b, reduce, input, dim, keepdim), b.op(arg, input, axis=axis_of(input, dim), keepdims=int(keepdim), dtype=dtypes.int64)]
+        return [reduced(b, reduce, input, dim, keepdim),
+                b.op(arg, input, axis=axis_of(input, dim), keepdims=int(keepdim), dtype=dtypes.int64)]
 
     def index(b: B, input: Value, dim: Dims = None, keepdim: bool = False) -> Value:
         if dim is None:
@@ -308,7 +312,8 @@ def _spread(name: str) -> None:
                   correction: float | None = None) -> Value:
         if isinstance(dim, bool):
             dim, unbiased = None, dim
-        r = _variance(b, input, dim, 1 if correction is None and unbiased is None else int(unbiased) if correction is None else correction, keepdim)
+        r = _variance(b, input, dim, 1 if correction is None and unbiased is None else int(unbiased) if correction is None else correction,
+                      keepdim)
         return b.op("Sqrt", r) if name == "std" else r
     translates(name)(translate)
 
@@ -391,7 +396,8 @@ def _flatten(b: B, input: Value, start_dim: int = 0, end_dim: int = -1) -> Value
 def _unflatten(b: B, input: Value, dim: int, sizes: Sequence[Given]) -> Value:
     axis = axis_of(input, dim)
     shape = b.op("Shape", input, dtype=dtypes.int64, shape=[input.rank])
-    parts = [b.op("Slice", shape, [0], [axis], dtype=dtypes.int64), b.ints(sizes), b.op("Slice", shape, [axis + 1], [MAX], dtype=dtypes.int64)]
+    parts = [b.op("Slice", shape, [0], [axis], dtype=dtypes.int64), b.ints(sizes),
+             b.op("Slice", shape, [axis + 1], [MAX], dtype=dtypes.int64)]
     return b.op("Reshape", input, b.op("Concat", *parts, axis=0, dtype=dtypes.int64))
 
 
@@ -539,7 +545,8 @@ def _triu(b: B, input: Value, diagonal: int = 0) -> Value:
 def _getitem(b: B, self: Value, index: Any) -> Value:
     items = list(index) if isinstance(index, tuple) else [index]
     tensors = [each for each in items if isinstance(each, Value) and not each.number]
-    if len(tensors) > 1 or any(each.dtype is dtypes.bool_ or each.dtype is dtypes.uint8 for each in tensors) or any(isinstance(each, (list, bool)) for each in items):
+    if len(tensors) > 1 or any(each.dtype is dtypes.bool_ or each.dtype is dtypes.uint8
+                               for each in tensors) or any(isinstance(each, (list, bool)) for each in items):
         raise wrong("indexing with several tensors, with a mask or with a list")
     if Ellipsis in [each for each in items if not isinstance(each, Value)]:
         at = next(i for i, each in enumerate(items) if each is Ellipsis)
@@ -552,7 +559,8 @@ def _getitem(b: B, self: Value, index: Any) -> Value:
         elif isinstance(each, slice):
             if each != slice(None):
                 step = 1 if each.step is None else each.step
-                x = b.op("Slice", x, b.ints(0 if each.start is None else each.start), b.ints(MAX if each.stop is None else each.stop), [axis], [step])
+                x = b.op("Slice", x, b.ints(0 if each.start is None else each.start), b.ints(MAX if each.stop is None else each.stop),
+                         [axis], [step])
             axis += 1
         else:
             x = b.op("Gather", x, each, axis=axis)

@@ -63,12 +63,14 @@ def _attention(b: B, query: Value, key: Value, value: Value, attn_mask: Value | 
     factor = 1 / sqrt(query.shape[-1]) if scale is None else scale
     scores = b.op("MatMul", b.op("Mul", query, b.value(factor, query.dtype)), _transpose(b, key, -1, -2))
     if is_causal:
-        sizes = b.op("Concat", *[b.op("Shape", each, start=each.rank - 2, end=each.rank - 1, dtype=dtypes.int64) for each in (query, key)], axis=0, dtype=dtypes.int64)
+        sizes = b.op("Concat", *[b.op("Shape", each, start=each.rank - 2, end=each.rank - 1, dtype=dtypes.int64) for each in (query, key)],
+                     axis=0, dtype=dtypes.int64)
         ones = b.op("Expand", b.value(1), sizes, dtype=dtypes.int64)
         seen = b.cast(b.op("Trilu", ones, upper=0, dtype=dtypes.int64), dtypes.bool_)
         scores = b.op("Where", seen, scores, b.value(float("-inf"), query.dtype))
     if attn_mask is not None:
-        scores = b.op("Where", attn_mask, scores, b.value(float("-inf"), query.dtype)) if attn_mask.dtype is dtypes.bool_ else b.op("Add", scores, attn_mask)
+        scores = b.op("Where", attn_mask, scores,
+                      b.value(float("-inf"), query.dtype)) if attn_mask.dtype is dtypes.bool_ else b.op("Add", scores, attn_mask)
     return b.op("MatMul", b.op("Softmax", scores, axis=-1), value)
 
 
@@ -85,19 +87,23 @@ def _multi_head(b: B, query: Value, key: Value, value: Value, embed_dim_to_check
     weights = [q_proj_weight, k_proj_weight, v_proj_weight]
     if not use_separate_proj_weight:
         weights = [b.op("Slice", in_proj_weight, [i * width], [(i + 1) * width], [0], shape=[width, width]) for i in range(3)]
-    biases = [None] * 3 if in_proj_bias is None else [b.op("Slice", in_proj_bias, [i * width], [(i + 1) * width], [0], shape=[width]) for i in range(3)]
+    biases = [None] * 3 if in_proj_bias is None else [b.op("Slice", in_proj_bias, [i * width], [(i + 1) * width], [0],
+                                                           shape=[width]) for i in range(3)]
     dtype = b.dtype
 
-    def heads(x: Value, weight: Value, bias: Value | None) -> Value:          # (length, batch, width) -> (batch, heads, length, width of a head)
+    # (length, batch, width) -> (batch, heads, length, width of a head)
+    def heads(x: Value, weight: Value, bias: Value | None) -> Value:
         y = _linear(b, x, weight, bias)
-        return b.op("Transpose", b.op("Reshape", y, [0, 0, num_heads, width // num_heads], shape=[*x.shape[:2], num_heads, width // num_heads]), perm=[1, 2, 0, 3],
+        return b.op("Transpose", b.op("Reshape", y, [0, 0, num_heads, width // num_heads],
+                                      shape=[*x.shape[:2], num_heads, width // num_heads]), perm=[1, 2, 0, 3],
                     shape=[x.shape[1], num_heads, x.shape[0], width // num_heads])
     q, k, v = (heads(x, w, c) for x, w, c in zip((query, key, value), weights, biases, strict=True))  # type: ignore[arg-type]
     scores = b.op("MatMul", b.op("Mul", q, b.value((width // num_heads) ** -0.5, dtype)), b.op("Transpose", k, perm=[0, 1, 3, 2]))
     if attn_mask is not None:
         if attn_mask.rank == 3:
             raise wrong("multi_head_attention_forward with a mask per head")
-        scores = b.op("Where", attn_mask, b.value(float("-inf"), dtype), scores) if attn_mask.dtype is dtypes.bool_ else b.op("Add", scores, attn_mask)
+        scores = b.op("Where", attn_mask, b.value(float("-inf"), dtype),
+                      scores) if attn_mask.dtype is dtypes.bool_ else b.op("Add", scores, attn_mask)
     shares = b.op("Softmax", scores, axis=-1)
     mixed = b.op("Reshape", b.op("Transpose", b.op("MatMul", shares, v), perm=[2, 0, 1, 3]), [0, 0, width], shape=query.shape)
     out = _linear(b, mixed, out_proj_weight, out_proj_bias)
@@ -126,27 +132,28 @@ def _conv(n: int) -> None:
             pads = [each // 2 for each in totals] + [each - each // 2 for each in totals]
         else:
             pads = _many(padding, n) * 2
-        return _batched(b, input, n, lambda x: b.op("Conv", x, weight, bias, strides=_many(stride, n), pads=pads, dilations=_many(dilation, n), group=groups,
-                                                    kernel_shape=weight.shape[2:]))
+        return _batched(b, input, n, lambda x: b.op("Conv", x, weight, bias, strides=_many(stride, n), pads=pads,
+                                                    dilations=_many(dilation, n), group=groups, kernel_shape=weight.shape[2:]))
 
     def transposed(b: B, input: Value, weight: Value, bias: Value | None = None, stride: PerDim = 1, padding: PerDim = 0,
                    output_padding: PerDim = 0, groups: int = 1, dilation: PerDim = 1) -> Value:
-        return _batched(b, input, n, lambda x: b.op("ConvTranspose", x, weight, bias, strides=_many(stride, n), pads=_many(padding, n) * 2, group=groups,
-                                                    output_padding=_many(output_padding, n), dilations=_many(dilation, n), kernel_shape=weight.shape[2:]))
+        return _batched(b, input, n, lambda x: b.op("ConvTranspose", x, weight, bias, strides=_many(stride, n), pads=_many(padding, n) * 2,
+                                                    group=groups, output_padding=_many(output_padding, n), dilations=_many(dilation, n),
+                                                    kernel_shape=weight.shape[2:]))
 
     def max_pool(b: B, input: Value, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, dilation: PerDim = 1,
                  ceil_mode: bool = False, return_indices: bool = False) -> Value:
         if return_indices:
             raise wrong(f"max_pool{n}d with return_indices")
-        return _batched(b, input, n, lambda x: b.op("MaxPool", x, kernel_shape=_many(kernel_size, n), pads=_many(padding, n) * 2, ceil_mode=int(ceil_mode),
-                                                    strides=_many(kernel_size if stride in (None, []) else stride, n), dilations=_many(dilation, n)))
+        return _batched(b, input, n, lambda x: b.op("MaxPool", x, kernel_shape=_many(kernel_size, n), pads=_many(padding, n) * 2,
+                                                    ceil_mode=int(ceil_mode), strides=_many(kernel_size if stride in (None, []) else stride, n), dilations=_many(dilation, n)))
 
     def avg_pool(b: B, input: Value, kernel_size: PerDim, stride: PerDim | None = None, padding: PerDim = 0, ceil_mode: bool = False,
                  count_include_pad: bool = True, divisor_override: int | None = None) -> Value:
         if divisor_override is not None:
             raise wrong("avg_pool with divisor_override")
-        return _batched(b, input, n, lambda x: b.op("AveragePool", x, kernel_shape=_many(kernel_size, n), pads=_many(padding, n) * 2, ceil_mode=int(ceil_mode),
-                                                    strides=_many(kernel_size if stride in (None, []) else stride, n), count_include_pad=int(count_include_pad)))
+        return _batched(b, input, n, lambda x: b.op("AveragePool", x, kernel_shape=_many(kernel_size, n), pads=_many(padding, n) * 2,
+                                                    ceil_mode=int(ceil_mode), strides=_many(kernel_size if stride in (None, []) else stride, n), count_include_pad=int(count_include_pad)))
 
     def adaptive(kind: str, single: str) -> Function:
         def pool(b: B, input: Value, output_size: PerDim, return_indices: bool = False) -> Value:
@@ -160,8 +167,9 @@ def _conv(n: int) -> None:
             kernel = [m // want for m, want in zip(have, size, strict=True)]
             return _batched(b, input, n, lambda x: b.op(kind, x, kernel_shape=kernel, strides=kernel))
         return pool
-    for name, function in ((f"conv{n}d", conv), (f"conv_transpose{n}d", transposed), (f"max_pool{n}d", max_pool), (f"avg_pool{n}d", avg_pool),
-                           (f"adaptive_avg_pool{n}d", adaptive("AveragePool", "ReduceMean")), (f"adaptive_max_pool{n}d", adaptive("MaxPool", "ReduceMax"))):
+    for name, function in ((f"conv{n}d", conv), (f"conv_transpose{n}d", transposed), (f"max_pool{n}d", max_pool),
+                           (f"avg_pool{n}d", avg_pool), (f"adaptive_avg_pool{n}d", adaptive("AveragePool", "ReduceMean")),
+                           (f"adaptive_max_pool{n}d", adaptive("MaxPool", "ReduceMax"))):
         TRANSLATIONS[name] = function
 
 
@@ -177,7 +185,8 @@ def _pad(b: B, input: Value, pad: Sequence[int], mode: str = "constant", value: 
     before = [0] * (input.rank - n) + list(pad[0::2])[::-1]
     after = [0] * (input.rank - n) + list(pad[1::2])[::-1]
     kind = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[mode]
-    return b.op("Pad", input, b.ints(before + after), b.value(0 if value is None else value, input.dtype) if kind == "constant" else None, mode=kind)
+    return b.op("Pad", input, b.ints(before + after), b.value(0 if value is None else value, input.dtype) if kind == "constant" else None,
+                mode=kind)
 
 
 def _resized(name: str, mode: str) -> None:
@@ -185,8 +194,8 @@ def _resized(name: str, mode: str) -> None:
         corners = mode != "nearest" and bool(args[0] if args else kwargs.get("align_corners"))
         sizes = b.op("Concat", b.op("Shape", input, start=0, end=2, dtype=dtypes.int64), b.ints(b.shape[2:]), axis=0, dtype=dtypes.int64)
         where = "asymmetric" if mode == "nearest" else "align_corners" if corners else "half_pixel" if mode == "cubic" else "pytorch_half_pixel"
-        return b.op("Resize", input, None, None, sizes, mode=mode, coordinate_transformation_mode=where, nearest_mode="floor" if mode == "nearest" else None,
-                    cubic_coeff_a=-0.75 if mode == "cubic" else None)
+        return b.op("Resize", input, None, None, sizes, mode=mode, coordinate_transformation_mode=where,
+                    nearest_mode="floor" if mode == "nearest" else None, cubic_coeff_a=-0.75 if mode == "cubic" else None)
     translates(name)(translate)
 
 
@@ -411,13 +420,15 @@ def _recurrent(name: str, kind: str, activation: str = "") -> None:
         for layer in range(num_layers):
             given = [params[(layer * directions + d) * per:(layer * directions + d + 1) * per] for d in range(directions)]
             w, r = (b.op("Concat", *[b.op("Unsqueeze", _ordered(b, each[i], kind, size), [0]) for each in given], axis=0) for i in (0, 1))
-            bias = b.op("Concat", *[b.op("Unsqueeze", b.op("Concat", *[_ordered(b, each[i], kind, size) for i in (2, 3)], axis=0), [0]) for each in given],
+            bias = b.op("Concat", *[b.op("Unsqueeze", b.op("Concat", *[_ordered(b, each[i], kind, size) for i in (2, 3)], axis=0),
+                                         [0]) for each in given],
                         axis=0) if has_biases else None
             starts = [b.op("Slice", each, [layer * directions], [(layer + 1) * directions], [0]) for each in hidden]
             more: dict[str, Any] = {"linear_before_reset": 1} if kind == "GRU" else {}
             if activation:
                 more["activations"] = [activation] * directions
-            outs = b.op(kind, x, w, r, bias, None, *starts, outputs=1 + len(hidden), hidden_size=size, direction="bidirectional" if bidirectional else "forward", **more)
+            outs = b.op(kind, x, w, r, bias, None, *starts, outputs=1 + len(hidden), hidden_size=size,
+                        direction="bidirectional" if bidirectional else "forward", **more)
             y = b.op("Transpose", outs[0], perm=[0, 2, 1, 3])
             x = b.op("Reshape", y, [0, 0, directions * size])
             for kept, each in zip(finals, outs[1:], strict=True):

@@ -52,14 +52,16 @@ loaded_libraries: set[str] = set()
 
 
 def load_library(path: str) -> None:
-    """Load operators compiled for PyTorch: our twins of them where there are any (`rushlight.libraries`); else OSError, since they need its C++ library."""
+    """Load operators compiled for PyTorch: our twins of them where there are any (`rushlight.libraries`); else OSError, since they need its
+    C++ library."""
     from ..libraries import twin_of
     twin = twin_of(path)
     if twin is not None:
         import_any("..libraries." + twin, __name__)
         loaded_libraries.add(path)
         return
-    raise OSError(f"{path}: operators compiled for PyTorch can't be loaded by rushlight; give them as Python functions (torch.library.custom_op)")
+    raise OSError(f"{path}: operators compiled for PyTorch can't be loaded by rushlight; give them as Python functions "
+                  "(torch.library.custom_op)")
 
 
 def import_module(module: str) -> None:

@@ -1,4 +1,5 @@
-"""Activation functions, elementwise (softmax and its family are in softmax.py). What is named as in `torch.nn.functional` takes `inplace`."""
+"""Activation functions, elementwise (softmax and its family are in softmax.py). What is named as in `torch.nn.functional` takes
+`inplace`."""
 
 from __future__ import annotations
 
@@ -37,9 +38,9 @@ from .write import assign, inplace_from, write_out
 if TYPE_CHECKING:
     from ..kind import Kind
 
-__all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "celu_", "gelu", "silu", "mish", "hardtanh", "hardtanh_", "hardswish",
-           "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold", "threshold_", "leaky_relu", "leaky_relu_", "prelu", "rrelu",
-           "rrelu_", "glu", "softplus", "softsign", "logsigmoid", "sigmoid", "tanh"]
+__all__ = ["relu", "relu_", "relu6", "elu", "elu_", "selu", "selu_", "celu", "celu_", "gelu", "silu", "mish", "hardtanh", "hardtanh_",
+           "hardswish", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "threshold", "threshold_", "leaky_relu", "leaky_relu_",
+           "prelu", "rrelu", "rrelu_", "glu", "softplus", "softsign", "logsigmoid", "sigmoid", "tanh"]
 
 # Self-normalising networks' constants (Klambauer et al., 2017).
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -47,10 +48,12 @@ _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804
 # --- the error and gamma functions ----------------------------------------------------------------------------------------------------
 erf = unary("erf", kernel("erf", S.erf), lambda g, x: g * f.exp(-(x * x)) * (2 / math.sqrt(math.pi)), complex=False)
 erfc = unary("erfc", kernel("erfc", S.erfc), lambda g, x: g * f.exp(-(x * x)) * (-2 / math.sqrt(math.pi)), complex=False)
-erfinv = unary("erfinv", kernel("erfinv", S.erfinv), lambda g, y: g * f.exp(y * y) * (math.sqrt(math.pi) / 2), complex=False, domain=(-0.9, 0.9), inplace=True)
+erfinv = unary("erfinv", kernel("erfinv", S.erfinv), lambda g, y: g * f.exp(y * y) * (math.sqrt(math.pi) / 2), complex=False,
+               domain=(-0.9, 0.9), inplace=True)
 _digamma = f.function(kernel("digamma", S.digamma), "digamma")
 lgamma = unary("lgamma", kernel("lgamma", S.lgamma), lambda g, x: g * _digamma(x), complex=False, domain=(0.2, 4.0), inplace=True)
-digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), arrays=False, complex=False, domain=(0.2, 4.0), inplace=True)
+digamma = unary("digamma", kernel("digamma", S.digamma), lambda g, x: g * polygamma(1, x), arrays=False, complex=False, domain=(0.2, 4.0),
+                inplace=True)
 
 
 def polygamma(n: int, input: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -190,7 +193,8 @@ def _clamped(input: Tensor, low: float, high: float) -> Tensor:
         if kind.np.kind == "u" and low < 0:
             raise RuntimeError("cannot do hardtanh on an unsigned type with negative limits")
         return wrap(as_array(np.clip(input._a, _fits(low, kind), _fits(high, kind)), kind.np), kind)
-    return _apply("HardtanhBackward0", "hardtanh_cpu", input, _hardtanh, _hardtanh_gradient, low, high, piecewise="HardtanhBackwardBackward0")
+    return _apply("HardtanhBackward0", "hardtanh_cpu", input, _hardtanh, _hardtanh_gradient, low, high,
+                  piecewise="HardtanhBackwardBackward0")
 
 
 @functional
@@ -227,8 +231,10 @@ def _elu(input: Tensor, alpha: float, scale: float, input_scale: float, label: s
         alpha = real(alpha)
     factor = alpha * scale
     if label.endswith("1") and factor < 0:
-        return _no_gradient(_elu(input, alpha, scale, input_scale), input, label, "elu backward calculation is triggered with a negative slope")
-    return _apply(label, "elu_cpu", input, _elu_forward, _elu_gradient, scale, factor, input_scale, back=(scale, factor * input_scale, input_scale))
+        return _no_gradient(_elu(input, alpha, scale, input_scale), input, label,
+                            "elu backward calculation is triggered with a negative slope")
+    return _apply(label, "elu_cpu", input, _elu_forward, _elu_gradient, scale, factor, input_scale,
+                  back=(scale, factor * input_scale, input_scale))
 
 
 @functional
@@ -399,7 +405,8 @@ _softshrink_forward = kernel("softshrink", lambda x, limit: f.where(x > limit, x
 @functional(out=True)
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """x where |x| > lambd, else 0."""
-    return _apply("HardshrinkBackward0", "hardshrink_cpu", input, _hardshrink_forward, _outside, lambd, piecewise="HardshrinkBackwardBackward0")
+    return _apply("HardshrinkBackward0", "hardshrink_cpu", input, _hardshrink_forward, _outside, lambd,
+                  piecewise="HardshrinkBackwardBackward0")
 
 
 @functional(out=True)
@@ -408,7 +415,8 @@ def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     _floating(input, "softshrink_check")
     if lambd < 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd:g}.")
-    return _apply("SoftshrinkBackward0", "softshrink_cpu", input, _softshrink_forward, _outside, lambd, piecewise="SoftshrinkBackwardBackward0")
+    return _apply("SoftshrinkBackward0", "softshrink_cpu", input, _softshrink_forward, _outside, lambd,
+                  piecewise="SoftshrinkBackwardBackward0")
 
 
 @functional
@@ -434,7 +442,8 @@ def _threshold(input: Tensor, limit: float, value: float, label: str = "Threshol
     limit, value = [real(each, "int64_t" if not kind.is_floating else "float") for each in (limit, value)]
     if not kind.is_floating:
         return wrap(as_array(np.where(input._a <= _fits(limit, kind), _fits(value, kind), input._a), kind.np), kind)
-    return _apply(label, "threshold_cpu", input, _threshold_forward, _threshold_gradient, limit, value, back=(limit,), piecewise="ThresholdBackwardBackward0")
+    return _apply(label, "threshold_cpu", input, _threshold_forward, _threshold_gradient, limit, value, back=(limit,),
+                  piecewise="ThresholdBackwardBackward0")
 
 
 @functional
@@ -459,7 +468,8 @@ _leaky_gradient = kernel("leaky_relu_gradient", lambda g, x, slope: f.where(x > 
 def _no_gradient(r: Tensor, input: Tensor, label: str, what: str) -> Tensor:
     """The result of an in-place op whose gradient would have to be found from the result, which does not tell the input."""
     def grad(g: Tensor) -> Tensor:
-        raise RuntimeError(f"In-place {what} which is not supported. This is caused by calling in-place forward function with a negative slope, "
+        raise RuntimeError(f"In-place {what} which is not supported. This is caused by calling in-place forward function with a negative "
+                           "slope, "
                            "please call out-of-place version instead.")
     return record(wrap(r._a, r._kind), label, (input,), grad)
 
@@ -498,7 +508,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             raise RuntimeError("Not allow zero-dim input tensor.")
         channels = input.shape[1] if input.dim() >= 2 else 1
         if channels != count:
-            raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {count} and channel size = {channels}.")
+            raise RuntimeError(f"Mismatch of parameter numbers and input channel size. Found parameter numbers = {count} and channel size "
+                               f"= {channels}.")
     if input.dim() > 1:
         weight = weight.reshape(1, count, *(1,) * (input.dim() - 2))
     elif input.dim() == 0 and weight.dim() == 1:
@@ -529,7 +540,8 @@ def _rrelu(input: Tensor, lower: float, upper: float, training: bool, generator:
     a = input._a
     if kind.device is not CPU and _drawn_here(kind):
         noise = _device_slopes(input, lower, upper, generator)
-        return record(wrap(a * noise._a, kind), label, (input,), lambda g, x, noise: depending(g * noise, x, name="RreluWithNoiseBackwardBackward0"),
+        return record(wrap(a * noise._a, kind), label, (input,),
+                      lambda g, x, noise: depending(g * noise, x, name="RreluWithNoiseBackwardBackward0"),
                       (input, noise), lambda g, x, noise: g * noise)
     slope = np.ones(a.shape, np.float64)
     falling = a <= 0

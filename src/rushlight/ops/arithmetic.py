@@ -120,8 +120,10 @@ def _with_alpha(name: str, fast: Function, doc: str) -> tuple[Any, ...]:
     return fn, fn_, _binary_inplace(name, fast, kernel, operator=True)
 
 
-add, add_, _iadd = _with_alpha("add", _add, "add(input, other, *, alpha=1, out=None) -> Tensor\n\ninput + alpha * other, with broadcasting.")
-sub, sub_, _isub = _with_alpha("sub", _sub, "sub(input, other, *, alpha=1, out=None) -> Tensor\n\ninput - alpha * other, with broadcasting.")
+add, add_, _iadd = _with_alpha("add", _add, "add(input, other, *, alpha=1, out=None) -> Tensor\n\ninput + alpha * other, with "
+                                            "broadcasting.")
+sub, sub_, _isub = _with_alpha("sub", _sub, "sub(input, other, *, alpha=1, out=None) -> Tensor\n\ninput - alpha * other, with "
+                                            "broadcasting.")
 
 
 def rsub(input: Tensor, other: Operand, *numbers: Any, alpha: Scalar = 1) -> Tensor:
@@ -178,7 +180,8 @@ def div(input: Tensor, other: Operand, *, rounding_mode: str | None = None, out:
     rounded = _floor_divide if rounding_mode == "floor" else _trunc_divide if rounding_mode == "trunc" else None
     if rounded is None:
         if not isinstance(rounding_mode, str) or not isinstance(other, (Tensor, *NUMBERS)):
-            raise TypeError(f"div() received an invalid combination of arguments - got ({type(other).__name__}, rounding_mode={type(rounding_mode).__name__})")
+            raise TypeError(f"div() received an invalid combination of arguments - got ({type(other).__name__}, "
+                            f"rounding_mode={type(rounding_mode).__name__})")
         raise RuntimeError(f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'")
     for value in (input, other):            # who takes the call over has to see it whole, with its mode
         if not isinstance(value, (Tensor, *NUMBERS)):
@@ -227,10 +230,10 @@ def _remainder(a: Array, b: Array) -> Array:
     return np.where((r != 0) & ((b < 0) != (r < 0)), r + b, r)
 
 
-remainder = binary("remainder", native.kernel("remainder", _remainder), (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)), arrays=False, complex=False,
-                   int_forward=_int_remainder, only="number", domain=(0.5, 4.0))
-fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), arrays=False, complex=False, int_forward=_int_fmod, only="number", numbers="second",
-              domain=(0.5, 4.0))
+remainder = binary("remainder", native.kernel("remainder", _remainder), (lambda g: g, lambda g, a, b: -g * floor_divide(a, b)),
+                   arrays=False, complex=False, int_forward=_int_remainder, only="number", domain=(0.5, 4.0))
+fmod = binary("fmod", np.fmod, (lambda g: g, lambda g, a, b: -g * _trunc_divide(a, b)), arrays=False, complex=False, int_forward=_int_fmod,
+              only="number", numbers="second", domain=(0.5, 4.0))
 
 
 # --- powers ---------------------------------------------------------------------------------------------------------------------------
@@ -265,7 +268,8 @@ def _spread_power(a: Any, b: Any) -> Any:
 
 
 _power = _spread_power if native.level == "v4" else native.elementwise(np.power)      # else the native kernel is the faster one
-_pow = binary("_pow", _power, (_pow_first, _pow_second), arrays=False, label="PowBackward1", function=False, methods=False, only="number", int_forward=_int_power)
+_pow = binary("_pow", _power, (_pow_first, _pow_second), arrays=False, label="PowBackward1", function=False, methods=False, only="number",
+              int_forward=_int_power)
 
 _EASY = {0.5: elementwise(np.sqrt), 2: elementwise(np.square), 1: np.positive, -1: elementwise(np.reciprocal), 3: fuse(lambda a: a * a * a),
          -0.5: fuse(lambda a: 1 / np.sqrt(a)), -2: fuse(lambda a: 1 / (a * a))}
@@ -351,7 +355,8 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Any:
 
 def float_power_(self: Tensor, exponent: Any) -> Tensor:
     """In-place form of `float_power`: only for float64 and complex128, which its results have."""
-    wide = "ComplexDouble" if self.is_complex() or isinstance(exponent, complex) or isinstance(exponent, Tensor) and exponent.is_complex() else "Double"
+    wide = "ComplexDouble" if self.is_complex() or isinstance(exponent,
+                                                              complex) or isinstance(exponent, Tensor) and exponent.is_complex() else "Double"
     if title(self.dtype) != wide:
         raise RuntimeError(f"the base given to float_power_ has dtype {title(self.dtype)} but the operation's result requires dtype {wide}")
     return inplace_from(self, float_power, (self, exponent), {})

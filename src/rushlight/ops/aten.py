@@ -235,7 +235,8 @@ def __getattr__(name: str) -> OpOverloadPacket:
     _load()
     if name in _ON_GPUS:
         from ..unsupported import not_supported
-        return globals().setdefault(name, not_supported(f"ops.aten.{name}", "torch.nn.functional.scaled_dot_product_attention chooses by itself"))
+        return globals().setdefault(name,
+                                    not_supported(f"ops.aten.{name}", "torch.nn.functional.scaled_dot_product_attention chooses by itself"))
     packet = None if _only_in_python(name) else _find(name)
     if packet is None:
         from ..version import rushlight_version

@@ -1,7 +1,7 @@
 """The operators of ``torch.ops.aten`` that compute gradients (``convolution_backward``, ``gelu_backward``, ...).
 
-Programs meet them where they look at a backward pass operator by operator. Each runs its forward operator on the inputs and sends the gradient
-through that: one formula for both, and the same numbers.
+Programs meet them where they look at a backward pass operator by operator. Each runs its forward operator on the inputs and sends the
+gradient through that: one formula for both, and the same numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def _form(function: Function) -> Function:
     return function
 
 
-def _through(function: Callable[..., Tensor], gradient: Tensor, *inputs: Tensor | None, wanted: Sequence[bool] | None = None) -> tuple[Any, ...]:
+def _through(function: Callable[..., Tensor], gradient: Tensor, *inputs: Tensor | None,
+             wanted: Sequence[bool] | None = None) -> tuple[Any, ...]:
     """The gradients of a function's inputs (None for those that are None, not wanted, or do not matter)."""
     wanted = [True] * len(inputs) if wanted is None else wanted
     leaves = [t if t is None or not want else t.detach().requires_grad_() for t, want in zip(inputs, wanted, strict=True)]
@@ -86,7 +87,8 @@ def softplus_backward(grad_output: Tensor, self: Tensor, beta: float, threshold:
 def elu_backward(grad_output: Tensor, alpha: float, scale: float, input_scale: float, is_result: bool, self_or_result: Tensor) -> Tensor:
     """The gradient of elu from its input. NotImplementedError from the result (in-place elu)."""
     if is_result:
-        raise NotImplementedError("aten::elu_backward from the result of elu is not supported by rushlight: give the input, and is_result=False")
+        raise NotImplementedError("aten::elu_backward from the result of elu is not supported by rushlight: give the input, and "
+                                  "is_result=False")
     return _through(lambda x: forms.FORMS["elu"](x, alpha, scale, input_scale), grad_output, self_or_result)[0]
 
 
@@ -124,8 +126,8 @@ def _log_softmax_backward_data(grad_output: Tensor, output: Tensor, dim: int, in
 # --- normalisation --------------------------------------------------------------------------------------------------------------------
 
 @_form
-def native_layer_norm_backward(grad_out: Tensor, input: Tensor, normalized_shape: Sequence[int], mean: Tensor, rstd: Tensor, weight: Tensor | None,
-                               bias: Tensor | None, output_mask: Sequence[bool]) -> tuple[Any, ...]:
+def native_layer_norm_backward(grad_out: Tensor, input: Tensor, normalized_shape: Sequence[int], mean: Tensor, rstd: Tensor,
+                               weight: Tensor | None, bias: Tensor | None, output_mask: Sequence[bool]) -> tuple[Any, ...]:
     """The gradients of input, weight and bias."""
     shape = tuple(normalized_shape)
     eps = _eps(input, list(range(input.dim() - len(shape), input.dim())), rstd)
@@ -133,7 +135,8 @@ def native_layer_norm_backward(grad_out: Tensor, input: Tensor, normalized_shape
 
 
 @_form
-def native_group_norm_backward(grad_out: Tensor, input: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor | None, N: int, C: int, HxW: int,  # noqa: N803
+def native_group_norm_backward(grad_out: Tensor, input: Tensor, mean: Tensor, rstd: Tensor, weight: Tensor | None, N: int, C: int, HxW: int,
+                               # noqa: N803
                                group: int, output_mask: Sequence[bool]) -> tuple[Any, ...]:
     """The gradients of input, weight and bias."""
     eps = _eps(input.reshape(N, group, C // group * HxW), [2], rstd)
@@ -150,14 +153,15 @@ def _eps(x: Tensor, axes: list[int], rstd: Tensor) -> float:
 
 
 @_form
-def native_batch_norm_backward(grad_out: Tensor, input: Tensor, weight: Tensor | None, running_mean: Tensor | None, running_var: Tensor | None,
-                               save_mean: Tensor | None, save_invstd: Tensor | None, train: bool, eps: float,
+def native_batch_norm_backward(grad_out: Tensor, input: Tensor, weight: Tensor | None, running_mean: Tensor | None,
+                               running_var: Tensor | None, save_mean: Tensor | None, save_invstd: Tensor | None, train: bool, eps: float,
                                output_mask: Sequence[bool]) -> tuple[Any, ...]:
     """The gradients of input, weight and bias."""
     bias = input.new_zeros(input.shape[1]) if weight is None else weight.new_zeros(weight.shape)
     weight = input.new_ones(input.shape[1]) if weight is None else weight
     mean, var = (None, None) if train else (running_mean, running_var)
-    return _through(lambda x, w, b: forms.FORMS["batch_norm"](x, w, b, mean, var, train, 0.0, eps, False), grad_out, input, weight, bias, wanted=output_mask)
+    return _through(lambda x, w, b: forms.FORMS["batch_norm"](x, w, b, mean, var, train, 0.0, eps, False), grad_out, input, weight, bias,
+                    wanted=output_mask)
 
 
 # --- losses ---------------------------------------------------------------------------------------------------------------------------
@@ -209,8 +213,8 @@ def convolution_backward(grad_output: Tensor, input: Tensor, weight: Tensor, bia
 def avg_pool2d_backward(grad_output: Tensor, self: Tensor, kernel_size: PerDim, stride: PerDim, padding: PerDim, ceil_mode: bool,
                         count_include_pad: bool, divisor_override: int | None) -> Tensor:
     """The gradient of avg_pool2d."""
-    return _through(lambda x: pooling.avg_pool2d(x, kernel_size, stride or None, padding, ceil_mode, count_include_pad, divisor_override), grad_output,
-                    self)[0]
+    return _through(lambda x: pooling.avg_pool2d(x, kernel_size, stride or None, padding, ceil_mode, count_include_pad, divisor_override),
+                    grad_output, self)[0]
 
 
 @_form
@@ -253,11 +257,13 @@ def select_backward(grad_output: Tensor, input_sizes: Sequence[int], dim: int, i
 # --- attention ------------------------------------------------------------------------------------------------------------------------
 
 @_form
-def _scaled_dot_product_flash_attention_for_cpu(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0, is_causal: bool = False, *,
-                                                attn_mask: Tensor | None = None, scale: float | None = None) -> tuple[Tensor, Tensor]:
-    """(the attention, the logarithms of the sums that its rows were divided by). NotImplementedError with dropout, as in PyTorch's kernel."""
+def _scaled_dot_product_flash_attention_for_cpu(query: Tensor, key: Tensor, value: Tensor, dropout_p: float = 0.0, is_causal: bool = False,
+                                                *, attn_mask: Tensor | None = None, scale: float | None = None) -> tuple[Tensor, Tensor]:
+    """(the attention, the logarithms of the sums that its rows were divided by). NotImplementedError with dropout, as in PyTorch's
+    kernel."""
     if dropout_p:
-        raise NotImplementedError("aten::_scaled_dot_product_flash_attention_for_cpu has no dropout: use torch.nn.functional.scaled_dot_product_attention")
+        raise NotImplementedError("aten::_scaled_dot_product_flash_attention_for_cpu has no dropout: use "
+                                  "torch.nn.functional.scaled_dot_product_attention")
     out = scaled_dot_product_attention(query, key, value, attn_mask, 0.0, is_causal, scale=scale)
     factor = query.shape[-1] ** -0.5 if scale is None else scale
     scores = (query.detach() @ key.detach().transpose(-2, -1)).float() * factor
@@ -271,8 +277,9 @@ def _scaled_dot_product_flash_attention_for_cpu(query: Tensor, key: Tensor, valu
 
 
 @_form
-def _scaled_dot_product_flash_attention_for_cpu_backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, logsumexp: Tensor,
-                                                         dropout_p: float, is_causal: bool, *, attn_mask: Tensor | None = None,
-                                                         scale: float | None = None) -> tuple[Any, ...]:
+def _scaled_dot_product_flash_attention_for_cpu_backward(grad_out: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor,
+                                                         logsumexp: Tensor, dropout_p: float, is_causal: bool, *,
+                                                         attn_mask: Tensor | None = None, scale: float | None = None) -> tuple[Any, ...]:
     """The gradients of query, key and value."""
-    return _through(lambda q, k, v: scaled_dot_product_attention(q, k, v, attn_mask, 0.0, is_causal, scale=scale), grad_out, query, key, value)
+    return _through(lambda q, k, v: scaled_dot_product_attention(q, k, v, attn_mask, 0.0, is_causal, scale=scale), grad_out, query, key,
+                    value)

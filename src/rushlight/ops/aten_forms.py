@@ -137,8 +137,8 @@ def batch_norm(input: Tensor, weight: Tensor | None, bias: Tensor | None, runnin
 
 
 @_form
-def _native_batch_norm_legit_functional(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor, running_var: Tensor, training: bool,
-                                        momentum: float, eps: float) -> tuple[Tensor, ...]:
+def _native_batch_norm_legit_functional(input: Tensor, weight: Tensor | None, bias: Tensor | None, running_mean: Tensor,
+                                        running_var: Tensor, training: bool, momentum: float, eps: float) -> tuple[Tensor, ...]:
     """native_batch_norm with the new running statistics as results."""
     mean, var = running_mean.clone(), running_var.clone()
     return (*FUNCTIONS["native_batch_norm"](input, weight, bias, mean, var, training, momentum, eps), mean, var)
@@ -199,11 +199,11 @@ def sym_size(self: Tensor, dim: int) -> int:
 
 
 @_form
-def _assert_tensor_metadata(a: Tensor, size: Sequence[int] | None = None, stride: Sequence[int] | None = None, dtype: Dtype = None, *, device: Device = None,
-                            layout: Layout = None) -> None:
+def _assert_tensor_metadata(a: Tensor, size: Sequence[int] | None = None, stride: Sequence[int] | None = None, dtype: Dtype = None, *,
+                            device: Device = None, layout: Layout = None) -> None:
     """RuntimeError where a tensor is another one than a program was exported for."""
-    for name, wanted, have in (("sizes", size, list(a.shape)), ("strides", stride, list(a.stride())), ("dtype", dtype, a.dtype), ("device", device, a.device),
-                               ("layout", layout, a.layout)):
+    for name, wanted, have in (("sizes", size, list(a.shape)), ("strides", stride, list(a.stride())), ("dtype", dtype, a.dtype),
+                               ("device", device, a.device), ("layout", layout, a.layout)):
         if wanted is not None and wanted != have:
             raise RuntimeError(f"Tensor {name} mismatch!\nExpected: {wanted}\nGot: {have}")
 
@@ -435,7 +435,8 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequ
     """Convolution, or transposed convolution, of (N, C, *spatial) with one to three spatial dimensions."""
     n = weight.dim() - 2
     if not 1 <= n <= 3 or len(input.shape) != n + 2:
-        raise RuntimeError(f"Expected {n + 2}-dimensional input for {n + 2}-dimensional weight {list(weight.shape)}, but got {input.dim()}-dimensional "
+        raise RuntimeError(f"Expected {n + 2}-dimensional input for {n + 2}-dimensional weight {list(weight.shape)}, but got "
+                           f"{input.dim()}-dimensional "
                            f"input of size {list(input.shape)} instead")
     stride, padding, dilation, output_padding = (
         [*each] * n if len(each) == 1 else [*each] for each in (stride, padding, dilation, output_padding))
@@ -468,9 +469,10 @@ def _masked(scores: Tensor, mask: Tensor | None, mask_type: int | None) -> Tenso
 
 
 @_form
-def _native_multi_head_attention(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, num_head: int, qkv_weight: Tensor, qkv_bias: Tensor,
-                                 proj_weight: Tensor, proj_bias: Tensor, mask: Tensor | None = None, need_weights: bool = True,
-                                 average_attn_weights: bool = True, mask_type: int | None = None) -> tuple[Tensor, Tensor]:
+def _native_multi_head_attention(query: Tensor, key: Tensor, value: Tensor, embed_dim: int, num_head: int, qkv_weight: Tensor,
+                                 qkv_bias: Tensor, proj_weight: Tensor, proj_bias: Tensor, mask: Tensor | None = None,
+                                 need_weights: bool = True, average_attn_weights: bool = True,
+                                 mask_type: int | None = None) -> tuple[Tensor, Tensor]:
     """(the projected result, the weights; empty where they are not needed) of attention over inputs of (batch, places, features)."""
     linear = matmul.linear
     weights, biases = qkv_weight.chunk(3), qkv_bias.chunk(3)
@@ -485,14 +487,16 @@ def _native_multi_head_attention(query: Tensor, key: Tensor, value: Tensor, embe
 
 @_form
 def _transformer_encoder_layer_fwd(src: Tensor, embed_dim: int, num_heads: int, qkv_weight: Tensor, qkv_bias: Tensor, proj_weight: Tensor,
-                                   proj_bias: Tensor, use_gelu: bool, norm_first: bool, eps: float, norm_weight_1: Tensor, norm_bias_1: Tensor,
-                                   norm_weight_2: Tensor, norm_bias_2: Tensor, ffn_weight_1: Tensor, ffn_bias_1: Tensor, ffn_weight_2: Tensor,
-                                   ffn_bias_2: Tensor, mask: Tensor | None = None, mask_type: int | None = None) -> Tensor:
+                                   proj_bias: Tensor, use_gelu: bool, norm_first: bool, eps: float, norm_weight_1: Tensor,
+                                   norm_bias_1: Tensor, norm_weight_2: Tensor, norm_bias_2: Tensor, ffn_weight_1: Tensor,
+                                   ffn_bias_1: Tensor, ffn_weight_2: Tensor, ffn_bias_2: Tensor, mask: Tensor | None = None,
+                                   mask_type: int | None = None) -> Tensor:
     """A layer of a transformer's encoder."""
     linear, norm = matmul.linear, FUNCTIONS["layer_norm"]
 
     def attend(x: Tensor) -> Tensor:
-        return _native_multi_head_attention(x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, mask, False, True, mask_type)[0]
+        return _native_multi_head_attention(x, x, x, embed_dim, num_heads, qkv_weight, qkv_bias, proj_weight, proj_bias, mask, False, True,
+                                            mask_type)[0]
 
     def feed(x: Tensor) -> Tensor:
         inner = linear(x, ffn_weight_1, ffn_bias_1)

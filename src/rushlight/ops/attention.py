@@ -46,7 +46,8 @@ def _check(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, 
             raise RuntimeError("_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True")
         if attn_mask.dtype not in (bool_, query.dtype) and attn_mask.dtype is not float32:
             raise RuntimeError("Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
-                               f"{attn_mask.dtype.alias or attn_mask.dtype.name} and  query.dtype: {query.dtype.alias or query.dtype.name} instead.")
+                               f"{attn_mask.dtype.alias or attn_mask.dtype.name} and  query.dtype: "
+                               f"{query.dtype.alias or query.dtype.name} instead.")
     if not 0.0 <= dropout_p <= 1.0:
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p:g}")
     if q[-1] != k[-1]:
@@ -132,7 +133,8 @@ def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn
     return _composed(query, key, value, attn_mask, dropout_p, is_causal, scale)
 
 
-def _by_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, causal: bool, scale: float) -> Tensor | None:
+def _by_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, causal: bool,
+               scale: float) -> Tensor | None:
     """One node, on arrays; None for arrays that the kernels don't take."""
     kind = query._kind
     of_mask = mask is not None and mask._node is not None
@@ -165,7 +167,8 @@ def _by_kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, d
         return recomputed_grad(again, saved[:count], (g,))
     # A mask without gradient is saved last.
     last = () if mask is None or of_mask else (mask,)
-    return record(out, _NODES[kind.device.type == "cpu"], inputs, grad, (*inputs, out, *(wrap(each, computed) for each in kept), *last), array_grad)
+    return record(out, _NODES[kind.device.type == "cpu"], inputs, grad, (*inputs, out, *(wrap(each, computed) for each in kept), *last),
+                  array_grad)
 
 
 _NODES = ("ScaledDotProductFlashAttentionBackward0", "ScaledDotProductFlashAttentionForCpuBackward0")

@@ -32,7 +32,8 @@ __all__ = ["clamp"]
 def _limits(input: Tensor, name: str, *bounds: Any) -> None:
     for label, bound in zip(("min", "max"), bounds, strict=True):
         if bound is not None and not isinstance(bound, (Tensor, Number, np.generic)):
-            raise TypeError(f"{name}() received an invalid combination of arguments: '{label}' must be Number or Tensor, not {type(bound).__name__}")
+            raise TypeError(f"{name}() received an invalid combination of arguments: '{label}' must be Number or Tensor, not "
+                            f"{type(bound).__name__}")
     if bounds == (None, None):
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if input._kind.is_complex:

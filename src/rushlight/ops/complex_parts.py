@@ -1,4 +1,5 @@
-"""Parts of complex numbers, and complex numbers of parts: real, imag, conj, complex, polar, and the views between complex and pairs of reals."""
+"""Parts of complex numbers, and complex numbers of parts: real, imag, conj, complex, polar, and the views between complex and pairs of
+reals."""
 
 from __future__ import annotations
 
@@ -53,10 +54,12 @@ def view_as_real(input: Tensor) -> Tensor:
     if not kind.is_complex:
         raise RuntimeError("view_as_real is only supported for complex tensors")
     if input.is_conj():
-        raise RuntimeError("view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so you can view it as real, "
+        raise RuntimeError("view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so you can view "
+                           "it as real, "
                            "use self.resolve_conj(); however, be warned that the resulting tensor will NOT alias the original.")
     real_kind = kind.with_dtype(kind.dtype.to_real())
-    r = make_view(input, input._a[..., None].view(real_kind.np), "ViewAsRealBackward0", lambda g: view_as_complex(g.contiguous()), view_as_real)
+    r = make_view(input, input._a[..., None].view(real_kind.np), "ViewAsRealBackward0", lambda g: view_as_complex(g.contiguous()),
+                  view_as_real)
     r._kind = real_kind
     return r
 
@@ -125,7 +128,9 @@ def polar(abs: Tensor, angle: Tensor) -> Tensor:
     """The complex tensor with these absolute values and angles (radians)."""
     check_tensor("polar", abs=abs, angle=angle)
     if abs._kind.np.char not in "efd" or angle._kind.np.char not in "efd":
-        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {title(abs._kind.dtype)} and {title(angle._kind.dtype)}")
+        raise RuntimeError(f"Expected both inputs to be Half, Float or Double tensors but got {title(abs._kind.dtype)} and "
+                           f"{title(angle._kind.dtype)}")
     if abs._kind.dtype is not angle._kind.dtype:
-        raise RuntimeError(f"Expected object of scalar type {title(abs._kind.dtype)} but got scalar type {title(angle._kind.dtype)} for second argument")
+        raise RuntimeError(f"Expected object of scalar type {title(abs._kind.dtype)} but got scalar type {title(angle._kind.dtype)} for "
+                           "second argument")
     return complex_(abs * angle.cos(), abs * angle.sin())

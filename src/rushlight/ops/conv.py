@@ -1,7 +1,7 @@
 """Convolutions of 1, 2 and 3 dimensions, and transposed ones.
 
-Three ops are closed under differentiation: the convolution, its adjoint in the input (transposed convolution) and its adjoint in the weight.
-Each one's gradients are the other two, so gradients of any order follow.
+Three ops are closed under differentiation: the convolution, its adjoint in the input (transposed convolution) and its adjoint in the
+weight. Each one's gradients are the other two, so gradients of any order follow.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def _tuple(value: PerDim, n: int, name: str) -> Sizes:
     if len(values) == 1:
         return values * n
     if len(values) != n:
-        raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, but got "
+        raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, "
+                           "but got "
                            f"{name}={list(values)}")
     return values
 
@@ -89,7 +90,8 @@ def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, trans
         if other is not None and other._kind.dtype is not x._kind.dtype:
             raise RuntimeError(f"Input type ({title(x._kind.dtype)}) and {'bias' if other is bias else 'weight'} type "
                                f"({title(other._kind.dtype)}) should be the same" if not x._kind.is_floating else
-                               f"Input type ({_c_name(x)}) and {'bias' if other is bias else 'weight'} type ({_c_name(other)}) should be the same")
+                               f"Input type ({_c_name(x)}) and {'bias' if other is bias else 'weight'} type ({_c_name(other)}) should be "
+                               "the same")
         if other is not None and other._kind is not x._kind:
             raise RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
                                f"{x._kind.device} and {other._kind.device}!")
@@ -101,7 +103,8 @@ def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, trans
     channels = x._a.shape[1]
     if transposed:
         if channels != w._a.shape[0]:
-            raise RuntimeError(f"Given transposed=1, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have {w._a.shape[0]} "
+            raise RuntimeError(f"Given transposed=1, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have "
+                               f"{w._a.shape[0]} "
                                f"channels, but got {channels} channels instead")
         outputs = w._a.shape[1] * groups
     else:
@@ -113,7 +116,8 @@ def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, trans
             raise RuntimeError(f"Given groups={groups}, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have "
                                f"{w._a.shape[1] * groups} channels, but got {channels} channels instead")
     if bias is not None and bias._a.shape != (outputs,):
-        raise RuntimeError(f"Given {'transposed=1' if transposed else f'weight of size {list(w._a.shape)}'}, expected bias to be 1-dimensional with "
+        raise RuntimeError(f"Given {'transposed=1' if transposed else f'weight of size {list(w._a.shape)}'}, expected bias to be "
+                           "1-dimensional with "
                            f"{outputs} elements, but got bias of size {list(bias._a.shape)} instead")
     return x, unbatched
 
@@ -195,7 +199,8 @@ def convolution(x: Tensor, w: Tensor, bias: Tensor | None, stride: PerDim, paddi
     _positive(stride, padding, dilation)
     for s, k, p, d in zip(x._a.shape[2:], kernel, padding, dilation, strict=True):
         if s + 2 * p < d * (k - 1) + 1:
-            raise RuntimeError(f"Calculated padded input size per channel: ({' x '.join(str(i + 2 * q) for i, q in zip(x._a.shape[2:], padding))}). "
+            raise RuntimeError("Calculated padded input size per channel: "
+                               f"({' x '.join(str(i + 2 * q) for i, q in zip(x._a.shape[2:], padding))}). "
                                f"Kernel size: ({' x '.join(str(e * (j - 1) + 1) for j, e in zip(kernel, dilation))}). Kernel size can't be "
                                "greater than actual input size")
     y = _convolve(x, w, bias, _Geometry(stride, padding, dilation, groups), n)
@@ -217,7 +222,8 @@ def _transposed(x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding:
     size = tuple([(i - 1) * s - 2 * p + d * (k - 1) + e + 1
                   for i, k, s, p, d, e in zip(x._a.shape[2:], w._a.shape[2:], stride, padding, dilation, extra, strict=True)])
     if any(i < 0 for i in size):
-        raise RuntimeError(f"Given input size per channel: {list(x._a.shape[2:])}. Calculated output size per channel: {list(size)}. Output size is "
+        raise RuntimeError(f"Given input size per channel: {list(x._a.shape[2:])}. Calculated output size per channel: {list(size)}. "
+                           "Output size is "
                            "too small")
     if any(e >= s for e, s in zip(extra, stride, strict=True)):
         # More output padding than a stride: as if there were more input, of zeros.

@@ -84,7 +84,8 @@ def _target(input: Tensor, args: tuple[Any, ...], dtype_: dtype | None, device_:
         elif isinstance(arg, (str, device)) or (isinstance(arg, int) and i == 0):
             device_ = arg
         elif arg is not None:
-            raise TypeError(f"to() received an invalid combination of arguments - got ({', '.join(type(a).__name__ for a in args)}), but expected "
+            raise TypeError(f"to() received an invalid combination of arguments - got ({', '.join(type(a).__name__ for a in args)}), but "
+                            "expected "
                             "one of: (device, dtype, non_blocking, copy), (dtype, non_blocking, copy) or (other, non_blocking, copy)")
     if len(flags) > 1:
         copy = flags[1]
@@ -102,7 +103,8 @@ def to(self: Tensor, *args: Any, dtype: Dtype = None, device: Device = None, oth
        memory_format: MemoryFormat = None) -> Tensor:
     """The tensor with another dtype and/or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``.
 
-    Returns self where nothing changes, unless `copy`. `non_blocking` lets a copy between a GPU and page-locked memory run beside the program:
+    Returns self where nothing changes, unless `copy`. `non_blocking` lets a copy between a GPU and page-locked memory run beside the
+    program:
     read what came to the CPU only after the GPU was waited for.
     """
     kind, positional_copy = _target(self, args, dtype, device, other)
@@ -151,8 +153,8 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 
 TYPE_NAMES = {"float32": "Float", "float64": "Double", "float16": "Half", "bfloat16": "BFloat16", "int64": "Long", "int32": "Int",
-               "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble",
-               "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
+               "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool", "complex64": "ComplexFloat",
+               "complex128": "ComplexDouble", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
 
 
 @method

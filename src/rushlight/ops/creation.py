@@ -57,7 +57,8 @@ def check_layout(layout: Layout) -> None:
     if layout is not None and layout is not strided:
         if not isinstance(layout, strided.__class__):
             raise TypeError(f"argument 'layout' must be torch.layout, not {type(layout).__name__}")
-        raise NotImplementedError(f"this function is not implemented for layout={layout!r}: use torch.strided, and .to_sparse() on the result")
+        raise NotImplementedError(f"this function is not implemented for layout={layout!r}: use torch.strided, and .to_sparse() on the "
+                                  "result")
 
 
 def finish(r: Tensor, requires_grad: bool, pin_memory: bool = False, layout: Layout = None) -> Tensor:
@@ -86,10 +87,12 @@ def size_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
         at = next((i for i, s in enumerate(size) if not hasattr(s, "__index__") or isinstance(s, Tensor)), 0)
         what = type(size[at]).__name__
         raise TypeError(f"{name}(): argument 'size' (position 1) must be tuple of ints, not {what}" if one else
-                        f"{name}(): argument 'size' failed to unpack the object at pos {at + 1} with error \"type must be tuple of ints,but got {what}\"") from None
+                        f"{name}(): argument 'size' failed to unpack the object at pos {at + 1} with error \"type must be tuple of "
+                        f"ints,but got {what}\"") from None
     for at, s in enumerate(shape, 1):
         if not -2**63 <= s < 2**63:
-            raise TypeError(f"{name}(): argument 'size' failed to unpack the object at pos {at} with error \"Overflow when unpacking long long\"")
+            raise TypeError(f"{name}(): argument 'size' failed to unpack the object at pos {at} with error \"Overflow when unpacking long "
+                            "long\"")
         if s < 0:
             if name == "zeros":
                 raise RuntimeError(f"zeros: Dimension size must be non-negative. Got {s} in {list(shape)}")
@@ -110,7 +113,8 @@ def _scan(data: Any, state: list[Any], shape: list[int], depth: int) -> None:
         _leaf(from_numpy_dtype(data.dtype), state)
         _shape_at(data.shape, shape, depth)
         return
-    if isinstance(data, (list, tuple)) or (hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, (str, bytes, dict))):
+    if isinstance(data, (list, tuple)) or (hasattr(data, "__len__") and hasattr(data, "__getitem__")
+                                           and not isinstance(data, (str, bytes, dict))):
         n = len(data)
         if depth == len(shape):
             if state[1]:
@@ -196,7 +200,8 @@ def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[
         if quick is not None:
             return quick
     if cls in _SEQUENCES and data and isinstance(data[0], np.ndarray):
-        _warn_once("arrays", "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list to a single "
+        _warn_once("arrays", "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list to a "
+                             "single "
                              "numpy.ndarray with numpy.array() before converting to a tensor.")
     state: list[Any] = [None, False]
     shape: list[int] = []
@@ -220,7 +225,8 @@ _WARNED: set[str] = set()
 
 def _check_strides(a: Array) -> None:
     if any(step % a.itemsize for step in a.strides):
-        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
+        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the "
+                         "memory.")
 
 
 _SEQUENCES = {list, tuple}
@@ -285,7 +291,8 @@ def tensor(data: Any, *, dtype: Dtype = None, device: Device = None, requires_gr
     """
     if isinstance(data, TypedStorage):
         if dtype is not None and dtypes.dtype_of(dtype) is not data.dtype:
-            raise RuntimeError(f"Expected a Storage of type {dtypes.dtype_of(dtype)} or an UntypedStorage, but got type {data.dtype} for argument 1 "
+            raise RuntimeError(f"Expected a Storage of type {dtypes.dtype_of(dtype)} or an UntypedStorage, but got type {data.dtype} for "
+                               "argument 1 "
                                "'storage'")
         dtype, data = data.dtype, data.untyped()
     if isinstance(data, UntypedStorage):
@@ -294,7 +301,8 @@ def tensor(data: Any, *, dtype: Dtype = None, device: Device = None, requires_gr
     if isinstance(data, Tensor):
         import warnings
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
-                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", UserWarning, stacklevel=2)
+                      "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).", UserWarning,
+                      stacklevel=2)
         if device is None:
             device = data._kind.device
         if data._kind.sparse:
@@ -337,7 +345,8 @@ def asarray(obj: Any, *, dtype: Dtype = None, device: Device = None, copy: bool 
             raise ValueError("can't alias arbitrary sequence into a tensor.")
         r = as_tensor(obj, dtype, device)
     else:
-        r = source.to(dtype=source._kind.dtype if dtype is None else dtype, device=source._kind.device if device is None else as_device(device))
+        r = source.to(dtype=source._kind.dtype if dtype is None else dtype,
+                      device=source._kind.device if device is None else as_device(device))
         if copy is False and r.data_ptr() != source.data_ptr():
             raise ValueError("can't alias tensor: the data has to be copied")
         if copy and r.data_ptr() == source.data_ptr():
@@ -376,11 +385,13 @@ def from_numpy(ndarray: Array) -> Tensor:
                          "supported. (You can probably work around this by making a copy of your array  with array.copy().)")
     _check_strides(ndarray)
     if not ndarray.dtype.isnative:
-        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is currently "
+        raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is "
+                         "currently "
                          "not supported.")
     if not ndarray.flags.writeable:
         import warnings
-        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. Writing to this tensor raises "
+        warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. Writing to this tensor "
+                      "raises "
                       "an error in rushlight; copy the array first if you want to write.", UserWarning, stacklevel=2)
     array = ndarray.view(np.ndarray)
     return wrap(array if kind.dtype is not dtypes.bool_ else as_truth(array), kind)
@@ -398,13 +409,15 @@ def frombuffer(buffer: Any, *, dtype: Dtype, count: int = -1, offset: int = 0, r
     if not 0 <= offset < length:
         raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({length} bytes) minus 1")
     if count < 0 and (length - offset) % size:
-        raise ValueError(f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a multiple of element size ({size})")
+        raise ValueError(f"buffer length ({length - offset} bytes) after offset ({offset} bytes) must be a multiple of element size "
+                         f"({size})")
     if count > 0 and offset + count * size > length:
         raise ValueError(f"requested buffer length ({count} * {size} bytes) after offset ({offset} bytes) must not be greater than actual "
                          f"buffer length ({length} bytes)")
     array = np.frombuffer(buffer, dtype.np, count, offset)
     if not array.flags.writeable:
-        _warn_once("buffers", "The given buffer is not writable, and PyTorch does not support non-writable tensors. Writing to this tensor raises an "
+        _warn_once("buffers", "The given buffer is not writable, and PyTorch does not support non-writable tensors. Writing to this "
+                              "tensor raises an "
                               "error in rushlight; copy the buffer first if you want to write.")
     return finish(wrap(array if dtype is not dtypes.bool_ else as_truth(array), kind_of(dtype)), requires_grad)
 
@@ -419,7 +432,8 @@ def scalar_tensor(s: Any, *, dtype: Dtype = None, layout: Layout = None, device:
     """A tensor () of a number, in the default dtype unless another is asked for."""
     if isinstance(s, complex) and (dtype is None or not dtype.is_complex):
         raise RuntimeError(f"value cannot be converted to type {(dtype or get_default_dtype()).name} without overflow")
-    return tensor(s, dtype=get_default_dtype() if dtype is None else dtype, device=device, requires_grad=requires_grad, pin_memory=pin_memory)
+    return tensor(s, dtype=get_default_dtype() if dtype is None else dtype, device=device, requires_grad=requires_grad,
+                  pin_memory=pin_memory)
 
 
 # --- filled ---------------------------------------------------------------------------------------------------------------------------
@@ -489,7 +503,8 @@ def like_kind(input: Tensor, dtype: Dtype, device: Device) -> Kind:
 
 
 def maker_for(a: Array, kind: Kind) -> Any:
-    """Where new arrays of a kind come from that go with an array: the device's module, or vmap's, whose arrays have room for each sample."""
+    """Where new arrays of a kind come from that go with an array: the device's module, or vmap's, whose arrays have room for each
+    sample."""
     return kind.xp if a.__class__ is ndarray else getattr(a, "maker", lambda xp: xp)(kind.xp)
 
 

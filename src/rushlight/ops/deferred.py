@@ -28,7 +28,11 @@ FUNCTIONS_OF: dict[str, str] = {
     "special": "i0 i0_ igamma igammac mvlgamma",
     "foreach": " ".join(
         ["_foreach_norm _foreach_max _foreach_clone _foreach_copy_ _foreach_zero_ _foreach_mm",
-         *(f"_foreach_{name} _foreach_{name}_" for name in ["abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma", "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc", "add", "sub", "mul", "div", "pow", "maximum", "minimum", "clamp_max", "clamp_min", "addcmul", "addcdiv", "lerp"])]),
+         *(f"_foreach_{name} _foreach_{name}_" for name in ["abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp",
+                                                            "expm1", "floor", "frac", "lgamma", "log", "log10", "log1p", "log2", "neg",
+                                                            "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan",
+                                                            "tanh", "trunc", "add", "sub", "mul", "div", "pow", "maximum", "minimum",
+                                                            "clamp_max", "clamp_min", "addcmul", "addcdiv", "lerp"])]),
     "gamma_sampling": "_standard_gamma _standard_gamma_grad _sample_dirichlet _dirichlet_grad binomial",
     "rarely": "conv_tbc from_file",
     "stft": "stft istft",

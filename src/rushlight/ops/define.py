@@ -44,7 +44,8 @@ ndarray = np.ndarray
 _DENSE = kind_of(float32)
 if native.library is not None:
     native.library.bind(Tensor, Node, Kind, Version, Port, AccumulateGrad, STATE, new_seq.__self__)  # type: ignore[attr-defined]
-    native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, NotPlain, native.elementwise(np.add))
+    native.library.bind_backward(Node, UnaryNode, BinaryNode, engine._apply_fix, engine._by_sample, NotBatched, NotPlain,
+                                 native.elementwise(np.add))
 
 
 def _statement() -> tuple[str, int]:
@@ -245,8 +246,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
     arrays      whether both are formulas (kernels/formula.py), which serve arrays too; False where they call ops, which take tensors only
     result      "same": the promoted dtype; "float": integers become floats first; "bool": comparisons; "int": integers and bool only
     refuse      function (dtype, dtype) -> error message or None, checked before anything is computed
-    only        the promoted dtypes that PyTorch implements: "float" (floating-point), "wide" (neither float16 nor bfloat16), "number" (not bool),
-                "int" (integers without bool)
+    only        the promoted dtypes that PyTorch implements: "float" (floating-point), "wide" (neither float16 nor bfloat16), "number" (not
+                bool), "int" (integers without bool)
     namespace   "special" for torch.special.<name>: a function only
     numbers     "both": either operand may be a number; "second": only that one; "none": both have to be tensors
     """
@@ -269,9 +270,9 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
         ada=staticmethod(fuse(grads[0], "gab")) if arrays and not saves_y else None,
         adb=staticmethod(fuse(grads[1], "gab")) if arrays and not saves_y else None, uses=(uses[0], uses[1]))
     saved = tuple(sorted({each for used in uses for each in used[1:]}))
-    entry = Op(name, "binary", None, forward=ufunc, gradient=grad, saved=saved, node=node_type, title="div" if label.startswith("DivBackward") else name,
-               integers=int_forward, refuse=refuse, only=only, result=result, complex=complex, domain=domain, numbers=numbers, out=True,
-               line=_statement())
+    entry = Op(name, "binary", None, forward=ufunc, gradient=grad, saved=saved, node=node_type,
+               title="div" if label.startswith("DivBackward") else name, integers=int_forward, refuse=refuse, only=only, result=result,
+               complex=complex, domain=domain, numbers=numbers, out=True, line=_statement())
     quick_numbers = frozenset(() if numbers == "none" else (float, int))
     to_bool = result == "bool"
     quick = not saves_y and result != "int"
@@ -359,8 +360,8 @@ def binary(name: str, ufunc: Any, grad: Any = None, *, arrays: bool = True, resu
         form.__name__ = form.__qualname__ = short
     fn.__doc__ = doc or f"{short}(input, other, *, out=None) -> Tensor\n\nElementwise {short} with broadcasting and type promotion."
     if quick:
-        flags = ((a_uses_a, native.FIRST_USES_A), (a_uses_b, native.FIRST_USES_B), (b_uses_a, native.SECOND_USES_A), (b_uses_b, native.SECOND_USES_B),
-                 (numbers != "none", native.TAKES_NUMBERS))
+        flags = ((a_uses_a, native.FIRST_USES_A), (a_uses_b, native.FIRST_USES_B), (b_uses_a, native.SECOND_USES_A),
+                 (b_uses_b, native.SECOND_USES_B), (numbers != "none", native.TAKES_NUMBERS))
         uses_flags = sum(flag for used, flag in flags if used)
         fn, operator = (native.fast_path(form, ufunc, node_type, 2, uses_flags, to_bool) for form in (fn, operator))
     OPERATORS[name] = operator
@@ -526,7 +527,8 @@ def _record_binary(r: Tensor, a: Tensor, b: Tensor, kind: Kind, node_type: type[
 
 
 def _own_gradient(order: list[str], node_type: Any, need_a: bool, need_b: bool) -> Any:
-    """Both gradients of a binary op on arrays of a class with kernels of its own, a kernel each; None where one of them is not written for arrays."""
+    """Both gradients of a binary op on arrays of a class with kernels of its own, a kernel each; None where one of them is not written for
+    arrays."""
     first, second = node_type.ada, node_type.adb
     if (need_a and first is None) or (need_b and second is None) or "y" in order:
         return None

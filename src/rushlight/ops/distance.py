@@ -40,7 +40,8 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "use_mm_fo
         raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1._a.shape[-1]} X2: {x2._a.shape[-1]}")
     _check_p(p, "cdist")
     many = x1._a.shape[-2] > _FEW or x2._a.shape[-2] > _FEW
-    if p == 2 and (compute_mode == "use_mm_for_euclid_dist" or many and compute_mode == "use_mm_for_euclid_dist_if_necessary") and x1._a.size and x2._a.size:
+    if p == 2 and (compute_mode == "use_mm_for_euclid_dist" or many
+                   and compute_mode == "use_mm_for_euclid_dist_if_necessary") and x1._a.size and x2._a.size:
         if x1._a.shape[-1] > _SHORT or compute_mode == "use_mm_for_euclid_dist":
             return _euclidean(x1, x2)
         return _between(x1, x2, 2.0, "EuclideanDistBackward0")
@@ -92,7 +93,8 @@ def _euclidean(x1: Tensor, x2: Tensor) -> Tensor:
         squares = [x.square().sum(-1, True) for x in (x1, x2)]
         one, two = (square.new_ones(square.shape) for square in squares)
         r = cat([x1 * -2, squares[0], one], -1).matmul(cat([x2, two, squares[1]], -1).mT).clamp_min_(0).sqrt_()
-    return record(r, "EuclideanDistBackward0", (x1, x2), (_first_gradient, lambda g, x1, x2, r: _first_gradient(g.mT, x2, x1, r.mT)), (x1, x2, r))
+    return record(r, "EuclideanDistBackward0", (x1, x2), (_first_gradient, lambda g, x1, x2, r: _first_gradient(g.mT, x2, x1, r.mT)),
+                  (x1, x2, r))
 
 
 def _first_gradient(g: Tensor, x1: Tensor, x2: Tensor, r: Tensor) -> Tensor:

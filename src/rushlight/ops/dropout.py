@@ -195,6 +195,6 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
     return record(with_mask, "NativeDropoutBackward0", (input,), lambda g, mask: g * mask * scale, (mask,)), mask
 
 
-for _fn in (dropout, dropout_, feature_dropout, feature_dropout_, alpha_dropout, alpha_dropout_, feature_alpha_dropout, feature_alpha_dropout_,
-            native_dropout):
+for _fn in (dropout, dropout_, feature_dropout, feature_dropout_, alpha_dropout, alpha_dropout_, feature_alpha_dropout,
+            feature_alpha_dropout_, native_dropout):
     export(_fn, guard=_fn not in (dropout, dropout_))

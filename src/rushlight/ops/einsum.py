@@ -23,7 +23,8 @@ def einsum(*args: Any) -> Tensor:
     letters that occur once, in alphabetical order, are kept.
     """
     if not args or len(args) == 1 and isinstance(args[0], Tensor):
-        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
+        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts "
+                         "list")
     if isinstance(args[0], Tensor):
         equation, operands = _from_lists(args)
     else:
@@ -84,7 +85,8 @@ def _parse(equation: str, dims: tuple[int, ...]) -> tuple[tuple[_Labels, ...], _
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     if len(terms) != len(dims):
-        raise RuntimeError(f"einsum(): {'fewer' if len(terms) > len(dims) else 'more'} operands were provided than specified in the equation")
+        raise RuntimeError(f"einsum(): {'fewer' if len(terms) > len(dims) else 'more'} operands were provided than specified in the "
+                           "equation")
     inputs = []
     widest = 0
     for position, (term, ndim) in enumerate(zip(terms, dims, strict=True)):
@@ -93,7 +95,8 @@ def _parse(equation: str, dims: tuple[int, ...]) -> tuple[tuple[_Labels, ...], _
         extra = ndim - len(named)
         if "..." in labels:
             if extra < 0:
-                raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(named)}) is more than the number of dimensions "
+                raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(named)}) is more than the number of "
+                                   "dimensions "
                                    f"({ndim}) for operand {position}")
             widest = max(widest, extra)
             at = labels.index("...")
@@ -143,7 +146,8 @@ def _check_sizes(inputs: tuple[_Labels, ...], operands: list[Any]) -> None:
         for label, size in zip(labels, operand._a.shape, strict=True):
             have = sizes.get(label, 1)
             if have != size and have != 1 and size != 1:
-                raise RuntimeError(f"einsum(): subscript {label} has size {size} for operand {position} which does not broadcast with previously "
+                raise RuntimeError(f"einsum(): subscript {label} has size {size} for operand {position} which does not broadcast with "
+                                   "previously "
                                    f"seen size {have}")
             sizes[label] = size if have == 1 else have
 
@@ -180,7 +184,8 @@ def _diagonals(labels: _Labels, t: Tensor) -> tuple[_Labels, Tensor]:
             first = labels.index(label)
             second = labels.index(label, first + 1)
             if t._a.shape[first] != t._a.shape[second]:
-                raise RuntimeError(f"einsum(): subscript {label} is repeated for operand but the sizes don't match, {t._a.shape[second]} != "
+                raise RuntimeError(f"einsum(): subscript {label} is repeated for operand but the sizes don't match, {t._a.shape[second]} "
+                                   "!= "
                                    f"{t._a.shape[first]}")
             t = t.diagonal(0, first, second)
             labels = (*[x for i, x in enumerate(labels) if i not in (first, second)], label)
@@ -220,8 +225,10 @@ def _product(la: _Labels, shape_a: tuple[int, ...], lb: _Labels, shape_b: tuple[
         return arranged(labels, list(parts), [math.prod([sizes[x] for x in part]) for part in (parts if batch else parts[1:])])
     labels = (*batch, *free_a, *free_b)
     if not inner:
-        left, right = [sizes[x] for x in batch + free_a] + [1] * len(free_b), [sizes[x] for x in batch] + [1] * len(free_a) + [sizes[x] for x in free_b]
-        return _Product(mul, arranged(la, [batch, free_a], left), arranged(lb, [batch, free_b], right if batch else right[len(free_a):]), None, labels)
+        left, right = [sizes[x] for x in batch
+                       + free_a] + [1] * len(free_b), [sizes[x] for x in batch] + [1] * len(free_a) + [sizes[x] for x in free_b]
+        return _Product(mul, arranged(la, [batch, free_a], left), arranged(lb, [batch, free_b], right if batch else right[len(free_a):]),
+                        None, labels)
     whole = len(free_a) == len(free_b) == 1 and len(batch) < 2
     return _Product(bmm if batch else mm, matrix(la, batch, free_a, inner), matrix(lb, batch, inner, free_b),
                     None if whole else [sizes[x] for x in labels], labels)
@@ -233,7 +240,8 @@ def _multiply(plan: _Product, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _arranged(t: Tensor, order: list[int] | None, shape: list[int] | None) -> Tensor:
-    """The operand as a factor: always a view where there are gradients, which are those of its memory even if the tensor gets another later."""
+    """The operand as a factor: always a view where there are gradients, which are those of its memory even if the tensor gets another
+    later."""
     if order is not None or shape is None and t._node is not None:
         t = permute(t, tuple(range(t._a.ndim)) if order is None else order)
     return t if shape is None else reshape(t, shape)

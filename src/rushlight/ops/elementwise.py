@@ -191,7 +191,8 @@ isinf = unary("isinf", kernel("isinf", lambda a: np.isinf(a)), None, ints="bool"
 isfinite = unary("isfinite", kernel("isfinite", lambda a: np.isfinite(a)), None, ints="bool", inplace=False)
 isposinf = unary("isposinf", lambda a: a == np.inf, None, ints="bool", inplace=False, complex=False)
 isneginf = unary("isneginf", lambda a: a == -np.inf, None, ints="bool", inplace=False, complex=False)
-signbit = unary("signbit", lambda a: np.signbit(a) if a.dtype.kind != "b" else np.zeros_like(a), None, ints="bool", inplace=False, complex=False)
+signbit = unary("signbit", lambda a: np.signbit(a) if a.dtype.kind != "b" else np.zeros_like(a), None, ints="bool", inplace=False,
+                complex=False)
 logical_not = unary("logical_not", np.logical_not, None, ints="bool", inplace=False)
 
 
@@ -307,11 +308,14 @@ def _reciprocal_square(a: f.Value, b: f.Value) -> f.Value:
     return f.where(total == 0, 0.0, 1 / total)
 
 
-atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b * _reciprocal_square(a, b)), lambda g, a, b: g * (-a * _reciprocal_square(a, b))),
+atan2 = binary("atan2", np.arctan2, (lambda g, a, b: g * (b * _reciprocal_square(a, b)), lambda g, a, b: g
+                                     * (-a * _reciprocal_square(a, b))),
                result="float", complex=False, alias=("arctan2",), numbers="none")
 hypot = binary("hypot", np.hypot, (lambda g, a, y: g * (a / y), lambda g, b, y: g * (b / y)), complex=False, only="float", numbers="none")
-copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False, numbers="second")
-nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: f.where(a == b, 0.0, g), lambda g: g * 0), complex=False, only="float", numbers="none")
+copysign = binary("copysign", np.copysign, (lambda g, a, y: g * (a.sgn() * y.sgn()), lambda g: g * 0), result="float", complex=False,
+                  numbers="second")
+nextafter = binary("nextafter", np.nextafter, (lambda g, a, b: f.where(a == b, 0.0, g), lambda g: g * 0), complex=False, only="float",
+                   numbers="none")
 heaviside = binary("heaviside", np.heaviside, None, complex=False, numbers="none", refuse=lambda a, b: None if a is b else
                    "heaviside is not yet implemented for tensors with different dtypes.")
 
@@ -416,7 +420,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     if input.__class__ is Tensor and (r := _fused(_addcdiv, input, tensor1, tensor2, value)) is not None:
         return r
     if not (tensor1._kind.differentiable or tensor2._kind.differentiable):
-        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true division "
+        raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
+                           "division "
                            "of tensor1 and tensor2. Use input + value * torch.trunc(tensor1 / tensor2) or torch.div(rounding_mode='trunc')")
     quotient = tensor1 / tensor2
     if input._kind is not quotient._kind and (d := result_type(input, quotient)) is not quotient._kind.dtype:
@@ -434,7 +439,8 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     if end._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"expected dtype {input._kind.dtype.alias} for `end` but got dtype {end._kind.dtype.alias}")
     if not input._kind.differentiable:
-        raise NotImplementedError(f"\"lerp_kernel_{'tensor' if isinstance(weight, Tensor) else 'scalar'}\" not implemented for '{title(input._kind.dtype)}'")
+        raise NotImplementedError(f"\"lerp_kernel_{'tensor' if isinstance(weight, Tensor) else 'scalar'}\" not implemented for "
+                                  f"'{title(input._kind.dtype)}'")
     if not isinstance(weight, Tensor):
         if builtins.abs(weight) < 0.5:
             return input + (end - input) * weight

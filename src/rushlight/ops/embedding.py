@@ -65,7 +65,8 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max
     return _look_up(input, weight, padding_idx, scale_grad_by_freq, sparse)
 
 
-def _embedding_form(weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
+def _embedding_form(weight: Tensor, indices: Tensor, padding_idx: int = -1, scale_grad_by_freq: bool = False,
+                    sparse: bool = False) -> Tensor:
     """torch.embedding: the weight first, and a padding index that may be any number."""
     rows = weight._a.shape[0] if weight._a.ndim else 0
     return embedding(indices, weight, padding_idx if 0 <= padding_idx < rows else None, None, 2.0, scale_grad_by_freq, sparse)
@@ -143,7 +144,8 @@ def _check_bags(input: Tensor, offsets: Tensor | None, mode: str, sparse: bool, 
                          f"the input ({list(input._a.shape)})")
     if input._a.ndim == 2:
         if offsets is not None:
-            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. However, "
+            raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. "
+                             "However, "
                              f"found offsets of type {type(offsets)}")
     elif input._a.ndim == 1:
         if offsets is None:
@@ -159,7 +161,8 @@ def _check_bags(input: Tensor, offsets: Tensor | None, mode: str, sparse: bool, 
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
     if weights is not None and mode != "sum":
-        raise NotImplementedError(f"embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' (got "
+        raise NotImplementedError("embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
+                                  "(got "
                                   f"mode='{mode}'). Please open a feature request on GitHub.")
 
 
@@ -177,9 +180,11 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
     else:
         starts = offsets._a[:-1] if include_last_offset else offsets._a
         if offsets._a.size and offsets._a[-1:].max() > input._a.size:
-            raise RuntimeError(f"offsets[-1] can not be greater than input's length {input._a.size} but got offsets[-1] of {int(offsets._a[-1])}")
+            raise RuntimeError(f"offsets[-1] can not be greater than input's length {input._a.size} but got offsets[-1] of "
+                               f"{int(offsets._a[-1])}")
         if (offsets._a[:1] != 0).any():
-            raise RuntimeError(f"offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. However, got "
+            raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
+                               "However, got "
                                f"{int(offsets._a[0])}")
         if starts.size and ((starts < 0) | (starts > input._a.size)).any():
             raise IndexError("index out of range in self")
@@ -192,7 +197,8 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         at = int(np.flatnonzero((flat._a < 0) | (flat._a >= rows))[0])
         raise RuntimeError(f"embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be {int(flat._a[at])}")
     if per_sample_weights is not None and per_sample_weights._kind.dtype is not weight._kind.dtype:
-        raise RuntimeError("Expected tensor for argument #1 'weight' to have the same type as tensor for argument #1 'per_sample_weights'; but type "
+        raise RuntimeError("Expected tensor for argument #1 'weight' to have the same type as tensor for argument #1 "
+                           "'per_sample_weights'; but type "
                            f"{weight.type()} does not equal {per_sample_weights.type()} (while checking arguments for embedding_bag)")
     padding_idx = _wrap_padding(padding_idx, rows)
     if padding_idx is None and max_norm is None and per_sample_weights is None and not scale_grad_by_freq and not sparse:

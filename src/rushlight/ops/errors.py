@@ -12,7 +12,8 @@ __all__ = ["broadcast_error", "no_lists", "not_a_tensor", "not_implemented", "ti
 
 def title(d: dtype) -> str:
     """The name that PyTorch's messages have for a dtype: "Half", "Long", "ComplexFloat"."""
-    return {"uint8": "Byte", "int8": "Char", "bool": "Bool", "bfloat16": "BFloat16", "cfloat": "ComplexFloat", "cdouble": "ComplexDouble"}.get(
+    return {"uint8": "Byte", "int8": "Char", "bool": "Bool", "bfloat16": "BFloat16", "cfloat": "ComplexFloat",
+            "cdouble": "ComplexDouble"}.get(
         d.alias or d.name, (d.alias or d.name).capitalize())
 
 

@@ -1,5 +1,5 @@
-"""A call that failed, or has to be read anew: PyTorch's error for arguments of wrong types, its and NumPy's other names of arguments, its old call
-forms, and operands that bring a ``__torch_function__``.
+"""A call that failed, or has to be read anew: PyTorch's error for arguments of wrong types, its and NumPy's other names of arguments, its
+old call forms, and operands that bring a ``__torch_function__``.
 
 Nothing here costs a call that is right: the public forms (`public.py`) and the elementwise ops (`define.py`) come here after an exception.
 """
@@ -31,7 +31,8 @@ def numpy_names(function: Function, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {_ALIASES[key] if key not in known and _ALIASES.get(key) in known else key: value for key, value in kwargs.items()}
 
 
-def under_own_names(function: Function, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> dict[str, Any] | None:
+def under_own_names(function: Function, name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
+                    error: Exception) -> dict[str, Any] | None:
     """The keywords of a call that failed for PyTorch's names of arguments, under the function's own; None where that is not the reason."""
     if not kwargs or not isinstance(error, TypeError) or "keyword argument" not in str(error):
         return None
@@ -69,7 +70,8 @@ def old_form(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     numbers = [each for each in args if isinstance(each, (bool, int, float, complex))]
     if not 0 < len(numbers) <= len(names) or len(tensors) + len(numbers) != len(args) or len(tensors) != (2 if names == ("alpha",) else 3):
         return None
-    warnings.warn(f"This overload of {name} is deprecated: give {' and '.join(names)} by keyword, after the tensors.", UserWarning, stacklevel=3)
+    warnings.warn(f"This overload of {name} is deprecated: give {' and '.join(names)} by keyword, after the tensors.", UserWarning,
+                  stacklevel=3)
     return tensors, {**dict(zip(names, numbers, strict=False)), **kwargs}
 
 

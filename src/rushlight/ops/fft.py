@@ -309,7 +309,8 @@ def _shift_dims(input: Tensor, dim: PerDim) -> tuple[int, ...]:
 def fftfreq(n: int, d: float = 1.0, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
             pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """The frequencies of the n terms of `fft` for samples d apart: 0, 1, ..., -2, -1 over n d."""
-    return _frequencies("fftfreq", n, d, dtype, device, requires_grad, pin_memory, lambda: np.concatenate([np.arange((n + 1) // 2), np.arange(-(n // 2), 0)]))
+    return _frequencies("fftfreq", n, d, dtype, device, requires_grad, pin_memory,
+                        lambda: np.concatenate([np.arange((n + 1) // 2), np.arange(-(n // 2), 0)]))
 
 
 @op(namespace="fft", out=True)

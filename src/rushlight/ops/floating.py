@@ -35,7 +35,8 @@ def angle(input: Tensor) -> Tensor:
     kind = input._kind
     if kind.is_complex:
         real = kind.with_dtype(kind.dtype.to_real())
-        return record(wrap(as_array(np.angle(input._a), real.np), real), "AngleBackward0", (input,), _angle_grad, (input,), holomorphic=False)
+        return record(wrap(as_array(np.angle(input._a), real.np), real), "AngleBackward0", (input,), _angle_grad, (input,),
+                      holomorphic=False)
     out_kind = kind.float_
     a = input._a if kind.fast else input._a.astype(np.float32 if out_kind.reduced else out_kind.np)
     r = _half_turn(a)
@@ -115,11 +116,13 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Dims = None, edge_order
     ndim = input._a.ndim
     dims = tuple(range(ndim)) if dim is None else wrap_dims(dim if isinstance(dim, (tuple, list)) else (dim,), ndim)
     if dim is None and isinstance(spacing, (tuple, list)) and len(spacing) != ndim:
-        raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() = {ndim}', but "
+        raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() = "
+                           f"{ndim}', but "
                            f"got a list of length {len(spacing)}")
     steps = list(spacing) if isinstance(spacing, (tuple, list)) else [1 if spacing is None else spacing] * len(dims)
     if len(steps) != len(dims):
-        raise RuntimeError(f"torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to have the same length, "
+        raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to have the "
+                           "same length, "
                            f"but got a spacing argument of length {len(steps)} and a dim argument of length {len(dims)}.")
     if edge_order not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
@@ -130,7 +133,8 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Dims = None, edge_order
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
     for d, step in zip(dims, steps, strict=True):
         if isinstance(step, Tensor) and step._a.ndim and (step._a.ndim != 1 or step._a.size != input._a.shape[d]):
-            raise RuntimeError(f"torch.gradient expected the coordinates of dimension {d} to be a vector of {input._a.shape[d]} elements, but got "
+            raise RuntimeError(f"torch.gradient expected the coordinates of dimension {d} to be a vector of {input._a.shape[d]} elements, "
+                               "but got "
                                f"shape {list(step._a.shape)}")
     return tuple([_along(input, d, step, edge_order) for d, step in zip(dims, steps, strict=True)])
 
@@ -164,7 +168,8 @@ def _along(f: Tensor, dim: int, step: Any, edge_order: int) -> Tensor:
             a, b = gap(0, 1), gap(1, 1)
             first = part(0, 1) * (-(a * 2 + b) / (a * (a + b))) + part(1, 1) * ((a + b) / (a * b)) + part(2, 1) * (-a / (b * (a + b)))
             a, b = gap(n - 3, 1), gap(n - 2, 1)
-            last = part(n - 3, 1) * (b / (a * (a + b))) + part(n - 2, 1) * (-(a + b) / (a * b)) + part(n - 1, 1) * ((b * 2 + a) / (b * (a + b)))
+            last = part(n - 3, 1) * (b / (a * (a + b))) + part(n
+                                                               - 2, 1) * (-(a + b) / (a * b)) + part(n - 1, 1) * ((b * 2 + a) / (b * (a + b)))
     return cat([t for t in (first, inner, last) if t is not None], dim)
 
 
@@ -179,7 +184,8 @@ _EMPTY = {"sum": 0.0, "mean": float("nan"), "max": float("-inf"), "min": float("
 def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, indices: Tensor | None = None,
                    offsets: Tensor | None = None,
                    axis: int = 0, unsafe: bool = False, initial: float | None = None) -> Tensor:
-    """Neighbouring slices of dimension `axis`, cut into segments by their `lengths` or `offsets`, reduced: "sum", "mean", "max", "min", "prod"."""
+    """Neighbouring slices of dimension `axis`, cut into segments by their `lengths` or `offsets`, reduced: "sum", "mean", "max", "min",
+    "prod"."""
     if reduce not in _SEGMENT:
         raise RuntimeError(f"unsupported reduction given! {reduce}")
     if indices is not None:
@@ -199,7 +205,8 @@ def segment_reduce(data: Tensor, reduce: str, *, lengths: Tensor | None = None, 
 
 def _segments(data: Tensor, reduce: str, sizes: Any, offsets: Any, initial: float | None) -> Tensor:
     if sizes.ndim > 1:
-        return stack([_segments(row, reduce, sizes[i], None if offsets is None else offsets[i], initial) for i, row in enumerate(data.unbind(0))])
+        return stack([_segments(row, reduce, sizes[i], None if offsets is None else offsets[i],
+                                initial) for i, row in enumerate(data.unbind(0))])
     starts = np.cumsum(sizes) - sizes if offsets is None else offsets[:-1]
     results = [_segment(data.narrow(0, int(start), int(n)), reduce, initial) for start, n in zip(starts, sizes, strict=True)]
     return stack(results) if results else data.narrow(0, 0, 0)
@@ -234,7 +241,8 @@ def empty_permuted(size: Any, physical_layout: Any, *, dtype: Dtype = None, layo
     """An uninitialised tensor whose dimensions lie in memory in the order `physical_layout`, from the outermost to the innermost."""
     size, order = tuple(size), tuple(physical_layout)
     if len(order) != len(size):
-        raise RuntimeError(f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(size)} is not "
+        raise RuntimeError(f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(size)} "
+                           "is not "
                            f"equal to len(physical_layout) = {len(order)}")
     if sorted(order) != list(range(len(size))):
         raise RuntimeError(f"Duplicate dim not allowed, or dimension out of range, in physical_layout {list(order)}")

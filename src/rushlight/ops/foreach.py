@@ -13,14 +13,16 @@ from .registry import FUNCTIONS
 
 __all__ = ["UNARY", "BINARY", "NAMES"]
 
-UNARY = ["abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma", "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"]
-BINARY = {"add": "add", "sub": "sub", "mul": "mul", "div": "div", "pow": "pow", "maximum": "maximum", "minimum": "minimum", "clamp_max": "minimum",
-          "clamp_min": "maximum"}
+UNARY = ["abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma", "log", "log10",
+         "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc"]
+BINARY = {"add": "add", "sub": "sub", "mul": "mul", "div": "div", "pow": "pow", "maximum": "maximum", "minimum": "minimum",
+          "clamp_max": "minimum", "clamp_min": "maximum"}
 _TERNARY = ("addcmul", "addcdiv")
 
 
 def _pairs(tensors: Sequence[Tensor], other: Any) -> list[tuple[Tensor, Any]]:
-    """Each tensor with its operand: of a list of the same length, or the same number (or tensor) for all. RuntimeError for another length."""
+    """Each tensor with its operand: of a list of the same length, or the same number (or tensor) for all. RuntimeError for another
+    length."""
     if not tensors:
         raise RuntimeError("Tensor list must have at least one tensor.")
     if not isinstance(other, (list, tuple)):
@@ -135,8 +137,10 @@ for _name in UNARY:
     _named(f"_foreach_{_name}_", _over_each(_name + "_", True), f"{_name} of each tensor, in place.")
 for _name, _method in BINARY.items():
     _numbers = _name not in ("maximum", "minimum", "clamp_max", "clamp_min")
-    _named(f"_foreach_{_name}", _over_pairs(_method, _numbers, False), f"{_name} of each tensor and its operand (of a list, or one for all).")
-    _named(f"_foreach_{_name}_", _over_pairs(_method + "_", True, True) if _numbers else _in_place_of(_method), f"`_foreach_{_name}` in place.")
+    _named(f"_foreach_{_name}", _over_pairs(_method, _numbers, False),
+           f"{_name} of each tensor and its operand (of a list, or one for all).")
+    _named(f"_foreach_{_name}_", _over_pairs(_method + "_", True, True) if _numbers else _in_place_of(_method),
+           f"`_foreach_{_name}` in place.")
 for _name in _TERNARY:
     _named(f"_foreach_{_name}", _with_product(_name, False), f"{_name} of each tensor and those of two other lists.")
     _named(f"_foreach_{_name}_", _with_product(_name + "_", True), f"`_foreach_{_name}` in place.")

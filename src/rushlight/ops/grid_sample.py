@@ -27,7 +27,8 @@ def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> 
     spatial = tuple(size[2:])
     n = len(spatial)
     if theta._a.ndim != 3 or theta._a.shape[1:] != (n, n + 1):
-        raise ValueError(f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {tuple(size)}. Got {tuple(theta._a.shape)}.")
+        raise ValueError(f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {tuple(size)}. Got "
+                         f"{tuple(theta._a.shape)}.")
     axes = []
     for length in spatial:
         line = np.linspace(-1, 1, length) if length > 1 else np.zeros(1)
@@ -101,8 +102,9 @@ def grid_sample(input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mod
 
     def again(x: Tensor, grid: Tensor) -> tuple[Tensor]:
         return (_composed(x, grid, mode, padding_mode, options[2]),)
-    return record(wrap(result, input._kind), f"GridSampler{n}DBackward0", (input, grid), lambda g, x, grid: recomputed_grad(again, (x, grid), (g,)),
-                  (input, grid), lambda g, x, grid: taken(K.grid_sample_gradients(g, x, grid, *options, *need)))
+    return record(wrap(result, input._kind), f"GridSampler{n}DBackward0", (input, grid),
+                  lambda g, x, grid: recomputed_grad(again, (x, grid), (g,)), (input, grid),
+                  lambda g, x, grid: taken(K.grid_sample_gradients(g, x, grid, *options, *need)))
 
 
 def _composed(input: Tensor, grid: Tensor, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
@@ -162,7 +164,8 @@ def grid_sampler(input: Tensor, grid: Tensor, interpolation_mode: int, padding_m
     """`grid_sample` with its modes as numbers: 0 bilinear, 1 nearest; 0 zeros, 1 border, 2 reflection."""
     if not 0 <= interpolation_mode < 3 or not 0 <= padding_mode < 3:
         grid_sample(input, grid, "bilinear", "zeros", align_corners)          # what is wrong with the tensors comes first
-        raise RuntimeError(f"grid_sampler(): interpolation_mode and padding_mode have to be 0, 1 or 2, but got {interpolation_mode} and {padding_mode}")
+        raise RuntimeError(f"grid_sampler(): interpolation_mode and padding_mode have to be 0, 1 or 2, but got {interpolation_mode} and "
+                           f"{padding_mode}")
     return grid_sample(input, grid, K.MODES[interpolation_mode], K.PADDINGS[padding_mode], align_corners)
 
 

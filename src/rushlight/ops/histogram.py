@@ -99,19 +99,23 @@ def _real(name: str, input: Tensor, weight: Tensor | None, size: int) -> Any:
         raise not_implemented(name, kind)
     if weight is not None:
         if weight._kind is not kind:
-            raise RuntimeError(f"torch.{name}(): if weight tensor is provided, input tensor and weight tensor should have the same dtype, but got "
+            raise RuntimeError(f"torch.{name}(): if weight tensor is provided, input tensor and weight tensor should have the same dtype, "
+                               "but got "
                                f"input: {input.dtype} and weight: {weight.dtype}")
         if weight._a.size != size:
-            raise RuntimeError(f"torch.{name}(): if weight tensor is provided it should have the same shape as the input tensor excluding its "
+            raise RuntimeError(f"torch.{name}(): if weight tensor is provided it should have the same shape as the input tensor excluding "
+                               "its "
                                f"innermost dimension, but got {list(weight._a.shape)} for {list(input._a.shape)}")
     return kind
 
 
 def _given(edges: Tensor, kind: Kind, name: str) -> Any:
     if edges._kind is not kind:
-        raise RuntimeError(f"torch.{name}(): input tensor and bins tensors should have the same dtype, but got {kind.dtype} and {edges.dtype}")
+        raise RuntimeError(f"torch.{name}(): input tensor and bins tensors should have the same dtype, but got {kind.dtype} and "
+                           f"{edges.dtype}")
     if edges._a.ndim != 1 or not edges._a.size:
-        raise RuntimeError(f"torch.{name}(): bins tensor should have one dimension and at least one element, but got {list(edges._a.shape)}")
+        raise RuntimeError(f"torch.{name}(): bins tensor should have one dimension and at least one element, but got "
+                           f"{list(edges._a.shape)}")
     return edges._a
 
 
@@ -128,7 +132,8 @@ def histogram(input: Tensor, bins: Any = 100, *, range: Any = None, weight: Tens
 
 @op
 def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Tensor | None = None, density: bool = False) -> Any:
-    """(hist, bin_edges) of points (..., D): `bins` is a number, one per dimension, or a sequence of edges; `range` is low, high, low, high, ..."""
+    """(hist, bin_edges) of points (..., D): `bins` is a number, one per dimension, or a sequence of edges; `range` is low, high, low, high,
+    ..."""
     if input._a.ndim < 2:
         raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
     dims = input._a.shape[-1]
@@ -136,7 +141,9 @@ def histogramdd(input: Tensor, bins: Any, range: Any = None, weight: Tensor | No
     kind = _real("histogramdd", input, weight, points.shape[0])
     each = list(bins) if isinstance(bins, (tuple, list)) else [bins] * dims
     if len(each) != dims:
-        raise RuntimeError(f"torch.histogramdd(): The size of bins must be equal to the innermost dimension of the input: {dims}, not {len(each)}")
+        raise RuntimeError(f"torch.histogramdd(): The size of bins must be equal to the innermost dimension of the input: {dims}, not "
+                           f"{len(each)}")
     limits = [_none(points)] * dims if range is None else [(range[2 * i], range[2 * i + 1]) for i in np.arange(dims)]
-    edges = [_given(b, kind, "histogramdd") if isinstance(b, Tensor) else _edges(points[:, d], b, limits[d], kind) for d, b in enumerate(each)]
+    edges = [_given(b, kind, "histogramdd") if isinstance(b, Tensor) else _edges(points[:, d], b, limits[d], kind)
+             for d, b in enumerate(each)]
     return _histogramdd((_counted(points, edges, weight, density, kind), tuple([wrap(np.array(e, kind.np), kind) for e in edges])))

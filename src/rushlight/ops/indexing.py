@@ -114,7 +114,8 @@ def _general(self: Tensor, index: Sequence[Any] | Tensor | None) -> Tensor:
     items, arrays = _parse(self, index)
     if not arrays:
         return basic(self, items, _label(_plain_part(items)))
-    given = tuple([item for item in (index if index.__class__ is tuple else (index,)) if isinstance(item, Tensor) and item._kind.dtype.name == "int64"])
+    given = tuple([item for item in (index if index.__class__ is tuple else (index,)) if isinstance(item, Tensor)
+                   and item._kind.dtype.name == "int64"])
     return advanced(self if _trivial(items) else basic(self, items, _label(_plain_part(items))), arrays, given)
 
 
@@ -130,14 +131,16 @@ def _plain_part(items: tuple[Any, ...]) -> tuple[Any, ...]:
 # --- from what the user wrote to a basic index and index tensors ------------------------------------------------------------------------
 
 def _parse(self: Tensor, index: Operand | Sequence[Any] | slice | None) -> tuple[tuple[Any, ...], dict[int, Any]]:
-    """The basic part of an index (checked against the shape, ending in an Ellipsis), and its index arrays by dimension of what that gives."""
+    """The basic part of an index (checked against the shape, ending in an Ellipsis), and its index arrays by dimension of what that
+    gives."""
     items = _as_tuple(index)
     prepared = [_prepare(item) for item in items]
     shape = self._a.shape
     used = sum(_consumes(item) for item in prepared)
     if used > len(shape):
         if not shape and any(item.__class__ is int for item in prepared):
-            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim "
+            raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
+                             "0-dim "
                              "tensor to a number")
         if not shape and any(item.__class__ is slice for item in prepared):
             raise IndexError("slice() cannot be applied to a 0-dim tensor.")
@@ -170,7 +173,8 @@ def _parse(self: Tensor, index: Operand | Sequence[Any] | slice | None) -> tuple
         elif item.dtype.kind == "b":
             for i, n in enumerate(item.shape):
                 if n != shape[at + i]:
-                    raise IndexError(f"The shape of the mask {list(item.shape)} at index {i} does not match the shape of the indexed tensor "
+                    raise IndexError(f"The shape of the mask {list(item.shape)} at index {i} does not match the shape of the indexed "
+                                     "tensor "
                                      f"{_shape_so_far(shape, plain)} at index {to + i}")
             if item.ndim == len(shape) == 1 + at + item.ndim - 1 and len(prepared) == 1:
                 arrays[to] = item        # the whole tensor is masked: NumPy's own way is fastest
@@ -219,7 +223,8 @@ def _as_tuple(index: Operand | Sequence[Any] | slice | None) -> tuple[Any, ...]:
     if isinstance(index, list) and len(index) < 32 and any(
             item is None or item is Ellipsis or isinstance(item, (Tensor, slice, list, tuple, str)) for item in index):
         import warnings
-        warnings.warn("Using a non-tuple sequence for multidimensional indexing is deprecated: use x[tuple(seq)] instead of x[seq]. It may be "
+        warnings.warn("Using a non-tuple sequence for multidimensional indexing is deprecated: use x[tuple(seq)] instead of x[seq]. It "
+                      "may be "
                       "read as a tensor index, x[torch.tensor(seq)], one day, with an error or another result.", UserWarning, stacklevel=4)
         return tuple(index)
     return (index,)
@@ -276,7 +281,8 @@ def _prepare_tensor(t: Tensor) -> Array | bool | int:
         return a
     if d == "uint8":
         import warnings
-        warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.", UserWarning, stacklevel=6)
+        warnings.warn("indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.", UserWarning,
+                      stacklevel=6)
         return a != 0
     raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
 
@@ -305,7 +311,8 @@ def index_error(error: IndexError, shape: tuple[int, ...], arrays: dict[int, Any
 
 
 def advanced(self: Tensor, arrays: dict[int, Any], given: tuple[Tensor, ...] = ()) -> Tensor:
-    """Pick from `self` with index arrays (or one full mask), by dimension; `given`: tensors among them, whose changes backward has to notice."""
+    """Pick from `self` with index arrays (or one full mask), by dimension; `given`: tensors among them, whose changes backward has to
+    notice."""
     a = self._a
     index = _numpy_index(arrays)
     check_picked(a.ndim, index[-1].ndim)
@@ -433,7 +440,8 @@ def _set_general(self: Tensor, index: Operand | slice | tuple[Any, ...], value: 
     value = _without_lead(value, target._a.ndim)
     shape, have = target._a.shape, value._a.shape
     if len(have) > len(shape):
-        raise RuntimeError(f"expand({value.type()}{{{list(have)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be "
+        raise RuntimeError(f"expand({value.type()}{{{list(have)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must "
+                           "be "
                            f"greater or equal to the number of dimensions in the tensor ({len(have)})")
     for i in range(1, len(have) + 1):
         if have[-i] != shape[-i] and have[-i] != 1:
@@ -461,7 +469,8 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
     kind, a = self._kind, self._a
     if value._kind is not kind:
         if value._kind.dtype is not kind.dtype:
-            raise RuntimeError(f"Index put requires the source and destination dtypes match, got {title(kind.dtype)} for the destination and "
+            raise RuntimeError(f"Index put requires the source and destination dtypes match, got {title(kind.dtype)} for the destination "
+                               "and "
                                f"{title(value._kind.dtype)} for the source.")
         value = value.to(kind.device)
     if not arrays:
@@ -476,9 +485,11 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
         except IndexError:                       # shapes are looked at before the values of the index
             zeros = {dim: each if each.dtype == bool else np.zeros_like(each) for dim, each in arrays.items()}
             target_shape = _result_shape(a, _numpy_index(zeros), zeros) if a.size else ()
-            if len(b.shape) <= len(target_shape) and all(have in (1, want) for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
+            if len(b.shape) <= len(target_shape) and all(have in (1, want)
+                                                         for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
                 raise
-        if len(b.shape) > len(target_shape) or any(have not in (1, want) for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
+        if len(b.shape) > len(target_shape) or any(have not in (1, want)
+                                                   for have, want in zip(b.shape[::-1], target_shape[::-1], strict=False)):
             raise RuntimeError(f"shape mismatch: value tensor of shape {list(b.shape)} cannot be broadcast to indexing result of shape "
                                f"{list(target_shape)}")
     check_inplace(self, value._node is not None)

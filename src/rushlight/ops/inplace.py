@@ -184,8 +184,8 @@ def _memory_order(memory_format: MemoryFormat, shape: tuple[int, ...]) -> Sequen
 
 
 def _alone(self: Tensor, storage: UntypedStorage) -> bool:
-    """Whether nothing but a tensor looks at its memory: no NumPy array that a program holds, and no tensor but those that it is a view of and
-    that nobody else knows."""
+    """Whether nothing but a tensor looks at its memory: no NumPy array that a program holds, and no tensor but those that it is a view of
+    and that nobody else knows."""
     known, t = 1, self
     while t._view is not None:
         t = t._view[0]

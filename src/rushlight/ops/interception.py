@@ -2,7 +2,8 @@
 
 `intercept` exchanges a function's code, in place, for code that hands the call to a layer first: whoever holds the function, through
 whatever name, gets the layer. `release` puts the code back. Layers, outermost first: "overrides" (``__torch_function__``, modes, and vmap's
-fallback; see overrides.py), "autocast" (amp/casting.py), "dispatch" (``__torch_dispatch__``; dispatching/modes.py) and "profile" (profiler/operators.py).
+fallback; see overrides.py), "autocast" (amp/casting.py), "dispatch" (``__torch_dispatch__``; dispatching/modes.py) and "profile"
+(profiler/operators.py).
 """
 
 from __future__ import annotations
@@ -98,11 +99,12 @@ _HOLE = 4096.5
 
 @functools.cache
 def _template(free: int) -> CodeType:
-    """The code of a function that hands its arguments to the constant `_HOLE` (to be replaced), with so many free variables: Python puts code
-    only into functions that have as many."""
+    """The code of a function that hands its arguments to the constant `_HOLE` (to be replaced), with so many free variables: Python puts
+    code only into functions that have as many."""
     names = ", ".join(f"_{i}" for i in range(free))
     keep = f"        if 0: {names}\n" if free else ""
     scope: dict[str, Any] = {}
-    exec(f"def outer({names}):\n    def door(*args, **kwargs):\n{keep}        enter = {_HOLE}\n        return enter(args, kwargs)\n    return door",
+    exec(f"def outer({names}):\n    def door(*args, **kwargs):\n{keep}        enter = {_HOLE}\n        return enter(args, kwargs)\n    "
+         "return door",
          scope)
     return next(each for each in scope["outer"].__code__.co_consts if isinstance(each, CodeType))

@@ -1,7 +1,8 @@
 """Resizing images: nearest, linear, cubic and area interpolation.
 
 Every mode is separable: along one dimension after another, the result is a weighted sum of a few picked elements (1 for nearest, 2 for
-linear, 4 for cubic, more where a filter is smoothed). So there is one mechanism, tables (kernels/resample.py), and gradients are transposed tables.
+linear, 4 for cubic, more where a filter is smoothed). So there is one mechanism, tables (kernels/resample.py), and gradients are transposed
+tables.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def _table(mode: str, size: int, out: int, align_corners: bool, scale: float | N
 
 
 def resampled(x: Tensor, tables: tuple[K.Table | None, ...], name: str, dependent: bool = False) -> Tensor:
-    """x (N, C, *spatial) resized by one table or None per dimension; `name` is the node's. `dependent`: the gradient is a function of x too."""
+    """x (N, C, *spatial) resized by one table or None per dimension; `name` is the node's. `dependent`: the gradient is a function of x
+    too."""
     kind = x._kind
     if not kind.is_floating:
         for dim, table in enumerate(tables, 2):
@@ -130,7 +132,8 @@ def _output_size(input: Tensor, n: int, size: Any, scale_factor: float | Sequenc
         sizes = list(size) if isinstance(size, (tuple, list)) else [size] * max(n, 0)
         if len(sizes) != max(n, 0):
             raise ValueError("Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of "
-                             f"{list(input._a.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, d1, d2, ...,dK) format "
+                             f"{list(input._a.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, d1, d2, "
+                             "...,dK) format "
                              "and output size in (o1, o2, ...,oK) format.")
         return [int(s) for s in sizes], [None] * n
     if scale_factor is None:
@@ -148,8 +151,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[
                 recompute_scale_factor: bool | None = None, antialias: bool = False) -> Tensor:
     """(N, C, *spatial) resized to `size`, or by `scale_factor`.
 
-    mode: "nearest", "nearest-exact", "area" (any), "linear" (3-D input), "bilinear" and "bicubic" (4-D), "trilinear" (5-D), "lanczos" (4-D with antialias).
-    antialias widens the filter of "bilinear", "bicubic" and "lanczos" where an image shrinks, as image libraries do.
+    mode: "nearest", "nearest-exact", "area" (any), "linear" (3-D input), "bilinear" and "bicubic" (4-D), "trilinear" (5-D), "lanczos" (4-D
+    with antialias). antialias widens the filter of "bilinear", "bicubic" and "lanczos" where an image shrinks, as image libraries do.
     """
     if align_corners is not None and mode in ("nearest", "area", "nearest-exact"):
         raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
@@ -157,18 +160,21 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[
     if size is None and scale_factor is None:
         raise ValueError("either size or scale_factor should be defined")
     if antialias and not (mode in _REACH and n == 2):
-        raise ValueError(f"antialias=True works on 4-D input with mode 'bilinear', 'bicubic' or 'lanczos', but got {n + 2}-D input and mode '{mode}'")
+        raise ValueError(f"antialias=True works on 4-D input with mode 'bilinear', 'bicubic' or 'lanczos', but got {n + 2}-D input and "
+                         f"mode '{mode}'")
     if mode == "lanczos" and (not antialias or align_corners):
         raise ValueError("mode 'lanczos' needs antialias=True and no align_corners")
     if mode not in ("nearest", "area", "nearest-exact") and mode not in (*_LINEAR, "bicubic", "lanczos"):
-        raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | linear | bilinear | "
+        raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | "
+                                  "linear | bilinear | "
                                   f"bicubic | trilinear | area | nearest-exact (got {mode})")
     sizes, scales = _output_size(input, n, size, scale_factor)
     wants = 2 if mode in ("bicubic", "lanczos") else _LINEAR.get(mode, n)
     if n not in (1, 2, 3) or wants != n:
         if n in (1, 2, 3) and wants != n:
             raise NotImplementedError(f"Got {n + 2}D input, but {mode} mode needs {wants + 2}D input")
-        raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | linear | bilinear | "
+        raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | "
+                                  "linear | bilinear | "
                                   f"bicubic | trilinear | area | nearest-exact (got {mode})")
     if any(s <= 0 for s in sizes):
         raise RuntimeError(f"Input and output sizes should be greater than 0, but got input ({list(input._a.shape[2:])}) output ({sizes})")
@@ -184,7 +190,8 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[
                     _table(mode, old, new, bool(align_corners), scale, antialias, work)
                     for old, new, scale in zip(input._a.shape[2:], sizes, scales, strict=True)])
     if kind.is_floating or "nearest" in mode:
-        return in_format_of(resampled(input, tables, f"Upsample{_NODES.get(mode, mode.title())}{n}D{'Aa' if antialias else ''}Backward0"), input)
+        return in_format_of(resampled(input, tables, f"Upsample{_NODES.get(mode, mode.title())}{n}D{'Aa' if antialias else ''}Backward0"),
+                            input)
     y = resampled(input.to(_float32), tables, "")          # bytes: rounded
     return in_format_of(y.round().clamp(0, 255).to(kind.dtype), input)
 

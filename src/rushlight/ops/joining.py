@@ -80,7 +80,8 @@ def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None, out: T
                     _record_cat(r, tensors, dim if dim >= 0 else dim + r._a.ndim)
                     break
             return r
-    if out is None and axis is None and (tensors.__class__ is list or tensors.__class__ is tuple) and tensors and tensors[0].__class__ is Tensor:
+    if out is None and axis is None and (tensors.__class__ is list
+                                         or tensors.__class__ is tuple) and tensors and tensors[0].__class__ is Tensor:
         kind = tensors[0]._kind
         arrays, recorded = [], False
         for t in tensors:
@@ -136,7 +137,8 @@ def _mismatch(tensors: list[Tensor], dim: int) -> RuntimeError:
             return RuntimeError(f"Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
         for d, (want, have) in enumerate(zip(first, shape, strict=True)):
             if d != dim and want != have:
-                return RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {want} but got size {have} for tensor "
+                return RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {want} but got size {have} for "
+                                    "tensor "
                                     f"number {i} in the list.")
     return RuntimeError(f"cat: the shapes {[list(shape) for _, shape in parts]} don't fit along dimension {dim}")
 
@@ -178,7 +180,8 @@ def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None, out:
     dim = wrap_dim(dim, len(shape) + 1)
     for i, t in enumerate(tensors):
         if t._a.shape != shape:
-            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t._a.shape)} at entry {i}")
+            raise RuntimeError(f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t._a.shape)} at "
+                               f"entry {i}")
     kind = _common_kind(tensors, "stack")
     r = wrap(joined(_arrays(tensors, kind), dim, True), kind)
     if any(t._node is not None for t in tensors):
@@ -234,6 +237,7 @@ def column_stack(tensors: Any, *, out: Tensor | None = None) -> Tensor:
     return _finish(cat([t if t._a.ndim > 1 else _reshape(t, (t._a.size, 1)) for t in tensors], 1), out, "column_stack", tensors)
 
 
-for _function, _names in ((cat, ("concat", "concatenate")), (stack, ()), (hstack, ()), (vstack, ("row_stack",)), (dstack, ()), (column_stack, ())):
+for _function, _names in ((cat, ("concat", "concatenate")), (stack, ()), (hstack, ()), (vstack, ("row_stack",)), (dstack, ()),
+                          (column_stack, ())):
     for _name in (_function.__name__, *_names):
         export(_function, _name)

@@ -55,9 +55,11 @@ def linear_cross_entropy(input: Tensor, linear_weight: Tensor, target: Tensor, *
 def _check(x: Tensor, w: Tensor, target: Tensor, bias: Tensor | None, weight: Tensor | None, label_smoothing: float) -> None:
     classes = w._a.shape[:-1]
     if x._a.ndim and w._a.ndim and x._a.shape[-1] != w._a.shape[-1]:
-        raise RuntimeError(f"expected equal input and linear_weight last dimensions (in_features), got {x._a.shape[-1]} and {w._a.shape[-1]}, respectively")
+        raise RuntimeError(f"expected equal input and linear_weight last dimensions (in_features), got {x._a.shape[-1]} and "
+                           f"{w._a.shape[-1]}, respectively")
     if len(classes) > 1 and x._a.ndim == 1:
-        raise RuntimeError(f"K-dimensional loss defined by linear_weight shape {tuple(w._a.shape)} requires batched input, (N, {w._a.shape[-1]}), got "
+        raise RuntimeError(f"K-dimensional loss defined by linear_weight shape {tuple(w._a.shape)} requires batched input, (N, "
+                           f"{w._a.shape[-1]}), got "
                            f"unbatched input with shape {tuple(x._a.shape)}")
     if bias is not None and bias._a.shape != classes:
         raise RuntimeError(f"expected linear_bias shape {tuple(classes)}, got {tuple(bias._a.shape)}")

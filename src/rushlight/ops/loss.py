@@ -30,7 +30,8 @@ def reduction_of(size_average: Any, reduce: Any, reduction: str) -> str:
     if size_average is not None or reduce is not None:
         average = True if size_average is None else size_average
         reduction = "none" if reduce is False else "mean" if average else "sum"
-        warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", UserWarning, stacklevel=3)
+        warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", UserWarning,
+                      stacklevel=3)
     elif reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
     return reduction
@@ -43,7 +44,8 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
 
 def _warn_sizes(input: Tensor, target: Tensor) -> None:
     if input._a.shape != target._a.shape:
-        warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead to incorrect "
+        warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead "
+                      "to incorrect "
                       "results due to broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
 
 
@@ -227,13 +229,15 @@ def same_type(x: Tensor, other: Tensor) -> None:
 def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None, ignore_index: int = -100,
              reduce: bool | None = None,
              reduction: str = "mean") -> Tensor:
-    """-weight[target] * input[target] for log-probabilities (N, C, *) or (C) and classes (N, *) or (); the mean divides by the weights used."""
+    """-weight[target] * input[target] for log-probabilities (N, C, *) or (C) and classes (N, *) or (); the mean divides by the weights
+    used."""
     reduction = reduction_of(size_average, reduce, reduction)
     _check_tensors("nll_loss_nd", input, target)
     if input._a.ndim < 1:
         raise ValueError(f"Expected 1 or more dimensions (got {input._a.ndim})")
     if input._a.ndim != 1 and input._a.shape[:1] != target._a.shape[:1]:
-        raise ValueError(f"Expected input batch_size ({input._a.shape[0]}) to match target batch_size ({target._a.shape[0] if target._a.ndim else 0}).")
+        raise ValueError(f"Expected input batch_size ({input._a.shape[0]}) to match target batch_size "
+                         f"({target._a.shape[0] if target._a.ndim else 0}).")
     if target._kind.dtype.name not in ("int64", "uint8"):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {target._kind.dtype.alias.capitalize()}")
     batched = input._a.ndim > 1
@@ -246,7 +250,8 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
         raise RuntimeError(f"Expected target size {[x._a.shape[0], *x._a.shape[2:]]}, got {list(t._a.shape)}")
     classes = x._a.shape[1]
     if weight is not None and weight._a.shape != (classes,):
-        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of shape: "
+        raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
+                           "shape: "
                            f"{list(weight._a.shape)}")
     if weight is not None:
         same_type(x, weight)
@@ -285,7 +290,8 @@ def cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = None, s
     if _takes_entropy(input, target, weight, ignore_index):
         return _entropy(input, target, weight, ignore_index, reduction, label_smoothing)
     if (reduction == "mean" and weight is None and not label_smoothing and input._a.ndim == 2 and target._a.ndim == 1
-            and input._kind.is_floating and target._kind.dtype.name == "int64" and input._a.shape[0] == target._a.shape[0] and input._a.size):
+            and input._kind.is_floating and target._kind.dtype.name == "int64" and input._a.shape[0] == target._a.shape[0]
+            and input._a.size):
         return _mean_entropy(input, target, ignore_index)
     dim = 0 if input._a.ndim == 1 else 1
     logs = input.log_softmax(dim)
@@ -354,7 +360,8 @@ def _entropy(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
         return ((x.reshape(a.shape).softmax(1) * sums - wrap(share, kind)) * up).reshape(shape)
     label = (("NegBackward0" if reduction != "mean" else "DivBackward1") if shares else "AddBackward0" if smoothing else
              "NllLoss2DBackward0" if a.ndim == 4 else "NllLossBackward0")
-    return record(out, label, (input,), grad, (input, target) if weight is None else (input, target, weight), lambda g, x, *_: (L.entropy_backward(
+    return record(out, label, (input,), grad, (input, target) if weight is None else (input, target, weight),
+                  lambda g, x, *_: (L.entropy_backward(
         x.reshape(a.shape), t, w, ignore_index, smoothing, logs, g, factor).reshape(shape),))
 
 
@@ -369,7 +376,8 @@ def _mean_entropy(input: Tensor, target: Tensor, ignore_index: int, wide: bool =
     def grad(g: Tensor, x: Tensor, _: Tensor) -> Tensor:
         ignored = t == ignore_index
         one = wrap((np.where(ignored, 0, t)[:, None] == np.arange(classes, like=t)).astype(kind.np), kind)
-        return ((x.to(kind.dtype).softmax(1) - one) * (g / wrap(count.astype(kind.np), kind))).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
+        return ((x.to(kind.dtype).softmax(1) - one) * (g / wrap(count.astype(kind.np),
+                                                                kind))).masked_fill(wrap(ignored[:, None], kind.bool_), 0)
     return record(out, "NllLossBackward0", (input,), grad, (input, target),
                   array_grad=lambda g, x, _: (L.mean_entropy_backward(g, x, t, count, logs, ignore_index),))
 
@@ -377,7 +385,8 @@ def _mean_entropy(input: Tensor, target: Tensor, ignore_index: int, wide: bool =
 def cross_entropy_of_halves(input: Tensor, target: Tensor, weight: Tensor | None = None, size_average: bool | None = None,
                             ignore_index: int = -100,
                             reduce: bool | None = None, reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor | None:
-    """What ``cross_entropy(input.float(), ...)`` is, without a float32 copy of the logits where the device has a kernel; None for other arguments.
+    """What ``cross_entropy(input.float(), ...)`` is, without a float32 copy of the logits where the device has a kernel; None for other
+    arguments.
 
     For autocast: the values are the same, and so is the gradient, which arrives at 16-bit logits rounded once either way.
     """
@@ -441,14 +450,16 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, redu
         reduction, batch = reduction_of(size_average, reduce, "mean"), False
     elif not batch:
         if reduction == "mean":
-            warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only by the batch "
-                          "size, and aligns with the KL div math definition.'mean' will be changed to behave the same as 'batchmean' in the next "
+            warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only "
+                          "by the batch "
+                          "size, and aligns with the KL div math definition.'mean' will be changed to behave the same as 'batchmean' in "
+                          "the next "
                           "major release.", UserWarning, stacklevel=2)
         reduction = reduction_of(None, None, reduction)
     name = "kl_log" if log_target else "kl"
     if _takes_pair(name, input, target) and input._a.ndim:
-        return _pair(name, "DivBackward0" if batch else {"none": "SubBackward0", "sum": "SumBackward0"}.get(reduction, "MeanBackward0"), input, target,
-                     "mean" if batch else reduction, 0.0, input._a.shape[0] if batch else 0)
+        return _pair(name, "DivBackward0" if batch else {"none": "SubBackward0", "sum": "SumBackward0"}.get(reduction, "MeanBackward0"),
+                     input, target, "mean" if batch else reduction, 0.0, input._a.shape[0] if batch else 0)
     loss = target.exp() * (target - input) if log_target else FUNCTIONS["xlogy"](target, target) - target * input
     if batch:
         return loss.sum() / input._a.shape[0] if input._a.ndim else loss.sum()
@@ -465,7 +476,8 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
     if weight is not None and not isinstance(weight, Tensor):
         raise AttributeError(f"{type(weight).__name__!r} object has no attribute 'size'")
     if input._a.shape != target._a.shape:
-        raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please ensure they "
+        raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please "
+                         "ensure they "
                          "have the same size.")
     if input._kind.dtype is not target._kind.dtype:
 
@@ -495,7 +507,8 @@ def binary_cross_entropy_with_logits(input: Tensor, target: Tensor, weight: Tens
     if not input._kind.is_floating:
         raise not_implemented("log_sigmoid", input._kind)
     if not target._kind.is_floating:
-        raise RuntimeError(f"result type Float can't be cast to the desired output type {target._kind.dtype.alias.capitalize() or 'Byte'}: the target of "
+        raise RuntimeError("result type Float can't be cast to the desired output type "
+                           f"{target._kind.dtype.alias.capitalize() or 'Byte'}: the target of "
                            "binary_cross_entropy_with_logits has to be a float tensor, use target.float()")
     if weight is None and pos_weight is None and _takes_pair("logistic", input, target):
         return _pair("logistic", "BinaryCrossEntropyWithLogitsBackward0", input, target, reduction)
@@ -573,7 +586,8 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
     """max(0, -y (x1 - x2) + margin)."""
     reduction = reduction_of(size_average, reduce, reduction)
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
-        raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, input2: "
+        raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, "
+                           "input2: "
                            f"{input2.shape}, target: {target.shape} ")
     return reduced((-target * (input1 - input2) + float(margin)).clamp(min=0), reduction)
 

@@ -245,6 +245,7 @@ def _sparse_addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Scalar = 1
 def _sparse_mm_reduce_impl(input: Tensor, other: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
     """A sparse product whose sums are other reductions: only sums are (NotImplementedError)."""
     if reduce != "sum":
-        raise NotImplementedError(f"torch.ops.aten._sparse_mm_reduce_impl(reduce={reduce!r}) is not supported by rushlight: scatter_reduce the products")
+        raise NotImplementedError(f"torch.ops.aten._sparse_mm_reduce_impl(reduce={reduce!r}) is not supported by rushlight: "
+                                  "scatter_reduce the products")
     found = input @ other
     return found, found.new_empty((0,), dtype=input.crow_indices().dtype)

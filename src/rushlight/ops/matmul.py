@@ -52,8 +52,8 @@ def _check(name: str, a: Tensor, b: Tensor, first: str = "m1", second: str = "m2
 
 
 def _c_name(kind: Kind) -> str:
-    names = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int",
-             "int16": "short", "int8": "signed char", "uint8": "unsigned char", "complex64": "c10::complex<float>",
+    names = {"float32": "float", "float64": "double", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long int",
+             "int32": "int", "int16": "short", "int8": "signed char", "uint8": "unsigned char", "complex64": "c10::complex<float>",
              "complex128": "c10::complex<double>"}
     return names.get(kind.dtype.name, kind.dtype.name)
 
@@ -131,12 +131,15 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
     if input._kind.dtype is not tensor._kind.dtype:
-        raise RuntimeError(f"dot : expected both vectors to have same dtype, but found {title(input._kind.dtype)} and {title(tensor._kind.dtype)}")
+        raise RuntimeError(f"dot : expected both vectors to have same dtype, but found {title(input._kind.dtype)} and "
+                           f"{title(tensor._kind.dtype)}")
     kind = _check("dot", input, tensor)
     if a.shape != b.shape:
-        raise RuntimeError(f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements, "
+        raise RuntimeError(f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of "
+                           "elements, "
                            f"but got {a.shape[0]} and {b.shape[0]} elements respectively")
-    return record(wrap(product(a, b), kind), "DotBackward0", (input, tensor), (lambda g, a, b: g * b, lambda g, a, b: g * a), (input, tensor))
+    return record(wrap(product(a, b), kind), "DotBackward0", (input, tensor), (lambda g, a, b: g * b, lambda g, a, b: g * a),
+                  (input, tensor))
 
 
 @op(method=True, out=True)
@@ -248,7 +251,8 @@ def _matmul_batches(input: Tensor, other: Tensor, kind: Kind) -> Tensor:
         if b.ndim == 2:
             rows = a.size // a.shape[-1] if a.shape[-1] else 0
             raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{a.shape[-1]} and {b.shape[0]}x{b.shape[1]})")
-        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{_product(b.shape[:-2])}, {a.shape[-1]}] but got: "
+        raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{_product(b.shape[:-2])}, {a.shape[-1]}] but "
+                           "got: "
                            f"[{_product(b.shape[:-2])}, {b.shape[-2]}].")
     if b.ndim == 2 and a.ndim > 2:
         # One matrix on the right: a single product of all rows, forward and backward.
@@ -333,7 +337,8 @@ def _addmm_row(bias: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
     def arrays(g: Array, a: Array, b: Array) -> Any:
         return ((column_sums(g) if need_bias else None), (product(g, b.T) if need_a else None), (product(a.T, g) if need_b else None))
-    return record(out, "AddmmBackward0", (bias, a, b), (lambda g, a, b: g.sum(0), lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g)),
+    return record(out, "AddmmBackward0", (bias, a, b),
+                  (lambda g, a, b: g.sum(0), lambda g, a, b: mm(g, b.t()), lambda g, a, b: mm(a.t(), g)),
                   (a, b), array_grad=arrays)
 
 
@@ -406,7 +411,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Te
         return result
     name = _LINEAR_NAMES[2 if len(shape) != 2 else 1 if bias is None else 0]
     edges = (input._node, weight._node, None if bias is None else bias._node)
-    return record(result, name, (input, weight, bias), _LINEAR_GRAD, (input, weight), array_grad=lambda g, x, w: _linear_arrays(edges, g, x, w))
+    return record(result, name, (input, weight, bias), _LINEAR_GRAD, (input, weight),
+                  array_grad=lambda g, x, w: _linear_arrays(edges, g, x, w))
 
 
 def _linear_arrays(edges: tuple[Any, ...], g: Array, x: Array, w: Array) -> tuple[Any, ...]:
@@ -418,7 +424,8 @@ def _linear_arrays(edges: tuple[Any, ...], g: Array, x: Array, w: Array) -> tupl
 
 
 class LinearNode(RecordNode):
-    """The node that the native fast path of `linear` makes. The native backward pass knows its gradients; these are for the Python engine."""
+    """The node that the native fast path of `linear` makes. The native backward pass knows its gradients; these are for the Python
+    engine."""
 
     __slots__ = ()
 
@@ -449,13 +456,15 @@ def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     else:
         r = matmul(input, weight.t())
     if bias is not None and bias._a.ndim == 1 and bias._a.shape[0] not in (1, r._a.shape[-1]):
-        raise RuntimeError(f"The expanded size of the tensor ({r._a.shape[-1]}) must match the existing size ({bias._a.shape[0]}) at non-singleton "
+        raise RuntimeError(f"The expanded size of the tensor ({r._a.shape[-1]}) must match the existing size ({bias._a.shape[0]}) at "
+                           "non-singleton "
                            f"dimension {r._a.ndim - 1}.  Target sizes: {list(r._a.shape)}.  Tensor sizes: {list(bias._a.shape)}")
     return r if bias is None else r + bias
 
 
 if native.library is not None:
-    linear = native.library.linear_op(linear, *[node_class(_name, LinearNode, grad=_LINEAR_GRAD, agrad=None, conj=False) for _name in _LINEAR_NAMES])
+    linear = native.library.linear_op(linear, *[node_class(_name, LinearNode, grad=_LINEAR_GRAD, agrad=None, conj=False)
+                                                for _name in _LINEAR_NAMES])
 functional(linear)
 
 
@@ -481,7 +490,8 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Tensor | None = None) ->
                 error = not_a_tensor("tensordot", "other", 2, b)
             return overridden(tensordot, (a, b, dims), {} if out is None else {"out": out}, error)
     if not isinstance(dims, (tuple, list, Tensor, int)):
-        raise RuntimeError("tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] containing two lists, but got "
+        raise RuntimeError("tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] containing two lists, but "
+                           "got "
                            f"dims={dims}")
     if isinstance(dims, Tensor):
         dims = dims.tolist()
@@ -514,7 +524,8 @@ def _tensordot(a: Tensor, b: Tensor, dims: Any) -> Tensor:
     shape = [a._a.shape[i] for i in free_a] + [b._a.shape[i] for i in free_b]
     inner_size = _product(tuple(a._a.shape[i] for i in first))
     left = a.permute(free_a + first).reshape(-1 if inner_size and a._a.size else _product(tuple(a._a.shape[i] for i in free_a)), inner_size)
-    right = b.permute(second + free_b).reshape(inner_size, -1 if inner_size and b._a.size else _product(tuple(b._a.shape[i] for i in free_b)))
+    right = b.permute(second + free_b).reshape(inner_size, -1 if inner_size and b._a.size
+                                               else _product(tuple(b._a.shape[i] for i in free_b)))
     return mm(left, right).reshape(shape)
 
 
@@ -528,7 +539,8 @@ def kron(input: Tensor, other: Tensor) -> Tensor:
     spread_b = [size for pair in zip((1,) * n, b.shape, strict=True) for size in pair]
     a, b = a.reshape(spread_a), b.reshape(spread_b)
     order = iteration_order((a._a, b._a))
-    r = (a * b).permute(order).contiguous().permute(np.argsort(order).tolist())             # a view, where PyTorch's product can be seen as one
+    # a view, where PyTorch's product can be seen as one
+    r = (a * b).permute(order).contiguous().permute(np.argsort(order).tolist())
     return r.view([x * y for x, y in zip(r.shape[::2], r.shape[1::2], strict=True)])
 
 

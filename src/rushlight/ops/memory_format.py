@@ -14,7 +14,8 @@ _BACK = {4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
 
 
 def channels_last(a: Array) -> bool:
-    """Whether an array of images or volumes, or a part of one, has its channels innermost in memory, and not by chance alone: PyTorch's rule."""
+    """Whether an array of images or volumes, or a part of one, has its channels innermost in memory, and not by chance alone: PyTorch's
+    rule."""
     if a.ndim not in _ORDER or a.__class__ is not np.ndarray or a.flags.c_contiguous:
         return False
     sizes, strides, least = a.shape, a.strides, 0

@@ -1,7 +1,7 @@
 """Normalisation: batch, layer, group, instance, RMS, local response, and `normalize`.
 
-Batch, layer, group and instance norm are one computation over different axes: subtract the mean, divide by the standard deviation, scale and
-shift. It is one node; the usual backward runs on arrays, the differentiable one is the same formula in tensor ops.
+Batch, layer, group and instance norm are one computation over different axes: subtract the mean, divide by the standard deviation, scale
+and shift. It is one node; the usual backward runs on arrays, the differentiable one is the same formula in tensor ops.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ def instance_norm(input: Tensor, running_mean: Tensor | None = None, running_var
     out, mean, variance = _standardized(input, axes, eps, weight, bias, channel, "NativeBatchNormBackward0")
     if running_mean is not None and running_var is not None:
         count = prod(shape[2:])
-        _move(running_mean, running_var, mean.reshape(shape[:2]).mean(0), variance.reshape(shape[:2]).mean(0), momentum, count / (count - 1))
+        _move(running_mean, running_var, mean.reshape(shape[:2]).mean(0), variance.reshape(shape[:2]).mean(0), momentum,
+              count / (count - 1))
     return out
 
 
@@ -203,7 +204,8 @@ def _normalized_shape(input: Tensor, normalized_shape: Sequence[int], weight: Te
             raise RuntimeError(f"Expected {name} to be of same shape as normalized_shape, but got {name} of shape {list(t._a.shape)} and "
                                f"normalized_shape = {list(wanted)}")
     if input._a.shape[-len(wanted):] != wanted:
-        raise RuntimeError(f"Given normalized_shape={list(wanted)}, expected input with shape [*, {', '.join(map(str, wanted))}], but got input of "
+        raise RuntimeError(f"Given normalized_shape={list(wanted)}, expected input with shape [*, {', '.join(map(str, wanted))}], but got "
+                           "input of "
                            f"size{list(input._a.shape)}")
     return wanted
 
@@ -251,7 +253,8 @@ def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bia
                                f"{list(t._a.shape)} and input of shape {list(shape)}")
     _same_types(input, weight, bias)
     grouped = (shape[0], num_groups, prod(shape[1:]) // num_groups)
-    return in_format_of(_standardized(input, (2,), eps, weight, bias, (1, shape[1]) + (1,) * (len(shape) - 2), "NativeGroupNormBackward0", grouped)[0], input)
+    return in_format_of(_standardized(input, (2,), eps, weight, bias, (1, shape[1]) + (1,) * (len(shape) - 2), "NativeGroupNormBackward0",
+                                      grouped)[0], input)
 
 
 @export(name="group_norm", guard=True)

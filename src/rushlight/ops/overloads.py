@@ -128,8 +128,8 @@ _OUT = frozenset(("values", "dim_values", "dim_max", "dim_min", "L", "U", "Q", "
 
 # Operators that return lists of tensors.
 LISTS = frozenset(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes", "chunk", "unsafe_chunk", "tensor_split",
-                   "hsplit", "vsplit", "dsplit", "unbind", "unbind_copy", "split_copy", "split_with_sizes_copy", "meshgrid", "broadcast_tensors",
-                   "atleast_1d", "atleast_2d", "atleast_3d", "where", "gradient", "nonzero_numpy", "align_tensors"))
+                   "hsplit", "vsplit", "dsplit", "unbind", "unbind_copy", "split_copy", "split_with_sizes_copy", "meshgrid",
+                   "broadcast_tensors", "atleast_1d", "atleast_2d", "atleast_3d", "where", "gradient", "nonzero_numpy", "align_tensors"))
 
 # What is public here and in PyTorch, but no operator of aten there.
 _PYTHON_ONLY = """
@@ -152,7 +152,8 @@ _OVERLOADS = {name: overloads for overloads, names in _NAMED.items() for name in
 
 
 def only_in_python(name: str) -> bool:
-    """Whether what is public under this name is no operator of aten; of those over lists of tensors (``_foreach_add``) none is served there."""
+    """Whether what is public under this name is no operator of aten; of those over lists of tensors (``_foreach_add``) none is served
+    there."""
     return name in _NO_OPERATORS or name.startswith("_foreach_")
 
 

@@ -27,9 +27,11 @@ def _checked_widths(pad: Any, mode: Any, value: Any) -> list[int]:
         raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, not {type(pad).__name__}")
     for at, each in enumerate(pad):
         if isinstance(each, (bool, float, str)) or not hasattr(each, "__index__"):
-            raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, but found element of type {type(each).__name__} at pos {at}")
+            raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, but found element of type {type(each).__name__} "
+                            f"at pos {at}")
         if not -2**63 <= int(each) < 2**63:
-            raise TypeError(f"pad(): argument 'pad' failed to unpack the object at pos {at + 1} with error \"Overflow when unpacking long long\"")
+            raise TypeError(f"pad(): argument 'pad' failed to unpack the object at pos {at + 1} with error \"Overflow when unpacking long "
+                            "long\"")
     if not isinstance(mode, str):
         raise TypeError(f"pad(): argument 'mode' (position 3) must be str, not {type(mode).__name__}")
     if value is not None and not isinstance(value, (int, float, complex, np.number, np.bool_, Tensor)):
@@ -54,7 +56,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if len(widths) % 2:
         raise RuntimeError(f"Padding length must be divisible by 2, got {len(widths)}")
     if len(widths) // 2 > input._a.ndim:
-        raise RuntimeError(f"Padding length should be less than or equal to two times the input dimension but got padding length {len(widths)} and "
+        raise RuntimeError("Padding length should be less than or equal to two times the input dimension but got padding length "
+                           f"{len(widths)} and "
                            f"input of dimension {input._a.ndim}")
     if mode == "constant":
         return _constant(input, widths, 0 if value is None else value)
@@ -101,7 +104,8 @@ def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
     shape = tuple([n + b + e for n, b, e in zip(a.shape, before, after, strict=True)])
     for dim, n in enumerate(shape):
         if n < 0:
-            raise RuntimeError(f"The input size {a.shape[dim]}, plus negative padding {before[dim]} and {after[dim]} resulted in a negative output "
+            raise RuntimeError(f"The input size {a.shape[dim]}, plus negative padding {before[dim]} and {after[dim]} resulted in a "
+                               "negative output "
                                f"size, which is invalid. Check dimension {dim} of your input.")
     inner = tuple([slice(max(b, 0), n - max(e, 0)) for n, b, e in zip(shape, before, after, strict=True)])
     source = tuple([slice(max(-b, 0), n - max(-e, 0)) for n, b, e in zip(a.shape, before, after, strict=True)])
@@ -113,13 +117,15 @@ def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
         full = zeros_for(g, a.shape)
         full[source] = g[inner]
         return full
-    return record(in_format_of(wrap(out, input._kind), input), "ConstantPadNdBackward0", (input,), lambda g: _constant(g, back, 0), array_grad=array_grad)
+    return record(in_format_of(wrap(out, input._kind), input), "ConstantPadNdBackward0", (input,), lambda g: _constant(g, back, 0),
+                  array_grad=array_grad)
 
 
 def _reflect(input: Tensor, dim: int, left: int, right: int) -> Array:
     n = input._a.shape[dim]
     if left >= n or right >= n:
-        raise RuntimeError(f"Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at dimension "
+        raise RuntimeError(f"Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at "
+                           "dimension "
                            f"{dim} of input {list(input._a.shape)}")
     i = np.abs(np.arange(-left, n + right))
     return np.where(i >= n, 2 * (n - 1) - i, i)

@@ -16,7 +16,8 @@ from .reduction import _vector_norm
 from .registry import FUNCTIONS
 from .shape import broadcast_tensors
 
-__all__ = ["cosine_similarity", "cosine_embedding_loss", "pairwise_distance", "triplet_margin_loss", "triplet_margin_with_distance_loss", "ctc_loss"]
+__all__ = ["cosine_similarity", "cosine_embedding_loss", "pairwise_distance", "triplet_margin_loss", "triplet_margin_with_distance_loss",
+           "ctc_loss"]
 
 
 @op(functional=True)
@@ -110,7 +111,8 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_l
     if not log_probs._kind.is_floating or log_probs._kind.reduced:
         raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{title(log_probs._kind.dtype)}'")
     if log_probs._a.ndim not in (2, 3):
-        raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs._a.ndim + (log_probs._a.ndim < 2)}-dimensional tensor for argument #1 "
+        raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs._a.ndim + (log_probs._a.ndim < 2)}-dimensional tensor for "
+                           "argument #1 "
                            "'log_probs' (while checking arguments for ctc_loss)")
     for which, each in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):
         if isinstance(each, Tensor) and each._kind.differentiable:
@@ -119,7 +121,8 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_l
     t, n, c = x._a.shape
     if not 0 <= blank < c:
         raise RuntimeError("blank must be in label range")
-    lengths_in, lengths = (np.asarray(v.cpu()._a if isinstance(v, Tensor) else v, np.int64).reshape(-1) for v in (input_lengths, target_lengths))
+    lengths_in, lengths = (np.asarray(v.cpu()._a if isinstance(v, Tensor) else v,
+                                      np.int64).reshape(-1) for v in (input_lengths, target_lengths))
     if len(lengths_in) != n or len(lengths) != n:
         which = "input_lengths" if len(lengths_in) != n else "target_lengths"
         raise RuntimeError(f"{which} must be of size batch_size")
@@ -152,7 +155,8 @@ def _check_lengths(targets: Array, lengths_in: Array, lengths: Array, t: int) ->
     dim, need = (0, int(lengths.sum())) if targets.ndim == 1 else (1, int(lengths.max(initial=0)))
     have = targets.shape[dim]
     if need > have or (dim == 0 and need != have):
-        raise bad(f"tensor to have size {'at least ' if dim else ''}{need} at dimension {dim}, but got size {have} for argument #2 'targets'")
+        raise bad(f"tensor to have size {'at least ' if dim else ''}{need} at dimension {dim}, but got size {have} for argument #2 "
+                  "'targets'")
 
 
 def _labels(targets: Array, lengths: Array, n: int) -> Array:

@@ -53,18 +53,21 @@ def _batched(x: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
         raise not_a_tensor(name, "input", 1, x)
     if x._a.ndim == n + 1:
         if n == 1 and not x._a.shape[0] or n == 3 and 0 in x._a.shape:
-            raise RuntimeError(f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:"
+            raise RuntimeError(f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but "
+                               "got:"
                                f"{list(x._a.shape)}")
         return x.unsqueeze(0), True
     if x._a.ndim != n + 2:
-        raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: "
+        raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but "
+                           "got: "
                            f"{list(x._a.shape)}")
     if 0 in x._a.shape[1:]:
         if n == 3:
             empty = next(i for i, size in enumerate(x._a.shape[1:]) if not size)
             raise RuntimeError(f"{name}(): Expected input's non-batch dimensions to have positive length, but input has a shape of "
                                f"{list(x._a.shape)} and non-batch dimension {empty} has length zero!")
-        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got:{list(x._a.shape)}")
+        raise RuntimeError(f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but "
+                           f"got:{list(x._a.shape)}")
     return x, False
 
 
@@ -258,7 +261,8 @@ def _check_output_size(input: Tensor, n: int, output_size: Any) -> None:
 def _adaptive_avg(input: Tensor, output_size: int | tuple[Any, ...], n: int) -> Tensor:
     name = f"adaptive_avg_pool{n}d"
     _check_output_size(input, n, output_size)
-    if n > 1 and output_size == 1 and isinstance(input, Tensor) and input.dim() not in (n + 1, n + 2):      # a mean, whatever the dimensions
+    # a mean, whatever the dimensions
+    if n > 1 and output_size == 1 and isinstance(input, Tensor) and input.dim() not in (n + 1, n + 2):
         return input.mean(tuple(range(-1, -n - 1, -1)), keepdim=True)
     x, unbatched = _batched(input, n, name)
     out = _adaptive_size(x, n, output_size, name)
@@ -307,7 +311,8 @@ def _adaptive_max(input: Tensor, output_size: int, n: int, return_indices: bool)
     _check_output_size(input, n, output_size)
     x, unbatched = _batched(input, n, name)
     if not x._kind.is_floating:
-        raise NotImplementedError(f"\"{'adaptive_max_pool3d_cpu' if n == 3 else 'adaptive_max_pool2d'}\" not implemented for '{title(x._kind.dtype)}'")
+        raise NotImplementedError(f"\"{'adaptive_max_pool3d_cpu' if n == 3 else 'adaptive_max_pool2d'}\" not implemented for "
+                                  f"'{title(x._kind.dtype)}'")
     out = _adaptive_size(x, n, output_size, name)
     size = x._a.shape[2:]
     if all(o and s % o == 0 for s, o in zip(size, out, strict=True)):
@@ -408,7 +413,8 @@ def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: PerDim, str
     if indices._kind.dtype.name != "int64":
         raise RuntimeError(f"elements in indices should be type int64 but got: {indices._kind.dtype}")
     if indices._a.shape != input._a.shape:
-        raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor ({list(input._a.shape)}) but got indices tensor with "
+        raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor ({list(input._a.shape)}) but got indices "
+                           "tensor with "
                            f"shape: {list(indices._a.shape)}")
     default = tuple((i - 1) * s - 2 * p + k for i, s, p, k in zip(x._a.shape[2:], stride, padding, kernel, strict=True))
     if output_size is None:

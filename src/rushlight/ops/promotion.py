@@ -115,7 +115,8 @@ def promote(name: str, input: Any, other: Any, *, to_float: bool = False, refuse
     if a_tensor and b_tensor and input._kind is other._kind:
         kind = input._kind
     else:
-        device = same_device(name, input, other) if a_tensor and b_tensor else CPU if not (a_tensor or b_tensor) else (input if a_tensor else other)._kind.device
+        device = same_device(name, input,
+                             other) if a_tensor and b_tensor else CPU if not (a_tensor or b_tensor) else (input if a_tensor else other)._kind.device
         kind = kind_of(result_dtype(name, input, other), device)
     if refuse is not None:
         message = refuse(input._kind.dtype if a_tensor else number_dtype(input), other._kind.dtype if b_tensor else number_dtype(other))
@@ -148,14 +149,16 @@ def _number(as_kind: Kind, value: Any, kind: Kind) -> Tensor:
 
 
 def result_type(*args: Any, **kwargs: Any) -> dtype:
-    """The dtype that an arithmetic operation on two tensors or numbers would have: (tensor, other), (scalar, tensor) or (scalar1, scalar2)."""
+    """The dtype that an arithmetic operation on two tensors or numbers would have: (tensor, other), (scalar, tensor) or (scalar1,
+    scalar2)."""
     given = list(args)
     for names in (("tensor", "other"), ("scalar", "tensor"), ("scalar1", "scalar2")):
         if kwargs and set(kwargs) == set(names[len(args):]):
             given += [kwargs[name] for name in names[len(args):]]
             break
     if len(given) != 2:
-        raise TypeError(f"result_type() received an invalid combination of arguments - got ({', '.join([type(each).__name__ for each in args] + list(kwargs))})")
+        raise TypeError("result_type() received an invalid combination of arguments - got "
+                        f"({', '.join([type(each).__name__ for each in args] + list(kwargs))})")
     tensor1, tensor2 = given
     for position, value in enumerate((tensor1, tensor2), 1):
         if not isinstance(value, (Tensor, *NUMBERS)):

@@ -1,4 +1,5 @@
-"""How a function becomes public: as torch.<name>, torch.<namespace>.<name>, torch.nn.functional.<name>, a method, an in-place form, with `out=`.
+"""How a function becomes public: as torch.<name>, torch.<namespace>.<name>, torch.nn.functional.<name>, a method, an in-place form, with
+`out=`.
 
     @op(method=True, inplace=True, out=True)
     def addcmul(input, tensor1, tensor2, *, value=1): ...
@@ -31,8 +32,8 @@ def export(function: Function | type[Any] | None = None, name: str | None = None
            guard: bool | str = False, first: bool = False, out: bool = False) -> Function | type[Any]:
     """Make a function visible as torch.<name>, or torch.<namespace>.<name>.
 
-    guard  with PyTorch's TypeError for arguments of wrong types (the function itself, which is returned, stays as it is); a string: by the schema of
-           the operator of that name, which gets the first of the function's arguments
+    guard  with PyTorch's TypeError for arguments of wrong types (the function itself, which is returned, stays as it is); a string: by the
+           schema of the operator of that name, which gets the first of the function's arguments
     first  the types are looked at before anything is computed, and not only where a call fails
     out    with an argument `out=`
     """
@@ -146,7 +147,8 @@ def _public(function: Function, name: str, out: bool | str) -> Function:
 
 
 def _method(function: Function, name: str) -> Function:
-    """The method form: the function itself; with PyTorch's errors for arguments of wrong types, and NumPy's names, where a call more is not felt."""
+    """The method form: the function itself; with PyTorch's errors for arguments of wrong types, and NumPy's names, where a call more is not
+    felt."""
     code = code_of(function)
     names = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
     if name in BETWEEN:
@@ -170,7 +172,8 @@ def _method(function: Function, name: str) -> Function:
     first, fitted = at_first(name), set[Any]()
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if first and (kwargs or tuple(map(type, args)) not in fitted) and (problem := unfit(name, (self, *args), kwargs, fitted, True)) is not None:
+        if first and (kwargs or tuple(map(type,
+                                          args)) not in fitted) and (problem := unfit(name, (self, *args), kwargs, fitted, True)) is not None:
             raise problem
         if kwargs:
             kwargs = numpy_names(function, kwargs)
@@ -191,11 +194,12 @@ def _method(function: Function, name: str) -> Function:
 
 # Methods that take so much time that a call more is not felt; those with a `dim` have the call anyway.
 _GUARDED = frozenset((
-    "allclose", "argwhere", "as_strided_scatter", "bernoulli", "bernoulli_", "bincount", "bucketize", "cholesky", "cholesky_inverse", "cholesky_solve",
-    "corrcoef", "cov", "diag_embed", "diagflat", "diagonal_scatter", "dist", "divide_", "dsplit", "equal", "float_power_", "frexp", "geqrf", "histc", "histogram",
-    "hsplit", "index_put", "index_put_", "inner", "isclose", "kron", "ldexp", "lerp", "lu_solve", "masked_scatter", "masked_select", "matrix_exp", "matrix_power",
-    "moveaxis", "movedim", "multinomial", "mvlgamma", "nan_to_num", "new_full", "nonzero_static", "orgqr", "ormqr", "pinverse", "prelu", "put", "rot90", "slogdet",
-    "svd", "take", "tile", "triangular_solve", "unfold", "vsplit"))
+    "allclose", "argwhere", "as_strided_scatter", "bernoulli", "bernoulli_", "bincount", "bucketize", "cholesky", "cholesky_inverse",
+    "cholesky_solve", "corrcoef", "cov", "diag_embed", "diagflat", "diagonal_scatter", "dist", "divide_", "dsplit", "equal", "float_power_",
+    "frexp", "geqrf", "histc", "histogram", "hsplit", "index_put", "index_put_", "inner", "isclose", "kron", "ldexp", "lerp", "lu_solve",
+    "masked_scatter", "masked_select", "matrix_exp", "matrix_power",
+    "moveaxis", "movedim", "multinomial", "mvlgamma", "nan_to_num", "new_full", "nonzero_static", "orgqr", "ormqr", "pinverse", "prelu",
+    "put", "rot90", "slogdet", "svd", "take", "tile", "triangular_solve", "unfold", "vsplit"))
 
 
 def _inplace_variant(function: Function, name: str, apart: bool = False) -> Function:
@@ -249,7 +253,8 @@ _guards: dict[tuple[Any, str, str], Any] = {}
 
 
 def _guarded_once(function: Function, name: str, operator: str, first: bool, part: bool) -> Function:
-    """The function with PyTorch's TypeError for arguments of wrong types, by the operator's schema where it is one. Not for hot ones: it costs a call."""
+    """The function with PyTorch's TypeError for arguments of wrong types, by the operator's schema where it is one. Not for hot ones: it
+    costs a call."""
     if (function, name, operator) not in _guards:
         _guards[function, name, operator] = guarded(function, name, operator, first, part)
     return _guards[function, name, operator]

@@ -1,7 +1,7 @@
 """Random tensors: rand, randn, randint, randperm and their like, and the in-place fills normal_, uniform_, bernoulli_, ...
 
-The numbers are PyTorch's CPU numbers (see kernels/random_fill.py). A `write` function fills an array; `on_device` gives it a second form, which
-draws on the GPU (kernels/cuda/philox.py). ``torch.cuda.random.use_cpu_streams()`` has all drawn on the CPU and copied over.
+The numbers are PyTorch's CPU numbers (see kernels/random_fill.py). A `write` function fills an array; `on_device` gives it a second form,
+which draws on the GPU (kernels/cuda/philox.py). ``torch.cuda.random.use_cpu_streams()`` has all drawn on the CPU and copied over.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from .write import check_inplace, rebase, root_of, write_in_place, write_out
 __all__ = ["fill", "number", "integer"]
 
 _DIGITS = {"float16": 11, "bfloat16": 8, "float32": 24, "float64": 53}
-_CPP_NAMES = {"uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long", "uint16": "unsigned short",
-              "uint32": "unsigned int", "uint64": "unsigned long", "bool": "bool", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
-              "float32": "float", "float64": "double"}
+_CPP_NAMES = {"uint8": "unsigned char", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long",
+              "uint16": "unsigned short", "uint32": "unsigned int", "uint64": "unsigned long", "bool": "bool", "float16": "c10::Half",
+              "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double"}
 _MAX = {"float16": 65504.0, "bfloat16": (2.0 - 2.0 ** -7) * 2.0 ** 127, "float32": (2.0 - 2.0 ** -23) * 2.0 ** 127,
         "float64": (2.0 - 2.0 ** -52) * 2.0 ** 1023}
 
@@ -93,7 +93,8 @@ def _for_samples(kind: Kind, write: Function) -> Function:
     def direct(a: Array) -> None:
         have = services.levels_of(a)
         if any(randomness == "different" and level not in have for level, _, randomness in LOCAL.vmaps):
-            raise RuntimeError("vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same randomness. "
+            raise RuntimeError("vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same "
+                               "randomness. "
                                "If this is necessary for your usage, please file an issue with functorch.")
         if have:
             a[...] = drawn(a.shape, kind, write)
@@ -126,12 +127,14 @@ def one_by_one() -> None:
 
 
 def one_for_all(*parameters: Any) -> None:
-    """For random ops with parameters that are tensors: RuntimeError where samples of a vmap have their own and shall get the same numbers."""
+    """For random ops with parameters that are tensors: RuntimeError where samples of a vmap have their own and shall get the same
+    numbers."""
     if not STATE.vmaps:
         return
     same = {level for level, _, randomness in LOCAL.vmaps if randomness == "same"}
     if same and any(level in same for t in parameters if isinstance(t, Tensor) for level in services.levels_of(t._a)):
-        raise RuntimeError("Vmap does not currently support same randomness with a batched tensor input. Please file an issue with functorch")
+        raise RuntimeError("Vmap does not currently support same randomness with a batched tensor input. Please file an issue with "
+                           "functorch")
 
 
 def on_device(gen: Generator, kind: Kind, name: str, write: Any, *parameters: Any) -> Function:
@@ -168,7 +171,8 @@ def normal_writer(gen: Generator, kind: Kind, mean: float, std: float) -> Functi
         raise RuntimeError(f"normal expects std >= 0.0, but found std {_show(std)}")
     if kind.is_complex:
         # The real and the imaginary parts share the variance.
-        return on_device(gen, kind, "normal", lambda a: R.fill_normal(gen, as_real_array(a), mean, std / math.sqrt(2.0)), mean, std / math.sqrt(2.0))
+        return on_device(gen, kind, "normal", lambda a: R.fill_normal(gen, as_real_array(a), mean, std / math.sqrt(2.0)), mean,
+                         std / math.sqrt(2.0))
     if not kind.is_floating:
         def write(a: Array) -> None:
             if a.size:                  # PyTorch's loop asks for the dtype, and runs where there is something to fill
@@ -232,7 +236,8 @@ def _floating_fill(name: str, sampler: Function, parameters: tuple[tuple[str, fl
         check(*values)
         if not kind.is_floating:
             if refusal and not kind.is_complex:
-                raise RuntimeError(f"{refusal} distribution is a continuous probability distribution. dtype must be a floating point but you "
+                raise RuntimeError(f"{refusal} distribution is a continuous probability distribution. dtype must be a floating point but "
+                                   "you "
                                    f"specified {title(kind.dtype)}")
             raise NotImplementedError(f"\"{name}cpu\" not implemented for '{title(kind.dtype)}'")
         return fill(self, label, on_device(gen, kind, name[:-1], lambda a: R.draw(gen, a, sampler, *values), *values))
@@ -299,7 +304,8 @@ def _check_bounds(kind: Kind, low: int, last: int) -> None:
         if kind.is_floating and abs(value) > 1 << _DIGITS[d.name]:
             import warnings
             warnings.warn(f"{label} is out of bounds [-(2^{_DIGITS[d.name]}), 2^{_DIGITS[d.name]}]. Due to precision limitations "
-                          f"{_CPP_NAMES[d.name]} can support discrete uniform distribution only within this range.", UserWarning, stacklevel=4)
+                          f"{_CPP_NAMES[d.name]} can support discrete uniform distribution only within this range.", UserWarning,
+                          stacklevel=4)
 
 
 def _rounded_bounds(kind: Kind, low: int, high: int) -> tuple[int, int]:
@@ -325,7 +331,8 @@ def integers_writer(gen: Generator, kind: Kind, low: int, high: int) -> Function
     if kind.is_floating:
         low, high = _rounded_bounds(kind, low, high)
         if low >= high:
-            raise RuntimeError(f"random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got from={low} >= to={high}")
+            raise RuntimeError(f"random_ expects 'from' casted to dtype to be less than 'to' casted to dtype, but got from={low} >= "
+                               f"to={high}")
     _check_bounds(kind, low, high - 1)
     return _span_writer(gen, kind, low, high - low)
 
@@ -414,7 +421,8 @@ def _creator(name: str, writer: Function, quick: Function, doc: str) -> None:
         if layout is not None:
             check_layout(layout)
         if out is not None:
-            return finish(_into(out, shape, dtype, name, lambda kind: writer(generator_of(generator, kind.device, name), kind)), requires_grad)
+            return finish(_into(out, shape, dtype, name, lambda kind: writer(generator_of(generator, kind.device, name), kind)),
+                          requires_grad)
         kind = creation_kind(dtype, device)
         gen = generator_of(generator, kind.device, name)
         n = prod(shape)
@@ -482,7 +490,8 @@ def randint(*args: Any, low: Any = None, high: int | None = None, size: PerDim |
     """``randint(high, size)``, ``randint(low, high, size)``: integers of [low, high), int64 unless dtype says otherwise."""
     low, high, size = _low_high_size("randint", args, low, high, size)
     if not isinstance(size, (tuple, list, Size)):
-        raise TypeError(f"randint(): argument 'size' (position {3 if len(args) == 3 else 2}) must be tuple of ints, not {type(size).__name__}")
+        raise TypeError(f"randint(): argument 'size' (position {3 if len(args) == 3 else 2}) must be tuple of ints, not "
+                        f"{type(size).__name__}")
     shape = size_of((size,), "randint")
     if layout is not None:
         check_layout(layout)

@@ -89,7 +89,8 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = N
            requires_grad: bool = False) -> Tensor:
     """Like `arange`, but `end` is included (deprecated in PyTorch)."""
     import warnings
-    warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's range "
+    warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's "
+                  "range "
                   "builtin. Instead, use torch.arange, which produces values in [start, end).", UserWarning, stacklevel=2)
     if end is None:
         start, end = 0, start
@@ -110,7 +111,8 @@ def _ends(name: str, start: Number, end: Number, steps: int) -> list[Any]:
         raise TypeError(f"{name}(): argument 'steps' must be int, not float")
     if any(isinstance(v, Tensor) and v._a.ndim for v in (start, end)):
         shown = [v._a.ndim if isinstance(v, Tensor) else 0 for v in (start, end)]
-        raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got start with {shown[0]} dimension(s) and end with "
+        raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got start with {shown[0]} dimension(s) and end "
+                           "with "
                            f"{shown[1]} dimension(s).")
     return [v.item() if isinstance(v, Tensor) else v for v in (start, end)]
 
@@ -120,7 +122,8 @@ def linspace(start: Operand, end: Operand, steps: int, *, out: Tensor | None = N
              requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
     """`steps` evenly spaced values from start to end, both included; computed from both ends, so that it is symmetric."""
     start, end = _ends("linspace", start, end, steps)
-    kind = creation_kind(dtype, device, out._kind.dtype if out is not None else get_default_dtype().to_complex() if isinstance(start, complex)
+    kind = creation_kind(dtype, device, out._kind.dtype if out is not None else get_default_dtype().to_complex()
+                         if isinstance(start, complex)
                          or isinstance(end, complex) else None)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
@@ -153,7 +156,8 @@ def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, out: Tenso
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     if complex_ends and not kind.is_complex:
-        raise RuntimeError(f"logspace(): inferred dtype {get_default_dtype().to_complex()} can't be safely cast to passed dtype {kind.dtype}")
+        raise RuntimeError(f"logspace(): inferred dtype {get_default_dtype().to_complex()} can't be safely cast to passed dtype "
+                           f"{kind.dtype}")
     work = kind if kind.fast or complex_ends else kind_of(dtypes.float64, kind.device)
     if not kind.differentiable:
         start, end = int(start), int(end)

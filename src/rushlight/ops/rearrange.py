@@ -1,4 +1,5 @@
-"""Ops that copy elements into another arrangement: flip, roll, repeat, triangles, diagonals, grids; and dimensions for hstack and its like."""
+"""Ops that copy elements into another arrangement: flip, roll, repeat, triangles, diagonals, grids; and dimensions for hstack and its
+like."""
 
 from __future__ import annotations
 
@@ -352,7 +353,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(each).__name__}")
     if indexing is None:
         import warnings
-        warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.", UserWarning, stacklevel=2)
+        warnings.warn("torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.", UserWarning,
+                      stacklevel=2)
         indexing = "ij"
     if not tensors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
@@ -362,7 +364,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
         if t._a.ndim > 1:
             raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {list(t._a.shape)}")
         if t._kind is not tensors[0]._kind:
-            raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype" if t._kind.dtype is not tensors[0]._kind.dtype else
+            raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype" if t._kind.dtype is not tensors[0]._kind.dtype
+                               else
                                "torch.meshgrid expects all tensors to have the same device")
     swap = indexing == "xy" and len(tensors) >= 2
     vectors = [tensors[1], tensors[0], *tensors[2:]] if swap else list(tensors)

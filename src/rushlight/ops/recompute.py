@@ -15,8 +15,8 @@ __all__ = ["recomputed_grad", "taken"]
 def recomputed_grad(function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor], g: Any) -> tuple[Any, ...]:
     """One gradient (or None) per input of ``function(*inputs)``, a tuple of tensors whose gradients are `g`; they have a graph themselves.
 
-    For nodes whose array gradient is a fused kernel: this is what they answer under ``create_graph=True``, and where their arrays are batched by vmap
-    (then the inputs come without histories, and all that can have a gradient get one, without a graph).
+    For nodes whose array gradient is a fused kernel: this is what they answer under ``create_graph=True``, and where their arrays are
+    batched by vmap (then the inputs come without histories, and all that can have a gradient get one, without a graph).
     """
     graph = any(t._node is not None for t in inputs)
     with enable_grad():
@@ -34,7 +34,8 @@ def recomputed_grad(function: Callable[..., tuple[Tensor, ...]], inputs: Sequenc
 
 
 def taken(grads: Any) -> Any:
-    """What a kernel gave for the gradients of what it computed. NotBatched where it steps aside, for vmap's arrays: then the engine goes on without it."""
+    """What a kernel gave for the gradients of what it computed. NotBatched where it steps aside, for vmap's arrays: then the engine goes on
+    without it."""
     if grads is NotImplemented:
         raise NotBatched("the gradients of a fused op, of batched arrays")
     return grads

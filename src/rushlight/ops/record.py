@@ -162,8 +162,8 @@ class SavedOutput:
 
 
 class Packed:
-    """A saved tensor in the form that the user's pack hook gave it, and its place in the graph (and levels of vmap), which it has again when
-    unpacked."""
+    """A saved tensor in the form that the user's pack hook gave it, and its place in the graph (and levels of vmap), which it has again
+    when unpacked."""
 
     __slots__ = ("value", "unpack", "_ver", "edge", "index", "levels")
 
@@ -179,7 +179,8 @@ class Packed:
         t = self.unpack(self.value)
         if not isinstance(t, Tensor):
             raise TypeError(f"Output of saved tensor unpack_hook expected to be a Tensor but got result of type {type(t).__name__}")
-        if self.levels and getattr(t._a, "levels", self.levels) != self.levels:      # computed anew (checkpoint), by another run of the vmap
+        # computed anew (checkpoint), by another run of the vmap
+        if self.levels and getattr(t._a, "levels", self.levels) != self.levels:
             t = wrap(t._a.at_levels(self.levels), t._kind)
         if detach:
             return detached(t)
@@ -216,7 +217,8 @@ class RecordNode(Node):
     def saved_by_name(self) -> dict[str, Any]:
         """The result as `result`, the others as the op calls them (`_SAVED_NAMES`), or `self` and `other`."""
         inputs = iter(_SAVED_NAMES.get(self.label.partition("Backward")[0], ("self", "other")))
-        return {"result" if entry.__class__ is SavedOutput else next(inputs, f"{i}"): entry if isinstance(entry, Tensor) else entry.tensor(self, False)
+        return {"result" if entry.__class__ is SavedOutput else next(inputs, f"{i}"): entry if isinstance(entry, Tensor)
+                else entry.tensor(self, False)
                 for i, entry in enumerate(self.saved)}
 
     def tensors(self, g: Tensor | list[Any], detach: bool = False) -> Sequence[Any]:
@@ -238,9 +240,11 @@ class RecordNode(Node):
         return grads if grads.__class__ is tuple else (grads,)
 
 
-_SAVED_NAMES = {"Mm": ("self", "mat2"), "Addmm": ("mat1", "mat2"), "Bmm": ("self", "mat2"), "Convolution": ("input", "weight"), "Mv": ("self", "vec"),
-                "Dot": ("self", "tensor"), "NativeLayerNorm": ("input", "weight"), "NativeBatchNorm": ("input", "weight"), "NllLoss": ("self", "target", "weight"),
-                "Gather": ("index",), "IndexSelect": ("index",), "Embedding": ("indices",), "Where": ("condition",), "MaskedFill": ("mask",)}
+_SAVED_NAMES = {"Mm": ("self", "mat2"), "Addmm": ("mat1", "mat2"), "Bmm": ("self", "mat2"), "Convolution": ("input", "weight"),
+                "Mv": ("self", "vec"), "Dot": ("self", "tensor"), "NativeLayerNorm": ("input", "weight"),
+                "NativeBatchNorm": ("input", "weight"), "NllLoss": ("self", "target", "weight"),
+                "Gather": ("index",), "IndexSelect": ("index",), "Embedding": ("indices",), "Where": ("condition",),
+                "MaskedFill": ("mask",)}
 
 
 class MultiNode(RecordNode):

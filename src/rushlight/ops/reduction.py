@@ -331,12 +331,14 @@ def _extreme(name: str, reduce: Function, along: Function) -> None:
     def _with_dim(dim: int | None = None, keepdim: bool = False, *, input: Tensor, axis: Any = None, keepdims: Any = None) -> Any:
         dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
         if dim.__class__ is not int and not (hasattr(dim, "__index__") and not isinstance(dim, bool)):
-            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected one of: "
+            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected "
+                            "one of: "
                             f"(Tensor input), (Tensor input, Tensor other), (Tensor input, int dim, bool keepdim)")
         return along(input, dim, keepdim)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = (f"{name}(input) is the {name}imum of all elements; {name}(input, dim, keepdim=False) gives (values, indices) along a "
+    function.__doc__ = (f"{name}(input) is the {name}imum of all elements; {name}(input, dim, keepdim=False) gives (values, indices) "
+                        "along a "
                         f"dimension; {name}(input, other) is `{name}imum`.")
     export(function)
     method(function)
@@ -352,7 +354,8 @@ def _amax(name: str, reduce: Function) -> Function:
         dims = reduced_dims(dim if dim is not None else (), a.ndim)
         if a.size == 0:
             if dim is None or (isinstance(dim, (tuple, list)) and not dim):
-                raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with "
+                raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
+                                   "with "
                                    "the 'dim' argument.")
             for i in dims:
                 if a.shape[i] == 0:

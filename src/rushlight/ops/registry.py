@@ -1,7 +1,8 @@
 """`OPS`: one record per op, however it is defined, and every public name under which a program finds it.
 
-`public.py` (and `define.py` for a namespace) writes here and nobody else does. Whoever needs to know what there is reads here: the namespaces, vmap, `torch.ops.aten`, the stubs,
-``rushlight where`` and the tests. Op modules that load at first use are missing until `deferred.load_all()`.
+`public.py` (and `define.py` for a namespace) writes here and nobody else does. Whoever needs to know what there is reads here: the
+namespaces, vmap, `torch.ops.aten`, the stubs, ``rushlight where`` and the tests. Op modules that load at first use are missing until
+`deferred.load_all()`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Op:
     form        how it is defined: "unary", "binary", "op" or "function"
     function    the definition: what the public forms call
     forward     arrays -> array (unary and binary)
-    gradient    the gradient of each operand, as written at the op: one function, or a pair; None where there is none or `function` records it
+    gradient    the gradient of each operand, as written at the op: one function, or a pair; None where there is none or `function` records
+                it
     saved       the parameters that these gradients name: "x" or "y" of a unary op, "a", "b" and "y" of a binary one
     node        the class of the graph's nodes (unary and binary ops with a gradient)
     title       the name in errors, and of the sparse form: "div" for true_divide
@@ -30,7 +32,8 @@ class Op:
     refuse      (dtype, dtype) -> PyTorch's error for them, or None
     only        the promoted dtypes that the op has: "float", "wide" (no halves), "number" (not bool), "int", or "" for all
     holomorphic whether what is saved arrives conjugated in the gradient of complex tensors
-    result      what becomes of the dtype: "same", "float", "bool", "int" or "refuse" (see `unary` and `binary`); "" where `function` decides
+    result      what becomes of the dtype: "same", "float", "bool", "int" or "refuse" (see `unary` and `binary`); "" where `function`
+                decides
     complex     whether complex tensors are allowed
     refuse_bool PyTorch's error for bool tensors; "" where there is none
     domain      between which numbers the tests sample
@@ -39,8 +42,8 @@ class Op:
     out         whether public forms take `out=`; "fresh": only memory that no operand uses, of the result's dtype
     """
 
-    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "title", "integers", "refuse", "only", "holomorphic",
-                 "result", "complex", "refuse_bool", "domain", "numbers", "out", "line")
+    __slots__ = ("name", "form", "function", "places", "forward", "gradient", "saved", "node", "title", "integers", "refuse", "only",
+                 "holomorphic", "result", "complex", "refuse_bool", "domain", "numbers", "out", "line")
 
     def __init__(self, name: str, form: str, function: Any, *, forward: Any = None, gradient: Function | None = None,
                  saved: tuple[str, ...] = (),
@@ -112,8 +115,8 @@ def show(place: str, value: Any, op: Op | None = None) -> Op:
 
 
 def _settle(namespace: str, function: Function | type[Any]) -> None:
-    """Have a function, and what it guards, say that they are from the first namespace that shows it; an op of the native library says what its
-    Python form says."""
+    """Have a function, and what it guards, say that they are from the first namespace that shows it; an op of the native library says what
+    its Python form says."""
     for each in (function, getattr(function, "__wrapped__", None)):
         if ".ops." in (getattr(each, "__module__", None) or ""):
             try:

@@ -152,7 +152,8 @@ def _weights(params: Sequence[Tensor], has_biases: bool, count: int, lstm_mode: 
     plain = 4 if has_biases else 2
     each, rest = divmod(len(params), count)
     if rest or each not in ((plain, plain + 1) if lstm_mode else (plain,)):
-        raise RuntimeError(f"got {len(params)} weights for {count} layers and directions{'' if has_biases else ' without biases'}, which need "
+        raise RuntimeError(f"got {len(params)} weights for {count} layers and directions{'' if has_biases else ' without biases'}, which "
+                           "need "
                            f"{plain} each" + (" (5 with projections)" if lstm_mode and has_biases else ""))
     groups = []
     for i in range(count):
@@ -213,19 +214,22 @@ def _check_counts(mode: str, hx: Any, params: Sequence[Tensor], has_biases: bool
     if states != need or need < 1:
         raise RuntimeError(f"Expected more hidden states in stacked_rnn: there are {states} for {need} layers and directions")
     if len(params) != need * each:
-        raise RuntimeError(f"Expected more weights in stacked_rnn: there are {len(params)} for {need} layers and directions, which need {each} each")
+        raise RuntimeError(f"Expected more weights in stacked_rnn: there are {len(params)} for {need} layers and directions, which need "
+                           f"{each} each")
 
 
 def _check_types(mode: str, x: Tensor, hx: tuple[Tensor, ...], params: Sequence[Tensor]) -> None:
     weight = params[0]
     if x.dtype is not weight.dtype:
-        raise ValueError(f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: input.to({weight.dtype}), "
+        raise ValueError(f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: "
+                         f"input.to({weight.dtype}), "
                          f"or convert model: model.to({x.dtype})")
     for t in hx if mode == "LSTM" else (hx,):
         if t.dtype is not x.dtype:
             raise ValueError(f"RNN hidden state dtype ({t.dtype}) does not match input dtype ({x.dtype}). Convert it: hx.to({x.dtype})")
         if t.device != x.device:
-            raise RuntimeError(f"Input and hidden tensors are not at the same device, found input tensor at {x.device} and hidden tensor at {t.device}")
+            raise RuntimeError(f"Input and hidden tensors are not at the same device, found input tensor at {x.device} and hidden tensor "
+                               f"at {t.device}")
     if _size(x, -1) != _size(weight, 1):
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {weight.shape[1]}, got {x.shape[-1]}")
 

@@ -118,7 +118,8 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: GeneratorLike = None) -
     """Fill with ones of probability p, else zeros. `p` is a number, or a tensor that broadcasts to self."""
     kind = self._kind
     if not isinstance(p, (Tensor, int, float, np.number)):
-        raise TypeError(f"bernoulli_() received an invalid combination of arguments - got ({type(p).__name__}), but expected p to be a float or "
+        raise TypeError(f"bernoulli_() received an invalid combination of arguments - got ({type(p).__name__}), but expected p to be a "
+                        "float or "
                         "a Tensor")
     if isinstance(p, Tensor):
         if kind.is_complex and self._a.size:

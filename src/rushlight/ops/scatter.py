@@ -55,14 +55,16 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
         return r if input._node is None else _record_gather(r, input, dim if dim >= 0 else dim + a.ndim, index)
     if not index._a.size:
         dim, shape = wrap_dim(dim, a.ndim), a.shape
-        return record(wrap(np.empty(index._a.shape, a.dtype, like=a), input._kind), "GatherBackward0", (input,), lambda g: g.new_zeros(shape))
+        return record(wrap(np.empty(index._a.shape, a.dtype, like=a), input._kind), "GatherBackward0", (input,),
+                      lambda g: g.new_zeros(shape))
     dim = wrap_dim(dim, a.ndim)
     i = _index_array("gather", index, a.ndim, "input")
     shape = a.shape
     full, at = (a if a.ndim else a.reshape(1)), (i if i.ndim else i.reshape(1))
     for d, (have, want) in enumerate(zip(full.shape, at.shape, strict=True)):
         if d != dim and want > have:
-            raise RuntimeError(f"Size does not match at dimension {d} expected index {list(i.shape)} to be no larger than self {list(shape)} apart "
+            raise RuntimeError(f"Size does not match at dimension {d} expected index {list(i.shape)} to be no larger than self "
+                               f"{list(shape)} apart "
                                f"from dimension {dim}")
     _in_range(at, dim, full.shape[dim])
     r = wrap(K.gather(full, dim, at).reshape(i.shape), input._kind)
@@ -72,7 +74,8 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
 def _record_gather(r: Tensor, input: Tensor, dim: int, index: Tensor) -> Tensor:
     shape = input._a.shape
     if not index._a.ndim and shape:      # one element of a vector
-        return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i.reshape(1), g.reshape(1)), (index,))
+        return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i.reshape(1), g.reshape(1)),
+                      (index,))
     return record(r, "GatherBackward0", (input,), lambda g, i: scatter_add(g.new_zeros(shape), dim, i, g), (index,),
                   lambda g, i: _add_scattered(zeros_for(g, shape), dim, i, g))
 
@@ -114,7 +117,8 @@ def _scatter_checks(name: str, input: Tensor, dim: int, index: Tensor, src: Tens
         bad = True
     if bad:
         also = f" and to be no larger size than src {list(src._a.shape)}" if src is not None else ""
-        raise RuntimeError(f"Expected index {list(i.shape)} to be no larger than self {list(input._a.shape)} apart from dimension {dim}{also}")
+        raise RuntimeError(f"Expected index {list(i.shape)} to be no larger than self {list(input._a.shape)} apart from dimension "
+                           f"{dim}{also}")
     _in_range(i, dim, have[dim])
     return dim, i
 
@@ -241,7 +245,8 @@ def _reduced(a: Array, dim: int, i: Array, values: Array, reduce: str, include_s
     values = _cut(values, i.shape).reshape(at.shape).astype(work.dtype, copy=False)
     grid = _grid(at, dim)
     if not include_self:
-        K.scatter(target, dim, at, np.asarray({"sum": 0, "mean": 0, "prod": 1, "amax": _lowest(work.dtype), "amin": _highest(work.dtype)}[reduce], work.dtype,
+        K.scatter(target, dim, at, np.asarray({"sum": 0, "mean": 0, "prod": 1, "amax": _lowest(work.dtype),
+                                               "amin": _highest(work.dtype)}[reduce], work.dtype,
                                               like=work))
     if reduce in ("sum", "mean"):
         _add_scattered(target, dim, at, values)
@@ -251,7 +256,8 @@ def _reduced(a: Array, dim: int, i: Array, values: Array, reduce: str, include_s
             ufunc.at(target, grid, values)
     if reduce == "mean":
         counts = _counts(target.shape, dim, at, include_self)
-        np.floor_divide(target, counts.astype(target.dtype), out=target) if target.dtype.kind in "iub" else np.divide(target, counts, out=target,
+        np.floor_divide(target, counts.astype(target.dtype),
+                        out=target) if target.dtype.kind in "iub" else np.divide(target, counts, out=target,
                                                                                                                   casting="unsafe")
     return work.astype(kind.np, copy=False)
 
@@ -322,7 +328,8 @@ def _prod_grad(g: Tensor, x: Tensor, dim: int, i: Tensor, s: Tensor, include_sel
 def _index_checks(name: str, input: Tensor, dim: int, index: Tensor, source: Tensor, same: str) -> tuple[int, Any]:
     dim = wrap_dim(dim, input._a.ndim)
     if index._a.ndim > 1:
-        raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim} with type: {title(index.dtype)} and size: "
+        raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim} with type: {title(index.dtype)} and "
+                         "size: "
                          f"{list(index._a.shape)}")
     if index._kind.dtype.name not in ("int64", "int32"):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index but got: {title(index.dtype)}")
@@ -364,18 +371,22 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     if index._a.ndim > 1:
         raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index._a.ndim})")
     if len(have) != len(shape) and have and shape:
-        raise IndexError(f"index_copy_(): When source and destination are not scalars, their dimensionality must match. Source dimensionality "
+        raise IndexError("index_copy_(): When source and destination are not scalars, their dimensionality must match. Source "
+                         "dimensionality "
                          f"({len(have)}), destination dimensionality ({len(shape)})")
     if index._kind.dtype.name != "int64":
         raise RuntimeError(f"index_copy_(): Expected a long tensor for index, but got {title(index.dtype)}")
     if source._kind.dtype is not input._kind.dtype:
-        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {title(input.dtype)} and (source) "
+        raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {title(input.dtype)} and "
+                           "(source) "
                            f"{title(source.dtype)}")
     if any(n != m for d, (n, m) in enumerate(zip(shape, have, strict=False)) if d != dim):
-        raise RuntimeError(f"index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: {list(shape)} and source "
+        raise RuntimeError(f"index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: {list(shape)} "
+                           "and source "
                            f"slice shape: {list(have)} at dimension {dim}")
     if index._a.size != (have[dim] if have else 1):
-        raise IndexError(f"index_copy_(): Number of indices ({index._a.size}) should be equal to source.size(dim) ({have[dim] if have else 1})")
+        raise IndexError(f"index_copy_(): Number of indices ({index._a.size}) should be equal to source.size(dim) "
+                         f"({have[dim] if have else 1})")
     i, n = index._a.reshape(-1), shape[dim] if shape else 1
     if i.size and (i.min() < 0 or i.max() >= n):
         raise IndexError(f"index_copy_(): index {i[(i < 0) | (i >= n)][0]} is out of bounds for dimension {dim} with size {n}")

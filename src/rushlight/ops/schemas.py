@@ -1,8 +1,9 @@
 """Whether a call's arguments are of the types that PyTorch's function takes; asked where a call has failed.
 
-PyTorch looks at the types of all arguments before it computes anything, and raises TypeError. Ops here look at what they need, in their order, so that a
-call with a wrong type may fail with any error. Where ops catch errors they ask `misfit`, whose TypeError then takes the place of theirs. What the arguments
-may be is in ``schemas.txt`` (written by ``tools/make_schemas.py``), which is read at the first question.
+PyTorch looks at the types of all arguments before it computes anything, and raises TypeError. Ops here look at what they need, in their
+order, so that a call with a wrong type may fail with any error. Where ops catch errors they ask `misfit`, whose TypeError then takes the
+place of theirs. What the arguments may be is in ``schemas.txt`` (written by ``tools/make_schemas.py``), which is read at the first
+question.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ __all__ = ["at_first", "misfit", "renamed", "shared", "unfit"]
 
 # NumPy's names of arguments, which PyTorch takes as well, and what every function may take beside its own.
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x": "self", "a": "self", "input": "self", "axes": "dims", "x1": "self", "x2": "other"}
-_ALWAYS = frozenset(("out", "names", "requires_grad", "dtype", "layout", "device", "pin_memory", "generator", "memory_format", "non_blocking", "copy"))
-_WORDS = {"T": "Tensor", "i": "int", "b": "bool", "f": "float", "n": "Number", "s": "str", "T[]": "tuple of Tensors", "T?[]": "tuple of Tensors",
-          "i[]": "tuple of ints", "f[]": "tuple of floats", "b[]": "tuple of bools", "n[]": "tuple of Scalars"}
+_ALWAYS = frozenset(("out", "names", "requires_grad", "dtype", "layout", "device", "pin_memory", "generator", "memory_format",
+                     "non_blocking", "copy"))
+_WORDS = {"T": "Tensor", "i": "int", "b": "bool", "f": "float", "n": "Number", "s": "str", "T[]": "tuple of Tensors",
+          "T?[]": "tuple of Tensors", "i[]": "tuple of ints", "f[]": "tuple of floats", "b[]": "tuple of bools", "n[]": "tuple of Scalars"}
 
 
 class _Parameter(NamedTuple):
-    """An argument that a function takes: `word` is its type, `many` that it is a list, `size` the length to which one number may be repeated."""
+    """An argument that a function takes: `word` is its type, `many` that it is a list, `size` the length to which one number may be
+    repeated."""
 
     name: str
     word: str
@@ -42,13 +45,15 @@ class _Overload(NamedTuple):
     named: tuple[_Parameter, ...]
 
 
-# Functions whose types are looked at before they compute, which they would do with wrong ones, too; none of them is quick or called in inner loops.
+# Functions whose types are looked at before they compute, which they would do with wrong ones, too; none of them is quick or called in
+# inner loops.
 _FIRST = frozenset((
-    "addbmm", "addr", "argsort", "bincount", "bucketize", "corrcoef", "cov", "cross", "cummax", "cummin", "cumulative_trapezoid", "diag_embed", "diagflat", "diff", "dist", "dsplit",
-    "flip", "histc", "hsplit", "isclose", "isin", "kron", "kthvalue", "logcumsumexp", "logspace", "masked_scatter", "masked_select", "matrix_power", "median",
+    "addbmm", "addr", "argsort", "bincount", "bucketize", "corrcoef", "cov", "cross", "cummax", "cummin", "cumulative_trapezoid",
+    "diag_embed", "diagflat", "diff", "dist", "dsplit", "flip", "histc", "hsplit", "isclose", "isin", "kron", "kthvalue", "logcumsumexp",
+    "logspace", "masked_scatter", "masked_select", "matrix_power", "median",
     "mode", "movedim", "multinomial", "nan_to_num", "nanmedian", "nanquantile", "nansum", "pinverse", "put", "qr", "quantile", "renorm",
-    "rot90", "searchsorted", "svd", "take_along_dim", "tile", "topk", "trapezoid", "trapz", "triangular_solve", "tril_indices", "triu_indices", "vander",
-    "vsplit"))
+    "rot90", "searchsorted", "svd", "take_along_dim", "tile", "topk", "trapezoid", "trapz", "triangular_solve", "tril_indices",
+    "triu_indices", "vander", "vsplit"))
 
 
 def at_first(name: str) -> bool:
@@ -112,7 +117,8 @@ def _is(parameter: _Parameter, value: Any) -> bool:
 
 
 def _problem(overload: _Overload, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool) -> tuple[_Parameter | None, int, Any] | None:
-    """(the argument that does not fit, its position from 1 or 0, what was given), or None; (None, 0, None): there are too many, or one is missing."""
+    """(the argument that does not fit, its position from 1 or 0, what was given), or None; (None, 0, None): there are too many, or one is
+    missing."""
     first = 1 if method else 0
     positional = overload.positional
     if len(args) > first and len(positional) == first + 1 and positional[first].many and not isinstance(args[first], (list, tuple)):
@@ -152,7 +158,8 @@ def _overflow(name: str, overload: _Overload, args: tuple[Any, ...], kwargs: dic
 
 
 def renamed(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any] | None:
-    """The keywords of a call that fits an operator, where a function has other `names` for its positions than PyTorch; None where nothing changes."""
+    """The keywords of a call that fits an operator, where a function has other `names` for its positions than PyTorch; None where nothing
+    changes."""
     for overload in _overloads(name):
         if _problem(overload, args, kwargs, False) is None:
             theirs = ["input" if each.name == "self" else each.name for each in overload.positional]
@@ -166,15 +173,17 @@ def shared(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tu
     """The part of a call that goes to an operator from a function that takes more arguments behind the operator's."""
     overloads = _overloads(name)
     names = {each.name for overload in overloads for each in (*overload.positional, *overload.named)} | {"input"}
-    return args[:max((len(each.positional) for each in overloads), default=0)], {key: value for key, value in kwargs.items() if key in names}
+    return args[:max((len(each.positional)
+                      for each in overloads), default=0)], {key: value for key, value in kwargs.items() if key in names}
 
 
 _fitted: set[Any] = set()          # calls that fitted, by the classes of their arguments
 
 
 def unfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], fitted: set[Any], method: bool = False) -> Exception | None:
-    """`misfit` for calls that have not failed. `fitted` gets the classes of calls without keywords that fitted (behind the tensor of a method), so
-    that the next one is not looked at; not where a class does not tell: of lists, and of 0-dimensional tensors, which may stand for numbers."""
+    """`misfit` for calls that have not failed. `fitted` gets the classes of calls without keywords that fitted (behind the tensor of a
+    method), so that the next one is not looked at; not where a class does not tell: of lists, and of 0-dimensional tensors, which may stand
+    for numbers."""
     given = (*args, *kwargs.values()) if kwargs else args
     lists = [each for each in given if each.__class__ is list or each.__class__ is tuple]
     if any(element.__class__ is not int for each in lists for element in each):
@@ -191,7 +200,8 @@ def unfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], fitted: set[
 
 
 def misfit(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], method: bool = False) -> Exception | None:
-    """PyTorch's error for a call of an operator (`method`: the first argument is the tensor) whose arguments fit none of its forms; None if one fits."""
+    """PyTorch's error for a call of an operator (`method`: the first argument is the tensor) whose arguments fit none of its forms; None if
+    one fits."""
     overloads = _overloads(name)
     if not overloads or any(hasattr(each, "__torch_function__") and not isinstance(each, Tensor) for each in (*args, *kwargs.values())):
         return None

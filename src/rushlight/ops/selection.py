@@ -64,7 +64,8 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Tenso
     for each in (input, other):
         in_64_bits(each)
     if not isinstance(input, (Tensor, *_NUMBERS)) or not isinstance(other, (Tensor, *_NUMBERS)):
-        raise TypeError("where() received an invalid combination of arguments: expected (Tensor condition, Tensor or Number input, Tensor or "
+        raise TypeError("where() received an invalid combination of arguments: expected (Tensor condition, Tensor or Number input, Tensor "
+                        "or "
                         f"Number other), got ({type(condition).__name__}, {type(input).__name__}, {type(other).__name__})")
     d = condition._kind.dtype.name
     if d not in ("bool", "uint8"):
@@ -153,7 +154,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     if not isinstance(mask, Tensor):
         raise TypeError(f"masked_fill() received an invalid combination of arguments - got ({type(mask).__name__}, {type(value).__name__})")
     if mask._kind.dtype.name != "bool":
-        raise RuntimeError(f"masked_fill_ only supports boolean masks, but got mask with dtype {_C_NAMES.get(mask._kind.dtype.name, mask.dtype)}")
+        raise RuntimeError("masked_fill_ only supports boolean masks, but got mask with dtype "
+                           f"{_C_NAMES.get(mask._kind.dtype.name, mask.dtype)}")
     v = _fill_value(input, value, "masked_fill_")
     try:
         array = _select(mask._a, v, input._a)
@@ -161,7 +163,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
         raise broadcast_error(mask._a.shape, input._a.shape) from None
     r = wrap(array, input._kind)
     if isinstance(value, Tensor):
-        return record(r, "MaskedFillBackward1", (input, value), (lambda g, m: masked_fill(g, m, 0), lambda g, m: where(m, g, 0).sum()), (mask,))
+        return record(r, "MaskedFillBackward1", (input, value), (lambda g, m: masked_fill(g, m, 0), lambda g, m: where(m, g, 0).sum()),
+                      (mask,))
     if input._node is None:
         return r
     return record(r, "MaskedFillBackward0", (input,), lambda g, m: masked_fill(g, m, 0), (mask,), _unmasked)
@@ -212,7 +215,8 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     if mask._kind.dtype.name != "bool":
         raise RuntimeError(f"masked_scatter_ only supports boolean masks, but got mask with dtype {title(mask.dtype)}")
     if source._kind is not input._kind:
-        raise RuntimeError(f"masked_scatter: expected self and source to have same dtypes but got {title(input.dtype)} and {title(source.dtype)}")
+        raise RuntimeError(f"masked_scatter: expected self and source to have same dtypes but got {title(input.dtype)} and "
+                           f"{title(source.dtype)}")
     array, m, full = input._a.copy(), mask._a, input._a.shape
     if K.fill_masked(array, m, source._a) is None:      # else shapes are equal and there are enough elements
         try:
@@ -231,7 +235,8 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
         if rest:
             picked = cat([picked, g.new_zeros(rest)])
         return picked.reshape(shape)
-    return record(wrap(array, input._kind), "MaskedScatterBackward0", (input, source), (lambda g, m: masked_fill(g, m, 0), source_grad), (mask,))
+    return record(wrap(array, input._kind), "MaskedScatterBackward0", (input, source), (lambda g, m: masked_fill(g, m, 0), source_grad),
+                  (mask,))
 
 
 # --- positions ------------------------------------------------------------------------------------------------------------------------

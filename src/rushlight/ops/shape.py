@@ -44,7 +44,8 @@ def sizes(args: tuple[Any, ...], name: str, parameter: str = "size") -> tuple[in
     try:
         return tuple([arg.__index__() for arg in args])
     except (AttributeError, TypeError):
-        at, bad = next(((i, arg) for i, arg in enumerate(args) if isinstance(arg, (float, str)) or not hasattr(arg, "__index__")), (0, args[0]))
+        at, bad = next(((i, arg) for i, arg in enumerate(args) if isinstance(arg, (float, str)) or not hasattr(arg, "__index__")),
+                       (0, args[0]))
         raise TypeError(f"{name}(): argument '{parameter}' (position 1) must be tuple of ints, but found element of type "
                         f"{type(bad).__name__} at pos {at}") from None
 
@@ -59,7 +60,8 @@ def shape_error(shape: tuple[int, ...], size: int) -> RuntimeError | None:
             return RuntimeError(f"invalid shape dimension {n} at index {i} of shape {list(shape)}")
         known *= 1 if n == -1 else n
     if known == 0 and -1 in shape and size == 0:
-        return RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can be "
+        return RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can "
+                            "be "
                             "any value and is ambiguous")
     if (known != size) if -1 not in shape else (known == 0 or size % known):
         return RuntimeError(f"shape '{list(shape)}' is invalid for input of size {size}")
@@ -126,7 +128,8 @@ def _view(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     a = self._a
     r = _reshaped(a, shape)
     if r.base is not a and not same_memory(r, a):
-        raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two contiguous "
+        raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+                           "contiguous "
                            "subspaces). Use .reshape(...) instead.")
     old = a.shape
 
@@ -282,7 +285,8 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
 
     def back(g: Array | Tensor) -> Array | Tensor:
         return g.reshape(shape)
-    return make_view(input, a[_NEW_AT[dim] if dim < 8 else (*(slice(None),) * dim, None)], "UnsqueezeBackward0", back, unsqueeze, (dim,), back)
+    return make_view(input, a[_NEW_AT[dim] if dim < 8 else (*(slice(None),) * dim, None)], "UnsqueezeBackward0", back, unsqueeze, (dim,),
+                     back)
 
 
 @op(method=True)
@@ -365,7 +369,8 @@ def _permute(input: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 def _permute_error(dims: tuple[Any, ...], n: int) -> Exception:
     if len(dims) != n:
-        return RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of "
+        return RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
+                            "ordering of "
                            f"dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(dims)}")
     for d in dims:
         wrap_dim(d, n)
@@ -376,11 +381,13 @@ def _permute_error(dims: tuple[Any, ...], n: int) -> Exception:
 def movedim(input: Tensor, source: PerDim, destination: PerDim) -> Tensor:
     """Move dimensions to other places; the rest keep their order."""
     if isinstance(source, int) is not isinstance(destination, int):
-        raise TypeError(f"movedim() received an invalid combination of arguments - got ({type(source).__name__}, {type(destination).__name__})")
+        raise TypeError(f"movedim() received an invalid combination of arguments - got ({type(source).__name__}, "
+                        f"{type(destination).__name__})")
     source = (source,) if isinstance(source, int) else tuple(source)
     destination = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(source) != len(destination):
-        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number of dims as "
+        raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number of "
+                           "dims as "
                            f"destination ({list(destination)} dims)")
     n = input._a.ndim
     source, destination = tuple([wrap_dim(d, n) for d in source]), tuple([wrap_dim(d, n) for d in destination])
@@ -409,7 +416,8 @@ def _T(self: Tensor) -> Tensor:
     n = self._a.ndim
     if n != 2 and n != 0:
         import warnings
-        warnings.warn("The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated: use `x.mT` to transpose batches "
+        warnings.warn("The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated: use `x.mT` to "
+                      "transpose batches "
                       "of matrices or `x.permute(*range(x.ndim - 1, -1, -1))`.", UserWarning, stacklevel=2)
     return _permute(self, tuple(range(n - 1, -1, -1)))
 
@@ -455,7 +463,8 @@ def _expand(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     old = a.shape
     extra = len(shape) - len(old)
     if extra < 0:
-        raise RuntimeError(f"expand({self.type()}{{{list(old)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be greater "
+        raise RuntimeError(f"expand({self.type()}{{{list(old)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must "
+                           "be greater "
                            f"or equal to the number of dimensions in the tensor ({len(old)})")
     if old == shape[extra:] and (not extra or min(shape[:extra]) >= 0):
         full = shape
@@ -481,7 +490,8 @@ def _expanded_shape(old: tuple[int, ...], shape: tuple[int, ...], extra: int) ->
         elif want < 0:
             raise RuntimeError(f"expand: invalid size {want} at dimension {i}")
         elif have is not None and have != 1:
-            raise RuntimeError(f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton dimension {i}.  "
+            raise RuntimeError(f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton "
+                               f"dimension {i}.  "
                                f"Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
     return tuple(full)
 

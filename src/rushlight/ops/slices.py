@@ -224,7 +224,8 @@ def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, *, s
     if isinstance(split_size_or_sections, (tuple, list)):
         return split_with_sizes(tensor, split_size_or_sections, dim)
     if not hasattr(split_size_or_sections, "__index__"):
-        raise TypeError(f"split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, not {type(split_size_or_sections).__name__}")
+        raise TypeError("split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, not "
+                        f"{type(split_size_or_sections).__name__}")
     shape = tensor._a.shape
     if not shape:
         raise RuntimeError("split expects at least a 1-dimensional tensor")
@@ -312,7 +313,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
             raise RuntimeError("tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
                                f"{indices_or_sections._kind.dtype.alias.capitalize()}")
         if indices_or_sections._a.ndim > 1:
-            raise RuntimeError("tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but got a "
+            raise RuntimeError("tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but "
+                               "got a "
                                f"tensor with {indices_or_sections._a.ndim} dims")
         indices_or_sections = indices_or_sections.tolist()
     dim = wrap_dim(dim, len(shape))
@@ -339,10 +341,12 @@ def _axis_split(name: str, axis: int, least: int) -> Function:
                                f"{len(shape)} dimensions!")
         dim = 0 if name == "hsplit" and len(shape) == 1 else axis
         if isinstance(indices_or_sections, str):
-            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, str): 'indices_or_sections' must be int or ints")
+            raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, str): 'indices_or_sections' must be "
+                            "int or ints")
         if isinstance(indices_or_sections, int):
             if indices_or_sections <= 0 or shape[dim] % indices_or_sections:
-                raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {shape[dim]} is not "
+                raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {shape[dim]} is "
+                                   "not "
                                    f"divisible by the split_size {indices_or_sections}!")
         return tensor_split(input, indices_or_sections, dim)
     fn.__name__ = fn.__qualname__ = name

@@ -28,7 +28,8 @@ def _prepared(input: Tensor, dim: int, dtype: Any, name: str) -> tuple[Tensor, i
     ndim = input._a.ndim
     d = wrap_dim(dim, ndim)
     if not kind.is_floating and input._a.size:
-        raise NotImplementedError(f'"{name}{"_lastdim" if d == max(ndim, 1) - 1 else ""}_kernel_impl" not implemented for \'{title(kind.dtype)}\'')
+        raise NotImplementedError(f'"{name}{"_lastdim" if d == max(ndim, 1) - 1 else ""}_kernel_impl" not implemented for '
+                                  f'\'{title(kind.dtype)}\'')
     return input, d
 
 
@@ -83,7 +84,8 @@ for _function in (_torch_softmax, _torch_log_softmax):
 def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
     """The dimension where none is given: an old convention, with PyTorch's warning."""
     import warnings
-    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.", stacklevel=stacklevel + 1)
+    warnings.warn(f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
+                  stacklevel=stacklevel + 1)
     return 0 if ndim in (0, 1, 3) else 1
 
 

@@ -300,7 +300,8 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
         work = a.astype(np.float32) if kind.reduced else a
         values, inverse, counts = _distinct(work.reshape(-1), return_inverse, return_counts)
         inverse = inverse if inverse is None else inverse.reshape(-1)
-        return _results(wrap(as_array(values, kind.np), kind), inverse if inverse is None else inverse.reshape(a.shape), counts, return_inverse, return_counts, input)
+        return _results(wrap(as_array(values, kind.np), kind), inverse if inverse is None else inverse.reshape(a.shape), counts,
+                        return_inverse, return_counts, input)
     dim = wrap_dim(dim, a.ndim)
     if a.size == 0 and any(n == 0 for i, n in enumerate(a.shape) if i != dim):
         raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
@@ -362,14 +363,16 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
         raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
     sequence = sorted_sequence._a
     if isinstance(input, Tensor) and input._kind.dtype is not sorted_sequence._kind.dtype:
-        raise RuntimeError("torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor dtype "
+        raise RuntimeError("torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor "
+                           "dtype "
                            f"{sorted_sequence._kind.dtype.alias} and input value tensor dtype {input._kind.dtype.alias}")
     values = input._a if isinstance(input, Tensor) else np.asarray(input)
     for each in (values, sequence):
         if each.dtype.kind == "c":
             raise NotImplementedError(f"\"searchsorted_out_cpu\" not implemented for '{title(sorted_sequence._kind.dtype)}'")
     if sequence.ndim > 1 and (sequence.shape[:-1] != values.shape[:-1]):
-        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and "
+        raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries "
+                           "tensor and "
                            f"input value tensor must match, but we got boundaries tensor {list(sequence.shape)} and input value tensor "
                            f"{list(values.shape)}")
     if sorter is not None:

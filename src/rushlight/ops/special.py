@@ -96,12 +96,14 @@ def _gamma_density(a: Tensor, x: Tensor) -> Tensor:
     return ((a - 1) * x.log() - x - a.lgamma()).exp()
 
 
-igamma = binary("igamma", IG.lower, (_no_derivative("igamma", "self"), lambda g, a, b: g * _gamma_density(a, b)), arrays=False, complex=False, only="float",
-                numbers="none", doc="The regularised lower incomplete gamma function P(input, other).")
-igammac = binary("igammac", IG.upper, (_no_derivative("igammac", "self"), lambda g, a, b: -g * _gamma_density(a, b)), arrays=False, complex=False,
-                 only="float", numbers="none", doc="The regularised upper incomplete gamma function Q(input, other) = 1 - P(input, other).")
-zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), arrays=False, result="float", complex=False, only="wide",
-              namespace="special", doc="Hurwitz's zeta function, the sum of (k + other)^-input over k = 0, 1, ...")
+igamma = binary("igamma", IG.lower, (_no_derivative("igamma", "self"), lambda g, a, b: g * _gamma_density(a, b)), arrays=False,
+                complex=False, only="float", numbers="none", doc="The regularised lower incomplete gamma function P(input, other).")
+igammac = binary("igammac", IG.upper, (_no_derivative("igammac", "self"), lambda g, a, b: -g * _gamma_density(a, b)), arrays=False,
+                 complex=False, only="float", numbers="none", doc="The regularised upper incomplete gamma function Q(input, other) = 1 - "
+                                                                  "P(input, other).")
+zeta = binary("zeta", S.zeta, (_no_derivative("zeta", "self"), lambda g, a, b: g * -a * zeta(a + 1, b)), arrays=False, result="float",
+              complex=False, only="wide", namespace="special", doc="Hurwitz's zeta function, the sum of (k + other)^-input over k = 0, 1, "
+                                                                   "...")
 
 
 @op(method=True, inplace=True, out=True)
@@ -114,7 +116,8 @@ def mvlgamma(input: Tensor, p: int) -> Tensor:
     if p >= 2 ** 63:
         raise ValueError("Overflow when unpacking long long")
     steps = FUNCTIONS["arange"](p, device=input._kind.device) * 0.5
-    return (input.unsqueeze(-1) - steps.to(input._kind.dtype if input._kind.is_floating else None)).lgamma().sum(-1) + p * (p - 1) / 4 * math.log(math.pi)
+    return (input.unsqueeze(-1) - steps.to(input._kind.dtype if input._kind.is_floating
+                                           else None)).lgamma().sum(-1) + p * (p - 1) / 4 * math.log(math.pi)
 
 
 # --- orthogonal polynomials --------------------------------------------------------------------------------------------------------------

@@ -89,12 +89,14 @@ def _shown_memory(self: Tensor, source: Any, offset: int | None, size: Any, stri
     if not (is_tensor or S.is_storage(source)) or (offset is None) != (size is None) or (size is None and stride is not None) \
             or not (size is None or isinstance(size, (tuple, list))):
         got = ", ".join(type(each).__name__ for each in (source, offset, size, stride) if each is not None and each is not _NOTHING)
-        raise TypeError(f"set_() received an invalid combination of arguments - got ({got}), but expected one of: (), (torch.Storage source), "
+        raise TypeError(f"set_() received an invalid combination of arguments - got ({got}), but expected one of: (), (torch.Storage "
+                        "source), "
                         "(torch.Storage source, int storage_offset, tuple of ints size, tuple of ints stride = None), (Tensor source), "
                         "(Tensor source, int storage_offset, tuple of ints size, tuple of ints stride = None)")
     if source.dtype is not self._kind.dtype if is_tensor else getattr(source, "dtype", self._kind.dtype) is not self._kind.dtype:
         raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}" if is_tensor else
-                           f"Expected a Storage of type {self.dtype} or an UntypedStorage, but got type {source.dtype} for argument 1 'storage'")
+                           f"Expected a Storage of type {self.dtype} or an UntypedStorage, but got type {source.dtype} for argument 1 "
+                           "'storage'")
     if source.device != self._kind.device:
         raise RuntimeError(f"Attempted to set the storage of a tensor on device \"{self._kind.device}\" to a storage on different device "
                            f"\"{source.device}\".  This is no longer allowed; the devices must match.")

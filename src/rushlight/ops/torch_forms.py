@@ -1,7 +1,8 @@
 """Functions that `torch` shows with the arguments of PyTorch's operators, where `torch.nn.functional` has others under the same name.
 
-``torch.batch_norm`` takes the weights before the running statistics, ``torch.kl_div`` a number for its reduction, ``torch.embedding_bag`` returns its
-book-keeping. All is computed by the public functions, gradients included. Here, too, are questions about devices that are never there.
+``torch.batch_norm`` takes the weights before the running statistics, ``torch.kl_div`` a number for its reduction, ``torch.embedding_bag``
+returns its book-keeping. All is computed by the public functions, gradients included. Here, too, are questions about devices that are never
+there.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, marg
                         swap: bool = False,
                         reduction: int = 1) -> Tensor:
     """max(0, distance to positive - distance to negative + margin)."""
-    return FUNCTIONAL["triplet_margin_loss"](anchor, positive, negative, margin, p, eps, swap, reduction=word_of(reduction, "triplet_margin_loss", 8))
+    return FUNCTIONAL["triplet_margin_loss"](anchor, positive, negative, margin, p, eps, swap,
+                                             reduction=word_of(reduction, "triplet_margin_loss", 8))
 
 
 @_loss
@@ -133,7 +135,8 @@ def embedding_bag(weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_b
     if offsets._a.ndim != 1:
         raise RuntimeError(f"offsets has to be a 1D Tensor, but got Tensor of dimension {offsets._a.ndim}")
     if not weight._kind.is_floating:
-        raise RuntimeError("Expected tensor for argument #1 'weight' to have one of the following scalar types: Half, BFloat16, Float, Double; but "
+        raise RuntimeError("Expected tensor for argument #1 'weight' to have one of the following scalar types: Half, BFloat16, Float, "
+                           "Double; but "
                            f"got {weight.type()} instead (while checking arguments for embedding_bag)")
     if per_sample_weights is not None and per_sample_weights._a.ndim != 1:
         raise RuntimeError(f"per_sample_weights has to be a 1D Tensor, but got Tensor of dimension {per_sample_weights._a.ndim}")
@@ -169,7 +172,8 @@ def embedding_renorm_(input: Tensor, indices: Tensor, max_norm: float, norm_type
     """Scale the rows that are named and longer than `max_norm` down to it, in place."""
     check_tensor("embedding_renorm_", input=input, indices=indices)
     if input._a.ndim != 2:
-        raise RuntimeError(f"Expected 2-dimensional tensor, but got {input._a.ndim}-dimensional tensor for argument #1 'self' (while checking arguments "
+        raise RuntimeError(f"Expected 2-dimensional tensor, but got {input._a.ndim}-dimensional tensor for argument #1 'self' (while "
+                           "checking arguments "
                            "for embedding_renorm_)")
     if not input._kind.differentiable:
         raise RuntimeError(f"norm(): input dtype should be either floating point or complex. Got {title(input._kind.dtype)} instead.")

@@ -44,7 +44,8 @@ def as_strided_scatter(input: Tensor, src: Tensor, size: Any, stride: PerDim, st
     """A copy of `input` with `src` written at the places that ``as_strided(size, stride, storage_offset)`` shows."""
     size, stride = tuple(size), tuple(stride)
     if tuple(src._a.shape) != size:
-        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src._a.shape)}, slice size = {list(size)}")
+        raise RuntimeError(f"expected src to have a size equal to the slice of self. src size = {list(src._a.shape)}, slice size = "
+                           f"{list(size)}")
     start = storage_offset or 0
     array = input._a.copy("C")
     copied = wrap(array, input._kind)

@@ -44,7 +44,8 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     *lead, c, h, w = input._a.shape
     for size, what in ((h, "height"), (w, "width")):
         if size % r:
-            raise RuntimeError(f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but input.size({-2 if what == 'height' else -1})="
+            raise RuntimeError(f"pixel_unshuffle expects {what} to be divisible by downscale_factor, but "
+                               f"input.size({-2 if what == 'height' else -1})="
                                f"{size} is not divisible by {r}")
     x = input.reshape(*lead, c, h // r, r, w // r, r)
     n = len(lead)
@@ -83,13 +84,15 @@ def unfold(input: Tensor, kernel_size: PerDim, dilation: PerDim = 1, padding: Pe
     if input._a.ndim == 1:
         wrap_dim(1, 1)
     if input._a.ndim not in (3, 4):
-        raise RuntimeError(f"Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: "
+        raise RuntimeError("Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, "
+                           "but got: "
                            f"{list(input._a.shape)}")
     x = input.unsqueeze(0) if input._a.ndim == 3 else input
     size = x._a.shape[2:]
     out = K.output_size(size, kernel, stride, padding, dilation)
     if any(o < 1 for o in out):
-        raise RuntimeError(f"Given input with spatial size ({size[0]}, {size[1]}), kernel_size={kernel}, dilation={dilation}, padding={padding}, "
+        raise RuntimeError(f"Given input with spatial size ({size[0]}, {size[1]}), kernel_size={kernel}, dilation={dilation}, "
+                           f"padding={padding}, "
                            f"calculated shape of the array of sliding blocks as {out}, but its components must be at least one.")
     columns = K._columns(x._a, kernel, out, stride, padding, dilation, 1)[:, 0]
     r = wrap(columns if columns.base is None else columns.copy(), x._kind)
@@ -104,17 +107,21 @@ def fold(input: Tensor, output_size: PerDim, kernel_size: PerDim, dilation: PerD
     size, kernel = _pair(output_size), _pair(kernel_size)
     dilation, padding, stride = _pair(dilation), _pair(padding), _pair(stride)
     if input._a.ndim not in (2, 3):
-        raise RuntimeError(f"Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: "
+        raise RuntimeError("Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for "
+                           "input, but got: "
                            f"{list(input._a.shape)}")
     x = input.unsqueeze(0) if input._a.ndim == 2 else input
     n, rows, length = x._a.shape
     if rows % (kernel[0] * kernel[1]):
-        raise RuntimeError(f"Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got input.size(1)={rows} and "
+        raise RuntimeError("Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got "
+                           f"input.size(1)={rows} and "
                            f"kernel_size={kernel}.")
     out = K.output_size(size, kernel, stride, padding, dilation)
     if length != out[0] * out[1]:
-        raise RuntimeError(f"Given output_size={size}, kernel_size={kernel}, dilation={dilation}, padding={padding}, stride={stride}, expected size "
-                           f"of input's dimension 2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = {out[0] * out[1]}, but "
+        raise RuntimeError(f"Given output_size={size}, kernel_size={kernel}, dilation={dilation}, padding={padding}, stride={stride}, "
+                           "expected size "
+                           f"of input's dimension 2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = "
+                           f"{out[0] * out[1]}, but "
                            f"got input.size(2)={length}.")
     c = rows // (kernel[0] * kernel[1])
     columns = x._a.reshape(n, c, *kernel, *out)

@@ -59,7 +59,8 @@ def hann_window(window_length: int, periodic: bool = True, *, dtype: Dtype = Non
                 pin_memory: bool = False,
                 requires_grad: bool = False) -> Tensor:
     """sin^2 from 0 to pi."""
-    return _window("hann_window", window_length, periodic, lambda n: cosine_sum(n, (0.5, 0.5)), dtype, layout, device, requires_grad, pin_memory)
+    return _window("hann_window", window_length, periodic, lambda n: cosine_sum(n, (0.5, 0.5)), dtype, layout, device, requires_grad,
+                   pin_memory)
 
 
 @export(guard=True, first=True)
@@ -67,14 +68,16 @@ def hamming_window(window_length: int, periodic: bool = True, alpha: float = 0.5
                    layout: Layout = None,
                    device: Device = None, pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """alpha - beta cos(t), t from 0 to 2 pi."""
-    return _window("hamming_window", window_length, periodic, lambda n: cosine_sum(n, (alpha, beta)), dtype, layout, device, requires_grad, pin_memory)
+    return _window("hamming_window", window_length, periodic, lambda n: cosine_sum(n, (alpha, beta)), dtype, layout, device, requires_grad,
+                   pin_memory)
 
 
 @export(guard=True, first=True)
 def blackman_window(window_length: int, periodic: bool = True, *, dtype: Dtype = None, layout: Layout = None, device: Device = None,
                     pin_memory: bool = False, requires_grad: bool = False) -> Tensor:
     """0.42 - 0.5 cos(t) + 0.08 cos(2t), t from 0 to 2 pi."""
-    return _window("blackman_window", window_length, periodic, lambda n: cosine_sum(n, (0.42, 0.5, 0.08)), dtype, layout, device, requires_grad, pin_memory)
+    return _window("blackman_window", window_length, periodic, lambda n: cosine_sum(n, (0.42, 0.5, 0.08)), dtype, layout, device,
+                   requires_grad, pin_memory)
 
 
 @export(guard=True, first=True)

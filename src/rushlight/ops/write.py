@@ -86,16 +86,22 @@ def check_inplace(self: Tensor, history: bool) -> None:
             if why == "no_grad":
                 what = "A view was" if t is self else "Output 0 of a view is a view of a view which was"
                 raise RuntimeError(what + " created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
-                                   "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view "
+                                   "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
+                                   "view "
                                    "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or "
                                    "both outside (if you want the inplace to be tracked).")
             if " of " in why:
-                raise RuntimeError(f"Output {why} is a view and is being modified inplace. This view was created inside a custom Function (or "
-                                   "because an input was returned as-is) and the autograd logic to handle view+inplace would override the custom "
-                                   "backward associated with the custom Function, leading to incorrect gradients. This behavior is forbidden. You "
+                raise RuntimeError(f"Output {why} is a view and is being modified inplace. This view was created inside a custom Function "
+                                   "(or "
+                                   "because an input was returned as-is) and the autograd logic to handle view+inplace would override the "
+                                   "custom "
+                                   "backward associated with the custom Function, leading to incorrect gradients. This behavior is "
+                                   "forbidden. You "
                                    "can fix this by cloning the output of the custom Function.")
-            raise RuntimeError(f"Output 0 of {why} is a view and is being modified inplace. This view is the output of a function that returns "
-                               "multiple views. Such functions do not allow the output views to be modified inplace. You should replace the "
+            raise RuntimeError(f"Output 0 of {why} is a view and is being modified inplace. This view is the output of a function that "
+                               "returns "
+                               "multiple views. Such functions do not allow the output views to be modified inplace. You should replace "
+                               "the "
                                "inplace operation by an out-of-place one.")
         t = parent
     if node is not None and (root._node is None or root._node.__class__ is AccumulateGrad):      # also a leaf that is a view itself
@@ -127,7 +133,8 @@ def inplace_from(self: Tensor, function: Function, args: tuple[Any, ...], kwargs
     return assign(self, function(*args, **kwargs))
 
 
-# Functional ops that can write into their first operand without a result in between: op -> function(*args, **kwargs) -> whether that was done.
+# Functional ops that can write into their first operand without a result in between: op -> function(*args, **kwargs) -> whether that was
+# done.
 AT_ONCE: dict[Function, Function] = {}
 
 
@@ -178,7 +185,8 @@ def check_apart(self: Tensor, others: Sequence[Any]) -> None:
 
 
 def _shared() -> RuntimeError:
-    return RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory location. "
+    return RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+                        "location. "
                         "Please clone() the tensor before performing the operation.")
 
 
@@ -306,7 +314,8 @@ def _stale(v: Tensor) -> Any:
     node.agrad, node.conj = None, False
 
     def refuse(g: Tensor) -> Any:
-        raise RuntimeError(f"Output 0 of {name} is a view and its base or another view of its base has been modified inplace. This view is the "
+        raise RuntimeError(f"Output 0 of {name} is a view and its base or another view of its base has been modified inplace. This view "
+                           "is the "
                            "output of a function that returns multiple views. Such functions do not allow the output views to be modified "
                            "inplace. You should replace the inplace operation by an out-of-place one.")
     node.grad = refuse
@@ -358,7 +367,8 @@ def check_fresh(out: Tensor | None, inputs: Any, name: str) -> None:
             continue
         for t in inputs:
             if isinstance(t, Tensor) and each._a.size and np.may_share_memory(each._a, t._a):
-                raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+                raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
+                                   "memory "
                                    f"location. Please clone() the tensor before performing the operation. ({name})")
 
 
@@ -370,7 +380,8 @@ def check_dtype(out: Any, r: Any, name: str) -> None:
         if isinstance(out, Tensor) and out._kind.dtype.name != "int64":
             raise RuntimeError(f"nonzero: Expected out tensor to have scalar type Long but got scalar type {title(out._kind.dtype)}")
     if name in ("complex", "polar") and isinstance(out, Tensor) and out._kind.dtype is not r._kind.dtype:
-        raise RuntimeError(f"Expected object of scalar type {title(r._kind.dtype)} but got scalar type {title(out._kind.dtype)} for argument 'out'")
+        raise RuntimeError(f"Expected object of scalar type {title(r._kind.dtype)} but got scalar type {title(out._kind.dtype)} for "
+                           "argument 'out'")
     for a, b in zip(out, r, strict=False) if isinstance(r, tuple) else ((out, r),):
         if isinstance(a, Tensor) and a._kind.dtype is not b._kind.dtype:
             raise RuntimeError(f"Expected out tensor to have dtype {b._kind.dtype.alias or b._kind.dtype.name}, but got "
@@ -417,7 +428,8 @@ def write_out(out: Tensor | None, r: Any, name: str) -> Any:
     if out._a.shape != r._a.shape:
         if out._a.size:
             import warnings
-            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out._a.shape)}, which does not match the "
+            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out._a.shape)}, which does not match "
+                          "the "
                           f"required output shape {list(r._a.shape)}. This behavior is deprecated, and in a future PyTorch release outputs "
                           "will not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, "
                           "inplace, to zero elements with t.resize_(0).", UserWarning, stacklevel=4)

@@ -232,7 +232,8 @@ def to_sparse(self: Tensor, sparse_dim: int | None = None, *, layout: Layout = N
             return to_dense(self)
         if layout in (sparse_csr, sparse_csc):
             return _compressed(self, layout is sparse_csc, dense_dim)
-        raise NotImplementedError(f"to_sparse(layout={layout}): the block layouts are not supported; use torch.sparse_csr or torch.sparse_csc")
+        raise NotImplementedError(f"to_sparse(layout={layout}): the block layouts are not supported; use torch.sparse_csr or "
+                                  "torch.sparse_csc")
     if blocksize is not None:
         raise RuntimeError("to_sparse: blocksize is for the block layouts only")
     if isinstance(self, SparseTensor):
@@ -320,7 +321,8 @@ def sparse_mask(self: Tensor, mask: Operand) -> SparseTensor:
     if not isinstance(mask, SparseTensor):
         raise NotImplementedError("Could not run 'aten::sparse_mask' with arguments from the 'CPU' backend: mask must be a sparse tensor")
     if self.shape != mask.shape:
-        raise RuntimeError(f"sparse_mask(): operands have incompatible sizes; self has size {list(self.shape)} but mask has size {list(mask.shape)}")
+        raise RuntimeError(f"sparse_mask(): operands have incompatible sizes; self has size {list(self.shape)} but mask has size "
+                           f"{list(mask.shape)}")
     mask = coalesced(mask)
     return build(mask.pattern, values_at(self, mask.pattern), "SparseMaskBackward0")
 

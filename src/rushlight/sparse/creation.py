@@ -98,7 +98,8 @@ def _index_array(name: str, indices: Tensor | list[Any], int32: bool = False) ->
     if a.size == 0 or int32 and a.dtype == np.int32:
         return a if a.dtype in (np.int64, np.int32) and int32 else a.astype(np.int64)
     if int32 and a.dtype.kind != "b" and np.dtype(a.dtype).kind not in "iu":
-        raise NotImplementedError(f"\"estimate_sparse_compressed_tensor_size\" not implemented for '{a.dtype}': {name} must be an integer tensor")
+        raise NotImplementedError(f"\"estimate_sparse_compressed_tensor_size\" not implemented for '{a.dtype}': {name} must be an integer "
+                                  "tensor")
     if a.dtype.kind not in "iuf" or (int32 and a.dtype.kind == "f"):
         raise RuntimeError(f"{name} must be an integer tensor, but got {a.dtype}")
     return a.astype(np.int64)
@@ -156,7 +157,8 @@ def sparse_coo_tensor(indices: Tensor | list[Any] | None = None, values: Tensor 
         if at.size and at.min() < 0:
             raise RuntimeError(f"found negative index {int(at.min())} for dim {int(np.argwhere(at == at.min())[0][0])}")
     if not isinstance(size, (tuple, list)):
-        raise TypeError(f"sparse_coo_tensor() received an invalid combination of arguments: 'size' must be tuple of ints, not {type(size).__name__}")
+        raise TypeError("sparse_coo_tensor() received an invalid combination of arguments: 'size' must be tuple of ints, not "
+                        f"{type(size).__name__}")
     size = Size(size)
     _check_coo(at, values, tuple(size))
     at = _beside(at, values)
@@ -171,9 +173,11 @@ def _check_coo(at: Array, values: Tensor, size: tuple[int, ...]) -> None:
     if any(each < 0 for each in size):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
     if len(size) != n + dense:
-        raise RuntimeError(f"'len(size) == sparse_dim + dense_dim' is not satisfied: len(size) = {len(size)}, sparse_dim = {n}, dense_dim = {dense}")
+        raise RuntimeError(f"'len(size) == sparse_dim + dense_dim' is not satisfied: len(size) = {len(size)}, sparse_dim = {n}, dense_dim "
+                           f"= {dense}")
     if at.shape[1] != values.shape[0]:
-        raise RuntimeError(f"indices and values must have same nnz, but got nnz from indices: {at.shape[1]}, nnz from values: {values.shape[0]}")
+        raise RuntimeError(f"indices and values must have same nnz, but got nnz from indices: {at.shape[1]}, nnz from values: "
+                           f"{values.shape[0]}")
     if tuple(values.shape[1:]) != size[n:]:
         raise RuntimeError(f"values has incorrect size, expected {[values.shape[0], *size[n:]]}, got {list(values.shape)}")
     if not at.size:
@@ -213,7 +217,8 @@ def sparse_compressed_tensor(compressed_indices: Sequence[int] | Tensor, plain_i
         inside[(crow[1:-1] - 1)[(crow[1:-1] > 0) & (crow[1:-1] < col.size)]] = False
         if (np.diff(col)[inside] <= 0).any():
             raise RuntimeError(f"`{short}_indices[..., {long}_indices[..., i - 1]:{long}_indices[..., i]] for all i = 1, ..., "
-                               f"{'ncols' if by_column else 'nrows'} are sorted and distinct along the last dimension values` is not satisfied.")
+                               f"{'ncols' if by_column else 'nrows'} are sorted and distinct along the last dimension values` is not "
+                               "satisfied.")
     return _finish(Compressed(crow, col, size, by_column), values, requires_grad, "SparseCompressedTensorBackward0")
 
 
@@ -238,13 +243,15 @@ def _parts(long: str, short: str, by_column: bool, given: tuple[Any, ...], dtype
 def _check_compressed(crow: Array, col: Array, values: Tensor, size: tuple[int, ...], by_column: bool) -> None:
     long, short, lines, width = ("ccol", "row", "ncols", "nrows") if by_column else ("crow", "col", "nrows", "ncols")
     if len(size) != 1 + values.dim():
-        raise RuntimeError(f"tensor dimensionality must be sum of batch, base, and dense dimensionalities (=0 + 2 + {max(values.dim() - 1, 0)}) but "
+        raise RuntimeError("tensor dimensionality must be sum of batch, base, and dense dimensionalities (=0 + 2 + "
+                           f"{max(values.dim() - 1, 0)}) but "
                            f"got {len(size)}")
     n, m = (size[1], size[0]) if by_column else size[:2]
     if crow.size != n + 1:
         raise RuntimeError(f"{long}_indices.shape[-1] must be equal to the number of {lines[1:]} + 1 (={n + 1}), but got {crow.size}")
     if col.size != values.shape[0]:
-        raise RuntimeError(f"number of elements in {short}_indices must match number of elements in values, but got {col.size} and {values.shape[0]}")
+        raise RuntimeError(f"number of elements in {short}_indices must match number of elements in values, but got {col.size} and "
+                           f"{values.shape[0]}")
     if tuple(values.shape[1:]) != size[2:]:
         raise RuntimeError(f"values must have the dense dimensions {list(size[2:])} of the size, but got shape {list(values.shape)}")
     if crow[0] != 0:

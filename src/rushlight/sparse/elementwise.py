@@ -131,7 +131,8 @@ def _sum(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     if p.layout is not q.layout:
         raise RuntimeError(f"add: expected both operands to have one layout, but got {p.layout} and {q.layout}")
     if p.sparse_dim != q.sparse_dim:
-        raise RuntimeError(f"add: expected 'self' and 'other' to have same number of sparse dimensions, but {p.sparse_dim} != {q.sparse_dim}")
+        raise RuntimeError(f"add: expected 'self' and 'other' to have same number of sparse dimensions, but {p.sparse_dim} != "
+                           f"{q.sparse_dim}")
     if _same_places(p, q):
         return build(p, values_of(a) + values_of(b))
     values = FUNCTIONS["cat"]([values_of(a), values_of(b)])
@@ -151,7 +152,8 @@ def _same_places(p: Pattern, q: Pattern) -> bool:
 def sub(self: Tensor, other: Operand, *, alpha: int = 1) -> Tensor:
     """self - alpha * other."""
     if any(isinstance(each, Tensor) and each.dtype.name == "bool" for each in (self, other)):
-        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+        raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use "
+                           "the `~` or "
                            "`logical_not()` operator instead.")
     r = add(self, other, alpha=-alpha) if not isinstance(other, Tensor) else add(self, -_promoted(other, self), alpha=alpha)
     return _named(r, "sub")
@@ -176,13 +178,15 @@ def mul(self: Any, other: Operand) -> SparseTensor:
 def _times_dense(x: SparseTensor, d: Tensor) -> SparseTensor:
     shape = FUNCTIONS["broadcast_shapes"](d.shape, x.shape)
     if tuple(shape) != x.pattern.shape:
-        raise NotImplementedError(f"mul: broadcasting a sparse tensor of shape {list(x.shape)} to {list(shape)} is not supported; use .to_dense()")
+        raise NotImplementedError(f"mul: broadcasting a sparse tensor of shape {list(x.shape)} to {list(shape)} is not supported; use "
+                                  ".to_dense()")
     return build(x.pattern, values_of(x) * values_at(d.expand(shape), x.pattern))
 
 
 def _intersection(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     if a.shape != b.shape or a.pattern.sparse_dim != b.pattern.sparse_dim:
-        raise RuntimeError("sparse_binary_op_intersection_cpu(): expects sparse inputs with equal dimensionality, number of sparse dimensions, "
+        raise RuntimeError("sparse_binary_op_intersection_cpu(): expects sparse inputs with equal dimensionality, number of sparse "
+                           "dimensions, "
                            "and shape of sparse dimensions")
     if a.pattern is b.pattern and a.pattern.coalesced:
         return build(a.pattern, values_of(a) * values_of(b))

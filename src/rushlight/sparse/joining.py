@@ -41,7 +41,8 @@ def _permuted(x: SparseTensor, order: list[int], name: str) -> SparseTensor:
         pattern: Any = p if sparse == [0, 1] else p.transposed()
     else:
         indices = p.indices[sparse]
-        pattern = Coo(np.ascontiguousarray(indices, like=indices), tuple(p.shape[d] for d in order), p.coalesced and sparse == sorted(sparse))
+        pattern = Coo(np.ascontiguousarray(indices, like=indices), tuple(p.shape[d] for d in order),
+                      p.coalesced and sparse == sorted(sparse))
     if dense != sorted(dense):
         values = values.permute(0, *[d - p.sparse_dim + 1 for d in dense])
     back = [order.index(d) for d in range(len(order))]
@@ -53,7 +54,8 @@ def permute(self: SparseTensor, *dims: Any) -> SparseTensor:
     """The dimensions in another order; sparse ones stay before dense ones."""
     order = list(dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims)
     if len(order) != self.dim():
-        raise RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired ordering of "
+        raise RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
+                           "ordering of "
                            f"dimensions i.e. input.dim() = {self.dim()} is not equal to len(dims) = {len(order)}")
     order = [wrap_dim(d, self.dim()) for d in order]
     if len(set(order)) != len(order):
@@ -188,7 +190,8 @@ def getitem(self: SparseTensor, index: Operand | slice | tuple[Any, ...] | None)
             r, dim = unsqueeze(r, dim), dim + 1
         elif isinstance(each, slice):
             if each.indices(r.shape[dim]) != (0, r.shape[dim], 1):
-                raise NotImplementedError(f"Could not run 'aten::as_strided' with arguments from the '{self.pattern.backend}' backend: sparse tensors "
+                raise NotImplementedError(f"Could not run 'aten::as_strided' with arguments from the '{self.pattern.backend}' backend: "
+                                          "sparse tensors "
                                           "have no slices; use narrow_copy or index_select")
             dim += 1
         elif isinstance(each, Tensor) and each.dim() or isinstance(each, (list, np.ndarray)):
@@ -219,7 +222,8 @@ def cat(tensors: list[Any], dim: int = 0, *, axis: int | None = None) -> SparseT
     dim = wrap_dim(dim if axis is None else axis, first.dim())
     for i, x in enumerate(tensors):
         if x.dim() != first.dim() or any(a != b for d, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if d != dim):
-            raise RuntimeError(f"All tensors must have the same shape: {list(first.shape)} (except in the concatenating dimension), but found shape: "
+            raise RuntimeError(f"All tensors must have the same shape: {list(first.shape)} (except in the concatenating dimension), but "
+                               "found shape: "
                                f"{list(x.shape)} at position {i}.")
         if x.pattern.sparse_dim != first.pattern.sparse_dim:
             raise RuntimeError(f"All tensors must have the same sparse_dim and dense_dim: {first.pattern.sparse_dim}, "
@@ -255,7 +259,8 @@ def _padded(x: SparseTensor, axis: int, position: int, tensors: list[Any], dim: 
 @rule("stack", method=False)
 def stack(tensors: list[Any], dim: int = 0, *, axis: int | None = None) -> SparseTensor:
     """Sparse tensors of one shape joined along a new dimension."""
-    return cat([unsqueeze(x, dim if axis is None else axis) if isinstance(x, SparseTensor) else x for x in tensors], dim if axis is None else axis)
+    return cat([unsqueeze(x, dim if axis is None else axis) if isinstance(x, SparseTensor) else x for x in tensors],
+               dim if axis is None else axis)
 
 
 @rule("vstack", "row_stack", method=False)

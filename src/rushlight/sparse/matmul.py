@@ -134,7 +134,8 @@ def matmul(self: Any, other: Any) -> Tensor:
         return mm(self.unsqueeze(0), other).squeeze(0)
     if self.dim() == 2 and other.dim() == 2:
         return mm(self, other)
-    raise NotImplementedError(f"matmul of tensors of {self.dim()} and {other.dim()} dimensions with layouts {self.layout} and {other.layout} is not "
+    raise NotImplementedError(f"matmul of tensors of {self.dim()} and {other.dim()} dimensions with layouts {self.layout} and "
+                              f"{other.layout} is not "
                               "supported: use .to_dense()")
 
 

@@ -1,4 +1,5 @@
-"""Where the elements of a sparse tensor are: `Coo` (coordinates) and `Compressed` (CSR and CSC), and their index arithmetic, on the device of the values.
+"""Where the elements of a sparse tensor are: `Coo` (coordinates) and `Compressed` (CSR and CSC), and their index arithmetic, on the device
+of the values.
 
 A pattern knows the shape of the whole tensor and the places of its specified elements; the values are an array beside it, whose first
 dimension counts the elements and whose others are the dense dimensions. Patterns are not changed once they are made.
@@ -232,7 +233,8 @@ class SparseArray:
         if not isinstance(other, SparseArray):
             return self.dense() + other
         p, q = self.pattern, other.pattern
-        if (p.coalesced or not isinstance(p, Coo)) and (p is q or isinstance(p, Coo) and isinstance(q, Coo) and np.array_equal(p.indices, q.indices)):
+        if (p.coalesced or not isinstance(p, Coo)) and (p is q or isinstance(p, Coo) and isinstance(q, Coo)
+                                                        and np.array_equal(p.indices, q.indices)):
             return SparseArray(p, self.values + other.values)
         if p.coalesced and q.coalesced:
             from .tensor import call

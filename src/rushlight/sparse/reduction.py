@@ -72,7 +72,8 @@ def sum_(self: SparseTensor, dim: Operand | PerDim | None = None, dtype: Dtype =
 def norm(self: SparseTensor, p: Operand | str = "fro", dim: int | None = None, keepdim: bool = False, dtype: Dtype = None) -> Tensor:
     """The norm of all elements."""
     if dim not in (None, [], ()) and len(_dims(self, dim)) != self.dim():
-        raise RuntimeError("norm_sparse currently only supports full reductions, so 'dim' must either be empty or contain all dimensions of the "
+        raise RuntimeError("norm_sparse currently only supports full reductions, so 'dim' must either be empty or contain all dimensions "
+                           "of the "
                            "input")
     if isinstance(self.pattern, Compressed):
         raise unsupported("norm", (self,))
@@ -105,7 +106,8 @@ def _softmax(x: SparseTensor, dim: int, dtype: Any, log: bool) -> SparseTensor:
     name = "log_softmax" if log else "softmax"
     if not isinstance(x, SparseTensor) or not isinstance(x.pattern, Coo):
         backend = x.pattern.backend if isinstance(x, SparseTensor) else "CPU"
-        raise NotImplementedError(f"Could not run 'aten::_sparse_{name}' with arguments from the '{backend}' backend: only tensors of layout "
+        raise NotImplementedError(f"Could not run 'aten::_sparse_{name}' with arguments from the '{backend}' backend: only tensors of "
+                                  "layout "
                                   "torch.sparse_coo have it")
     dim = wrap_dim(dim, x.dim())
     if dtype is not None:

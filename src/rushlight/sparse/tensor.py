@@ -167,7 +167,8 @@ class SparseTensor(Tensor):
     def nbytes(self) -> int:
         """An error for coordinates, as in PyTorch; the bytes of a dense copy for the compressed layouts."""
         if self.is_sparse:
-            raise RuntimeError("nbytes is not defined for sparse tensors.  If you want the size of the constituent tensors, add the nbytes of "
+            raise RuntimeError("nbytes is not defined for sparse tensors.  If you want the size of the constituent tensors, add the "
+                               "nbytes of "
                                "the indices and values.")
         return self.numel() * self._kind.np.itemsize
 
@@ -253,7 +254,8 @@ class SparseTensor(Tensor):
     @data.setter
     def data(self, value: Tensor) -> None:
         if not isinstance(value, SparseTensor):
-            raise RuntimeError(f"incompatible tensor type: cannot assign a tensor of layout {value.layout} to the data of one of layout {self.layout}")
+            raise RuntimeError(f"incompatible tensor type: cannot assign a tensor of layout {value.layout} to the data of one of layout "
+                               f"{self.layout}")
         self.pattern, self.stored, self._kind = value.pattern, value.stored, value._kind
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any
 from ..dispatching.modes import LOCAL, TorchDispatchMode, disabled
 from ..dispatching.wrappers import is_traceable_wrapper_subclass, return_and_correct_aliasing, transform_subclass
 
-__all__ = ["TorchDispatchMode", "BaseTorchDispatchMode", "is_traceable_wrapper_subclass", "return_and_correct_aliasing", "transform_subclass",
-           "is_in_torch_dispatch_mode"]
+__all__ = ["TorchDispatchMode", "BaseTorchDispatchMode", "is_traceable_wrapper_subclass", "return_and_correct_aliasing",
+           "transform_subclass", "is_in_torch_dispatch_mode"]
 
 
 class BaseTorchDispatchMode(TorchDispatchMode):

@@ -1,4 +1,5 @@
-"""``torch.utils.flop_counter``: how many floating-point operations the products and convolutions of a program take, forward and backward."""
+"""``torch.utils.flop_counter``: how many floating-point operations the products and convolutions of a program take, forward and
+backward."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Call
         counted = formula if get_raw else _by_shapes(formula)
         for target in targets if isinstance(targets, (list, tuple)) else [targets]:
             if not isinstance(target, aten.OpOverloadPacket) and not hasattr(target, "overloads"):
-                raise ValueError(f"register_flop_formula(targets): expected each target to be OpOverloadPacket (i.e. torch.ops.mylib.foo), got {target} "
+                raise ValueError("register_flop_formula(targets): expected each target to be OpOverloadPacket (i.e. "
+                                 f"torch.ops.mylib.foo), got {target} "
                                  f"which is of type {type(target)}")
             if target in flop_registry:
                 raise RuntimeError(f"duplicate registrations for {target}")
@@ -86,15 +88,15 @@ def conv_flop_count(x_shape: Shape, w_shape: Shape, out_shape: Shape, transposed
 
 
 @register_flop_formula(aten.convolution)
-def conv_flop(x_shape: Shape, w_shape: Shape, _bias: Any, _stride: Any, _padding: Any, _dilation: Any, transposed: bool, *args: Any, out_shape: Any = None,
-              **kwargs: Any) -> int:
+def conv_flop(x_shape: Shape, w_shape: Shape, _bias: Any, _stride: Any, _padding: Any, _dilation: Any, transposed: bool, *args: Any,
+              out_shape: Any = None, **kwargs: Any) -> int:
     """A convolution."""
     return conv_flop_count(x_shape, w_shape, out_shape, transposed=transposed)
 
 
 @register_flop_formula(aten.convolution_backward)
-def conv_backward_flop(grad_out_shape: Shape, x_shape: Shape, w_shape: Shape, _bias: Any, _stride: Any, _padding: Any, _dilation: Any, transposed: bool,
-                       _output_padding: Any, _groups: int, output_mask: Any, out_shape: Any) -> int:
+def conv_backward_flop(grad_out_shape: Shape, x_shape: Shape, w_shape: Shape, _bias: Any, _stride: Any, _padding: Any, _dilation: Any,
+                       transposed: bool, _output_padding: Any, _groups: int, output_mask: Any, out_shape: Any) -> int:
     """The gradients of input and weight, a convolution each."""
     count = 0
     if output_mask[0]:
@@ -126,7 +128,8 @@ def sdpa_backward_flop(grad_out_shape: Shape, query_shape: Shape, key_shape: Sha
     """The gradients of attention: five products, the scores again among them."""
     b, h, rows, d = query_shape
     keys, d_value, n = key_shape[2], value_shape[3], b * h
-    return (bmm_flop((n, rows, d), (n, d, keys)) + bmm_flop((n, rows, d_value), (n, d_value, keys)) + bmm_flop((n, keys, rows), (n, rows, d_value))
+    return (bmm_flop((n, rows, d), (n, d, keys)) + bmm_flop((n, rows, d_value),
+                                                            (n, d_value, keys)) + bmm_flop((n, keys, rows), (n, rows, d_value))
             + bmm_flop((n, rows, keys), (n, keys, d)) + bmm_flop((n, d, rows), (n, rows, keys)))
 
 

@@ -17,8 +17,8 @@ __all__ = ["ModuleTracker"]
 
 
 class ModuleTracker:
-    """A context in which `parents` is the set of names of the modules that run: "Global", and "Net", "Net.layer", ... by the classes of the outermost
-    modules and the names of their parts. `is_bw` is True while a backward pass is inside of a module."""
+    """A context in which `parents` is the set of names of the modules that run: "Global", and "Net", "Net.layer", ... by the classes of the
+    outermost modules and the names of their parts. `is_bw` is True while a backward pass is inside of a module."""
 
     def __init__(self) -> None:
         self.parents: set[str] = {"Global"}
@@ -73,7 +73,8 @@ class ModuleTracker:
             self.is_bw = True
             self._backward.add(name)
         elif name in self.parents:
-            warnings.warn(f"The module hierarchy tracking saw {name} begin twice, in a module that calls itself; what it says may be wrong", stacklevel=4)
+            warnings.warn(f"The module hierarchy tracking saw {name} begin twice, in a module that calls itself; what it says may be wrong",
+                          stacklevel=4)
         self.parents.add(name)
 
     def _pop(self, name: str, backward: bool) -> None:

@@ -18,5 +18,6 @@ dim = SimpleNamespace(Dim=absent_class("functorch.dim.Dim", _DIMS), DimList=abse
 
 __path__: list[str] = []            # a package there: what it lacks here is a module that is not found
 
-__all__ = ["FunctionalModule", "FunctionalModuleWithBuffers", "__version__", "combine_state_for_ensemble", "dim", "functionalize", "grad", "grad_and_value",
-           "hessian", "jacfwd", "jacrev", "jvp", "make_functional", "make_functional_with_buffers", "make_fx", "vjp", "vmap"]
+__all__ = ["FunctionalModule", "FunctionalModuleWithBuffers", "__version__", "combine_state_for_ensemble", "dim", "functionalize", "grad",
+           "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "make_functional", "make_functional_with_buffers", "make_fx", "vjp",
+           "vmap"]

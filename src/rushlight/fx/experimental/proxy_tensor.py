@@ -1,8 +1,8 @@
 """`make_fx`: the operators that a function calls on real tensors, as a graph.
 
-Other than `symbolic_trace`, it runs the function on values: Python's loops and branches are gone from the graph, modules are looked into, and what is
-recorded are operators of ``torch.ops.aten`` where they take what the function was called with, else the functions themselves. Composite functions
-stay whole, as with PyTorch's ``pre_dispatch=True``.
+Other than `symbolic_trace`, it runs the function on values: Python's loops and branches are gone from the graph, modules are looked into,
+and what is recorded are operators of ``torch.ops.aten`` where they take what the function was called with, else the functions themselves.
+Composite functions stay whole, as with PyTorch's ``pre_dispatch=True``.
 """
 
 from __future__ import annotations
@@ -44,15 +44,17 @@ def make_fx(f: Callable[..., Any], decomposition_table: Any = None, tracing_mode
             pre_dispatch: bool = True, record_module_stack: bool = False) -> Callable[..., GraphModule]:
     """A function that runs `f` on its arguments and gives the graph of what that called, as a module with the same arguments.
 
-    tracing_mode  only "real": sizes, and values that are no tensors, are constants of the graph (NotImplementedError for "fake" and "symbolic")
+    tracing_mode  only "real": sizes, and values that are no tensors, are constants of the graph (NotImplementedError for "fake" and
+                  "symbolic")
 
-    RuntimeError where the function asks for a tensor's value, which the graph could not ask again; NotImplementedError for backward passes, vmap
-    and decompositions, and for tensors that were made where the trace does not see it.
+    RuntimeError where the function asks for a tensor's value, which the graph could not ask again; NotImplementedError for backward passes,
+    vmap and decompositions, and for tensors that were made where the trace does not see it.
     """
     if tracing_mode not in ("real", "fake", "symbolic"):
         raise ValueError(f"Unexpected tracing type: {tracing_mode}")
     if tracing_mode != "real" or decomposition_table or record_module_stack or not pre_dispatch or _allow_non_fake_inputs:
-        raise NotSupported('torch.fx.experimental.proxy_tensor.make_fx is supported by rushlight with tracing_mode="real" and pre_dispatch=True '
+        raise NotSupported('torch.fx.experimental.proxy_tensor.make_fx is supported by rushlight with tracing_mode="real" and '
+                           'pre_dispatch=True '
                            "only, without decompositions and module stacks")
 
     def traced(*args: Any) -> GraphModule:
@@ -65,7 +67,8 @@ class _Recorder(TorchFunctionMode):
 
     def __init__(self) -> None:
         self.graph = Graph()
-        self.nodes: dict[int, tuple[Tensor, Node]] = {}     # id -> a tensor that the graph has (kept, so that the id stays its own), its node
+        # id -> a tensor that the graph has (kept, so that the id stays its own), its node
+        self.nodes: dict[int, tuple[Tensor, Node]] = {}
         self.attributes: dict[str, Any] = {}
         self.before = {id(each): each for each in gc.get_objects() if issubclass(type(each), Tensor)}
 
@@ -101,7 +104,8 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         name = _name(func)
         if name in _VALUES and any(id(each) in self.nodes for each in args):
-            raise RuntimeError(f"make_fx: the function asks for the value of a traced tensor ({name}), so that another value might make another "
+            raise RuntimeError(f"make_fx: the function asks for the value of a traced tensor ({name}), so that another value might make "
+                               "another "
                                "graph; use torch.where, or trace with fx.symbolic_trace and fx.wrap")
         nodes = self.arguments(args), self.arguments(kwargs)      # before the call: it may write into them
         result = func(*args, **kwargs)
@@ -129,7 +133,8 @@ class _Recorder(TorchFunctionMode):
     def constant(self, value: Tensor) -> Node:
         """A node for a tensor that was there before: a parameter, or one that the function holds."""
         if id(value) not in self.before:
-            raise NotSupported("make_fx: the function uses a tensor that was made where the trace does not see it (a custom Function, vmap, "
+            raise NotSupported("make_fx: the function uses a tensor that was made where the trace does not see it (a custom Function, "
+                               "vmap, "
                                "NumPy), so that the graph would hold its value as a constant")
         stem = "_param_constant" if isinstance(value, Parameter) else "_tensor_constant"
         name = f"{stem}{sum(each.startswith(stem) for each in self.attributes)}"
@@ -180,7 +185,8 @@ def _names(f: Any, count: int) -> list[str]:
     """The names of a function's arguments."""
     target = f.forward if isinstance(f, Module) else f
     try:
-        known = [each.name for each in inspect.signature(target).parameters.values() if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        known = [each.name for each in inspect.signature(target).parameters.values()
+                 if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
     except (TypeError, ValueError):
         known = []
     return [*known[:count], *[f"arg{i}" for i in range(len(known), count)]]
@@ -196,7 +202,8 @@ def _key(value: Any) -> str | None:
 
 
 def _public(func: Any) -> Any:
-    """The function that generated code finds by the name that it would print, if it is this one, or this one behind its checks; else None."""
+    """The function that generated code finds by the name that it would print, if it is this one, or this one behind its checks; else
+    None."""
     try:
         found: Any = _package()
         if spelled(func).startswith("torch.ops."):          # the file that defines it, not a name of PyTorch's

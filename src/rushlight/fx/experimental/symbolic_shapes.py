@@ -22,4 +22,5 @@ class ConstraintViolationError(RuntimeError):
 
 settle("fx.experimental.symbolic_shapes", globals())
 
-__getattr__ = attribute_of("fx.experimental.symbolic_shapes", "sizes are numbers while a program runs; torch.export finds which of them may change")
+__getattr__ = attribute_of("fx.experimental.symbolic_shapes", "sizes are numbers while a program runs; torch.export finds which of them "
+                                                              "may change")

@@ -43,7 +43,8 @@ class FxGraphDrawer:
         try:
             import pydot  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError as error:
-            raise RuntimeError("FXGraphDrawer requires the pydot package to be installed. Please install pydot through your favorite Python "
+            raise RuntimeError("FXGraphDrawer requires the pydot package to be installed. Please install pydot through your favorite "
+                               "Python "
                                "package manager.") from error
         self._pydot, self._name = pydot, name
         self.dot_graph_shape, self.normalize_args = dot_graph_shape or "record", normalize_args
@@ -99,7 +100,8 @@ class FxGraphDrawer:
         return "{" + "|".join(rows) + "}"
 
     def _arguments(self, node: Node) -> tuple[Any, Any]:
-        found = node.normalized_arguments(None, normalize_to_only_use_kwargs=True) if self.normalize_args and node.op == "call_function" else None
+        found = node.normalized_arguments(None,
+                                          normalize_to_only_use_kwargs=True) if self.normalize_args and node.op == "call_function" else None
         return (node.args, node.kwargs) if found is None else (found.args, found.kwargs)
 
     def _row(self, opening: str, values: Any, closing: str) -> str:
@@ -118,7 +120,8 @@ class FxGraphDrawer:
         if value is None:
             return []
         if isinstance(value, TensorMetadata):
-            return [rf"dtype={value.dtype}\n", rf"shape={tuple(value.shape)}\n", rf"requires_grad={value.requires_grad}\n", rf"stride={value.stride}\n"]
+            return [rf"dtype={value.dtype}\n", rf"shape={tuple(value.shape)}\n", rf"requires_grad={value.requires_grad}\n",
+                    rf"stride={value.stride}\n"]
         if isinstance(value, (list, tuple, dict)):
             return [row for each in (value.values() if isinstance(value, dict) else value) for row in self._rows_of_value(each)]
         raise RuntimeError(f"Unsupported tensor meta type {type(value)}")

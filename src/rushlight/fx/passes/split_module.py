@@ -141,8 +141,8 @@ class _Split:
 
 
 def split_module(m: GraphModule, root_m: Module | None, split_callback: Callable[[Node], int], qualname_map: dict[str, str] | None = None,
-                 keep_original_order: bool | None = False, keep_original_node_name: bool | None = False, keep_original_input_name: bool = True, *,
-                 partition_affix: str | None = None, tuple_return: bool = False) -> GraphModule:
+                 keep_original_order: bool | None = False, keep_original_node_name: bool | None = False,
+                 keep_original_input_name: bool = True, *, partition_affix: str | None = None, tuple_return: bool = False) -> GraphModule:
     """A module that does what `m` does by calling submodules, ``submod_0`` and so on: ``split_callback(node)`` says into which a node goes.
 
     root_m                    not used
@@ -177,7 +177,8 @@ def split_module(m: GraphModule, root_m: Module | None, split_callback: Callable
 
 
 def _in_original_order(split: _Split) -> None:
-    """The parts in the order of their first nodes, each after the values that it alone needs fetched. RuntimeError where that order can't be."""
+    """The parts in the order of their first nodes, each after the values that it alone needs fetched. RuntimeError where that order can't
+    be."""
     for node in split.m.graph.nodes:
         if node.op == "placeholder":
             split.input(node)

@@ -12,8 +12,8 @@ from ..graph import Graph
 from ..graph_module import GraphModule
 from ..node import Node
 
-__all__ = ["get_acc_ops_name", "get_node_target", "is_node_output_tensor", "legalize_graph", "stable_topological_sort", "NodeList", "NodeSet", "Names",
-           "CALLABLE_NODE_OPS"]
+__all__ = ["get_acc_ops_name", "get_node_target", "is_node_output_tensor", "legalize_graph", "stable_topological_sort", "NodeList",
+           "NodeSet", "Names", "CALLABLE_NODE_OPS"]
 
 Tensors = Any
 NodeList = list[Node]

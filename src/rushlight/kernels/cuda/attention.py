@@ -1,13 +1,13 @@
 """Scaled dot-product attention without the score matrix in memory, forward and backward, on tensor cores.
 
-Dao, "FlashAttention-2", 2023. Four warps hold a block of queries (64 or 128) and walk over the keys in tiles that come into shared memory beside the
-arithmetic; scores, the running maximum and sum, and the output stay in registers. The backward pass computes the probabilities anew from the kept
-log of the sum of exponentials: once per block of queries for their gradient, once per block of keys for those of keys and values, so that nothing
-is added atomically and results repeat bit by bit. Causal attention leaves out the tiles that it hides.
+Dao, "FlashAttention-2", 2023. Four warps hold a block of queries (64 or 128) and walk over the keys in tiles that come into shared memory
+beside the arithmetic; scores, the running maximum and sum, and the output stay in registers. The backward pass computes the probabilities
+anew from the kept log of the sum of exponentials: once per block of queries for their gradient, once per block of keys for those of keys
+and values, so that nothing is added atomically and results repeat bit by bit. Causal attention leaves out the tiles that it hides.
 
-float16 and bfloat16 multiply as such, with float32 sums. float32 multiplies as TF32 where the settings allow it, else as three TF32 products of
-high and low parts, which keeps all but about two of float32's bits. Head sizes up to 128, rows on any strides, and several heads of
-queries per head of keys and values.
+float16 and bfloat16 multiply as such, with float32 sums. float32 multiplies as TF32 where the settings allow it, else as three TF32
+products of high and low parts, which keeps all but about two of float32's bits. Head sizes up to 128, rows on any strides, and several
+heads of queries per head of keys and values.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ __all__ = ["attention", "attention_gradient"]
 LARGEST, WARPS = 128, 4
 SIZES = (32, 64, 128)
 # Head size: (16 queries of a warp how many times, keys in a tile) forward; (elements of a tile, tiles in shared memory at once) backward.
-_SHAPES = {False: {32: (2, 64, 64, 2), 64: (2, 64, 64, 2), 128: (2, 32, 32, 2)}, True: {32: (1, 64, 32, 2), 64: (1, 64, 32, 2), 128: (1, 32, 16, 1)}}
+_SHAPES = {False: {32: (2, 64, 64, 2), 64: (2, 64, 64, 2), 128: (2, 32, 32, 2)},
+           True: {32: (1, 64, 32, 2), 64: (1, 64, 32, 2), 128: (1, 32, 16, 1)}}
 
 _CORE = r"""
 // SINGLE is 0 for 16-bit elements; for float32 the number of TF32 products that stand for one. A product takes DEPTH columns of its left factor.
@@ -447,7 +448,8 @@ def _shape(name: str, single: int, size: int) -> tuple[int, ...]:
 
 def _fits(q: CupyArray, k: CupyArray, v: CupyArray) -> bool:
     """Whether the kernels take these arrays (batch, heads, length, head size)."""
-    return (q.dtype.name in ("float16", "bfloat16", "float32") and k.dtype == q.dtype == v.dtype and 0 < q.shape[3] <= LARGEST and 0 < v.shape[3] <= LARGEST
+    return (q.dtype.name in ("float16", "bfloat16", "float32") and k.dtype == q.dtype == v.dtype and 0 < q.shape[3] <= LARGEST
+            and 0 < v.shape[3] <= LARGEST
             and min(q.size, k.size, v.size) > 0 and max(q.shape[:2]) < 65536 and tensor_core.available())
 
 
@@ -530,8 +532,8 @@ def attention(q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, 
     return out.reshape(*first, out.shape[2], width), shift
 
 
-def attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, noise: Function | None, causal: bool, scale: float,
-                       of_bias: bool, out: CupyArray, *kept: CupyArray) -> tuple[Array, Array, Array, Array | None]:
+def attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, noise: Function | None, causal: bool,
+                       scale: float, of_bias: bool, out: CupyArray, *kept: CupyArray) -> tuple[Array, Array, Array, Array | None]:
     """The gradients of q, k and v, each in the layout of its tensor, and None; `kept` is what the forward pass kept."""
     leading = _leading(q, k, v, bias)
     if leading is None or len(kept) != 1:
@@ -546,8 +548,8 @@ def attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, b
 
 
 def _attention(q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, causal: bool, scale: float) -> tuple[Array, Array]:
-    """The same of q: (batch, heads, rows, dim); k, v: as many heads or a divisor of it; bias: None, numbers, or bools (False hides), of the scores'
-    shape, with strides of 0 where it is broadcast."""
+    """The same of q: (batch, heads, rows, dim); k, v: as many heads or a divisor of it; bias: None, numbers, or bools (False hides), of the
+    scores' shape, with strides of 0 where it is broadcast."""
     q, k, v = map(_rows_dense, (q, k, v))
     batch, heads, rows, dim = q.shape
     out = _same_layout(q, (batch, heads, rows, v.shape[3]))
@@ -555,13 +557,14 @@ def _attention(q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None,
     array, kind, steps = _bias(bias, q.dtype)
     block = 16 * WARPS * _shape("attention", int(q.itemsize == 4), _size(q, v))[0]
     _launch("attention", q, v, (-(-rows // block), heads, batch),
-            (q, k, v, array, out, shift, np.int32(rows), np.int32(k.shape[2]), np.int32(dim), np.int32(v.shape[3]), np.int32(heads // k.shape[1]),
-             np.int32(causal), kind, _aligned(q, k, v), np.float32(scale * log2(np.e)), *_strides(q, k, v), *steps, *_strides(out)))
+            (q, k, v, array, out, shift, np.int32(rows), np.int32(k.shape[2]), np.int32(dim), np.int32(v.shape[3]),
+             np.int32(heads // k.shape[1]), np.int32(causal), kind, _aligned(q, k, v), np.float32(scale * log2(np.e)), *_strides(q, k, v),
+             *steps, *_strides(out)))
     return out, shift
 
 
-def _attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, out: CupyArray, shift: CupyArray, causal: bool,
-                        scale: float) -> tuple[Array, Array, Array]:
+def _attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, bias: CupyArray | None, out: CupyArray, shift: CupyArray,
+                        causal: bool, scale: float) -> tuple[Array, Array, Array]:
     """The gradients of q, k and v."""
     g, q, k, v = map(_rows_dense, (g, q, k, v))
     batch, heads, rows, dim = q.shape
@@ -569,8 +572,10 @@ def _attention_gradient(g: CupyArray, q: CupyArray, k: CupyArray, v: CupyArray, 
     gq, gk, gv = (_same_layout(a, a.shape) for a in (q, k, v))
     inner = driver.needed().empty((batch, heads, rows), np.float32)
     array, kind, steps = _bias(bias, q.dtype)
-    rest = (np.int32(rows), np.int32(columns), np.int32(dim), np.int32(v.shape[3]), np.int32(heads // groups), np.int32(causal), kind, _aligned(g, q, k, v),
-            np.float32(scale * log2(np.e)), np.float32(scale), *_strides(g, q, k, v), *steps)
-    _launch("attention_query_gradient", q, v, (-(-rows // (16 * WARPS)), heads, batch), (g, q, k, v, array, out, shift, inner, gq, *rest, *_strides(out, gq)))
-    _launch("attention_key_gradient", q, v, (-(-columns // (16 * WARPS)), groups, batch), (g, q, k, v, array, shift, inner, gk, gv, *rest, *_strides(gk, gv)))
+    rest = (np.int32(rows), np.int32(columns), np.int32(dim), np.int32(v.shape[3]), np.int32(heads // groups), np.int32(causal), kind,
+            _aligned(g, q, k, v), np.float32(scale * log2(np.e)), np.float32(scale), *_strides(g, q, k, v), *steps)
+    _launch("attention_query_gradient", q, v, (-(-rows // (16 * WARPS)), heads, batch),
+            (g, q, k, v, array, out, shift, inner, gq, *rest, *_strides(out, gq)))
+    _launch("attention_key_gradient", q, v, (-(-columns // (16 * WARPS)), groups, batch),
+            (g, q, k, v, array, shift, inner, gk, gv, *rest, *_strides(gk, gv)))
     return gq, gk, gv

@@ -1,9 +1,9 @@
 """Batch norm on (N, C, *): statistics and gradients per channel, by many blocks per channel whose results are combined in a fixed order.
 
-The work of a channel is a list of *items*: pieces of its N planes. A block takes a slice of the items; its threads stand in rows of 2 ** shift, one row per item.
-Mean and squares are taken within the slice, about its own mean, and combined as by Chan, Golub and LeVeque ("Updating formulae", 1979), so that a
-large mean costs no precision. Elements are read 16 bytes at a time where planes are whole multiples of that. Weights, bias and statistics are in
-the arithmetic type.
+The work of a channel is a list of *items*: pieces of its N planes. A block takes a slice of the items; its threads stand in rows of 2 **
+shift, one row per item. Mean and squares are taken within the slice, about its own mean, and combined as by Chan, Golub and LeVeque
+("Updating formulae", 1979), so that a large mean costs no precision. Elements are read 16 bytes at a time where planes are whole multiples
+of that. Weights, bias and statistics are in the arithmetic type.
 """
 
 from __future__ import annotations
@@ -188,9 +188,11 @@ def _plan(arrays: tuple[CupyArray, ...]) -> _Plan:
     items, rows = batch * pieces, THREADS >> shift
     per_slice = max(4 * rows, blocks(items, max(1, min(65535, 1024 // channels + 1))))
     tiles = blocks(units, 4 << shift)
-    return _Plan(blocks(items, per_slice), (np.int32(channels), np.int64(span), np.int32(units), np.int32(pieces), np.int32(piece), np.int32(per_unit),
+    return _Plan(blocks(items, per_slice),
+                 (np.int32(channels), np.int64(span), np.int32(units), np.int32(pieces), np.int32(piece), np.int32(per_unit),
                                                      np.int32(shift), np.int32(items), np.int32(per_slice)),
-                 blocks(batch * channels, rows) * tiles, (np.int64(batch * channels), np.int32(channels), np.int64(span), np.int32(units), np.int32(per_unit),
+                 blocks(batch * channels, rows)
+                 * tiles, (np.int64(batch * channels), np.int32(channels), np.int64(span), np.int32(units), np.int32(per_unit),
                                                           np.int32(shift)))
 
 
@@ -222,7 +224,8 @@ def channels_apply(x: CupyArray, mean: Array, var: Array, w: CupyArray | None, b
     x = module.ascontiguousarray(x)
     y = module.empty(x.shape, x.dtype)
     plan = _plan((x, y))
-    _APPLY(x.dtype.name)((plan.blocks,), (THREADS,), (x, mean, var, _weights(w, x.dtype), _weights(b, x.dtype), y, np.float64(eps), *plan.planes))
+    _APPLY(x.dtype.name)((plan.blocks,), (THREADS,), (x, mean, var, _weights(w, x.dtype), _weights(b, x.dtype), y, np.float64(eps),
+                                                      *plan.planes))
     return y
 
 
@@ -257,8 +260,8 @@ def _wanted(gradients: tuple[Array, ...], *wanted: bool) -> tuple[Array | None, 
     return tuple([each if want else None for each, want in zip(gradients, wanted, strict=True)])
 
 
-def batch_backward(g: CupyArray, x: CupyArray, weight: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float, want_x: bool, want_w: bool,
-                   want_b: bool) -> tuple[Array | None, ...]:
+def batch_backward(g: CupyArray, x: CupyArray, weight: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float, want_x: bool,
+                   want_w: bool, want_b: bool) -> tuple[Array | None, ...]:
     """Gradients of the input, the weight and the bias."""
     return _wanted(channels_backward(g, x, weight, mean, var, eps, True), want_x, want_w, want_b) if x.size else NotImplemented
 
@@ -268,8 +271,8 @@ def fixed(x: CupyArray, weight: CupyArray | None, bias: CupyArray | None, mean: 
     return channels_apply(x, mean, var, weight, bias, eps) if x.size else NotImplemented
 
 
-def fixed_backward(g: CupyArray, x: CupyArray, weight: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float, want_x: bool, want_w: bool,
-                   want_b: bool) -> tuple[Array | None, ...]:
+def fixed_backward(g: CupyArray, x: CupyArray, weight: CupyArray | None, mean: CupyArray, var: CupyArray, eps: float, want_x: bool,
+                   want_w: bool, want_b: bool) -> tuple[Array | None, ...]:
     """Gradients of the input, the weight and the bias of `fixed`."""
     return _wanted(channels_backward(g, x, weight, mean, var, eps, False), want_x, want_w, want_b) if x.size else NotImplemented
 
@@ -277,8 +280,10 @@ def fixed_backward(g: CupyArray, x: CupyArray, weight: CupyArray | None, mean: C
 def move(running_mean: CupyArray, running_var: CupyArray, mean: CupyArray, var: CupyArray, momentum: float, factor: float) -> None:
     """running = momentum * value + (1 - momentum) * running for both running statistics, in place; the variance times `factor`."""
     n, dtype = running_mean.size, running_mean.dtype
-    if (running_var.dtype != dtype or dtype.name not in ACCUMULATE or _arithmetic(dtype) != mean.dtype or not running_mean.flags.c_contiguous
+    if (running_var.dtype != dtype or dtype.name not in ACCUMULATE or _arithmetic(dtype) != mean.dtype
+        or not running_mean.flags.c_contiguous
             or not running_var.flags.c_contiguous or not n):
         return NotImplemented
-    _UPDATE(dtype.name)((blocks(n),), (THREADS,), (running_mean, running_var, mean, var, np.int32(n), np.float64(momentum), np.float64(factor)))
+    _UPDATE(dtype.name)((blocks(n),), (THREADS,),
+                        (running_mean, running_var, mean, var, np.int32(n), np.float64(momentum), np.float64(factor)))
     return None

@@ -52,7 +52,8 @@ extern "C" __global__ void kernel(const A* __restrict__ parts, T* first, T* seco
 def sum_parts(parts: Array, first: Array, second: Array | None = None) -> None:
     """first = parts[0].sum(0), second = parts[1].sum(0): `parts` (1 or 2, slices, n) is in the arithmetic type of the results' dtype."""
     slices, n = parts.shape[1:]
-    _SUM(first.dtype.name)((blocks(n),), (THREADS,), (parts, first, np.uint64(0) if second is None else second, np.int32(slices), np.int32(n)))
+    _SUM(first.dtype.name)((blocks(n),), (THREADS,), (parts, first, np.uint64(0) if second is None
+                                                      else second, np.int32(slices), np.int32(n)))
 
 
 def column_sums(x: Array) -> Array:

@@ -1,8 +1,8 @@
 """Convolution of up to 3 dimensions on the device: which kernel computes it, with which tile.
 
-1x1 kernels with stride 1 are plain products (cuBLAS), depthwise ones have kernels of their own (depthwise.py), all others are implicit matrix products
-(implicit_gemm.py). float32 is rounded to TF32 for tensor cores while ``backends.cudnn.allow_tf32`` is on, which it is by default, as in PyTorch.
-Sums are added in a fixed order: the same inputs give the same bits.
+1x1 kernels with stride 1 are plain products (cuBLAS), depthwise ones have kernels of their own (depthwise.py), all others are implicit
+matrix products (implicit_gemm.py). float32 is rounded to TF32 for tensor cores while ``backends.cudnn.allow_tf32`` is on, which it is by
+default, as in PyTorch. Sums are added in a fixed order: the same inputs give the same bits.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class _Geometry(NamedTuple):
 
 
 class _Tables(NamedTuple):
-    """What `gather` reads: on the device the offset of each tap, the taps' numbers and the phases; for the launch the number of phases, the most
-    positions of one, and the sizes and steps of source and result as arguments."""
+    """What `gather` reads: on the device the offset of each tap, the taps' numbers and the phases; for the launch the number of phases, the
+    most positions of one, and the sizes and steps of source and result as arguments."""
 
     taps: Any
     order: Any
@@ -60,7 +60,8 @@ class _Tables(NamedTuple):
 
 
 def _geometry(x_shape: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, out: Sizes) -> _Geometry:
-    return _Geometry(x_shape[0], three(x_shape[2:], 1), three(kernel, 1), three(out, 1), three(stride, 1), three(padding, 0), three(dilation, 1))
+    return _Geometry(x_shape[0], three(x_shape[2:], 1), three(kernel, 1), three(out, 1), three(stride, 1), three(padding, 0),
+                     three(dilation, 1))
 
 
 def _output(size: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Sizes:
@@ -100,7 +101,8 @@ def _tables(module: ModuleType, device: int, geometry: _Geometry, adjoint: bool)
                 reached = [f + p - k * d for f, p, k, d in zip(phase, padding, at, dilation, strict=True)]
                 if all(r % s == 0 for r, s in zip(reached, stride, strict=True)):
                     add(number, tuple([r // s for r, s in zip(reached, stride, strict=True)]))
-            phases.append(_phase(first, len(taps), samples, phase, tuple([-(-(n - f) // s) for n, f, s in zip(size, phase, stride, strict=True)])))
+            phases.append(_phase(first, len(taps), samples, phase,
+                                 tuple([-(-(n - f) // s) for n, f, s in zip(size, phase, stride, strict=True)])))
     host = np.array(taps + [[0] * 4], np.int64), np.array(order + [0], np.int64), np.array(phases, np.int64)
     places, numbers, table = [module.asarray(each.astype(np.uint32).view(np.int32)) for each in host]
     arguments = tuple([np.int32(v) for v in (*source, *source_step, *result_step, *result[1:], prod(result))])
@@ -147,7 +149,8 @@ def _packed(x: CupyArray, groups: int, method: str) -> CupyArray:
     chunks = blocks(each, elements)
     packed = module.empty((n, area, groups, chunks * elements), x.dtype)
     PACK(x.dtype.name)((n * groups * blocks(area, 64) * blocks(chunks * elements, 32),), (THREADS,), (
-        module.ascontiguousarray(x), packed, np.int32(groups), np.int32(each), np.int32(chunks), np.int32(area), np.int32(method == "tf32")))
+        module.ascontiguousarray(x), packed, np.int32(groups), np.int32(each), np.int32(chunks), np.int32(area),
+        np.int32(method == "tf32")))
     return packed
 
 
@@ -163,8 +166,8 @@ def _gathered(source: CupyArray, w: CupyArray, bias: CupyArray | None, groups: i
     filled = chunks * ELEMENTS[name]
     weights = module.empty((groups, rows, taps, filled), w.dtype)
     PACK_WEIGHTS(name)((blocks(weights.size),), (THREADS,), (
-        module.ascontiguousarray(w), weights, tables.order, np.int64(weights.size), np.int32(rows), np.int32(channels), np.int32(filled), np.int32(taps),
-        np.int64(outputs * inputs * taps), np.int64(row_step), np.int64(channel_step), np.int32(method == "tf32")))
+        module.ascontiguousarray(w), weights, tables.order, np.int64(weights.size), np.int32(rows), np.int32(channels), np.int32(filled),
+        np.int32(taps), np.int64(outputs * inputs * taps), np.int64(row_step), np.int64(channel_step), np.int32(method == "tf32")))
     result = module.empty(shape, w.dtype)
     tile = _chosen(module, device, "gather", method, name, rows, tables.positions, groups * tables.phase_count)
     kernel = tiled("gather", method, tile)(name)
@@ -172,12 +175,13 @@ def _gathered(source: CupyArray, w: CupyArray, bias: CupyArray | None, groups: i
     for first in range(0, tables.phase_count, at_once):
         count = min(at_once, tables.phase_count - first)
         kernel((across, 1, groups * count), (tile.threads,), (
-            source, weights, _NOTHING if bias is None else bias, result, tables.taps, tables.phases[first:] if first else tables.phases, np.int32(rows),
-            np.int32(groups), np.int32(chunks), np.int32(taps), *tables.arguments), shared_mem=tile.shared)
+            source, weights, _NOTHING if bias is None else bias, result, tables.taps, tables.phases[first:] if first else tables.phases,
+            np.int32(rows), np.int32(groups), np.int32(chunks), np.int32(taps), *tables.arguments), shared_mem=tile.shared)
     return result
 
 
-def _correlated(source: CupyArray, above: CupyArray, groups: int, geometry: _Geometry, shape: Sizes, dtype: NumpyDtype, method: str) -> CupyArray:
+def _correlated(source: CupyArray, above: CupyArray, groups: int, geometry: _Geometry, shape: Sizes, dtype: NumpyDtype,
+                method: str) -> CupyArray:
     """`correlate` on the packed input and the packed gradient of the output; the gradient of a weight of this shape."""
     module = driver.needed()
     name, device = dtype.name, module.cuda.runtime.getDevice()
@@ -193,11 +197,12 @@ def _correlated(source: CupyArray, above: CupyArray, groups: int, geometry: _Geo
     slices = blocks(tables.positions, per_slice)
     partial = module.empty((slices, groups * rows, width), np.float64 if ACCUMULATE[name] == "double" else np.float32)
     tiled("correlate", method, tile)(name)((across, slices, groups), (tile.threads,), (
-        above, source, partial, tables.taps, tables.phases, np.int32(rows), np.int32(groups), np.int32(blocks(rows, elements)), np.int32(chunks), np.int32(taps),
-        np.int32(per_slice), *tables.arguments[:6]), shared_mem=tile.shared)
+        above, source, partial, tables.taps, tables.phases, np.int32(rows), np.int32(groups), np.int32(blocks(rows, elements)),
+        np.int32(chunks), np.int32(taps), np.int32(per_slice), *tables.arguments[:6]), shared_mem=tile.shared)
     gw = module.empty(shape, dtype)
     total = groups * rows * width
-    SUM_SLICES(name)((blocks(total),), (THREADS,), (partial, gw, np.int64(total), np.int32(slices), np.int32(channels), np.int32(chunks * elements), np.int32(taps)))
+    SUM_SLICES(name)((blocks(total),), (THREADS,),
+                     (partial, gw, np.int64(total), np.int32(slices), np.int32(channels), np.int32(chunks * elements), np.int32(taps)))
     return gw
 
 
@@ -218,7 +223,8 @@ def _checked(groups: int) -> None:
         raise NotImplementedError(f"convolution on CUDA in more than {_MOST} groups of several channels")
 
 
-def forward(x: CupyArray, w: CupyArray, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, bias: CupyArray | None = None) -> Array:
+def forward(x: CupyArray, w: CupyArray, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+            bias: CupyArray | None = None) -> Array:
     """The convolution of x with w, plus the bias (O,)."""
     module = driver.needed()
     kernel, (n, c), o = w.shape[2:], x.shape[:2], w.shape[0]
@@ -234,7 +240,8 @@ def forward(x: CupyArray, w: CupyArray, stride: Sizes, padding: Sizes, dilation:
         return y if bias is None else FORMULAS["add"](y, bias.reshape(-1, *(1,) * len(out)))
     _checked(groups)
     method = _method(x.dtype.name)
-    return _gathered(_packed(x, groups, method), w, bias, groups, _geometry(x.shape, kernel, stride, padding, dilation, out), False, (n, o, *out), method)
+    return _gathered(_packed(x, groups, method), w, bias, groups, _geometry(x.shape, kernel, stride, padding, dilation, out), False,
+                     (n, o, *out), method)
 
 
 def input_gradient(g: CupyArray, w: CupyArray, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
@@ -270,7 +277,8 @@ def weight_gradient(x: CupyArray, g: CupyArray, kernel: Sizes, stride: Sizes, pa
     _checked(groups)
     method = _method(x.dtype.name)
     geometry = _geometry(x.shape, kernel, stride, padding, dilation, g.shape[2:])
-    return _correlated(_packed(x, groups, method), _packed(g, groups, method) if packed is None else packed, groups, geometry, shape, x.dtype, method)
+    return _correlated(_packed(x, groups, method), _packed(g, groups, method) if packed is None else packed, groups, geometry, shape,
+                       x.dtype, method)
 
 
 def gradients(g: CupyArray, x: CupyArray, w: CupyArray, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> tuple[Array, Array]:

@@ -1,4 +1,5 @@
-"""Depthwise convolution (one input channel per group): a thread per element, no shared memory; the weight gradient sums by blocks, in a fixed order."""
+"""Depthwise convolution (one input channel per group): a thread per element, no shared memory; the weight gradient sums by blocks, in a
+fixed order."""
 
 from __future__ import annotations
 
@@ -111,8 +112,8 @@ def three(values: Sizes, fill: int) -> Sizes:
 
 def _geometry(outputs: int, channels: int, size: Sizes, kernel: Sizes, out: Sizes, stride: Sizes, padding: Sizes,
               dilation: Sizes) -> list[np.int32]:
-    return [np.int32(v) for v in (outputs, outputs // channels, *three(size, 1), *three(kernel, 1), *three(out, 1), *three(stride, 1), *three(padding, 0),
-                                  *three(dilation, 1))]
+    return [np.int32(v) for v in (outputs, outputs // channels, *three(size, 1), *three(kernel, 1), *three(out, 1), *three(stride, 1),
+                                  *three(padding, 0), *three(dilation, 1))]
 
 
 def _threads(area: int) -> int:
@@ -124,7 +125,8 @@ def forward(x: Array, w: Array, bias: Array | None, out: Sizes, stride: Sizes, p
     y = driver.needed().empty((x.shape[0], w.shape[0], *out), x.dtype)
     threads = _threads(prod(out))
     _FORWARD(x.dtype.name)((blocks(prod(out), threads) * x.shape[0] * w.shape[0],), (threads,), (
-        x, w, np.uint64(0) if bias is None else bias, y, *_geometry(w.shape[0], x.shape[1], x.shape[2:], w.shape[2:], out, stride, padding, dilation)))
+        x, w, np.uint64(0) if bias is None else bias, y,
+        *_geometry(w.shape[0], x.shape[1], x.shape[2:], w.shape[2:], out, stride, padding, dilation)))
     return y
 
 
@@ -149,5 +151,6 @@ def weight_gradient(x: Array, g: Array, kernel: Sizes, stride: Sizes, padding: S
     _WEIGHT(x.dtype.name)((outputs, slices), (THREADS,), (x, g, partial, np.int32(samples), np.int32(per_slice), *_geometry(
         outputs, x.shape[1], x.shape[2:], kernel, g.shape[2:], stride, padding, dilation)))
     gw = module.empty((outputs, 1, *kernel), x.dtype)
-    SUM_SLICES(x.dtype.name)((blocks(total),), (THREADS,), (partial, gw, np.int64(total), np.int32(slices), np.int32(1), np.int32(1), np.int32(prod(kernel))))
+    SUM_SLICES(x.dtype.name)((blocks(total),), (THREADS,),
+                             (partial, gw, np.int64(total), np.int32(slices), np.int32(1), np.int32(1), np.int32(prod(kernel))))
     return gw

@@ -66,7 +66,8 @@ def _unfit(module: ModuleType) -> str:
     except Exception:  # noqa: BLE001  no driver at all: what counts the GPUs says it
         return ""
     if driver and built // 1000 > driver // 1000:
-        return (f"CuPy {version} is built for CUDA {_dotted(built)}, and the NVIDIA driver goes up to CUDA {_dotted(driver)}: a newer driver, "
+        return (f"CuPy {version} is built for CUDA {_dotted(built)}, and the NVIDIA driver goes up to CUDA {_dotted(driver)}: a newer "
+                "driver, "
                 f"or in place of this CuPy pip install 'rushlight[cuda{driver // 1000}]'")
     return ""
 

@@ -3,9 +3,9 @@
     gelu = Formula("gelu", "x * (A)0.5 * ((A)1 + erf_(x * (A)0.70710678118654752))")
     gelu(array) -> array
 
-A formula is C++ text over x, y, z, w of the arithmetic type A (float, double for float64), or is printed from what a function of arrays does
-to symbols (`formula_of`). Operands are arrays of one floating dtype that broadcast, or numbers, which are passed to the kernel by value; float16 or bfloat16
-arrays may stand beside float32 ones, and the result is float32 then.
+A formula is C++ text over x, y, z, w of the arithmetic type A (float, double for float64), or is printed from what a function of arrays
+does to symbols (`formula_of`). Operands are arrays of one floating dtype that broadcast, or numbers, which are passed to the kernel by
+value; float16 or bfloat16 arrays may stand beside float32 ones, and the result is float32 then.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ __all__ = ["Formula", "formula_of", "printed", "digest", "FORMULAS", "UFUNCS"]
 NAMES = "xyzwuv"
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 FORMULAS: dict[str, Formula] = {}
-_LETTERS = {"float32": "a", "float16": "h", "bfloat16": "b"}      # operands of a kernel: the dtype's own arrays (a), numbers (n), 16-bit arrays
+# operands of a kernel: the dtype's own arrays (a), numbers (n), 16-bit arrays
+_LETTERS = {"float32": "a", "float16": "h", "bfloat16": "b"}
 _ELEMENTS = {"a": "T", "h": C_TYPES["float16"], "b": C_TYPES["bfloat16"]}
 
 # Functions that differ by precision, and PyTorch's rules for nan, spelled out once.
 FUNCTIONS = "".join(f"__device__ __forceinline__ float {name}_(float x) {{ return {name}f(x); }}\n"
                     f"__device__ __forceinline__ double {name}_(double x) {{ return {name}(x); }}\n"
-                    for name in ("exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh",
-                                 "asinh", "acosh", "atanh", "erf", "erfc", "floor", "ceil", "trunc", "rint", "fabs", "cbrt", "lgamma")) + r"""
+                    for name in ("exp2", "expm1", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+                                 "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "floor", "ceil", "trunc", "rint", "fabs", "cbrt", "lgamma")) + r"""
 __device__ __forceinline__ float fmod_(float x, float y) { return fmodf(x, y); }
 __device__ __forceinline__ double fmod_(double x, double y) { return fmod(x, y); }
 __device__ __forceinline__ float atan2_(float x, float y) { return atan2f(x, y); }
@@ -123,7 +124,8 @@ class Formula:
         if out is not None and (out.dtype != dtype or out.shape != shape):
             return NotImplemented
         same = all(each.shape == shape and each.strides == first.strides for each in arrays)
-        dense = same and (first.flags.c_contiguous or first.flags.f_contiguous or _is_dense(first)) and (out is None or out.strides == first.strides
+        dense = same and (first.flags.c_contiguous or first.flags.f_contiguous
+                          or _is_dense(first)) and (out is None or out.strides == first.strides
                                                                                                   or dtype != first.dtype and _same_order(out, first))
         if dense:
             r = module.empty_like(first, dtype) if out is None else out
@@ -187,7 +189,8 @@ class Formula:
         key = (dtype, numbers, ndim)
         found = self._kernels.get(key)
         if found is None:
-            found = self._kernels[key] = Kernel(f"{self.name}_{numbers}_{'dense' if ndim < 0 else ndim}", self.source(dtype, numbers, ndim), (dtype,))
+            found = self._kernels[key] = Kernel(f"{self.name}_{numbers}_{'dense' if ndim < 0 else ndim}", self.source(dtype, numbers, ndim),
+                                                (dtype,))
         return found
 
     # --- source ---------------------------------------------------------------------------------------------------------------------
@@ -203,17 +206,20 @@ class Formula:
             width = _width(dtype)
             size = np.dtype(bool).itemsize if self.result else {"float64": 8, "float32": 4}.get(dtype, 2)
             item = {"float64": 8, "float32": 4}.get(dtype, 2)
-            packs = "".join(f"struct __align__({width * 2}) Pack_{_ELEMENTS[each]} {{ {_ELEMENTS[each]} v[{width}]; }};\n" for each in sorted(set(numbers) - {"a", "n"}))
+            packs = "".join(f"struct __align__({width * 2}) Pack_{_ELEMENTS[each]} {{ {_ELEMENTS[each]} v[{width}]; }};\n"
+                            for each in sorted(set(numbers) - {"a", "n"}))
             return head + packs + _DENSE % {
-                "align": width * item, "out_align": width * size, "width": width, "parameters": parameters, "formula": self.text, "before": self.before,
-                "aligned": " && ".join([f"!((unsigned long long)p{i} & {width * (item if numbers[i] == 'a' else 2) - 1})" for i in arrays]
+                "align": width * item, "out_align": width * size, "width": width, "parameters": parameters, "formula": self.text,
+                "before": self.before, "aligned": " && ".join([f"!((unsigned long long)p{i} & "
+                                                               f"{width * (item if numbers[i] == 'a' else 2) - 1})" for i in arrays]
                                        + [f"!((unsigned long long)out & {width * size - 1})"]),
                 "packs": " ".join(f"{pack} q{i} = *(const {pack}*)(p{i} + i);" for i in arrays
                                   for pack in ["Pack" if numbers[i] == "a" else f"Pack_{_ELEMENTS[numbers[i]]}"]),
                 "loads": " ".join(f"A {NAMES[i]} = load(q{i}.v[k]);" for i in arrays),
                 "scalar_loads": " ".join(f"A {NAMES[i]} = load(p{i}[j]);" for i in arrays)}
         geometry = ", ".join([f"long long n{d}" for d in range(1, ndim)] + [f"long long s{i}_{d}" for i in arrays for d in range(ndim)])
-        walk = "\n    ".join(f"at = rest % n{d}; rest /= n{d}; " + " ".join(f"o{i} += at * s{i}_{d};" for i in arrays) for d in range(ndim - 1, 0, -1))
+        walk = "\n    ".join(f"at = rest % n{d}; rest /= n{d}; " + " ".join(f"o{i} += at * s{i}_{d};" for i in arrays)
+                             for d in range(ndim - 1, 0, -1))
         walk += "\n    " + " ".join(f"o{i} += rest * s{i}_0;" for i in arrays)
         return head + _STRIDED % {
             "parameters": parameters, "geometry": geometry, "walk": walk, "formula": self.text, "before": self.before,
@@ -246,7 +252,8 @@ def _same_order(a: Array, b: Array) -> bool:
 
 def _collapsed(shape: tuple[int, ...], arrays: Sequence[Array]) -> tuple[list[int], list[list[int]]]:
     """Sizes and strides (in elements) with neighbouring dimensions merged where all arrays allow it."""
-    extra = [[0] * (len(shape) - a.ndim) + [0 if n == 1 else s // a.itemsize for s, n in zip(a.strides, a.shape, strict=True)] for a in arrays]
+    extra = [[0] * (len(shape) - a.ndim) + [0 if n == 1 else s // a.itemsize for s, n in zip(a.strides, a.shape, strict=True)]
+             for a in arrays]
     sizes: list[int] = []
     steps: list[list[int]] = [[] for _ in arrays]
     for d, n in enumerate(shape):
@@ -285,7 +292,8 @@ def takes(name: str) -> bool:
 
 
 def printed(tape: Tape, outputs: list[int], names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(statements, an expression per output) of what is on a tape: values that are used more than once are variables; numbers are h0, h1, ...
+    """(statements, an expression per output) of what is on a tape: values that are used more than once are variables; numbers are h0, h1,
+    ...
 
     names    the variables that hold the inputs
     """
@@ -317,12 +325,14 @@ UFUNCS = {
     "negative": "-x", "absolute": "fabs_(x)", "fabs": "fabs_(x)", "sqrt": "sqrt_(x)", "square": "x * x", "reciprocal": "(A)1 / x",
     "maximum": "max_(x, y)", "minimum": "min_(x, y)", "sign": "sign_(x)", "remainder": "remainder_(x, y)", "fmod": "fmod_(x, y)",
     "arctan2": "atan2_(x, y)", "hypot": "hypot_(x, y)", "copysign": "copysign_(x, y)", "logaddexp": "logaddexp_(x, y)",
-    "arcsin": "asin_(x)", "arccos": "acos_(x)", "arctan": "atan_(x)", "arcsinh": "asinh_(x)", "arccosh": "acosh_(x)", "arctanh": "atanh_(x)",
-    **{name: f"{name}_(x)" for name in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "sinh", "cosh", "tanh", "floor",
+    "arcsin": "asin_(x)", "arccos": "acos_(x)", "arctan": "atan_(x)", "arcsinh": "asinh_(x)", "arccosh": "acosh_(x)",
+    "arctanh": "atanh_(x)", **{name: f"{name}_(x)" for name in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos",
+                                                                "tan", "sinh", "cosh", "tanh", "floor",
                                         "ceil", "trunc", "rint", "cbrt")},
 }
-COMPARISONS = {"less": "x < y", "less_equal": "x <= y", "greater": "x > y", "greater_equal": "x >= y", "equal": "x == y", "not_equal": "x != y",
-               "isnan": "x != x", "isinf": "x == infinity_<A>() || x == -infinity_<A>()", "isfinite": "x - x == (A)0"}
+COMPARISONS = {"less": "x < y", "less_equal": "x <= y", "greater": "x > y", "greater_equal": "x >= y", "equal": "x == y",
+               "not_equal": "x != y", "isnan": "x != x", "isinf": "x == infinity_<A>() || x == -infinity_<A>()",
+               "isfinite": "x - x == (A)0"}
 
 for _name, _text in UFUNCS.items():
     Formula(_name, _text)
@@ -333,7 +343,8 @@ UFUNCS |= COMPARISONS
 # What formulas call beside ufuncs. Truth values are combined by NumPy's stand-in where they are arrays; sign is PyTorch's: 0 for nan.
 FORMS = UFUNCS | {"logical_and": "x && y", "logical_or": "x || y", "logical_not": "!x", "bitwise_and": "x && y", "bitwise_or": "x || y",
                   "logical_xor": "x != y", "bitwise_xor": "x != y", "invert": "!x", "where": "x ? y : z", "copy": "x",
-                  "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "sgn": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)"}
+                  "sign": "(A)(x > (A)0) - (A)(x < (A)0)", "sgn": "(A)(x > (A)0) - (A)(x < (A)0)", "erf": "erf_(x)", "erfc": "erfc_(x)",
+                  "lgamma": "lgamma_(x)", "rsqrt": "rsqrt_(x)"}
 
 # Ops that NumPy has no ufunc for, and that are no formula.
 for _name, _text in {"rsqrt": "rsqrt_(x)", "erf": "erf_(x)", "erfc": "erfc_(x)", "lgamma": "lgamma_(x)"}.items():

@@ -38,7 +38,8 @@ def take_rows(table: Array, index: Array) -> Array:
     out = module.empty(index.shape + table.shape[1:], table.dtype)
     width = table.size // max(table.shape[0], 1)
     if out.size:
-        _TAKE(table.dtype.name)((blocks(out.size),), (THREADS,), (table, index, out, np.int64(out.size), np.int64(width), np.int64(table.shape[0])))
+        _TAKE(table.dtype.name)((blocks(out.size),), (THREADS,),
+                                (table, index, out, np.int64(out.size), np.int64(width), np.int64(table.shape[0])))
     return out
 
 
@@ -59,5 +60,6 @@ def add_rows(rows: int, index: Array, values: Array) -> Array:
     name = values.dtype.name
     out = module.zeros((rows, values.shape[1]), np.float64 if name == "float64" else np.float32)
     if values.size:
-        _ADD(name)((blocks(values.size),), (THREADS,), (values, index, out, np.int64(values.size), np.int64(values.shape[1]), np.int64(rows)))
+        _ADD(name)((blocks(values.size),), (THREADS,),
+                   (values, index, out, np.int64(values.size), np.int64(values.shape[1]), np.int64(rows)))
     return out if out.dtype == values.dtype else out.astype(values.dtype)

@@ -1,13 +1,16 @@
 """Convolutions as matrix products whose second factor is gathered on the way into shared memory; no matrix of columns exists.
 
-Chetlur et al., "cuDNN: Efficient primitives for deep learning", 2014. Images are packed first with their channels side by side, filled up to 16 bytes
-(`pack`), so that an asynchronous copy of 16 bytes brings the channels of one position, and one test of bounds serves all of them.
+Chetlur et al., "cuDNN: Efficient primitives for deep learning", 2014. Images are packed first with their channels side by side, filled up
+to 16 bytes (`pack`), so that an asynchronous copy of 16 bytes brings the channels of one position, and one test of bounds serves all of
+them.
 
-`gather`: out[row, position] = sum over taps and channels of weights[row, tap, channel] * source[position * step + offset(tap), channel]. That is the
-convolution, and also its input gradient: positions of one residue modulo the stride (a *phase*) meet the same taps, at fixed offsets, so each phase is a
-convolution of its own, with step 1. `correlate`: the weight gradient, products of positions, in slices that are added in order afterwards.
+`gather`: out[row, position] = sum over taps and channels of weights[row, tap, channel] * source[position * step + offset(tap), channel].
+That is the convolution, and also its input gradient: positions of one residue modulo the stride (a *phase*) meet the same taps, at fixed
+offsets, so each phase is a convolution of its own, with step 1. `correlate`: the weight gradient, products of positions, in slices that are
+added in order afterwards.
 
-A block computes a tile; its warps tensor-core products of 16-bit elements or TF32 (METHOD 1 and 2), its threads plain ones in the arithmetic type (0).
+A block computes a tile; its warps tensor-core products of 16-bit elements or TF32 (METHOD 1 and 2), its threads plain ones in the
+arithmetic type (0).
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ ELEMENTS = {"float16": 8, "bfloat16": 8, "float32": 4, "float64": 2}       # in 
 
 
 class Tile(NamedTuple):
-    """Rows and columns of the result that a block computes, those of one warp (of a thread: 1/16 of the block's, METHOD 0), threads, stages of copies."""
+    """Rows and columns of the result that a block computes, those of one warp (of a thread: 1/16 of the block's, METHOD 0), threads, stages
+    of copies."""
 
     rows: int
     columns: int
@@ -51,7 +55,8 @@ class Tile(NamedTuple):
 
     def text(self, method: int) -> str:
         """What the kernels' texts call these numbers."""
-        return (f"#define METHOD {method}\n#define BM {self.rows}\n#define BN {self.columns}\n#define WM {self.warp_rows}\n#define WN {self.warp_columns}\n"
+        return (f"#define METHOD {method}\n#define BM {self.rows}\n#define BN {self.columns}\n#define WM {self.warp_rows}\n#define WN "
+                f"{self.warp_columns}\n"
                 f"#define THREADS {self.threads}\n#define STAGES {self.stages}\n")
 
 

@@ -65,19 +65,21 @@ class _Plan:
         compute, self.one, self.zero = _arithmetic(_cublas(), name)
         kind, self.library, self.handle, self.good = _TYPES[name], library, c_void_p(handle), True
         self.product, preference, count = c_void_p(), c_void_p(), c_int()
-        self._do("MatmulDescCreate", ctypes.byref(self.product), c_int(compute), c_int(_TYPES["float64" if name == "float64" else "float32"]))
+        self._do("MatmulDescCreate", ctypes.byref(self.product), c_int(compute),
+                 c_int(_TYPES["float64" if name == "float64" else "float32"]))
         self._set(_TRANSA, c_int(1))
         self._set(_EPILOGUE, c_int(_WITH_BIAS))
         self._set(_BIAS_POINTER, c_void_p(bias))           # how it is aligned counts for the choice
         # Rows one after the other are, for cuBLAS, columns: out' = w x'.
-        self.w, self.x, self.out = (self._matrix(kind, *each) for each in ((inner, columns, w_leading), (inner, rows, x_leading), (columns, rows, columns)))
+        self.w, self.x, self.out = (self._matrix(kind,
+                                                 *each) for each in ((inner, columns, w_leading), (inner, rows, x_leading), (columns, rows, columns)))
         self._do("MatmulPreferenceCreate", ctypes.byref(preference))
         limit = c_uint64(workspace)
         self._do("MatmulPreferenceSetAttribute", preference, c_int(_MAX_WORKSPACE), ctypes.byref(limit), c_size_t(8))
         self.found = _Found()
         if self.good:
-            self._do("MatmulAlgoGetHeuristic", self.handle, self.product, self.w, self.x, self.out, self.out, preference, c_int(1), ctypes.byref(self.found),
-                     ctypes.byref(count))
+            self._do("MatmulAlgoGetHeuristic", self.handle, self.product, self.w, self.x, self.out, self.out, preference, c_int(1),
+                     ctypes.byref(self.found), ctypes.byref(count))
             self.good = self.good and count.value == 1 and self.found.state == 0
         self._do("MatmulPreferenceDestroy", preference)
 

@@ -28,7 +28,8 @@ extern "C" __global__ void kernel(const T* __restrict__ x, const long long* targ
     }
 }
 """)
-# One block: the mean over the rows that count, always added in the same order. The result goes to `out`, or in the arithmetic type to `wide`.
+# One block: the mean over the rows that count, always added in the same order. The result goes to `out`, or in the arithmetic type to
+# `wide`.
 _MEAN = Kernel("cross_entropy_mean", r"""
 extern "C" __global__ void kernel(const A* __restrict__ loss, const long long* target, T* out, A* wide, A* count, long long rows, long long ignored) {
     A total = (A)0, n = (A)0;
@@ -59,7 +60,8 @@ def _either(a: Array, dtype: NumpyDtype) -> tuple[Array | np.uint64, Array | np.
 
 
 def mean_entropy(x: Array, target: Array, ignored: int, wide: bool) -> tuple[Array, Array, Array]:
-    """(mean loss, how many rows count, log of the sum of exponentials per row) of logits (N, C); rows whose target is `ignored` don't count.
+    """(mean loss, how many rows count, log of the sum of exponentials per row) of logits (N, C); rows whose target is `ignored` don't
+    count.
 
     The mean has the logits' dtype; with `wide` it is float32 for 16-bit logits.
     """
@@ -70,7 +72,8 @@ def mean_entropy(x: Array, target: Array, ignored: int, wide: bool) -> tuple[Arr
     loss, shift, count = module.empty(rows, kind), module.empty(rows, kind), module.empty((), kind)
     mean = module.empty((), kind if wide else x.dtype)
     _FORWARD(x.dtype.name)((rows,), (row_threads(n),), (x, target, loss, shift, np.int32(n), np.int64(ignored)))
-    _MEAN(x.dtype.name)((1,), (min(row_threads(rows), 1024),), (loss, target, *_either(mean, x.dtype), count, np.int64(rows), np.int64(ignored)))
+    _MEAN(x.dtype.name)((1,), (min(row_threads(rows), 1024),), (loss, target,
+                                                                *_either(mean, x.dtype), count, np.int64(rows), np.int64(ignored)))
     return mean, count, shift
 
 
@@ -79,5 +82,6 @@ def mean_entropy_backward(g: Array, x: Array, target: Array, count: Array, shift
     module = driver.needed()
     x, target = x if x.flags.c_contiguous else x.copy(), module.ascontiguousarray(target)
     gx = module.empty(x.shape, x.dtype)
-    _BACKWARD(x.dtype.name)(x.shape[:1], (row_threads(x.shape[1]),), (x, target, shift, *_either(g, x.dtype), count, gx, np.int32(x.shape[1]), np.int64(ignored)))
+    _BACKWARD(x.dtype.name)(x.shape[:1], (row_threads(x.shape[1]),),
+                            (x, target, shift, *_either(g, x.dtype), count, gx, np.int32(x.shape[1]), np.int64(ignored)))
     return gx

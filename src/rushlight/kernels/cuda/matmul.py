@@ -71,8 +71,8 @@ def _batch(a: CupyArray, batch: tuple[int, ...]) -> tuple[CupyArray, int] | None
 
 
 def matmul(a: CupyArray, b: CupyArray, rounded: bool | None = None) -> CupyArray:
-    """a @ b for cupy arrays of one floating dtype and at least two dimensions each; NotImplemented for other dtypes. `rounded`: whether float32 may
-    be rounded to TF32; None: as the settings say."""
+    """a @ b for cupy arrays of one floating dtype and at least two dimensions each; NotImplemented for other dtypes. `rounded`: whether
+    float32 may be rounded to TF32; None: as the settings say."""
     name = a.dtype.name
     if name not in _TYPES or b.dtype != a.dtype or a.ndim < 2 or b.ndim < 2:
         return NotImplemented
@@ -98,8 +98,9 @@ def matmul(a: CupyArray, b: CupyArray, rounded: bool | None = None) -> CupyArray
     # cuBLAS thinks in columns: out.T = b.T @ a.T, and memory by rows is the transposed matrix by columns.
     cublas.gemmStridedBatchedEx(
         module.cuda.Device().cublas_handle, cublas.CUBLAS_OP_T if b_transposed else cublas.CUBLAS_OP_N,
-        cublas.CUBLAS_OP_T if a_transposed else cublas.CUBLAS_OP_N, n, m, k, ctypes.addressof(one), b.data.ptr, _TYPES[name], b_leading, b_step,
-        a.data.ptr, _TYPES[name], a_leading, a_step, ctypes.addressof(zero), out.data.ptr, _TYPES[name], n, m * n, count, compute, -1)
+        cublas.CUBLAS_OP_T if a_transposed else cublas.CUBLAS_OP_N, n, m, k, ctypes.addressof(one), b.data.ptr, _TYPES[name], b_leading,
+        b_step, a.data.ptr, _TYPES[name], a_leading, a_step, ctypes.addressof(zero), out.data.ptr, _TYPES[name], n, m * n, count, compute,
+        -1)
     return out
 
 
@@ -122,9 +123,9 @@ def product_into(out: CupyArray, a: CupyArray, b: CupyArray, add: bool = False) 
     compute, one, zero = _arithmetic(cublas, a.dtype.name)
     cublas.gemmStridedBatchedEx(
         driver.needed().cuda.Device().cublas_handle, cublas.CUBLAS_OP_T if b_transposed else cublas.CUBLAS_OP_N,
-        cublas.CUBLAS_OP_T if a_transposed else cublas.CUBLAS_OP_N, n, m, k, ctypes.addressof(one), b.data.ptr, _TYPES[b.dtype.name], b_leading, 0,
-        a.data.ptr, _TYPES[a.dtype.name], a_leading, 0, ctypes.addressof(one if add else zero), out.data.ptr, _TYPES[out.dtype.name],
-        max(out.strides[0] // out.itemsize, n), 0, 1, compute, -1)
+        cublas.CUBLAS_OP_T if a_transposed else cublas.CUBLAS_OP_N, n, m, k, ctypes.addressof(one), b.data.ptr, _TYPES[b.dtype.name],
+        b_leading, 0, a.data.ptr, _TYPES[a.dtype.name], a_leading, 0, ctypes.addressof(one if add else zero), out.data.ptr,
+        _TYPES[out.dtype.name], max(out.strides[0] // out.itemsize, n), 0, 1, compute, -1)
     return out
 
 
@@ -142,7 +143,8 @@ def pointer_product(w: CupyArray, out_dtype: str, add: bool) -> Callable[[int, i
     alpha, beta = ctypes.addressof(one), ctypes.addressof(one if add else zero)
 
     def run(a: int, a_step: int, rows: int, out: int, out_step: int) -> None:
-        call(handle, turn, plain, n, rows, k, alpha, w.data.ptr, kind, leading, 0, a, kind, a_step, 0, beta, out, out_kind, out_step, 0, 1, compute, -1)
+        call(handle, turn, plain, n, rows, k, alpha, w.data.ptr, kind, leading, 0, a, kind, a_step, 0, beta, out, out_kind, out_step, 0, 1,
+             compute, -1)
     return run
 
 

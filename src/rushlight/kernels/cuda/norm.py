@@ -1,7 +1,7 @@
 """Layer, group, instance and RMS norm with their gradients; batch norm is in channel_norm.py.
 
-They work on rows: one block per row. Element `col` of row `row` has weight number ``row % groups * per_group + col / span``: layer and RMS norm
-have groups = 1 and span = 1. Statistics are kept in the arithmetic type.
+They work on rows: one block per row. Element `col` of row `row` has weight number ``row % groups * per_group + col / span``: layer and RMS
+norm have groups = 1 and span = 1. Statistics are kept in the arithmetic type.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def _forward(x: Array, w: Array | None, b: Array | None, eps: float, rows: int, 
     x = _dense(x)
     n, kind = x.size // rows, _arithmetic(x.dtype)
     y, mean, var = module.empty(x.shape, x.dtype), module.empty(rows, kind), module.empty(rows, kind)
-    _ROWS(x.dtype.name)((rows,), (row_threads(n),), (x, _weights(w, x), _weights(b, x), y, mean, var, np.int32(n), np.float64(eps), np.int32(not centered),
+    _ROWS(x.dtype.name)((rows,), (row_threads(n),),
+                        (x, _weights(w, x), _weights(b, x), y, mean, var, np.int32(n), np.float64(eps), np.int32(not centered),
                                                      np.int32(groups), np.int32(n // spatial), np.int32(spatial)))
     return y, mean, var
 
@@ -120,7 +121,8 @@ def _forward(x: Array, w: Array | None, b: Array | None, eps: float, rows: int, 
 def _input_gradient(g: Array, x: Array, w: Array | None, mean: Array, var: Array, eps: float, rows: int, groups: int, spatial: int,
                     centered: bool) -> Array:
     gx, n = driver.needed().empty(x.shape, x.dtype), x.size // rows
-    _ROWS_INPUT(x.dtype.name)((rows,), (row_threads(n),), (g, x, _weights(w, x), mean, var, gx, np.int32(n), np.float64(eps), np.int32(not centered), np.int32(groups),
+    _ROWS_INPUT(x.dtype.name)((rows,), (row_threads(n),),
+                              (g, x, _weights(w, x), mean, var, gx, np.int32(n), np.float64(eps), np.int32(not centered), np.int32(groups),
                                                            np.int32(n // spatial), np.int32(spatial)))
     return gx
 
@@ -131,7 +133,8 @@ def _column_gradients(g: Array, x: Array, mean: Array, var: Array, eps: float, r
     columns = blocks(n, 32)
     slices = max(1, min(-(-rows // 64), 512 // columns + 1, 65535))
     parts = module.empty((2, slices, n), mean.dtype)
-    _ROWS_WEIGHT(x.dtype.name)((columns, slices), (256,), (g, x, mean, var, parts[0], parts[1], np.int64(rows), np.int32(n), np.int32(-(-rows // slices)),
+    _ROWS_WEIGHT(x.dtype.name)((columns, slices), (256,),
+                               (g, x, mean, var, parts[0], parts[1], np.int64(rows), np.int32(n), np.int32(-(-rows // slices)),
                                                            np.float64(eps)))
     gw, gb = module.empty(n, x.dtype), module.empty(n, x.dtype)
     sum_parts(parts, gw, gb)
@@ -174,4 +177,5 @@ def rms_backward(g: Array, x: Array, weight: Array | None, eps: float, length: i
         return NotImplemented
     g, x, rows = _dense(g), _dense(x), x.size // length
     mean, var = _forward(x, None, None, eps, rows, 1, 1, False)[1:]
-    return _input_gradient(g, x, weight, mean, var, eps, rows, 1, 1, False), None if weight is None else _column_gradients(g, x, mean, var, eps, rows)[0]
+    return _input_gradient(g, x, weight, mean, var, eps, rows, 1, 1,
+                           False), None if weight is None else _column_gradients(g, x, mean, var, eps, rows)[0]

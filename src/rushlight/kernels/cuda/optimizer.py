@@ -73,10 +73,11 @@ def _kernel(recording: Recording, dtype: str, state: str, name: str) -> tuple[Ke
         lines, (change, *new) = printed(tape, outputs, ["x", "d", *names])
         last = tape.wanted(outputs)
         places = [value[1] for at, value in enumerate(tape.values) if value[0] == "number" and at in last]
-        body = "\n        ".join([*lines, *[f"store(q{i} + i, {value});" for i, value in enumerate(new)], f"store(p + i, x * keep - {change});"])
+        body = "\n        ".join([*lines, *[f"store(q{i} + i, {value});" for i, value in enumerate(new)],
+                                  f"store(p + i, x * keep - {change});"])
         text = FUNCTIONS + _TEXT % {
-            "state": C_TYPES[state], "numbers": "".join(f", {ACCUMULATE[dtype]} h{i}" for i in places) + f", {ACCUMULATE[dtype]} keep", "piece": PIECE,
-            "pointers": "".join(f"S* q{i} = (S*)row[{i + 2}]; " for i in range(len(names))),
+            "state": C_TYPES[state], "numbers": "".join(f", {ACCUMULATE[dtype]} h{i}" for i in places) + f", {ACCUMULATE[dtype]} keep",
+            "piece": PIECE, "pointers": "".join(f"S* q{i} = (S*)row[{i + 2}]; " for i in range(len(names))),
             "loads": "".join(f"A s{i} = load(q{i}[i]); " for i in range(len(names))), "body": body}
         key = (dtype, text)
         if key not in _kernels:

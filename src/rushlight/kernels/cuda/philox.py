@@ -1,13 +1,13 @@
 """Random numbers on the GPU: the Philox4x32-10 counters that PyTorch's CUDA generator uses.
 
-Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011. The key is the seed. The upper half of the counter is the
-thread's number, the lower half the generator's offset divided by four plus the step of the thread's loop. A launch has
+Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011. The key is the seed. The upper half of the counter is
+the thread's number, the lower half the generator's offset divided by four plus the step of the thread's loop. A launch has
 ``min(blocks that fit the GPU at once, enough for all elements)`` blocks of 256 threads; each step of the loop gives a thread four numbers,
-which go to four elements one grid apart (two where a number takes 64 bits). So the numbers depend on how many multiprocessors the GPU has, as
-PyTorch's do. Words become numbers by cuRAND's formulas, with the fast functions (``__logf``, ``__sincosf``, ...) where PyTorch has them.
+which go to four elements one grid apart (two where a number takes 64 bits). So the numbers depend on how many multiprocessors the GPU has,
+as PyTorch's do. Words become numbers by cuRAND's formulas, with the fast functions (``__logf``, ``__sincosf``, ...) where PyTorch has them.
 
-Every kernel ends in three parameters: seed, offset, and a cell. While a CUDA graph is recorded, seed and offset stand in the cell, so that each
-replay draws new numbers (cuda/graphs.py); otherwise the cell is null.
+Every kernel ends in three parameters: seed, offset, and a cell. While a CUDA graph is recorded, seed and offset stand in the cell, so that
+each replay draws new numbers (cuda/graphs.py); otherwise the cell is null.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ...cuda.generator import CudaGenerator
     from .driver import CupyArray
 
-__all__ = ["PHILOX", "STATE", "uniform", "normal", "log_normal", "exponential", "cauchy", "geometric", "bernoulli", "bernoulli_each", "integers",
-           "full_range", "dropout", "grid", "increment", "philox_numbers", "philox_words"]
+__all__ = ["PHILOX", "STATE", "uniform", "normal", "log_normal", "exponential", "cauchy", "geometric", "bernoulli", "bernoulli_each",
+           "integers", "full_range", "dropout", "grid", "increment", "philox_numbers", "philox_words"]
 
 BLOCK = 256
 STATE = "unsigned long long seed, unsigned long long offset, const unsigned long long* __restrict__ cell"
@@ -82,7 +82,8 @@ template <class V> __device__ __forceinline__ void put(bfloat_t* p, V v) { store
 template <class X> struct Real { typedef float D; };
 template <> struct Real<double> { typedef double D; };
 """
-# The loop that all distributions share: `source` fills v[] from the four words of a step, `store` writes the element out[i] from its number u.
+# The loop that all distributions share: `source` fills v[] from the four words of a step, `store` writes the element out[i] from its number
+# u.
 _LOOP = r"""
 extern "C" __global__ void kernel(T* __restrict__ out, long long n, %(parameters)s, """ + STATE + r""") {
     if (cell) { seed = cell[0]; offset += cell[1]; }
@@ -106,7 +107,8 @@ UNSIGNED = ("uint16", "uint32", "uint64")
 
 def _distribution(name: str, source: str, store: str, dtypes: tuple[str, ...] = FLOATS, number: str = "Real<T>::D",
                   parameters: str = "double p0, double p1, double p2") -> Kernel:
-    return Kernel(f"random_{name}", PHILOX + f"typedef {number} D;\n" + _LOOP % {"source": source, "store": store, "parameters": parameters}, dtypes)
+    return Kernel(f"random_{name}", PHILOX + f"typedef {number} D;\n"
+                  + _LOOP % {"source": source, "store": store, "parameters": parameters}, dtypes)
 
 
 _UNIFORM = _distribution("uniform", "uniforms", "T r; put(&r, u * (D)p1 + (D)p0); if (load(r) == (D)p2) put(&r, (D)p0); out[i] = r;")
@@ -114,14 +116,17 @@ _NORMAL = _distribution("normal", "normals", "put(out + i, u * (D)p1 + (D)p0);")
 _LOG_NORMAL = _distribution("log_normal", "normals", "put(out + i, quick_exp(u * (D)p1 + (D)p0));")
 _EXPONENTIAL = _distribution("exponential", "uniforms", "const D half = sizeof(D) == 8 ? (D)1.1102230246251565e-16 : (D)5.9604645e-08; "
                              "D l = u >= (D)1 - half ? -half : quick_log(u); put(out + i, (D)-1 / (D)p0 * l);")
-_CAUCHY = _distribution("cauchy", "uniforms", "if (sizeof(D) == 4) { const D e = (D)1.1920929e-07; u = u > (D)1 - e ? (D)1 - e : u < e ? e : u; } "
+_CAUCHY = _distribution("cauchy", "uniforms", "if (sizeof(D) == 4) { const D e = (D)1.1920929e-07; u = u > (D)1 - e ? (D)1 - e : u < e ? "
+                                              "e : u; } "
                         "put(out + i, (D)p0 + (D)p1 * quick_tan((D)3.141592653589793 * (u - (D)0.5)));")
 _GEOMETRIC = _distribution("geometric", "uniforms", "put(out + i, ceil(quick_log(u) / quick_log1p(-(D)p0)));", (*FLOATS, *INTEGERS))
 _BERNOULLI = _distribution("bernoulli", "uniforms", "put(out + i, u < (D)p0);", (*FLOATS, *INTEGERS, "bool"))
 _RANGE = "unsigned long long span, long long low"
 _INTEGERS, _WIDE_INTEGERS = (
-    _distribution(name, "words", f"put(out + i, (long long)({modulo} + (unsigned long long)low));", (*FLOATS, *INTEGERS, *UNSIGNED, "bool"), number, _RANGE)
-    for name, number, modulo in (("integers", "unsigned", "u % (unsigned)span"), ("wide_integers", "unsigned long long", "(span ? u % span : u)")))
+    _distribution(name, "words", f"put(out + i, (long long)({modulo} + (unsigned long long)low));", (*FLOATS, *INTEGERS, *UNSIGNED, "bool"),
+                  number, _RANGE)
+    for name, number, modulo in (("integers", "unsigned", "u % (unsigned)span"),
+                                 ("wide_integers", "unsigned long long", "(span ? u % span : u)")))
 
 _BERNOULLI_EACH = Kernel("random_bernoulli_each", PHILOX + r"""
 extern "C" __global__ void kernel(T* __restrict__ out, const Real<T>::D* __restrict__ p, long long n, """ + STATE + r""") {
@@ -165,7 +170,8 @@ extern "C" __global__ void kernel(const T* __restrict__ x, T* __restrict__ y, bo
     }
 }
 """
-_DROPOUTS = {vec: Kernel(f"random_dropout_{vec}", PHILOX + _DROPOUT % {"vec": vec}, FLOATS if vec <= 2 else ("float32", "float16", "bfloat16")[vec > 4:])
+_DROPOUTS = {vec: Kernel(f"random_dropout_{vec}", PHILOX + _DROPOUT % {"vec": vec},
+                         FLOATS if vec <= 2 else ("float32", "float16", "bfloat16")[vec > 4:])
              for vec in (1, 2, 4, 8)}
 
 _capacity: dict[tuple[Any, int], int] = {}      # how many blocks of 256 threads a GPU holds at once
@@ -237,7 +243,8 @@ def bernoulli(out: CupyArray, gen: CudaGenerator, p: float) -> None:
 
 
 def bernoulli_each(out: CupyArray, gen: CudaGenerator, p: CupyArray) -> None:
-    """1 with the probability of the element of `p` (contiguous, float64 for a float64 result, else float32). The device stops at p outside [0, 1]."""
+    """1 with the probability of the element of `p` (contiguous, float64 for a float64 result, else float32). The device stops at p outside
+    [0, 1]."""
     if out.size:
         kernel = _BERNOULLI_EACH(out.dtype.name)
         kernel((-(-out.size // 2048),), (512,), (out, p, np.int64(out.size), *gen.advance(10)))
@@ -277,14 +284,16 @@ def dropout(x: CupyArray, gen: CudaGenerator, keep: float) -> tuple[Array, Array
     y, kept = module.empty_like(x), module.empty_like(x, np.bool_)
     if x.size:
         blocks = grid(x.size)
-        _DROPOUTS[width](x.dtype.name)((blocks,), (BLOCK,), (x, y, kept, np.int64(x.size), np.float64(keep), *gen.advance(increment(x.size, blocks))))
+        _DROPOUTS[width](x.dtype.name)((blocks,), (BLOCK,), (x, y, kept, np.int64(x.size), np.float64(keep),
+                                                             *gen.advance(increment(x.size, blocks))))
     return y, kept
 
 
 def philox_numbers(seed: int, offset: int, thread: int, steps: int) -> Array:
     """The words that a thread draws in its first steps, computed by NumPy: what the kernels are checked against."""
     counters = [(offset // 4 + step) | thread << 64 for step in range(steps)]
-    return philox_words(np.array([[c >> 32 * i & 0xFFFFFFFF for i in range(4)] for c in counters], np.uint64), seed & 0xFFFFFFFF, seed >> 32)
+    return philox_words(np.array([[c >> 32 * i & 0xFFFFFFFF for i in range(4)] for c in counters], np.uint64), seed & 0xFFFFFFFF,
+                        seed >> 32)
 
 
 def philox_words(counters: Array, k0: int, k1: int) -> Array:

@@ -1,5 +1,5 @@
-"""Pooling on the device: one thread per element, also in the gradients, which gather: an element looks up the windows that show it, so that nothing is added
-atomically. Max pooling keeps one byte per window for it, the number of the tap that met the maximum.
+"""Pooling on the device: one thread per element, also in the gradients, which gather: an element looks up the windows that show it, so that
+nothing is added atomically. Max pooling keeps one byte per window for it, the number of the tap that met the maximum.
 
 The maximum of a window is the first of equals, or the last nan, as in PyTorch. Adaptive window i of n elements in `out` is
 [floor(i * n / out), ceil((i + 1) * n / out)).
@@ -16,7 +16,8 @@ from . import driver
 from .depthwise import three
 from .source import THREADS, Kernel, blocks
 
-__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average", "adaptive_average_gradient", "adaptive_max_indices"]
+__all__ = ["max_forward", "max_with_taps", "max_gradient", "max_places", "average", "average_gradient", "adaptive_average",
+           "adaptive_average_gradient", "adaptive_max_indices"]
 
 Sizes = tuple[int, ...]
 FLOATS = ("float32", "float64", "float16", "bfloat16")

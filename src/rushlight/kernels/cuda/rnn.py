@@ -1,10 +1,11 @@
 """Recurrent layers: per time step one product of cuBLAS and one kernel that does everything else.
 
-As in kernels/rnn.py, sequences come packed and `steps` says which rows belong to which step. Forward, the product of all inputs is one call, and the
-gates' sums grow in its result; a step adds the product with the last state to its rows (one launch), and one kernel adds the biases, applies
-the nonlinearities, and writes the activations, the new states and the output (one launch). Backward, one kernel turns the gradients
-of a step's output and state into those of its gates' sums, and one product carries them to the state before; the gradients of the weights are
-one product each over all steps. So there are two launches per step and direction, four with projections, and nothing waits for the GPU:
+As in kernels/rnn.py, sequences come packed and `steps` says which rows belong to which step. Forward, the product of all inputs is one
+call, and the gates' sums grow in its result; a step adds the product with the last state to its rows (one launch), and one kernel adds the
+biases, applies the nonlinearities, and writes the activations, the new states and the output (one launch). Backward, one kernel turns the
+gradients of a step's output and state into those of its gates' sums, and one product carries them to the state before; the gradients of the
+weights are one product each over all steps. So there are two launches per step and direction, four with projections, and nothing waits for
+the GPU:
 a layer can be recorded as a CUDA graph.
 
 What is kept for the backward pass has the layer's dtype; running states and gradients are in the arithmetic type.
@@ -30,8 +31,8 @@ __all__ = ["forward", "backward"]
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
-# Thread i computes unit `col` of row `row`. `width` is the number of units, `outs` the size of the output: less than `width` with projections, whose
-# product then writes y and state. `before` (may be null) gets the state before the step.
+# Thread i computes unit `col` of row `row`. `width` is the number of units, `outs` the size of the output: less than `width` with
+# projections, whose product then writes y and state. `before` (may be null) gets the state before the step.
 _HEAD = r"""
 __device__ __forceinline__ float tanh_(float x) { return tanhf(x); }
 __device__ __forceinline__ double tanh_(double x) { return tanh(x); }
@@ -154,9 +155,10 @@ def _running(dtype: NumpyDtype) -> NumpyDtype:
     return np.dtype(np.float64 if ACCUMULATE[dtype.name] == "double" else np.float32)
 
 
-def forward(mode: str, steps: Steps, keep: bool, x: CupyArray, h0: CupyArray, c0: ArrayOrNone, w_ih: CupyArray, w_hh: CupyArray, b_ih: CupyArray | None,
-            b_hh: CupyArray | None, w_hr: CupyArray | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    """((y, h_n) or (y, h_n, c_n), what the backward pass needs, which costs nothing more) of one layer in one direction; x: (N, features)."""
+def forward(mode: str, steps: Steps, keep: bool, x: CupyArray, h0: CupyArray, c0: ArrayOrNone, w_ih: CupyArray, w_hh: CupyArray,
+            b_ih: CupyArray | None, b_hh: CupyArray | None, w_hr: CupyArray | None) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
+    """((y, h_n) or (y, h_n, c_n), what the backward pass needs, which costs nothing more) of one layer in one direction; x: (N,
+    features)."""
     if not steps:
         return NotImplemented
     sums = matmul(x, w_ih.T)
@@ -210,8 +212,9 @@ def _lstm_forward(steps: Steps, sums: CupyArray, state: CupyArray, c0: Array, w_
     return (y, state, cell.astype(dtype)), (sums, cells, before, None if w_hr is None else inner)
 
 
-def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: CupyArray | None, gh: CupyArray | None, gc: CupyArray | None, x: CupyArray, h0: CupyArray,
-             c0: CupyArray | None, w_ih: CupyArray, w_hh: CupyArray, b_ih: CupyArray | None, b_hh: CupyArray | None, w_hr: CupyArray | None, y: CupyArray,
+def backward(mode: str, steps: Steps, wanted: tuple[bool, ...], gy: CupyArray | None, gh: CupyArray | None, gc: CupyArray | None,
+             x: CupyArray, h0: CupyArray, c0: CupyArray | None, w_ih: CupyArray, w_hh: CupyArray, b_ih: CupyArray | None,
+             b_hh: CupyArray | None, w_hr: CupyArray | None, y: CupyArray,
              *kept: CupyArray) -> tuple[Array | None, ...]:
     """The gradients of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr (None where not `wanted`) from those of y, h_n and c_n (None: zero)."""
     gy = None if gy is None else _dense(gy.reshape(y.shape))
@@ -254,8 +257,8 @@ def _gru_backward(steps: Steps, gy: CupyArray | None, carry: CupyArray, kept: tu
     return dx
 
 
-def _lstm_backward(steps: Steps, gy: CupyArray | None, carry: CupyArray, cell: CupyArray, kept: tuple[CupyArray, ...], dz: CupyArray, y: CupyArray,
-                   w_hr: CupyArray | None, product: Callable[[int, int, int, int, int], None]) -> Callable[[], Array] | None:
+def _lstm_backward(steps: Steps, gy: CupyArray | None, carry: CupyArray, cell: CupyArray, kept: tuple[CupyArray, ...], dz: CupyArray,
+                   y: CupyArray, w_hr: CupyArray | None, product: Callable[[int, int, int, int, int], None]) -> Callable[[], Array] | None:
     """Fills dz, the gradient of the gates' sums; with projections, returns a function that gives the gradient of w_hr."""
     sums, cells, _, inner = kept
     width, outs, name = cell.shape[1], carry.shape[1], dz.dtype.name

@@ -1,7 +1,7 @@
 """Samplers with a stream per thread: permutations, multinomial, Poisson and gamma numbers.
 
-Thread and element have the same number; each thread takes its Philox words one after the other, as cuRAND's ``curand``, ``curand_uniform`` and
-``curand_normal`` do. Which of them give PyTorch's numbers stands in docs/cuda.md.
+Thread and element have the same number; each thread takes its Philox words one after the other, as cuRAND's ``curand``, ``curand_uniform``
+and ``curand_normal`` do. Which of them give PyTorch's numbers stands in docs/cuda.md.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ def multinomial(gen: CudaGenerator, weights: Array, samples: int) -> Array:
     cumulative = module.cumsum(share.astype(wide.dtype, copy=False), -1).astype(weights.dtype, copy=False)
     out = module.empty((rows, samples), np.int64)
     high = min(rows, 65535)
-    _MULTINOMIAL(weights.dtype.name)((blocks(samples, 128), high), (128,), (cumulative, share, out, np.int64(rows), np.int32(samples), np.int32(categories),
+    _MULTINOMIAL(weights.dtype.name)((blocks(samples, 128), high), (128,),
+                                     (cumulative, share, out, np.int64(rows), np.int32(samples), np.int32(categories),
                                                                           *gen.advance(((rows - 1) // high + 1) * 4)))
     return out
 

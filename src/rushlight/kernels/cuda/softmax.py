@@ -60,7 +60,8 @@ _WRITE = {"softmax": ("A scale = (A)1 / total;", "exp_({x} - top) * scale"),
 _FORWARD: dict[str, tuple[Kernel, Kernel]] = {}
 for _name, (_before, _value) in _WRITE.items():
     _FORWARD[_name] = (
-        Kernel(_name, _ROW % (f"{_before} for (int i = threadIdx.x; i < n; i += blockDim.x) store(out + i, {_value.format(x='load(row[i])')});")),
+        Kernel(_name, _ROW % (f"{_before} for (int i = threadIdx.x; i < n; i += blockDim.x) store(out + i, "
+                              f"{_value.format(x='load(row[i])')});")),
         Kernel(f"{_name}_columns", _COLUMN % (f"{_before} for (int i = 0; i < n; i++) store(y + start + i * inner, "
                                               f"{_value.format(x='load(x[start + i * inner])')});")))
 _BACKWARD: dict[str, tuple[Kernel, Kernel]] = {}

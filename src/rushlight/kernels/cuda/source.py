@@ -105,7 +105,8 @@ _registered: list[Kernel] = []
 class Kernel:
     """``Kernel(name, text, dtypes)``: `text` is CUDA C++ that uses T (element) and A (arithmetic) as types and defines ``kernel``.
 
-    ``kernel(dtype_name)(grid, block, args)`` launches. Where it uses dynamic shared memory, `shared` is how many bytes a launch may ask for.
+    ``kernel(dtype_name)(grid, block, args)`` launches. Where it uses dynamic shared memory, `shared` is how many bytes a launch may ask
+    for.
     """
 
     __slots__ = ("name", "text", "dtypes", "shared", "_ready")

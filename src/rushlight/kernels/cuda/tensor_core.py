@@ -1,7 +1,8 @@
 """`TENSOR_CORE`: products of small matrices by one warp, and copies into shared memory that go on beside the arithmetic; from sm_80 on.
 
-A text for the kernels that use it, put before theirs: ``Kernel(name, TENSOR_CORE + text)``. The 32 threads of a warp hold a matrix together, each a
-fragment of it, in the layouts that the PTX ISA documents for ``mma.m16n8k16`` and ``mma.m16n8k8``. With ``group = lane / 4`` and ``member = lane % 4``:
+A text for the kernels that use it, put before theirs: ``Kernel(name, TENSOR_CORE + text)``. The 32 threads of a warp hold a matrix
+together, each a fragment of it, in the layouts that the PTX ISA documents for ``mma.m16n8k16`` and ``mma.m16n8k8``. With ``group = lane /
+4`` and ``member = lane % 4``:
 
     16-bit A (16 x 16)  a[r] = elements (group + 8 * (r & 1), 2 * member + 8 * (r >> 1)) and its right neighbour
     16-bit B (16 x 8)   b[r] = elements (2 * member + 8 * r, group) and the one below
@@ -10,8 +11,9 @@ fragment of it, in the layouts that the PTX ISA documents for ``mma.m16n8k16`` a
     C, D (16 x 8)       d[r] = element (group + 8 * (r >> 1), 2 * member + (r & 1))
 
 `load4` reads four 8 x 8 matrices of 16-bit elements (or 8 x 4 of 32-bit ones) from shared memory: lane l gives the address of row l % 8 of
-matrix l / 8, and gets of each matrix the two elements (lane / 4, 2 * (lane % 4)), which is a fragment of A as it lies in memory by rows, or one of B by
-columns. `load4_transposed` is for B by rows. Rows lie on 16 bytes. Blocks are one-dimensional, whole warps take part, and every call is made by all 32 threads.
+matrix l / 8, and gets of each matrix the two elements (lane / 4, 2 * (lane % 4)), which is a fragment of A as it lies in memory by rows, or
+one of B by columns. `load4_transposed` is for B by rows. Rows lie on 16 bytes. Blocks are one-dimensional, whole warps take part, and every
+call is made by all 32 threads.
 
 The emulator (tests/support/cuda_emulator.h) computes the same from the same fragments, and copies only when they are waited for.
 """

@@ -6,7 +6,8 @@
             "conv": [{"kernel": "gather", "method": "half", "rows": 128, "columns": 50176, "tile": [128, 128, 64, 64, 128, 4]}],
             "attention": [{"kernel": "forward", "single": false, "size": 64, "shape": [2, 64]}]}}
 
-Without a file, or without an entry for the GPU at hand, the kernels' modules reckon. A measured convolution speaks for those of about its size only.
+Without a file, or without an entry for the GPU at hand, the kernels' modules reckon. A measured convolution speaks for those of about its
+size only.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def _table(module: ModuleType, device: int) -> _Table:
     found, table = _read().get(str(module.cuda.Device(device).compute_capability), {}), _Table({}, {})
     for entry in found.get("conv", ()):
         _checked("conv", entry)
-        table.conv.setdefault((entry["kernel"], entry["method"]), []).append((log2(entry["rows"]), log2(entry["columns"]), tuple(entry["tile"])))
+        table.conv.setdefault((entry["kernel"], entry["method"]),
+                              []).append((log2(entry["rows"]), log2(entry["columns"]), tuple(entry["tile"])))
     for entry in found.get("attention", ()):
         _checked("attention", entry)
         table.attention[entry["kernel"], entry["single"], entry["size"]] = tuple(entry["shape"])
@@ -96,13 +98,16 @@ def _table(module: ModuleType, device: int) -> _Table:
 
 @lru_cache(maxsize=512)
 def conv(module: ModuleType, device: int, kernel: str, method: str, rows: int, columns: int) -> tuple[int, ...] | None:
-    """The tile (the numbers of `implicit_gemm.Tile`) that was fastest for a result of about this size; None where nothing near was measured."""
-    near = [(abs(log2(max(rows, 1)) - r) + abs(log2(max(columns, 1)) - c), tile) for r, c, tile in _table(module, device).conv.get((kernel, method), ())]
+    """The tile (the numbers of `implicit_gemm.Tile`) that was fastest for a result of about this size; None where nothing near was
+    measured."""
+    near = [(abs(log2(max(rows, 1)) - r) + abs(log2(max(columns, 1)) - c),
+             tile) for r, c, tile in _table(module, device).conv.get((kernel, method), ())]
     distance, tile = min(near, default=(_FAR + 1, None), key=lambda one: one[0])
     return tile if distance <= _FAR else None
 
 
 def attention(kernel: str, single: bool, size: int) -> tuple[int, ...] | None:
-    """For "forward" (16 queries of a warp how many times, keys in a tile), for "backward" (elements of a tile, tiles in memory at once), or None."""
+    """For "forward" (16 queries of a warp how many times, keys in a tile), for "backward" (elements of a tile, tiles in memory at once), or
+    None."""
     module = driver.needed()
     return _table(module, module.cuda.runtime.getDevice()).attention.get((kernel, single, size))

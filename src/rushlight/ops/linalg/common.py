@@ -48,7 +48,8 @@ def check_square(name: str, a: Tensor, argument: str = "A") -> None:
     """Raise PyTorch's error unless `a` is a batch of square matrices."""
     check_matrix(name, a, argument)
     if a._a.shape[-1] != a._a.shape[-2]:
-        raise RuntimeError(f"{name}: {argument} must be batches of square matrices, but they are {a._a.shape[-2]} by {a._a.shape[-1]} matrices")
+        raise RuntimeError(f"{name}: {argument} must be batches of square matrices, but they are {a._a.shape[-2]} by {a._a.shape[-1]} "
+                           "matrices")
 
 
 def check_shapes(name: str, a: Tensor, b: Tensor, left: bool) -> None:

@@ -33,7 +33,8 @@ def _cholesky(name: str, A: Tensor, upper: bool, check: bool) -> tuple[Tensor, A
     lower = np.conj(np.swapaxes(A._a, -1, -2)) if upper else A._a
     array, info = lapack.cholesky(lower)
     if check:
-        check_info(name, info, lambda i: "The factorization could not be completed because the input is not positive-definite (the leading minor "
+        check_info(name, info, lambda i: "The factorization could not be completed because the input is not positive-definite (the "
+                                         "leading minor "
                                          f"of order {i} is not positive-definite).")
     y = result(array, A)
 
@@ -122,7 +123,8 @@ def _old_qr(input: Tensor, some: bool = True) -> Any:
     return old_qr_result(tuple(qr(input, "reduced" if some else "complete")))
 
 
-# --- Householder reflectors I - tau v v^H, v = (0, ..., 0, 1, a[i + 1:, i]) ----------------------------------------------------------------
+# --- Householder reflectors I - tau v v^H, v = (0, ..., 0, 1, a[i + 1:, i])
+# ----------------------------------------------------------------
 
 @op(method=True, out=True)
 def geqrf(input: Tensor) -> Any:
@@ -172,7 +174,8 @@ def _check_reflectors(name: str, input: Tensor, tau: Tensor) -> None:
         raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {input._kind.device} and "
                            f"{tau._kind.device}!")
     if tau._a.ndim != input._a.ndim - 1:
-        raise RuntimeError(f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau._a.ndim} and input.ndim "
+        raise RuntimeError(f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau._a.ndim} and "
+                           "input.ndim "
                            f"is equal to {input._a.ndim}")
     if tau._a.shape[:-1] != input._a.shape[:-2]:
         raise RuntimeError(f"{name}: Expected batch dimensions of tau to be equal to input.shape[:-2], but got {list(tau._a.shape[:-1])}")
@@ -196,9 +199,11 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
         raise RuntimeError(f"{name}: tau.shape[-1] must be less than or equal to input.shape[-1]")
     _check_reflectors(name, input, tau)
     if other._a.ndim != input._a.ndim or other._a.shape[:-2] != input._a.shape[:-2]:
-        raise RuntimeError(f"{name}: Expected batch dimensions of other to be equal to input.shape[:-2], but got {list(other._a.shape[:-2])}")
+        raise RuntimeError(f"{name}: Expected batch dimensions of other to be equal to input.shape[:-2], but got "
+                           f"{list(other._a.shape[:-2])}")
     if other._kind.dtype is not input._kind.dtype:
-        raise RuntimeError(f"{name}: Expected input and other to have the same dtype, but input has dtype {input._kind.dtype} and other has "
+        raise RuntimeError(f"{name}: Expected input and other to have the same dtype, but input has dtype {input._kind.dtype} and other "
+                           "has "
                            f"dtype {other._kind.dtype}")
     if not left:          # C Q = (Q^H C^H)^H
         return adjoint(ormqr(input, tau, adjoint(other), True, not transpose))

@@ -29,10 +29,12 @@ def _cast(name: str, x: Tensor, dtype: Any) -> Tensor:
     if not (dtype.is_floating_point or dtype.is_complex):
         raise RuntimeError(f"{name}: dtype should be floating point or complex. Got {dtype}")
     if dtype.is_complex is not x._kind.is_complex:
-        raise RuntimeError(f"{name}: dtype should be {'complex' if x._kind.is_complex else 'real'} for {'complex' if x._kind.is_complex else 'real'} "
+        raise RuntimeError(f"{name}: dtype should be {'complex' if x._kind.is_complex else 'real'} for "
+                           f"{'complex' if x._kind.is_complex else 'real'} "
                            f"inputs, but got {dtype}")
     if promote_types(x._kind.dtype, dtype) is not dtype:
-        raise RuntimeError(f"{name}: the dtype of the input ({x._kind.dtype}) should be convertible without narrowing to the specified dtype "
+        raise RuntimeError(f"{name}: the dtype of the input ({x._kind.dtype}) should be convertible without narrowing to the specified "
+                           "dtype "
                            f"({dtype})")
     return x.to(dtype)
 
@@ -56,7 +58,8 @@ def vector_norm(x: Tensor, ord: Number = 2, dim: PerDim | None = None, keepdim: 
 @op(namespace="linalg", out=True)
 def matrix_norm(A: Tensor, ord: Number | str = "fro", dim: Sequence[int] = (-2, -1), keepdim: bool = False, *,
                 dtype: Dtype = None) -> Tensor:  # noqa: N803
-    """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (largest, smallest), 1, -1 (of columns' sums), inf, -inf (rows)."""
+    """A norm of matrices: "fro", "nuc" (sum of singular values), 2 and -2 (largest, smallest), 1, -1 (of columns' sums), inf, -inf
+    (rows)."""
     name = "linalg.matrix_norm"
     check_matrix(name, A)
     A = _cast(name, A, dtype)  # noqa: N806

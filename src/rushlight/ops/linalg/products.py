@@ -57,7 +57,8 @@ def matrix_exp(A: Tensor) -> Tensor:  # noqa: N803
     return record(r, "LinalgMatrixExpBackward0", (A,), grad, (A,), holomorphic=False)
 
 
-# Coefficients of exp's series to degree 16, for the powers 0 to 3 and then four at a time; up to which norm that is exact in double and in single precision.
+# Coefficients of exp's series to degree 16, for the powers 0 to 3 and then four at a time; up to which norm that is exact in double and in
+# single precision.
 _TAYLOR = [[1 / math.factorial(4 * block + k) for k in range(4)] for block in range(4)]
 _EXACT_TO = {"d": 0.75, "D": 0.75, "f": 2.0, "F": 2.0}
 
@@ -100,10 +101,12 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
             wanted = ("the first" if i == 0 else "the last") + " tensor must be 1D or 2D" if end else f"tensor {i} must be 2D"
             raise RuntimeError(f"multi_dot(): {wanted} but got {t._a.ndim}D")
         if t._kind.dtype is not tensors[0]._kind.dtype:
-            raise RuntimeError(f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {tensors[0]._kind.dtype} and tensor {i} "
+            raise RuntimeError(f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {tensors[0]._kind.dtype} and tensor "
+                               f"{i} "
                                f"{t._kind.dtype}")
         if t._kind is not tensors[0]._kind:
-            raise RuntimeError(f"multi_dot(): all tensors must be on the same device but tensor 0 is on {tensors[0]._kind.device} and tensor {i} on "
+            raise RuntimeError(f"multi_dot(): all tensors must be on the same device but tensor 0 is on {tensors[0]._kind.device} and "
+                               f"tensor {i} on "
                                f"{t._kind.device}")
     shapes = [list(t._a.shape) for t in tensors]
     if first:
@@ -153,7 +156,8 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
 def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Sums of conj(x) * y along a dimension."""
     if x._kind is not y._kind:
-        raise RuntimeError(f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {title(x._kind.dtype)} and y of type "
+        raise RuntimeError(f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {title(x._kind.dtype)} and y of "
+                           "type "
                            f"{title(y._kind.dtype)} instead")
     check_floating("linalg.vecdot", x, low=True)
     return (x.conj() * y).sum(dim)
@@ -241,7 +245,8 @@ def _check_weights(name: str, weights: Tensor | None, n: int, category: str, fit
     if not fits(weights._kind):
         raise RuntimeError(f"cov(): expected {name} to have {category} dtype but got {name} with {weights._kind.dtype} dtype")
     if weights._a.size != n:
-        raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but got {weights._a.size} != "
+        raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but got "
+                           f"{weights._a.size} != "
                            f"{n}")
     if n and bool((weights._a < 0).any()):
         raise RuntimeError(f"cov(): {name} cannot be negative")

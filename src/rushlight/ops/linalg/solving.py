@@ -54,7 +54,8 @@ def inv(A: Tensor) -> Tensor:  # noqa: N803
     check_square("linalg.inv", A)
     check_floating("linalg.inv", A)
     r, info = _inverse(A)
-    check_info("linalg.inv", info, lambda i: f"The diagonal element {i} is zero, the inversion could not be completed because the input matrix "
+    check_info("linalg.inv", info, lambda i: f"The diagonal element {i} is zero, the inversion could not be completed because the input "
+                                             "matrix "
                                              "is singular.")
     return r
 
@@ -232,7 +233,8 @@ def tensorsolve(A: Tensor, B: Tensor, dims: PerDim | None = None) -> Tensor:  # 
     shape = A._a.shape[B._a.ndim:]
     n = prod(A._a.shape[:B._a.ndim])
     if prod(shape) != n:
-        raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but got "
+        raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but "
+                           "got "
                            f"{prod(shape)} != {n}")
     return solve(A.reshape(n, n), B.reshape(-1)).reshape(shape)
 

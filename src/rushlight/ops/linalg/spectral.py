@@ -41,7 +41,8 @@ def _converged(name: str, decompose: Function, a: Array, *options: Any) -> Any:
 def _check_phase(name: str, what: str, imaginary: Tensor) -> None:
     """Complex singular and eigenvectors are defined up to a phase: raise where a loss depends on it."""
     if bool((np.abs(imaginary._a) > 1e-2).any()):
-        raise RuntimeError(f"{name}: The {what} in the complex case are specified up to multiplication by e^{{i phi}}. The specified loss function "
+        raise RuntimeError(f"{name}: The {what} in the complex case are specified up to multiplication by e^{{i phi}}. The specified loss "
+                           "function "
                            "depends on this quantity, so it is ill-defined.")
 
 
@@ -256,7 +257,8 @@ def _pinv(A: Tensor, atol: float | None, rtol: float | None, hermitian: bool) ->
 
 
 def pinv_grad(g: Tensor, a: Tensor, p: Tensor) -> Tensor:
-    """-P^H g P^H + (I - A P) g^H P P^H + P^H P g^H (I - P A) (G. Golub and V. Pereyra 1973), which needs no gaps between singular values."""
+    """-P^H g P^H + (I - A P) g^H P P^H + P^H P g^H (I - P A) (G. Golub and V. Pereyra 1973), which needs no gaps between singular
+    values."""
     gh, ph = adjoint(g), adjoint(p)
     x = matmul(gh, matmul(p, ph))
     y = matmul(matmul(ph, p), gh)
@@ -284,7 +286,8 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 @op(namespace="linalg", out=True)
 def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None) -> Any:  # noqa: N803
-    """(solution, residuals, rank, singular values) of min |A X - B|; which of the last three are filled depends on the driver, as in LAPACK.
+    """(solution, residuals, rank, singular values) of min |A X - B|; which of the last three are filled depends on the driver, as in
+    LAPACK.
 
     driver  "gelsy" (default), "gelsd", "gelss" for any rank; "gels" takes A to have full rank
     """

@@ -210,7 +210,8 @@ class _LoaderIterator(Iterator[Any]):
     def _begin(self, loader: DataLoader[Any]) -> None:
         self._indices = iter(loader._index_sampler)
         self._num_yielded = 0
-        self._expected = None if getattr(loader, "_reported_length", None) is None else len(loader)      # fastai passes an object of its own
+        # fastai passes an object of its own
+        self._expected = None if getattr(loader, "_reported_length", None) is None else len(loader)
 
     def __next__(self) -> Operand | list[Any]:
         data = self._next_data()
@@ -244,7 +245,8 @@ class _LocalIterator(_LoaderIterator):
         super().__init__(loader)
         if loader.timeout != 0:
             raise AssertionError("timeout is for worker processes: it needs num_workers > 0")
-        self._fetch = make_fetcher(loader.dataset, loader._dataset_kind == _DatasetKind.Iterable, loader._auto_collation, loader.collate_fn, loader.drop_last)
+        self._fetch = make_fetcher(loader.dataset, loader._dataset_kind == _DatasetKind.Iterable, loader._auto_collation, loader.collate_fn,
+                                   loader.drop_last)
 
     def _next_data(self) -> Operand | list[Any]:
         return self._fetch(next(self._indices))
@@ -291,8 +293,8 @@ class _WorkerIterator(_LoaderIterator):
         from ._utils.pool import PIPE_BYTES, WorkerPool
         from ._utils.worker import Settings
         limit = PIPE_BYTES // max(loader.prefetch_factor, 1) // 4  # type: ignore[type-var, operator]
-        settings = Settings(loader.dataset, loader._dataset_kind == _DatasetKind.Iterable, loader._auto_collation, loader.collate_fn, loader.drop_last, self._base_seed,
-                            loader.num_workers, loader.worker_init_fn, min(limit, PIPE_BYTES // 8))
+        settings = Settings(loader.dataset, loader._dataset_kind == _DatasetKind.Iterable, loader._auto_collation, loader.collate_fn,
+                            loader.drop_last, self._base_seed, loader.num_workers, loader.worker_init_fn, min(limit, PIPE_BYTES // 8))
         return WorkerPool(loader.multiprocessing_context or multiprocessing.get_context(), settings)
 
     def _deal(self) -> None:

@@ -22,8 +22,8 @@ def hparams(hparam_dict: Mapping[str, Setting] | None = None, metric_dict: Mappi
             hparam_domain_discrete: Mapping[str, Sequence[Setting]] | None = None) -> tuple[Summary, Summary, Summary]:
     """Three summaries: which hyperparameters and metrics there are, this run's values, and its end. None is left out.
 
-    Raises TypeError where an argument is no dict, or the values in `hparam_domain_discrete` are of another type than the hyperparameter, and
-    ValueError for a value that is no number, string, bool or tensor.
+    Raises TypeError where an argument is no dict, or the values in `hparam_domain_discrete` are of another type than the hyperparameter,
+    and ValueError for a value that is no number, string, bool or tensor.
     """
     domains = hparam_domain_discrete or {}
     for name, given in (("hparam_dict", hparam_dict), ("metric_dict", metric_dict), ("hparam_domain_discrete", domains)):

@@ -181,7 +181,8 @@ def pr_curve(tag: str, labels: Array, predictions: Array, num_thresholds: int = 
 def pr_curve_raw(tag: str, tp: Array, fp: Array, tn: Array, fn: Array, precision: Array, recall: Array, num_thresholds: int = 127,
                  weights: object = None) -> Summary:
     """The same from counts for each threshold. (The counts hold the weights already; PyTorch takes `weights` and leaves them.)"""
-    return _pr_summary(tag, np.stack([make_np(each) for each in (tp, fp, tn, fn, precision, recall)]), min(num_thresholds, _MOST_THRESHOLDS))
+    return _pr_summary(tag, np.stack([make_np(each) for each in (tp, fp, tn, fn, precision, recall)]),
+                       min(num_thresholds, _MOST_THRESHOLDS))
 
 
 def _pr_summary(tag: str, rows: Array, thresholds: int) -> Summary:
@@ -229,7 +230,8 @@ def audio(tag: str, tensor: Loggable, sample_rate: int = 44100) -> Summary:
 def mesh(tag: str, vertices: Tensor, colors: Tensor | None, faces: Tensor | None, config_dict: Mapping[str, Any] | None,
          display_name: str | None = None, description: str | None = None) -> Summary:
     """Points, or a mesh: vertices, colours and the corners of faces, each (batch, n, 3); `config_dict` goes to the viewer (three.js)."""
-    given = [(each, kind) for each, kind in ((vertices, MeshPluginData.VERTEX), (faces, MeshPluginData.FACE), (colors, MeshPluginData.COLOR))
+    given = [(each, kind) for each, kind in ((vertices, MeshPluginData.VERTEX), (faces, MeshPluginData.FACE),
+                                             (colors, MeshPluginData.COLOR))
              if each is not None]
     components = mesh_metadata.get_components_bitmask([kind for _, kind in given])
     config = "{}" if config_dict is None else json.dumps(config_dict, sort_keys=True)

@@ -162,8 +162,9 @@ class SummaryWriter:
         chosen = self.default_bins if isinstance(bins, str) and bins == "tensorflow" else bins
         self._add(summary.histogram(tag, values, chosen, max_bins=max_bins), global_step, walltime)
 
-    def add_histogram_raw(self, tag: str, min: float, max: float, num: float, sum: float, sum_squares: float, bucket_limits: Sequence[float],
-                          bucket_counts: Sequence[float], global_step: float | None = None, walltime: float | None = None) -> None:
+    def add_histogram_raw(self, tag: str, min: float, max: float, num: float, sum: float, sum_squares: float,
+                          bucket_limits: Sequence[float], bucket_counts: Sequence[float], global_step: float | None = None,
+                          walltime: float | None = None) -> None:
         """A histogram that was counted elsewhere. ValueError if there are not as many limits as counts."""
         if len(bucket_limits) != len(bucket_counts):
             raise ValueError("len(bucket_limits) != len(bucket_counts), see the document.")
@@ -182,7 +183,8 @@ class SummaryWriter:
                                        precision, recall, num_thresholds, weights), global_step, walltime)
 
     def add_hparams(self, hparam_dict: dict[str, Any], metric_dict: dict[str, Any],
-                    hparam_domain_discrete: dict[str, list[Any]] | None = None, run_name: str | None = None, global_step: float | None = None) -> None:
+                    hparam_domain_discrete: dict[str, list[Any]] | None = None, run_name: str | None = None,
+                    global_step: float | None = None) -> None:
         """Hyperparameters and what came of them, as a run of its own below this one (`run_name`; the time by default)."""
         if type(hparam_dict) is not dict or type(metric_dict) is not dict:
             raise TypeError("hparam_dict and metric_dict should be dictionary.")
@@ -216,9 +218,11 @@ class SummaryWriter:
         boxes = summary.image_boxes(tag, img_tensor, box_tensor, rescale=rescale, dataformats=dataformats, labels=names)
         self._add(boxes, global_step, walltime)
 
-    def add_figure(self, tag: str, figure: Any, global_step: float | None = None, close: bool = True, walltime: float | None = None) -> None:
+    def add_figure(self, tag: str, figure: Any, global_step: float | None = None, close: bool = True,
+                   walltime: float | None = None) -> None:
         """A figure of matplotlib's, or a list of them as a grid; `close` frees them."""
-        self.add_image(tag, figure_to_image(figure, close), global_step, walltime, dataformats="NCHW" if isinstance(figure, list) else "CHW")
+        self.add_image(tag, figure_to_image(figure, close), global_step, walltime,
+                       dataformats="NCHW" if isinstance(figure, list) else "CHW")
 
     def add_video(self, tag: str, vid_tensor: Loggable, global_step: float | None = None, fps: float = 4,
                   walltime: float | None = None) -> None:

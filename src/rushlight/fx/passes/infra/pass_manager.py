@@ -34,13 +34,15 @@ def _validate_pass_schedule_constraint(constraint: Callable[[Any, Any], bool], p
     for i, a in enumerate(passes):
         for j, b in enumerate(passes[i + 1:]):
             if not constraint(a, b):
-                raise RuntimeError(f"pass schedule constraint violated. Expected {a} before {b} but found {a} at index {i} and {b} at index {j} in "
+                raise RuntimeError(f"pass schedule constraint violated. Expected {a} before {b} but found {a} at index {i} and {b} at "
+                                   f"index {j} in "
                                    "pass list.")
 
 
 def _topological_sort_passes(passes: list[Any], constraints: list[Callable[[Any, Any], bool]]) -> list[Any]:
     """The passes in an order that all constraints allow; RuntimeError where there is none."""
-    after = {a: [b for b in passes if b != a and any(not allowed(b, a) for allowed in constraints)] for a in passes}   # a -> what has to come after
+    # a -> what has to come after
+    after = {a: [b for b in passes if b != a and any(not allowed(b, a) for allowed in constraints)] for a in passes}
     before = {b: sum(b in after[a] for a in passes) for b in passes}
     ready = [each for each in passes if not before[each]]
     done: list[Any] = []
@@ -67,8 +69,8 @@ class PassManager:
     run_checks_after_each_pass  call ``check`` (see `add_checks`) after every pass, not only at the beginning
     """
 
-    def __init__(self, passes: list[Any] | None = None, constraints: list[Callable[[Any, Any], bool]] | None = None, steps: int | None = None,
-                 run_checks_after_each_pass: bool = False, suppress_check_failures: bool = False) -> None:
+    def __init__(self, passes: list[Any] | None = None, constraints: list[Callable[[Any, Any], bool]] | None = None,
+                 steps: int | None = None, run_checks_after_each_pass: bool = False, suppress_check_failures: bool = False) -> None:
         self.passes, self.constraints, self.steps = passes or [], constraints or [], steps or 1
         self.run_checks_after_each_pass, self.suppress_check_failures = run_checks_after_each_pass, suppress_check_failures
         self._validated = False
@@ -126,7 +128,8 @@ class PassManager:
             try:
                 result = fn(module)
                 if not hasattr(result, "graph_module"):
-                    raise TypeError(f"The result of the pass {_name(fn)} should be type PassResult.Please wrap it with pass_result_wrapper()")
+                    raise TypeError(f"The result of the pass {_name(fn)} should be type PassResult.Please wrap it with "
+                                    "pass_result_wrapper()")
                 module, modified = result.graph_module, modified or result.modified
                 if isinstance(module, GraphModule):
                     module.recompile()

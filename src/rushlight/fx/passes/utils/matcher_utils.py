@@ -62,9 +62,10 @@ class SubgraphMatcher:
         self.pattern_anchors = [output] if match_output else [n for n in output.all_input_nodes if len(n.users) == 1]
 
     def match(self, graph: Graph, node_name_match: str = "") -> list[InternalMatch]:
-        """The matches in a graph, in its order: nothing outside of a match uses what is inside (but its results), and computing a match at once
-        would make no cycle. `node_name_match`: nodes whose names contain it match any node."""
-        candidates = [(anchor, [n for n in graph.nodes if self._nodes_are_equal(anchor, n, node_name_match)]) for anchor in self.pattern_anchors]
+        """The matches in a graph, in its order: nothing outside of a match uses what is inside (but its results), and computing a match at
+        once would make no cycle. `node_name_match`: nodes whose names contain it match any node."""
+        candidates = [(anchor, [n for n in graph.nodes if self._nodes_are_equal(anchor, n, node_name_match)])
+                      for anchor in self.pattern_anchors]
         candidates = [(anchor, nodes) for anchor, nodes in candidates if nodes]
         found: list[InternalMatch] = []
         if candidates:
