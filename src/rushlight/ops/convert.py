@@ -32,12 +32,14 @@ def move(array: Any, source: device, target: device, non_blocking: bool = False)
     if array.__class__ is np.ndarray and not array.ndim:      # a number, which a device tensor may hold as a 0-dim NumPy array
         source = CPU
     if target is CPU:
-        if source is CPU or not non_blocking:
+        pinned = getattr(array_module(source)[0], "pinned", None) if non_blocking else None
+        if pinned is None:
             return array.copy() if source is CPU else array.get()
-        return array_module(source)[0].pinned.to_host(array.c)
-    if source is CPU and non_blocking:
-        return array_module(target)[0].queued(array)
-    return array_module(target)[0].asarray(array)
+        return pinned.to_host(array.c)
+    module = array_module(target)[0]
+    if source is CPU and non_blocking and hasattr(module, "queued"):     # a device that queues nothing copies at once
+        return module.queued(array)
+    return module.asarray(array)
 
 
 def convert(input: Tensor, kind: Kind, copy: bool = False, non_blocking: bool = False) -> Tensor:
