@@ -34,3 +34,11 @@ def test_the_table_is_true(row):
     assert (HERE.parent / file).exists() and reason
     idle = [pattern for pattern in patterns(row) if not any(fnmatch(str(module), pattern) for module in MODULES)]
     assert not idle, f"no module is called {idle}"
+
+
+def test_the_tour_passes_every_folder():
+    """CONTRIBUTING.md's tour of the files names every folder of the source."""
+    guide = (HERE.parent / "CONTRIBUTING.md").read_text()
+    tour = guide[guide.index("## A tour"):guide.index("## Releasing")]
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert [each for each in sorted(folders) if f"`{each}/`" not in tour and f"`src/rushlight/{each}/`" not in tour] == []
