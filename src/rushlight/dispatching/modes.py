@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .. import overrides, return_types, services
+from ..amp import casting
 from ..autograd.grad_mode import _set_grad, is_grad_enabled
 from ..ops import aten, attention
 from ..ops.interception import intercept, python_function, release
@@ -164,6 +165,13 @@ def _function(name: str, inside: Any, args: tuple[Any, ...], kwargs: dict[str, A
     if not LOCAL.modes and not (_keep and _wrapped(args, kwargs)):
         return inside(*args, **kwargs)
     name = naming.plain_name(name)
+    if casting.LOCAL.enabled:               # it comes before modes; a function around the listed one (`__matmul__`) is seen here first
+        return casting.run_cast(naming.same_name(name), lambda *args, **kwargs: _named(name, inside, args, kwargs), args, kwargs)
+    return _named(name, inside, args, kwargs)
+
+
+def _named(name: str, inside: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A call of the operator of this name, or of what is none."""
     if name == "tensor":
         return dispatch(aten.lift_fresh.default, (inside(*args, **kwargs),), {})
     lowered = (whole.TABLE if LOCAL.modes and LOCAL.modes[-1].whole else lowering.TABLE).get(name)

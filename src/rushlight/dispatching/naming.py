@@ -91,6 +91,11 @@ def plain_name(name: str) -> str:
     return _INNER.get(name, name)
 
 
+def same_name(name: str) -> str:
+    """The name of which another one is an alias."""
+    return _SAME.get(name, name)
+
+
 def canonical(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
     """(packet, args, kwargs) with the arguments in the operator's order, lists where it takes lists, without trailing defaults; None where
     no operator of this name takes them."""

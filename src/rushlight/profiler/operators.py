@@ -61,7 +61,7 @@ def detach(recorder: Any) -> None:
 
 def _title(name: str) -> str:
     name = naming.plain_name(name).removeprefix("_") if name.startswith("_") and not name.startswith("__") else naming.plain_name(name)
-    return f"aten::{naming._SAME.get(name, name)}"
+    return f"aten::{naming.same_name(name)}"
 
 
 def _timed(title: str, inside: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
