@@ -463,3 +463,68 @@ def test_decompositions_that_are_refused() -> None:
     program = exported(rl, "perceptron")[0]
     with pytest.raises(NotImplementedError, match="replace_pattern"):
         program.run_decompositions({})
+
+
+def switched(library: Any) -> Any:
+    """A module that records gradients for parts of what it does."""
+    class Switched(library.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for i, name in enumerate(("first", "second", "third")):
+                layer = library.nn.Linear(3, 3)
+                layer.weight.data = library.arange(9.0).reshape(3, 3).add(i).sin()
+                layer.bias.data = library.arange(3.0).add(i).cos()
+                setattr(self, name, layer)
+
+        @library.no_grad()
+        def half(self, x: Any) -> Any:
+            return self.first(x) * 2
+
+        def forward(self, x: Any) -> Any:
+            h = self.second(x)
+            with library.no_grad():
+                h.mul_(0.5)
+                scale = self.first(x).tanh()
+                with library.enable_grad():
+                    kept = self.third(x) * scale
+                with library.set_grad_enabled(False):
+                    norm = self.third(h).norm()
+            return h * scale + kept / norm + self.half(h)
+    return Switched()
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_parts_without_gradients_have_none(reload: bool) -> None:
+    found = []
+    for library in (rl, torch):
+        model, x = switched(library), library.arange(6.0).reshape(2, 3).cos()
+        run = model if library is torch else library.export.export(model, (x,))
+        if library is rl:
+            if reload:
+                file = io.BytesIO()
+                library.export.save(run, file)
+                file.seek(0)
+                run = library.export.load(file)
+            run = run.module()
+        x = x.clone().requires_grad_()
+        y = run(x)
+        y.pow(2).sum().backward()
+        grads = {name: each.grad for name, each in run.named_parameters()}
+        assert grads["first.weight"] is None
+        found.append([y, x.grad, *[each for name, each in sorted(grads.items()) if each is not None]])
+    same(*found)
+
+
+def test_autocast_is_part_of_the_program() -> None:
+    found = []
+    for library in (rl, torch):
+        class Cast(library.nn.Module):  # type: ignore[name-defined,misc]
+            def forward(self, x: Any, library: Any = library) -> Any:
+                with library.autocast("cpu", dtype=library.bfloat16):
+                    return x @ x, library.mm(x, x), x.matmul(x), library.nn.functional.linear(x, x), x.exp()
+        x = library.arange(9.0).reshape(3, 3).cos()
+        results = library.export.export(Cast(), (x,)).module()(x)
+        assert [str(each.dtype) for each in results] == ["torch.bfloat16"] * 4 + ["torch.float32"]
+        found.append([each.float() for each in results])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-2)

@@ -23,6 +23,7 @@ from ..size import Size
 from ..tensor import Tensor
 from ..unsupported import NotSupported
 from ..utils import _pytree as pytree
+from .recording import Recording
 
 __all__ = ["Call", "Meta", "Question", "Ref", "Run", "TracedSize", "line_of_user", "stack_of_user"]
 
@@ -195,6 +196,8 @@ class Run(TorchDispatchMode):
         self.origin: Any = None           # what is known of the node that runs, where a graph is run
         self.entered: dict[str | None, int] = {}          # how often each module was called
         self.names, self.limit, self.result = names, limit, None
+        self.recording = Recording()
+        self.unrecorded: set[int] = set()        # ids of tensors that were computed where the program records no gradients
         self.leaves = leaves
         for i, each in enumerate(leaves):
             if isinstance(each, Tensor):
@@ -208,7 +211,7 @@ class Run(TorchDispatchMode):
                    register_module_forward_hook(lambda *_: self._leave())]
         intercept(_ENGINE, "overrides", _no_backward)
         try:
-            with no_grad(), _Outside(self), self:
+            with no_grad(), _Outside(self), self, self.recording:
                 self.result = pytree.tree_map(_plain, call())
         finally:
             release(_ENGINE, "overrides")
@@ -245,20 +248,41 @@ class Run(TorchDispatchMode):
         stack, modules = stack_of_user(self.limit), {key: (path, kind) for key, path, kind in self.modules}
         if self.origin is not None:
             stack, modules = self.origin.get("stack_trace") or "", self.origin.get("nn_module_stack") or {}
-        call = Call(func, pytree.tree_map(self.reference, tuple(args)), pytree.tree_map(self.reference, kwargs), stack, modules)
+        call = Call(func, (), {}, stack, modules)
+        cut: set[int] = set()
+        call.args, call.kwargs = pytree.tree_map(lambda each: self._argument(call, each, cut), (tuple(args), kwargs))
         given = [each for each in flat((args, kwargs)) if isinstance(each, Tensor)]
         free = all(id(each) in self.free for each in given) and func._opname not in _RANDOM
         result = func(*args, **kwargs)
         self.calls.append(call)
-        self._note(call, result, free)
+        self._note(call, result, free, cut)
         return result
 
-    def _note(self, call: Call, result: Any, free: bool) -> None:
+    def _argument(self, call: Call, value: Any, cut: set[int]) -> Any:
+        """What stands for an argument: where the program records no gradients, the tensor without its own (`cut` gets its id)."""
+        ref = self.reference(value)
+        if self.recording.on or not isinstance(value, Tensor) or call.op is A.detach.default or not self._recorded(ref, value):
+            return ref
+        apart = Call(A.detach.default, (ref,), {}, call.stack, call.modules)
+        apart.results = [Meta(value)]
+        self.calls.append(apart)
+        cut.add(id(value))
+        return Ref("call", len(self.calls) - 1)
+
+    def _recorded(self, ref: Ref, value: Tensor) -> bool:
+        """Whether gradients may flow to a tensor when the program runs."""
+        if not (value.is_floating_point() or value.is_complex()) or ref.kind == "constant" or id(value) in self.unrecorded:
+            return False
+        return ref.kind != "state" or value.requires_grad
+
+    def _note(self, call: Call, result: Any, free: bool, cut: set[int]) -> None:
         call.many = isinstance(result, (list, tuple))
         call.results = list(result) if call.many else [result]
         for i, each in enumerate(call.results):
             if isinstance(each, Tensor):
-                self.refs[id(each)] = Ref("call", len(self.calls) - 1, i if call.many else None), each
+                if id(each) not in cut:             # what is written in place without gradients keeps the ones that it had
+                    self.refs[id(each)] = Ref("call", len(self.calls) - 1, i if call.many else None), each
+                    (self.unrecorded.discard if self.recording.on else self.unrecorded.add)(id(each))
                 if free:
                     self.free.add(id(each))
         call.results = [Meta(each) if isinstance(each, Tensor) else each for each in call.results]
