@@ -24,7 +24,7 @@ template <typename T> struct Size {
     static T add(T sum, T d, T) { return sum + std::fabs(d); }
     static T finish(T sum, T) { return sum; }
     static T share(T g, T, T) { return g; }
-    static T slope(T d, T share, T, T) { return d == T(0) ? T(0) : vmath::with_sign(T(1), d) * share; }
+    static T slope(T d, T share, T, T) { return d == T(0) ? T(0) : (d == d ? vmath::with_sign(T(1), d) : d) * share; }
 };
 template <typename T> struct Euclid {
     static T add(T sum, T d, T) { return sum + d * d; }
@@ -36,7 +36,7 @@ template <typename T> struct Largest {
     static T add(T sum, T d, T) { const T size = std::fabs(d); return (size > sum) | (size != size) ? size : sum; }
     static T finish(T sum, T) { return sum; }
     static T share(T g, T, T) { return g; }
-    static T slope(T d, T share, T r, T) { return (std::fabs(d) == r) & (d != T(0)) ? vmath::with_sign(T(1), d) * share : T(0); }
+    static T slope(T d, T share, T r, T) { return d != d ? d : (std::fabs(d) == r) & (d != T(0)) ? vmath::with_sign(T(1), d) * share : T(0); }
 };
 template <typename T> RL_INLINE T power(T x, T p) {  // of x >= 0
     if constexpr (sizeof(T) == 4) return vmath::pow(x, p);

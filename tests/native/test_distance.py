@@ -82,3 +82,17 @@ def test_second_derivatives(p):
     a, b = rl.randn(4, 3, dtype=rl.float64, requires_grad=True), rl.randn(5, 3, dtype=rl.float64, requires_grad=True)
     assert rl.autograd.gradgradcheck(lambda a: rl.pdist(a, p), a)
     assert rl.autograd.gradcheck(lambda a, b: rl.cdist(a, b, p), (a, b)) and rl.autograd.gradgradcheck(lambda a, b: rl.cdist(a, b, p), (a, b))
+
+
+@pytest.mark.parametrize("p", ORDERS)
+@pytest.mark.parametrize("graph", [False, True])
+def test_gradients_by_nan_are_nan(p, graph):
+    a = pt.tensor([[0.0, float("nan"), 1.0], [2.0, 1.0, 3.0], [0.5, 0.0, 2.0]], dtype=pt.float64, requires_grad=True)
+    b = pt.tensor([[1.0, 2.0, 3.5], [0.25, 7.0, 1.5]], dtype=pt.float64, requires_grad=True)
+
+    def call(m, *inputs):
+        r = m.cdist(*inputs, p) if len(inputs) == 2 else m.pdist(*inputs, p)
+        return [g.isnan() for g in m.autograd.grad(r.sum(), inputs, create_graph=graph and m is not pt)]
+    assert_same_behaviour(call, a, b)
+    if p != float("inf"):       # where PyTorch's pdist gives nan to all numbers of both rows, and its cdist only to those that are nan
+        assert_same_behaviour(call, a)

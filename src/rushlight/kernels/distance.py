@@ -30,11 +30,11 @@ def _slope(g: Any, d: Any, p: float, r: Any) -> Any:
     """g times the slope of the norm r by each difference; nothing where that has none."""
     g, r = g[..., None], r[..., None]
     if p == 0:
-        return d * 0
+        return np.zeros_like(d)
     if p == 1:
         return np.sign(d) * g
     if p == inf:
-        return np.where(np.abs(d) == r, np.sign(d), d.dtype.type(0)) * g
+        return np.where((np.abs(d) == r) | (d != d), np.sign(d), d.dtype.type(0)) * g
     safe = np.where(r == 0, d.dtype.type(1), r)
     if p == 2:
         return d * np.where(r == 0, d.dtype.type(0), g / safe)

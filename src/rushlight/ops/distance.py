@@ -71,11 +71,11 @@ def _slope(g: Tensor, d: Tensor, p: float, r: Tensor) -> Tensor:
     """g times the slope of the norm r by each difference, from ops; nothing where that has none."""
     g, r = g.unsqueeze(-1), r.unsqueeze(-1)
     if p == 0:
-        return d * 0 * g
+        return d.new_zeros(d._a.shape) * g
     if p == 1:
-        return d.sign() * g
+        return d.sign().where(d == d, d) * g
     if p == inf:
-        return (d.sign() * g).masked_fill(d.abs() != r, 0)
+        return (d.sign() * g).masked_fill(d.abs() != r, 0).where(d == d, d)
     if p == 2:
         return d * (g / r).masked_fill(r == 0, 0)
     return (d.sign() * d.abs() ** (p - 1)).masked_fill(d == 0, 0) * (g / r ** (p - 1)).masked_fill(r == 0, 0)
@@ -118,5 +118,5 @@ def pdist(input: Tensor, p: float = 2) -> Tensor:
     def grad(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
         rows, columns = [wrap(kind.xp.asarray(each), kind.int64) for each in np.triu_indices(x._a.shape[0], 1)]
         each = _slope(g, x.index_select(0, rows) - x.index_select(0, columns), p, r)
-        return (x * 0).index_add(0, rows, each).index_add(0, columns, each, alpha=-1)
+        return x.new_zeros(x._a.shape).index_add(0, rows, each).index_add(0, columns, each, alpha=-1)
     return record(r, "PdistBackward0", (input,), grad, (input, r), None if kind.reduced else lambda g, a, r: D.pairs_slope(g, a, p, r))
