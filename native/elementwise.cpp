@@ -236,8 +236,8 @@ PyObject* trace(const char* name, PyObject* const* args, int count) {
 }
 
 PyObject* copied_into(PyObject* result, PyObject* target) {
-    const bool good = result != nullptr && PyArray_Check(target) && PyArray_Check(result) && PyArray_CopyInto(as_array(target), as_array(result)) == 0;
-    if (result != nullptr && !good && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "the target of an elementwise kernel has to be an array");
+    const bool arrays = result != nullptr && PyArray_CheckExact(target) && PyArray_Check(result);
+    const bool good = result != nullptr && (arrays ? PyArray_CopyInto(as_array(target), as_array(result)) : PyObject_SetItem(target, Py_Ellipsis, result)) == 0;
     Py_XDECREF(result);
     return good ? Py_NewRef(target) : nullptr;
 }

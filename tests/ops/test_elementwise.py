@@ -210,3 +210,54 @@ def test_multiples_of_another_dtype_are_taken_in_the_result_s(first, second):
             found.append(a.clone().add_(b, alpha=3))
         return [(str(each.dtype), each.tolist()) for each in found]
     assert calls(rl) == calls(pt)
+
+
+IN_PLACE = [lambda m, x: x.relu_(), lambda m, x: m.relu_(x), lambda m, x: x.floor_(), lambda m, x: x.deg2rad_(), lambda m, x: x.erfinv_(),
+            lambda m, x: m.nn.functional.elu_(x), lambda m, x: m.nn.functional.hardtanh_(x), lambda m, x: m.threshold_(x, 0.1, 2.0),
+            lambda m, x: m.nn.functional.leaky_relu_(x), lambda m, x: m.selu_(x), lambda m, x: m.celu_(x), lambda m, x: x.le_(0.2),
+            lambda m, x: m.nn.functional.silu(x, inplace=True), lambda m, x: m.nn.functional.hardswish(x, inplace=True),
+            lambda m, x: x.nan_to_num_(), lambda m, x: x.clamp_min_(0.3), lambda m, x: x.lerp_(x * 2, 0.3), lambda m, x: x.addcmul_(x, x)]
+
+
+@pytest.mark.parametrize("change", IN_PLACE)
+def test_in_place_on_each_sample_and_without_dimensions(change):
+    """Arrays that are no NumPy arrays, and NumPy's scalars, can be what a kernel writes to."""
+    x = pt.linspace(-0.9, 0.9, 12).reshape(3, 4)
+    assert_same(rl.vmap(lambda row: change(rl, row.clone()))(to_rl(x)), pt.vmap(lambda row: change(pt, row.clone()))(x))
+    for dtype in (pt.float32, pt.float64, pt.float16, pt.bfloat16):
+        for value in (x, x[1], x[2, 3]):
+            ours = to_rl(value.to(dtype).clone())
+            assert change(rl, ours) is ours
+            assert_same(ours, change(pt, value.to(dtype).clone()), rtol=1e-5 if dtype.itemsize > 2 else 1e-2)
+
+
+@pytest.mark.parametrize("suffix", ["", "_"])
+@pytest.mark.parametrize("name", ["addcmul", "addcdiv", "lerp"])
+def test_operands_that_do_not_fit(name, suffix):
+    for m in (pt, rl):
+        fits, large = m.ones(3, 4), m.ones(4, 7)
+        for operands in ((large, fits), (fits, large), (large, large)):
+            with pytest.raises(RuntimeError):
+                getattr(m.ones(3, 4), name + suffix)(*operands)
+        for operands in ((2.0, fits), (2.0, 0.5), *(() if name == "lerp" else ((fits, 2.0),))):
+            with pytest.raises(TypeError):
+                getattr(m.ones(3, 4), name + suffix)(*operands)
+
+
+@pytest.mark.parametrize("name", ["addcmul_", "addcdiv_"])
+def test_products_in_place_know_their_operands_by_name(name):
+    for m in (pt, rl):
+        x = m.full((3,), 2.0)
+        assert getattr(x, name)(tensor1=m.full((3,), 6.0), tensor2=m.full((3,), 2.0), value=0.5).tolist() == [8.0 if name == "addcmul_" else 3.5] * 3
+
+
+@pytest.mark.parametrize("change", [lambda x: x.floor(), lambda x: x.trunc_(), lambda x: x.sign(), lambda x: x.clamp(x.detach() * 0 + 0.5, x.detach() * 0 + 1),
+                                    lambda x: x.clamp_min(x.detach() + 1)])
+@pytest.mark.parametrize("n", [1, 40])
+def test_where_there_is_no_slope_no_gradient_counts(change, n):
+    def call(m, x):
+        y = change(x.clone())
+        return m.autograd.grad(y, x, m.tensor([[float("nan")], [float("inf")], [-1.0]], dtype=x.dtype).expand(3, n))
+    for dtype in (pt.float32, pt.float64):
+        x = pt.full((3, n), 2.25, dtype=dtype, requires_grad=True)
+        assert_same(call(rl, to_rl(x))[0], call(pt, x)[0])

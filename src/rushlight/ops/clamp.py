@@ -139,7 +139,7 @@ def _by_tensors(input: Tensor, low: Any, high: Tensor, kind: Kind) -> Tensor:
         hi_t = rest[-1] if has_high else None
 
         def where(mask: Any) -> Tensor:
-            return g * wrap(as_array(mask, g._a.dtype), g._kind)
+            return g.masked_fill(wrap(as_array(np.logical_not(mask)), g._kind.bool_), 0)
         if hi_t is None:
             return where(x._a >= lo_t._a), where(x._a < lo_t._a), None
         if lo_t is None:

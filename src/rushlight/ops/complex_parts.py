@@ -75,7 +75,7 @@ def view_as_complex(input: Tensor) -> Tensor:
         raise RuntimeError("Input tensor must have one or more dimensions")
     if a.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
-    if a.strides[-1] != a.itemsize:
+    if a.strides[-1] != a.itemsize and a.size:        # NumPy has no strides of its own for what is empty
         raise RuntimeError("Tensor must have a last dimension with stride 1")
     if any(step % (2 * a.itemsize) for n, step in zip(a.shape[:-1], a.strides[:-1], strict=True) if n > 1):
         raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")

@@ -97,7 +97,8 @@ def _sgn(a: Array) -> Array:
 
 
 def _zero_grad(g: f.Value) -> f.Value:
-    return g * 0
+    """Zeros, also for gradients that are infinite or nan."""
+    return f.where(f.isfinite(g), g, 0.0) * 0
 
 
 # --- rounding, sign -------------------------------------------------------------------------------------------------------------------
@@ -380,7 +381,7 @@ def _lerp(weight: Operand) -> Function:
 
 
 def _fused(formula: Function, *operands: Any) -> Tensor | None:
-    """The formula of plain tensors of one kind (and numbers) that need no gradient; None for others."""
+    """The formula of plain tensors of one kind that need no gradient, the last may be a number; None for others."""
     kind = operands[0]._kind
     if not kind.fast:
         return None
@@ -390,11 +391,21 @@ def _fused(formula: Function, *operands: Any) -> Tensor | None:
             if each._kind is not kind or each._node is not None:
                 return None
             arrays.append(each._a)
-        elif each.__class__ is float or each.__class__ is int:
+        elif len(arrays) == len(operands) - 1 and (each.__class__ is float or each.__class__ is int):
             arrays.append(each)
         else:
             return None
-    return wrap(as_array(formula(*arrays)), kind)
+    try:
+        return wrap(as_array(formula(*arrays)), kind)
+    except ValueError:          # shapes that do not go together
+        return None
+
+
+def _tensors(name: str, tensor1: Tensor, tensor2: Tensor) -> None:
+    """PyTorch's error where an operand is a number."""
+    for position, each in ((1, tensor1), (2, tensor2)):
+        if not isinstance(each, Tensor):
+            raise TypeError(f"{name}(): argument 'tensor{position}' (position {position + 1}) must be Tensor, not {type(each).__name__}")
 
 
 @op(method=True, inplace=True, out=True)
@@ -402,6 +413,7 @@ def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     """input + value * tensor1 * tensor2, with broadcasting."""
     if input.__class__ is Tensor and (r := _fused(_addcmul, input, tensor1, tensor2, value)) is not None:
         return r
+    _tensors("addcmul", tensor1, tensor2)
     product = tensor1 * tensor2
     if input._kind is not product._kind and (d := result_type(input, product)) is not product._kind.dtype:
         product = tensor1.to(d) * tensor2           # in the result's dtype from the start
@@ -419,6 +431,7 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     """input + value * tensor1 / tensor2, with broadcasting."""
     if input.__class__ is Tensor and (r := _fused(_addcdiv, input, tensor1, tensor2, value)) is not None:
         return r
+    _tensors("addcdiv", tensor1, tensor2)
     if not (tensor1._kind.differentiable or tensor2._kind.differentiable):
         raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
                            "division "
@@ -451,9 +464,14 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     return where(weight.abs() < 0.5, input + weight * difference, end - difference * (1 - weight))
 
 
-AT_ONCE[addcmul] = lambda self, a, b, *, value=1: computed_at_once(self, _addcmul, a, b, value)
-AT_ONCE[addcdiv] = lambda self, a, b, *, value=1: computed_at_once(self, _addcdiv, a, b, value)
-AT_ONCE[lerp] = lambda self, end, weight: computed_at_once(self, _lerp(weight), end, weight)
+def _products_at_once(formula: Function) -> Function:
+    def at_once(self: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> bool:
+        return isinstance(tensor1, Tensor) and isinstance(tensor2, Tensor) and computed_at_once(self, formula, tensor1, tensor2, value)
+    return at_once
+
+
+AT_ONCE[addcmul], AT_ONCE[addcdiv] = _products_at_once(_addcmul), _products_at_once(_addcdiv)
+AT_ONCE[lerp] = lambda self, end, weight: isinstance(end, Tensor) and computed_at_once(self, _lerp(weight), end, weight)
 
 
 @op(method=True, inplace="function", out=True)
