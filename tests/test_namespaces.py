@@ -166,6 +166,25 @@ def test_profilers_leave_nothing_behind():
     assert engine.observer is None and before is (add.__code__ if hasattr(add, "__code__") else add.__wrapped__.__code__)
 
 
+def test_a_profiler_used_twice_has_the_second_use_alone():
+    counts = []
+    for library in (rl, torch):
+        profiler = library.profiler.profile()
+        for times in (2, 1):
+            with profiler:
+                for _ in range(times):
+                    library.ones(2).exp()
+        counts.append({each.key: each.count for each in profiler.key_averages()}["aten::exp"])
+    assert counts == [1, 1]
+    profiler = rl.profiler.profile()
+    profiler.start()
+    with pytest.raises(RuntimeError, match="twice"):
+        profiler.start()
+    profiler.stop()
+    rl.ones(2).exp()
+    assert {each.key: each.count for each in profiler.key_averages()}.get("aten::exp") is None
+
+
 def test_profiler_schedule(tmp_path):
     for module in MODULES:
         P = module.profiler

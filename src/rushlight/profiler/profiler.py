@@ -137,7 +137,11 @@ class profile:
         return self.current_action in (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, with what an earlier use recorded forgotten. RuntimeError where it runs already."""
+        if self in _active:
+            raise RuntimeError("torch.profiler.profile: start() was called twice; call stop() first")
+        if not self.acc_events:
+            self._recorded = []
         if self._recording():
             self._open()
         self._begin_step()
