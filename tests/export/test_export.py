@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import copy
 import io
 import json
@@ -528,3 +529,33 @@ def test_autocast_is_part_of_the_program() -> None:
         found.append([each.float() for each in results])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-2)
+
+
+class Keyword(rl.nn.Module):
+    def forward(self, x: Any, *, scale: Any) -> Any:
+        return rl.std(x * scale, 0, correction=0)
+
+
+@pytest.mark.parametrize("word", ["x", "scale", "correction", "bias"])
+@pytest.mark.parametrize("evil", ["{0}=made.append(1)", '{0}"), made.append(1), ("', "{0}): made.append(1)\ndef forward(self, {0}"])
+def test_names_of_a_file_are_no_code(word: str, evil: str, tmp_path: Any) -> None:
+    made: list[int] = []
+    model = Keyword()
+    model.bias = rl.nn.Parameter(rl.ones(3))
+    program = rl.export.export(model, (rl.randn(2, 3),), {"scale": rl.ones(3)})
+    rl.export.save(program, tmp_path / "good.pt2")
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "bad.pt2", "w") as bad:
+        for name in good.namelist():
+            data = good.read(name)
+            if name.endswith(".json"):
+                text = data.decode().replace('\\"' + word + '\\"', json.dumps(json.dumps(evil.format(word))[1:-1])[1:-1].join(['\\"'] * 2))
+                data = text.replace(f'"{word}"', json.dumps(evil.format(word))).encode()
+            bad.writestr(name, data)
+    builtins.made = made  # type: ignore[attr-defined]
+    try:
+        rl.export.load(tmp_path / "bad.pt2").module()(rl.randn(2, 3), scale=rl.ones(3))
+    except (RuntimeError, ValueError, AttributeError, KeyError) as error:
+        assert str(error)
+    finally:
+        del builtins.made  # type: ignore[attr-defined]
+    assert made == []

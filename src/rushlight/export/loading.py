@@ -100,6 +100,13 @@ class _Archive:
         return found
 
 
+def _word(name: Any) -> str:
+    """A name of the file that becomes one in the code that is made of the graph. RuntimeError for what is no name: it would run as code."""
+    if not isinstance(name, str) or not name.isidentifier():
+        raise RuntimeError(f"torch.export.load: the file has {str(name)[:80]!r} where a name has to stand")
+    return name
+
+
 def _dtype(code: int) -> Any:
     if code not in schema.DTYPES:
         raise NotSupported(f"torch.export.load: dtype number {code} is not supported by rushlight")
@@ -154,7 +161,7 @@ class _Reader:
 
     def placeholder(self, spec: InputSpec, given: dict[str, Any]) -> None:
         """An input."""
-        node = input_node(self.graph, spec.arg.name)
+        node = input_node(self.graph, _word(spec.arg.name))
         self.nodes[spec.arg.name] = node
         node.meta["val"] = spec.arg.value if isinstance(spec.arg, ConstantArgument) else self.meta(spec.arg.name, True)
 
@@ -180,7 +187,7 @@ class _Reader:
         """An operator, and nodes for its results where there are several."""
         target = _target(data["target"])
         args = tuple([self.value(each["arg"]) for each in data["inputs"] if each.get("kind", 1) != 2])
-        kwargs = {each["name"]: self.value(each["arg"]) for each in data["inputs"] if each.get("kind", 1) == 2}
+        kwargs = {_word(each["name"]): self.value(each["arg"]) for each in data["inputs"] if each.get("kind", 1) == 2}
         outputs = data["outputs"]
         single = len(outputs) == 1 and "as_tensors" not in outputs[0]
         name = next(iter(outputs[0].values())).get("name") or next(iter(outputs[0].values())).get("as_name") if single else data.get("name")
@@ -268,8 +275,10 @@ def _notes(data: Mapping[str, Any]) -> dict[str, Any]:
 def _call(data: Any) -> ModuleCallSignature | None:
     if data is None:
         return None
-    return ModuleCallSignature(pytree.treespec_loads(data["in_spec"]), pytree.treespec_loads(data["out_spec"]),
-                               data.get("forward_arg_names"))
+    given, names = pytree.treespec_loads(data["in_spec"]), data.get("forward_arg_names")
+    for each in (*given.child(1).context, *(names or ())):
+        _word(each)
+    return ModuleCallSignature(given, pytree.treespec_loads(data["out_spec"]), names)
 
 
 _INPUTS = {"parameter": (InputKind.PARAMETER, "parameter_name"), "buffer": (InputKind.BUFFER, "buffer_name"),

@@ -167,7 +167,8 @@ class PythonCode:
 def _format_target(base: str, target: str) -> str:
     """The attribute at a dotted path below an expression."""
     for each in target.split("."):
-        base = f"{base}.{each}" if each.isidentifier() else f'getattr({base}, "{each}")'
+        quoted = f'"{each}"' if each.isprintable() and not set(each) & {'"', "\\"} else repr(each)
+        base = f"{base}.{each}" if each.isidentifier() else f"getattr({base}, {quoted})"
     return base
 
 
