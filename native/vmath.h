@@ -403,7 +403,7 @@ RL_INLINE double lgamma_positive(double x) {
 RL_INLINE double lgamma(double x) {
     const bool reflect = x < 0.5;
     const double r = lgamma_positive(reflect ? 1.0 - x : x);
-    const double fraction = x - std::floor(x), least = fraction < 0.5 ? fraction : 1.0 - fraction;
+    const double fraction = absolute(x - std::trunc(x)), least = fraction < 0.5 ? fraction : 1.0 - fraction;  // exact also next to 0
     const double sine = sin(3.14159265358979323846 * least), size = absolute(x);
     const bool tiny = size < 1e-300;
     const double part = log(tiny ? size : sine);

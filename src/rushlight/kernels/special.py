@@ -214,7 +214,7 @@ def _lgamma(x: Array) -> Array:
     r = _lgamma_positive(np.where(negative, 1 - x, x))
     if negative.any():
         # gamma(x) gamma(1 - x) = pi / sin(pi x)
-        fraction = x - np.floor(x)
+        fraction = np.abs(x - np.trunc(x))         # exact also next to 0
         reflected = math.log(math.pi) - np.log(np.abs(np.sin(math.pi * np.minimum(fraction, 1 - fraction)))) - r
         tiny = np.abs(x) < 1e-300
         reflected = np.where(tiny, -np.log(np.abs(x)), reflected)
