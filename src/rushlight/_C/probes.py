@@ -163,8 +163,7 @@ def _will_engine_execute_node(node: Any) -> bool:
         raise RuntimeError("_get_should_execute_nodes should only be called during the backward pass")
     if isinstance(node, AccumulateGrad) and LOCAL_GRAD.partial_backward:
         raise RuntimeError("A leaf node was passed to _will_engine_execute_node but we are currently running autograd.grad(). This is "
-                           "currently not "
-                           "supported.")
+                           "currently not supported.")
     return will_run([node]) == 1
 
 

@@ -88,5 +88,4 @@ def _tell(node: Any) -> None:
         warnings.warn(f"Error detected in {node.label}. Traceback of forward call that caused the error:\n{where}", stacklevel=4)
     else:
         warnings.warn(f"Error detected in {node.label}. No forward pass information available. Enable detect anomaly during forward pass "
-                      "for "
-                      "more information.", stacklevel=4)
+                      "for more information.", stacklevel=4)

@@ -187,7 +187,6 @@ def _result(index: int, t: Tensor, g: Array | Tensor | None, graph: bool, allow_
             return zeros.requires_grad_() if graph else zeros
         if not allow_unused:
             raise RuntimeError(f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set "
-                               "allow_unused=True if this is "
-                               "the desired behavior.")
+                               "allow_unused=True if this is the desired behavior.")
         return None
     return g if graph or isinstance(g, Tensor) else wrap_array(g)

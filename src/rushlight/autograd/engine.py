@@ -445,8 +445,7 @@ def sum_array_to(g: Array, shape: tuple[int, ...], node: Any = None) -> Array:
     extra = g.ndim - len(shape)
     if extra < 0 or any(want != have and want != 1 for want, have in zip(shape, g.shape[extra:], strict=True)):
         raise RuntimeError(f"Function {node.label if node else 'backward'} returned an invalid gradient at index 0 - got {list(g.shape)} "
-                           "but "
-                           f"expected shape compatible with {list(shape)}")
+                           f"but expected shape compatible with {list(shape)}")
     if extra:
         g = R.sum(g, tuple(range(extra)) if extra > 1 else 0, False)
     axes = tuple([i for i, want in enumerate(shape) if want == 1 and g.shape[i] != 1])

@@ -100,8 +100,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
                            f"Tensor is of size {list(tensor.shape)} while the given forward gradient is of size {list(tangent.shape)}.")
     if tensor._kind is not tangent._kind:
         raise RuntimeError("Trying to set a forward gradient that has a different dtype or device than that of the original Tensor, this "
-                           "is not "
-                           f"supported. Tensor is {tensor.dtype} while the given forward gradient is {tangent.dtype}.")
+                           f"is not supported. Tensor is {tensor.dtype} while the given forward gradient is {tangent.dtype}.")
     r = wrap(tensor._a, tensor._kind)
     r._ver = share_version(tensor)
     node: Any = object.__new__(node_class("DualBackward0", RecordNode))

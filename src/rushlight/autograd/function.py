@@ -141,8 +141,7 @@ class FunctionNode(Node, FunctionCtx):
                 kept.append(each)
             elif each is not None:
                 raise RuntimeError(f"function {self.label} returned a gradient different from None at position {i + 1}, but the "
-                                   "corresponding "
-                                   "forward input was not a Variable")
+                                   "corresponding forward input was not a Variable")
         return kept
 
     def free(self) -> None:
@@ -167,14 +166,12 @@ class Function(metaclass=_FunctionMeta):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         import warnings
         warnings.warn(f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them "
-                      "on "
-                      "the class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
+                      "on the class itself. Instantiating an autograd function will raise an error in a future version of PyTorch.",
                       DeprecationWarning, stacklevel=2)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd function "
-                           "with "
-                           "static forward method.")
+                           "with static forward method.")
 
     @staticmethod
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -190,8 +187,7 @@ class Function(metaclass=_FunctionMeta):
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """Compute one gradient per input of forward. To be defined by subclasses."""
         raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with "
-                                  "backward "
-                                  "mode AD.")
+                                  "backward mode AD.")
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
@@ -252,8 +248,7 @@ def _finish(ctx: Any, args: tuple[Any, ...], result: Tensor | tuple[Tensor, ...]
     for t in ctx.dirty:
         if not any(t is each for each in outputs):
             raise RuntimeError("Some elements marked as dirty during the forward method were not returned as output. The inputs that are "
-                               "modified "
-                               "inplace must all be outputs of the Function.")
+                               "modified inplace must all be outputs of the Function.")
         if recording:
             check_inplace(t, True)
     if not recording:

@@ -22,8 +22,7 @@ def _tuple(value: Any, what: str, where: str) -> tuple[bool, tuple[Any, ...]]:
         if not isinstance(each, Tensor):
             if was_tuple:
                 raise TypeError(f"The {what} given to {where} must be either a Tensor or a tuple of Tensors but the value at index {i} "
-                                "has type "
-                                f"{type(each)}.")
+                                f"has type {type(each)}.")
             raise TypeError(f"The {what} given to {where} must be either a Tensor or a tuple of Tensors but the given {what} has type "
                             f"{type(each)}.")
     return was_tuple, values
@@ -48,21 +47,18 @@ def _strict_outputs(outputs: tuple[Any, ...], strict: bool, what: str = "Output"
         for i, out in enumerate(outputs):
             if not out.requires_grad:
                 raise RuntimeError(f"{what} {i} of the user-provided function does not require gradients. The outputs must be computed in "
-                                   "a "
-                                   "differentiable manner from the input when running in strict mode.")
+                                   "a differentiable manner from the input when running in strict mode.")
 
 
 _BACK = "The output of the user-provided function is independent of input {}. This is not allowed in strict mode."
 _FORWARD = ("The gradient with respect to the input is independent of entry {} in the grad_outputs when using the double backward trick "
-            "to compute "
-            "forward mode gradients. This is not allowed in strict mode.")
+            "to compute forward mode gradients. This is not allowed in strict mode.")
 _ROW = "Output {output} of the user-provided function is independent of input {}. This is not allowed in strict mode."
 _SECOND = "The jacobian of the user-provided function is independent of input {}. This is not allowed in strict mode."
 _GRADIENT = ("While computing the hessian, found that the jacobian of the user-provided function with respect to input {} is independent "
              "of the input. "
              "This is not allowed in strict mode. You should ensure that your function is twice differentiable and that the jacobian "
-             "depends on "
-             "the inputs (this would be violated by a linear function for example).")
+             "depends on the inputs (this would be violated by a linear function for example).")
 
 
 def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[Any, ...], create_graph: bool, strict: bool,
@@ -142,8 +138,7 @@ def jacobian(func: Function, inputs: Tensor | tuple[Tensor, ...], create_graph: 
         raise NotImplementedError("torch.autograd.functional.jacobian(strategy='forward-mode') needs vectorize=True")
     if vectorize and strict:
         raise RuntimeError("torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not supported together. Please "
-                           "either set "
-                           "`strict=False` or `vectorize=False`.")
+                           "either set `strict=False` or `vectorize=False`.")
     if vectorize:
         return _vectorized(func, inputs, create_graph, strategy)
     with enable_grad():

@@ -109,8 +109,7 @@ def _check(func: Function, inputs: tuple[Any, ...], eps: float, atol: float, rto
         if t._kind.np.itemsize < (16 if t.is_complex() else 8):
             import warnings
             warnings.warn(f"Input #{i} requires gradient and is not a double precision floating point or complex. This check will likely "
-                          "fail "
-                          "if all the inputs are not of double precision floating point or complex.", stacklevel=4)
+                          "fail if all the inputs are not of double precision floating point or complex.", stacklevel=4)
     with enable_grad():
         outs = _outputs(func, inputs)
         for i, t in wanted:
@@ -130,8 +129,7 @@ def _compare(out: Tensor, t: Tensor, numerical: list[Any], where: tuple[int, int
         if np.abs(analytical - again).max(initial=0) > nondet_tol:
             raise GradcheckError("Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives "
                                  "different values, although analytical gradient matches numerical gradient.The tolerance for "
-                                 "nondeterminism "
-                                 f"was {nondet_tol}.")
+                                 f"nondeterminism was {nondet_tol}.")
         # The gradient of the real function Re(conj(scale) * out) with respect to the real and imaginary parts of the input.
         parts = [(np.conj(scale) * n).real for n in numerical]
         expected = parts[0] + 1j * parts[1] if t.is_complex() else parts[0]

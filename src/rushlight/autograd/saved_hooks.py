@@ -131,8 +131,7 @@ def register_multi_grad_hook(tensors: Sequence[Any], fn: Callable[..., None], *,
 def region_activation_memory_budget(budget: float) -> Any:
     """For code that torch.compile compiles, which there is none: RuntimeError, as in PyTorch outside of it. Use torch.utils.checkpoint."""
     raise RuntimeError("region_activation_memory_budget works under torch.compile only, and rushlight compiles nothing: "
-                       "torch.utils.checkpoint saves "
-                       "memory here")
+                       "torch.utils.checkpoint saves memory here")
 
 
 _stream_settings = {"override": False, "warn": True}

@@ -208,8 +208,7 @@ LESSONS: tuple[tuple[str, str, str], ...] = (
      "weight 每个类别一个数,这里是 {1} 个:输入的第 1 维是类别。"),
     (r"Expected target size \[([\d, ]+)\], got \[([\d, ]+)\]",
      "The target has one class for each place, so the input's shape without dimension 1: [{1}], and it is [{2}]. Classes in the last "
-     "dimension: "
-     "logits.transpose(1, -1).",
+     "dimension: logits.transpose(1, -1).",
      "目标是每个位置一个类别,即输入去掉第 1 维后的形状 [{1}],现在是 [{2}]。类别在最后一维时:logits.transpose(1, -1)。"),
     (r"multi-target not supported",
      "Targets are class numbers in one dimension: target.squeeze(1) of a column, target.argmax(1) of one-hot rows.",
@@ -440,8 +439,7 @@ LESSONS: tuple[tuple[str, str, str], ...] = (
      "数据集是空的:路径对吗?文件名符合要求吗?"),
     (r"each element in list of batch should be of equal size|batch must contain tensors, numpy arrays, numbers",
      "__getitem__ has to return tensors or numbers of one size, never None: pad them in a collate_fn (nn.utils.rnn.pad_sequence), "
-     "transform "
-     "images with ToTensor.",
+     "transform images with ToTensor.",
      "__getitem__ 要返回大小相同的张量或数,不能是 None:在 collate_fn 里填充(nn.utils.rnn.pad_sequence),图像用 ToTensor。"),
     (r"Size mismatch between tensors",
      "All tensors of a TensorDataset have the same number of samples, in dimension 0: print their shapes.",

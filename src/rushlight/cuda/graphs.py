@@ -83,8 +83,7 @@ class CUDAGraph:
         current = current_stream()
         if not current.cuda_stream:
             raise RuntimeError("CUDA graphs must be captured on a non-default stream. (However, after capture, it's ok to replay them on "
-                               "the "
-                               "default stream.)")
+                               "the default stream.)")
         if self._graph is not None or self._capture is not None:
             raise RuntimeError("This CUDAGraph instance already owns a captured graph. To capture a new graph, create a new instance.")
         module = needed()

@@ -17,8 +17,7 @@ def _create_jit_fn(code_string: str, **kwargs: Any) -> Callable[..., Any]:
     if found is None:
         raise AssertionError("Couldn't parse code, please check correctness:\n " + code_string)
     return not_supported(f"cuda.jiterator: {found[1] or found[2]}", "write it with torch's functions, which are fused on the GPU where "
-                                                                    "they are "
-                                                                    "formulas (docs/kernels.md)")
+                                                                    "they are formulas (docs/kernels.md)")
 
 
 def _create_multi_output_jit_fn(code_string: str, num_outputs: int, **kwargs: Any) -> Callable[..., Any]:

@@ -174,8 +174,7 @@ def _attention(c: Context, g: Any) -> Found:
 def _bce_with_logits(c: Context, g: Any) -> Found:
     if c.pos_weight is not None or c.weight is not None:
         raise NotSupported("the gradient of binary_cross_entropy_with_logits with weights through __torch_dispatch__ is not supported by "
-                           "rushlight: "
-                           "multiply the unreduced loss")
+                           "rushlight: multiply the unreduced loss")
     grad = A.mul.Tensor(A.sub.Tensor(A.sigmoid.default(c.self), c.target), g)
     count = 1
     for n in c.shape:

@@ -93,8 +93,7 @@ class Comparison:
         where = "the result" if call is None else f"{call.op}\n  {call.stack}"
         raise UserError(UserErrorType.CONSTRAINT_VIOLATION, f"torch.export: a number that is {values[0]} at the sizes {self.envs[0]} and "
                         f"{next(each for each in values if each != first)} at others can't be written with the sizes; compute it from "
-                        "x.shape with +, -, * and // "
-                        f"only, or as a tensor. It is an argument of {where}")
+                        f"x.shape with +, -, * and // only, or as a tensor. It is an argument of {where}")
 
     def operands(self, call: Call) -> list[Expr]:
         """The sizes of the tensors that an operator is given."""

@@ -26,8 +26,7 @@ def decomposed(program: ExportedProgram, table: Any) -> ExportedProgram:
     """The program again, with composite functions taken apart and new values of buffers and inputs as outputs."""
     if table is not None:
         raise NotSupported("ExportedProgram.run_decompositions(decomp_table) is not supported by rushlight: it takes apart what PyTorch's "
-                           "dispatcher takes apart; "
-                           "exchange other operators by torch.fx.replace_pattern")
+                           "dispatcher takes apart; exchange other operators by torch.fx.replace_pattern")
     if program.dialect == "ATEN":
         return program
     if program.example_inputs is None:

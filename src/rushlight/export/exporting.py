@@ -40,8 +40,7 @@ def export(mod: Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = N
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if strict or preserve_module_call_signature or prefer_deferred_runtime_asserts_over_guards:
         raise NotSupported("torch.export.export(strict=True, preserve_module_call_signature, prefer_deferred_runtime_asserts_over_guards) "
-                           "is not supported by "
-                           "rushlight: programs are captured by running them, as with strict=False")
+                           "is not supported by rushlight: programs are captured by running them, as with strict=False")
     if not isinstance(args, tuple):
         raise UserError(UserErrorType.INVALID_INPUT, f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
     return Exporter(mod, args, kwargs or {}, dynamic_shapes, sys._getframe(1)).program()

@@ -164,8 +164,7 @@ class _Outside(TorchFunctionMode):
                                               f"split the model there.\n\nThe following call raised this error:\n  {line_of_user()}\n")
         if name in _VALUES and args and self.run.depends(args[0]):
             raise NotSupported(f"torch.export: the program asks for the value of a tensor ({_VALUES[name]}), which rushlight can't put "
-                               "into a graph: compute with the "
-                               f"tensor itself.\n  {line_of_user()}")
+                               f"into a graph: compute with the tensor itself.\n  {line_of_user()}")
         result = func(*_plain(args), **_plain(kwargs or {}))
         if name in ("size", "numel", "nelement") or (name == "__get__" and func.__self__ is _SHAPE):
             return self.run.size(result)

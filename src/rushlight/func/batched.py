@@ -63,8 +63,7 @@ def shared_write() -> NotBatched:
     return NotBatched("vmap: inplace arithmetic(self, *extra_args) is not possible because there exists a Tensor `other` in extra_args "
                       "that has "
                         "more elements than `self`. This happened due to `other` being vmapped over but `self` not being vmapped over. "
-                        "Please "
-                        "try to use out-of-place operators instead of inplace arithmetic.")
+                        "Please try to use out-of-place operators instead of inplace arithmetic.")
 
 
 class _Flags:

@@ -38,8 +38,7 @@ def vmapped(cls: type[Any], args: tuple[Any, ...]) -> Callable[[], Any] | None:
     overridden = cls.vmap is not Function.vmap
     if cls.setup_context is Function.setup_context:
         raise RuntimeError("In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must "
-                           "override the "
-                           "setup_context staticmethod.")
+                           "override the setup_context staticmethod.")
     if cls.generate_vmap_rule:
         if overridden:
             raise RuntimeError(f"You tried to vmap over {cls.__name__}, but it has both generate_vmap_rule=True and an overridden vmap "
@@ -48,8 +47,7 @@ def vmapped(cls: type[Any], args: tuple[Any, ...]) -> Callable[[], Any] | None:
         return None
     if not overridden:
         raise RuntimeError(f"You tried to vmap over {cls.__name__}, but it does not have vmap support. Please override and implement the "
-                           "vmap "
-                           "staticmethod or set generate_vmap_rule=True.")
+                           "vmap staticmethod or set generate_vmap_rule=True.")
     return lambda: _run(cls.vmap, cls.__name__, leaves, spec, *entry)
 
 
@@ -85,8 +83,7 @@ def _run(rule: Callable[..., Any], name: str, leaves: list[Any], spec: TreeSpec,
         LOCAL.vmaps = previous
     if not (isinstance(result, tuple) and len(result) == 2):
         raise RuntimeError("Expected the vmap staticmethod to have two returns, an output and out_dims with pytree structure compatible "
-                           "with the "
-                           f"output. Got a {type(result)} instead")
+                           f"with the output. Got a {type(result)} instead")
     output, out_dims = result
     flat, out_spec = tree_flatten(output)
     dims = _broadcast_to_and_flatten(out_dims, out_spec)

@@ -130,8 +130,7 @@ def _note_fallback(name: str) -> None:
         raise RuntimeError(f"Batching rule not implemented for aten::{name}; the fallback, which runs it sample by sample, is switched off")
     if VMAP_FALLBACK["warn"]:
         warnings.warn(f"There is a performance drop because we have not yet implemented the batching rule for aten::{name}: it runs "
-                      "sample by "
-                      "sample", UserWarning, stacklevel=2)
+                      "sample by sample", UserWarning, stacklevel=2)
 
 
 @services.node_by_sample.given
@@ -281,8 +280,7 @@ def _stacked(results: list[Any], level: int) -> Any:
         shapes = {t._a.shape for t in results}
         if len(shapes) > 1:
             raise RuntimeError("vmap: the shape of an operation's result depends on the values, so that samples differ: it can't be "
-                               "vmapped. Got "
-                               f"{sorted(map(list, shapes))}")
+                               f"vmapped. Got {sorted(map(list, shapes))}")
         return batch_tensor(stack(results), 0, level)
     if isinstance(first, (list, tuple)):
         parts = [_stacked([each[k] for each in results], level) for k in range(len(first))]

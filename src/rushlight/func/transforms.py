@@ -111,8 +111,7 @@ def grad_and_value(func: Callable[..., Any], argnums: PerDim = 0, has_aux: bool 
                 raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(output)}")
             if output._a.ndim:
                 raise RuntimeError("grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with "
-                                   f"{output._a.ndim} dims. "
-                                   "Maybe you wanted to use the vjp or jacrev APIs instead?")
+                                   f"{output._a.ndim} dims. Maybe you wanted to use the vjp or jacrev APIs instead?")
             if not output._kind.is_floating:
                 raise RuntimeError("grad_and_value(f)(*args): grad can be implicitly created only for real scalar outputs but got "
                                    f"{output.dtype}")

@@ -118,13 +118,11 @@ def _flat_inputs(func: Function, in_dims: int | tuple[Any, ...] | None, args: tu
             raise ValueError(f"{name()}: Got in_dim={dim} for an input but in_dim must be either an integer dimension or None.")
         if not isinstance(leaf, Tensor):
             raise ValueError(f"{name()}: Got in_dim={dim} for an input but the input is of type {type(leaf)}. We cannot vmap over "
-                             "non-Tensor "
-                             "arguments, please use None as the respective in_dim")
+                             "non-Tensor arguments, please use None as the respective in_dim")
         n = leaf._a.ndim
         if not -n <= dim < n:
             raise ValueError(f"{name()}: Got in_dim={dim} for some input, but that input is a Tensor of dimensionality {n} so expected "
-                             "in_dim to "
-                             f"satisfy -{n} <= in_dim < {n}.")
+                             f"in_dim to satisfy -{n} <= in_dim < {n}.")
         dims[i] = dim % n
         sizes.add(leaf._a.shape[dim])
     if not sizes:
@@ -147,13 +145,11 @@ def _flat_out_dims(func: Function, out_dims: int | tuple[Any, ...] | None, spec:
     dims = [out_dims[0]] if single and isinstance(out_dims, tuple) and len(out_dims) == 1 else _broadcast_to_and_flatten(out_dims, spec)
     if dims is None or len(dims) != count:
         raise ValueError(f"vmap({_name(func)}, ..., out_dims={out_dims})(<inputs>): out_dims is not compatible with the structure of "
-                         "`outputs`. "
-                         f"out_dims has structure {tree_flatten(out_dims)[1]} but outputs has structure {spec}.")
+                         f"`outputs`. out_dims has structure {tree_flatten(out_dims)[1]} but outputs has structure {spec}.")
     for dim in dims:
         if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool)):
             raise ValueError(f"vmap({_name(func)}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python collection of "
-                             "ints "
-                             "representing where in the outputs the vmapped dimension should appear.")
+                             "ints representing where in the outputs the vmapped dimension should appear.")
     return dims
 
 
@@ -179,8 +175,7 @@ def _unwrap_outputs(func: Function, outputs: Any, out_dims: int | tuple[Any, ...
     for leaf, dim in zip(leaves, dims, strict=True):
         if not isinstance(leaf, Tensor) and dim is not None:
             raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` must only return Tensors, got type {type(leaf)}. Did you mean to "
-                             "set "
-                             "out_dims= to None for output?")
+                             "set out_dims= to None for output?")
         if dim is None:
             if isinstance(leaf, Tensor) and level in levels_of(leaf._a):
                 raise ValueError(f"vmap({_name(func)}, ...): `{_name(func)}` can not return a BatchedTensor when out_dim is None")

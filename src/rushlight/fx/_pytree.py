@@ -27,8 +27,7 @@ def _children(value: Any, spec: Any) -> list[Any]:
         return [value[i] for i in range(spec.num_children)]
     raise RuntimeError(f"{spec.type} does not have a flatten_fn_spec associated with it. Please register one with "
                        "torch.fx._pytree.register_pytree_flatten_spec.  If you have serialized your model, make sure that any custom "
-                       "pytrees "
-                       "have been registered before loading it.")
+                       "pytrees have been registered before loading it.")
 
 
 def tree_flatten_spec(value: Any, spec: Any) -> list[Any]:

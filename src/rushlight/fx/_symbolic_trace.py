@@ -288,8 +288,7 @@ class Tracer(TracerBase):
                               (made, f"{name} has been specialized to have value None but got another value"), {})
         else:
             warnings.warn(f"Was not able to add assertion to guarantee correct input {name} to specialized function. It is up to the user "
-                          "to "
-                          "make sure that your inputs match the inputs you specialized the function with.", stacklevel=2)
+                          "to make sure that your inputs match the inputs you specialized the function with.", stacklevel=2)
 
     # --- tracing --------------------------------------------------------------------------------------------------------------------
 

@@ -341,8 +341,7 @@ class Graph:
             from tabulate import tabulate  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
             print("`print_tabular` relies on the library `tabulate`, which could not be found on this machine. Run `pip install tabulate` "
-                  "to "
-                  "install the library.")
+                  "to install the library.")
             raise
         print(tabulate([[n.op, n.name, n.target, n.args, n.kwargs] for n in self.nodes],
                        headers=["opcode", "name", "target", "args", "kwargs"]))
@@ -367,8 +366,7 @@ class Graph:
                                        f"values\n{self}")
                 if arg not in seen:
                     raise RuntimeError(f"Argument '{arg}' of Node '{node}' was used before it has been defined! Please check that Nodes "
-                                       "in the "
-                                       f"graph are topologically ordered\n{self}")
+                                       f"in the graph are topologically ordered\n{self}")
             seen.add(node)
             if node.name in names:
                 raise RuntimeError(f"Node redefined name {node.name}!")

@@ -38,8 +38,7 @@ def check_for_mutable_operation(target: Any, args: tuple[Any, ...], kwargs: dict
     if is_own_value(target) and ((name.endswith("_") and not name.endswith("__")) or kwargs.get("out") is not None
                                  or kwargs.get("inplace")):
         raise RuntimeError(f"Tried to trace mutable operation {name}. FX only supports functional code, so operations that mutate "
-                           "operands in-place "
-                           "(e.g. via `out` arguments) are not supported")
+                           "operands in-place (e.g. via `out` arguments) are not supported")
 
 
 def create_type_hint(x: Any) -> Any:

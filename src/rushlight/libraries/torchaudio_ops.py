@@ -158,8 +158,7 @@ def forced_align(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, targ
     repeats = int((labels[1:] == labels[:-1]).sum())
     if steps < length + repeats:
         raise RuntimeError(f"targets length is too long for CTC. Found log_probs length: {steps}, targets length: {length}, and number of "
-                           "repeats: "
-                           f"{repeats}")
+                           f"repeats: {repeats}")
     states = np.full(2 * length + 1, blank, labels.dtype)
     states[1::2] = labels
     jumps = np.zeros(len(states), bool)             # from a label to the next, without a blank between them

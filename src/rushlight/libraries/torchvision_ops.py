@@ -23,8 +23,7 @@ _LIBRARY = Library("torchvision", "DEF")
 _REGION = "Tensor rois, float spatial_scale, int pooled_height, int pooled_width"
 _SHAPE = "int batch_size, int channels, int height, int width"
 _CONV = ("Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, int stride_h, int stride_w, int pad_h, int pad_w, int "
-         "dilation_h, "
-         "int dilation_w, int groups, int offset_groups, bool use_mask")
+         "dilation_h, int dilation_w, int groups, int offset_groups, bool use_mask")
 
 
 def _operator(schema: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -185,8 +184,7 @@ def ps_roi_align(input: Tensor, rois: Tensor, spatial_scale: float, pooled_heigh
 
 
 @_operator("_ps_roi_align_backward(Tensor grad, Tensor rois, Tensor channel_mapping, float spatial_scale, int pooled_height, int "
-           "pooled_width, "
-           f"int sampling_ratio, {_SHAPE}) -> Tensor")
+           f"pooled_width, int sampling_ratio, {_SHAPE}) -> Tensor")
 def ps_roi_align_backward(grad: Tensor, rois: Tensor, channel_mapping: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
                           sampling_ratio: int, batch_size: int, channels: int, height: int, width: int) -> Tensor:
     """The gradient of `ps_roi_align`'s input."""
@@ -282,8 +280,7 @@ def ps_roi_pool(input: Tensor, rois: Tensor, spatial_scale: float, pooled_height
 
 
 @_operator("_ps_roi_pool_backward(Tensor grad, Tensor rois, Tensor channel_mapping, float spatial_scale, int pooled_height, int "
-           "pooled_width, "
-           f"{_SHAPE}) -> Tensor")
+           f"pooled_width, {_SHAPE}) -> Tensor")
 def ps_roi_pool_backward(grad: Tensor, rois: Tensor, channel_mapping: Tensor, spatial_scale: float, pooled_height: int, pooled_width: int,
                          batch_size: int, channels: int, height: int, width: int) -> Tensor:
     """The gradient of `ps_roi_pool`'s input."""

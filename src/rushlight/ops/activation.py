@@ -469,8 +469,7 @@ def _no_gradient(r: Tensor, input: Tensor, label: str, what: str) -> Tensor:
     """The result of an in-place op whose gradient would have to be found from the result, which does not tell the input."""
     def grad(g: Tensor) -> Tensor:
         raise RuntimeError(f"In-place {what} which is not supported. This is caused by calling in-place forward function with a negative "
-                           "slope, "
-                           "please call out-of-place version instead.")
+                           "slope, please call out-of-place version instead.")
     return record(wrap(r._a, r._kind), label, (input,), grad)
 
 

@@ -436,8 +436,7 @@ def convolution(input: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequ
     n = weight.dim() - 2
     if not 1 <= n <= 3 or len(input.shape) != n + 2:
         raise RuntimeError(f"Expected {n + 2}-dimensional input for {n + 2}-dimensional weight {list(weight.shape)}, but got "
-                           f"{input.dim()}-dimensional "
-                           f"input of size {list(input.shape)} instead")
+                           f"{input.dim()}-dimensional input of size {list(input.shape)} instead")
     stride, padding, dilation, output_padding = (
         [*each] * n if len(each) == 1 else [*each] for each in (stride, padding, dilation, output_padding))
     if transposed:

@@ -55,8 +55,7 @@ def view_as_real(input: Tensor) -> Tensor:
         raise RuntimeError("view_as_real is only supported for complex tensors")
     if input.is_conj():
         raise RuntimeError("view_as_real doesn't work on unresolved conjugated tensors.  To resolve the conjugate tensor so you can view "
-                           "it as real, "
-                           "use self.resolve_conj(); however, be warned that the resulting tensor will NOT alias the original.")
+                           "it as real, use self.resolve_conj(); however, be warned that the resulting tensor will NOT alias the original.")
     real_kind = kind.with_dtype(kind.dtype.to_real())
     r = make_view(input, input._a[..., None].view(real_kind.np), "ViewAsRealBackward0", lambda g: view_as_complex(g.contiguous()),
                   view_as_real)

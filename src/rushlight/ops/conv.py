@@ -71,8 +71,7 @@ def _tuple(value: PerDim, n: int, name: str) -> Sizes:
         return values * n
     if len(values) != n:
         raise RuntimeError(f"expected {name} to be a single integer value or a list of {n} values to match the convolution dimensions, "
-                           "but got "
-                           f"{name}={list(values)}")
+                           f"but got {name}={list(values)}")
     return values
 
 
@@ -104,8 +103,7 @@ def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, trans
     if transposed:
         if channels != w._a.shape[0]:
             raise RuntimeError(f"Given transposed=1, weight of size {list(w._a.shape)}, expected input{list(x._a.shape)} to have "
-                               f"{w._a.shape[0]} "
-                               f"channels, but got {channels} channels instead")
+                               f"{w._a.shape[0]} channels, but got {channels} channels instead")
         outputs = w._a.shape[1] * groups
     else:
         outputs = w._a.shape[0]
@@ -117,8 +115,7 @@ def _checked(x: Tensor, w: Tensor, bias: Tensor | None, n: int, name: str, trans
                                f"{w._a.shape[1] * groups} channels, but got {channels} channels instead")
     if bias is not None and bias._a.shape != (outputs,):
         raise RuntimeError(f"Given {'transposed=1' if transposed else f'weight of size {list(w._a.shape)}'}, expected bias to be "
-                           "1-dimensional with "
-                           f"{outputs} elements, but got bias of size {list(bias._a.shape)} instead")
+                           f"1-dimensional with {outputs} elements, but got bias of size {list(bias._a.shape)} instead")
     return x, unbatched
 
 
@@ -223,8 +220,7 @@ def _transposed(x: Tensor, w: Tensor, bias: Tensor | None, stride: Any, padding:
                   for i, k, s, p, d, e in zip(x._a.shape[2:], w._a.shape[2:], stride, padding, dilation, extra, strict=True)])
     if any(i < 0 for i in size):
         raise RuntimeError(f"Given input size per channel: {list(x._a.shape[2:])}. Calculated output size per channel: {list(size)}. "
-                           "Output size is "
-                           "too small")
+                           "Output size is too small")
     if any(e >= s for e, s in zip(extra, stride, strict=True)):
         # More output padding than a stride: as if there were more input, of zeros.
         x = pad(x, [width for e, s in zip(extra[::-1], stride[::-1], strict=True) for width in (0, e // s)])

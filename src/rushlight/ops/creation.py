@@ -201,8 +201,7 @@ def _array_from(data: Array | Number | list[Any], dtype: dtype | None) -> tuple[
             return quick
     if cls in _SEQUENCES and data and isinstance(data[0], np.ndarray):
         _warn_once("arrays", "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please consider converting the list to a "
-                             "single "
-                             "numpy.ndarray with numpy.array() before converting to a tensor.")
+                             "single numpy.ndarray with numpy.array() before converting to a tensor.")
     state: list[Any] = [None, False]
     shape: list[int] = []
     _scan(data, state, shape, 0)
@@ -386,13 +385,11 @@ def from_numpy(ndarray: Array) -> Tensor:
     _check_strides(ndarray)
     if not ndarray.dtype.isnative:
         raise ValueError("given numpy array has byte order different from the native byte order. Conversion between byte orders is "
-                         "currently "
-                         "not supported.")
+                         "currently not supported.")
     if not ndarray.flags.writeable:
         import warnings
         warnings.warn("The given NumPy array is not writable, and PyTorch does not support non-writable tensors. Writing to this tensor "
-                      "raises "
-                      "an error in rushlight; copy the array first if you want to write.", UserWarning, stacklevel=2)
+                      "raises an error in rushlight; copy the array first if you want to write.", UserWarning, stacklevel=2)
     array = ndarray.view(np.ndarray)
     return wrap(array if kind.dtype is not dtypes.bool_ else as_truth(array), kind)
 
@@ -417,8 +414,7 @@ def frombuffer(buffer: Any, *, dtype: Dtype, count: int = -1, offset: int = 0, r
     array = np.frombuffer(buffer, dtype.np, count, offset)
     if not array.flags.writeable:
         _warn_once("buffers", "The given buffer is not writable, and PyTorch does not support non-writable tensors. Writing to this "
-                              "tensor raises an "
-                              "error in rushlight; copy the buffer first if you want to write.")
+                              "tensor raises an error in rushlight; copy the buffer first if you want to write.")
     return finish(wrap(array if dtype is not dtypes.bool_ else as_truth(array), kind_of(dtype)), requires_grad)
 
 

@@ -96,8 +96,7 @@ def _parse(equation: str, dims: tuple[int, ...]) -> tuple[tuple[_Labels, ...], _
         if "..." in labels:
             if extra < 0:
                 raise RuntimeError(f"einsum(): the number of subscripts in the equation ({len(named)}) is more than the number of "
-                                   "dimensions "
-                                   f"({ndim}) for operand {position}")
+                                   f"dimensions ({ndim}) for operand {position}")
             widest = max(widest, extra)
             at = labels.index("...")
             labels[at:at + 1] = [str(i) for i in range(extra - 1, -1, -1)]
@@ -147,8 +146,7 @@ def _check_sizes(inputs: tuple[_Labels, ...], operands: list[Any]) -> None:
             have = sizes.get(label, 1)
             if have != size and have != 1 and size != 1:
                 raise RuntimeError(f"einsum(): subscript {label} has size {size} for operand {position} which does not broadcast with "
-                                   "previously "
-                                   f"seen size {have}")
+                                   f"previously seen size {have}")
             sizes[label] = size if have == 1 else have
 
 
@@ -185,8 +183,7 @@ def _diagonals(labels: _Labels, t: Tensor) -> tuple[_Labels, Tensor]:
             second = labels.index(label, first + 1)
             if t._a.shape[first] != t._a.shape[second]:
                 raise RuntimeError(f"einsum(): subscript {label} is repeated for operand but the sizes don't match, {t._a.shape[second]} "
-                                   "!= "
-                                   f"{t._a.shape[first]}")
+                                   f"!= {t._a.shape[first]}")
             t = t.diagonal(0, first, second)
             labels = (*[x for i, x in enumerate(labels) if i not in (first, second)], label)
     return labels, t

@@ -145,8 +145,7 @@ def _check_bags(input: Tensor, offsets: Tensor | None, mode: str, sparse: bool, 
     if input._a.ndim == 2:
         if offsets is not None:
             raise ValueError("if input is 2D, then offsets has to be None, as input is treated is a mini-batch of fixed length sequences. "
-                             "However, "
-                             f"found offsets of type {type(offsets)}")
+                             f"However, found offsets of type {type(offsets)}")
     elif input._a.ndim == 1:
         if offsets is None:
             raise ValueError("offsets has to be a 1D Tensor but got None")
@@ -184,8 +183,7 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
                                f"{int(offsets._a[-1])}")
         if (offsets._a[:1] != 0).any():
             raise RuntimeError("offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from position 0. "
-                               "However, got "
-                               f"{int(offsets._a[0])}")
+                               f"However, got {int(offsets._a[0])}")
         if starts.size and ((starts < 0) | (starts > input._a.size)).any():
             raise IndexError("index out of range in self")
         if (np.diff(offsets._a) < 0).any():

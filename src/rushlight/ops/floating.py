@@ -122,8 +122,7 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Dims = None, edge_order
     steps = list(spacing) if isinstance(spacing, (tuple, list)) else [1 if spacing is None else spacing] * len(dims)
     if len(steps) != len(dims):
         raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to have the "
-                           "same length, "
-                           f"but got a spacing argument of length {len(steps)} and a dim argument of length {len(dims)}.")
+                           f"same length, but got a spacing argument of length {len(steps)} and a dim argument of length {len(dims)}.")
     if edge_order not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     if input._kind.dtype is dtypes.uint8:
@@ -134,8 +133,7 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Dims = None, edge_order
     for d, step in zip(dims, steps, strict=True):
         if isinstance(step, Tensor) and step._a.ndim and (step._a.ndim != 1 or step._a.size != input._a.shape[d]):
             raise RuntimeError(f"torch.gradient expected the coordinates of dimension {d} to be a vector of {input._a.shape[d]} elements, "
-                               "but got "
-                               f"shape {list(step._a.shape)}")
+                               f"but got shape {list(step._a.shape)}")
     return tuple([_along(input, d, step, edge_order) for d, step in zip(dims, steps, strict=True)])
 
 
@@ -242,8 +240,7 @@ def empty_permuted(size: Any, physical_layout: Any, *, dtype: Dtype = None, layo
     size, order = tuple(size), tuple(physical_layout)
     if len(order) != len(size):
         raise RuntimeError(f"Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = {len(size)} "
-                           "is not "
-                           f"equal to len(physical_layout) = {len(order)}")
+                           f"is not equal to len(physical_layout) = {len(order)}")
     if sorted(order) != list(range(len(size))):
         raise RuntimeError(f"Duplicate dim not allowed, or dimension out of range, in physical_layout {list(order)}")
     stride, step = [0] * len(size), 1

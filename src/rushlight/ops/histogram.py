@@ -100,12 +100,10 @@ def _real(name: str, input: Tensor, weight: Tensor | None, size: int) -> Any:
     if weight is not None:
         if weight._kind is not kind:
             raise RuntimeError(f"torch.{name}(): if weight tensor is provided, input tensor and weight tensor should have the same dtype, "
-                               "but got "
-                               f"input: {input.dtype} and weight: {weight.dtype}")
+                               f"but got input: {input.dtype} and weight: {weight.dtype}")
         if weight._a.size != size:
             raise RuntimeError(f"torch.{name}(): if weight tensor is provided it should have the same shape as the input tensor excluding "
-                               "its "
-                               f"innermost dimension, but got {list(weight._a.shape)} for {list(input._a.shape)}")
+                               f"its innermost dimension, but got {list(weight._a.shape)} for {list(input._a.shape)}")
     return kind
 
 

@@ -140,8 +140,7 @@ def _parse(self: Tensor, index: Operand | Sequence[Any] | slice | None) -> tuple
     if used > len(shape):
         if not shape and any(item.__class__ is int for item in prepared):
             raise IndexError("invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a "
-                             "0-dim "
-                             "tensor to a number")
+                             "0-dim tensor to a number")
         if not shape and any(item.__class__ is slice for item in prepared):
             raise IndexError("slice() cannot be applied to a 0-dim tensor.")
         raise IndexError(f"too many indices for tensor of dimension {len(shape)}")
@@ -174,8 +173,7 @@ def _parse(self: Tensor, index: Operand | Sequence[Any] | slice | None) -> tuple
             for i, n in enumerate(item.shape):
                 if n != shape[at + i]:
                     raise IndexError(f"The shape of the mask {list(item.shape)} at index {i} does not match the shape of the indexed "
-                                     "tensor "
-                                     f"{_shape_so_far(shape, plain)} at index {to + i}")
+                                     f"tensor {_shape_so_far(shape, plain)} at index {to + i}")
             if item.ndim == len(shape) == 1 + at + item.ndim - 1 and len(prepared) == 1:
                 arrays[to] = item        # the whole tensor is masked: NumPy's own way is fastest
                 plain.append(_EVERYTHING)
@@ -441,8 +439,7 @@ def _set_general(self: Tensor, index: Operand | slice | tuple[Any, ...], value: 
     shape, have = target._a.shape, value._a.shape
     if len(have) > len(shape):
         raise RuntimeError(f"expand({value.type()}{{{list(have)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must "
-                           "be "
-                           f"greater or equal to the number of dimensions in the tensor ({len(have)})")
+                           f"be greater or equal to the number of dimensions in the tensor ({len(have)})")
     for i in range(1, len(have) + 1):
         if have[-i] != shape[-i] and have[-i] != 1:
             raise RuntimeError(f"The expanded size of the tensor ({shape[-i]}) must match the existing size ({have[-i]}) at non-singleton "
@@ -470,8 +467,7 @@ def index_put_into(self: Tensor, arrays: dict[int, Any], value: Tensor, accumula
     if value._kind is not kind:
         if value._kind.dtype is not kind.dtype:
             raise RuntimeError(f"Index put requires the source and destination dtypes match, got {title(kind.dtype)} for the destination "
-                               "and "
-                               f"{title(value._kind.dtype)} for the source.")
+                               f"and {title(value._kind.dtype)} for the source.")
         value = value.to(kind.device)
     if not arrays:
         if not a.size and accumulate:

@@ -133,8 +133,7 @@ def _output_size(input: Tensor, n: int, size: Any, scale_factor: float | Sequenc
         if len(sizes) != max(n, 0):
             raise ValueError("Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of "
                              f"{list(input._a.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, d1, d2, "
-                             "...,dK) format "
-                             "and output size in (o1, o2, ...,oK) format.")
+                             "...,dK) format and output size in (o1, o2, ...,oK) format.")
         return [int(s) for s in sizes], [None] * n
     if scale_factor is None:
         raise ValueError("either size or scale_factor should be defined")
@@ -166,16 +165,14 @@ def interpolate(input: Tensor, size: Any = None, scale_factor: float | Sequence[
         raise ValueError("mode 'lanczos' needs antialias=True and no align_corners")
     if mode not in ("nearest", "area", "nearest-exact") and mode not in (*_LINEAR, "bicubic", "lanczos"):
         raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | "
-                                  "linear | bilinear | "
-                                  f"bicubic | trilinear | area | nearest-exact (got {mode})")
+                                  f"linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})")
     sizes, scales = _output_size(input, n, size, scale_factor)
     wants = 2 if mode in ("bicubic", "lanczos") else _LINEAR.get(mode, n)
     if n not in (1, 2, 3) or wants != n:
         if n in (1, 2, 3) and wants != n:
             raise NotImplementedError(f"Got {n + 2}D input, but {mode} mode needs {wants + 2}D input")
         raise NotImplementedError(f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {n + 2}D) for the modes: nearest | "
-                                  "linear | bilinear | "
-                                  f"bicubic | trilinear | area | nearest-exact (got {mode})")
+                                  f"linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})")
     if any(s <= 0 for s in sizes):
         raise RuntimeError(f"Input and output sizes should be greater than 0, but got input ({list(input._a.shape[2:])}) output ({sizes})")
     if mode == "area":

@@ -138,8 +138,7 @@ def _mismatch(tensors: list[Tensor], dim: int) -> RuntimeError:
         for d, (want, have) in enumerate(zip(first, shape, strict=True)):
             if d != dim and want != have:
                 return RuntimeError(f"Sizes of tensors must match except in dimension {dim}. Expected size {want} but got size {have} for "
-                                    "tensor "
-                                    f"number {i} in the list.")
+                                    f"tensor number {i} in the list.")
     return RuntimeError(f"cat: the shapes {[list(shape) for _, shape in parts]} don't fit along dimension {dim}")
 
 

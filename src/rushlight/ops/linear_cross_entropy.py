@@ -59,8 +59,7 @@ def _check(x: Tensor, w: Tensor, target: Tensor, bias: Tensor | None, weight: Te
                            f"{w._a.shape[-1]}, respectively")
     if len(classes) > 1 and x._a.ndim == 1:
         raise RuntimeError(f"K-dimensional loss defined by linear_weight shape {tuple(w._a.shape)} requires batched input, (N, "
-                           f"{w._a.shape[-1]}), got "
-                           f"unbatched input with shape {tuple(x._a.shape)}")
+                           f"{w._a.shape[-1]}), got unbatched input with shape {tuple(x._a.shape)}")
     if bias is not None and bias._a.shape != classes:
         raise RuntimeError(f"expected linear_bias shape {tuple(classes)}, got {tuple(bias._a.shape)}")
     if weight is not None and weight._a.shape != classes[:1]:

@@ -45,8 +45,7 @@ def reduced(loss: Tensor, reduction: str) -> Tensor:
 def _warn_sizes(input: Tensor, target: Tensor) -> None:
     if input._a.shape != target._a.shape:
         warnings.warn(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead "
-                      "to incorrect "
-                      "results due to broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
+                      "to incorrect results due to broadcasting. Please ensure they have the same size.", UserWarning, stacklevel=3)
 
 
 def _check_tensors(name: str, input: Tensor, target: Tensor) -> None:
@@ -251,8 +250,7 @@ def nll_loss(input: Tensor, target: Tensor, weight: Tensor | None = None, size_a
     classes = x._a.shape[1]
     if weight is not None and weight._a.shape != (classes,):
         raise RuntimeError(f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
-                           "shape: "
-                           f"{list(weight._a.shape)}")
+                           f"shape: {list(weight._a.shape)}")
     if weight is not None:
         same_type(x, weight)
     if not x._kind.is_floating:
@@ -453,8 +451,7 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, redu
             warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only "
                           "by the batch "
                           "size, and aligns with the KL div math definition.'mean' will be changed to behave the same as 'batchmean' in "
-                          "the next "
-                          "major release.", UserWarning, stacklevel=2)
+                          "the next major release.", UserWarning, stacklevel=2)
         reduction = reduction_of(None, None, reduction)
     name = "kl_log" if log_target else "kl"
     if _takes_pair(name, input, target) and input._a.ndim:
@@ -477,8 +474,7 @@ def binary_cross_entropy(input: Tensor, target: Tensor, weight: Tensor | None = 
         raise AttributeError(f"{type(weight).__name__!r} object has no attribute 'size'")
     if input._a.shape != target._a.shape:
         raise ValueError(f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) is deprecated. Please "
-                         "ensure they "
-                         "have the same size.")
+                         "ensure they have the same size.")
     if input._kind.dtype is not target._kind.dtype:
 
         raise RuntimeError(f"Found dtype {title(target._kind.dtype)} but expected {title(input._kind.dtype)}")
@@ -587,8 +583,7 @@ def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: 
     reduction = reduction_of(size_average, reduce, reduction)
     if input1.dim() != input2.dim() or input1.dim() != target.dim():
         raise RuntimeError(f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: {input1.shape}, "
-                           "input2: "
-                           f"{input2.shape}, target: {target.shape} ")
+                           f"input2: {input2.shape}, target: {target.shape} ")
     return reduced((-target * (input1 - input2) + float(margin)).clamp(min=0), reduction)
 
 

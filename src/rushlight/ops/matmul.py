@@ -136,8 +136,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
     kind = _check("dot", input, tensor)
     if a.shape != b.shape:
         raise RuntimeError(f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of "
-                           "elements, "
-                           f"but got {a.shape[0]} and {b.shape[0]} elements respectively")
+                           f"elements, but got {a.shape[0]} and {b.shape[0]} elements respectively")
     return record(wrap(product(a, b), kind), "DotBackward0", (input, tensor), (lambda g, a, b: g * b, lambda g, a, b: g * a),
                   (input, tensor))
 
@@ -252,8 +251,7 @@ def _matmul_batches(input: Tensor, other: Tensor, kind: Kind) -> Tensor:
             rows = a.size // a.shape[-1] if a.shape[-1] else 0
             raise RuntimeError(f"mat1 and mat2 shapes cannot be multiplied ({rows}x{a.shape[-1]} and {b.shape[0]}x{b.shape[1]})")
         raise RuntimeError(f"Expected size for first two dimensions of batch2 tensor to be: [{_product(b.shape[:-2])}, {a.shape[-1]}] but "
-                           "got: "
-                           f"[{_product(b.shape[:-2])}, {b.shape[-2]}].")
+                           f"got: [{_product(b.shape[:-2])}, {b.shape[-2]}].")
     if b.ndim == 2 and a.ndim > 2:
         # One matrix on the right: a single product of all rows, forward and backward.
         flat = input.reshape(_product(a.shape[:-1]), a.shape[-1])
@@ -491,8 +489,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Tensor | None = None) ->
             return overridden(tensordot, (a, b, dims), {} if out is None else {"out": out}, error)
     if not isinstance(dims, (tuple, list, Tensor, int)):
         raise RuntimeError("tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] containing two lists, but "
-                           "got "
-                           f"dims={dims}")
+                           f"got dims={dims}")
     if isinstance(dims, Tensor):
         dims = dims.tolist()
     if isinstance(dims, (tuple, list)) and len(dims) != 2:

@@ -205,8 +205,7 @@ def _normalized_shape(input: Tensor, normalized_shape: Sequence[int], weight: Te
                                f"normalized_shape = {list(wanted)}")
     if input._a.shape[-len(wanted):] != wanted:
         raise RuntimeError(f"Given normalized_shape={list(wanted)}, expected input with shape [*, {', '.join(map(str, wanted))}], but got "
-                           "input of "
-                           f"size{list(input._a.shape)}")
+                           f"input of size{list(input._a.shape)}")
     return wanted
 
 

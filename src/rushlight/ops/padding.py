@@ -57,8 +57,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise RuntimeError(f"Padding length must be divisible by 2, got {len(widths)}")
     if len(widths) // 2 > input._a.ndim:
         raise RuntimeError("Padding length should be less than or equal to two times the input dimension but got padding length "
-                           f"{len(widths)} and "
-                           f"input of dimension {input._a.ndim}")
+                           f"{len(widths)} and input of dimension {input._a.ndim}")
     if mode == "constant":
         return _constant(input, widths, 0 if value is None else value)
     n = len(widths) // 2
@@ -105,8 +104,7 @@ def _constant(input: Tensor, widths: list[int], value: Any) -> Tensor:
     for dim, n in enumerate(shape):
         if n < 0:
             raise RuntimeError(f"The input size {a.shape[dim]}, plus negative padding {before[dim]} and {after[dim]} resulted in a "
-                               "negative output "
-                               f"size, which is invalid. Check dimension {dim} of your input.")
+                               f"negative output size, which is invalid. Check dimension {dim} of your input.")
     inner = tuple([slice(max(b, 0), n - max(e, 0)) for n, b, e in zip(shape, before, after, strict=True)])
     source = tuple([slice(max(-b, 0), n - max(-e, 0)) for n, b, e in zip(a.shape, before, after, strict=True)])
     out = input._kind.xp.full(shape, value, input._kind.np)
@@ -125,8 +123,7 @@ def _reflect(input: Tensor, dim: int, left: int, right: int) -> Array:
     n = input._a.shape[dim]
     if left >= n or right >= n:
         raise RuntimeError(f"Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at "
-                           "dimension "
-                           f"{dim} of input {list(input._a.shape)}")
+                           f"dimension {dim} of input {list(input._a.shape)}")
     i = np.abs(np.arange(-left, n + right))
     return np.where(i >= n, 2 * (n - 1) - i, i)
 

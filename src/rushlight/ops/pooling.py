@@ -59,8 +59,7 @@ def _batched(x: Tensor, n: int, name: str) -> tuple[Tensor, bool]:
         return x.unsqueeze(0), True
     if x._a.ndim != n + 2:
         raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but "
-                           "got: "
-                           f"{list(x._a.shape)}")
+                           f"got: {list(x._a.shape)}")
     if 0 in x._a.shape[1:]:
         if n == 3:
             empty = next(i for i, size in enumerate(x._a.shape[1:]) if not size)
@@ -414,8 +413,7 @@ def _max_unpool(input: Tensor, indices: Tensor, n: int, kernel_size: PerDim, str
         raise RuntimeError(f"elements in indices should be type int64 but got: {indices._kind.dtype}")
     if indices._a.shape != input._a.shape:
         raise RuntimeError(f"Expected shape of indices to be same as that of the input tensor ({list(input._a.shape)}) but got indices "
-                           "tensor with "
-                           f"shape: {list(indices._a.shape)}")
+                           f"tensor with shape: {list(indices._a.shape)}")
     default = tuple((i - 1) * s - 2 * p + k for i, s, p, k in zip(x._a.shape[2:], stride, padding, kernel, strict=True))
     if output_size is None:
         size = default

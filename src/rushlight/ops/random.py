@@ -94,8 +94,7 @@ def _for_samples(kind: Kind, write: Function) -> Function:
         have = services.levels_of(a)
         if any(randomness == "different" and level not in have for level, _, randomness in LOCAL.vmaps):
             raise RuntimeError("vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same "
-                               "randomness. "
-                               "If this is necessary for your usage, please file an issue with functorch.")
+                               "randomness. If this is necessary for your usage, please file an issue with functorch.")
         if have:
             a[...] = drawn(a.shape, kind, write)
         else:
@@ -237,8 +236,7 @@ def _floating_fill(name: str, sampler: Function, parameters: tuple[tuple[str, fl
         if not kind.is_floating:
             if refusal and not kind.is_complex:
                 raise RuntimeError(f"{refusal} distribution is a continuous probability distribution. dtype must be a floating point but "
-                                   "you "
-                                   f"specified {title(kind.dtype)}")
+                                   f"you specified {title(kind.dtype)}")
             raise NotImplementedError(f"\"{name}cpu\" not implemented for '{title(kind.dtype)}'")
         return fill(self, label, on_device(gen, kind, name[:-1], lambda a: R.draw(gen, a, sampler, *values), *values))
 

@@ -90,8 +90,7 @@ def range_(start: Any, end: Any = None, step: Any = 1, *, out: Tensor | None = N
     """Like `arange`, but `end` is included (deprecated in PyTorch)."""
     import warnings
     warnings.warn("torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with Python's "
-                  "range "
-                  "builtin. Instead, use torch.arange, which produces values in [start, end).", UserWarning, stacklevel=2)
+                  "range builtin. Instead, use torch.arange, which produces values in [start, end).", UserWarning, stacklevel=2)
     if end is None:
         start, end = 0, start
     kind = creation_kind(dtype, device, None if out is None else out._kind.dtype)
@@ -112,8 +111,7 @@ def _ends(name: str, start: Number, end: Number, steps: int) -> list[Any]:
     if any(isinstance(v, Tensor) and v._a.ndim for v in (start, end)):
         shown = [v._a.ndim if isinstance(v, Tensor) else 0 for v in (start, end)]
         raise RuntimeError(f"{name} only supports 0-dimensional start and end tensors, but got start with {shown[0]} dimension(s) and end "
-                           "with "
-                           f"{shown[1]} dimension(s).")
+                           f"with {shown[1]} dimension(s).")
     return [v.item() if isinstance(v, Tensor) else v for v in (start, end)]
 
 

@@ -332,14 +332,12 @@ def _extreme(name: str, reduce: Function, along: Function) -> None:
         dim, keepdim = _renamed(dim, keepdim, axis, keepdims)
         if dim.__class__ is not int and not (hasattr(dim, "__index__") and not isinstance(dim, bool)):
             raise TypeError(f"{name}() received an invalid combination of arguments - got (Tensor, {type(dim).__name__}), but expected "
-                            "one of: "
-                            f"(Tensor input), (Tensor input, Tensor other), (Tensor input, int dim, bool keepdim)")
+                            f"one of: (Tensor input), (Tensor input, Tensor other), (Tensor input, int dim, bool keepdim)")
         return along(input, dim, keepdim)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (f"{name}(input) is the {name}imum of all elements; {name}(input, dim, keepdim=False) gives (values, indices) "
-                        "along a "
-                        f"dimension; {name}(input, other) is `{name}imum`.")
+                        f"along a dimension; {name}(input, other) is `{name}imum`.")
     export(function)
     method(function)
 

@@ -153,8 +153,7 @@ def _weights(params: Sequence[Tensor], has_biases: bool, count: int, lstm_mode: 
     each, rest = divmod(len(params), count)
     if rest or each not in ((plain, plain + 1) if lstm_mode else (plain,)):
         raise RuntimeError(f"got {len(params)} weights for {count} layers and directions{'' if has_biases else ' without biases'}, which "
-                           "need "
-                           f"{plain} each" + (" (5 with projections)" if lstm_mode and has_biases else ""))
+                           f"need {plain} each" + (" (5 with projections)" if lstm_mode and has_biases else ""))
     groups = []
     for i in range(count):
         group = list(params[i * each:(i + 1) * each])
@@ -222,8 +221,7 @@ def _check_types(mode: str, x: Tensor, hx: tuple[Tensor, ...], params: Sequence[
     weight = params[0]
     if x.dtype is not weight.dtype:
         raise ValueError(f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). Convert input: "
-                         f"input.to({weight.dtype}), "
-                         f"or convert model: model.to({x.dtype})")
+                         f"input.to({weight.dtype}), or convert model: model.to({x.dtype})")
     for t in hx if mode == "LSTM" else (hx,):
         if t.dtype is not x.dtype:
             raise ValueError(f"RNN hidden state dtype ({t.dtype}) does not match input dtype ({x.dtype}). Convert it: hx.to({x.dtype})")

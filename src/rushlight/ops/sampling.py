@@ -119,8 +119,7 @@ def bernoulli_(self: Tensor, p: Any = 0.5, *, generator: GeneratorLike = None) -
     kind = self._kind
     if not isinstance(p, (Tensor, int, float, np.number)):
         raise TypeError(f"bernoulli_() received an invalid combination of arguments - got ({type(p).__name__}), but expected p to be a "
-                        "float or "
-                        "a Tensor")
+                        "float or a Tensor")
     if isinstance(p, Tensor):
         if kind.is_complex and self._a.size:
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_self_\" not implemented for '{title(kind.dtype)}'")

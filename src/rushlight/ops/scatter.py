@@ -64,8 +64,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     for d, (have, want) in enumerate(zip(full.shape, at.shape, strict=True)):
         if d != dim and want > have:
             raise RuntimeError(f"Size does not match at dimension {d} expected index {list(i.shape)} to be no larger than self "
-                               f"{list(shape)} apart "
-                               f"from dimension {dim}")
+                               f"{list(shape)} apart from dimension {dim}")
     _in_range(at, dim, full.shape[dim])
     r = wrap(K.gather(full, dim, at).reshape(i.shape), input._kind)
     return r if input._node is None else _record_gather(r, input, dim, index)
@@ -329,8 +328,7 @@ def _index_checks(name: str, input: Tensor, dim: int, index: Tensor, source: Ten
     dim = wrap_dim(dim, input._a.ndim)
     if index._a.ndim > 1:
         raise IndexError(f"{name}(): Index is supposed to be a vector, but got dim: {index._a.ndim} with type: {title(index.dtype)} and "
-                         "size: "
-                         f"{list(index._a.shape)}")
+                         f"size: {list(index._a.shape)}")
     if index._kind.dtype.name not in ("int64", "int32"):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index but got: {title(index.dtype)}")
     if source._kind.dtype is not input._kind.dtype:
@@ -372,18 +370,15 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
         raise IndexError(f"index_copy_(): Index should have dimension 1 or 0 (got {index._a.ndim})")
     if len(have) != len(shape) and have and shape:
         raise IndexError("index_copy_(): When source and destination are not scalars, their dimensionality must match. Source "
-                         "dimensionality "
-                         f"({len(have)}), destination dimensionality ({len(shape)})")
+                         f"dimensionality ({len(have)}), destination dimensionality ({len(shape)})")
     if index._kind.dtype.name != "int64":
         raise RuntimeError(f"index_copy_(): Expected a long tensor for index, but got {title(index.dtype)}")
     if source._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"index_copy_(): self and source expected to have the same dtype, but got (self) {title(input.dtype)} and "
-                           "(source) "
-                           f"{title(source.dtype)}")
+                           f"(source) {title(source.dtype)}")
     if any(n != m for d, (n, m) in enumerate(zip(shape, have, strict=False)) if d != dim):
         raise RuntimeError(f"index_copy_(): Source/destination tensor must have same slice shapes. Destination slice shape: {list(shape)} "
-                           "and source "
-                           f"slice shape: {list(have)} at dimension {dim}")
+                           f"and source slice shape: {list(have)} at dimension {dim}")
     if index._a.size != (have[dim] if have else 1):
         raise IndexError(f"index_copy_(): Number of indices ({index._a.size}) should be equal to source.size(dim) "
                          f"({have[dim] if have else 1})")

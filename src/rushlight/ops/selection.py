@@ -65,8 +65,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Tenso
         in_64_bits(each)
     if not isinstance(input, (Tensor, *_NUMBERS)) or not isinstance(other, (Tensor, *_NUMBERS)):
         raise TypeError("where() received an invalid combination of arguments: expected (Tensor condition, Tensor or Number input, Tensor "
-                        "or "
-                        f"Number other), got ({type(condition).__name__}, {type(input).__name__}, {type(other).__name__})")
+                        f"or Number other), got ({type(condition).__name__}, {type(input).__name__}, {type(other).__name__})")
     d = condition._kind.dtype.name
     if d not in ("bool", "uint8"):
         raise RuntimeError(f"where expected condition to be a boolean tensor, but got a tensor with dtype {title(condition.dtype)}")

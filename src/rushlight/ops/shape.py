@@ -61,8 +61,7 @@ def shape_error(shape: tuple[int, ...], size: int) -> RuntimeError | None:
         known *= 1 if n == -1 else n
     if known == 0 and -1 in shape and size == 0:
         return RuntimeError(f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can "
-                            "be "
-                            "any value and is ambiguous")
+                            "be any value and is ambiguous")
     if (known != size) if -1 not in shape else (known == 0 or size % known):
         return RuntimeError(f"shape '{list(shape)}' is invalid for input of size {size}")
     return None
@@ -129,8 +128,7 @@ def _view(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     r = _reshaped(a, shape)
     if r.base is not a and not same_memory(r, a):
         raise RuntimeError("view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
-                           "contiguous "
-                           "subspaces). Use .reshape(...) instead.")
+                           "contiguous subspaces). Use .reshape(...) instead.")
     old = a.shape
 
     def back(g: Array | Tensor) -> Array | Tensor:
@@ -387,8 +385,7 @@ def movedim(input: Tensor, source: PerDim, destination: PerDim) -> Tensor:
     destination = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(source) != len(destination):
         raise RuntimeError(f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number of "
-                           "dims as "
-                           f"destination ({list(destination)} dims)")
+                           f"dims as destination ({list(destination)} dims)")
     n = input._a.ndim
     source, destination = tuple([wrap_dim(d, n) for d in source]), tuple([wrap_dim(d, n) for d in destination])
     for label, dims in (("source", source), ("destination", destination)):
@@ -417,8 +414,7 @@ def _T(self: Tensor) -> Tensor:
     if n != 2 and n != 0:
         import warnings
         warnings.warn("The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated: use `x.mT` to "
-                      "transpose batches "
-                      "of matrices or `x.permute(*range(x.ndim - 1, -1, -1))`.", UserWarning, stacklevel=2)
+                      "transpose batches of matrices or `x.permute(*range(x.ndim - 1, -1, -1))`.", UserWarning, stacklevel=2)
     return _permute(self, tuple(range(n - 1, -1, -1)))
 
 
@@ -464,8 +460,7 @@ def _expand(self: Tensor, shape: tuple[int, ...]) -> Tensor:
     extra = len(shape) - len(old)
     if extra < 0:
         raise RuntimeError(f"expand({self.type()}{{{list(old)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must "
-                           "be greater "
-                           f"or equal to the number of dimensions in the tensor ({len(old)})")
+                           f"be greater or equal to the number of dimensions in the tensor ({len(old)})")
     if old == shape[extra:] and (not extra or min(shape[:extra]) >= 0):
         full = shape
     else:
@@ -491,8 +486,7 @@ def _expanded_shape(old: tuple[int, ...], shape: tuple[int, ...], extra: int) ->
             raise RuntimeError(f"expand: invalid size {want} at dimension {i}")
         elif have is not None and have != 1:
             raise RuntimeError(f"The expanded size of the tensor ({want}) must match the existing size ({have}) at non-singleton "
-                               f"dimension {i}.  "
-                               f"Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
+                               f"dimension {i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(old)}")
     return tuple(full)
 
 

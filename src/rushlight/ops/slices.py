@@ -314,8 +314,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any = None, dim: int = 0, *
                                f"{indices_or_sections._kind.dtype.alias.capitalize()}")
         if indices_or_sections._a.ndim > 1:
             raise RuntimeError("tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, but "
-                               "got a "
-                               f"tensor with {indices_or_sections._a.ndim} dims")
+                               f"got a tensor with {indices_or_sections._a.ndim} dims")
         indices_or_sections = indices_or_sections.tolist()
     dim = wrap_dim(dim, len(shape))
     n = shape[dim]
@@ -346,8 +345,7 @@ def _axis_split(name: str, axis: int, least: int) -> Function:
         if isinstance(indices_or_sections, int):
             if indices_or_sections <= 0 or shape[dim] % indices_or_sections:
                 raise RuntimeError(f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension {shape[dim]} is "
-                                   "not "
-                                   f"divisible by the split_size {indices_or_sections}!")
+                                   f"not divisible by the split_size {indices_or_sections}!")
         return tensor_split(input, indices_or_sections, dim)
     fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = f"`tensor_split` along dimension {axis}; a number of pieces has to divide its size."

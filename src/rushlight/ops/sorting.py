@@ -364,8 +364,7 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
     sequence = sorted_sequence._a
     if isinstance(input, Tensor) and input._kind.dtype is not sorted_sequence._kind.dtype:
         raise RuntimeError("torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor "
-                           "dtype "
-                           f"{sorted_sequence._kind.dtype.alias} and input value tensor dtype {input._kind.dtype.alias}")
+                           f"dtype {sorted_sequence._kind.dtype.alias} and input value tensor dtype {input._kind.dtype.alias}")
     values = input._a if isinstance(input, Tensor) else np.asarray(input)
     for each in (values, sequence):
         if each.dtype.kind == "c":

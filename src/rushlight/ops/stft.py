@@ -173,13 +173,11 @@ def istft(input: Tensor, n_fft: int, hop_length: int | None = None, win_length: 
     y, envelope, missing = _cut(y, envelope, n_fft // 2 if center else 0, length, center)
     if not bool((np.abs(envelope._a) > 1e-11).all()):
         raise RuntimeError("istft: window overlap add min: the windows leave some samples uncovered (hop_length too large, or a window "
-                           "with "
-                           "zeros at the ends without center=True)")
+                           "with zeros at the ends without center=True)")
     y = y / envelope
     if missing > 0:
         warnings.warn("The length of signal is shorter than the length parameter. Result is being padded with zeros in the tail. Please "
-                      "check "
-                      "your center and hop_length settings.", stacklevel=3)
+                      "check your center and hop_length settings.", stacklevel=3)
         y = constant_pad_nd(y, [0, missing])
     return y if input._a.ndim == 3 else y.squeeze(0)
 

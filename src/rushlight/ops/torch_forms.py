@@ -136,8 +136,7 @@ def embedding_bag(weight: Tensor, indices: Tensor, offsets: Tensor, scale_grad_b
         raise RuntimeError(f"offsets has to be a 1D Tensor, but got Tensor of dimension {offsets._a.ndim}")
     if not weight._kind.is_floating:
         raise RuntimeError("Expected tensor for argument #1 'weight' to have one of the following scalar types: Half, BFloat16, Float, "
-                           "Double; but "
-                           f"got {weight.type()} instead (while checking arguments for embedding_bag)")
+                           f"Double; but got {weight.type()} instead (while checking arguments for embedding_bag)")
     if per_sample_weights is not None and per_sample_weights._a.ndim != 1:
         raise RuntimeError(f"per_sample_weights has to be a 1D Tensor, but got Tensor of dimension {per_sample_weights._a.ndim}")
     if indices.dim() not in (1, 2):
@@ -173,8 +172,7 @@ def embedding_renorm_(input: Tensor, indices: Tensor, max_norm: float, norm_type
     check_tensor("embedding_renorm_", input=input, indices=indices)
     if input._a.ndim != 2:
         raise RuntimeError(f"Expected 2-dimensional tensor, but got {input._a.ndim}-dimensional tensor for argument #1 'self' (while "
-                           "checking arguments "
-                           "for embedding_renorm_)")
+                           "checking arguments for embedding_renorm_)")
     if not input._kind.differentiable:
         raise RuntimeError(f"norm(): input dtype should be either floating point or complex. Got {title(input._kind.dtype)} instead.")
     if indices._a.size and not -1 < indices._a.min() <= indices._a.max() < input._a.shape[0]:

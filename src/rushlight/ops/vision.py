@@ -85,8 +85,7 @@ def unfold(input: Tensor, kernel_size: PerDim, dilation: PerDim = 1, padding: Pe
         wrap_dim(1, 1)
     if input._a.ndim not in (3, 4):
         raise RuntimeError("Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, "
-                           "but got: "
-                           f"{list(input._a.shape)}")
+                           f"but got: {list(input._a.shape)}")
     x = input.unsqueeze(0) if input._a.ndim == 3 else input
     size = x._a.shape[2:]
     out = K.output_size(size, kernel, stride, padding, dilation)
@@ -108,21 +107,18 @@ def fold(input: Tensor, output_size: PerDim, kernel_size: PerDim, dilation: PerD
     dilation, padding, stride = _pair(dilation), _pair(padding), _pair(stride)
     if input._a.ndim not in (2, 3):
         raise RuntimeError("Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for "
-                           "input, but got: "
-                           f"{list(input._a.shape)}")
+                           f"input, but got: {list(input._a.shape)}")
     x = input.unsqueeze(0) if input._a.ndim == 2 else input
     n, rows, length = x._a.shape
     if rows % (kernel[0] * kernel[1]):
         raise RuntimeError("Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got "
-                           f"input.size(1)={rows} and "
-                           f"kernel_size={kernel}.")
+                           f"input.size(1)={rows} and kernel_size={kernel}.")
     out = K.output_size(size, kernel, stride, padding, dilation)
     if length != out[0] * out[1]:
         raise RuntimeError(f"Given output_size={size}, kernel_size={kernel}, dilation={dilation}, padding={padding}, stride={stride}, "
                            "expected size "
                            f"of input's dimension 2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = "
-                           f"{out[0] * out[1]}, but "
-                           f"got input.size(2)={length}.")
+                           f"{out[0] * out[1]}, but got input.size(2)={length}.")
     c = rows // (kernel[0] * kernel[1])
     columns = x._a.reshape(n, c, *kernel, *out)
     padded = x._kind.xp.zeros((n, c, size[0] + 2 * padding[0], size[1] + 2 * padding[1]), x._kind.np)

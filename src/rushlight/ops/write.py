@@ -94,15 +94,12 @@ def check_inplace(self: Tensor, history: bool) -> None:
                 raise RuntimeError(f"Output {why} is a view and is being modified inplace. This view was created inside a custom Function "
                                    "(or "
                                    "because an input was returned as-is) and the autograd logic to handle view+inplace would override the "
-                                   "custom "
-                                   "backward associated with the custom Function, leading to incorrect gradients. This behavior is "
-                                   "forbidden. You "
-                                   "can fix this by cloning the output of the custom Function.")
+                                   "custom backward associated with the custom Function, leading to incorrect gradients. This behavior is "
+                                   "forbidden. You can fix this by cloning the output of the custom Function.")
             raise RuntimeError(f"Output 0 of {why} is a view and is being modified inplace. This view is the output of a function that "
                                "returns "
                                "multiple views. Such functions do not allow the output views to be modified inplace. You should replace "
-                               "the "
-                               "inplace operation by an out-of-place one.")
+                               "the inplace operation by an out-of-place one.")
         t = parent
     if node is not None and (root._node is None or root._node.__class__ is AccumulateGrad):      # also a leaf that is a view itself
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
@@ -186,8 +183,7 @@ def check_apart(self: Tensor, others: Sequence[Any]) -> None:
 
 def _shared() -> RuntimeError:
     return RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
-                        "location. "
-                        "Please clone() the tensor before performing the operation.")
+                        "location. Please clone() the tensor before performing the operation.")
 
 
 def _dense(a: Array) -> bool:
@@ -368,8 +364,7 @@ def check_fresh(out: Tensor | None, inputs: Any, name: str) -> None:
         for t in inputs:
             if isinstance(t, Tensor) and each._a.size and np.may_share_memory(each._a, t._a):
                 raise RuntimeError("unsupported operation: some elements of the input tensor and the written-to tensor refer to a single "
-                                   "memory "
-                                   f"location. Please clone() the tensor before performing the operation. ({name})")
+                                   f"memory location. Please clone() the tensor before performing the operation. ({name})")
 
 
 def check_dtype(out: Any, r: Any, name: str) -> None:

@@ -244,8 +244,7 @@ def _check_compressed(crow: Array, col: Array, values: Tensor, size: tuple[int, 
     long, short, lines, width = ("ccol", "row", "ncols", "nrows") if by_column else ("crow", "col", "nrows", "ncols")
     if len(size) != 1 + values.dim():
         raise RuntimeError("tensor dimensionality must be sum of batch, base, and dense dimensionalities (=0 + 2 + "
-                           f"{max(values.dim() - 1, 0)}) but "
-                           f"got {len(size)}")
+                           f"{max(values.dim() - 1, 0)}) but got {len(size)}")
     n, m = (size[1], size[0]) if by_column else size[:2]
     if crow.size != n + 1:
         raise RuntimeError(f"{long}_indices.shape[-1] must be equal to the number of {lines[1:]} + 1 (={n + 1}), but got {crow.size}")

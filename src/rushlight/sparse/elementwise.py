@@ -153,8 +153,7 @@ def sub(self: Tensor, other: Operand, *, alpha: int = 1) -> Tensor:
     """self - alpha * other."""
     if any(isinstance(each, Tensor) and each.dtype.name == "bool" for each in (self, other)):
         raise RuntimeError("Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use "
-                           "the `~` or "
-                           "`logical_not()` operator instead.")
+                           "the `~` or `logical_not()` operator instead.")
     r = add(self, other, alpha=-alpha) if not isinstance(other, Tensor) else add(self, -_promoted(other, self), alpha=alpha)
     return _named(r, "sub")
 
@@ -186,8 +185,7 @@ def _times_dense(x: SparseTensor, d: Tensor) -> SparseTensor:
 def _intersection(a: SparseTensor, b: SparseTensor) -> SparseTensor:
     if a.shape != b.shape or a.pattern.sparse_dim != b.pattern.sparse_dim:
         raise RuntimeError("sparse_binary_op_intersection_cpu(): expects sparse inputs with equal dimensionality, number of sparse "
-                           "dimensions, "
-                           "and shape of sparse dimensions")
+                           "dimensions, and shape of sparse dimensions")
     if a.pattern is b.pattern and a.pattern.coalesced:
         return build(a.pattern, values_of(a) * values_of(b))
     # Each element of `a` meets the sum of b's elements at its place, so that only b has to be coalesced.

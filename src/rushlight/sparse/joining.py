@@ -55,8 +55,7 @@ def permute(self: SparseTensor, *dims: Any) -> SparseTensor:
     order = list(dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims)
     if len(order) != self.dim():
         raise RuntimeError("permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-                           "ordering of "
-                           f"dimensions i.e. input.dim() = {self.dim()} is not equal to len(dims) = {len(order)}")
+                           f"ordering of dimensions i.e. input.dim() = {self.dim()} is not equal to len(dims) = {len(order)}")
     order = [wrap_dim(d, self.dim()) for d in order]
     if len(set(order)) != len(order):
         raise RuntimeError("permute(sparse_coo): duplicate dims are not allowed.")
@@ -191,8 +190,7 @@ def getitem(self: SparseTensor, index: Operand | slice | tuple[Any, ...] | None)
         elif isinstance(each, slice):
             if each.indices(r.shape[dim]) != (0, r.shape[dim], 1):
                 raise NotImplementedError(f"Could not run 'aten::as_strided' with arguments from the '{self.pattern.backend}' backend: "
-                                          "sparse tensors "
-                                          "have no slices; use narrow_copy or index_select")
+                                          "sparse tensors have no slices; use narrow_copy or index_select")
             dim += 1
         elif isinstance(each, Tensor) and each.dim() or isinstance(each, (list, np.ndarray)):
             raise unsupported("index.Tensor", (self,))
@@ -223,8 +221,7 @@ def cat(tensors: list[Any], dim: int = 0, *, axis: int | None = None) -> SparseT
     for i, x in enumerate(tensors):
         if x.dim() != first.dim() or any(a != b for d, (a, b) in enumerate(zip(x.shape, first.shape, strict=True)) if d != dim):
             raise RuntimeError(f"All tensors must have the same shape: {list(first.shape)} (except in the concatenating dimension), but "
-                               "found shape: "
-                               f"{list(x.shape)} at position {i}.")
+                               f"found shape: {list(x.shape)} at position {i}.")
         if x.pattern.sparse_dim != first.pattern.sparse_dim:
             raise RuntimeError(f"All tensors must have the same sparse_dim and dense_dim: {first.pattern.sparse_dim}, "
                                f"{first.dim() - first.pattern.sparse_dim}, but tensor at position {i} has {x.pattern.sparse_dim}")

@@ -135,8 +135,7 @@ def matmul(self: Any, other: Any) -> Tensor:
     if self.dim() == 2 and other.dim() == 2:
         return mm(self, other)
     raise NotImplementedError(f"matmul of tensors of {self.dim()} and {other.dim()} dimensions with layouts {self.layout} and "
-                              f"{other.layout} is not "
-                              "supported: use .to_dense()")
+                              f"{other.layout} is not supported: use .to_dense()")
 
 
 define("__matmul__", matmul)

@@ -73,8 +73,7 @@ def norm(self: SparseTensor, p: Operand | str = "fro", dim: int | None = None, k
     """The norm of all elements."""
     if dim not in (None, [], ()) and len(_dims(self, dim)) != self.dim():
         raise RuntimeError("norm_sparse currently only supports full reductions, so 'dim' must either be empty or contain all dimensions "
-                           "of the "
-                           "input")
+                           "of the input")
     if isinstance(self.pattern, Compressed):
         raise unsupported("norm", (self,))
     return values_of(coalesced(self)).norm(p if isinstance(p, (int, float)) else 2, dtype=dtype)
@@ -107,8 +106,7 @@ def _softmax(x: SparseTensor, dim: int, dtype: Any, log: bool) -> SparseTensor:
     if not isinstance(x, SparseTensor) or not isinstance(x.pattern, Coo):
         backend = x.pattern.backend if isinstance(x, SparseTensor) else "CPU"
         raise NotImplementedError(f"Could not run 'aten::_sparse_{name}' with arguments from the '{backend}' backend: only tensors of "
-                                  "layout "
-                                  "torch.sparse_coo have it")
+                                  "layout torch.sparse_coo have it")
     dim = wrap_dim(dim, x.dim())
     if dtype is not None:
         x = x.to(dtype)

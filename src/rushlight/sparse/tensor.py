@@ -168,8 +168,7 @@ class SparseTensor(Tensor):
         """An error for coordinates, as in PyTorch; the bytes of a dense copy for the compressed layouts."""
         if self.is_sparse:
             raise RuntimeError("nbytes is not defined for sparse tensors.  If you want the size of the constituent tensors, add the "
-                               "nbytes of "
-                               "the indices and values.")
+                               "nbytes of the indices and values.")
         return self.numel() * self._kind.np.itemsize
 
     def stride(self, dim: int | None = None) -> Any:

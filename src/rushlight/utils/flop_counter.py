@@ -33,8 +33,7 @@ def register_flop_formula(targets: Any, get_raw: bool = False) -> Callable[[Call
         for target in targets if isinstance(targets, (list, tuple)) else [targets]:
             if not isinstance(target, aten.OpOverloadPacket) and not hasattr(target, "overloads"):
                 raise ValueError("register_flop_formula(targets): expected each target to be OpOverloadPacket (i.e. "
-                                 f"torch.ops.mylib.foo), got {target} "
-                                 f"which is of type {type(target)}")
+                                 f"torch.ops.mylib.foo), got {target} which is of type {type(target)}")
             if target in flop_registry:
                 raise RuntimeError(f"duplicate registrations for {target}")
             flop_registry[target] = counted

@@ -105,8 +105,7 @@ class _Recorder(TorchFunctionMode):
         name = _name(func)
         if name in _VALUES and any(id(each) in self.nodes for each in args):
             raise RuntimeError(f"make_fx: the function asks for the value of a traced tensor ({name}), so that another value might make "
-                               "another "
-                               "graph; use torch.where, or trace with fx.symbolic_trace and fx.wrap")
+                               "another graph; use torch.where, or trace with fx.symbolic_trace and fx.wrap")
         nodes = self.arguments(args), self.arguments(kwargs)      # before the call: it may write into them
         result = func(*args, **kwargs)
         if _holds(result, Tensor):
@@ -134,8 +133,7 @@ class _Recorder(TorchFunctionMode):
         """A node for a tensor that was there before: a parameter, or one that the function holds."""
         if id(value) not in self.before:
             raise NotSupported("make_fx: the function uses a tensor that was made where the trace does not see it (a custom Function, "
-                               "vmap, "
-                               "NumPy), so that the graph would hold its value as a constant")
+                               "vmap, NumPy), so that the graph would hold its value as a constant")
         stem = "_param_constant" if isinstance(value, Parameter) else "_tensor_constant"
         name = f"{stem}{sum(each.startswith(stem) for each in self.attributes)}"
         self.attributes[name] = value

@@ -44,8 +44,7 @@ class FxGraphDrawer:
             import pydot  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError as error:
             raise RuntimeError("FXGraphDrawer requires the pydot package to be installed. Please install pydot through your favorite "
-                               "Python "
-                               "package manager.") from error
+                               "Python package manager.") from error
         self._pydot, self._name = pydot, name
         self.dot_graph_shape, self.normalize_args = dot_graph_shape or "record", normalize_args
         self._ignore_getattr, self._ignore_values = ignore_getattr, ignore_parameters_and_buffers

@@ -34,8 +34,7 @@ def _cholesky(name: str, A: Tensor, upper: bool, check: bool) -> tuple[Tensor, A
     array, info = lapack.cholesky(lower)
     if check:
         check_info(name, info, lambda i: "The factorization could not be completed because the input is not positive-definite (the "
-                                         "leading minor "
-                                         f"of order {i} is not positive-definite).")
+                                         f"leading minor of order {i} is not positive-definite).")
     y = result(array, A)
 
     def grad(g: Tensor, y: Tensor) -> Tensor:
@@ -175,8 +174,7 @@ def _check_reflectors(name: str, input: Tensor, tau: Tensor) -> None:
                            f"{tau._kind.device}!")
     if tau._a.ndim != input._a.ndim - 1:
         raise RuntimeError(f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau._a.ndim} and "
-                           "input.ndim "
-                           f"is equal to {input._a.ndim}")
+                           f"input.ndim is equal to {input._a.ndim}")
     if tau._a.shape[:-1] != input._a.shape[:-2]:
         raise RuntimeError(f"{name}: Expected batch dimensions of tau to be equal to input.shape[:-2], but got {list(tau._a.shape[:-1])}")
 
@@ -203,8 +201,7 @@ def ormqr(input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpos
                            f"{list(other._a.shape[:-2])}")
     if other._kind.dtype is not input._kind.dtype:
         raise RuntimeError(f"{name}: Expected input and other to have the same dtype, but input has dtype {input._kind.dtype} and other "
-                           "has "
-                           f"dtype {other._kind.dtype}")
+                           f"has dtype {other._kind.dtype}")
     if not left:          # C Q = (Q^H C^H)^H
         return adjoint(ormqr(input, tau, adjoint(other), True, not transpose))
     # Q = H1 H2 ... Hk is applied from the last reflector on; Q^H = Hk^H ... H1^H from the first.

@@ -116,8 +116,7 @@ def _factor(name: str, A: Tensor, pivot: bool) -> tuple[Tensor, Tensor, Any]:  #
 
 def _zero_pivot(i: int) -> str:
     return (f"U[{i},{i}] is zero and using it on lu_solve would result in a division by zero. If you still want to perform the "
-            "factorization, "
-            "consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)")
+            "factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)")
 
 
 @op(namespace="linalg", out=True)
@@ -175,8 +174,7 @@ def lu_solve(LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoin
         raise RuntimeError(f"{name}: Number of pivots per batch should be same as the dimension of the matrix")
     if pivots._a.shape[:-1] != LU._a.shape[:-2]:
         raise RuntimeError(f"{name}: Expected LU.shape[:-1] to be the same as pivots.shape, but got pivots with shape "
-                           f"{list(pivots._a.shape)} "
-                           "instead")
+                           f"{list(pivots._a.shape)} instead")
     if not left:          # X A = B is A^H X^H = B^H
         return lu_solve(LU, pivots, B.mH, adjoint=not adjoint).mH
     p = _permutation(pivots._a, LU._a.shape[-1], LU)
@@ -229,8 +227,7 @@ def ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False)
         raise RuntimeError(f"{name}: Expected pivots to be integers. Got {pivots._kind.dtype}")
     if pivots._a.shape != LD._a.shape[:-1]:
         raise RuntimeError(f"{name}: Expected LD.shape[:-1] and pivots.shape to be the same, but got pivots with shape "
-                           f"{list(pivots._a.shape)} "
-                           "instead")
+                           f"{list(pivots._a.shape)} instead")
     check_shapes(name, LD, B, True)
     r = result(lapack.ldl_solve(lapack.on_host(LD._a), lapack.on_host(pivots._a), lapack.on_host(B._a), hermitian and LD._kind.is_complex),
                LD)

@@ -34,8 +34,7 @@ def _cast(name: str, x: Tensor, dtype: Any) -> Tensor:
                            f"inputs, but got {dtype}")
     if promote_types(x._kind.dtype, dtype) is not dtype:
         raise RuntimeError(f"{name}: the dtype of the input ({x._kind.dtype}) should be convertible without narrowing to the specified "
-                           "dtype "
-                           f"({dtype})")
+                           f"dtype ({dtype})")
     return x.to(dtype)
 
 

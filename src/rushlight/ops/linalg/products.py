@@ -102,12 +102,10 @@ def multi_dot(tensors: Sequence[Tensor]) -> Tensor:
             raise RuntimeError(f"multi_dot(): {wanted} but got {t._a.ndim}D")
         if t._kind.dtype is not tensors[0]._kind.dtype:
             raise RuntimeError(f"multi_dot(): all tensors must have be the same dtype but tensor 0 is {tensors[0]._kind.dtype} and tensor "
-                               f"{i} "
-                               f"{t._kind.dtype}")
+                               f"{i} {t._kind.dtype}")
         if t._kind is not tensors[0]._kind:
             raise RuntimeError(f"multi_dot(): all tensors must be on the same device but tensor 0 is on {tensors[0]._kind.device} and "
-                               f"tensor {i} on "
-                               f"{t._kind.device}")
+                               f"tensor {i} on {t._kind.device}")
     shapes = [list(t._a.shape) for t in tensors]
     if first:
         tensors[0] = tensors[0].unsqueeze(0)
@@ -157,8 +155,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """Sums of conj(x) * y along a dimension."""
     if x._kind is not y._kind:
         raise RuntimeError(f"linalg.vecdot: Expected x and y to have the same dtype, but found x of type {title(x._kind.dtype)} and y of "
-                           "type "
-                           f"{title(y._kind.dtype)} instead")
+                           f"type {title(y._kind.dtype)} instead")
     check_floating("linalg.vecdot", x, low=True)
     return (x.conj() * y).sum(dim)
 
@@ -246,8 +243,7 @@ def _check_weights(name: str, weights: Tensor | None, n: int, category: str, fit
         raise RuntimeError(f"cov(): expected {name} to have {category} dtype but got {name} with {weights._kind.dtype} dtype")
     if weights._a.size != n:
         raise RuntimeError(f"cov(): expected {name} to have the same numel as there are observations in the input but got "
-                           f"{weights._a.size} != "
-                           f"{n}")
+                           f"{weights._a.size} != {n}")
     if n and bool((weights._a < 0).any()):
         raise RuntimeError(f"cov(): {name} cannot be negative")
 

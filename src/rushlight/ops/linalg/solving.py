@@ -55,8 +55,7 @@ def inv(A: Tensor) -> Tensor:  # noqa: N803
     check_floating("linalg.inv", A)
     r, info = _inverse(A)
     check_info("linalg.inv", info, lambda i: f"The diagonal element {i} is zero, the inversion could not be completed because the input "
-                                             "matrix "
-                                             "is singular.")
+                                             "matrix is singular.")
     return r
 
 
@@ -234,8 +233,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: PerDim | None = None) -> Tensor:  # 
     n = prod(A._a.shape[:B._a.ndim])
     if prod(shape) != n:
         raise RuntimeError("Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), but "
-                           "got "
-                           f"{prod(shape)} != {n}")
+                           f"got {prod(shape)} != {n}")
     return solve(A.reshape(n, n), B.reshape(-1)).reshape(shape)
 
 

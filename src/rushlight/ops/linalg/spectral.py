@@ -42,8 +42,7 @@ def _check_phase(name: str, what: str, imaginary: Tensor) -> None:
     """Complex singular and eigenvectors are defined up to a phase: raise where a loss depends on it."""
     if bool((np.abs(imaginary._a) > 1e-2).any()):
         raise RuntimeError(f"{name}: The {what} in the complex case are specified up to multiplication by e^{{i phi}}. The specified loss "
-                           "function "
-                           "depends on this quantity, so it is ill-defined.")
+                           "function depends on this quantity, so it is ill-defined.")
 
 
 # --- singular values --------------------------------------------------------------------------------------------------------------------

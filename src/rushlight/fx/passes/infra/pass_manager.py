@@ -35,8 +35,7 @@ def _validate_pass_schedule_constraint(constraint: Callable[[Any, Any], bool], p
         for j, b in enumerate(passes[i + 1:]):
             if not constraint(a, b):
                 raise RuntimeError(f"pass schedule constraint violated. Expected {a} before {b} but found {a} at index {i} and {b} at "
-                                   f"index {j} in "
-                                   "pass list.")
+                                   f"index {j} in pass list.")
 
 
 def _topological_sort_passes(passes: list[Any], constraints: list[Callable[[Any, Any], bool]]) -> list[Any]:
