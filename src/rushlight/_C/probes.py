@@ -137,10 +137,19 @@ def _set_graph_executor_optimize(value: bool) -> None:
     _exchange("optimize", value)
 
 
+_emit_hooks: tuple[Any, ...] = (None, None)
+
+
 def _jit_set_emit_hooks(*hooks: Any) -> None:
-    """Hooks on TorchScript's compiler would be called by it; there is none (NotImplementedError unless they are None)."""
-    if any(hook is not None for hook in hooks):
-        raise NotImplementedError("torch._C._jit_set_emit_hooks: there is no TorchScript compiler that could call them")
+    """Keep the functions that are to be called with the modules and functions that TorchScript compiles: none are (``torch.jit.script`` leaves the
+    Python code as it is)."""
+    global _emit_hooks
+    _emit_hooks = hooks
+
+
+def _jit_get_emit_hooks() -> tuple[Any, ...]:
+    """What `_jit_set_emit_hooks` was given."""
+    return _emit_hooks
 
 
 def _jit_clear_class_registry() -> None:
