@@ -42,7 +42,7 @@ def test_every_use_has_its_line_and_what_is_here(tmp_path):
     uses = found(tmp_path, PROGRAM)
     assert {key: use.status for key, use in uses.items()} == {
         (3, "nn"): "there", (4, "nn.functional"): "there", (5, "ao.quantization.quantize_dynamic"): "missing",
-        (9, "export.export"): "missing", (13, "nn.functional.relu"): "there", (17, "nn.Lineer"): "unknown",
+        (9, "export.export"): "there", (13, "nn.functional.relu"): "there", (17, "nn.Lineer"): "unknown",
         (20, "quantize_per_tensor"): "missing", (21, "compile"): "partly"}
     assert [key for key, use in uses.items() if use.guarded] == [(9, "export.export"), (20, "quantize_per_tensor")]
     assert "torch.nn.Linear" in uses[17, "nn.Lineer"].instead and "quantis" in uses[5, "ao.quantization.quantize_dynamic"].instead

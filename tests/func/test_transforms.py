@@ -163,7 +163,6 @@ def check_jvp(op, function, sample):
 @pytest.mark.parametrize("case", [
     lambda t, x: t.func.jvp(lambda v: v.mul_(3).sin_(), (x,), (t.ones(3) * 2,)),
     lambda t, x: (t.func.jacfwd(lambda v: v.mul_(2).exp())(x),),
-    lambda t, x: t.func.linearize(lambda v: v.mul_(v), x)[1](t.ones(3))[None],
     lambda t, x: (t.func.vmap(t.func.jacfwd(lambda v: v.square_()))(x.reshape(3, 1)),),
 ])
 def test_forward_mode_over_changes_of_the_input(case):
@@ -172,3 +171,10 @@ def test_forward_mode_over_changes_of_the_input(case):
         x = t.tensor([1.0, 2.0, 3.0])
         found.append([*[each.tolist() for each in case(t, x)], x.tolist()])
     np.testing.assert_allclose(np.concatenate([np.ravel(each) for each in found[1]]), np.concatenate([np.ravel(each) for each in found[0]]), rtol=1e-6)
+
+
+def test_forward_mode_over_a_product_with_itself_in_place():
+    """d(v * v) = 2 v dv. (PyTorch 2.13 takes the changed value for one of the two.)"""
+    x = rl.tensor([1.0, 2.0, 3.0])
+    value, tangent = rl.func.jvp(lambda v: v.mul_(v), (x,), (rl.ones(3),))
+    assert value.tolist() == x.tolist() == [1, 4, 9] and tangent.tolist() == [2, 4, 6]

@@ -60,8 +60,9 @@ class _ExcludeDispatchKeyGuard:
 
 # TorchScript's classes: of scripted things, of its graphs, of its types.
 _SCRIPTED = ("ScriptFunction", "ScriptMethod", "ScriptDict", "ScriptList", "ScriptObject")
-_GRAPHS = ("Graph", "Node", "Value", "Block", "Use", "Type", *(f"{name}Type"
-                                                               for name in ["Any", "Await", "Bool", "Class", "Complex", "DeviceObj", "Dict", "Enum", "Float", "Future", "Inferred", "Int", "Interface", "List", "None", "Number", "Optional", "PyObject", "RRef", "StreamObj", "String", "SymBool", "SymInt", "Tensor", "Tuple", "Union"]))
+_TYPES = """Any Await Bool Class Complex DeviceObj Dict Enum Float Future Inferred Int Interface List None Number Optional PyObject RRef StreamObj String
+    SymBool SymInt Tensor Tuple Union"""
+_GRAPHS = ("Graph", "Node", "Value", "Block", "Use", "Type", *[f"{name}Type" for name in _TYPES.split()])
 
 
 def _script_class(name: str) -> type:
@@ -69,7 +70,7 @@ def _script_class(name: str) -> type:
     if name == "ScriptFunction":
         from ..jit.scripted import ScriptFunction
         return ScriptFunction
-    found = absent_class(f"_C.{name}", "nothing is compiled, so there are no such graphs; torch.fx has graphs" if name in _GRAPHS
+    found = absent_class(name, "nothing is compiled, so there are no such graphs; torch.fx has graphs" if name in _GRAPHS
                          else "scripted code has Python's own lists, dicts and methods")
     found.__call__ = lambda self, *args, **kwargs: None         # type: ignore[method-assign]  # utilities wrap it; there are no instances
     return found

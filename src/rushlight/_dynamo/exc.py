@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from ..homes import settle
+from ..unsupported import attribute_of
 
 __all__ = ["TorchDynamoException", "UserError", "UserErrorType"]
 
@@ -35,3 +36,5 @@ class UserError(TorchDynamoException):
 
 
 settle("_dynamo.exc", globals())
+
+__getattr__ = attribute_of("_dynamo.exc", "rushlight captures no programs of Python; `UserError` and `TorchDynamoException` are there")

@@ -11,6 +11,7 @@ from typing import Any
 from .._dynamo.exc import UserError, UserErrorType
 from ..fx.experimental.symbolic_shapes import ConstraintViolationError
 from ..tensor import Tensor
+from ..unsupported import attribute_of
 from ..utils import _pytree as pytree
 from .sizes import Expr, constant, symbol
 
@@ -395,3 +396,5 @@ def _per_dim(asked: Any, rank: int, path: str) -> dict[int, Any]:
                                                  "(expected either a list/tuple of "
                     "dimensions, or a dict mapping indices to dimensions, where each dimension is an int, a Dim, Dim.AUTO, Dim.STATIC, or "
                     "Dim.DYNAMIC)")
+
+__getattr__ = attribute_of("export.dynamic_shapes", "Dim, ShapesCollection and AdditionalInputs are there (docs/graphs.md)")

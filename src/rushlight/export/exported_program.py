@@ -16,7 +16,7 @@ from ..nn.modules.module import Module
 from ..nn.parameter import Parameter
 from ..ops import aten as A
 from ..tensor import Tensor
-from ..unsupported import NotSupported
+from ..unsupported import NotSupported, attribute_of
 from ..utils import _pytree as pytree
 from .dynamic_shapes import ValueRanges, int_oo
 from .graph_signature import ArgumentSpec, ExportGraphSignature, InputKind, OutputKind
@@ -397,3 +397,5 @@ class _Structure:
 
 def _argument_names(spec: Any) -> list[str]:
     return [*[f"arg_{i}" for i in range(spec.child(0).num_children)], *[str(each) for each in spec.child(1).context]]
+
+__getattr__ = attribute_of("export.exported_program", "ExportedProgram and its call signatures are there (docs/graphs.md)")

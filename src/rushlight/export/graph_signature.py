@@ -9,6 +9,8 @@ from enum import Enum, auto
 from types import MappingProxyType
 from typing import Any
 
+from ..unsupported import attribute_of
+
 __all__ = ["ArgumentSpec", "ConstantArgument", "CustomObjArgument", "ExportBackwardSignature", "ExportGraphSignature", "InputKind",
            "InputSpec", "OutputKind", "OutputSpec", "SymBoolArgument", "SymFloatArgument", "SymIntArgument", "TensorArgument",
            "TokenArgument"]
@@ -269,3 +271,5 @@ def _frozen(values: dict[str, str | None]) -> Mapping[str, str]:
 
 def _name_or_value(arg: ArgumentSpec) -> Any:
     return arg.value if isinstance(arg, ConstantArgument) else arg.name
+
+__getattr__ = attribute_of("export.graph_signature", "signatures are made of TensorArgument, ConstantArgument and SymIntArgument")

@@ -11,7 +11,7 @@ from ..fx.graph_module import GraphModule, _assign_attr, _get_attr, _has_attr
 from ..fx.node import Node, map_arg
 from ..nn.modules.module import Module
 from ..tensor import Tensor
-from ..unsupported import NotSupported
+from ..unsupported import NotSupported, attribute_of
 from .exported_program import ExportedProgram, GuardsFn, _argument_names, _guards, _Structure
 from .graph_signature import InputKind, OutputKind
 
@@ -172,3 +172,5 @@ class _Part:
             place = getattr(place, each)
         place.add_module(last, module)
         return name
+
+__getattr__ = attribute_of("export.unflatten", "unflatten is there (docs/graphs.md)")

@@ -355,8 +355,8 @@ def float_power(input: Any, exponent: Any, *, out: Tensor | None = None) -> Any:
 
 def float_power_(self: Tensor, exponent: Any) -> Tensor:
     """In-place form of `float_power`: only for float64 and complex128, which its results have."""
-    wide = "ComplexDouble" if self.is_complex() or isinstance(exponent,
-                                                              complex) or isinstance(exponent, Tensor) and exponent.is_complex() else "Double"
+    both_real = not self.is_complex() and not (exponent.is_complex() if isinstance(exponent, Tensor) else isinstance(exponent, complex))
+    wide = "Double" if both_real else "ComplexDouble"
     if title(self.dtype) != wide:
         raise RuntimeError(f"the base given to float_power_ has dtype {title(self.dtype)} but the operation's result requires dtype {wide}")
     return inplace_from(self, float_power, (self, exponent), {})

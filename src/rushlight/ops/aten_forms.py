@@ -518,25 +518,3 @@ def _all_three(r: Any, self: Tensor, inverse: bool, counts: bool) -> tuple[Tenso
     found = list(r) if isinstance(r, tuple) else [r]
     empty = self.new_empty(0, dtype=int64)
     return found[0], found[1] if inverse else empty, found[-1] if counts else empty
-
-
-# The operators are the overloads "vec" of PyTorch, which take a size or factors.
-
-def _resizing(operator: str, mode: str, corners: bool) -> None:
-    def aligned(input: Tensor, output_size: Sequence[int] | None, align_corners: bool, scale_factors: Sequence[float] | None) -> Tensor:
-        return resize(input, output_size, scale_factors, mode, align_corners)
-
-    def plain(input: Tensor, output_size: Sequence[int] | None, scale_factors: Sequence[float] | None) -> Tensor:
-        return resize(input, output_size, scale_factors, mode)
-    resize = interpolate.interpolate
-    call: Any = aligned if corners else plain
-    call.__name__ = call.__qualname__ = operator
-    call.__doc__ = f"`nn.functional.interpolate` with mode {mode!r}."
-    _form(call)
-
-
-for _n in (1, 2, 3):
-    _resizing(f"upsample_nearest{_n}d", "nearest", False)
-    _resizing(f"_upsample_nearest_exact{_n}d", "nearest-exact", False)
-for _name, _n in (("linear", 1), ("bilinear", 2), ("bicubic", 2), ("trilinear", 3)):
-    _resizing(f"upsample_{_name}{_n}d", _name, True)

@@ -101,7 +101,7 @@ class Conjugate(Tensor):
 
     def contiguous(self, memory_format: MemoryFormat = None) -> Tensor:
         """Itself if the source is contiguous, else a copy."""
-        return self if self.is_contiguous(memory_format) else self.clone(memory_format=memory_format)
+        return self if self.is_contiguous(memory_format=memory_format) else self.clone(memory_format=memory_format)
 
     def numpy(self, *, force: bool = False) -> Any:
         """An error, since NumPy has no conjugated views; with `force` a copy."""

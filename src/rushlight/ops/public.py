@@ -111,6 +111,8 @@ def _public(function: Function, name: str, out: bool | str) -> Function:
     def call(*args: Any, **kwargs: Any) -> Any:
         target = None
         if first and (kwargs or tuple(map(type, args)) not in fitted) and (problem := unfit(name, args, kwargs, fitted)) is not None:
+            if name in BETWEEN and (again := old_form(name, args, kwargs)) is not None:
+                return call(*again[0], **again[1])
             return overridden(call, args, kwargs, problem)
         if kwargs:
             if out and "out" in kwargs:
@@ -172,8 +174,8 @@ def _method(function: Function, name: str) -> Function:
     first, fitted = at_first(name), set[Any]()
 
     def call(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if first and (kwargs or tuple(map(type,
-                                          args)) not in fitted) and (problem := unfit(name, (self, *args), kwargs, fitted, True)) is not None:
+        if first and (kwargs or tuple(map(type, args)) not in fitted) and (
+                problem := unfit(name, (self, *args), kwargs, fitted, True)) is not None:
             raise problem
         if kwargs:
             kwargs = numpy_names(function, kwargs)

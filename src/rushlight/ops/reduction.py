@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import return_types, services
 from ..dims import wrap_dim, wrap_dims
-from ..dtypes import bool_
+from ..dtypes import bool_, dtype_of
 from ..dtypes import dtype as dtype_type
 from ..kernels import formula as f
 from ..kernels import reduce as R
@@ -178,7 +178,7 @@ def nansum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Dty
     """The sum with nan counted as zero."""
     if input._kind.is_complex:
         raise RuntimeError("nansum on CPU does not support complex inputs")
-    if dtype is not None and dtype.is_complex and input._a.size:
+    if dtype is not None and dtype_of(dtype).is_complex and input._a.size:
         raise NotImplementedError(f"\"nansum_cpu\" not implemented for '{title(dtype)}'")
     if not input._kind.is_floating:
         return sum(input, dim, keepdim, dtype=dtype)

@@ -56,9 +56,13 @@ _FIRST = frozenset((
     "triu_indices", "vander", "vsplit"))
 
 
+# Their operators have more in one call than the public forms: rcond (tol) beside atol and rtol.
+_MIXED = frozenset(("linalg_pinv", "linalg_matrix_rank"))
+
+
 def at_first(name: str) -> bool:
     """Whether the types of a function's arguments are looked at before it computes."""
-    return name in _FIRST or name.startswith(("linalg_", "fft_"))
+    return name in _FIRST or name.startswith(("linalg_", "fft_")) and name not in _MIXED
 
 
 def _parameter(text: str) -> _Parameter:

@@ -340,7 +340,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, ou
     if not isinstance(input, Tensor) or not isinstance(indices, Tensor):
         raise TypeError("take_along_dim(): arguments 'input' and 'indices' must be Tensor")
     from .scatter import gather
-    if indices._kind.dtype.name != "int64":
+    if dim is not None and indices._kind.dtype.name != "int64":
         raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {title(indices._kind.dtype)}")
     if dim is None:
         r = gather(input.reshape(-1), 0, indices.reshape(-1))

@@ -117,8 +117,8 @@ def inplace_from(self: Tensor, function: Function, args: tuple[Any, ...], kwargs
     history = self._node is not None
     if not history:
         for value in (*args, *kwargs.values()):
-            if isinstance(value, Tensor) and value._node is not None or value.__class__ in (list, tuple) and any(isinstance(each, Tensor) and each._node is not None for each in value):
-                history = True
+            for each in value if value.__class__ in (list, tuple) else (value,):
+                history = history or isinstance(each, Tensor) and each._node is not None
     if not history and self._view is None:
         return self if _at_once(function, args, kwargs) else assign(self, function(*args, **kwargs))
     check_inplace(self, history)
@@ -126,7 +126,8 @@ def inplace_from(self: Tensor, function: Function, args: tuple[Any, ...], kwargs
         # What the gradient saves of self has to be the values before the change.
         before = wrap(self._a.copy(), self._kind)
         before._node = self._node
-        args = (before, *args[1:])
+        # Forward mode, which has the tangents of now, also takes self as another operand (v.mul_(v)); a backward pass refuses that.
+        args = (before, *[before if each is self and LOCAL.dual else each for each in args[1:]])
     return assign(self, function(*args, **kwargs))
 
 

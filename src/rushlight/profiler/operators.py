@@ -30,20 +30,21 @@ class _Local(threading.local):
 _local = _Local()
 _lock = threading.RLock()
 _recorders: tuple[Any, ...] = ()
+_outer: Any = None          # who else chooses the class of backward passes (dispatching/passes.py), and comes first
 _layers: dict[Any, Any] = {}
 
 
 def attach(recorder: Any) -> None:
     """Record operators for a profiler."""
-    global _recorders
+    global _recorders, _outer
     with _lock:
         if not _recorders:
             if not _layers:
                 _layers.update({function: functools.partial(_timed, _title(name)) for function, name in modes.public_operators().items()})
             for function, layer in _layers.items():
                 intercept(function, "profile", layer)
-            if engine.observer is None:
-                engine.observer = _watched
+            if engine.observer is not _watched:
+                _outer, engine.observer = engine.observer, _watched
         _recorders = (*_recorders, recorder)
 
 
@@ -56,7 +57,7 @@ def detach(recorder: Any) -> None:
             for function in _layers:
                 release(function, "profile")
             if engine.observer is _watched:
-                engine.observer = None
+                engine.observer = _outer
 
 
 def _title(name: str) -> str:
@@ -145,7 +146,7 @@ class _Pass(engine._Pass):
 
 
 def _watched(roots: Any) -> Any:
-    return _Pass
+    return (None if _outer is None else _outer(roots)) or _Pass
 
 
 def _node(node: Any, g: Any, graph: bool) -> Any:
