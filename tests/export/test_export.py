@@ -387,6 +387,37 @@ def test_bad_files_are_refused(tmp_path: Any) -> None:
     assert not (tmp_path / "never.pt2").exists()
 
 
+def _places(value: Any) -> Any:
+    """(container, key) of every part of a description."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield value, key
+        yield from _places(value[key])
+
+
+def test_damaged_descriptions_are_runtime_errors(tmp_path: Any) -> None:
+    """Every tenth part of a description taken away, or another kind of thing: the program loads all the same, or RuntimeError."""
+    ours, *_ = exported(rl, "perceptron")
+    path = tmp_path / "m.pt2"
+    rl.export.save(ours, path)
+    count = len(list(_places(json.loads(zipfile.ZipFile(path).read("m/models/model.json")))))
+    refused = 0
+    for at in range(0, count, 10):
+        for damage in (lambda container, key: container.__delitem__(key), lambda container, key: container.__setitem__(key, [7])):
+            try:
+                rl.export.load(changed(path, lambda model, at=at, damage=damage: damage(*list(_places(model))[at])))
+            except RuntimeError:
+                refused += 1
+    assert refused > 20
+
+
+def test_files_that_unpack_to_much_are_refused(tmp_path: Any) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.pt2", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("m/archive_format", "pt2")
+        file.writestr("m/models/model.json", b" " * (100 << 20))
+    with pytest.raises(RuntimeError, match="claims to hold"):
+        rl.export.load(tmp_path / "bomb.pt2")
+
+
 # --- modules again ------------------------------------------------------------------------------------------------------------------------
 
 def tree(library: Any) -> Any:

@@ -542,6 +542,18 @@ def changing(x, pairs):
     return {"a": a.T, "values": 2 ** values.mean(dim=1), "rest": [places, rl.nn.functional.softmax(a, -1)]}
 
 
+def test_make_fx_refuses_autocast():
+    """Its graph would compute in float32 what the traced run computed in bfloat16."""
+    from rushlight.fx.experimental.proxy_tensor import make_fx
+    x = rl.randn(3, 3)
+    with rl.autocast("cpu"), pytest.raises(NotImplementedError, match="autocast"):
+        make_fx(lambda x: x @ x)(x)
+    graph = make_fx(lambda x: x @ x)(x)
+    with rl.autocast("cpu"):
+        assert graph(x).dtype == rl.bfloat16
+    assert graph(x).dtype == rl.float32
+
+
 def test_make_fx_keeps_changes_and_structure():
     from rushlight.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
     arguments = rl.randn(2, 3), {"k": [rl.randn(2, 3)]}

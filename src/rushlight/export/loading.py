@@ -55,8 +55,16 @@ def load(f: Any, *, extra_files: dict[str, Any] | None = None, expected_opset_ve
     try:
         with zipfile.ZipFile(f if data is None else io.BytesIO(data)) as archive:
             return _Archive(archive).program(extra_files)
+    except NotSupported:
+        raise
     except zipfile.BadZipFile as error:
         raise RuntimeError(f"torch.export.load: {f} is not a .pt2 file: {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError) as error:
+        # Whatever a damaged description makes of the objects that are built by it.
+        raise RuntimeError(f"torch.export.load: {f} is damaged: {type(error).__name__}: {error}") from error
+
+
+_UNPACKED = 64 << 20         # bytes that a file may unpack to beyond twice its size
 
 
 class _Archive:
@@ -64,6 +72,9 @@ class _Archive:
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive
+        packed, whole = (sum(getattr(each, size) for each in archive.infolist()) for size in ("compress_size", "file_size"))
+        if whole > 2 * packed + _UNPACKED:       # (PyTorch's files are not compressed)
+            raise RuntimeError(f"torch.export.load: the file claims to hold {whole} bytes in {packed}")
         names = [each for each in archive.namelist() if each.endswith("archive_format")]
         if not names:
             raise RuntimeError("torch.export.load: not a .pt2 file of PyTorch 2.8 or newer (it has no archive_format)")

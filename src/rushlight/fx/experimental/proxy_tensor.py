@@ -13,6 +13,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from ...amp import casting
 from ...autograd import engine
 from ...dispatching.naming import operator_of
 from ...nn.modules.module import Module
@@ -102,6 +103,8 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if casting.LOCAL.enabled:
+            raise NotSupported("make_fx: the casts of autocast are not recorded: run the graph under autocast, or export the program with torch.export")
         name = _name(func)
         if name in _VALUES and any(id(each) in self.nodes for each in args):
             raise RuntimeError(f"make_fx: the function asks for the value of a traced tensor ({name}), so that another value might make "
