@@ -135,8 +135,7 @@ class SobolEngine:
         if total & (total - 1):
             raise ValueError(f"The balance properties of Sobol' points require n to be a power of 2. {self.num_generated} points have been "
                              f"previously generated, then: n={self.num_generated}+2**{m}={total}. If you still want to do this, the "
-                             "function "
-                             "'self.draw()' can be used.")
+                             "function 'self.draw()' can be used.")
         return self.draw(n, out, dtype)
 
     def reset(self) -> SobolEngine:

@@ -32,8 +32,8 @@ def alert_not_deterministic(name: str) -> None:
     if not _state["deterministic"]:
         return
     text = (f"{name} does not have a deterministic implementation, but you set 'torch.use_deterministic_algorithms(True)'. You can turn "
-            "off "
-            "determinism just for this operation, or you can use the 'warn_only=True' option, if that's acceptable for your application.")
+            "off determinism just for this operation, or you can use the 'warn_only=True' option, if that's acceptable for your "
+            "application.")
     if not _state["warn_only"]:
         raise RuntimeError(text)
     warnings.warn(text, UserWarning, stacklevel=3)

@@ -21,8 +21,8 @@ def _moved(function: Callable[..., Any], now: str) -> Callable[..., Any]:
     @wraps(function)
     def old(*args: Any, **kwargs: Any) -> Any:
         warnings.warn(f"We've integrated functorch into PyTorch. As the final step of the integration, `functorch.{name}` is deprecated "
-                      "as of PyTorch "
-                      f"2.0 and will be deleted in a future version of PyTorch >= 2.3. Please use `{now}` instead", FutureWarning,
+                      f"as of PyTorch 2.0 and will be deleted in a future version of PyTorch >= 2.3. Please use `{now}` "
+                      "instead", FutureWarning,
                       stacklevel=2)
         return function(*args, **kwargs)
     return old

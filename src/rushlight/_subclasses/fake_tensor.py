@@ -118,8 +118,7 @@ class FakeTensorMode(TorchDispatchMode):
     def _checked(self, func: Any, x: Tensor) -> Tensor:
         if x._a.__class__ is not MetaArray and not self.allow_non_fake_inputs:
             raise AssertionError("Please convert all Tensors to FakeTensors first or instantiate FakeTensorMode with "
-                                 "'allow_non_fake_inputs'. "
-                                 f"Found in {func}")
+                                 f"'allow_non_fake_inputs'. Found in {func}")
         return self._meta(x)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -96,8 +96,8 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
                            "supported.")
     if tensor._a.shape != tangent._a.shape:
         raise RuntimeError("Trying to set a forward gradient that has a different size than that of the original Tensor, this is not "
-                           "supported. "
-                           f"Tensor is of size {list(tensor.shape)} while the given forward gradient is of size {list(tangent.shape)}.")
+                           f"supported. Tensor is of size {list(tensor.shape)} while the given forward gradient is of size "
+                           f"{list(tangent.shape)}.")
     if tensor._kind is not tangent._kind:
         raise RuntimeError("Trying to set a forward gradient that has a different dtype or device than that of the original Tensor, this "
                            f"is not supported. Tensor is {tensor.dtype} while the given forward gradient is {tangent.dtype}.")

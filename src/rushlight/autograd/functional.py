@@ -56,9 +56,8 @@ _FORWARD = ("The gradient with respect to the input is independent of entry {} i
 _ROW = "Output {output} of the user-provided function is independent of input {}. This is not allowed in strict mode."
 _SECOND = "The jacobian of the user-provided function is independent of input {}. This is not allowed in strict mode."
 _GRADIENT = ("While computing the hessian, found that the jacobian of the user-provided function with respect to input {} is independent "
-             "of the input. "
-             "This is not allowed in strict mode. You should ensure that your function is twice differentiable and that the jacobian "
-             "depends on the inputs (this would be violated by a linear function for example).")
+             "of the input. This is not allowed in strict mode. You should ensure that your function is twice differentiable and that the "
+             "jacobian depends on the inputs (this would be violated by a linear function for example).")
 
 
 def _gradients(outputs: tuple[Any, ...], inputs: tuple[Any, ...], given: tuple[Any, ...], create_graph: bool, strict: bool,

@@ -234,8 +234,7 @@ LESSONS: tuple[tuple[str, str, str], ...] = (
      "一个序列是 (L, input_size),一批是 (L, N, input_size),batch_first=True 时是 (N, L, input_size);这里有 {1} 维。"),
     (r"Expected hidden(?:\[\d\])? size \(([\d, ]+)\), got \[([\d, ]+)\]",
      "The state is (layers * directions, N, hidden_size) = ({1}), with batch_first=True too, and it is [{2}]: the last batch of a loader "
-     "may be "
-     "smaller, so make the state from x's size, or use drop_last=True.",
+     "may be smaller, so make the state from x's size, or use drop_last=True.",
      "状态的形状是 (层数 * 方向数, N, hidden_size) = ({1})(batch_first=True 时也一样),现在是 [{2}]:最后一批可能较小,按 x 的大小建状态,"
      "或用 drop_last=True。"),
     (r"input has inconsistent input_size: got (\d+) expected (\d+)",

@@ -176,8 +176,8 @@ class _Functional:
         scatter = _SCATTER.get(root.target._opname) if base is not None and root in self.direct else None
         if others or (base is not None and scatter is None):
             raise NotSupported(f"ExportedProgram.run_decompositions: {node.target} writes into a tensor of which there is a view, which "
-                               "is not supported by rushlight: "
-                               f"compute a new tensor (torch.cat, torch.where, index_put)\n  {node.meta.get('stack_trace', '')}")
+                               "is not supported by rushlight: compute a new tensor (torch.cat, torch.where, index_put)\n  "
+                               f"{node.meta.get('stack_trace', '')}")
         text = _FUNCTIONAL.get(name, f"{name[:-1]}.{node.target._overloadname}")
         packet = getattr(A, text.partition(".")[0])
         with self.graph.inserting_after(node):

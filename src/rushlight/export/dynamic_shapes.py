@@ -249,12 +249,11 @@ def _by_name(shapes: Any, named: list[tuple[str, Any]]) -> dict[str, Any]:
             raise UserError(UserErrorType.INVALID_INPUT, "When `dynamic_shapes` is specified as a dict, its top-level keys must be the "
                                                          f"arg names {names} of `inputs`, "
                             f"but here they are {list(shapes)}. Since here `inputs` is a list/tuple enclosing a single dict, maybe you "
-                            "just forgot to enclose "
-                            "`dynamic_shapes` in a list/tuple?" if len(names) == 1 and isinstance(named[0][1], dict) else
+                            "just forgot to enclose `dynamic_shapes` in a "
+                            "list/tuple?" if len(names) == 1 and isinstance(named[0][1], dict) else
                             f"When `dynamic_shapes` is specified as a dict, its top-level keys must be the arg names {names} of `inputs`, "
-                            "but here they are "
-                            f"{list(shapes)}. Alternatively, you could also ignore arg names entirely and specify `dynamic_shapes` as a "
-                            "list/tuple matching `inputs`.")
+                            f"but here they are {list(shapes)}. Alternatively, you could also ignore arg names entirely and specify "
+                            "`dynamic_shapes` as a list/tuple matching `inputs`.")
         return dict(shapes)
     if not isinstance(shapes, (list, tuple)):
         raise AssertionError(f"Expected dynamic_shapes to be a dict, list or tuple like the inputs, got {type(shapes).__name__}")

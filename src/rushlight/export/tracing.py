@@ -297,9 +297,8 @@ class Run(TorchDispatchMode):
         if ref is None:
             if id(value) not in self.before:
                 raise NotSupported("torch.export: the program uses a tensor that was made where the export does not see it (NumPy, a "
-                                   "custom Function, vmap, or "
-                                   f"{self.unseen or 'a function that is no operator of aten'}); make it by other functions of torch.\n  "
-                                   f"{line_of_user()}")
+                                   f"custom Function, vmap, or {self.unseen or 'a function that is no operator of aten'}); make it by "
+                                   f"other functions of torch.\n  {line_of_user()}")
             return self._constant(value)[0]
         self.refs[id(value)] = ref, value
         return ref

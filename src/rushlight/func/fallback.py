@@ -83,9 +83,8 @@ def _optimistic(once: Callable[[], Any], randomness: str, inputs: Sequence[Any])
         overrides.watch()
         if versions != [t._ver + 0 for t in inputs if isinstance(t, Tensor)]:
             raise RuntimeError("vmap: the function changed an input in place before it met an op that has no batched form (this time, not "
-                               "when it "
-                               "was run first). It can't be run again on changed inputs: restore them and call it once more, or clone() "
-                               "inside") from error
+                               "when it was run first). It can't be run again on changed inputs: restore them and call it once more, or "
+                               "clone() inside") from error
     for generator, state in states:
         generator.load_bytes(state.state_bytes())
     return once()

@@ -286,9 +286,8 @@ def jvp(func: Callable[..., Any], primals: Tensor | tuple[Tensor, ...], tangents
     flat_tangents, tangent_spec = tree_flatten(tangents)
     if spec != tangent_spec or not isinstance(tangents, tuple):
         raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to have the same python structure. For example, if "
-                           "primals is "
-                           f"a tuple of 3 tensors, tangents also must be. Got primals with structure {spec} and tangents with structure "
-                           f"{tangent_spec}")
+                           f"primals is a tuple of 3 tensors, tangents also must be. Got primals with structure {spec} and tangents with "
+                           f"structure {tangent_spec}")
     if not flat_primals:
         raise RuntimeError("jvp(f, primals, tangents): Expected at least one Tensor in primals")
     for name, leaves in (("primals", flat_primals), ("tangents", flat_tangents)):

@@ -14,7 +14,6 @@ def annotate(val: Any, type: Any) -> Any:
     if isinstance(val, Proxy):
         if val.node.type:
             raise RuntimeError(f"Tried to annotate a value that already had a type on it! Existing type is {val.node.type} and new type "
-                               f"is {type}. "
-                               "The types of parameters stand in the function's signature; a value is annotated once")
+                               f"is {type}. The types of parameters stand in the function's signature; a value is annotated once")
         val.node.type = type
     return val

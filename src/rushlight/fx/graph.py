@@ -361,9 +361,8 @@ class Graph:
             for arg in node._input_nodes:
                 if arg.graph is not self:
                     raise RuntimeError(f"Argument '{arg}' of Node '{node}' does not belong to this Graph, but was used as an argument! If "
-                                       "you are "
-                                       "copying nodes from another graph, make sure to use ``arg_transform`` on node_copy() to remap "
-                                       f"values\n{self}")
+                                       "you are copying nodes from another graph, make sure to use ``arg_transform`` on node_copy() to "
+                                       f"remap values\n{self}")
                 if arg not in seen:
                     raise RuntimeError(f"Argument '{arg}' of Node '{node}' was used before it has been defined! Please check that Nodes "
                                        f"in the graph are topologically ordered\n{self}")

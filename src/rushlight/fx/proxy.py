@@ -157,8 +157,8 @@ class TracerBase:
     def iter(self, obj: Proxy) -> Iterator[Any]:
         """What a loop over a proxy runs through: it raises. Override it to decide."""
         raise TraceError("Proxy object cannot be iterated. This can be attempted when the Proxy is used in a loop or as a *args or "
-                         "**kwargs "
-                         "function argument. Loop over a number that the module knows, or mark the function that loops with torch.fx.wrap"
+                         "**kwargs function argument. Loop over a number that the module knows, or mark the function that loops with "
+                         "torch.fx.wrap"
                          + self._where())
 
     def keys(self, obj: Proxy) -> Any:

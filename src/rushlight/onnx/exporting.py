@@ -261,8 +261,7 @@ class _Converter:
 
     def missing(self, node: Node, name: str) -> NotSupported:
         return NotSupported(f"torch.onnx.export: {name}, which {node.meta.get('line', 'a line')} calls, has no translation in rushlight. "
-                            "Write it with other "
-                            "functions, or save the state_dict (the files are PyTorch's) and export in PyTorch")
+                            "Write it with other functions, or save the state_dict (the files are PyTorch's) and export in PyTorch")
 
     def outputs(self, node: Node, names: Any, axes: Any, dynamic: bool, result: Any, helper: Any) -> list[Any]:
         tensors = [each for each in pytree.tree_leaves(result) if isinstance(each, Tensor)]

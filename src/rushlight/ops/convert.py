@@ -87,8 +87,8 @@ def _target(input: Tensor, args: tuple[Any, ...], dtype_: dtype | None, device_:
             device_ = arg
         elif arg is not None:
             raise TypeError(f"to() received an invalid combination of arguments - got ({', '.join(type(a).__name__ for a in args)}), but "
-                            "expected "
-                            "one of: (device, dtype, non_blocking, copy), (dtype, non_blocking, copy) or (other, non_blocking, copy)")
+                            "expected one of: (device, dtype, non_blocking, copy), (dtype, non_blocking, copy) or (other, non_blocking, "
+                            "copy)")
     if len(flags) > 1:
         copy = flags[1]
     if other is not None:

@@ -291,8 +291,7 @@ def tensor(data: Any, *, dtype: Dtype = None, device: Device = None, requires_gr
     if isinstance(data, TypedStorage):
         if dtype is not None and dtypes.dtype_of(dtype) is not data.dtype:
             raise RuntimeError(f"Expected a Storage of type {dtypes.dtype_of(dtype)} or an UntypedStorage, but got type {data.dtype} for "
-                               "argument 1 "
-                               "'storage'")
+                               "argument 1 'storage'")
         dtype, data = data.dtype, data.untyped()
     if isinstance(data, UntypedStorage):
         d = dtypes.uint8 if dtype is None else dtypes.dtype_of(dtype)

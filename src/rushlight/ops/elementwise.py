@@ -434,8 +434,8 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) 
     _tensors("addcdiv", tensor1, tensor2)
     if not (tensor1._kind.differentiable or tensor2._kind.differentiable):
         raise RuntimeError("Integer division with addcdiv is no longer supported, and in a future  release addcdiv will perform a true "
-                           "division "
-                           "of tensor1 and tensor2. Use input + value * torch.trunc(tensor1 / tensor2) or torch.div(rounding_mode='trunc')")
+                           "division of tensor1 and tensor2. Use input + value * torch.trunc(tensor1 / tensor2) or "
+                           "torch.div(rounding_mode='trunc')")
     quotient = tensor1 / tensor2
     if input._kind is not quotient._kind and (d := result_type(input, quotient)) is not quotient._kind.dtype:
         quotient = tensor1.to(d) / tensor2

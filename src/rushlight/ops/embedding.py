@@ -161,8 +161,7 @@ def _check_bags(input: Tensor, offsets: Tensor | None, mode: str, sparse: bool, 
         raise ValueError("mode has to be one of sum, mean or max")
     if weights is not None and mode != "sum":
         raise NotImplementedError("embedding_bag: per_sample_weights was not None. per_sample_weights is only supported for mode='sum' "
-                                  "(got "
-                                  f"mode='{mode}'). Please open a feature request on GitHub.")
+                                  f"(got mode='{mode}'). Please open a feature request on GitHub.")
 
 
 @functional(guard=True)
@@ -196,8 +195,8 @@ def embedding_bag(input: Tensor, weight: Tensor, offsets: Tensor | None = None, 
         raise RuntimeError(f"embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be {int(flat._a[at])}")
     if per_sample_weights is not None and per_sample_weights._kind.dtype is not weight._kind.dtype:
         raise RuntimeError("Expected tensor for argument #1 'weight' to have the same type as tensor for argument #1 "
-                           "'per_sample_weights'; but type "
-                           f"{weight.type()} does not equal {per_sample_weights.type()} (while checking arguments for embedding_bag)")
+                           f"'per_sample_weights'; but type {weight.type()} does not equal {per_sample_weights.type()} (while checking "
+                           "arguments for embedding_bag)")
     padding_idx = _wrap_padding(padding_idx, rows)
     if padding_idx is None and max_norm is None and per_sample_weights is None and not scale_grad_by_freq and not sparse:
         found = K.bags(weight._a, flat._a, starts, ("sum", "mean", "max").index(mode))

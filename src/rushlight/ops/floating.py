@@ -117,8 +117,7 @@ def gradient(input: Tensor, *, spacing: Any = None, dim: Dims = None, edge_order
     dims = tuple(range(ndim)) if dim is None else wrap_dims(dim if isinstance(dim, (tuple, list)) else (dim,), ndim)
     if dim is None and isinstance(spacing, (tuple, list)) and len(spacing) != ndim:
         raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to 'self.dim() = "
-                           f"{ndim}', but "
-                           f"got a list of length {len(spacing)}")
+                           f"{ndim}', but got a list of length {len(spacing)}")
     steps = list(spacing) if isinstance(spacing, (tuple, list)) else [1 if spacing is None else spacing] * len(dims)
     if len(steps) != len(dims):
         raise RuntimeError("torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to have the "

@@ -222,8 +222,8 @@ def _as_tuple(index: Operand | Sequence[Any] | slice | None) -> tuple[Any, ...]:
             item is None or item is Ellipsis or isinstance(item, (Tensor, slice, list, tuple, str)) for item in index):
         import warnings
         warnings.warn("Using a non-tuple sequence for multidimensional indexing is deprecated: use x[tuple(seq)] instead of x[seq]. It "
-                      "may be "
-                      "read as a tensor index, x[torch.tensor(seq)], one day, with an error or another result.", UserWarning, stacklevel=4)
+                      "may be read as a tensor index, x[torch.tensor(seq)], one day, with an error or another "
+                      "result.", UserWarning, stacklevel=4)
         return tuple(index)
     return (index,)
 

@@ -449,9 +449,8 @@ def kl_div(input: Tensor, target: Tensor, size_average: bool | None = None, redu
     elif not batch:
         if reduction == "mean":
             warnings.warn("reduction: 'mean' divides the total loss by both the batch size and the support size.'batchmean' divides only "
-                          "by the batch "
-                          "size, and aligns with the KL div math definition.'mean' will be changed to behave the same as 'batchmean' in "
-                          "the next major release.", UserWarning, stacklevel=2)
+                          "by the batch size, and aligns with the KL div math definition.'mean' will be changed to behave the same as "
+                          "'batchmean' in the next major release.", UserWarning, stacklevel=2)
         reduction = reduction_of(None, None, reduction)
     name = "kl_log" if log_target else "kl"
     if _takes_pair(name, input, target) and input._a.ndim:

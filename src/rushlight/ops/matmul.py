@@ -455,8 +455,8 @@ def _linear_slow(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         r = matmul(input, weight.t())
     if bias is not None and bias._a.ndim == 1 and bias._a.shape[0] not in (1, r._a.shape[-1]):
         raise RuntimeError(f"The expanded size of the tensor ({r._a.shape[-1]}) must match the existing size ({bias._a.shape[0]}) at "
-                           "non-singleton "
-                           f"dimension {r._a.ndim - 1}.  Target sizes: {list(r._a.shape)}.  Tensor sizes: {list(bias._a.shape)}")
+                           f"non-singleton dimension {r._a.ndim - 1}.  Target sizes: {list(r._a.shape)}.  Tensor sizes: "
+                           f"{list(bias._a.shape)}")
     return r if bias is None else r + bias
 
 

@@ -112,8 +112,7 @@ def ctc_loss(log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_l
         raise NotImplementedError(f"\"ctc_loss_cpu\" not implemented for '{title(log_probs._kind.dtype)}'")
     if log_probs._a.ndim not in (2, 3):
         raise RuntimeError(f"Expected 3-dimensional tensor, but got {log_probs._a.ndim + (log_probs._a.ndim < 2)}-dimensional tensor for "
-                           "argument #1 "
-                           "'log_probs' (while checking arguments for ctc_loss)")
+                           "argument #1 'log_probs' (while checking arguments for ctc_loss)")
     for which, each in (("input_lengths", input_lengths), ("target_lengths", target_lengths)):
         if isinstance(each, Tensor) and each._kind.differentiable:
             raise RuntimeError(f"{which} must be integral")

@@ -353,8 +353,7 @@ def _amax(name: str, reduce: Function) -> Function:
         if a.size == 0:
             if dim is None or (isinstance(dim, (tuple, list)) and not dim):
                 raise RuntimeError(f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim "
-                                   "with "
-                                   "the 'dim' argument.")
+                                   "with the 'dim' argument.")
             for i in dims:
                 if a.shape[i] == 0:
                     raise IndexError(f"{name}(): Expected reduction dim {i} to have non-zero size.")

@@ -371,9 +371,8 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, out_int32: bool = False
             raise NotImplementedError(f"\"searchsorted_out_cpu\" not implemented for '{title(sorted_sequence._kind.dtype)}'")
     if sequence.ndim > 1 and (sequence.shape[:-1] != values.shape[:-1]):
         raise RuntimeError("torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries "
-                           "tensor and "
-                           f"input value tensor must match, but we got boundaries tensor {list(sequence.shape)} and input value tensor "
-                           f"{list(values.shape)}")
+                           f"tensor and input value tensor must match, but we got boundaries tensor {list(sequence.shape)} and input value "
+                           f"tensor {list(values.shape)}")
     if sorter is not None:
         if sorter._a.shape != sequence.shape:
             raise RuntimeError("torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor "

@@ -90,9 +90,8 @@ def _shown_memory(self: Tensor, source: Any, offset: int | None, size: Any, stri
             or not (size is None or isinstance(size, (tuple, list))):
         got = ", ".join(type(each).__name__ for each in (source, offset, size, stride) if each is not None and each is not _NOTHING)
         raise TypeError(f"set_() received an invalid combination of arguments - got ({got}), but expected one of: (), (torch.Storage "
-                        "source), "
-                        "(torch.Storage source, int storage_offset, tuple of ints size, tuple of ints stride = None), (Tensor source), "
-                        "(Tensor source, int storage_offset, tuple of ints size, tuple of ints stride = None)")
+                        "source), (torch.Storage source, int storage_offset, tuple of ints size, tuple of ints stride = None), (Tensor "
+                        "source), (Tensor source, int storage_offset, tuple of ints size, tuple of ints stride = None)")
     if source.dtype is not self._kind.dtype if is_tensor else getattr(source, "dtype", self._kind.dtype) is not self._kind.dtype:
         raise RuntimeError(f"Could not set tensor of type {source.dtype} to a tensor of type {self.dtype}" if is_tensor else
                            f"Expected a Storage of type {self.dtype} or an UntypedStorage, but got type {source.dtype} for argument 1 "

@@ -91,8 +91,8 @@ def unfold(input: Tensor, kernel_size: PerDim, dilation: PerDim = 1, padding: Pe
     out = K.output_size(size, kernel, stride, padding, dilation)
     if any(o < 1 for o in out):
         raise RuntimeError(f"Given input with spatial size ({size[0]}, {size[1]}), kernel_size={kernel}, dilation={dilation}, "
-                           f"padding={padding}, "
-                           f"calculated shape of the array of sliding blocks as {out}, but its components must be at least one.")
+                           f"padding={padding}, calculated shape of the array of sliding blocks as {out}, but its components must be at "
+                           "least one.")
     columns = K._columns(x._a, kernel, out, stride, padding, dilation, 1)[:, 0]
     r = wrap(columns if columns.base is None else columns.copy(), x._kind)
     record(r, "Im2ColBackward0", (x,), lambda g: fold(g, size, kernel, dilation, padding, stride))
@@ -116,8 +116,7 @@ def fold(input: Tensor, output_size: PerDim, kernel_size: PerDim, dilation: PerD
     out = K.output_size(size, kernel, stride, padding, dilation)
     if length != out[0] * out[1]:
         raise RuntimeError(f"Given output_size={size}, kernel_size={kernel}, dilation={dilation}, padding={padding}, stride={stride}, "
-                           "expected size "
-                           f"of input's dimension 2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = "
+                           f"expected size of input's dimension 2 to match the calculated number of sliding blocks {out[0]} * {out[1]} = "
                            f"{out[0] * out[1]}, but got input.size(2)={length}.")
     c = rows // (kernel[0] * kernel[1])
     columns = x._a.reshape(n, c, *kernel, *out)

@@ -87,19 +87,16 @@ def check_inplace(self: Tensor, history: bool) -> None:
                 what = "A view was" if t is self else "Output 0 of a view is a view of a view which was"
                 raise RuntimeError(what + " created in no_grad mode and is being modified inplace with grad mode enabled. Given that this "
                                    "use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
-                                   "view "
-                                   "and the inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or "
-                                   "both outside (if you want the inplace to be tracked).")
+                                   "view and the inplace either both inside the no_grad block (if you don't want the inplace to be "
+                                   "tracked) or both outside (if you want the inplace to be tracked).")
             if " of " in why:
                 raise RuntimeError(f"Output {why} is a view and is being modified inplace. This view was created inside a custom Function "
-                                   "(or "
-                                   "because an input was returned as-is) and the autograd logic to handle view+inplace would override the "
-                                   "custom backward associated with the custom Function, leading to incorrect gradients. This behavior is "
-                                   "forbidden. You can fix this by cloning the output of the custom Function.")
+                                   "(or because an input was returned as-is) and the autograd logic to handle view+inplace would override "
+                                   "the custom backward associated with the custom Function, leading to incorrect gradients. This behavior "
+                                   "is forbidden. You can fix this by cloning the output of the custom Function.")
             raise RuntimeError(f"Output 0 of {why} is a view and is being modified inplace. This view is the output of a function that "
-                               "returns "
-                               "multiple views. Such functions do not allow the output views to be modified inplace. You should replace "
-                               "the inplace operation by an out-of-place one.")
+                               "returns multiple views. Such functions do not allow the output views to be modified inplace. You should "
+                               "replace the inplace operation by an out-of-place one.")
         t = parent
     if node is not None and (root._node is None or root._node.__class__ is AccumulateGrad):      # also a leaf that is a view itself
         raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
@@ -312,9 +309,8 @@ def _stale(v: Tensor) -> Any:
 
     def refuse(g: Tensor) -> Any:
         raise RuntimeError(f"Output 0 of {name} is a view and its base or another view of its base has been modified inplace. This view "
-                           "is the "
-                           "output of a function that returns multiple views. Such functions do not allow the output views to be modified "
-                           "inplace. You should replace the inplace operation by an out-of-place one.")
+                           "is the output of a function that returns multiple views. Such functions do not allow the output views to be "
+                           "modified inplace. You should replace the inplace operation by an out-of-place one.")
     node.grad = refuse
     return node
 
@@ -425,10 +421,9 @@ def write_out(out: Tensor | None, r: Any, name: str) -> Any:
         if out._a.size:
             import warnings
             warnings.warn(f"An output with one or more elements was resized since it had shape {list(out._a.shape)}, which does not match "
-                          "the "
-                          f"required output shape {list(r._a.shape)}. This behavior is deprecated, and in a future PyTorch release outputs "
-                          "will not be resized unless they have zero elements. You can explicitly reuse an out tensor t by resizing it, "
-                          "inplace, to zero elements with t.resize_(0).", UserWarning, stacklevel=4)
+                          f"the required output shape {list(r._a.shape)}. This behavior is deprecated, and in a future PyTorch release "
+                          "outputs will not be resized unless they have zero elements. You can explicitly reuse an out tensor t by "
+                          "resizing it, inplace, to zero elements with t.resize_(0).", UserWarning, stacklevel=4)
         if out._view is None or r._a.size > out._a.size:
             out._a = np.empty_like(r._a, kind.np)
         else:

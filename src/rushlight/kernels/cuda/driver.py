@@ -67,8 +67,7 @@ def _unfit(module: ModuleType) -> str:
         return ""
     if driver and built // 1000 > driver // 1000:
         return (f"CuPy {version} is built for CUDA {_dotted(built)}, and the NVIDIA driver goes up to CUDA {_dotted(driver)}: a newer "
-                "driver, "
-                f"or in place of this CuPy pip install 'rushlight[cuda{driver // 1000}]'")
+                f"driver, or in place of this CuPy pip install 'rushlight[cuda{driver // 1000}]'")
     return ""
 
 
