@@ -14,6 +14,7 @@ from ..settings import alert_not_deterministic
 from ..size import Size
 from ..tensor import Tensor, wrap
 from ..vocabulary import Array, Function, PerDim
+from .activation import relu
 from .errors import not_a_tensor, not_implemented, title
 from .fractional_pool import fractional_max_pool2d, fractional_max_pool3d
 from .joining import cat
@@ -378,7 +379,7 @@ def _lp_pool(x: Tensor, n: int, norm_type: float, kernel_size: int, stride: int 
     kernel = _tuple(kernel_size, n, f"avg_pool{n}d", "kernel_size")
     pool = (avg_pool1d, avg_pool2d, avg_pool3d)[n - 1]
     mean = pool(powers, kernel, stride, 0, ceil_mode)
-    return (mean.sign() * mean.abs().clamp(min=0)).mul(prod(kernel)).pow(1.0 / norm_type)
+    return (mean.sign() * relu(mean.abs())).mul(prod(kernel)).pow(1.0 / norm_type)
 
 
 @functional

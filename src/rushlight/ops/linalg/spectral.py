@@ -268,6 +268,8 @@ def pinv_grad(g: Tensor, a: Tensor, p: Tensor) -> Tensor:
 def matrix_rank(A: Tensor, tol: Operand | None = None, hermitian: bool = False, *, atol: Operand | None = None,
                 rtol: Operand | None = None) -> Tensor:  # noqa: N803
     """How many singular values are above max(atol, rtol * largest)."""
+    if not isinstance(hermitian, bool):
+        raise TypeError(f"linalg_matrix_rank(): argument 'hermitian' must be bool, not {type(hermitian).__name__}")
     check_matrix("linalg.matrix_rank", A)
     if not A._a.size:
         return A.new_zeros(A._a.shape[:-2], dtype=A._kind.int64.dtype)
