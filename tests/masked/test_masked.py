@@ -183,6 +183,7 @@ def test_masks_of_inputs_and_results():
         assert module.masked._canonical_dim((-1, 0), 2) == (0, 1) and module.masked._canonical_dim(None, 0) == ()
 
 
+@pytest.mark.cpu_only          # compares printed text
 def test_identities():
     for name in ("sum", "prod", "amax", "amin", "argmin", "median", "mean", "logsumexp", "cumprod"):
         for dtype in ("float64", "int32", "uint8", "complex64"):

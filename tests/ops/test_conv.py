@@ -169,6 +169,7 @@ OVER_IMAGES = {
 }
 
 
+@pytest.mark.cpu_only          # the kernels of a GPU have layouts of their own
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("images", LAST)
 @pytest.mark.parametrize("op", OVER_IMAGES)
