@@ -9,7 +9,7 @@ import numpy as np
 from ..vocabulary import Array
 from .door import kernel
 
-__all__ = ["strided", "sample_strided", "broadcast", "same_memory", "zeros_for", "iteration_order"]
+__all__ = ["strided", "sample_strided", "broadcast", "same_memory", "zeros_for", "iteration_order", "order_by_strides"]
 
 ndarray = np.ndarray
 
@@ -76,8 +76,11 @@ def iteration_order(arrays: Sequence[Array]) -> list[int]:
     """The dimensions of what PyTorch computes elementwise from these arrays of as many dimensions, from the outermost in memory to the
     innermost."""
     shape = np.broadcast_shapes(*[a.shape for a in arrays])
-    strides = [[0 if a.shape[i] == 1 != shape[i] else a.strides[i] for i in range(a.ndim)] for a in arrays]
+    return order_by_strides(shape, [[0 if a.shape[i] == 1 != shape[i] else a.strides[i] for i in range(a.ndim)] for a in arrays])
 
+
+def order_by_strides(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[int]:
+    """The same for a result's shape and the strides of each operand, 0 where it is broadcast."""
     def later(i: int, j: int) -> int:
         """1 where dimension i belongs outside of j, -1 where inside, 0 where nothing says."""
         for each in strides:

@@ -17,6 +17,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..devices import device
 from ..kernels.shapes import broadcast_shapes
+from ..kernels.strides import order_by_strides
 from ..kernels.wrapped import Flags, WrappedArray
 from ..vocabulary import Array, Axes, Dtype, Function, Index, Number, NumpyDtype, PerDim, Scalar
 
@@ -85,26 +86,7 @@ def order_of(shape: tuple[int, ...], operands: Sequence[Array | MetaArray]) -> l
                                             for a in operands if a.ndim]
     if n < 2 or all(a.ndim == n and a.shape == shape and a.flags.c_contiguous for a in operands if a.ndim):
         return None
-    order = list(range(n - 1, -1, -1))          # from the smallest step on
-
-    def swapped(i: int, j: int) -> int:
-        for each in strides:
-            if each[i] and each[j]:
-                if each[i] != each[j]:
-                    return 1 if each[i] > each[j] else -1
-                if shape[i] > shape[j]:
-                    return 1
-        return 0
-    for i in range(1, n):
-        at = i
-        for k in range(i - 1, -1, -1):
-            found = swapped(order[k], order[at])
-            if found > 0:
-                order[k], order[at] = order[at], order[k]
-                at = k
-            elif found < 0:
-                break
-    return order[::-1]
+    return order_by_strides(shape, strides)
 
 
 def like(a: Array | MetaArray, dtype: Dtype = None, shape: PerDim | None = None) -> MetaArray:
